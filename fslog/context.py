@@ -1,0 +1,127 @@
+"""Who is doing it: properties that belong to the current request, task or thread.
+
+Bound once, where the application learns them (a middleware, a task's first line), they complete
+every event logged until they are unbound. They live in one `contextvars.ContextVar`, so threads,
+asyncio tasks and greenlets each see their own. The mapping is replaced, never changed: what a
+task inherited cannot be altered by the task that it was inherited from.
+
+`action` cannot be bound: it says that something happened, and only a log call or a rule knows that.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import ContextDecorator
+from contextvars import ContextVar
+from functools import wraps
+from types import MappingProxyType, TracebackType
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+_bound: ContextVar[Mapping[str, Any]] = ContextVar("fslog.context", default=_EMPTY)
+
+current: Callable[[], Mapping[str, Any]] = _bound.get
+"""Return the properties bound here, as a mapping not to be changed."""
+
+
+def bind(**properties: Any) -> None:
+    """Bind properties until `unbind`, `clear`, or the end of the task or thread.
+
+    Args:
+        properties: names as the endpoint spells them (`accountId`), values as an event takes them.
+
+    Raises:
+        ValueError: `action` is among them.
+
+    >>> bind(accountId="acme"); bind(userId="ann"); dict(current())
+    {'accountId': 'acme', 'userId': 'ann'}
+    >>> clear()
+    """
+    _bound.set({**_bound.get(), **_checked(properties)})
+
+
+def unbind(*names: str) -> None:
+    """Forget the named properties; names that are not bound are no error.
+
+    >>> bind(accountId="acme", userId="ann"); unbind("userId", "sessionId"); dict(current())
+    {'accountId': 'acme'}
+    >>> clear()
+    """
+    _bound.set({name: value for name, value in _bound.get().items() if name not in names})
+
+
+def clear() -> None:
+    """Forget everything that is bound here."""
+    _bound.set(_EMPTY)
+
+
+class bound(ContextDecorator):
+    """Bind properties for the length of a `with` block, or of each call of a function.
+
+    As a decorator it serves functions and coroutine functions. At the end what was bound before
+    is bound again, whatever the block did. A generator function is refused: its body would run
+    in its consumer's context, between the consumer's own log calls.
+
+    Args:
+        properties: as for `bind`.
+
+    Raises:
+        ValueError: `action` is among them.
+        TypeError: it decorates a generator function.
+
+    >>> with bound(accountId="acme"):
+    ...     dict(current())
+    {'accountId': 'acme'}
+    >>> dict(current())
+    {}
+    """
+
+    def __init__(self, **properties: Any) -> None:
+        self._properties = _checked(properties)
+        self._before: list[Mapping[str, Any]] = []
+
+    def __enter__(self) -> None:
+        before = _bound.get()
+        self._before.append(before)
+        _bound.set({**before, **self._properties})
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Not `ContextVar.reset`: it refuses a token of another context, and a block may end in
+        # another one than it began in (an async generator that is closed by the event loop).
+        _bound.set(self._before.pop())
+
+    def __call__(self, function: _F) -> _F:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"context.bound cannot decorate the generator function {function.__name__}: "
+                "put a `with context.bound(...)` around what it does between two yields"
+            )
+        if inspect.iscoroutinefunction(function):
+            return self._around_coroutine(function)  # type: ignore[return-value]
+        return super().__call__(function)
+
+    def _around_coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        async def inside(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return inside
+
+    def _recreate_cm(self) -> bound:
+        """Give each call its own instance, so that calls may overlap in threads and tasks."""
+        return bound(**self._properties)
+
+
+def _checked(properties: dict[str, Any]) -> dict[str, Any]:
+    if "action" in properties:
+        raise ValueError("action cannot be bound: it comes from the log call or from a rule")
+    return properties

@@ -1,0 +1,263 @@
+"""Record → event → line: which records are events, what stands in them, and their one encoding.
+
+Explicit, the log call says so: an extra `action`, flat or inside one nested extra `event`. Then all
+extras of the call are properties, less `exclude`. Zero-code, the configuration says so: a rule
+fits the record; then nothing of the record leaves but what the configuration names.
+
+A property comes from the first of these that has it: the call's own, the rule, `fields`, the
+context (what `fslog.context` has bound, then `context_provider`), `defaults`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import translate
+from itertools import islice
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from fslog import arguments, context, events, sessions
+from fslog.encoding import encode
+from fslog.errors import InvalidEvent, Problem
+from fslog.paths import MISSING, RECORD_ATTRIBUTES, compile_path, parse
+from fslog.rules import Rules
+
+EXCLUDE = ("otel*", "dd.*", "_*")
+"""What well-known instrumentations add to every record, and what is marked as internal."""
+
+SESSIONS = ("window", "idle", "none")
+
+_BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
+_LAST_OWN = len(_BLANK) - 1
+_LAST_NAME = list(_BLANK)[-1]
+
+_MAX_NAMES = 4096
+
+
+class EventFormatter(JsonFormatter):
+    """Turn records into checked events, and events into the lines that the endpoint takes.
+
+    It stands behind a `FreshsuccessHandler`, or alone: as the formatter, and once more among the
+    filters, of any handler that writes lines. It never changes a record, and what it makes
+    depends on nothing that the application may change afterwards once it is encoded.
+
+    Args:
+        fields: property → path of the record where it lives (`{"userId": "request.user.id"}`). A
+            path that leads nowhere, or to None, leaves the property to context and defaults.
+        rules: see `fslog.rules`.
+        defaults: properties for events that have them from nowhere else.
+        include: extras, by name or glob, that a rule-made event has as properties too.
+        exclude: extras, by name or glob, that are no properties of an explicit event; `include`
+            wins. Replaces `EXCLUDE`.
+        session: `"window"`, `"idle"` or `"none"`: who makes a sessionId that nobody gives.
+        context_provider: called without arguments for each event; returns a mapping, or None.
+        fmt, datefmt, style, validate: only there because `dictConfig` passes them; the shape of
+            an event is not given by a format, so `fmt` and `datefmt` must be None.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or value, named in the message.
+
+    >>> formatter = EventFormatter(session="none", defaults={"sessionId": "s"})
+    >>> record = logging.makeLogRecord({"created": 1.0, "accountId": 7, "userId": "u",
+    ...                                 "event": {"action": "feature", "module": "reports"}})
+    >>> formatter.format(record)  # doctest: +NORMALIZE_WHITESPACE
+    '{"sessionId":"s","accountId":"7","userId":"u","action":"feature","module":"reports",\
+"createdAt":1000}'
+    """
+
+    def __init__(
+        self,
+        fmt: None = None,
+        datefmt: None = None,
+        style: str = "%",
+        validate: bool = True,
+        *,
+        fields: Mapping[str, str] | None = None,
+        rules: Any = None,
+        defaults: Mapping[str, Any] | None = None,
+        include: Any = None,
+        exclude: Any = EXCLUDE,
+        session: str = "window",
+        context_provider: Callable[[], Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        if fmt is not None or datefmt is not None:
+            raise ValueError("fmt and datefmt are not for events: fields and rules shape them")
+        super().__init__()
+        paths = _paths(fields)
+        self._fields = [(name, compile_path(path)) for name, path in paths.items()]
+        self._defaults = _without_action("defaults", arguments.mapping("defaults", defaults))
+        self._included = _matcher(arguments.names("include", include))
+        self._excluded = _matcher(arguments.names("exclude", exclude))
+        self._roots = frozenset(parse(path)[0] for path in paths.values())
+        self._rules = Rules(rules, self._is_known)
+        self._provider = arguments.function("context_provider", context_provider)
+        self._session = _session_ids(session)
+        self._explicit = _Kept(self._is_property)
+        self._rule_made = _Kept(self._is_taken_by_rules)
+
+    def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
+        """Return the checked event that a record means, None for a record that is none.
+
+        Raises:
+            InvalidEvent: the event breaks a normative rule; it carries every problem.
+        """
+        attributes = record.__dict__
+        nested = attributes.get("event")
+        if nested is not None and type(nested) is not dict:
+            nested = _unshared(nested)
+        if "action" in attributes or (nested is not None and "action" in nested):
+            own = _extras(attributes, self._explicit)
+        else:
+            rule_made = self._rules.properties(record)
+            if rule_made is None:
+                return None
+            own = {**rule_made, **_extras(attributes, self._rule_made)}
+        if nested is not None:
+            own.pop("event", None)
+            own.update(nested)
+        return self._checked(self._completed(own, record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line without its newline; `""` where there is no valid event."""
+        try:
+            event = self.event(record)
+        except InvalidEvent:
+            return ""
+        return "" if event is None else encode(event)[:-1].decode()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is a valid event."""
+        try:
+            return self.event(record) is not None
+        except InvalidEvent:
+            return False
+
+    def _completed(self, own: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]:
+        bound = context.current()
+        if self._provider is not None:
+            bound = {**self._provided(own), **bound}
+        event = own
+        if bound or self._fields or self._defaults:
+            event = {**self._defaults, **bound}
+            for name, read in self._fields:
+                # Not read where the call gives it: an ORM's attribute may cost a query.
+                if name not in own and (value := read(record)) is not MISSING and value is not None:
+                    event[name] = value
+            event.update(own)
+        if "createdAt" not in event:
+            event["createdAt"] = int(record.created * 1000)
+        return event
+
+    def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
+        events.coerce(event)
+        derive = self._session
+        if derive is None or "sessionId" in event:
+            problems = events.problems(event)
+        else:
+            event["sessionId"] = "?"
+            problems = events.problems(event)
+            del event["sessionId"]
+            if not problems:
+                event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
+        if problems:
+            raise InvalidEvent(problems)
+        return event
+
+    def _provided(self, own: dict[str, Any]) -> Mapping[str, Any]:
+        try:
+            provided = self._provider()
+            if provided is None:
+                return {}
+            if not isinstance(provided, Mapping):
+                raise TypeError(f"it returned a value of type {type(provided).__name__}")
+            if "action" in provided:
+                raise ValueError("it returned an action, which only a log call or a rule may give")
+            return dict(provided)
+        except Exception as error:  # the application's own function
+            message = f"context_provider failed: {type(error).__name__}: {error}"
+            raise InvalidEvent([Problem("context_provider", "", message, own)]) from error
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._roots or name in events.REQUIRED or self._included(name)
+
+    def _is_property(self, name: Any) -> bool:
+        if name in RECORD_ATTRIBUTES:
+            return False
+        return self._included(name) or not (name in self._roots or self._excluded(name))
+
+    def _is_taken_by_rules(self, name: Any) -> bool:
+        if name in RECORD_ATTRIBUTES or name in self._roots:
+            return False
+        return name in events.REQUIRED or self._included(name)
+
+
+class _Kept(dict[Any, bool]):
+    """Remember of each extra's name whether it is a property; decide at first sight."""
+
+    def __init__(self, decide: Callable[[Any], bool]) -> None:
+        self._decide = decide
+
+    def __missing__(self, name: Any) -> bool:
+        kept = self._decide(name)
+        if len(self) < _MAX_NAMES:
+            self[name] = kept
+        return kept
+
+
+def _extras(attributes: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+    """Return those extras of a record that are properties.
+
+    `LogRecord.__init__` sets its own attributes first, always in the same order, so extras stand
+    behind the last of them. Where that does not hold (a subclass, a deleted attribute, a record
+    made by hand) every attribute is looked at; where another thread adds one meanwhile (a
+    formatter in a QueueListener's thread sets `message`), a copy is.
+    """
+    try:
+        items = islice(attributes.items(), _LAST_OWN, None)
+        if next(items, ("", None))[0] == _LAST_NAME:
+            return {name: value for name, value in items if kept[name]}
+        return {name: value for name, value in attributes.items() if kept[name]}
+    except RuntimeError:
+        return {name: value for name, value in list(attributes.items()) if kept[name]}
+
+
+def _unshared(nested: Any) -> dict[str, Any] | None:
+    """Return a nested extra as a dict; None for one that is no mapping, hence no event of ours."""
+    if not isinstance(nested, Mapping):
+        return None
+    try:
+        return dict(nested)
+    except Exception as error:  # the application's own mapping
+        message = f"the extra event cannot be read: {type(error).__name__}"
+        raise InvalidEvent([Problem("unreadable", "", message)]) from error
+
+
+def _matcher(patterns: tuple[str, ...]) -> Callable[[Any], bool]:
+    if not patterns:
+        return lambda name: False
+    match = re.compile("|".join(translate(pattern) for pattern in patterns)).match
+    return lambda name: isinstance(name, str) and match(name) is not None
+
+
+def _paths(fields: Any) -> dict[str, str]:
+    paths = _without_action("fields", arguments.mapping("fields", fields))
+    for name, path in paths.items():
+        try:
+            parse(path)
+        except ValueError as error:
+            raise ValueError(f"fields.{name}: {error}") from None
+    return paths
+
+
+def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    if "action" in properties:
+        raise ValueError(f"{name} has an action, which only a log call or a rule may give")
+    return properties
+
+
+def _session_ids(session: Any) -> sessions.SessionIds | None:
+    kind = arguments.one_of("session", session, SESSIONS)
+    return {"window": sessions.by_window, "idle": sessions.IdleSessions(), "none": None}[kind]

@@ -1,0 +1,366 @@
+"""A small HTTP/1.1 server for use inside a process: a whole request in, one answer out, stopped at once.
+
+It knows nothing of events. `http.server` reads heads and makes threads; what it leaves to others is
+here: bodies by length and by chunks (RFC 9112 6 and 7), answers in one send, connections that
+end as a script says, and a `stop` that leaves no thread and no socket behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
+from socketserver import TCPServer
+from typing import Any
+
+_LINE_BYTES = 65_536
+_TRAILERS = 100
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_CLOSE = ("Connection", "close")
+_RESET = struct.pack("ii", 1, 0)
+# After an early answer, so much is still read: 413 must reach a client that sends before it reads.
+_LINGER_BYTES = 256 * 1024 * 1024
+_LINGER_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Describe what becomes of one request.
+
+    Args:
+        status: of the answer, 200 to 599.
+        headers: beside Content-Length; `Connection: close` closes after the answer.
+        body: of the answer.
+        delay: seconds before it; `Server.stop` cuts it short, and then nothing is answered.
+        then: `"answer"`; `"hang"` never answers, until the server stops; `"close"` closes the
+            connection instead; `"reset"` does so with a TCP reset.
+        keep: whether the events of the request are taken; None takes them where 200 is answered.
+
+    Raises:
+        ValueError: a value that is none of these.
+
+    >>> Answer().keeps, Answer(503).keeps, Answer(then="close").keeps, Answer(503, keep=True).keeps
+    (True, False, False, True)
+    """
+
+    status: int = 200
+    _: KW_ONLY
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    body: bytes = b""
+    delay: float = 0.0
+    then: str = "answer"
+    keep: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", tuple(dict(self.headers).items()))
+        if not 200 <= self.status <= 599:
+            raise ValueError(f"status is {self.status}; expected 200 to 599")
+        if self.then not in ("answer", "hang", "close", "reset"):
+            raise ValueError(f"then is {self.then!r}; expected 'answer', 'hang', 'close' or 'reset'")
+        if self.delay < 0:
+            raise ValueError(f"delay is {self.delay}; expected 0 or more seconds")
+
+    @property
+    def keeps(self) -> bool:
+        """Say whether the events of the request are taken."""
+        return (self.status == 200 and self.then == "answer") if self.keep is None else self.keep
+
+
+@dataclass(frozen=True)
+class Message:
+    """Hold one request as it came; the target, which may hold secrets, is not in its repr.
+
+    Args:
+        method: as sent.
+        target: of the request line.
+        headers: by lower-case name; the values of a repeated one are joined by commas.
+        body: less its chunk framing; empty where there is a fault.
+        fault: `""`, `"malformed"` (framing that cannot be understood, or a body that ends early)
+            or `"too_long"`; the connection is closed after the answer to either.
+        received_at: the monotonic instant at which the body was complete.
+    """
+
+    method: str
+    target: str = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    fault: str
+    received_at: float
+
+
+class Fault(ValueError):
+    """Report a body that cannot be read; its text is `Message.fault`."""
+
+
+def body_length(headers: Mapping[str, str], limit_bytes: int) -> int | None:
+    """Return how long a request's body is, None for a chunked one (RFC 9112 6.3).
+
+    Raises:
+        Fault: the headers contradict themselves, or announce more than `limit_bytes`.
+
+    >>> body_length({"content-length": "3"}, 9), body_length({}, 9)
+    (3, 0)
+    >>> body_length({"transfer-encoding": "chunked"}, 9) is None
+    True
+    """
+    coding, length = headers.get("transfer-encoding"), headers.get("content-length", "0")
+    if coding is not None:
+        # Both headers at once is how requests are smuggled (RFC 9112 6.1).
+        if coding.lower() != "chunked" or "content-length" in headers:
+            raise Fault("malformed")
+        return None
+    if not (length.isascii() and length.isdigit()):
+        raise Fault("malformed")
+    if len(length) > 15 or int(length) > limit_bytes:
+        raise Fault("too_long")
+    return int(length)
+
+
+def read_body(stream: BufferedIOBase, length: int | None, limit_bytes: int) -> bytes:
+    r"""Read a body to its end, less its framing.
+
+    Args:
+        stream: positioned behind the head.
+        length: from `body_length`.
+        limit_bytes: the most that a chunked body may hold.
+
+    Raises:
+        Fault: it is malformed, ends early, or is longer than it may be.
+
+    >>> import io
+    >>> read_body(io.BytesIO(b"3;x=y\r\nabc\r\n0\r\nTrailer: t\r\n\r\n"), None, 9)
+    b'abc'
+    """
+    if length is not None:
+        return _exactly(stream, length)
+    parts: list[bytes] = []
+    left = limit_bytes
+    while size := _chunk_size(_line(stream)):
+        left -= size
+        if left < 0:
+            raise Fault("too_long")
+        parts.append(_exactly(stream, size))
+        if _exactly(stream, 2) != b"\r\n":
+            raise Fault("malformed")
+    for _ in range(_TRAILERS):
+        if not _line(stream):
+            return b"".join(parts)
+    raise Fault("malformed")
+
+
+def _exactly(stream: BufferedIOBase, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise Fault("malformed")
+    return data
+
+
+def _line(stream: BufferedIOBase) -> bytes:
+    line = stream.readline(_LINE_BYTES)
+    if not line.endswith(b"\r\n"):
+        raise Fault("malformed")
+    return line[:-2]
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip(b" \t")
+    if not _HEX.fullmatch(digits):
+        raise Fault("malformed")
+    return int(digits, 16)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def handle_one_request(self) -> None:
+        self._expects = False
+        self.raw_requestline = self.rfile.readline(_LINE_BYTES + 1)
+        if not self.raw_requestline:
+            self.close_connection = True
+        elif len(self.raw_requestline) > _LINE_BYTES:
+            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+        elif self.parse_request():
+            message = self._receive()
+            self._perform(self.server.respond(message), message.fault)
+
+    def handle_expect_100(self) -> bool:
+        # Not yet: a body that is refused by its length is not asked for.
+        self._expects = True
+        return True
+
+    def _receive(self) -> Message:
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            name, value = name.lower(), value.strip()
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        body, fault = b"", ""
+        try:
+            if self.headers.defects:  # lines that are no header end up in nobody's hands
+                raise Fault("malformed")
+            length = body_length(headers, self.server.limit_bytes)
+            if self._expects:
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            body = read_body(self.rfile, length, self.server.limit_bytes)
+        except Fault as error:
+            fault = str(error)
+        return Message(self.command, self.path, headers, body, fault, time.monotonic())
+
+    def _perform(self, answer: Answer, fault: str) -> None:
+        stopped = answer.delay > 0 and self.server.stopping.wait(answer.delay)
+        if answer.then == "hang":
+            stopped = self.server.stopping.wait()
+        elif answer.then == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if stopped or answer.then != "answer":
+            self.close_connection = True
+            return
+        headers = dict(answer.headers)
+        ours = bool(fault) or headers.get("Connection", "").lower() == "close"
+        if self.request_version != "HTTP/1.1" or self.server.stopping.is_set():
+            self.close_connection = True
+        if ours or self.close_connection:
+            headers.update((_CLOSE,))
+        self._send(answer.status, headers, answer.body)
+        if ours:
+            self._linger()
+
+    def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        try:
+            phrase = HTTPStatus(status).phrase
+        except ValueError:
+            phrase = ""
+        head = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+        if status != HTTPStatus.NO_CONTENT:  # RFC 9110 8.6
+            head.append(f"Content-Length: {len(body)}")
+        # One send: head and body in two would wait for each other's acknowledgement.
+        self.wfile.write("\r\n".join([*head, "\r\n"]).encode("latin-1") + body)
+
+    def _linger(self) -> None:
+        # Closing over unread bytes makes TCP send a reset, which can overtake the answer.
+        self.close_connection = True
+        left, until = _LINGER_BYTES, time.monotonic() + _LINGER_SECONDS
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER_SECONDS)
+            while left > 0 and time.monotonic() < until:
+                got = len(self.rfile.read1(_LINE_BYTES))
+                left = left - got if got else 0
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        self._send(code, dict([_CLOSE]), b"")
+        self._linger()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the request line holds both keys."""
+
+
+class Server(ThreadingHTTPServer):
+    """Serve from construction until `stop`, each connection in a thread of its own.
+
+    Nothing is written to stderr. Exceptions that are no network trouble are kept in `failures`.
+
+    Args:
+        address: host and port; port 0 takes a free one, `server_address` says which.
+        respond: called with each `Message`, in its connection's thread, before the answer is sent.
+        limit_bytes: the longest body that is read.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+
+    daemon_threads = True
+    allow_reuse_port = False  # True in new releases: two servers would share one port in silence
+    request_queue_size = 128
+    timeout = 0.5  # how soon a stop is noticed where a shut listener does not wake its thread
+
+    def __init__(
+        self, address: tuple[str, int], respond: Callable[[Message], Answer], limit_bytes: int
+    ) -> None:
+        self.respond = respond
+        self.limit_bytes = limit_bytes
+        self.stopping = threading.Event()
+        self.failures: list[BaseException] = []
+        self._pid = os.getpid()
+        self._guard = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        self._workers: list[threading.Thread] = []
+        super().__init__(address, _Handler)
+        self._acceptor = threading.Thread(target=self._accept, name="fslog-server", daemon=True)
+        self._acceptor.start()
+
+    def server_bind(self) -> None:
+        # HTTPServer's own looks the host's name up, which can take seconds.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+    def _accept(self) -> None:
+        while not self.stopping.is_set():
+            self.handle_request()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._guard:
+            self._connections.add(request)
+        worker = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name="fslog-server-connection",
+            daemon=True,
+        )
+        worker.start()
+        self._workers = [other for other in self._workers if other.is_alive()] + [worker]
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            self._connections.discard(request)
+        if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)) == _RESET:
+            request.close()  # a FIN first would look like an orderly end
+        else:
+            super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            self.failures.append(error)
+
+    def stop(self) -> None:
+        """Stop at once: idle connections are closed, delays and hangs end without an answer.
+
+        An answer on its way is sent. Every thread is joined, but the caller's own, and but one
+        that `respond` keeps for more than seconds. In a forked child only the listener's copy is
+        closed, since the connections are the parent's.
+        """
+        if os.getpid() != self._pid:
+            self.server_close()
+            return
+        self.stopping.set()
+        # Frees the port even where a forked child holds a copy, and wakes the acceptor.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        self.server_close()
+        for how, seconds in ((socket.SHUT_RD, 1.0), (socket.SHUT_RDWR, 5.0)):
+            self._shut(how)
+            self._join(seconds)
+
+    def _shut(self, how: int) -> None:
+        with self._guard, contextlib.suppress(OSError):
+            for connection in self._connections:
+                connection.shutdown(how)
+
+    def _join(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for worker in self._workers:
+            if worker is not threading.current_thread():
+                worker.join(max(0.0, until - time.monotonic()))

@@ -1,0 +1,275 @@
+r"""Zero-code mapping: log calls that already exist, told apart by rules in the configuration.
+
+A rule has a `when`, all of whose conditions must hold, and an `event`, the properties of the event
+that it makes; the first rule that fits wins. A condition's key is `logger` (a prefix, as logging
+means it), `message` (the unformatted one) or a path of the record; its value is a literal,
+or a regular expression between slashes that is searched in the value's text.
+
+Everything that can be decided once is decided once. Which rules may concern a logger is worked out
+at its first record and remembered; among those, a literal message is looked up, not compared.
+A record of a logger that no rule names costs one dictionary look-up.
+
+>>> rules = Rules([{"when": {"logger": "app", "message": r"/(?P<n>\d+) rows/"},
+...                 "event": {"action": "feature", "total": "{n:int}"}}])
+>>> record = logging.LogRecord("app.reports", 20, "", 0, "exported 3 rows", (), None)
+>>> rules.properties(record)
+{'action': 'feature', 'total': 3}
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from fslog import events, templates
+from fslog.paths import MISSING, SOURCES, Read, compile_path, parse
+
+_MAX_LOGGERS = 4096
+
+_CONVERSION = re.compile(r"%(\([^)]*\))?[#0 +-]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
+
+Fits = Callable[[Any], "Mapping[str, Any] | None"]
+"""Whether a value fulfils a condition: the named groups that it yields, or None."""
+
+
+class Rules:
+    """Find the properties that the first fitting rule gives to a record.
+
+    Args:
+        rules: as in the configuration: mappings with `when` and `event`.
+        known: tells of a name whether the records may have an attribute of that name.
+
+    Raises:
+        TypeError, ValueError: a rule that can never work; the message begins with its index.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Mapping[str, Any]] | None,
+        known: Callable[[str], bool] = lambda name: False,
+    ) -> None:
+        if rules is None:
+            rules = ()
+        if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Sequence):
+            raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
+        self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
+        self._by_logger: dict[str, _Candidates | None] = {}
+
+    def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
+        """Return the properties that the first fitting rule makes; None where no rule fits."""
+        try:
+            candidates = self._by_logger[record.name]
+        except KeyError:
+            candidates = self._candidates(record.name)
+        if candidates is None:
+            return None
+        message = record.msg
+        if type(message) is not str:
+            message = templates.text_of(message)
+        for rule, groups in candidates.get(message):
+            made = rule.properties(record, groups)
+            if made is not None:
+                return made
+        return None
+
+    def _candidates(self, logger: str) -> _Candidates | None:
+        fitting = [
+            (rule, groups) for rule in self._rules if (groups := rule.logger(logger)) is not None
+        ]
+        if len(self._by_logger) >= _MAX_LOGGERS:  # loggers named after requests, say
+            self._by_logger = {}
+        found = self._by_logger[logger] = _Candidates(fitting) if fitting else None
+        return found
+
+
+class _Candidates:
+    """The rules that may fit a logger's records, in their order, by literal message."""
+
+    def __init__(self, rules: list[tuple[_Rule, Mapping[str, Any]]]) -> None:
+        self._others = tuple(pair for pair in rules if pair[0].message is None)
+        self._by_message = {
+            literal: tuple(pair for pair in rules if pair[0].message in (None, literal))
+            for literal in {rule.message for rule, _ in rules if rule.message is not None}
+        }
+
+    def get(self, message: str | None) -> tuple[tuple[_Rule, Mapping[str, Any]], ...]:
+        return self._by_message.get(message, self._others)  # type: ignore[arg-type]
+
+
+class _Rule:
+    def __init__(
+        self,
+        logger: Fits,
+        message: str | None,
+        conditions: list[tuple[Read, Fits]],
+        constants: dict[str, Any],
+        made: list[tuple[str, templates.Make]],
+    ) -> None:
+        self.logger = logger
+        self.message = message
+        self._conditions = conditions
+        self._constants = constants
+        self._made = made
+
+    def properties(
+        self, record: logging.LogRecord, groups: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        for read, fits in self._conditions:
+            found = fits(read(record))
+            if found is None:
+                return None
+            if found:
+                groups = {**groups, **found}
+        properties = dict(self._constants)
+        for name, make in self._made:
+            value = make(record, groups)
+            if value is not MISSING:
+                properties[name] = value
+        return properties
+
+
+def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> _Rule:
+    where = f"rules[{index}]"
+    if not isinstance(rule, Mapping):
+        raise TypeError(f"{where} is of type {type(rule).__name__}; expected when and event")
+    if unknown := set(rule) - {"when", "event"}:
+        raise ValueError(f"{where} has the unknown key {unknown.pop()!r}; expected when and event")
+    for part in ("when", "event"):
+        if not isinstance(rule.get(part), Mapping):
+            raise ValueError(f"{where} has no {part}, or one that is no mapping")
+    try:
+        return _compile_parts(rule["when"], rule["event"], known)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+def _compile_parts(
+    when: Mapping[str, Any], event: Mapping[str, Any], known: Callable[[str], bool]
+) -> _Rule:
+    logger: Fits = _anything
+    message: str | None = None
+    conditions: list[tuple[Read, Fits]] = []
+    groups: set[str] = set()
+    for key in when:
+        pattern = _pattern(key, when[key])
+        if pattern is not None:
+            groups |= set(pattern.groupindex)
+            if key == "logger":
+                logger = _searching(pattern)
+            else:
+                conditions.append((compile_path(key), _searching(pattern)))
+        elif key == "logger":
+            logger = _prefixed(str(when[key]))
+        elif key == "message":
+            message = str(when[key])
+        else:
+            conditions.append((compile_path(key), _equal(when[key])))
+    roots = {parse(key)[0] for key in when}
+    names = templates.Names(
+        frozenset(groups), lambda name: name in SOURCES or name in roots or known(name)
+    )
+    constants, made = _compile_event(event, names, message)
+    return _Rule(logger, message, conditions, constants, made)
+
+
+def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:
+    """Return the regular expression that a condition holds; None for a literal."""
+    parse(key)
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == "/":
+        try:
+            pattern = re.compile(value[1:-1])
+        except re.error as error:
+            raise ValueError(f"when.{key} is no regular expression: {error}") from None
+        if not pattern.pattern:
+            raise ValueError(f"when.{key} is an empty regular expression, which fits everything")
+        return pattern
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(
+            f"when.{key} is of type {type(value).__name__}; expected text, a number, true or false"
+        )
+    return None
+
+
+def _anything(value: Any) -> Mapping[str, Any]:
+    return {}
+
+
+def _prefixed(prefix: str) -> Fits:
+    dotted = f"{prefix}."
+    return lambda name: {} if not prefix or name == prefix or name.startswith(dotted) else None
+
+
+def _searching(pattern: re.Pattern[str]) -> Fits:
+    search, named = pattern.search, bool(pattern.groupindex)
+
+    def fits(value: Any) -> Mapping[str, Any] | None:
+        if value is MISSING or value is None:
+            return None
+        text = value if type(value) is str else templates.text_of(value)
+        found = None if text is None else search(text)
+        if found is None:
+            return None
+        return {k: v for k, v in found.groupdict().items() if v is not None} if named else {}
+
+    return fits
+
+
+def _equal(literal: Any) -> Fits:
+    """Compare by text: what is 200 in one library's records is "200" in another's."""
+    text = str(literal)
+
+    def fits(value: Any) -> Mapping[str, Any] | None:
+        if type(value) is str:
+            return {} if value == text else None
+        if value is MISSING or value is None:
+            return None
+        return {} if templates.text_of(value) == text else None
+
+    return fits
+
+
+def _compile_event(
+    event: Mapping[str, Any], names: templates.Names, message: str | None
+) -> tuple[dict[str, Any], list[tuple[str, templates.Make]]]:
+    constants: dict[str, Any] = {}
+    made: list[tuple[str, templates.Make]] = []
+    for name in event:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"event has the key {name!r}; expected the name of a property")
+        try:
+            _check_arguments(event[name], message)
+            constant, value = templates.compile_value(event[name], names)
+        except ValueError as error:
+            raise ValueError(f"event.{name}: {error}") from None
+        if constant:
+            constants[name] = value
+        else:
+            made.append((name, value))
+    _check_constants(event, constants)
+    return constants, made
+
+
+def _check_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> None:
+    if "action" not in event:
+        raise ValueError("event has no action: a rule must say which event it makes")
+    checked = dict(constants)
+    events.coerce(checked)
+    for problem in events.problems(checked):
+        if problem.property in constants:
+            raise ValueError(f"event.{problem.property}: {problem.message}")
+
+
+def _check_arguments(value: Any, message: str | None) -> None:
+    """Refuse `{args.3}` where the literal message has three arguments at the most."""
+    if not isinstance(value, str) or message is None:
+        return
+    slots = [slot for slot in _CONVERSION.findall(message) if slot[1] != "%"]
+    if not slots or any(key for key, _ in slots) or "*" in message:
+        return
+    for index in re.findall(r"\{args\.(\d+)[}:]", value):
+        if int(index) >= len(slots):
+            raise ValueError(
+                f"{{args.{index}}} has no source: the message has {len(slots)} arguments"
+            )

@@ -1,0 +1,132 @@
+"""The endpoint's format, once: lines, bodies, headers and paths (EVENT_API, "Request").
+
+The client packs with this module and the embedded endpoint unpacks with it; neither knows the other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from fslog.version import VERSION
+
+CONTENT_TYPE = "application/json"
+ENCODINGS = ("deflate", "gzip")
+"""The only values of Content-Encoding that the endpoint understands; any other loses the body."""
+
+PING_PATH = "/v1/ping"
+
+# HTTP's deflate is the zlib format (RFC 9110 8.4.1.2), not a raw DEFLATE stream.
+_WBITS = {"deflate": 15, "gzip": 31}
+
+
+def events_path(auth_key: str, api_key: str) -> str:
+    """Return the path to post events to. It holds both keys: never show it.
+
+    >>> events_path("auth", "api")
+    '/v1/auth/api'
+    """
+    return f"/v1/{auth_key}/{api_key}"
+
+
+def headers(encoding: str | None) -> dict[str, str]:
+    """Return the headers of a POST, less Content-Length, which the HTTP library derives.
+
+    >>> headers("deflate")["Content-Encoding"], "Content-Encoding" in headers(None)
+    ('deflate', False)
+    """
+    fixed = {"Content-Type": CONTENT_TYPE, "User-Agent": f"fslog/{VERSION}"}
+    return {**fixed, "Content-Encoding": encoding} if encoding else fixed
+
+
+def pack(lines: Iterable[bytes], encoding: str | None, level: int) -> bytes:
+    """Compress lines into the body of one POST.
+
+    Args:
+        lines: each ends in a newline.
+        encoding: one of `ENCODINGS`, or None for a plain body.
+        level: zlib's, -1 to 9.
+
+    >>> pack([b'{"a":1}\\n', b'{"a":2}\\n'], None, 6)
+    b'{"a":1}\\n{"a":2}\\n'
+    """
+    text = b"".join(lines)
+    if encoding is None:
+        return text
+    packer = zlib.compressobj(level, zlib.DEFLATED, _WBITS[encoding])
+    return packer.compress(text) + packer.flush()
+
+
+class TooLarge(ValueError):
+    """Report a body that unpacks to more than it may."""
+
+
+def unpack(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> bytes:
+    """Return the lines of a body as one piece.
+
+    Args:
+        body: as it travelled.
+        encoding: the Content-Encoding; any but those of `ENCODINGS` leaves the body as it is, as
+            the endpoint does.
+        limit_bytes: the most that is unpacked, so that a small body cannot fill the memory.
+
+    Raises:
+        TooLarge: it would unpack to more than `limit_bytes`.
+        ValueError: it is not, or not wholly, in that encoding.
+
+    >>> unpack(pack([b"{}\\n"], "deflate", 6), "deflate")
+    b'{}\\n'
+    """
+    if encoding not in _WBITS:
+        text, cut = body, False
+    else:
+        text, cut = _inflate(body, _WBITS[encoding], limit_bytes)
+    if limit_bytes is not None and (cut or len(text) > limit_bytes):
+        raise TooLarge(f"the body unpacks to more than {limit_bytes} bytes")
+    return text
+
+
+def _inflate(body: bytes, wbits: int, limit_bytes: int | None) -> tuple[bytes, bool]:
+    parts: list[bytes] = []
+    left = limit_bytes
+    while body:  # a gzip body may have several members (RFC 1952 2.2)
+        unpacker = zlib.decompressobj(wbits)
+        try:
+            # One byte more than allowed tells "exactly the limit" from "more".
+            parts.append(unpacker.decompress(body, 0 if left is None else left + 1))
+        except zlib.error as error:
+            raise ValueError(f"the body is not in its Content-Encoding: {error}") from None
+        if left is not None and len(parts[-1]) > left:
+            return b"".join(parts), True
+        if not unpacker.eof:
+            raise ValueError("the body ends before its Content-Encoding does")
+        left = None if left is None else left - len(parts[-1])
+        body = unpacker.unused_data if wbits == _WBITS["gzip"] else b""
+    return b"".join(parts), False
+
+
+def lines_of(text: bytes) -> Iterator[bytes]:
+    r"""Yield the lines of an unpacked body, each with its newline, less empty ones.
+
+    A line ends at `\n`; a `\r` before it belongs to the ending, not to the line. The last line
+    may lack its newline: the vendor's own curl example sends files as they are.
+
+    >>> list(lines_of(b'{"a":1}\r\n\n{"a":2}'))
+    [b'{"a":1}\n', b'{"a":2}\n']
+    """
+    for line in text.split(b"\n"):
+        if line := line.strip(b" \t\r"):
+            yield line + b"\n"
+
+
+def encoding_of(headers: Mapping[str, Any]) -> str | None:
+    """Return how a body is compressed, by its headers; None where the endpoint reads plain text.
+
+    >>> encoding_of({"content-encoding": "GZIP"}), encoding_of({"Content-Encoding": "zstd"})
+    ('gzip', None)
+    """
+    for name, value in headers.items():
+        if name.lower() == "content-encoding" and str(value).strip().lower() in ENCODINGS:
+            return str(value).strip().lower()
+    return None
