@@ -66,7 +66,7 @@ def _number(value: Any) -> Any:
 
 
 def _make_fast() -> Callable[[Any], str]:
-    make = json.encoder.c_make_encoder
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # an interpreter without the C accelerator
         return json.JSONEncoder(
             ensure_ascii=False,

@@ -153,17 +153,16 @@ class EventFormatter(JsonFormatter):
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
         events.coerce(event)
-        derive = self._session
-        if derive is None or "sessionId" in event:
-            problems = events.problems(event)
-        else:
-            event["sessionId"] = "?"
-            problems = events.problems(event)
-            del event["sessionId"]
-            if not problems:
-                event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
+        derive = None if "sessionId" in event else self._session
+        if derive is not None:
+            event["sessionId"] = "derived"  # stands in until it is known from whom to derive it
+        problems = events.problems(event)
         if problems:
+            if derive is not None:
+                del event["sessionId"]
             raise InvalidEvent(problems)
+        if derive is not None:
+            event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
         return event
 
     def _provided(self, own: dict[str, Any]) -> Mapping[str, Any]:
@@ -260,4 +259,6 @@ def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 def _session_ids(session: Any) -> sessions.SessionIds | None:
     kind = arguments.one_of("session", session, SESSIONS)
-    return {"window": sessions.by_window, "idle": sessions.IdleSessions(), "none": None}[kind]
+    if kind == "idle":
+        return sessions.IdleSessions()
+    return sessions.by_window if kind == "window" else None

@@ -1,0 +1,301 @@
+"""Lines held in memory, from the log call to the 200: the open batch, the sealed ones, the bound.
+
+Any thread appends a line to the open batch under one lock, held for a list append. A batch that
+reaches its count or its bytes is sealed there and then and put on the listener's queue; one that
+reaches its age is sealed by the listener. The lines' bytes are counted from the append until the
+batch is settled, and compressed batches count as they are held, compressed.
+
+Re-entrancy. A signal handler or a finalizer may log in the middle of an append on the same thread;
+the lock lets it in, and the half-changed state is then its own thread's. Such a call leaves its
+line aside, and the append that it interrupted takes it next. Only `SimpleQueue.put`, atomic by
+contract, is called in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from fslog import wire
+from fslog.stats import Counter
+
+
+class Batch:
+    """Lines that travel together: as lines until packed, as one body from then on."""
+
+    __slots__ = ("body", "encoded_bytes", "events", "lines", "number", "settled")
+
+    def __init__(self, lines: list[bytes], encoded_bytes: int, number: int) -> None:
+        self.lines = lines
+        self.body: bytes | None = None
+        self.events = len(lines)
+        self.encoded_bytes = encoded_bytes
+        self.number = number
+        self.settled = False
+
+    @property
+    def held_bytes(self) -> int:
+        """What the batch occupies now."""
+        return self.encoded_bytes if self.body is None else len(self.body)
+
+    def pack(self, encoding: str | None, level: int) -> None:
+        """Replace the lines by the body."""
+        self.body = wire.pack(self.lines, encoding, level)
+        self.lines = []
+
+    def halves(self, encoding: str | None, level: int) -> list[Batch]:
+        """Return two packed batches with the first and the second half of the events.
+
+        Only a 413 asks for this, so the body is unpacked again rather than the lines kept.
+        """
+        lines = list(wire.lines_of(wire.unpack(self.body or b"", encoding)))
+        middle = len(lines) // 2
+        halves = [
+            Batch(part, sum(map(len, part)), self.number)
+            for part in (lines[:middle], lines[middle:])
+        ]
+        for half in halves:
+            half.pack(encoding, level)
+        return halves
+
+
+class Batches:
+    """Gather lines into batches and account for each of them until it is settled.
+
+    Args:
+        queue: where sealed batches go.
+        opened: called, with the lock held, when a batch gets its first line.
+        batch_events: how many events a batch has at the most.
+        batch_bytes: how many bytes its lines have at the most; a line is never longer.
+        buffer_bytes: how many bytes all batches together occupy at the most.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        queue: SimpleQueue[Any],
+        opened: Callable[[], None],
+        *,
+        batch_events: int,
+        batch_bytes: int,
+        buffer_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._queue = queue
+        self._opened = opened
+        self._batch_events = batch_events
+        self._batch_bytes = batch_bytes
+        self._buffer_bytes = buffer_bytes
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._busy = False
+        self._aside: deque[bytes] = deque()
+        self._waiters: deque[SimpleQueue[None]] = deque()
+        self._lines: list[bytes] = []
+        self._open_bytes = 0
+        self._unsettled: dict[Batch, None] = {}
+        self._held_bytes = 0
+        self._limit_bytes = min(batch_bytes, buffer_bytes)
+        self._number = 0
+        self._sealed_events = 0
+        self.opened_at = 0.0
+        self.refused = Counter()
+        self.delivered = self.abandoned = self.batches = 0
+        self.bytes_encoded = self.bytes_sent = 0
+
+    def append(self, line: bytes) -> bool:
+        """Take a line into the open batch; False where there is no room for it.
+
+        A line that was left aside by a re-entrant call has been promised a place: where there
+        is none, it is counted in `refused` here. Counting any other is the caller's.
+        """
+        with self._lock:
+            if self._busy:
+                self._aside.append(line)
+                return True
+            self._busy = True
+            try:
+                taken = self._take(line)
+            finally:
+                self._busy = False
+            # After `_busy` is false again, so that no line can be left aside in between.
+            if self._aside:
+                self._take_aside()
+            return taken
+
+    def _take(self, line: bytes) -> bool:
+        size = len(line)
+        if self._open_bytes + size > self._limit_bytes and not self._make_room(size):
+            return False
+        self._lines.append(line)
+        self._open_bytes += size
+        if len(self._lines) == 1:
+            self.opened_at = self._clock()
+            self._opened()
+        if len(self._lines) >= self._batch_events:
+            self._seal()
+        return True
+
+    def _take_aside(self) -> None:
+        while self._aside:
+            line = self._aside.popleft()
+            self._busy = True
+            try:
+                if not self._take(line):
+                    self.refused.add()
+            finally:
+                self._busy = False
+
+    def _make_room(self, size: int) -> bool:
+        """Seal the open batch: the next line begins another one, if that fits the buffer.
+
+        Also where it does not: the listener can then compress what is there, and deliver it.
+        """
+        if self._lines:
+            self._seal()
+        return size <= self._limit_bytes
+
+    def _seal(self) -> None:
+        self._number += 1
+        batch = Batch(self._lines, self._open_bytes, self._number)
+        self._lines = []
+        self._open_bytes = 0
+        self._sealed_events += batch.events
+        self._unsettled[batch] = None
+        self._hold(batch.held_bytes)
+        self._queue.put(batch)
+
+    def _hold(self, more_bytes: int) -> None:
+        self._held_bytes += more_bytes
+        self._limit_bytes = min(self._batch_bytes, self._buffer_bytes - self._held_bytes)
+        if more_bytes < 0:
+            while self._waiters:
+                self._waiters.popleft().put(None)
+
+    def exclusively(self, change: Callable[[], None]) -> bool:
+        """Make a change that no append sees half of; False from within another one."""
+        with self._lock:
+            if self._busy:
+                return False
+            self._busy = True
+            try:
+                change()
+            finally:
+                self._busy = False
+            if self._aside:
+                self._take_aside()
+            return True
+
+    def seal(self) -> int | None:
+        """Seal the open batch, if it has lines.
+
+        Returns:
+            The number of the newest sealed batch: everything accepted so far is in it or in
+            an older one. None when called from within an append on this very thread.
+        """
+        sealed = self.exclusively(lambda: self._seal() if self._lines else None)
+        return self._number if sealed else None
+
+    def seal_at(self) -> float | None:
+        """Return when the open batch was opened; None when it has no lines."""
+        return self.opened_at if self._lines else None
+
+    def pack(self, batch: Batch, encoding: str | None, level: int) -> None:
+        """Compress a batch, and count it as it is held from now on."""
+        before = batch.held_bytes
+        batch.pack(encoding, level)
+        self.exclusively(lambda: self._hold(0 if batch.settled else batch.held_bytes - before))
+
+    def split(self, batch: Batch, encoding: str | None, level: int) -> list[Batch]:
+        """Replace a batch by its halves."""
+        halves = batch.halves(encoding, level)
+
+        def replace() -> None:
+            if not batch.settled:
+                self._forget(batch)
+                self._unsettled |= dict.fromkeys(halves)
+                self._hold(sum(half.held_bytes for half in halves))
+
+        self.exclusively(replace)
+        return halves
+
+    def settle(self, batch: Batch, *, delivered: bool) -> None:
+        """Account for the end of a batch, once: whoever comes first decides."""
+
+        def settle() -> None:
+            if batch.settled:
+                return
+            self._forget(batch)
+            if not delivered:
+                self.abandoned += batch.events
+                return
+            self.delivered += batch.events
+            self.batches += 1
+            self.bytes_encoded += batch.encoded_bytes
+            self.bytes_sent += batch.held_bytes
+
+        self.exclusively(settle)
+
+    def _forget(self, batch: Batch) -> None:
+        batch.settled = True
+        self._unsettled.pop(batch, None)
+        self._hold(-batch.held_bytes)
+
+    def abandon(self) -> int:
+        """Give up everything that is pending, and return how many events that were."""
+        before = self.abandoned
+        self.seal()
+        for batch in list(self._unsettled):
+            self.settle(batch, delivered=False)
+        return self.abandoned - before
+
+    def wait_for_room(self, line: bytes, seconds: float) -> bool:
+        """Take a line as soon as there is room; False when there was none in that time."""
+        deadline_at = self._clock() + seconds
+        while True:
+            waiter: SimpleQueue[None] = SimpleQueue()
+            self._waiters.append(waiter)
+            # Registered first, tried second: room made in between wakes the waiter.
+            if self.append(line):
+                return True
+            left = deadline_at - self._clock()
+            if left <= 0:
+                return False
+            wait(waiter, left)
+
+    def end_unless_used(self, end: Callable[[], None]) -> bool:
+        """Call `end` if nothing is pending, so that no line can be appended meanwhile."""
+        ended: list[bool] = []
+
+        def look() -> None:
+            if not self._lines and not self._unsettled:
+                end()
+                ended.append(True)
+
+        self.exclusively(look)
+        return bool(ended)
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of one instant, under the names that `Stats` gives them."""
+        with self._lock:
+            accepted = self._sealed_events + len(self._lines)
+            return {
+                "accepted": accepted,
+                "delivered": self.delivered,
+                "abandoned": self.abandoned,
+                "pending": accepted - self.delivered - self.abandoned,
+                "batches": self.batches,
+                "bytes_encoded": self.bytes_encoded,
+                "bytes_sent": self.bytes_sent,
+            }
+
+
+def wait(queue: SimpleQueue[Any], seconds: float) -> Any:
+    """Return the queue's next item, None if none came in that time."""
+    try:
+        return queue.get(timeout=max(0.0, seconds))
+    except Empty:
+        return None

@@ -1,0 +1,118 @@
+"""HTTP connections that keep a promise urllib3's own do not: a request ends in time.
+
+`urllib3.Timeout` bounds each wait on the socket. An endpoint that sends one byte now and then
+holds a request for hours that way, and with it the listener thread. Here the time for the answer
+is bounded as a whole: before each read the socket's timeout becomes what is left.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from functools import partial
+from http.client import HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import unquote
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Read from a socket until an instant, however little comes at a time."""
+
+    def __init__(self, sock: socket.socket, deadline_at: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline_at = deadline_at
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineSocket:
+    """Stand in for the socket of which `http.client.HTTPResponse` asks nothing but a file."""
+
+    def __init__(self, sock: socket.socket, deadline_at: float) -> None:
+        self._sock = sock
+        self._deadline_at = deadline_at
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self._sock, self._deadline_at))
+
+
+def _response(sock: socket.socket, *args: Any, deadline_at: float, **kwargs: Any) -> HTTPResponse:
+    return HTTPResponse(_DeadlineSocket(sock, deadline_at), *args, **kwargs)  # type: ignore[arg-type]
+
+
+class _Bounded:
+    """What plain and TLS connections have in common here."""
+
+    # An application that debugs its own connections by http.client's class attribute would print
+    # our request lines, which hold the keys.
+    debuglevel = 0
+    _cut_short = False
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._cut_short = False
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        except (BrokenPipeError, ConnectionResetError):
+            # urllib3 goes on to read the answer, which is how a 413 that came early gets through.
+            self._cut_short = True
+            raise
+
+    def getresponse(self) -> Any:
+        timeout = self.timeout  # type: ignore[attr-defined]
+        self.response_class = partial(_response, deadline_at=time.monotonic() + timeout)
+        response = super().getresponse()  # type: ignore[misc]
+        if self._cut_short and response.status == 200:
+            response.close()
+            raise HTTPException("the endpoint answered 200 before it had the whole body")
+        return response
+
+
+class _Connection(_Bounded, HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _TLSConnection(_Bounded, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+def manager(proxy_url: str | None, **settings: Any) -> urllib3.PoolManager:
+    """Make a pool manager of bounded connections, through a proxy or directly.
+
+    Args:
+        proxy_url: may hold a user and a password, percent-encoded.
+        settings: urllib3's, for each of the pools.
+    """
+    made: urllib3.PoolManager
+    if proxy_url is None:
+        made = urllib3.PoolManager(**settings)
+    else:
+        url = urllib3.util.parse_url(proxy_url)
+        headers = urllib3.util.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else {}
+        made = urllib3.ProxyManager(url._replace(auth=None).url, proxy_headers=headers, **settings)
+    made.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+    return made

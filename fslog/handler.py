@@ -1,0 +1,305 @@
+"""The handler: configuration into parts, records into lines, and the ends of processes.
+
+The module that an application meets. It is a plain `logging.Handler`, so that `dictConfig` treats
+it the same on every Python, and owns what it needs; what that is in this process stands in one
+`Delivery`, made anew in each process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from fslog import arguments, events, lifecycle, wire
+from fslog.delivery import Delivery, Settings
+from fslog.destination import destination
+from fslog.encoding import encode
+from fslog.errors import InvalidEvent, Problem
+from fslog.formatter import EventFormatter
+from fslog.ownwork import is_own, redaction
+from fslog.stats import Stats
+from fslog.transport import Transport, tls_context
+
+_MAPPING = (
+    "fields",
+    "rules",
+    "defaults",
+    "include",
+    "exclude",
+    "session",
+    "context_provider",
+)
+
+
+class FreshsuccessHandler(logging.Handler):
+    """Turn log records into events and deliver them, without slowing or breaking a log call.
+
+    Every argument is checked here and now; after that the handler says what is wrong by
+    `on_problem`, by `stats()` and on the logger `fslog`, and never by an exception.
+
+    Args:
+        auth_key, api_key: the source's two keys; else `FSLOG_AUTH_KEY`, `FSLOG_API_KEY`.
+        datacenter: `"us"` or `"eu"`; else `FSLOG_DATACENTER`, else `"us"`.
+        endpoint: base URL instead of the data center's; else `FSLOG_ENDPOINT`.
+        level: as for any handler.
+        compression: `"deflate"`, `"gzip"` or None.
+        compression_level: zlib's, 1 to 9.
+        batch_events: how many events travel together at the most.
+        batch_bytes: how many bytes they have before compression at the most; a longer event
+            is invalid (`too_large`).
+        flush_interval: seconds that an event waits for others at the most.
+        buffer_bytes: how much is held in memory at the most, compressed where it waits.
+        overflow: what happens beyond that: `"refuse"` the newest, or `"block"` the log call.
+        block_timeout: seconds that a log call waits at the most, where it may.
+        timeout: seconds for one request.
+        max_backoff: seconds between two tries at the most.
+        shutdown_timeout: seconds for delivering the rest when the process ends.
+        ca_certs: a PEM file or a directory of certificates instead of the system's.
+        proxy: URL; `""` for none; else the usual environment variables, read once, now.
+        enabled: a handler that is not accepts nothing and starts nothing; else `FSLOG_ENABLED`.
+        on_problem: called with a `Problem` in the thread of the log call.
+        fields, rules, defaults, include, exclude, session, context_provider: as for
+            `EventFormatter`, which is made of them; not together with a formatter of one's own.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or value, named in the message.
+    """
+
+    takes_events = True
+
+    def __init__(
+        self,
+        *,
+        auth_key: str | None = None,
+        api_key: str | None = None,
+        datacenter: str | None = None,
+        endpoint: str | None = None,
+        level: int | str = logging.NOTSET,
+        compression: str | None = "deflate",
+        compression_level: int = 6,
+        batch_events: int = 5_000,
+        batch_bytes: int = 1_048_576,
+        flush_interval: float = 5.0,
+        buffer_bytes: int = 67_108_864,
+        overflow: str = "refuse",
+        block_timeout: float = 10.0,
+        timeout: float = 10.0,
+        max_backoff: float = 60.0,
+        shutdown_timeout: float = 5.0,
+        ca_certs: str | None = None,
+        proxy: str | None = None,
+        enabled: bool | str | None = None,
+        on_problem: Callable[[Problem], None] | None = None,
+        **mapping: Any,
+    ) -> None:
+        if unknown := set(mapping) - set(_MAPPING):
+            raise TypeError(f"FreshsuccessHandler has no argument {min(unknown)!r}")
+        if enabled is None:
+            enabled = arguments.environment("FSLOG_ENABLED") or True
+            self._enabled = arguments.flag("FSLOG_ENABLED", enabled)
+        else:
+            self._enabled = arguments.flag("enabled", enabled)
+        self._destination = destination(
+            auth_key=auth_key,
+            api_key=api_key,
+            datacenter=datacenter,
+            endpoint=endpoint,
+            proxy=proxy,
+            needs_keys=self._enabled,
+            environ=os.environ,
+        )
+        may_block = arguments.one_of("overflow", overflow, ("refuse", "block")) == "block"
+        block_timeout = arguments.seconds("block_timeout", block_timeout, zero=True)
+        self._settings = Settings(
+            encoding=arguments.one_of("compression", compression, (*wire.ENCODINGS, None)),
+            level=arguments.whole("compression_level", compression_level, least=1, most=9),
+            batch_events=arguments.whole("batch_events", batch_events, least=1),
+            batch_bytes=arguments.whole("batch_bytes", batch_bytes, least=1),
+            flush_interval=arguments.seconds("flush_interval", flush_interval, zero=True),
+            buffer_bytes=arguments.whole("buffer_bytes", buffer_bytes, least=1),
+            block_timeout=block_timeout if may_block else None,
+            max_backoff=arguments.seconds("max_backoff", max_backoff),
+            shutdown_timeout=arguments.seconds("shutdown_timeout", shutdown_timeout, zero=True),
+        )
+        self._timeout = arguments.seconds("timeout", timeout)
+        self._tls = tls_context(None if ca_certs is None else arguments.text("ca_certs", ca_certs))
+        self._on_problem = arguments.function("on_problem", on_problem)
+        formatter = EventFormatter(**mapping)
+        self._is_mapped = bool(mapping)
+        super().__init__(_level(level))
+        self.formatter: EventFormatter = formatter
+        self._event = formatter.event
+        self._deliveries: dict[int, Delivery] = {}
+        self._current()
+        lifecycle.register(self)
+
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:
+        """Take another `EventFormatter`.
+
+        Raises:
+            ValueError: it is none, or the handler was given mapping arguments of its own.
+        """
+        if not isinstance(fmt, EventFormatter):
+            raise ValueError(
+                f"the formatter is of type {type(fmt).__name__}; a FreshsuccessHandler takes an "
+                "fslog.EventFormatter, or fields, rules, defaults... of its own and no formatter"
+            )
+        if self._is_mapped:
+            raise ValueError(
+                "fields, rules, defaults, include, exclude, session and context_provider are given "
+                "to the handler and by a formatter; give them to one of the two"
+            )
+        super().setFormatter(fmt)
+        self._event = fmt.event
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Filter a record and emit it, without holding the handler's lock meanwhile.
+
+        Formatting needs no lock, and holding one while the application's values are asked for
+        their text invites deadlocks; what is shared has a lock of its own.
+        """
+        if self.filters:
+            kept: Any = self.filter(record)
+            if not kept:
+                return kept
+            record = record if kept is True else kept  # from Python 3.12 on it may be another one
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Make the record's event a line and take it; never raise, never wait for the network."""
+        if not self._enabled or (redaction() is not None and is_own(record.name)):
+            return
+        delivery = self._current()
+        try:
+            event = self._event(record)
+            if event is None:
+                delivery.skipped.add()
+                return
+            line = encode(event)
+            warnings = events.warnings(event)
+        except InvalidEvent as error:
+            delivery.invalid.add()
+            self._tell(delivery, record, error.problems)
+            return
+        except Exception as error:
+            delivery.invalid.add()
+            message = f"the event could not be made: {type(error).__name__}"
+            self._tell(delivery, record, (Problem("failed", "", message),))
+            self.handleError(record)
+            return
+        if len(line) > self._settings.batch_bytes:
+            delivery.invalid.add()
+            message = (
+                f"the event has {len(line)} bytes as JSON; batch_bytes allows "
+                f"{self._settings.batch_bytes}"
+            )
+            self._tell(delivery, record, (Problem("too_large", "", message, event),))
+        elif not delivery.put(line):
+            message = f"there is no room: buffer_bytes ({self._settings.buffer_bytes}) are in use"
+            self._call(record, Problem("refused", "", message, event))
+        if warnings:
+            self._tell(delivery, record, warnings)
+
+    def _tell(self, delivery: Delivery, record: logging.LogRecord, problems: Any) -> None:
+        for problem in problems:
+            delivery.tell_problem(problem, record)
+            self._call(record, problem)
+
+    def _call(self, record: logging.LogRecord, problem: Problem) -> None:
+        if self._on_problem is not None:
+            try:
+                self._on_problem(problem)
+            except Exception:
+                self.handleError(record)
+
+    def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+        """Try to deliver now, whatever the time of the next try is.
+
+        Args:
+            timeout: seconds to wait at the most; None means `shutdown_timeout`.
+
+        Returns:
+            True when nothing that this process held at the call is pending any more. It does
+            not wait at all while the caller holds logging's module lock, as `dictConfig` does.
+        """
+        return not self._enabled or self._current().flush(timeout)
+
+    def close(self) -> None:
+        """Deliver what is there, within `shutdown_timeout`; the handler works on if used again."""
+        super().close()
+        if self._enabled:
+            self._current().close()
+
+    def stats(self) -> Stats:
+        """Return the numbers of this process, see `Stats`."""
+        return self._current().stats()
+
+    def ping(self) -> float:
+        """Return the seconds that the endpoint took to answer a ping.
+
+        Raises:
+            ConnectionError: it did not answer, or not with 200; the message says why.
+        """
+        transport = self._transport()
+        try:
+            return transport.ping()
+        finally:
+            transport.close()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: the parent delivers what it took."""
+        self._deliveries = {}
+        self._current()
+
+    def _current(self) -> Delivery:
+        # By process id, because not every fork runs Python's hooks (uWSGI's does not by default).
+        pid = os.getpid()
+        try:
+            return self._deliveries[pid]
+        except KeyError:
+            # setdefault is atomic: of several threads that come here at once, one wins.
+            return self._deliveries.setdefault(pid, self._begin())
+
+    def _begin(self) -> Delivery:
+        delivery = Delivery(self._destination, self._transport().post, self._settings)
+        weakref.finalize(self, delivery.retire).atexit = False
+        return delivery
+
+    def _transport(self) -> Transport:
+        return Transport(
+            self._destination,
+            tls=self._tls,
+            encoding=self._settings.encoding,
+            timeout=self._timeout,
+        )
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Flush every live handler of this process, one deadline for all.
+
+    Args:
+        timeout: seconds to wait at the most; None means each handler's `shutdown_timeout`.
+
+    Returns:
+        Whether nothing that they held at the call is pending any more.
+    """
+    handlers = lifecycle.members()
+    for handler in handlers:
+        handler.flush(0.0)  # begin everywhere before waiting anywhere
+    if timeout is None:
+        return all([handler.flush() for handler in handlers])
+    deadline_at = time.monotonic() + timeout
+    return all([handler.flush(max(0.0, deadline_at - time.monotonic())) for handler in handlers])
+
+
+def _level(level: Any) -> Any:
+    if isinstance(level, bool) or not isinstance(level, (int, str)):
+        raise TypeError(f"level is of type {type(level).__name__}; expected an int or a name")
+    if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
+        raise ValueError(f"level is {level!r}; expected a level's name such as 'INFO'")
+    return level

@@ -1,0 +1,112 @@
+"""The ends and beginnings of processes: fork, interpreter exit, `multiprocessing` children.
+
+Handlers register here weakly, for as long as they live. Deliveries are held here strongly for as
+long as they have something to deliver, so that a handler that a second `dictConfig` threw away
+still delivers what it took.
+
+What ends a process, and what is called then:
+  return from main, an exception, `sys.exit`: `atexit`, after the threads that are no daemons ended
+  and before `logging.shutdown`, which registered earlier and so is called later;
+  a child of `multiprocessing`, which leaves by `os._exit` without `atexit`: a `Finalize` of its
+  own, set when the child first has something to deliver, because a forked child clears all earlier
+  ones in its bootstrap;
+  `os._exit`, a signal's default action: nothing at all.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+from typing import Any, Protocol
+
+
+class Forked(Protocol):
+    """What is told, in the child, that its process was forked."""
+
+    def after_fork(self) -> None: ...
+
+
+class Ending(Protocol):
+    """What is given a last chance to deliver when its process ends."""
+
+    def begin_finish(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+_members: weakref.WeakSet[Any] = weakref.WeakSet()
+_held: set[Ending] = set()
+_finalizer: Any = None
+_finalizer_pid = 0
+_finishing_pid = 0
+
+
+def register(member: Forked) -> None:
+    """Have `member.after_fork` called in every child that this process forks."""
+    _members.add(member)
+
+
+def members() -> list[Any]:
+    """Return the registered members that are alive."""
+    while True:
+        try:
+            return list(_members)
+        except RuntimeError:  # another thread registered one meanwhile
+            continue
+
+
+def hold(delivery: Ending) -> None:
+    """Keep a delivery alive, and finish it when the process ends, until it is let go."""
+    _held.add(delivery)
+    _watch_multiprocessing()
+
+
+def let_go(delivery: Ending) -> None:
+    """Forget a delivery that has nothing left to deliver."""
+    _held.discard(delivery)
+
+
+def is_finishing() -> bool:
+    """Tell whether this process is at its end."""
+    return _finishing_pid == os.getpid()
+
+
+def finish_all() -> None:
+    """Give every held delivery its last chance, all at once; each bounds its own time."""
+    global _finishing_pid
+    _finishing_pid = os.getpid()
+    deliveries = list(_held)
+    for delivery in deliveries:
+        delivery.begin_finish()
+    for delivery in deliveries:
+        delivery.finish()
+
+
+def _after_fork() -> None:
+    _held.clear()  # the parent's: it delivers them itself
+    for member in members():
+        member.after_fork()
+
+
+def _watch_multiprocessing() -> None:
+    """Have a child of `multiprocessing` finish before it leaves; elsewhere do nothing.
+
+    Nothing is imported: in such a child these modules are loaded, and late imports may find a lock
+    that another thread held at the fork.
+    """
+    global _finalizer, _finalizer_pid
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if process is None or util is None or process.parent_process() is None:
+        return
+    if _finalizer is None or _finalizer_pid != os.getpid() or not _finalizer.still_active():
+        # The lowest priority runs last, after the application's own finalizers, which may log.
+        _finalizer = util.Finalize(None, finish_all, exitpriority=-(10**6))
+        _finalizer_pid = os.getpid()
+
+
+atexit.register(finish_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

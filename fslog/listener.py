@@ -1,0 +1,304 @@
+"""Sealed batches → bodies → POSTs, in order, in one background thread.
+
+A `logging.handlers.QueueListener` whose items are batches. It sleeps until a batch comes, the
+open batch is old enough to be sealed, or the time has come to try again. Backoff is an instant,
+not a sleep: while it waits to retry it goes on taking and compressing batches, and a flush or
+the end of the process finds it listening.
+
+The queue's other items are requests: `Flush`, and functions, which say something about what
+happened in a log call, where saying it would have cost the application's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from logging.handlers import QueueListener
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from backoff import expo, full_jitter
+
+from fslog.batches import Batch, Batches
+from fslog.notices import Notices
+from fslog.outcomes import Kind, Outcome
+from fslog.ownwork import Redact, own_work
+from fslog.stats import Counter
+
+WAKE: Final = object()
+"""An item that asks for nothing but another look at the clock."""
+
+
+class Flush:
+    """Ask that everything up to a batch is tried now, whatever `retry_at` says.
+
+    Args:
+        number: of the newest batch that is meant.
+        deadline_at: when the asker stops waiting, monotonic.
+    """
+
+    __slots__ = ("deadline_at", "number", "reply")
+
+    def __init__(self, number: int, deadline_at: float) -> None:
+        self.number = number
+        self.deadline_at = deadline_at
+        self.reply: SimpleQueue[bool] = SimpleQueue()
+
+
+class Listener(QueueListener):
+    """Deliver batches, one at a time, the oldest first.
+
+    Args:
+        queue: the items.
+        batches: accounts for the batches.
+        post: posts a body within so many seconds (None: the usual time) and never raises.
+        encoding, level: how bodies are compressed.
+        flush_interval: how old the open batch may get, in seconds.
+        max_backoff: the longest pause between two tries, in seconds, and the pause between two
+            probes of a wrong set-up.
+        notices: told of every change.
+        redact: takes the keys out of texts.
+        clock: monotonic seconds.
+        ended: called when the thread ends because nothing is left to do.
+        jitter: makes a pause of a pause at random.
+    """
+
+    def __init__(
+        self,
+        queue: SimpleQueue[Any],
+        batches: Batches,
+        post: Callable[[bytes, float | None], Outcome],
+        *,
+        encoding: str | None,
+        level: int,
+        flush_interval: float,
+        max_backoff: float,
+        notices: Notices,
+        redact: Redact,
+        clock: Callable[[], float],
+        ended: Callable[[], None],
+        jitter: Callable[[float], float] = full_jitter,
+    ) -> None:
+        super().__init__(queue)
+        self._items = queue
+        self._batches = batches
+        self._post = post
+        self._encoding = encoding
+        self._level = level
+        self._flush_interval = flush_interval
+        self._max_backoff = max_backoff
+        self._notices = notices
+        self._redact = redact
+        self._clock = clock
+        self._ended = ended
+        self._jitter = jitter
+        self._waiting: deque[Batch] = deque()
+        self._flushes: list[Flush] = []
+        self._retry_at: float | None = None
+        self._pauses = self._new_pauses()
+        self._stale = False
+        self._serving = False
+        self._retired = False
+        self.retries = Counter()
+        self.last_error: str | None = None
+
+    def wake(self) -> bool:
+        """Have a thread look at the clock, and start it if there is none; False if none can be.
+
+        Called with the batches' lock held, so that no two threads are started.
+        """
+        if not self.is_alive():
+            self._serving = True
+            try:
+                self.start()
+            except RuntimeError:  # at interpreter exit (3.12.0-3.12.2), or the system has no more
+                self._serving = False
+                return False
+        self._items.put(WAKE)
+        return True
+
+    def start(self) -> None:
+        """Start the thread, a daemon: an endpoint that hangs must not keep a process alive."""
+        self._thread = threading.Thread(target=self._monitor, name="fslog", daemon=True)  # type: ignore[attr-defined]
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Tell whether a thread is serving the queue, and will be at the next item too."""
+        thread = self._thread
+        return self._serving and thread is not None and thread.is_alive()
+
+    def retire(self) -> None:
+        """Have the thread end when nothing is pending any more; `wake` starts another."""
+        self._retired = True
+        self._items.put(WAKE)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Retire, and wait so many seconds for the thread to end (None: as long as it takes)."""
+        self.retire()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def dequeue(self, block: bool = True) -> Any:
+        """Return the next item, `WAKE` when an instant comes first, None to end the thread."""
+        with own_work(self._redact):
+            if self._retired and self._batches.end_unless_used(self._end):
+                return None
+            return self._next(self._instant() if block else self._clock())
+
+    def _end(self) -> None:
+        self._serving = self._retired = False
+        self._ended()
+
+    def _next(self, at: float | None) -> Any:
+        timeout = None if at is None else max(0.0, at - self._clock())
+        try:
+            return self._items.get(timeout=timeout) if timeout != 0.0 else self._items.get_nowait()
+        except Empty:
+            return WAKE
+
+    def _instant(self) -> float | None:
+        """Return when something is to be done that no item announces; None for never."""
+        instants = []
+        opened_at = self._batches.seal_at()
+        if opened_at is not None:
+            instants.append(opened_at + self._flush_interval)
+        if self._waiting:
+            instants.append(self._clock() if self._retry_at is None else self._retry_at)
+        return min(instants, default=None)
+
+    def handle(self, item: Any) -> None:
+        """Take one item, then do what is due: seal, post once. Never raises.
+
+        An exception out of here would end the thread for good, so even a mistake of ours only
+        costs a pause.
+        """
+        self._work(item, None)
+
+    def _work(self, item: Any, timeout: float | None) -> None:
+        try:
+            with own_work(self._redact):
+                self._take(item)
+                self._seal_if_due()
+                self._post_if_due(timeout)
+        except Exception as error:
+            self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
+            self._retry_at = self._clock() + self._max_backoff
+            self._notices.down(self.last_error, self._pending(), self._max_backoff)
+
+    def work_until(self, deadline_at: float) -> None:
+        """Do the thread's work in this one, where no thread can be, until all is settled."""
+        while self._pending() and (now := self._clock()) < deadline_at:
+            instant = self._instant()
+            at = deadline_at if instant is None else min(instant, deadline_at)
+            self._work(self._next(at), deadline_at - now)
+            if self._retry_at is not None and self._retry_at >= deadline_at:
+                break
+        self.take_rest()
+
+    def take_rest(self) -> None:
+        """Take what is on the queue without posting: notices are said, flushes answered."""
+        with own_work(self._redact):
+            while (item := self._next(self._clock())) is not WAKE or not self._items.empty():
+                self._take(item)
+
+    def _take(self, item: Any) -> None:
+        if isinstance(item, Batch):
+            self._batches.pack(item, self._encoding, self._level)
+            self._waiting.append(item)
+        elif isinstance(item, Flush):
+            self._flushes.append(item)
+            self._retry_at = None
+            self._pauses = self._new_pauses()
+            self._answer_flushes()
+        elif callable(item):
+            item()
+
+    def _seal_if_due(self) -> None:
+        opened_at = self._batches.seal_at()
+        if opened_at is not None and self._clock() - opened_at >= self._flush_interval:
+            self._batches.seal()
+
+    def _post_if_due(self, timeout: float | None) -> None:
+        while self._waiting and self._waiting[0].settled:  # abandoned meanwhile
+            self._waiting.popleft()
+        if not self._waiting or (self._retry_at is not None and self._clock() < self._retry_at):
+            return
+        batch = self._waiting[0]
+        outcome = self._post(batch.body or b"", timeout)
+        {
+            Kind.DELIVERED: self._delivered,
+            Kind.RETRY: self._retry,
+            Kind.TOO_LARGE: self._too_large,
+            Kind.WRONG: self._wrong,
+        }[outcome.kind](batch, outcome)
+        self._answer_flushes()
+
+    def _delivered(self, batch: Batch, outcome: Outcome) -> None:
+        self._waiting.popleft()
+        self._batches.settle(batch, delivered=True)
+        self._again_at_once()
+        self._notices.up()
+        self._tell_if_emptied()
+
+    def _retry(self, batch: Batch, outcome: Outcome) -> None:
+        self._failed(outcome)
+        if outcome.stale and not self._stale:
+            self._stale = True
+            return
+        pause = max(self._jitter(next(self._pauses)), outcome.retry_after or 0.0)
+        self._retry_at = self._clock() + pause
+        self._notices.down(outcome.reason, self._pending(), self._max_backoff)
+
+    def _wrong(self, batch: Batch, outcome: Outcome) -> None:
+        self._failed(outcome)
+        self._retry_at = self._clock() + self._max_backoff
+        self._notices.wrong(outcome.reason, self._pending(), self._max_backoff)
+
+    def _too_large(self, batch: Batch, outcome: Outcome) -> None:
+        self._failed(outcome)
+        self._waiting.popleft()
+        self._again_at_once()
+        if batch.events > 1:
+            halves = self._batches.split(batch, self._encoding, self._level)
+            self._waiting.extendleft(reversed(halves))
+            self._notices.split(len(batch.body or b""))
+        else:
+            self._batches.settle(batch, delivered=False)
+            self._notices.abandoned_one(batch.encoded_bytes)
+            self._tell_if_emptied()
+
+    def _failed(self, outcome: Outcome) -> None:
+        self.last_error = outcome.reason
+        self.retries.add()
+
+    def _again_at_once(self) -> None:
+        self._retry_at = None
+        self._stale = False
+        self._pauses = self._new_pauses()
+
+    def _answer_flushes(self) -> None:
+        """Tell each asker what it waits for, or that it waits in vain."""
+        oldest = next((batch.number for batch in self._waiting if not batch.settled), None)
+        kept = []
+        for flush in self._flushes:
+            if oldest is None or oldest > flush.number:
+                flush.reply.put(True)
+            elif max(self._retry_at or 0.0, self._clock()) >= flush.deadline_at:
+                flush.reply.put(False)
+            else:
+                kept.append(flush)
+        self._flushes = kept
+
+    def _tell_if_emptied(self) -> None:
+        if not self._pending():
+            self._notices.emptied(self._batches.refused.value())
+
+    def _pending(self) -> int:
+        return self._batches.counts()["pending"]
+
+    def _new_pauses(self) -> Any:
+        pauses = expo(max_value=self._max_backoff)
+        next(pauses)  # backoff's generators yield None first
+        return pauses

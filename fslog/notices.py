@@ -1,0 +1,167 @@
+"""What fslog says of itself: once per change of state, where somebody will see it.
+
+It speaks on the logger `fslog`. Where no handler would show that (none is configured, the only
+ones take events, or a `dictConfig` with `disable_existing_loggers` switched the logger off), a
+warning goes to stderr instead: what fslog does not tell, nobody does.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+LOGGER = "fslog"
+
+Say = Callable[[int, str], None]
+"""Says a text at a level of the logging module."""
+
+_MAX_KINDS = 100
+
+
+def say(level: int, text: str) -> None:
+    """Say a text on the logger `fslog`, or on stderr where that would reach nobody.
+
+    Called from inside fslog's own work only, so that it never becomes an event. Never raises.
+    """
+    logger = logging.getLogger(LOGGER)
+    try:
+        if not is_heard():
+            if level >= logging.WARNING:
+                write_stderr(text)
+        else:
+            logger.log(level, "%s", text)
+    except Exception:  # an application's own filter or handler; there is nobody left to tell
+        return
+
+
+def is_heard() -> bool:
+    """Tell whether any handler would show what the logger `fslog` says."""
+    logger: logging.Logger | None = logging.getLogger(LOGGER)
+    if logger is not None and logger.disabled:
+        return False
+    while logger is not None:
+        for handler in logger.handlers:
+            if not (isinstance(handler, logging.NullHandler) or hasattr(handler, "takes_events")):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def write_stderr(text: str, stream: TextIO | None = None) -> None:
+    """Write one line to stderr; without one (pythonw, a closed descriptor) do nothing."""
+    try:
+        stream = stream or sys.stderr or sys.__stderr__
+        if stream is not None:
+            stream.write(f"fslog: {text}\n")
+            stream.flush()
+    except (OSError, ValueError):
+        return
+
+
+class Notices:
+    """Turn what happens on the way to one endpoint into few sentences.
+
+    Args:
+        host: where events go, as a person may see it.
+        say: where the sentences go.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, host: str, say: Say, clock: Callable[[], float]) -> None:
+        self._host = host
+        self._say = say
+        self._clock = clock
+        self._trouble: set[str] = set()
+        self._troubled_at = 0.0
+        self._said: dict[str, object] = {}
+        self._refused_before = 0
+
+    def down(self, reason: str, pending: int, max_backoff: float) -> None:
+        """The endpoint cannot be reached, or is not up to it: WARNING, once per outage."""
+        self._trouble_said(
+            "down",
+            f"delivery to {self._host} fails: {reason}. {pending} events wait; they are tried "
+            f"again with growing pauses, at least every {max_backoff:g} s",
+        )
+
+    def wrong(self, reason: str, pending: int, max_backoff: float) -> None:
+        """The endpoint takes nothing from us as we are set up: WARNING, once per outage."""
+        self._trouble_said(
+            "wrong",
+            f"{self._host} refuses the events: {reason}. Check auth_key, api_key and datacenter "
+            f"(or endpoint): they do not fit together. {pending} events are kept and one attempt "
+            f"is made every {max_backoff:g} s; a corrected configuration takes effect at restart",
+        )
+
+    def _trouble_said(self, kind: str, text: str) -> None:
+        if not self._trouble:
+            self._troubled_at = self._clock()
+        if kind not in self._trouble:
+            self._trouble.add(kind)
+            self._say(logging.WARNING, text)
+
+    def up(self) -> None:
+        """A body was delivered: INFO, if trouble was said before."""
+        if self._trouble:
+            self._trouble.clear()
+            seconds = self._clock() - self._troubled_at
+            self._say(logging.INFO, f"delivery to {self._host} works again after {seconds:.0f} s")
+
+    def is_first(self, kind: str) -> bool:
+        """Claim the right to say something of a kind, for the first who asks; from any thread.
+
+        At most so many kinds are told apart that a program's mistakes cannot fill the memory.
+        """
+        mark = object()
+        if kind in self._said or len(self._said) >= _MAX_KINDS:
+            return False
+        return self._said.setdefault(kind, mark) is mark
+
+    def full(self, refused: int, buffer_bytes: int) -> None:
+        """Events are refused for lack of room: WARNING, once until everything is delivered.
+
+        Called by who claimed `"full"`.
+        """
+        self._refused_before = refused - 1
+        self._say(
+            logging.WARNING,
+            f"the buffer of {buffer_bytes} bytes is full and new events are refused: a larger "
+            'buffer_bytes holds out longer, overflow="block" makes log calls wait',
+        )
+
+    def emptied(self, refused: int) -> None:
+        """Nothing is pending any more: INFO, if events were refused before."""
+        if self._said.pop("full", None) is not None:
+            count = refused - self._refused_before
+            self._say(logging.INFO, f"there is room again; {count} events were refused meanwhile")
+
+    def split(self, body_bytes: int) -> None:
+        """A body was too large for the endpoint: INFO, once."""
+        if self.is_first("split"):
+            self._say(
+                logging.INFO,
+                f"{self._host} finds a body of {body_bytes} bytes too large: batches are split "
+                "until they fit; a smaller batch_bytes saves the attempts",
+            )
+
+    def abandoned_one(self, line_bytes: int) -> None:
+        """A single event was too large for the endpoint: WARNING, once."""
+        if self.is_first("abandoned"):
+            self._say(
+                logging.WARNING,
+                f"{self._host} finds a single event of {line_bytes} bytes too large: it is "
+                "abandoned, as will be others like it; stats() counts them",
+            )
+
+    def problem(self, code: str, message: str, where: str) -> None:
+        """An event is invalid, or probably not what was meant: WARNING.
+
+        Called by who claimed its kind.
+        """
+        self._say(
+            logging.WARNING,
+            f"event from {where}: {message} [{code}]. Said once of each kind; on_problem is told "
+            "of every one",
+        )

@@ -1,0 +1,183 @@
+"""One POST to one outcome. Never raises, never follows, never shows a key.
+
+Connections are kept alive and verified; one request travels at a time. Nothing is retried here:
+what to do next is the listener's business, and every outcome says enough for it to decide.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+import urllib3
+from urllib3 import exceptions
+
+from fslog import wire
+from fslog.connections import manager
+from fslog.destination import Destination
+from fslog.outcomes import Kind, Outcome, outcome_of
+from fslog.ownwork import own_work
+from fslog.redaction import guard_urllib3
+
+_ANSWER_BYTES = 65_536
+"""How much of an answer's body is read so that its connection can be kept; the rest is cut off."""
+
+
+class PingFailed(ConnectionError):
+    """Report that the endpoint did not answer a ping with 200, and why."""
+
+
+def tls_context(ca_certs: str | None) -> ssl.SSLContext:
+    """Make the context in which certificates and host names are verified.
+
+    Args:
+        ca_certs: a PEM file, or a directory of hashed ones; None for the system's, which
+            `SSL_CERT_FILE` and `SSL_CERT_DIR` may name (OpenSSL).
+
+    Raises:
+        ValueError: it cannot be read, or holds no certificate.
+    """
+    if ca_certs is None:
+        return ssl.create_default_context()
+    try:
+        if os.path.isdir(ca_certs):
+            return ssl.create_default_context(capath=ca_certs)
+        return ssl.create_default_context(cafile=ca_certs)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"ca_certs is {ca_certs!r}, which cannot be used: {error}; expected a PEM file or a "
+            "directory of certificates"
+        ) from None
+
+
+class Transport:
+    """Post bodies to one destination.
+
+    Args:
+        destination: where to.
+        tls: from `tls_context`.
+        encoding: the bodies' Content-Encoding, None for plain ones.
+        timeout: seconds for connecting, and again for sending and for the whole answer.
+        now: seconds since the epoch, for Retry-After dates.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        tls: ssl.SSLContext,
+        encoding: str | None,
+        timeout: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._destination = destination
+        self._headers = wire.headers(encoding)
+        self._timeout = timeout
+        self._now = now
+        self._manager = manager(
+            destination.proxy_url(), num_pools=1, maxsize=1, ssl_context=tls, retries=False
+        )
+        guard_urllib3()
+
+    def post(self, body: bytes, timeout: float | None = None) -> Outcome:
+        """Post one body and say what came of it.
+
+        Args:
+            body: packed as the transport's encoding says.
+            timeout: seconds, where less time is left than usual.
+        """
+        with own_work(self._destination.redact):
+            pool = self._manager.connection_from_url(self._destination.events_url())
+            connections = pool.num_connections
+            try:
+                response = self._request(self._destination.events_url(), body, timeout)
+                return outcome_of(response.status, response.headers.get("Retry-After"), self._now)
+            except Exception as error:
+                kept = pool.num_connections == connections
+                stale = kept and isinstance(error, exceptions.ProtocolError)
+                return Outcome(Kind.RETRY, self._reason(error), stale=stale)
+
+    def ping(self) -> float:
+        """Return the seconds that the endpoint took to answer a ping.
+
+        Raises:
+            PingFailed: it did not answer, or not with 200.
+        """
+        with own_work(self._destination.redact):
+            began_at = time.monotonic()
+            try:
+                status = self._request(self._destination.ping_url(), b"", None).status
+                reason = outcome_of(status, None, self._now).reason
+            except Exception as error:
+                reason = self._reason(error)
+            if reason:
+                raise PingFailed(f"{self._destination.host} cannot be reached: {reason}")
+            return time.monotonic() - began_at
+
+    def close(self) -> None:
+        """Close the kept connections; the next POST opens another."""
+        self._manager.clear()
+
+    def _request(self, url: str, body: bytes, timeout: float | None) -> Any:
+        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+        response = self._manager.urlopen(
+            "POST",
+            url,
+            body=body,
+            headers=self._headers,
+            timeout=urllib3.Timeout(connect=seconds, read=seconds),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        _finish(response)
+        return response
+
+    def _reason(self, error: Exception) -> str:
+        return self._destination.redact(_words(error, self._timeout))
+
+
+def _finish(response: Any) -> None:
+    """Read the answer's body so that the connection can be kept, or else cut it off.
+
+    The status has come, and it is all that counts: a body that breaks off changes nothing.
+    """
+    try:
+        response.read(_ANSWER_BYTES)
+        if response.read(1):
+            response.close()
+        response.release_conn()
+    except Exception:
+        response.close()
+
+
+def _words(error: BaseException, timeout: float) -> str:
+    """Say what went wrong, by the innermost cause; the type names of libraries help nobody."""
+    causes = [error]
+    while (cause := _cause(causes[-1])) is not None and cause not in causes:
+        causes.append(cause)
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, (socket.gaierror, exceptions.NameResolutionError)):
+            return "its name cannot be resolved"
+        timed_out = isinstance(cause, (TimeoutError, exceptions.TimeoutError))
+        if timed_out and not isinstance(cause, exceptions.NewConnectionError):
+            return f"no answer within {timeout:g} s"
+    inner = causes[-1]
+    if isinstance(inner, OSError) and inner.strerror:
+        return f"{inner.strerror[0].lower()}{inner.strerror[1:]}"
+    return f"{inner or type(inner).__name__}"
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    original = getattr(error, "original_error", None)
+    if isinstance(original, BaseException):
+        return original
+    inner = [arg for arg in error.args if isinstance(arg, BaseException)]
+    return inner[0] if inner else (error.__cause__ or error.__context__)
