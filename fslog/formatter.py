@@ -152,11 +152,14 @@ class EventFormatter(JsonFormatter):
         return event
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
-        events.coerce(event)
         derive = None if "sessionId" in event else self._session
         if derive is not None:
             event["sessionId"] = "derived"  # stands in until it is known from whom to derive it
         problems = events.problems(event)
+        if problems:
+            # Only then: what needs no conversion is not asked whether it does.
+            events.coerce(event)
+            problems = events.problems(event)
         if problems:
             if derive is not None:
                 del event["sessionId"]

@@ -134,6 +134,7 @@ class FreshsuccessHandler(logging.Handler):
         self.formatter: EventFormatter = formatter
         self._event = formatter.event
         self._deliveries: dict[int, Delivery] = {}
+        self._retire: Any = None
         self._current()
         lifecycle.register(self)
 
@@ -262,12 +263,16 @@ class FreshsuccessHandler(logging.Handler):
         try:
             return self._deliveries[pid]
         except KeyError:
-            # setdefault is atomic: of several threads that come here at once, one wins.
-            return self._deliveries.setdefault(pid, self._begin())
+            return self._begin(pid)
 
-    def _begin(self) -> Delivery:
-        delivery = Delivery(self._destination, self._transport().post, self._settings)
-        weakref.finalize(self, delivery.retire).atexit = False
+    def _begin(self, pid: int) -> Delivery:
+        made = Delivery(self._destination, self._transport().post, self._settings)
+        # setdefault is atomic: of several threads that come here at once, one wins.
+        delivery = self._deliveries.setdefault(pid, made)
+        if self._retire is not None:
+            self._retire.detach()  # the parent's: let its lines and its connections go
+        self._retire = weakref.finalize(self, delivery.retire)
+        self._retire.atexit = False
         return delivery
 
     def _transport(self) -> Transport:

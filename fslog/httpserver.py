@@ -1,15 +1,14 @@
-"""A small HTTP/1.1 server for use inside a process: a whole request in, one answer out, stopped at once.
+"""A small HTTP/1.1 server to embed: a whole request in, one answer out, stopped at once.
 
 It knows nothing of events. `http.server` reads heads and makes threads; what it leaves to others is
-here: bodies by length and by chunks (RFC 9112 6 and 7), answers in one send, connections that
-end as a script says, and a `stop` that leaves no thread and no socket behind.
+here: whole bodies, answers in one send, connections that end as a script says, and a `stop` that
+leaves no thread and no socket behind.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import struct
 import sys
@@ -19,13 +18,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedIOBase
 from socketserver import TCPServer
 from typing import Any
 
+from fslog.httpbody import Fault, body_length, read_body
+
 _LINE_BYTES = 65_536
-_TRAILERS = 100
-_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _CLOSE = ("Connection", "close")
 _RESET = struct.pack("ii", 1, 0)
 # After an early answer, so much is still read: 413 must reach a client that sends before it reads.
@@ -66,7 +64,9 @@ class Answer:
         if not 200 <= self.status <= 599:
             raise ValueError(f"status is {self.status}; expected 200 to 599")
         if self.then not in ("answer", "hang", "close", "reset"):
-            raise ValueError(f"then is {self.then!r}; expected 'answer', 'hang', 'close' or 'reset'")
+            raise ValueError(
+                f"then is {self.then!r}; expected 'answer', 'hang', 'close' or 'reset'"
+            )
         if self.delay < 0:
             raise ValueError(f"delay is {self.delay}; expected 0 or more seconds")
 
@@ -98,85 +98,8 @@ class Message:
     received_at: float
 
 
-class Fault(ValueError):
-    """Report a body that cannot be read; its text is `Message.fault`."""
-
-
-def body_length(headers: Mapping[str, str], limit_bytes: int) -> int | None:
-    """Return how long a request's body is, None for a chunked one (RFC 9112 6.3).
-
-    Raises:
-        Fault: the headers contradict themselves, or announce more than `limit_bytes`.
-
-    >>> body_length({"content-length": "3"}, 9), body_length({}, 9)
-    (3, 0)
-    >>> body_length({"transfer-encoding": "chunked"}, 9) is None
-    True
-    """
-    coding, length = headers.get("transfer-encoding"), headers.get("content-length", "0")
-    if coding is not None:
-        # Both headers at once is how requests are smuggled (RFC 9112 6.1).
-        if coding.lower() != "chunked" or "content-length" in headers:
-            raise Fault("malformed")
-        return None
-    if not (length.isascii() and length.isdigit()):
-        raise Fault("malformed")
-    if len(length) > 15 or int(length) > limit_bytes:
-        raise Fault("too_long")
-    return int(length)
-
-
-def read_body(stream: BufferedIOBase, length: int | None, limit_bytes: int) -> bytes:
-    r"""Read a body to its end, less its framing.
-
-    Args:
-        stream: positioned behind the head.
-        length: from `body_length`.
-        limit_bytes: the most that a chunked body may hold.
-
-    Raises:
-        Fault: it is malformed, ends early, or is longer than it may be.
-
-    >>> import io
-    >>> read_body(io.BytesIO(b"3;x=y\r\nabc\r\n0\r\nTrailer: t\r\n\r\n"), None, 9)
-    b'abc'
-    """
-    if length is not None:
-        return _exactly(stream, length)
-    parts: list[bytes] = []
-    left = limit_bytes
-    while size := _chunk_size(_line(stream)):
-        left -= size
-        if left < 0:
-            raise Fault("too_long")
-        parts.append(_exactly(stream, size))
-        if _exactly(stream, 2) != b"\r\n":
-            raise Fault("malformed")
-    for _ in range(_TRAILERS):
-        if not _line(stream):
-            return b"".join(parts)
-    raise Fault("malformed")
-
-
-def _exactly(stream: BufferedIOBase, size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
-        raise Fault("malformed")
-    return data
-
-
-def _line(stream: BufferedIOBase) -> bytes:
-    line = stream.readline(_LINE_BYTES)
-    if not line.endswith(b"\r\n"):
-        raise Fault("malformed")
-    return line[:-2]
-
-
-def _chunk_size(line: bytes) -> int:
-    digits = line.partition(b";")[0].strip(b" \t")
-    if not _HEX.fullmatch(digits):
-        raise Fault("malformed")
-    return int(digits, 16)
+def _is_close(header: tuple[str, str]) -> bool:
+    return (header[0].lower(), header[1].lower()) == ("connection", "close")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -193,7 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
         elif self.parse_request():
             message = self._receive()
-            self._perform(self.server.respond(message), message.fault)
+            try:
+                answer = self.server.respond(message)
+            except BaseException as error:
+                self.server.failures.append(error)
+                answer = Answer(500)
+            self._perform(answer, message.fault)
 
     def handle_expect_100(self) -> bool:
         # Not yet: a body that is refused by its length is not asked for.
@@ -227,10 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         headers = dict(answer.headers)
-        ours = bool(fault) or headers.get("Connection", "").lower() == "close"
+        closes = any(map(_is_close, headers.items()))
+        ours = bool(fault) or closes
         if self.request_version != "HTTP/1.1" or self.server.stopping.is_set():
             self.close_connection = True
-        if ours or self.close_connection:
+        if (ours or self.close_connection) and not closes:
             headers.update((_CLOSE,))
         self._send(answer.status, headers, answer.body)
         if ours:
@@ -241,7 +170,10 @@ class _Handler(BaseHTTPRequestHandler):
             phrase = HTTPStatus(status).phrase
         except ValueError:
             phrase = ""
-        head = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+        head = [
+            f"HTTP/1.1 {status} {phrase}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         if status != HTTPStatus.NO_CONTENT:  # RFC 9110 8.6
             head.append(f"Content-Length: {len(body)}")
         # One send: head and body in two would wait for each other's acknowledgement.
@@ -281,7 +213,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    allow_reuse_port = False  # True in new releases: two servers would share one port in silence
+    allow_reuse_port = False  # or two servers would share one port in silence
     request_queue_size = 128
     timeout = 0.5  # how soon a stop is noticed where a shut listener does not wake its thread
 
@@ -303,7 +235,7 @@ class Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         # HTTPServer's own looks the host's name up, which can take seconds.
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
 
     def _accept(self) -> None:
         while not self.stopping.is_set():
@@ -355,9 +287,10 @@ class Server(ThreadingHTTPServer):
             self._join(seconds)
 
     def _shut(self, how: int) -> None:
-        with self._guard, contextlib.suppress(OSError):
+        with self._guard:
             for connection in self._connections:
-                connection.shutdown(how)
+                with contextlib.suppress(OSError):
+                    connection.shutdown(how)
 
     def _join(self, seconds: float) -> None:
         until = time.monotonic() + seconds

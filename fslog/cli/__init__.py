@@ -1,0 +1,93 @@
+"""The command `fslog`: a table of commands, each a module of its own, loaded when it is asked for.
+
+A command's module has a function that takes the arguments behind the command's name and returns
+the exit code; it does its own parsing, and its own `--help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fslog.version import VERSION
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
+
+PIPE_CLOSED = 141
+"""The exit code when whoever reads the output has gone, likewise."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Describe one command.
+
+    Args:
+        summary: one line for `fslog --help`.
+        load: imports the command's module, and only that, and returns its function.
+    """
+
+    summary: str
+    load: Callable[[], Callable[[Sequence[str]], int]]
+
+
+def _demo() -> Callable[[Sequence[str]], int]:
+    from fslog.cli import demo
+
+    return demo.run
+
+
+COMMANDS = {
+    "demo": Command("run a small application and watch its events arrive", _demo),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code: 0, what the command says, 2 for a wrong argument, 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        # What stands behind a command's name is for the command alone.
+        chosen = _parser().parse_args(arguments[:1]).command
+        code = COMMANDS[chosen].load()(arguments[1:])
+        sys.stdout.flush()
+        return code
+    except SystemExit as leaving:  # argparse: --help, --version, a wrong argument
+        return leaving.code if isinstance(leaving.code, int) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_stdout()
+        return PIPE_CLOSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    rows = "\n".join(f"  {name:10}{command.summary}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="fslog",
+        usage="fslog [-h] [--version] COMMAND ...",
+        description="Freshsuccess product-usage events from log calls.",
+        epilog=f"commands:\n{rows}\n\n`fslog COMMAND --help` tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fslog {VERSION}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    return parser
+
+
+def _discard_stdout() -> None:
+    """Lead what is still buffered nowhere: the interpreter flushes once more when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,111 @@
+"""Events and numbers as a person reads them: one row an event, and a summary of a run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from fslog.cli.screen import Part
+from fslog.errors import Problem
+from fslog.stats import Stats
+
+_SHOWN = frozenset(
+    {"accountId", "userId", "createdAt", "action", "sessionId", "module", "feature", "product"}
+)
+_LABEL = 11
+
+
+def event_row(event: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Return one line for an event: when, who, which action, where, and what else it says.
+
+    The session, the product and the property names that every event has are left out.
+
+    >>> event = {"accountId": "acme", "userId": "ann", "createdAt": 0, "action": "feature",
+    ...          "sessionId": "s", "module": "reports", "feature": "export", "total": 3}
+    >>> "".join(text for text, _ in event_row(event))[14:]
+    'acme     ann      feature          reports / export  total=3'
+    """
+    at = datetime.fromtimestamp(event["createdAt"] / 1000).strftime("%H:%M:%S.%f")[:-3]
+    where = " / ".join(str(event[name]) for name in ("module", "feature") if name in event)
+    rest = " ".join(f"{name}={_text(event[name])}" for name in event if name not in _SHOWN)
+    return (
+        (f"{at}  ", "dim"),
+        (f"{event['accountId']:8} ", "cyan"),
+        (f"{event['userId']:8} ", ""),
+        (f"{event['action']:16} ", "green"),
+        (f"{where}{'  ' if where and rest else ''}", ""),
+        (rest, "dim"),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def summary(
+    stats: Stats, seen: Sequence[Mapping[str, Any]], problems: Iterable[Problem]
+) -> list[tuple[Part, ...]]:
+    """Return the lines that account for a run.
+
+    Args:
+        stats: of the handler.
+        seen: the events that the endpoint received.
+        problems: what was said of invalid events.
+    """
+    return [
+        _row("records", _records(stats)),
+        _row("delivered", _delivered(stats, len(seen))),
+        _row("bytes", _bytes(stats)),
+        _row("actions", _counts(event["action"] for event in seen)),
+        *_modules(seen),
+        *(_row("invalid", f"{p.message} [{p.code}]", "yellow") for p in problems),
+        *([_row("failed", stats.last_error, "red")] if stats.last_error else []),
+    ]
+
+
+def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
+    return ((f"{label:{_LABEL}}", "bold"), (text, style))
+
+
+def _records(stats: Stats) -> str:
+    return (
+        f"{stats.emitted} log records = {stats.accepted} events accepted + {stats.skipped} skipped "
+        f"(no event) + {stats.invalid} invalid + {stats.refused} refused"
+    )
+
+
+def _delivered(stats: Stats, seen: int) -> str:
+    lost = f", {stats.abandoned} abandoned" if stats.abandoned else ""
+    return (
+        f"{stats.delivered} events sent in {stats.batches} batches, {seen} seen by the endpoint, "
+        f"{stats.pending} pending{lost}, {stats.retries} retries"
+    )
+
+
+def _bytes(stats: Stats) -> str:
+    if not stats.bytes_sent:
+        return "none"
+    ratio = stats.bytes_encoded / stats.bytes_sent
+    return f"{stats.bytes_encoded:,} before compression, {stats.bytes_sent:,} sent: {ratio:.1f} : 1"
+
+
+def _counts(names: Iterable[str]) -> str:
+    counted = Counter(names).most_common()
+    return ", ".join(f"{name} {count}" for name, count in counted) or "none"
+
+
+def _modules(seen: Sequence[Mapping[str, Any]]) -> list[tuple[Part, ...]]:
+    """Return a row for each module: how many uses each of its features had (`total`, else 1)."""
+    uses: dict[str, Counter[str]] = {}
+    for event in seen:
+        if event["action"] == "feature":
+            counted = uses.setdefault(str(event.get("module")), Counter())
+            counted[str(event.get("feature"))] += 1
+    rows = [
+        f"{module:10} " + ", ".join(f"{name} {count}" for name, count in uses[module].most_common())
+        for module in sorted(uses)
+    ]
+    return [_row("features" if at == 0 else "", row) for at, row in enumerate(rows)]

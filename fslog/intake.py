@@ -1,0 +1,225 @@
+"""One request, judged as the endpoint does: its path, its body, and every line (EVENT_API)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from fslog import wire
+from fslog.errors import Problem
+from fslog.events import problems
+from fslog.httpserver import Message
+
+
+@dataclass(frozen=True)
+class InvalidLine:
+    """Show what the endpoint would drop in silence.
+
+    Args:
+        line: as it came, with its newline; the whole body where that does not unpack.
+        value: the line's JSON value, None where it has none.
+        problems: at least one.
+    """
+
+    line: bytes
+    value: Any
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Hold what one body came to.
+
+    Args:
+        events: the valid ones, in the body's order.
+        invalid: the others, in the body's order.
+        bytes_unpacked: size of the body after decompression, 0 where it does not unpack.
+    """
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    invalid: list[InvalidLine] = field(default_factory=list)
+    bytes_unpacked: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Say what the endpoint makes of one request.
+
+    Args:
+        target: `"events"`, `"ping"` or `"other"`.
+        path: with every segment masked that could be a key.
+        encoding: how the body is compressed, None for plain text.
+        status: 200; 400 for what is not a POST to a right path, or has no right framing; 411 for
+            events without a length; 413 for a body over a limit.
+        intake: what was in the body, as far as it was read.
+    """
+
+    target: str
+    path: str
+    encoding: str | None
+    status: int
+    intake: Intake
+
+
+@dataclass(frozen=True)
+class Request:
+    """Account for one request whose head could be read.
+
+    Args:
+        method: as sent.
+        target: `"events"`, `"ping"` or `"other"`.
+        path: with every segment masked that could be a key.
+        status: of the answer, None where the script gave none.
+        encoding: how the body was unpacked, None for plain text.
+        headers: by lower-case name.
+        bytes_received: size of the body as it travelled, less chunk framing.
+        bytes_unpacked: size of its lines, 0 where it was not read or does not unpack.
+        events: how many valid events were in it, taken or not.
+        invalid: how many invalid lines were in it.
+        kept: whether its events were taken.
+        received_at: the monotonic instant at which it was complete.
+        scripted: whether the answer came from `script` or `always`.
+    """
+
+    method: str
+    target: str
+    path: str
+    status: int | None
+    encoding: str | None
+    headers: Mapping[str, str]
+    bytes_received: int
+    bytes_unpacked: int
+    events: int
+    invalid: int
+    kept: bool
+    received_at: float
+    scripted: bool
+
+
+def judge(
+    message: Message, keys: tuple[str, str] | None, limit_bytes: int, limit_events: int | None
+) -> Verdict:
+    """Judge one request (EVENT_API, "Endpoint" to "Response"; 411 and 413 as RFC 9110 has them).
+
+    Args:
+        message: as the server read it.
+        keys: auth key and API key that are right; None takes any.
+        limit_bytes: the longest body, before and after unpacking.
+        limit_events: the most lines; None for no limit.
+
+    >>> message = Message("POST", "/v1/auth/api", {"content-length": "2"}, b"{}", "", 0.0)
+    >>> verdict = judge(message, None, 9, None)
+    >>> verdict.status, verdict.path, len(verdict.intake.invalid)
+    (200, '/v1/***/***', 1)
+    >>> judge(message, ("auth", "other"), 9, None).status, judge(message, None, 1, None).status
+    (400, 413)
+    """
+    segments = _segments(message.target)
+    target = _target(segments)
+    encoding = wire.encoding_of(message.headers)
+    status, intake = 400, Intake()
+    if message.method == "POST" and message.fault != "malformed":
+        if target == "events" and keys in (None, tuple(unquote(key) for key in segments[2:])):
+            status, intake = _weigh(message, encoding, limit_bytes, limit_events)
+        elif target == "ping":
+            status = 413 if message.fault else 200
+    return Verdict(target, _masked(segments), encoding, status, intake)
+
+
+def _segments(target: str) -> list[str]:
+    try:
+        return urlsplit(target).path.split("/")
+    except ValueError:
+        return [target]
+
+
+def _target(segments: list[str]) -> str:
+    if "/".join(segments) == wire.PING_PATH:
+        return "ping"
+    right = len(segments) == 4 and segments[:2] == ["", "v1"] and all(segments[2:])
+    return "events" if right else "other"
+
+
+def _masked(segments: list[str]) -> str:
+    # A key can stand anywhere in a path that is wrong.
+    return "/".join(segment if segment in ("", "v1", "ping") else "***" for segment in segments)
+
+
+def _weigh(
+    message: Message, encoding: str | None, limit_bytes: int, limit_events: int | None
+) -> tuple[int, Intake]:
+    if not message.headers.keys() & {"content-length", "transfer-encoding"}:
+        return 411, Intake()
+    try:
+        if message.fault:
+            return 413, Intake()
+        intake = take(message.body, encoding, limit_bytes)
+    except wire.TooLarge:
+        return 413, Intake()
+    lines = len(intake.events) + len(intake.invalid)
+    return (200 if limit_events is None or lines <= limit_events else 413), intake
+
+
+def take(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> Intake:
+    r"""Judge every line of a body (EVENT_API, "Request" and "Response").
+
+    Args:
+        body: as it travelled.
+        encoding: from `wire.encoding_of`; None reads the body as plain text.
+        limit_bytes: the most that is unpacked.
+
+    Raises:
+        wire.TooLarge: it unpacks to more.
+
+    >>> [(bad.line, bad.problems[0].code) for bad in take(b'[]\r\n{"a":NaN}', None).invalid]
+    [(b'[]\n', 'not_an_object'), (b'{"a":NaN}\n', 'not_json')]
+    >>> take(b"plain", "gzip").invalid[0].problems[0].code
+    'not_compressed_so'
+    """
+    try:
+        text = wire.unpack(body, encoding, limit_bytes)
+    except wire.TooLarge:
+        raise
+    except ValueError as error:
+        problem = Problem("not_compressed_so", "", f"{error} ({encoding})")
+        return Intake(invalid=[InvalidLine(body, None, (problem,))])
+    events: list[dict[str, Any]] = []
+    invalid: list[InvalidLine] = []
+    for line in wire.lines_of(text):
+        try:
+            event = _decode(line.decode())
+        except (ValueError, RecursionError) as error:
+            invalid.append(_unreadable(line, error))
+            continue
+        if type(event) is not dict:
+            invalid.append(_not_an_object(line, event))
+        elif found := problems(event):
+            invalid.append(InvalidLine(line, event, tuple(found)))
+        else:
+            events.append(event)
+    return Intake(events, invalid, len(text))
+
+
+def _reject(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_decode = json.JSONDecoder(parse_constant=_reject).decode
+
+
+def _unreadable(line: bytes, error: Exception) -> InvalidLine:
+    if isinstance(error, UnicodeDecodeError):
+        problem = Problem(
+            "not_utf8", "", f"the line is not UTF-8: {error.reason}, byte {error.start}"
+        )
+    else:
+        problem = Problem("not_json", "", f"the line is not strict JSON: {error}")
+    return InvalidLine(line, None, (problem,))
+
+
+def _not_an_object(line: bytes, value: Any) -> InvalidLine:
+    message = f"the line is of type {type(value).__name__}; expected one JSON object a line"
+    return InvalidLine(line, value, (Problem("not_an_object", "", message),))
