@@ -16,12 +16,13 @@ from contextlib import ContextDecorator
 from contextvars import ContextVar
 from functools import wraps
 from types import MappingProxyType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("fslog.context", default=_EMPTY)
+_blocks: ContextVar[_Block | None] = ContextVar("fslog.context.blocks", default=None)
 
 current: Callable[[], Mapping[str, Any]] = _bound.get
 """Return the properties bound here, as a mapping not to be changed."""
@@ -79,13 +80,12 @@ class bound(ContextDecorator):
     {}
     """
 
-    def __init__(self, **properties: Any) -> None:
+    def __init__(self, /, **properties: Any) -> None:
         self._properties = _checked(properties)
-        self._before: list[Mapping[str, Any]] = []
 
     def __enter__(self) -> None:
         before = _bound.get()
-        self._before.append(before)
+        _blocks.set(_Block(self, before, _blocks.get()))
         _bound.set({**before, **self._properties})
 
     def __exit__(
@@ -94,17 +94,18 @@ class bound(ContextDecorator):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Not `ContextVar.reset`: it refuses a token of another context, and a block may end in
-        # another one than it began in (an async generator that is closed by the event loop).
-        _bound.set(self._before.pop())
+        _leave(self)
 
     def __call__(self, function: _F) -> _F:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        call = getattr(function, "__call__", None)  # noqa: B004 - its kind is asked for
+        if any(map(inspect.isgeneratorfunction, (function, call))) or any(
+            map(inspect.isasyncgenfunction, (function, call))
+        ):
             raise TypeError(
-                f"context.bound cannot decorate the generator function {function.__name__}: "
+                f"context.bound cannot decorate the generator function {_name(function)}: "
                 "put a `with context.bound(...)` around what it does between two yields"
             )
-        if inspect.iscoroutinefunction(function):
+        if any(map(inspect.iscoroutinefunction, (function, call))):
             return self._around_coroutine(function)  # type: ignore[return-value]
         return super().__call__(function)
 
@@ -119,6 +120,40 @@ class bound(ContextDecorator):
     def _recreate_cm(self) -> bound:
         """Give each call its own instance, so that calls may overlap in threads and tasks."""
         return bound(**self._properties)
+
+
+class _Block(NamedTuple):
+    """A `with` block that runs in this context: what was bound before it, and what is around it."""
+
+    owner: bound
+    before: Mapping[str, Any]
+    outer: _Block | None
+
+
+def _leave(owner: bound) -> None:
+    """Bind again what was bound before the innermost block of `owner`.
+
+    Not by `ContextVar.reset`: blocks may end in another order than they began in (generators), or
+    in another context (an async generator that the event loop closes). Then the blocks further in
+    keep what they see, and end where the one that left began; another context is left alone.
+    """
+    inner: list[_Block] = []
+    block = _blocks.get()
+    while block is not None and block.owner is not owner:
+        inner.append(block)
+        block = block.outer
+    if block is None:
+        return
+    if not inner:
+        _bound.set(block.before)
+    outer = block.outer
+    for number, kept in enumerate(reversed(inner)):
+        outer = _Block(kept.owner, kept.before if number else block.before, outer)
+    _blocks.set(outer)
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
 
 
 def _checked(properties: dict[str, Any]) -> dict[str, Any]:

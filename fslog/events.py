@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import math
 import numbers
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -26,10 +27,9 @@ REQUIRED = ("accountId", "userId", "createdAt", "action", "sessionId")
 WARNINGS = frozenset({"expected", "expected_type", "looks_like_seconds"})
 """The codes of problems that only warn: the event is sent all the same."""
 
-_NUMBER = (int, float, Decimal)
 _KINDS: dict[str, tuple[Any, str]] = {
     "string": (str, "a string"),
-    "number": (_NUMBER, "a number"),
+    "number": ((int, float, Decimal, numbers.Real), "a number"),
     "object": (Mapping, "an object"),
 }
 _ACTIONS: dict[str, tuple[tuple[str, str, bool], ...]] = {
@@ -55,35 +55,92 @@ ACTIONS = frozenset(_ACTIONS)
 _EARLIEST_MS = 100_000_000_000
 """3 March 1973 as milliseconds. A smaller number is almost certainly a time in seconds."""
 
+_MOST_MS = int(sys.float_info.max)
+"""What is more reads as infinity wherever numbers are doubles."""
+
+_IDS = ("accountId", "userId")
+
+
+def is_plain(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event's required properties are right as they stand, at a glance.
+
+    By exact types, so that no value is asked anything; what is not obviously right is for
+    `coerce` and `problems` to look at.
+    """
+    get = event.get
+    account, user, at, action = get("accountId"), get("userId"), get("createdAt"), get("action")
+    return (
+        type(account) is str
+        and type(user) is str
+        and type(action) is str
+        and type(get("sessionId")) is str
+        and (
+            (type(at) is int and -_MOST_MS < at < _MOST_MS)
+            or (type(at) is float and at - at == 0.0)
+        )
+        and "" not in (account, user, action, event["sessionId"])
+    )
+
 
 def coerce(event: dict[str, Any]) -> None:
-    """Turn what Python programs have into what the endpoint takes, in place.
+    """Turn what Python programs have into what the endpoint takes, in place, and never raise.
 
     `accountId` and `userId` given as `int` or `uuid.UUID` become strings, `createdAt` given as an
-    aware `datetime` becomes epoch milliseconds. Anything else is left for `problems` to judge.
+    aware `datetime` becomes epoch milliseconds, and subclasses of the plain types, or proxies of
+    them, become the plain types. Anything else is left for `problems` to judge.
 
     >>> event = {"accountId": 7, "createdAt": datetime.datetime.fromtimestamp(1, datetime.timezone.utc)}
     >>> coerce(event); event
     {'accountId': '7', 'createdAt': 1000}
     """
-    for name in ("accountId", "userId"):
-        value = event.get(name)
-        if type(value) is not str and isinstance(value, (int, uuid.UUID)):
-            if not isinstance(value, bool):
-                event[name] = _digits(value)
-    at = event.get("createdAt")
-    if isinstance(at, datetime.datetime) and at.utcoffset() is not None:
-        event["createdAt"] = round(at.timestamp() * 1000)
+    for name in REQUIRED:
+        if name in event:
+            convert = _as_time if name == "createdAt" else _as_id if name in _IDS else _as_text
+            try:
+                event[name] = convert(event[name])
+            except Exception:  # the value's own methods; `problems` says what is wrong with it
+                continue
 
 
-def _digits(value: int | uuid.UUID) -> str:
-    # An IntEnum's own str is its name on some versions; the number is meant.
-    if isinstance(value, int):
-        try:
-            return int.__repr__(value)
-        except ValueError:  # more digits than sys.get_int_max_str_digits() allows
-            return hex(value)
-    return str(value)
+def _as_text(value: Any) -> Any:
+    if issubclass(type(value), str):
+        return str.__str__(value)  # the text itself, whatever a subclass makes of `str(value)`
+    return str.__str__(str(value)) if isinstance(value, str) else value
+
+
+def _as_id(value: Any) -> Any:
+    kind = type(value)
+    if issubclass(kind, int) and kind is not bool:
+        return _digits(value)  # an IntEnum's own text is its name on some versions
+    if issubclass(kind, str) or isinstance(value, bool):
+        return _as_text(value)
+    return str(value) if isinstance(value, (int, uuid.UUID)) else _as_text(value)
+
+
+def _digits(value: int) -> str:
+    try:
+        return int.__repr__(value)
+    except ValueError:  # more digits than sys.get_int_max_str_digits() allows
+        return hex(value)
+
+
+def _as_time(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value if value.utcoffset() is None else round(value.timestamp() * 1000)
+    plain = _plain_number(value)
+    return value if plain is None else plain
+
+
+def _plain_number(value: Any) -> int | float | None:
+    """Return an int or float, or a subclass's plain value; None for a bool or anything else."""
+    kind = type(value)
+    if kind is int or kind is float:
+        return value  # type: ignore[no-any-return]
+    if kind is bool:
+        return None
+    if issubclass(kind, int):
+        return int.__add__(value, 0)
+    return float.__pos__(value) if issubclass(kind, float) else None
 
 
 def problems(event: Mapping[str, Any]) -> list[Problem]:
@@ -96,56 +153,48 @@ def problems(event: Mapping[str, Any]) -> list[Problem]:
     [('wrong_type', 'accountId'), ('missing', 'userId'), ('wrong_type', 'createdAt'),
      ('empty', 'action'), ('missing', 'sessionId')]
     """
-    get = event.get
-    at = get("createdAt")
-    if (
-        _named(get("accountId"))
-        and _named(get("userId"))
-        and _named(get("action"))
-        and _named(get("sessionId"))
-        and (type(at) is int or (type(at) is float and at - at == 0.0))
-    ):
+    if is_plain(event):
         return []
-    found = (
-        _time_problem(event) if name == "createdAt" else _name_problem(event, name)
-        for name in REQUIRED
-    )
-    return [problem for problem in found if problem]
-
-
-def _named(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+    found = []
+    for name in REQUIRED:
+        judge = _time_problem if name == "createdAt" else _name_problem
+        problem = judge(event, name)
+        if problem is not None:
+            found.append(problem)
+    return found
 
 
 def _name_problem(event: Mapping[str, Any], name: str) -> Problem | None:
     if name not in event:
         return Problem("missing", name, f"{name} is missing: {_REMEDY[name]}", event)
     value = event[name]
-    if _named(value):
-        return None
-    if isinstance(value, str):
+    if issubclass(type(value), str):
+        if str.__len__(value):
+            return None
         return Problem("empty", name, f"{name} is empty; expected a string that is not", event)
-    if value is None or isinstance(value, (bool, float)):
-        came = f"{value}"
-    else:
-        came = f"of type {type(value).__name__}"
+    came = repr(value) if value is None or type(value) in (bool, float) else _kind(value)
     return Problem("wrong_type", name, f"{name} is {came}; expected {_EXPECTED[name]}", event)
 
 
-def _time_problem(event: Mapping[str, Any]) -> Problem | None:
-    name = "createdAt"
+def _time_problem(event: Mapping[str, Any], name: str) -> Problem | None:
     if name not in event:
         return Problem("missing", name, f"{name} is missing: {_REMEDY[name]}", event)
     value = event[name]
-    if isinstance(value, datetime.datetime):
-        message = f"{name} is a datetime without a time zone; expected an aware one"
-        return Problem("naive_datetime", name, message, event)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        message = f"{name} is of type {type(value).__name__}; expected {_EXPECTED[name]}"
+    if issubclass(type(value), datetime.datetime):
+        message = f"{name} is a datetime without a time zone, or without an instant; "
+        return Problem("naive_datetime", name, f"{message}expected an aware one", event)
+    at = _plain_number(value)
+    if at is None:
+        message = f"{name} is {_kind(value)}; expected {_EXPECTED[name]}"
         return Problem("wrong_type", name, message, event)
-    if not math.isfinite(value):
-        return Problem("not_finite", name, f"{name} is {value}; expected a finite number", event)
+    if not -_MOST_MS < at < _MOST_MS:  # also NaN, which compares with nothing
+        came = repr(at) if type(at) is float else "an int that no float holds"
+        return Problem("not_finite", name, f"{name} is {came}; expected a finite number", event)
     return None
+
+
+def _kind(value: Any) -> str:
+    return f"of type {type(value).__name__}"
 
 
 _EXPECTED = {
@@ -176,18 +225,17 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
     >>> [(p.code, p.property) for p in warnings(event)]
     [('expected', 'module'), ('expected_type', 'total')]
     """
-    check = _CHECKS.get(event["action"])
-    found = [] if check is None or check(event) else _broken(event)
-    if event["createdAt"] < _EARLIEST_MS:
-        message = (
-            f"createdAt is {event['createdAt']}, which looks like seconds; expected milliseconds"
-        )
+    action = _as_text(event["action"])
+    check = _CHECKS.get(action)
+    found = [] if check is None or check(event) else _broken(event, action)
+    at = _plain_number(event["createdAt"])
+    if at is not None and at < _EARLIEST_MS:
+        message = f"createdAt is {at}, which looks like seconds; expected milliseconds"
         found.append(Problem("looks_like_seconds", "createdAt", message, event))
     return found
 
 
-def _broken(event: Mapping[str, Any]) -> list[Problem]:
-    action = event["action"]
+def _broken(event: Mapping[str, Any], action: str) -> list[Problem]:
     found = []
     for name, kind, needed in _ACTIONS[action]:
         types, words = _KINDS[kind]
@@ -196,27 +244,35 @@ def _broken(event: Mapping[str, Any]) -> list[Problem]:
                 message = f"action {action!r} is expected to have {name}, {words}"
                 found.append(Problem("expected", name, message, event))
         elif not _fits(event[name], types):
-            message = f"{name} is of type {type(event[name]).__name__}; expected {words}"
+            came = "not finite" if kind == "number" and _is_float(event[name]) else None
+            message = f"{name} is {came or _kind(event[name])}; expected {words}"
             found.append(Problem("expected_type", name, message, event))
     return found
 
 
 def _fits(value: Any, types: Any) -> bool:
-    if types is _NUMBER:
-        return isinstance(value, (int, float, Decimal, numbers.Real)) and not isinstance(
-            value, bool
-        )
-    return isinstance(value, types)
+    try:
+        if not isinstance(value, types) or isinstance(value, bool):
+            return False
+        # NaN and the infinities are sent as null, which is no number.
+        return not _is_float(value) or math.isfinite(value)
+    except Exception:  # the value's own methods
+        return False
+
+
+def _is_float(value: Any) -> bool:
+    return issubclass(type(value), (float, Decimal))
 
 
 def _feature_is_right(event: Mapping[str, Any]) -> bool:
     # By exact type: what is not obviously right is looked at again by `_broken`.
     get = event.get
+    total = get("total", 1)
     return (
         type(get("feature")) is str
         and type(get("module")) is str
         and type(get("product", "")) is str
-        and type(get("total", 1)) in (int, float)
+        and (type(total) is int or (type(total) is float and total - total == 0.0))
     )
 
 

@@ -155,9 +155,8 @@ class EventFormatter(JsonFormatter):
         derive = None if "sessionId" in event else self._session
         if derive is not None:
             event["sessionId"] = "derived"  # stands in until it is known from whom to derive it
-        problems = events.problems(event)
-        if problems:
-            # Only then: what needs no conversion is not asked whether it does.
+        problems = None
+        if not events.is_plain(event):
             events.coerce(event)
             problems = events.problems(event)
         if problems:

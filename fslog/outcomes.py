@@ -59,9 +59,9 @@ def outcome_of(status: int, retry_after: str | None, now: Callable[[], float]) -
         retry_after: the header's value.
         now: seconds since the epoch, against which a date is read.
 
-    >>> outcome_of(503, "7", lambda: 0.0)
-    Outcome(kind=<Kind.RETRY: 'post it again, later'>, reason='it answers 503 Service Unavailable', \
-retry_after=7.0, stale=False)
+    >>> outcome = outcome_of(503, "7", lambda: 0.0)
+    >>> outcome.kind.name, outcome.reason, outcome.retry_after
+    ('RETRY', 'it answers 503 Service Unavailable', 7.0)
     """
     if status == 200:
         return Outcome(Kind.DELIVERED)

@@ -62,12 +62,26 @@ class _Session:
         self.next: list[_Session] = []
 
 
+class _Generation:
+    """Users seen lately; together with the one before it, all that are remembered."""
+
+    __slots__ = ("before", "next", "sessions")
+
+    def __init__(self, before: dict[tuple[str, str], _Session]) -> None:
+        self.before = before
+        self.sessions: dict[tuple[str, str], _Session] = {}
+        self.next: list[_Generation] = []
+
+
 class IdleSessions:
     """Keep a session per user that lasts until 30 minutes have passed without an event of theirs.
 
     Known to this process only. An event older than its user's session gets the id of its clock
     window and leaves the running session as it is. At most `limit` users are remembered: beyond
     it those not seen for longest are forgotten, and begin a new session at their next event.
+
+    Where several threads come to the same turning point at once (a session ended, there is no
+    room), each appends its successor to a list and all go on with the first: appending is atomic.
 
     Args:
         limit: how many users are remembered at the most.
@@ -81,8 +95,7 @@ class IdleSessions:
 
     def __init__(self, limit: int = 100_000) -> None:
         self._half = max(1, limit // 2)
-        self._young: dict[tuple[str, str], _Session] = {}
-        self._old: dict[tuple[str, str], _Session] = {}
+        self._generation = _Generation({})
 
     def __call__(self, account: str, user: str, created_at_ms: float) -> str:
         key = (account, user)
@@ -90,22 +103,25 @@ class IdleSessions:
         if created_at_ms < session.began_ms - WINDOW_MS:
             return by_window(account, user, created_at_ms)
         if created_at_ms > session.last_ms + WINDOW_MS:
-            # Several threads may see the same session end. Appending is atomic, so that they agree
-            # on the first successor without a lock.
             session.next.append(_Session(account, user, created_at_ms))
-            session = self._young[key] = session.next[0]
+            session = self._generation.sessions[key] = session.next[0]
         if created_at_ms > session.last_ms:
             session.last_ms = created_at_ms
         return session.id
 
     def _find(self, key: tuple[str, str]) -> _Session | None:
-        session = self._young.get(key)
-        if session is None and (session := self._old.get(key)) is not None:
-            return self._keep(key, session)
+        generation = self._generation
+        session = generation.sessions.get(key)
+        if session is None and (session := generation.before.get(key)) is not None:
+            session = self._keep(key, session)
+            # Or the ended session would hold all that follow it.
+            generation.before.pop(key, None)
         return session
 
     def _keep(self, key: tuple[str, str], session: _Session) -> _Session:
         # Two generations are a least-recently-used order by halves: no list to relink, no lock.
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
-        return self._young.setdefault(key, session)
+        generation = self._generation
+        if len(generation.sessions) >= self._half:
+            generation.next.append(_Generation(generation.sessions))
+            generation = self._generation = generation.next[0]
+        return generation.sessions.setdefault(key, session)

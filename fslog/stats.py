@@ -57,20 +57,20 @@ class Counter:
     """Count from any thread, signal handler or finalizer, exactly and without a lock.
 
     `add` is one call into C (`itertools.count.__next__`), which the interpreter cannot interrupt;
-    `n += 1` is four instructions and promises nothing. Reading costs a tick, so reads are
-    counted as well and taken off.
+    `n += 1` is four instructions and promises nothing. The count is read off the `repr`, also one
+    call, because a counter has no other way to be read without being moved.
 
     >>> counter = Counter()
     >>> counter.add(), counter.add(), counter.value(), counter.value()
     (0, 1, 2, 2)
     """
 
-    __slots__ = ("_reads", "add")
+    __slots__ = ("_count", "add")
 
     def __init__(self) -> None:
-        self.add = itertools.count().__next__
-        self._reads = itertools.count().__next__
+        self._count = itertools.count()
+        self.add = self._count.__next__
 
     def value(self) -> int:
-        """Return how often `add` was called; exact while no other thread is reading."""
-        return self.add() - self._reads()
+        """Return how often `add` was called."""
+        return int(repr(self._count)[len("count(") : -1])

@@ -1,6 +1,7 @@
 """The endpoint's format, once: lines, bodies, headers and paths (EVENT_API, "Request").
 
-The client packs with this module and the embedded endpoint unpacks with it; neither knows the other.
+The client packs with this module and the embedded endpoint unpacks with it; neither knows the
+other.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def unpack(body: bytes, encoding: str | None, limit_bytes: int | None = None) ->
 def _inflate(body: bytes, wbits: int, limit_bytes: int | None) -> tuple[bytes, bool]:
     parts: list[bytes] = []
     left = limit_bytes
-    while body:  # a gzip body may have several members (RFC 1952 2.2)
+    while body or not parts:
         unpacker = zlib.decompressobj(wbits)
         try:
             # One byte more than allowed tells "exactly the limit" from "more".
@@ -102,7 +103,9 @@ def _inflate(body: bytes, wbits: int, limit_bytes: int | None) -> tuple[bytes, b
         if not unpacker.eof:
             raise ValueError("the body ends before its Content-Encoding does")
         left = None if left is None else left - len(parts[-1])
-        body = unpacker.unused_data if wbits == _WBITS["gzip"] else b""
+        body = unpacker.unused_data
+        if body and wbits != _WBITS["gzip"]:  # only gzip has members (RFC 1952 2.2)
+            raise ValueError("the body goes on after its Content-Encoding ends")
     return b"".join(parts), False
 
 
@@ -126,7 +129,6 @@ def encoding_of(headers: Mapping[str, Any]) -> str | None:
     >>> encoding_of({"content-encoding": "GZIP"}), encoding_of({"Content-Encoding": "zstd"})
     ('gzip', None)
     """
-    for name, value in headers.items():
-        if name.lower() == "content-encoding" and str(value).strip().lower() in ENCODINGS:
-            return str(value).strip().lower()
-    return None
+    named = [value for name, value in headers.items() if name.lower() == "content-encoding"]
+    encoding = ", ".join(str(value).strip() for value in named).lower()
+    return encoding if encoding in ENCODINGS else None

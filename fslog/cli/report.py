@@ -10,6 +10,7 @@ from typing import Any
 
 from fslog.cli.screen import Part
 from fslog.errors import Problem
+from fslog.events import WARNINGS
 from fslog.stats import Stats
 
 _SHOWN = frozenset(
@@ -18,10 +19,16 @@ _SHOWN = frozenset(
 _LABEL = 11
 
 
+HEADING: tuple[Part, ...] = (
+    (f"{'time':14}{'account':9}{'user':9}{'action':17}module / feature", "bold"),
+)
+"""What stands in the columns of `event_row`."""
+
+
 def event_row(event: Mapping[str, Any]) -> tuple[Part, ...]:
     """Return one line for an event: when, who, which action, where, and what else it says.
 
-    The session, the product and the property names that every event has are left out.
+    Session and product are left out: they are the same in row after row.
 
     >>> event = {"accountId": "acme", "userId": "ann", "createdAt": 0, "action": "feature",
     ...          "sessionId": "s", "module": "reports", "feature": "export", "total": 3}
@@ -29,7 +36,7 @@ def event_row(event: Mapping[str, Any]) -> tuple[Part, ...]:
     'acme     ann      feature          reports / export  total=3'
     """
     at = datetime.fromtimestamp(event["createdAt"] / 1000).strftime("%H:%M:%S.%f")[:-3]
-    where = " / ".join(str(event[name]) for name in ("module", "feature") if name in event)
+    where = _place(event)
     rest = " ".join(f"{name}={_text(event[name])}" for name in event if name not in _SHOWN)
     return (
         (f"{at}  ", "dim"),
@@ -39,6 +46,10 @@ def event_row(event: Mapping[str, Any]) -> tuple[Part, ...]:
         (f"{where}{'  ' if where and rest else ''}", ""),
         (rest, "dim"),
     )
+
+
+def _place(event: Mapping[str, Any]) -> str:
+    return " / ".join(str(event[name]) for name in ("module", "feature") if name in event)
 
 
 def _text(value: Any) -> str:
@@ -53,7 +64,7 @@ def summary(
     Args:
         stats: of the handler.
         seen: the events that the endpoint received.
-        problems: what was said of invalid events.
+        problems: what `on_problem` was told.
     """
     return [
         _row("records", _records(stats)),
@@ -61,7 +72,7 @@ def summary(
         _row("bytes", _bytes(stats)),
         _row("actions", _counts(event["action"] for event in seen)),
         *_modules(seen),
-        *(_row("invalid", f"{p.message} [{p.code}]", "yellow") for p in problems),
+        *(_row(*_problem(problem), "yellow") for problem in problems),
         *([_row("failed", stats.last_error, "red")] if stats.last_error else []),
     ]
 
@@ -97,15 +108,17 @@ def _counts(names: Iterable[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counted) or "none"
 
 
+def _problem(problem: Problem) -> tuple[str, str]:
+    label = "warning" if problem.code in WARNINGS else "not sent"
+    event = problem.event or {}
+    what = " ".join(filter(None, [str(event.get("action", "")), _place(event)]))
+    return label, f"{what}: {problem.message}" if what else problem.message
+
+
 def _modules(seen: Sequence[Mapping[str, Any]]) -> list[tuple[Part, ...]]:
-    """Return a row for each module: how many uses each of its features had (`total`, else 1)."""
-    uses: dict[str, Counter[str]] = {}
+    modules: dict[str, list[str]] = {}
     for event in seen:
         if event["action"] == "feature":
-            counted = uses.setdefault(str(event.get("module")), Counter())
-            counted[str(event.get("feature"))] += 1
-    rows = [
-        f"{module:10} " + ", ".join(f"{name} {count}" for name, count in uses[module].most_common())
-        for module in sorted(uses)
-    ]
+            modules.setdefault(str(event.get("module")), []).append(str(event.get("feature")))
+    rows = [f"{module:10} {_counts(modules[module])}" for module in sorted(modules)]
     return [_row("features" if at == 0 else "", row) for at, row in enumerate(rows)]

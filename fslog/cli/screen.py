@@ -71,7 +71,7 @@ def cut(parts: tuple[Part, ...], columns: int) -> tuple[Part, ...]:
     """
     if sum(len(text) for text, _ in parts) <= columns:
         return parts
-    kept = []
+    kept: list[Part] = []
     left = max(0, columns - 3)
     for text, style in parts:
         if len(text) >= left:
