@@ -43,7 +43,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["fslog", "fslog.*"]),
-    package_data={"fslog": ["py.typed"]},
+    package_data={"fslog": ["py.typed"], "fslog.cli": ["*.json"]},
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=["python-json-logger>=4", "urllib3>=2", "backoff>=2.2"],
