@@ -13,6 +13,7 @@ contract, is called in between.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -67,7 +68,8 @@ class Batches:
 
     Args:
         queue: where sealed batches go.
-        opened: called, with the lock held, when a batch gets its first line.
+        opened: called, with the lock held, when a batch gets its first line, and at each further
+            one until it says that somebody serves the queue.
         batch_events: how many events a batch has at the most.
         batch_bytes: how many bytes its lines have at the most; a line is never longer.
         buffer_bytes: how many bytes all batches together occupy at the most.
@@ -77,7 +79,7 @@ class Batches:
     def __init__(
         self,
         queue: SimpleQueue[Any],
-        opened: Callable[[], None],
+        opened: Callable[[], bool],
         *,
         batch_events: int,
         batch_bytes: int,
@@ -96,6 +98,8 @@ class Batches:
         self._waiters: deque[SimpleQueue[None]] = deque()
         self._lines: list[bytes] = []
         self._open_bytes = 0
+        self._announced = False
+        self._sealing: tuple[Batch, int, int] | None = None
         self._unsettled: dict[Batch, None] = {}
         self._held_bytes = 0
         self._limit_bytes = min(batch_bytes, buffer_bytes)
@@ -116,57 +120,73 @@ class Batches:
             if self._busy:
                 self._aside.append(line)
                 return True
-            self._busy = True
             try:
+                self._busy = True
+                if self._aside:
+                    self._take_aside()
                 taken = self._take(line)
             finally:
                 self._busy = False
             # After `_busy` is false again, so that no line can be left aside in between.
             if self._aside:
-                self._take_aside()
+                self.exclusively(self._take_aside)
             return taken
 
     def _take(self, line: bytes) -> bool:
         size = len(line)
         if self._open_bytes + size > self._limit_bytes and not self._make_room(size):
             return False
-        self._lines.append(line)
         self._open_bytes += size
-        if len(self._lines) == 1:
-            self.opened_at = self._clock()
-            self._opened()
+        self._lines.append(line)
+        if not self._announced:
+            if len(self._lines) == 1:
+                self.opened_at = self._clock()
+            self._announced = self._opened()
         if len(self._lines) >= self._batch_events:
             self._seal()
         return True
 
     def _take_aside(self) -> None:
         while self._aside:
-            line = self._aside.popleft()
-            self._busy = True
-            try:
-                if not self._take(line):
-                    self.refused.add()
-            finally:
-                self._busy = False
+            if not self._take(self._aside.popleft()):
+                self.refused.add()
 
     def _make_room(self, size: int) -> bool:
         """Seal the open batch: the next line begins another one, if that fits the buffer.
 
         Also where it does not: the listener can then compress what is there, and deliver it.
         """
-        if self._lines:
+        self._finish_seal()
+        self._hold(0)
+        if self._lines and self._open_bytes + size > self._limit_bytes:
             self._seal()
         return size <= self._limit_bytes
 
     def _seal(self) -> None:
-        self._number += 1
-        batch = Batch(self._lines, self._open_bytes, self._number)
+        """Put the open batch on the queue.
+
+        An exception out of a signal handler (Ctrl-C, a task's time limit) may end this between
+        any two steps. So the batch is noted first, with the numbers that will hold, and the
+        limit sends the next line to finish what was noted; each step may be taken twice.
+        """
+        batch = Batch(self._lines, self._open_bytes, self._number + 1)
+        noted = (batch, self._sealed_events + batch.events, self._held_bytes + batch.held_bytes)
+        self._limit_bytes = -1
+        self._sealing = noted
+        self._finish_seal()
+
+    def _finish_seal(self) -> None:
+        if self._sealing is None:
+            return
+        batch, self._sealed_events, self._held_bytes = self._sealing
+        self._unsettled[batch] = None
         self._lines = []
         self._open_bytes = 0
-        self._sealed_events += batch.events
-        self._unsettled[batch] = None
-        self._hold(batch.held_bytes)
+        self._announced = False
+        self._number = batch.number
         self._queue.put(batch)
+        self._sealing = None
+        self._hold(0)
 
     def _hold(self, more_bytes: int) -> None:
         self._held_bytes += more_bytes
@@ -175,18 +195,19 @@ class Batches:
             while self._waiters:
                 self._waiters.popleft().put(None)
 
-    def exclusively(self, change: Callable[[], None]) -> bool:
+    def exclusively(self, change: Callable[[], object]) -> bool:
         """Make a change that no append sees half of; False from within another one."""
         with self._lock:
             if self._busy:
                 return False
-            self._busy = True
             try:
+                self._busy = True
+                self._finish_seal()
                 change()
             finally:
                 self._busy = False
             if self._aside:
-                self._take_aside()
+                self.exclusively(self._take_aside)
             return True
 
     def seal(self) -> int | None:
@@ -196,8 +217,12 @@ class Batches:
             The number of the newest sealed batch: everything accepted so far is in it or in
             an older one. None when called from within an append on this very thread.
         """
-        sealed = self.exclusively(lambda: self._seal() if self._lines else None)
-        return self._number if sealed else None
+
+        def seal() -> None:
+            if self._lines:
+                self._seal()
+
+        return self._number if self.exclusively(seal) else None
 
     def seal_at(self) -> float | None:
         """Return when the open batch was opened; None when it has no lines."""
@@ -214,10 +239,13 @@ class Batches:
         halves = batch.halves(encoding, level)
 
         def replace() -> None:
-            if not batch.settled:
-                self._forget(batch)
-                self._unsettled |= dict.fromkeys(halves)
-                self._hold(sum(half.held_bytes for half in halves))
+            if batch.settled:
+                for half in halves:
+                    half.settled = True
+                return
+            self._forget(batch)
+            self._unsettled |= dict.fromkeys(halves)
+            self._hold(sum(half.held_bytes for half in halves))
 
         self.exclusively(replace)
         return halves
@@ -258,13 +286,17 @@ class Batches:
         while True:
             waiter: SimpleQueue[None] = SimpleQueue()
             self._waiters.append(waiter)
-            # Registered first, tried second: room made in between wakes the waiter.
-            if self.append(line):
-                return True
-            left = deadline_at - self._clock()
-            if left <= 0:
-                return False
-            wait(waiter, left)
+            try:
+                # Registered first, tried second: room made in between wakes the waiter.
+                if self.append(line):
+                    return True
+                left = deadline_at - self._clock()
+                if left <= 0:
+                    return False
+                wait(waiter, left)
+            finally:
+                with contextlib.suppress(ValueError):
+                    self._waiters.remove(waiter)
 
     def end_unless_used(self, end: Callable[[], None]) -> bool:
         """Call `end` if nothing is pending, so that no line can be appended meanwhile."""
@@ -296,6 +328,6 @@ class Batches:
 def wait(queue: SimpleQueue[Any], seconds: float) -> Any:
     """Return the queue's next item, None if none came in that time."""
     try:
-        return queue.get(timeout=max(0.0, seconds))
+        return queue.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
     except Empty:
         return None

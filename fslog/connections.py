@@ -8,8 +8,10 @@ is bounded as a whole: before each read the socket's timeout becomes what is lef
 from __future__ import annotations
 
 import io
+import queue
 import socket
 import time
+from collections import deque
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -92,12 +94,40 @@ class _TLSConnection(_Bounded, HTTPSConnection):  # type: ignore[misc]
     pass
 
 
+class _Idle:
+    """Keep a pool's idle connections, without the locks of `queue.LifoQueue`.
+
+    A child that was forked while the listener held such a lock would wait for it for ever when
+    the pool of its parent is collected. Pools that never block need nothing but a deque.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._items: deque[Any] = deque()
+        self._maxsize = maxsize
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        try:
+            return self._items.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, item: Any, block: bool = False) -> None:
+        if len(self._items) >= self._maxsize:
+            raise queue.Full
+        self._items.append(item)
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _Connection
+    QueueCls = _Idle  # type: ignore[assignment]
 
 
 class _TLSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
+    QueueCls = _Idle  # type: ignore[assignment]
 
 
 def manager(proxy_url: str | None, **settings: Any) -> urllib3.PoolManager:

@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from functools import wraps
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, TypeVar
+from weakref import ref
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -84,8 +85,10 @@ class bound(ContextDecorator):
         self._properties = _checked(properties)
 
     def __enter__(self) -> None:
-        before = _bound.get()
-        _blocks.set(_Block(self, before, _blocks.get()))
+        before, outer = _bound.get(), _blocks.get()
+        while outer is not None and outer.owner() is None:  # it ended in another context
+            outer = outer.outer
+        _blocks.set(_Block(ref(self), before, outer))
         _bound.set({**before, **self._properties})
 
     def __exit__(
@@ -125,7 +128,7 @@ class bound(ContextDecorator):
 class _Block(NamedTuple):
     """A `with` block that runs in this context: what was bound before it, and what is around it."""
 
-    owner: bound
+    owner: ref[bound]  # weakly: a block that is gone can end no more
     before: Mapping[str, Any]
     outer: _Block | None
 
@@ -139,7 +142,7 @@ def _leave(owner: bound) -> None:
     """
     inner: list[_Block] = []
     block = _blocks.get()
-    while block is not None and block.owner is not owner:
+    while block is not None and block.owner() is not owner:
         inner.append(block)
         block = block.outer
     if block is None:

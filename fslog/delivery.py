@@ -8,12 +8,13 @@ after `close`; a thread is there whenever there is something to deliver, and onl
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from fslog import lifecycle, notices
 from fslog.batches import Batches, wait
@@ -23,6 +24,8 @@ from fslog.listener import Flush, Listener
 from fslog.outcomes import Outcome
 from fslog.ownwork import own_work, redaction
 from fslog.stats import Counter, Stats
+
+_MOMENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,20 @@ class Settings:
     shutdown_timeout: float
 
 
+class Posting(Protocol):
+    """What a delivery asks of `fslog.transport.Transport`."""
+
+    def post(self, body: bytes, timeout: float | None = None) -> Outcome: ...
+
+    def close(self) -> None: ...
+
+
 class Delivery:
     """Take lines, deliver them, and account for them.
 
     Args:
         destination: where to; only shown by its host.
-        post: posts a body, see `fslog.transport.Transport.post`.
+        transport: posts bodies.
         settings: the numbers.
         clock: monotonic seconds.
         say: where notices go.
@@ -54,7 +65,7 @@ class Delivery:
     def __init__(
         self,
         destination: Destination,
-        post: Callable[[bytes, float | None], Outcome],
+        transport: Posting,
         settings: Settings,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -62,6 +73,7 @@ class Delivery:
         write: Callable[[str], None] = notices.write_stderr,
     ) -> None:
         self._destination = destination
+        self._transport = transport
         self._settings = settings
         self._clock = clock
         self._say = say
@@ -79,7 +91,7 @@ class Delivery:
         self._listener = Listener(
             self._queue,
             self._batches,
-            post,
+            transport.post,
             encoding=settings.encoding,
             level=settings.level,
             flush_interval=settings.flush_interval,
@@ -87,17 +99,19 @@ class Delivery:
             notices=self._notices,
             redact=destination.redact,
             clock=clock,
-            ended=lambda: lifecycle.let_go(self),
+            ended=self._ended,
         )
         self._working = threading.Lock()
         self._finishing: Flush | None = None
-        self._finish_by: float | None = None
-        self._gave_up: tuple[int, int] | None = None
+        self._last_seconds = settings.shutdown_timeout
+        self._gave_up: tuple[int, int, float] | None = None
         self.skipped = Counter()
         self.invalid = Counter()
 
     def put(self, line: bytes) -> bool:
         """Take a line; False, counted, where there is no room, and none in time either."""
+        if lifecycle.is_finishing():
+            return self._put_late(line)
         if self._batches.append(line):
             return True
         seconds = self._settings.block_timeout
@@ -107,6 +121,23 @@ class Delivery:
         if self._notices.is_first("full"):
             refused, buffer_bytes = self._batches.refused.value(), self._settings.buffer_bytes
             self.tell(lambda: self._notices.full(refused, buffer_bytes))
+        return False
+
+    def _put_late(self, line: bytes) -> bool:
+        """Take a line after the process's last flush, and deliver it at once: nobody else will.
+
+        While the interpreter takes itself down even that is not possible. No thread runs any
+        more, and one that was stopped may hold a lock for ever: no lock is touched.
+        """
+        if not sys.is_finalizing() and self._batches.append(line):
+            self._finish()
+            return True
+        self._batches.refused.add()
+        if self._notices.is_first("late"):
+            self._write(
+                f"an event for {self._destination.host} came too late, when the interpreter was "
+                "shutting down, and is lost, as are any after it"
+            )
         return False
 
     def tell(self, notice: Callable[[], None]) -> None:
@@ -125,9 +156,13 @@ class Delivery:
         if self._notices.is_first(f"{code} {name}"):
             self.tell(lambda: self._notices.problem(code, message, where))
 
-    def _opened(self) -> None:
+    def _opened(self) -> bool:
         lifecycle.hold(self)
-        self._listener.wake()
+        return self._listener.wake()
+
+    def _ended(self) -> None:
+        lifecycle.let_go(self)
+        self._transport.close()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Try now, and wait until all that was held at the call is settled.
@@ -141,14 +176,21 @@ class Delivery:
             and while the caller holds logging's module lock, which the listener may need.
         """
         seconds = self._settings.shutdown_timeout if timeout is None else timeout
-        if self._finish_by is not None:
-            seconds = min(seconds, max(0.0, self._finish_by - self._clock()))
+        if lifecycle.is_finishing():
+            if sys.is_finalizing():
+                return False
+            seconds = min(seconds, self._last_seconds)
         request = self._ask(seconds)
         if request is None:
             return False
         if not _may_wait():
             return not self._batches.counts()["pending"]
-        return self._await(request)
+        if self._await(request):
+            return True
+        if seconds >= self._settings.shutdown_timeout:
+            counts = self._batches.counts()
+            self._gave_up = (counts["accepted"], counts["pending"], self._clock())
+        return False
 
     def _ask(self, seconds: float) -> Flush | None:
         number = self._batches.seal()
@@ -181,16 +223,21 @@ class Delivery:
         abandoned and reported instead.
         """
         if lifecycle.is_finishing():
-            self.finish()
+            self._finish()
             return
         counts = self._batches.counts()
-        tried = (counts["accepted"], counts["pending"])
-        # logging.shutdown flushes and then closes: what was waited for in vain just now is not
-        # waited for twice.
-        if counts["pending"] and tried != self._gave_up and not self.flush():
-            counts = self._batches.counts()
-            self._gave_up = (counts["accepted"], counts["pending"])
+        if counts["pending"] and not self._just_gave_up(counts):
+            self.flush()
         self.retire()
+
+    def _just_gave_up(self, counts: dict[str, int]) -> bool:
+        # logging.shutdown flushes and then closes: what was waited for in vain a moment ago is
+        # not waited for twice.
+        if self._gave_up is None:
+            return False
+        accepted, pending, at = self._gave_up
+        same = (accepted, pending) == (counts["accepted"], counts["pending"])
+        return same and self._clock() - at < _MOMENT_SECONDS
 
     def retire(self) -> None:
         """Let the thread end when all is settled; also a finalizer may ask for that."""
@@ -200,21 +247,28 @@ class Delivery:
 
     def begin_finish(self) -> None:
         """Try everything once more, because the process ends; the time runs from here."""
-        if self._finish_by is None:
-            self._finish_by = self._clock() + self._settings.shutdown_timeout
-        self._finishing = self._ask(max(0.0, self._finish_by - self._clock()))
+        self._finishing = self._ask(self._last_seconds)
 
     def finish(self) -> None:
         """Wait for the last try, then abandon and report what is still pending."""
-        if self._finishing is None:
-            self.begin_finish()
         request, self._finishing = self._finishing, None
         if request is not None and _may_wait():
             self._await(request)
+            # Later events, of callbacks that come after ours, share what is left of the time; what
+            # the application itself takes is not charged.
+            left = request.deadline_at - self._clock()
+            self._last_seconds = min(self._last_seconds, max(0.0, left))
         count = self._batches.abandon()
         if count:
             self._report(count)
+        else:
+            self._transport.close()
         lifecycle.let_go(self)
+
+    def _finish(self) -> None:
+        if not sys.is_finalizing():
+            self.begin_finish()
+            self.finish()
 
     def _report(self, count: int) -> None:
         reason = self._listener.last_error

@@ -6,12 +6,13 @@ an error, even where somebody put a key into the wrong argument.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fslog import arguments, wire
 from fslog.redaction import Redactor
@@ -22,6 +23,11 @@ DATACENTERS = {
 }
 
 # RFC 3986's pchar without the percent sign: what stands in a path as it is.
+_LONGEST_WORD = 12
+"""What is longer than any data center's name may be a key in the wrong place."""
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
 _KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 
 
@@ -87,6 +93,8 @@ def destination(
     ]
     if datacenter is None:
         datacenter = arguments.environment("FSLOG_DATACENTER", environ) or "us"
+    if isinstance(datacenter, str) and len(datacenter) > _LONGEST_WORD:
+        raise ValueError("datacenter is a long text, which is not shown; expected 'us', 'eu'")
     base = DATACENTERS[arguments.one_of("datacenter", datacenter, tuple(DATACENTERS))]
     if endpoint is None:
         endpoint = arguments.environment("FSLOG_ENDPOINT", environ)
@@ -193,9 +201,21 @@ def _split(name: str, url: str) -> tuple[SplitResult, str]:
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
-    if not host or re.search(r"[\s\x00-\x1f\\]", url):
-        raise ValueError(f"{name} is no URL with a host; expected https://host (it is not shown)")
+    if not host or not _is_host(host) or re.search(r"[\s\x00-\x1f\\]", url):
+        raise ValueError(
+            f"{name} is no URL with a host; expected https://host, an international name in its "
+            "ASCII form (it is not shown)"
+        )
     return parts, host
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:
+        try:
+            return bool(ipaddress.ip_address(host.partition("%")[0]))
+        except ValueError:
+            return False
+    return len(host) <= 253 and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
 
 
 def is_loopback(host: str) -> bool:
@@ -214,4 +234,8 @@ def is_loopback(host: str) -> bool:
 
 def _credentials(proxy: str | None) -> list[str]:
     parts = urlsplit(proxy or "")
-    return [part for part in (parts.username, parts.password) if part]
+    found = [part for part in (parts.username, parts.password) if part]
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        found.append(base64.b64encode(pair.encode()).decode())  # as Proxy-Authorization has it
+    return [*found, *map(unquote, found)]

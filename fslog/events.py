@@ -75,7 +75,7 @@ def is_plain(event: Mapping[str, Any]) -> bool:
         and type(action) is str
         and type(get("sessionId")) is str
         and (
-            (type(at) is int and -_MOST_MS < at < _MOST_MS)
+            (type(at) is int and -_MOST_MS <= at <= _MOST_MS)
             or (type(at) is float and at - at == 0.0)
         )
         and "" not in (account, user, action, event["sessionId"])
@@ -89,7 +89,8 @@ def coerce(event: dict[str, Any]) -> None:
     aware `datetime` becomes epoch milliseconds, and subclasses of the plain types, or proxies of
     them, become the plain types. Anything else is left for `problems` to judge.
 
-    >>> event = {"accountId": 7, "createdAt": datetime.datetime.fromtimestamp(1, datetime.timezone.utc)}
+    >>> at = datetime.datetime.fromtimestamp(1, datetime.timezone.utc)
+    >>> event = {"accountId": 7, "createdAt": at}
     >>> coerce(event); event
     {'accountId': '7', 'createdAt': 1000}
     """
@@ -187,7 +188,7 @@ def _time_problem(event: Mapping[str, Any], name: str) -> Problem | None:
     if at is None:
         message = f"{name} is {_kind(value)}; expected {_EXPECTED[name]}"
         return Problem("wrong_type", name, message, event)
-    if not -_MOST_MS < at < _MOST_MS:  # also NaN, which compares with nothing
+    if not -_MOST_MS <= at <= _MOST_MS:  # also NaN, which compares with nothing
         came = repr(at) if type(at) is float else "an int that no float holds"
         return Problem("not_finite", name, f"{name} is {came}; expected a finite number", event)
     return None

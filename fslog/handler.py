@@ -254,7 +254,7 @@ class FreshsuccessHandler(logging.Handler):
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: the parent delivers what it took."""
-        self._deliveries = {}
+        # Another hook may have logged already: what is this process's own is kept.
         self._current()
 
     def _current(self) -> Delivery:
@@ -266,9 +266,11 @@ class FreshsuccessHandler(logging.Handler):
             return self._begin(pid)
 
     def _begin(self, pid: int) -> Delivery:
-        made = Delivery(self._destination, self._transport().post, self._settings)
+        made = Delivery(self._destination, self._transport(), self._settings)
         # setdefault is atomic: of several threads that come here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
+        for other in self._deliveries.keys() - {pid}:
+            self._deliveries.pop(other, None)
         if self._retire is not None:
             self._retire.detach()  # the parent's: let its lines and its connections go
         self._retire = weakref.finalize(self, delivery.retire)
@@ -296,10 +298,12 @@ def flush(timeout: float | None = None) -> bool:
     handlers = lifecycle.members()
     for handler in handlers:
         handler.flush(0.0)  # begin everywhere before waiting anywhere
-    if timeout is None:
-        return all([handler.flush() for handler in handlers])
-    deadline_at = time.monotonic() + timeout
-    return all([handler.flush(max(0.0, deadline_at - time.monotonic())) for handler in handlers])
+    deadline_at = None if timeout is None else time.monotonic() + timeout
+    done = [
+        handler.flush(None if deadline_at is None else max(0.0, deadline_at - time.monotonic()))
+        for handler in handlers
+    ]
+    return all(done)
 
 
 def _level(level: Any) -> Any:

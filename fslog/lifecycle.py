@@ -37,7 +37,7 @@ class Ending(Protocol):
 
 
 _members: weakref.WeakSet[Any] = weakref.WeakSet()
-_held: set[Ending] = set()
+_held: dict[Ending, int] = {}
 _finalizer: Any = None
 _finalizer_pid = 0
 _finishing_pid = 0
@@ -59,25 +59,26 @@ def members() -> list[Any]:
 
 def hold(delivery: Ending) -> None:
     """Keep a delivery alive, and finish it when the process ends, until it is let go."""
-    _held.add(delivery)
+    _held[delivery] = os.getpid()
     _watch_multiprocessing()
 
 
 def let_go(delivery: Ending) -> None:
     """Forget a delivery that has nothing left to deliver."""
-    _held.discard(delivery)
+    _held.pop(delivery, None)
 
 
 def is_finishing() -> bool:
-    """Tell whether this process is at its end."""
-    return _finishing_pid == os.getpid()
+    """Tell whether this process is at its end: `finish_all` was called, and may not be again."""
+    return _finishing_pid != 0 and _finishing_pid == os.getpid()
 
 
 def finish_all() -> None:
     """Give every held delivery its last chance, all at once; each bounds its own time."""
     global _finishing_pid
     _finishing_pid = os.getpid()
-    deliveries = list(_held)
+    # Not those that a parent holds: not every fork runs the hook that forgets them.
+    deliveries = [delivery for delivery, pid in _held.copy().items() if pid == os.getpid()]
     for delivery in deliveries:
         delivery.begin_finish()
     for delivery in deliveries:
@@ -85,7 +86,9 @@ def finish_all() -> None:
 
 
 def _after_fork() -> None:
-    _held.clear()  # the parent's: it delivers them itself
+    for delivery, pid in _held.copy().items():
+        if pid != os.getpid():  # the parent's: it delivers them itself
+            let_go(delivery)
     for member in members():
         member.after_fork()
 

@@ -11,6 +11,7 @@ happened in a log call, where saying it would have cost the application's thread
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -109,6 +110,8 @@ class Listener(QueueListener):
         Called with the batches' lock held, so that no two threads are started.
         """
         if not self.is_alive():
+            if sys.is_finalizing():  # a thread that is started now never runs, and is waited for
+                return False
             self._serving = True
             try:
                 self.start()
@@ -154,7 +157,11 @@ class Listener(QueueListener):
     def _next(self, at: float | None) -> Any:
         timeout = None if at is None else max(0.0, at - self._clock())
         try:
-            return self._items.get(timeout=timeout) if timeout != 0.0 else self._items.get_nowait()
+            if timeout is None:
+                return self._items.get()
+            if timeout == 0.0:
+                return self._items.get_nowait()
+            return self._items.get(timeout=min(timeout, threading.TIMEOUT_MAX))
         except Empty:
             return WAKE
 
@@ -205,6 +212,8 @@ class Listener(QueueListener):
 
     def _take(self, item: Any) -> None:
         if isinstance(item, Batch):
+            if item.body is not None or item.settled:  # put twice, by an interrupted append
+                return
             self._batches.pack(item, self._encoding, self._level)
             self._waiting.append(item)
         elif isinstance(item, Flush):

@@ -18,6 +18,7 @@ Say = Callable[[int, str], None]
 """Says a text at a level of the logging module."""
 
 _MAX_KINDS = 100
+_STATES = ("full", "split", "abandoned")
 
 
 def say(level: int, text: str) -> None:
@@ -56,7 +57,7 @@ def write_stderr(text: str, stream: TextIO | None = None) -> None:
         if stream is not None:
             stream.write(f"fslog: {text}\n")
             stream.flush()
-    except (OSError, ValueError):
+    except Exception:  # a stderr that is closed, full, or not a stream at all
         return
 
 
@@ -115,7 +116,7 @@ class Notices:
         At most so many kinds are told apart that a program's mistakes cannot fill the memory.
         """
         mark = object()
-        if kind in self._said or len(self._said) >= _MAX_KINDS:
+        if kind in self._said or (kind not in _STATES and len(self._said) >= _MAX_KINDS):
             return False
         return self._said.setdefault(kind, mark) is mark
 

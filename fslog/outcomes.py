@@ -12,9 +12,9 @@ The table is the design's (EVENT_API, "Response"): the endpoint's page promises 
 
 from __future__ import annotations
 
+import datetime
 import email.utils
 import enum
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -86,10 +86,13 @@ def retry_after_seconds(value: str | None, now: Callable[[], float]) -> float | 
         if text.isascii() and text.replace(".", "", 1).isdigit():
             seconds = float(text)
         else:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - now()
+            date = email.utils.parsedate_to_datetime(text)
+            # Dates of the obsolete forms name no zone and mean GMT (RFC 9110 5.6.7).
+            date = date if date.tzinfo else date.replace(tzinfo=datetime.timezone.utc)
+            seconds = date.timestamp() - now()
     except (ValueError, TypeError, OverflowError, OSError):
         return None
-    return min(max(seconds, 0.0), RETRY_AFTER_LIMIT) if math.isfinite(seconds) else None
+    return min(max(seconds, 0.0), RETRY_AFTER_LIMIT)
 
 
 def _phrase(status: int) -> str:

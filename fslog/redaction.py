@@ -35,11 +35,11 @@ class Redactor:
             re.escape(form) if len(form) >= _SURE_LENGTH else rf"(?<!\w){re.escape(form)}(?!\w)"
             for form in sorted(forms, key=len, reverse=True)
         ]
-        self._secrets = re.compile("|".join(patterns)) if patterns else None
+        self._secrets = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
 
     def __call__(self, text: str) -> str:
-        text = _PATH.sub(f"/v1/{MASK}/{MASK}", text)
-        return self._secrets.sub(MASK, text) if self._secrets else text
+        text = self._secrets.sub(MASK, text) if self._secrets else text
+        return _PATH.sub(f"/v1/{MASK}/{MASK}", text)
 
     def __repr__(self) -> str:
         return "Redactor()"
@@ -55,7 +55,11 @@ class _RecordFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         redact = redaction()
         if redact is not None:
-            record.msg, record.args = redact(record.getMessage()), None
+            try:
+                text = record.getMessage()
+            except Exception:  # a wrong log call of urllib3's would be shown with its arguments
+                text = f"{record.msg} {record.args}"
+            record.msg, record.args = redact(text), None
             if record.exc_info:
                 text = "".join(traceback.format_exception(*record.exc_info))
                 record.exc_info, record.exc_text = None, redact(text.rstrip("\n"))

@@ -65,10 +65,7 @@ class Rules:
             candidates = self._candidates(record.name)
         if candidates is None:
             return None
-        message = record.msg
-        if type(message) is not str:
-            message = templates.text_of(message)
-        for rule, groups in candidates.get(message):
+        for rule, groups in candidates.get(record.msg):
             made = rule.properties(record, groups)
             if made is not None:
                 return made
@@ -94,8 +91,11 @@ class _Candidates:
             for literal in {rule.message for rule, _ in rules if rule.message is not None}
         }
 
-    def get(self, message: str | None) -> tuple[tuple[_Rule, Mapping[str, Any]], ...]:
-        return self._by_message.get(message, self._others)  # type: ignore[arg-type]
+    def get(self, message: Any) -> tuple[tuple[_Rule, Mapping[str, Any]], ...]:
+        if not self._by_message:
+            return self._others
+        text = message if type(message) is str else templates.text_of(message)
+        return self._others if text is None else self._by_message.get(text, self._others)
 
 
 class _Rule:
@@ -168,9 +168,11 @@ def _compile_parts(
             conditions.append((compile_path(key), _equal(when[key])))
     roots = {parse(key)[0] for key in when}
     names = templates.Names(
-        frozenset(groups), lambda name: name in SOURCES or name in roots or known(name)
+        frozenset(groups),
+        lambda name: name in SOURCES or name in roots or known(name),
+        _arguments(message),
     )
-    constants, made = _compile_event(event, names, message)
+    constants, made = _compile_event(event, names)
     return _Rule(logger, message, conditions, constants, made)
 
 
@@ -180,7 +182,7 @@ def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:
     if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == "/":
         try:
             pattern = re.compile(value[1:-1])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"when.{key} is no regular expression: {error}") from None
         if not pattern.pattern:
             raise ValueError(f"when.{key} is an empty regular expression, which fits everything")
@@ -198,7 +200,14 @@ def _anything(value: Any) -> Mapping[str, Any]:
 
 def _prefixed(prefix: str) -> Fits:
     dotted = f"{prefix}."
-    return lambda name: {} if not prefix or name == prefix or name.startswith(dotted) else None
+
+    def fits(name: Any) -> Mapping[str, Any] | None:
+        if not prefix or name == prefix:
+            return {}
+        # makeLogRecord makes records without a name.
+        return {} if isinstance(name, str) and name.startswith(dotted) else None
+
+    return fits
 
 
 def _searching(pattern: re.Pattern[str]) -> Fits:
@@ -231,7 +240,7 @@ def _equal(literal: Any) -> Fits:
 
 
 def _compile_event(
-    event: Mapping[str, Any], names: templates.Names, message: str | None
+    event: Mapping[str, Any], names: templates.Names
 ) -> tuple[dict[str, Any], list[tuple[str, templates.Make]]]:
     constants: dict[str, Any] = {}
     made: list[tuple[str, templates.Make]] = []
@@ -239,7 +248,6 @@ def _compile_event(
         if not isinstance(name, str) or not name:
             raise ValueError(f"event has the key {name!r}; expected the name of a property")
         try:
-            _check_arguments(event[name], message)
             constant, value = templates.compile_value(event[name], names)
         except ValueError as error:
             raise ValueError(f"event.{name}: {error}") from None
@@ -261,15 +269,9 @@ def _check_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> Non
             raise ValueError(f"event.{problem.property}: {problem.message}")
 
 
-def _check_arguments(value: Any, message: str | None) -> None:
-    """Refuse `{args.3}` where the literal message has three arguments at the most."""
-    if not isinstance(value, str) or message is None:
-        return
+def _arguments(message: str | None) -> int | None:
+    """Count the arguments that a literal message takes; None where that cannot be told."""
+    if message is None or "*" in message:
+        return None
     slots = [slot for slot in _CONVERSION.findall(message) if slot[1] != "%"]
-    if not slots or any(key for key, _ in slots) or "*" in message:
-        return
-    for index in re.findall(r"\{args\.(\d+)[}:]", value):
-        if int(index) >= len(slots):
-            raise ValueError(
-                f"{{args.{index}}} has no source: the message has {len(slots)} arguments"
-            )
+    return len(slots) if slots and not any(key for key, _ in slots) else None

@@ -76,15 +76,16 @@ class _Generation:
 class IdleSessions:
     """Keep a session per user that lasts until 30 minutes have passed without an event of theirs.
 
-    Known to this process only. An event older than its user's session gets the id of its clock
-    window and leaves the running session as it is. At most `limit` users are remembered: beyond
-    it those not seen for longest are forgotten, and begin a new session at their next event.
+    Known to this process only. An event more than 30 minutes older than its user's session gets
+    the id of its clock window and leaves the running session as it is. At most `limit` users are
+    remembered, at least that half of them that was seen last; whoever is forgotten begins a new
+    session at the next event.
 
     Where several threads come to the same turning point at once (a session ended, there is no
     room), each appends its successor to a list and all go on with the first: appending is atomic.
 
     Args:
-        limit: how many users are remembered at the most.
+        limit: how many users are remembered at the most; 2 or more.
 
     >>> ids = IdleSessions()
     >>> ids("acme", "ann", 0) == ids("acme", "ann", WINDOW_MS) == ids("acme", "ann", 2 * WINDOW_MS)
@@ -99,7 +100,7 @@ class IdleSessions:
 
     def __call__(self, account: str, user: str, created_at_ms: float) -> str:
         key = (account, user)
-        session = self._find(key) or self._keep(key, _Session(account, user, created_at_ms))
+        session = self._find(key, created_at_ms)
         if created_at_ms < session.began_ms - WINDOW_MS:
             return by_window(account, user, created_at_ms)
         if created_at_ms > session.last_ms + WINDOW_MS:
@@ -109,19 +110,23 @@ class IdleSessions:
             session.last_ms = created_at_ms
         return session.id
 
-    def _find(self, key: tuple[str, str]) -> _Session | None:
-        generation = self._generation
-        session = generation.sessions.get(key)
-        if session is None and (session := generation.before.get(key)) is not None:
-            session = self._keep(key, session)
-            # Or the ended session would hold all that follow it.
-            generation.before.pop(key, None)
-        return session
+    def _find(self, key: tuple[str, str], at_ms: float) -> _Session:
+        while True:
+            generation = self._generation
+            session = generation.sessions.get(key)
+            if session is None:
+                session = self._keep(key, generation.before.get(key) or _Session(*key, at_ms))
+                # Or the ended session would hold all that follow it.
+                generation.before.pop(key, None)
+            if generation is self._generation:  # or room was made meanwhile: what is there now?
+                return session
 
     def _keep(self, key: tuple[str, str], session: _Session) -> _Session:
         # Two generations are a least-recently-used order by halves: no list to relink, no lock.
         generation = self._generation
-        if len(generation.sessions) >= self._half:
+        # Once there is a next one it stays so: what was kept there since is gone from this one.
+        while generation.next or len(generation.sessions) >= self._half:
             generation.next.append(_Generation(generation.sessions))
             generation = self._generation = generation.next[0]
-        return generation.sessions.setdefault(key, session)
+        # Another thread may have begun the session, and then made room, since it was not found.
+        return generation.sessions.setdefault(key, generation.before.get(key) or session)

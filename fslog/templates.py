@@ -29,11 +29,15 @@ class Names:
     Args:
         groups: the named groups of the rule.
         known: tells of any other name whether the records may have it.
+        arguments: how many arguments the rule's message takes; None where that is not known.
     """
 
-    def __init__(self, groups: frozenset[str], known: Callable[[str], bool]) -> None:
+    def __init__(
+        self, groups: frozenset[str], known: Callable[[str], bool], arguments: int | None = None
+    ) -> None:
         self.groups = groups
         self.known = known
+        self.arguments = arguments
 
 
 def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
@@ -152,6 +156,13 @@ def _source(place: str, names: Names) -> Make:
 
         return read_group
     read: Read = compile_path(place)
+    first, _, index = place.partition(".")
+    if names.arguments is not None and first == "args" and index.isdecimal():
+        if int(index) >= names.arguments:
+            raise ValueError(
+                f"the placeholder {{{place}}} has no source: the message has {names.arguments} "
+                "arguments"
+            )
     if "." not in place and not names.known(place):
         groups = ", ".join(sorted(names.groups)) or "none"
         raise ValueError(

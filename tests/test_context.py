@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import os
 import subprocess
@@ -166,6 +167,7 @@ def test_blocks_that_end_out_of_order_leave_nothing_bound() -> None:
     next(some)
     with context.bound(accountId="acme"):
         some.close()  # type: ignore[attr-defined]
+        assert now()["accountId"] == "acme"
     assert now() == {}
 
 
@@ -598,25 +600,21 @@ def test_an_async_generator_closed_by_another_task_leaves_that_task_alone() -> N
 
 
 def test_blocks_that_end_elsewhere_take_no_memory_here() -> None:
-    """A worker that abandons generator after generator does not grow with each."""
+    """A worker that abandons generator after generator does not keep what each of them left."""
 
     async def main() -> list[int]:
-        sizes = []
-        for _ in range(3):
+        counts = []
+        for _ in range(4):
             for _ in range(200):
                 some = numbers_for_ann()
                 await anext(some)
                 await asyncio.create_task(some.aclose())  # type: ignore[attr-defined]
-            del some
-            sizes.append(sum(_weight(value) for value in copy_context().values()))
-        return sizes
+            gc.collect()
+            counts.append(len(gc.get_objects()))
+        return counts
 
-    sizes = asyncio.run(main())
-    assert sizes[0] == sizes[-1]
-
-
-def _weight(value: Any) -> int:
-    return len(value) if isinstance(value, (dict, list, tuple)) or hasattr(value, "keys") else 1
+    counts = asyncio.run(main())
+    assert counts[-1] - counts[1] < 100
 
 
 # Greenlets

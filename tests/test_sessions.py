@@ -279,7 +279,7 @@ def test_memory_does_not_grow_with_the_number_of_sessions(before: list[str]) -> 
 def interrupted(
     call: Callable[[], str], at: int, meanwhile: Callable[[], object]
 ) -> tuple[str, bool]:
-    """Make a call, and another in the middle of it: before its line number `at` of the module.
+    """Make a call, and another in the middle of it: before the module's instruction number `at`.
 
     That is what a signal handler does, and what the other threads look like to a thread that waits.
     """
@@ -288,7 +288,8 @@ def interrupted(
     def trace(frame: types.FrameType, event: str, _: object) -> object:
         if frame.f_code.co_filename != sessions.__file__:
             return None
-        if event == "line":
+        frame.f_trace_opcodes = True
+        if event == "opcode":
             left[0] -= 1
             if left[0] == 0:
                 meanwhile()
@@ -297,6 +298,8 @@ def interrupted(
     outcome: list[str] = []
 
     def run() -> None:
+        # 3.12 sends no opcode events to frames that begin later unless this one wants them too.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(trace)
         try:
             outcome.append(call())
@@ -311,9 +314,9 @@ def interrupted(
 
 
 def each_moment(attempt: Callable[[int], bool]) -> None:
-    """Call with 1, 2, 3... until the attempt says that its call was over before that line."""
-    moments = next(at for at in range(1, 200) if not attempt(at))
-    assert moments > 5
+    """Call with 1, 2, 3... until the attempt says that its call was over before that moment."""
+    moments = next(at for at in range(1, 1_000) if not attempt(at))
+    assert moments > 40
 
 
 def test_an_ended_session_has_one_successor_wherever_a_thread_waits() -> None:
@@ -363,7 +366,56 @@ def test_no_session_is_lost_when_threads_make_room_at_once(newcomers: list[str])
             lambda: made.update({user: ids("acme", user, NOW) for user in newcomers}),
         )
         for user in made.keys() - {"bob", "cyd", "fay"}:
-            assert remembers(ids, user, made[user]), f"{user}, interrupted at line {at}"
+            assert remembers(ids, user, made[user]), f"{user}, interrupted at {at}"
+        return reached
+
+    each_moment(attempt)
+
+
+def test_no_session_is_lost_when_it_is_found_while_room_is_made() -> None:
+    """A user seen in two threads at once keeps the session, though room is made between."""
+
+    def attempt(at: int) -> bool:
+        ids = IdleSessions(8)
+        first = ids("acme", "ann", NOW)
+        for user in ["bob", "cyd", "dan", "eve", "fay", "gus"]:
+            ids("acme", user, NOW)
+        inside: list[str] = []
+
+        def meanwhile() -> None:
+            inside.extend(ids("acme", user, NOW + 1) for user in ["ann", "new"])
+
+        made, reached = interrupted(lambda: ids("acme", "ann", NOW + 2), at, meanwhile)
+        assert {made, *inside[:1], ids("acme", "ann", NOW + 3)} == {first}, f"interrupted at {at}"
+        return reached
+
+    each_moment(attempt)
+
+
+@pytest.mark.parametrize("slow", ["ann", "late"])
+@pytest.mark.parametrize("many", [2, 4, 6])
+def test_no_session_is_lost_when_a_thread_waits_while_room_is_made_again_and_again(
+    slow: str, many: int
+) -> None:
+    """A thread that goes on long after it stopped finds the room as the others have left it."""
+
+    def attempt(at: int) -> bool:
+        ids = IdleSessions(8)
+        made: dict[str, set[str]] = {"ann": set(), "bob": set(), "late": set()}
+
+        def visit(name: str, number: int) -> None:
+            for n in range(number):
+                for user in ("ann", "bob"):
+                    made[user].add(ids("acme", user, NOW + n))
+                ids("acme", f"{name} {n}", NOW)
+
+        visit("before", 6)
+        session, reached = interrupted(
+            lambda: ids("acme", slow, NOW + 100), at, lambda: visit("meanwhile", many)
+        )
+        made[slow].add(session)
+        visit("after", 6)
+        assert max(map(len, made.values())) == 1, f"interrupted at {at}"
         return reached
 
     each_moment(attempt)

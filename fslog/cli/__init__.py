@@ -53,22 +53,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; None takes the process's own.
 
     Returns:
-        The exit code: 0, what the command says, 2 for a wrong argument, 130 after Ctrl-C.
+        The exit code: what the command says, 2 for a wrong argument, 130 after Ctrl-C, 141 where
+        nobody reads the output any more.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        # What stands behind a command's name is for the command alone.
-        chosen = _parser().parse_args(arguments[:1]).command
-        code = COMMANDS[chosen].load()(arguments[1:])
+        code = _run(arguments)
         sys.stdout.flush()
         return code
-    except SystemExit as leaving:  # argparse: --help, --version, a wrong argument
-        return leaving.code if isinstance(leaving.code, int) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _discard_stdout()
         return PIPE_CLOSED
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        if not arguments:
+            _parser().print_help(sys.stderr)
+            return 2
+        # What stands behind a command's name is for the command alone.
+        chosen = _parser().parse_args(arguments[:1]).command
+        return COMMANDS[chosen].load()(arguments[1:])
+    except SystemExit as leaving:  # argparse: --help, --version, a wrong argument
+        return leaving.code if isinstance(leaving.code, int) else 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -92,7 +92,6 @@ def configuration(endpoint: str, on_problem: Callable[[Problem], None]) -> dict[
         "auth_key": "demo-auth-key",
         "api_key": "demo-api-key",
         "datacenter": "us",
-        "proxy": "",
         "enabled": True,
         "on_problem": on_problem,
     }
@@ -147,8 +146,8 @@ def _show(screen: Screen, arrivals: Arrivals, seconds: float) -> None:
             request, events = arrivals.get(timeout=max(0.0, until - time.monotonic()))
             for event in events:
                 screen.row(*event_row(event))
-            size = f"{request.bytes_unpacked:,} bytes as {request.bytes_received:,}"
-            screen.row((f"  {request.status} for a batch of {len(events)}: {size}", "dim"))
+            sizes = f"{request.bytes_unpacked:,} bytes compressed to {request.bytes_received:,}"
+            screen.row((f"  {len(events)} events in one batch, {sizes}", "dim"))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -83,16 +83,18 @@ def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
 
 def _records(stats: Stats) -> str:
     return (
-        f"{stats.emitted} log records = {stats.accepted} events accepted + {stats.skipped} skipped "
+        f"{stats.emitted} log records = {stats.accepted} accepted + {stats.skipped} skipped "
         f"(no event) + {stats.invalid} invalid + {stats.refused} refused"
     )
 
 
 def _delivered(stats: Stats, seen: int) -> str:
     lost = f", {stats.abandoned} abandoned" if stats.abandoned else ""
+    again = f", {stats.retries} failed attempts" if stats.retries else ""
+    batches = f"{stats.batches} batch{'' if stats.batches == 1 else 'es'}"
     return (
-        f"{stats.delivered} events sent in {stats.batches} batches, {seen} seen by the endpoint, "
-        f"{stats.pending} pending{lost}, {stats.retries} retries"
+        f"{stats.delivered} events sent in {batches}, {seen} seen by the endpoint, "
+        f"{stats.pending} pending{lost}{again}"
     )
 
 

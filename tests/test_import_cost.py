@@ -1,0 +1,48 @@
+"""What `import fslog` costs an application that imports it and then, perhaps, never uses it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from readme_blocks import environment
+
+COSTLY = [
+    "asyncio",
+    "backoff",
+    "email",
+    "http.client",
+    "http.server",
+    "multiprocessing",
+    "socketserver",
+    "ssl",
+    "urllib3",
+]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """Return the modules that a fresh interpreter holds after `import fslog` and not before."""
+    program = (
+        "import sys; before = set(sys.modules); import fslog; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    env = {name: value for name, value in environment({}).items() if "COVERAGE" not in name}
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", COSTLY)
+def test_import_fslog_does_not_load(module: str, loaded: set[str]) -> None:
+    """What only a working handler or a command needs is loaded when there is one."""
+    assert "fslog" in loaded
+    assert module not in loaded
+
+
+def test_import_fslog_loads_one_dependency(loaded: set[str]) -> None:
+    """Of all packages that are not the standard library's, python-json-logger alone is loaded."""
+    packages = {name.partition(".")[0] for name in loaded}
+    assert packages - sys.stdlib_module_names == {"fslog", "pythonjsonlogger"}

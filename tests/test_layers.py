@@ -1,0 +1,160 @@
+"""The package's shape: imports point downward only, and every module is small."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fslog
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(fslog.__file__).resolve().parent
+
+# The layers of the README's table, from the bottom to the top. A layer may have several rows: a
+# module imports from lower layers and from the rows before its own, never from its own row.
+# `cli` stands for all of its modules, which may import one another, and for `__main__`.
+LAYERS = [
+    [
+        ["version", "errors", "stats", "context", "sessions"],
+        ["paths", "arguments", "ownwork", "notices", "lifecycle"],
+    ],
+    [["events", "wire", "encoding", "templates", "redaction", "outcomes"]],
+    [["rules", "batches", "destination", "connections"]],
+    [
+        ["httpbody"],
+        ["httpserver"],
+        ["intake"],
+        ["formatter", "transport", "listener", "collector"],
+    ],
+    [["delivery"]],
+    [["handler"]],
+    [["__init__"]],
+    [["cli"]],
+]
+RANK = {
+    name: rank
+    for rank, names in enumerate(row for layer in LAYERS for row in layer)
+    for name in names
+}
+DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
+
+IMPORTER = re.compile(r"\b(import_module|__import__)$")
+
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def unit(module: str) -> str:
+    """Return the name under which a module, given without `fslog.`, stands in the table."""
+    first = module.partition(".")[0] or "__init__"
+    return "cli" if first == "__main__" else first
+
+
+def imports(source: str, module: str) -> Iterator[str]:
+    """Yield the full name of everything that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: a relative import"
+            # What is imported may itself be a module: `from fslog import context`.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and IMPORTER.search(ast.unparse(node.func)):
+            name = node.args[0]
+            assert isinstance(name, ast.Constant), f"{module}, line {node.lineno}: imports what?"
+            yield name.value
+
+
+def units_of(source: str, module: str) -> set[str]:
+    """Return which entries of the table a module imports from, itself left out."""
+    found = set()
+    for name in imports(source, module):
+        package, _, rest = name.partition(".")
+        if package == "fslog":
+            # What is no module is a name that the package itself offers.
+            found.add(unit(rest) if unit(rest) in RANK else "__init__")
+    return found - {unit(module)}
+
+
+def upward(source: str, module: str) -> list[str]:
+    """Return which entries a module imports from although they do not stand below it."""
+    return sorted(name for name in units_of(source, module) if RANK[name] >= RANK[unit(module)])
+
+
+def test_the_table_is_the_package() -> None:
+    """Every module has a place in the table, and every place is taken."""
+    assert {unit(module) for module in MODULES} == set(RANK)
+
+
+def test_the_readme_shows_the_table() -> None:
+    """The README's design section draws the same layers with the same modules."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, _, table = text.partition("\n| layer | module")
+    rows = re.findall(r"^\| \d \| ([^|]*) \|", table, re.MULTILINE)
+    drawn = [set(re.findall(r"`(\w+)", row)) for row in rows]
+    assert drawn == [{name for row in layer for name in row} for layer in LAYERS]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downward(module: str) -> None:
+    """A module imports only from modules below it, late imports and those for types included."""
+    assert upward(MODULES[module].read_text(encoding="utf-8"), module) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_declared_dependencies_are_imported(module: str) -> None:
+    """Beside the standard library and itself, fslog imports its three dependencies only."""
+    source = MODULES[module].read_text(encoding="utf-8")
+    packages = {name.partition(".")[0] for name in imports(source, module)}
+    foreign = packages - sys.stdlib_module_names - {"fslog"}
+    assert foreign <= DEPENDENCIES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_small(module: str) -> None:
+    """No module has 400 lines: one that grows so long has more than one job."""
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) < 400
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wire", "from fslog.handler import FreshsuccessHandler"),
+        ("wire", "from fslog import handler"),
+        ("wire", "import fslog.handler"),
+        ("wire", "import fslog"),
+        ("wire", "from fslog import FreshsuccessHandler"),
+        ("wire", "def late():\n    from fslog.handler import FreshsuccessHandler"),
+        ("wire", "if TYPE_CHECKING:\n    from fslog.handler import FreshsuccessHandler"),
+        ("wire", "importlib.import_module('fslog.handler')"),
+        ("wire", "from fslog.encoding import encode"),
+        ("handler", "from fslog.cli.demo import main"),
+        ("handler", "from fslog.__main__ import main"),
+    ],
+)
+def test_an_import_that_points_upward_is_found(module: str, source: str) -> None:
+    """Every way to write an upward import is noticed."""
+    assert len(upward(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("handler", "from fslog.wire import headers"),
+        ("handler", "from fslog import context"),
+        ("cli.demo", "from fslog.cli.tables import show"),
+        ("cli.demo", "from fslog import FreshsuccessHandler"),
+        ("__main__", "from fslog.cli import main"),
+        ("__init__", "from fslog import context"),
+    ],
+)
+def test_an_import_that_points_downward_is_fine(module: str, source: str) -> None:
+    """Downward imports, and those inside `cli` and `viewer`, are no fault."""
+    assert upward(source, module) == []

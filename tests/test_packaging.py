@@ -1,0 +1,115 @@
+"""What is installed, and what stands in a checkout."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+import importlib.resources
+import inspect
+import os
+import re
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import fslog
+from fslog.version import VERSION
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALLED = os.environ.get("FSLOG_TEST_INSTALLED") == "1"
+"""Whether the suite runs beside a checkout without `fslog/`, against an installed wheel."""
+
+PUBLIC = [
+    "EventFormatter",
+    "FreshsuccessHandler",
+    "InvalidEvent",
+    "Problem",
+    "Stats",
+    "context",
+    "flush",
+]
+TOP_LEVEL = {
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "examples",
+    "fslog",
+    "pyproject.toml",
+    "setup.py",
+    "tests",
+}
+
+
+def test_the_fslog_under_test_is_the_one_that_is_meant() -> None:
+    """A checkout tests its own package, a run against a wheel tests what the wheel installed."""
+    home = Path(sysconfig.get_path("purelib")) if INSTALLED else ROOT
+    assert Path(fslog.__file__).resolve().parent == home.resolve() / "fslog"
+
+
+def test_the_public_names() -> None:
+    """`fslog` offers seven names, no more and no less."""
+    assert sorted(fslog.__all__) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_is_documented(name: str) -> None:
+    """Each public name begins its documentation with a sentence of its own."""
+    # What `dataclass` writes where there is no docstring is a signature and ends otherwise.
+    assert (inspect.getdoc(getattr(fslog, name)) or "").partition("\n\n")[0].endswith(".")
+
+
+def test_the_metadata() -> None:
+    """The installed distribution says which version it is, what it is and which Python it needs."""
+    metadata = importlib.metadata.metadata("fslog")
+    assert metadata["Name"] == "fslog"
+    assert metadata["Version"] == VERSION
+    assert metadata["Requires-Python"] == ">=3.10"
+    assert metadata["License"] == "MIT"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+
+
+def test_the_dependencies() -> None:
+    """fslog needs three packages at run time and nothing else."""
+    required = importlib.metadata.requires("fslog") or []
+    needed = {line.replace(" ", "") for line in required if "extra ==" not in line}
+    assert needed == {"python-json-logger>=4", "urllib3>=2", "backoff>=2.2"}
+
+
+def test_the_command() -> None:
+    """Installing fslog installs the command `fslog`, and it leads to a function."""
+    (command,) = importlib.metadata.entry_points(group="console_scripts", name="fslog")
+    assert command.value == "fslog.cli:main"
+    assert callable(command.load())
+
+
+def test_the_types_are_published() -> None:
+    """The package carries the marker without which type checkers ignore its annotations."""
+    assert importlib.resources.files("fslog").joinpath("py.typed").is_file()
+
+
+def test_the_top_level() -> None:
+    """A checkout has at its top level what its owner drew, dotfiles, and leavings of builds."""
+    left_by_builds = [
+        pattern.rstrip("/")
+        for pattern in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    ]
+    there = {
+        path.name
+        for path in ROOT.iterdir()
+        if not path.name.startswith(".")
+        and not any(fnmatch.fnmatch(path.name, pattern) for pattern in left_by_builds)
+    }
+    assert there == (TOP_LEVEL - {"fslog"} if INSTALLED else TOP_LEVEL)
+
+
+def test_pyproject_holds_settings_only() -> None:
+    """`setup.py` describes the package; `pyproject.toml` only how it is built and checked."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    tables = {name.partition(".")[0] for name in re.findall(r"^\[+([\w.-]+)\]+$", text, re.M)}
+    assert tables == {"build-system", "tool"}
+
+
+def test_the_changelog_knows_the_version() -> None:
+    """The version that is built has its entry in the changelog."""
+    assert f"## [{VERSION}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

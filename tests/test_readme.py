@@ -1,0 +1,240 @@
+"""Everything that the README shows works when it is pasted, and what checks that is right."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from readme_blocks import (
+    DATA,
+    ROOT,
+    SHELL,
+    Block,
+    Failed,
+    environment,
+    executed_here,
+    mistakes,
+    parse,
+)
+from readme_blocks import execute as execute_block
+
+README = ROOT / "README.md"
+BLOCKS = parse(README.read_text(encoding="utf-8")) if README.exists() else []
+
+
+def execute(markdown: str, directory: Path) -> None:
+    """Execute all blocks of a text, each in a directory of its own."""
+    blocks = parse(markdown)
+    for block in executed_here(blocks):
+        beneath = directory / block.id
+        beneath.mkdir()
+        execute_block(block, blocks, beneath)
+
+
+@pytest.mark.parametrize("block", executed_here(BLOCKS), ids=lambda block: block.id)
+def test_a_block_of_the_readme(block: Block, tmp_path: Path) -> None:
+    """What a reader pastes does what the README says."""
+    execute_block(block, BLOCKS, tmp_path)
+
+
+def test_the_readme_shows_how_to_use_fslog() -> None:
+    """There are Python, configuration and shell blocks, and one that runs these tests."""
+    languages = {block.language for block in BLOCKS}
+    assert "python" in languages
+    assert languages & DATA
+    assert languages & SHELL
+    assert any("pytest" in block.text for block in BLOCKS if "ci" in block.marks)
+
+
+def test_no_block_is_forgotten() -> None:
+    """A block is executed here, by `.ci/run`, or shows what another block writes or no program."""
+    left = {block.line for block in BLOCKS} - {block.line for block in executed_here(BLOCKS)}
+    shown = {"ci", "output", "prose"}
+    assert left == {block.line for block in BLOCKS if shown & set(block.marks)}
+    assert [mistake for block in BLOCKS for mistake in mistakes(block)] == []
+
+
+GOOD = """
+# Python
+<!-- test: name=names.py -->
+```python
+WHO = "ann"
+```
+
+<!-- test: name=fslog.py-is-not-shadowed.txt parse -->
+```yaml
+- a list
+```
+
+<!-- test: expect-events=2 -->
+```python
+import json, os, urllib.request
+from names import WHO
+event = {"accountId": "acme", "userId": WHO, "createdAt": 1e12, "action": "x", "sessionId": "s"}
+path = f"/v1/{os.environ['FSLOG_AUTH_KEY']}/{os.environ['FSLOG_API_KEY']}"
+body = (json.dumps(event) + "\\n").encode() * 2
+urllib.request.urlopen(os.environ["FSLOG_ENDPOINT"] + path, body).close()
+print("sent 2 events in 0.123 s")
+```
+<!-- test: output -->
+```text
+sent 2 events in ... s
+```
+
+# Configuration
+```json
+{"version": 1, "handlers": {"console": {"class": "logging.StreamHandler"}}}
+```
+1. in a list
+   <!-- test: parse -->
+   ```toml
+   [table]
+   key = 1
+   ```
+<!-- test: parse -->
+```ini
+[section]
+key = 1
+```
+
+# Shell
+```sh
+ls setup.py tests/readme_blocks.py
+python -c 'import fslog'
+```
+```console
+$ echo one \\
+>   two
+one two
+```
+<!-- test: ci -->
+```sh
+exit 1
+```
+<!-- test: prose -->
+```mermaid
+graph TD
+```
+"""
+
+
+def test_blocks_that_work_pass(tmp_path: Path) -> None:
+    """Every language has its way, named blocks are files, and events can be counted."""
+    execute(GOOD, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+@pytest.mark.parametrize(
+    ("markdown", "reason"),
+    [
+        ("```python\nraise SystemExit(3)\n```", "exited with 3"),
+        ("```python\nimport sys; sys.stderr.write('oh')\n```", "wrote to stderr:\noh"),
+        ("```python\nimport warnings; warnings.warn('old')\n```", "exited with 1"),
+        (
+            "# A\n<!-- test: name=a.py -->\n```python\n```\n# B\n```python\nimport a\n```",
+            "named 'a'",
+        ),
+        ("<!-- test: expect-events=1 -->\n```python\n```", "sent 0 events, not 1"),
+        ("```python\nprint(1)\n```\n<!-- test: output -->\n```text\n2\n```", "should write\n2"),
+        ("```sh\nfalse\n```", "exited with 1"),
+        ("```sh\nfalse | true\n```", "exited with 1"),
+        ("```sh\necho $UNSET_BY_ALL\n```", "unbound variable"),
+        ("```console\n$ echo 1\n2\n```", "should write\n2"),
+        ("```yaml\na: [\n```", "is no yaml"),
+        ("```json\n{,}\n```", "is no json"),
+        ("```toml\n=\n```", "is no toml"),
+        ("```ini\nx\n```", "is no ini"),
+        (
+            '```yaml\n{version: 1, handlers: {a: {class: "logging.NoHandler"}}}\n```',
+            "Unable to configure handler 'a'",
+        ),
+        ("```yaml\nbatch_event: 1\n```", "batch_event"),
+        ("```ruby\n```", "unknown language 'ruby'"),
+        ("```text\n```", "needs one of the marks"),
+        ("```\n```", "needs one of the marks"),
+        ("<!-- test: prose -->\n```python\n```", "'prose' cannot stand"),
+        ("<!-- test: ci -->\n```python\n```", "'ci' cannot stand"),
+        ("<!-- test: parse -->\n```python\n```", "'parse' cannot stand"),
+        ("<!-- test: name -->\n```python\n```", "'name' cannot stand"),
+        ("<!-- test: skip -->\n```python\n```", "'skip' cannot stand"),
+        ("```json\n{}\n```\n<!-- test: output -->\n```text\n```", "which writes none"),
+        ("```python\nnever closed", "never closed"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_block_that_does_not_work_fails(markdown: str, reason: str, tmp_path: Path) -> None:
+    """A block that fails, or that nobody knows how to execute, is never passed over."""
+    with pytest.raises(Failed) as failure:
+        execute(markdown, tmp_path)
+    assert reason in str(failure.value)
+
+
+def test_an_invalid_event_fails_a_block(tmp_path: Path) -> None:
+    """A block that sends what the real endpoint would drop in silence does not work."""
+    send = (
+        "import os, urllib.request\n"
+        "url = os.environ['FSLOG_ENDPOINT'] + '/v1/a/b'\n"
+        "urllib.request.urlopen(url, b'{}').close()\n"
+    )
+    with pytest.raises(Failed, match="sent invalid events"):
+        execute(f"```python\n{send}```", tmp_path)
+
+
+def test_a_block_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block has a deadline, and every process that it started ends with it."""
+    monkeypatch.setattr("readme_blocks.TIMEOUT", 0.5)
+    os.mkfifo(tmp_path / "alive")
+    alive = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(Failed, match=r"still runs after 0\.5 s"):
+            execute("```sh\nexec 3>../alive\nsleep 100 &\nwait\n```", tmp_path)
+        # A pipe that had a writer and has none left can be read: it is at its end.
+        assert select.select([alive], [], [], 10)[0] == [alive]
+    finally:
+        os.close(alive)
+
+
+def run_ci(markdown: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run the `readme` step of `.ci/run` in a checkout that holds little but a README."""
+    root = directory / "checkout"
+    for name in (".ci/run", "tests/readme_blocks.py"):
+        (root / name).parent.mkdir(parents=True)
+        shutil.copy(ROOT / name, root / name)
+    (root / "README.md").write_text(markdown, encoding="utf-8")
+    env = environment({"PROOF": str(directory / "proof")})
+    command = [str(root / ".ci" / "run"), "readme"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_ci_executes_the_blocks_left_to_it(tmp_path: Path) -> None:
+    """`.ci/run` executes what is marked for it, each block in a clean copy of the checkout."""
+    marked = "<!-- test: ci -->\n```sh\n{}\n```\n"
+    first = marked.format('test -f README.md; echo first >>"$PROOF"; touch left-behind')
+    second = marked.format('test ! -e left-behind; echo second >>"$PROOF"')
+    done = run_ci(f'{first}{second}```sh\necho unmarked >>"$PROOF"\n```\n', tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "proof").read_text(encoding="utf-8") == "first\nsecond\n"
+
+
+@pytest.mark.parametrize(
+    ("markdown", "reason"),
+    [
+        ("<!-- test: ci -->\n```sh\nfalse\n```\n", "line 2 exited with 1"),
+        ("```sh\ntrue\n```\n", "no block that is marked 'ci'"),
+        (
+            "<!-- test: ci -->\n```sh\necho 1\n```\n<!-- test: output -->\n```text\n2\n```\n",
+            "should write\n2",
+        ),
+    ],
+    ids=["a command fails", "no command", "another output"],
+)
+def test_ci_fails_with_the_readme(markdown: str, reason: str, tmp_path: Path) -> None:
+    """`.ci/run` fails where a command of the README does, or where there is none to run."""
+    done = run_ci(markdown, tmp_path)
+    assert done.returncode == 1
+    assert reason in done.stderr
