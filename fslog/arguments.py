@@ -6,8 +6,8 @@ configuration is loaded, never later. No function here is ever given a key.
 
 from __future__ import annotations
 
-import math
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,16 +43,17 @@ def flag(name: str, value: Any) -> bool:
 
 
 def seconds(name: str, value: Any, *, zero: bool = False) -> float:
-    """Take a duration in seconds, finite and above zero (or from zero on).
+    """Take a duration in seconds, above zero (or from zero on), that a lock can wait for.
 
     >>> seconds("timeout", 10)
     10.0
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is {_type(value)}; expected a number of seconds")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not 0 <= value <= threading.TIMEOUT_MAX or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
-        raise ValueError(f"{name} is {value!r}; expected a finite number of seconds, {least}")
+        most = f"at most {threading.TIMEOUT_MAX:.0f}"
+        raise ValueError(f"{name} is {value!r}; expected a number of seconds, {least}, {most}")
     return float(value)
 
 

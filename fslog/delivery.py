@@ -151,7 +151,8 @@ class Delivery:
 
     def tell_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Have a problem of an event said, the first of its kind, with the place of its call."""
-        where = f"{record.name} ({record.filename}:{record.lineno})"
+        seen = record.__dict__.get  # records made by hand may lack anything
+        where = f"{seen('name')} ({seen('filename')}:{seen('lineno')})"
         code, name, message = problem.code, problem.property, problem.message
         if self._notices.is_first(f"{code} {name}"):
             self.tell(lambda: self._notices.problem(code, message, where))

@@ -31,6 +31,9 @@ MAX_DEPTH = 64
 MAX_VALUES = 100_000
 """How many values of an event are looked at on the slow way: sharing can make few endless."""
 
+_MANY = 10**18
+"""What is more is a float: no analysis counts that far."""
+
 
 def plain(value: Any) -> Any:
     """Turn one value that JSON has no word for into one that it has; the encoder calls it.
@@ -38,6 +41,13 @@ def plain(value: Any) -> Any:
     >>> plain(Decimal("2.50")), plain({1}), plain(datetime.date(2026, 1, 31)), plain(b"ab")
     (2.5, [1], '2026-01-31', 'ab')
     """
+    try:
+        return _plain(value)
+    except Exception:  # a proxy that is not all that it claims to be
+        return defaults.unknown_default(value)
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, (Decimal, numbers.Real)):
@@ -47,9 +57,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode("utf-8", "replace")
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(itertools.islice(value.items(), MAX_VALUES))
     if isinstance(value, (Set, tuple, list)):
-        return list(value)
+        return list(itertools.islice(value, MAX_VALUES))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, type):
@@ -58,9 +68,12 @@ def plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
+    if isinstance(value, numbers.Integral):
+        return int(value)
     if isinstance(value, Decimal) and not value.is_finite():
         return None
-    if isinstance(value, numbers.Integral) or value == int(value):
+    # Not by `int(value)` alone: Decimal("1e999999999") has a billion digits.
+    if abs(value) < _MANY and value == int(value):
         return int(value)
     return float(value)
 
@@ -116,7 +129,7 @@ class _Rebuild:
         try:
             return self._value(value)
         except Exception:  # a hostile __str__, items(), __iter__, or one that fails by chance
-            return f"<{type(value).__name__} that could not be encoded>"
+            return f"<{_name(value)} that could not be encoded>"
 
     def _value(self, value: Any) -> Any:
         # By the real type: a lazy proxy claims to be a str, and is none for the C encoder.
@@ -125,17 +138,18 @@ class _Rebuild:
             return value
         if issubclass(kind, str):
             # A lone surrogate has no UTF-8; U+FFFD is what a reader would make of it.
-            return str.__str__(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return _whole(str.__str__(value))
         if issubclass(kind, float):
-            return float(value) if math.isfinite(value) else None
+            number = float.__pos__(value)  # whatever a subclass makes of `float(value)`
+            return number if math.isfinite(number) else None
         if issubclass(kind, int):
-            return _representable(int(value))
+            return _representable(int.__add__(value, 0))
         return self._container(value)
 
     def _container(self, value: Any) -> Any:
         self._left -= 1
         if self._left < 0 or len(self._path) >= MAX_DEPTH or id(value) in self._path:
-            return f"<{type(value).__name__} nested too deep>"
+            return f"<{_name(value)} nested too deep>"
         self._path.add(id(value))
         try:
             if isinstance(value, Mapping):
@@ -152,6 +166,15 @@ class _Rebuild:
         found = list(itertools.islice(items, max(0, self._left)))
         self._left -= len(found)
         return found
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _name(value: Any) -> str:
+    # By `type`'s own descriptor: a metaclass may define a `__name__` that does anything.
+    return _whole(type.__dict__["__name__"].__get__(type(value)))
 
 
 def _key(key: Any) -> str:

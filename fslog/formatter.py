@@ -24,6 +24,7 @@ from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.paths import MISSING, RECORD_ATTRIBUTES, compile_path, parse
 from fslog.rules import Rules
+from fslog.templates import text_of
 
 EXCLUDE = ("otel*", "dd.*", "_*")
 """What well-known instrumentations add to every record, and what is marked as internal."""
@@ -104,6 +105,15 @@ class EventFormatter(JsonFormatter):
         Raises:
             InvalidEvent: the event breaks a normative rule; it carries every problem.
         """
+        try:
+            return self._event(record)
+        except InvalidEvent:
+            raise
+        except Exception as error:  # an attribute is missing, or does what attributes do not do
+            message = f"the event could not be made: {type(error).__name__}"
+            raise InvalidEvent([Problem("failed", "", message)]) from error
+
+    def _event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         attributes = record.__dict__
         nested = attributes.get("event")
         if nested is not None and type(nested) is not dict:
@@ -148,7 +158,7 @@ class EventFormatter(JsonFormatter):
                     event[name] = value
             event.update(own)
         if "createdAt" not in event:
-            event["createdAt"] = int(record.created * 1000)
+            event["createdAt"] = round(record.created * 1000)
         return event
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +188,7 @@ class EventFormatter(JsonFormatter):
                 raise ValueError("it returned an action, which only a log call or a rule may give")
             return dict(provided)
         except Exception as error:  # the application's own function
-            message = f"context_provider failed: {type(error).__name__}: {error}"
+            message = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
             raise InvalidEvent([Problem("context_provider", "", message, own)]) from error
 
     def _is_known(self, name: str) -> bool:
@@ -190,9 +200,10 @@ class EventFormatter(JsonFormatter):
         return self._included(name) or not (name in self._roots or self._excluded(name))
 
     def _is_taken_by_rules(self, name: Any) -> bool:
-        if name in RECORD_ATTRIBUTES or name in self._roots:
+        if name in RECORD_ATTRIBUTES:
             return False
-        return name in events.REQUIRED or self._included(name)
+        required = name in events.REQUIRED and name not in self._roots
+        return required or self._included(name)
 
 
 class _Kept(dict[Any, bool]):
@@ -227,7 +238,10 @@ def _extras(attributes: dict[str, Any], kept: _Kept) -> dict[str, Any]:
 
 def _unshared(nested: Any) -> dict[str, Any] | None:
     """Return a nested extra as a dict; None for one that is no mapping, hence no event of ours."""
-    if not isinstance(nested, Mapping):
+    try:
+        if not isinstance(nested, Mapping):
+            return None
+    except Exception:  # what cannot be looked at is no mapping
         return None
     try:
         return dict(nested)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -33,6 +34,12 @@ _MAPPING = (
     "session",
     "context_provider",
 )
+
+
+class _Calling(threading.local):
+    """Whether this thread is inside `on_problem`."""
+
+    active = False
 
 
 class FreshsuccessHandler(logging.Handler):
@@ -135,6 +142,7 @@ class FreshsuccessHandler(logging.Handler):
         self._event = formatter.event
         self._deliveries: dict[int, Delivery] = {}
         self._retire: Any = None
+        self._calling = _Calling()
         self._current()
         lifecycle.register(self)
 
@@ -167,13 +175,14 @@ class FreshsuccessHandler(logging.Handler):
             kept: Any = self.filter(record)
             if not kept:
                 return kept
-            record = record if kept is True else kept  # from Python 3.12 on it may be another one
+            if isinstance(kept, logging.LogRecord):  # from Python 3.12 on it may be another one
+                record = kept
         self.emit(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make the record's event a line and take it; never raise, never wait for the network."""
-        if not self._enabled or (redaction() is not None and is_own(record.name)):
+        if not self._enabled or (redaction() is not None and is_own(record)):
             return
         delivery = self._current()
         try:
@@ -187,10 +196,10 @@ class FreshsuccessHandler(logging.Handler):
             delivery.invalid.add()
             self._tell(delivery, record, error.problems)
             return
-        except Exception as error:
+        except Exception:  # a mistake of ours, or of a subclass of EventFormatter
             delivery.invalid.add()
-            message = f"the event could not be made: {type(error).__name__}"
-            self._tell(delivery, record, (Problem("failed", "", message),))
+            problem = Problem("failed", "", "the event could not be made, see stderr")
+            self._tell(delivery, record, (problem,))
             self.handleError(record)
             return
         if len(line) > self._settings.batch_bytes:
@@ -212,11 +221,16 @@ class FreshsuccessHandler(logging.Handler):
             self._call(record, problem)
 
     def _call(self, record: logging.LogRecord, problem: Problem) -> None:
-        if self._on_problem is not None:
-            try:
-                self._on_problem(problem)
-            except Exception:
-                self.handleError(record)
+        # Not for problems of events that `on_problem` itself logs: they would never end.
+        if self._on_problem is None or self._calling.active:
+            return
+        self._calling.active = True
+        try:
+            self._on_problem(problem)
+        except Exception:
+            self.handleError(record)
+        finally:
+            self._calling.active = False
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Try to deliver now, whatever the time of the next try is.

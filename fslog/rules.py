@@ -55,23 +55,24 @@ class Rules:
         if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Sequence):
             raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
         self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
-        self._by_logger: dict[str, _Candidates | None] = {}
+        self._by_logger: dict[Any, _Candidates | None] = {}
 
     def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
         """Return the properties that the first fitting rule makes; None where no rule fits."""
+        logger = record.__dict__.get("name")  # a record made by hand may have none
         try:
-            candidates = self._by_logger[record.name]
+            candidates = self._by_logger[logger]
         except KeyError:
-            candidates = self._candidates(record.name)
+            candidates = self._candidates(logger)
         if candidates is None:
             return None
-        for rule, groups in candidates.get(record.msg):
+        for rule, groups in candidates.get(record):
             made = rule.properties(record, groups)
             if made is not None:
                 return made
         return None
 
-    def _candidates(self, logger: str) -> _Candidates | None:
+    def _candidates(self, logger: Any) -> _Candidates | None:
         fitting = [
             (rule, groups) for rule in self._rules if (groups := rule.logger(logger)) is not None
         ]
@@ -91,9 +92,10 @@ class _Candidates:
             for literal in {rule.message for rule, _ in rules if rule.message is not None}
         }
 
-    def get(self, message: Any) -> tuple[tuple[_Rule, Mapping[str, Any]], ...]:
+    def get(self, record: logging.LogRecord) -> tuple[tuple[_Rule, Mapping[str, Any]], ...]:
         if not self._by_message:
             return self._others
+        message = record.__dict__.get("msg")
         text = message if type(message) is str else templates.text_of(message)
         return self._others if text is None else self._by_message.get(text, self._others)
 

@@ -121,7 +121,8 @@ class Transport:
     def close(self) -> None:
         """Close the kept connections; the next POST opens another."""
         # One by one: at exit the finalizers that urllib3 leaves it to may have run already.
-        for key in self._manager.pools.keys():
+        keys = self._manager.pools.keys()
+        for key in keys:
             if (pool := self._manager.pools.get(key)) is not None:
                 pool.close()
         self._manager.clear()

@@ -10,6 +10,8 @@ from typing import TextIO
 STYLES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 """The styles that a part of a line can have, with the terminal's number for each."""
 
+_DOTS = "..."
+
 Part = tuple[str, str]
 """A piece of a line and its style, `""` for none."""
 
@@ -65,17 +67,16 @@ def cut(parts: tuple[Part, ...], columns: int) -> tuple[Part, ...]:
     """Cut a line to so many columns, ending in dots where something is missing.
 
     >>> cut((("module ", "dim"), ("reports", "")), 12)
-    (('module ', 'dim'), ('re...', ''))
+    (('module ', 'dim'), ('re', ''), ('...', ''))
     >>> cut((("module ", "dim"), ("reports", "")), 14)
     (('module ', 'dim'), ('reports', ''))
     """
     if sum(len(text) for text, _ in parts) <= columns:
         return parts
+    left = max(0, columns - len(_DOTS))
     kept: list[Part] = []
-    left = max(0, columns - 3)
     for text, style in parts:
-        if len(text) >= left:
-            return (*kept, (f"{text[:left]}...", style))
-        kept.append((text, style))
+        if left > 0:
+            kept.append((text[:left], style))
         left -= len(text)
-    return tuple(kept)
+    return (*kept, (_DOTS, ""))
