@@ -1,0 +1,92 @@
+"""Settings of a small Django project; all of fslog's part is in `LOGGING`."""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent
+SECRET_KEY = os.environ.get("SECRET_KEY", "only-for-this-example")
+DEBUG = False
+ALLOWED_HOSTS = [".localhost"]
+ROOT_URLCONF = "urls"
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "middleware.ProxyUserMiddleware",
+    "middleware.who",
+]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "plain"},
+        "freshsuccess": {
+            # The keys come from FSLOG_AUTH_KEY and FSLOG_API_KEY.
+            "class": "fslog.FreshsuccessHandler",
+            # Django puts the request on the records of `django.request`; so do the views.
+            # A record without one belongs to whom `middleware.who` has bound, or to nobody.
+            "fields": {
+                "accountId": "request.account",
+                "userId": "request.user.pk",
+                "sessionId": "request.session.session_key",
+            },
+            "defaults": {"userId": "anonymous"},
+            "rules": [
+                {
+                    "when": {"logger": "tracker", "message": "exported %d rows"},
+                    "event": {
+                        "action": "feature",
+                        "module": "reports",
+                        "feature": "export",
+                        "total": "{args.0}",
+                    },
+                },
+                # What known users run into: 404, 405, 500... An action of our own.
+                {
+                    "when": {
+                        "logger": "django.request",
+                        "status_code": "/^[45]/",
+                        "request.user.pk": "/./",
+                    },
+                    "event": {
+                        "action": "errorPage",
+                        "status": "{status_code}",
+                        "method": "{request.method}",
+                        "path": "{request.path}",
+                    },
+                },
+                # The access log: of `manage.py runserver` ...
+                {
+                    "when": {
+                        "logger": "django.server",
+                        "args.0": r"/^POST /(?P<module>wiki)/(?P<feature>\w+) /",
+                        "args.1": "/^2/",
+                    },
+                    "event": {"action": "feature", "module": "{module}", "feature": "{feature}"},
+                },
+                # ... and of gunicorn.
+                {
+                    "when": {
+                        "logger": "gunicorn.access",
+                        "args.m": "POST",
+                        "args.U": r"/^/(?P<module>wiki)/(?P<feature>\w+)$/",
+                        "args.s": "/^2/",
+                    },
+                    "event": {"action": "feature", "module": "{module}", "feature": "{feature}"},
+                },
+            ],
+        },
+    },
+    "root": {"level": "INFO", "handlers": ["freshsuccess", "console"]},
+    "loggers": {
+        # Both have handlers and keep records to themselves, unless they are told otherwise.
+        "django.server": {"level": "INFO", "handlers": [], "propagate": True},
+        "gunicorn.access": {"level": "INFO", "handlers": [], "propagate": True},
+    },
+}

@@ -1,0 +1,101 @@
+"""A Starlette application: who is asking is bound once, in a middleware, for all that is logged.
+
+`logging.json` says which log calls are events: lines of uvicorn's access log, and one of the
+application's own. One more call says itself what it is.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from starlette.applications import Starlette
+from starlette.authentication import (
+    AuthCredentials,
+    AuthenticationBackend,
+    SimpleUser,
+    requires,
+)
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+import fslog
+from fslog import context
+
+log = logging.getLogger("tracker")
+
+TOKENS = {"token-of-ann": ("acme", "ann"), "token-of-bob": ("globex", "bob")}
+
+
+class User(SimpleUser):
+    """Somebody who is known, and the account that they belong to."""
+
+    def __init__(self, account, name):
+        super().__init__(name)
+        self.account = account
+
+
+class Tokens(AuthenticationBackend):
+    """Know users by their bearer tokens."""
+
+    async def authenticate(self, conn):
+        token = conn.headers.get("authorization", "").removeprefix("Bearer ")
+        return (AuthCredentials(["user"]), User(*TOKENS[token])) if token in TOKENS else None
+
+
+class Who:
+    """Bind who is asking: each record of the request belongs to them, uvicorn's own included."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        user = scope.get("user")
+        known = user is not None and user.is_authenticated
+        ids = {"accountId": user.account, "userId": user.display_name} if known else {}
+        with context.bound(**ids):
+            await self.app(scope, receive, send)
+
+
+@requires("user")
+async def export(request):
+    rows = int(request.query_params["rows"])
+    await asyncio.sleep(0.01)  # other requests go on meanwhile, each with its own user
+    log.info("exported %d rows as %s", rows, "csv")
+    return PlainTextResponse(f"{rows} rows\n")
+
+
+@requires("user")
+async def create(request):
+    event = {"action": "feature", "module": "tasks", "feature": "create", "priority": "high"}
+    log.info("created a task", extra={"event": event})
+    return PlainTextResponse("created\n")
+
+
+@requires("user")
+async def board(request):
+    return PlainTextResponse("sorted\n")
+
+
+async def health(request):
+    return PlainTextResponse("well\n")
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    yield
+    # At its end uvicorn sends itself the SIGTERM that stopped it, and nothing runs after that.
+    await asyncio.to_thread(fslog.flush)
+
+
+app = Starlette(
+    routes=[
+        Route("/health", health),
+        Route("/reports/export", export, methods=["POST"]),
+        Route("/tasks/create", create, methods=["POST"]),
+        Route("/board/{feature}", board, methods=["POST"]),
+    ],
+    middleware=[Middleware(AuthenticationMiddleware, backend=Tokens()), Middleware(Who)],
+    lifespan=lifespan,
+)

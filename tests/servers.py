@@ -1,0 +1,170 @@
+"""The example applications as servers: copied as a reader copies them, started, asked, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fslog.collector import Collector
+from processes import KEYS, Ended, Process
+from readme_blocks import ROOT
+
+DEADLINE = 60.0
+"""Seconds for anything that a slow machine may take long for."""
+
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):|Logging error|Warning: ", re.M)
+
+
+class Server(Process):
+    """One server, with the processes that it starts.
+
+    Args:
+        command: what to run, `{port}` standing for its port.
+        where: its directory.
+        settings: for its environment.
+        port: None for any that is free.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        where: Path,
+        settings: Mapping[str, str],
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        filled = [part.replace("{port}", str(self.port)) for part in command]
+        super().__init__(filled, where, settings)
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection; several requests may go over it."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> int:
+        """Make one request over a connection of its own; return the status of the answer."""
+        with contextlib.closing(self.connect()) as connection:
+            return ask(connection, method, path, headers)
+
+    def until(self, is_so: Callable[[], Any]) -> Any:
+        """Return what `is_so` returns as soon as that is true; fail if it never is.
+
+        Raises:
+            AssertionError: the server ended, or took too long.
+        """
+        until = time.monotonic() + DEADLINE
+        while not (found := is_so()):
+            # Waiting for the end, which should not come, is the pause between two looks.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.02)
+                break
+            if time.monotonic() > until:
+                break
+        assert found, f"in vain:\n{self.written('out')}\n{self.written('err')}"
+        return found
+
+    def is_ready(self, headers: Mapping[str, str]) -> bool:
+        """Tell whether the server answers that it is well."""
+        with contextlib.suppress(ConnectionRefusedError):
+            return self.ask("GET", "/health", headers) == 200
+        return False
+
+    def stop(self, number: int = signal.SIGTERM, code: int = 0, notices: int = 0) -> Ended:
+        """Send a signal, wait for the end, and expect that nothing was wrong in between.
+
+        Args:
+            number: of the signal, which the first process gets.
+            code: the exit code that is expected.
+            notices: how many events are expected to be called invalid or doubtful.
+        """
+        self.send(number)
+        ended = self.end(DEADLINE)
+        said = ended.out + ended.err
+        assert not _TRACEBACK.search(said), said
+        assert said.count(" event from ") == notices, said
+        assert ended.code == code, said
+        return ended
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+) -> int:
+    """Make one request; return the status of the answer when all of it is here."""
+    connection.request(method, path, headers=dict(headers or {}))
+    with connection.getresponse() as response:
+        response.read()
+        return response.status
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that is free at this moment."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def example(name: str, directory: Path) -> Path:
+    """Copy one of the examples, less what running it has left there."""
+    left = shutil.ignore_patterns("__pycache__", "*.sqlite3")
+    return Path(shutil.copytree(ROOT / "examples" / name, directory / name, ignore=left))
+
+
+def settings_for(collector: Collector, where: Path) -> dict[str, str]:
+    """Return what an application needs in its environment to send its events to a collector."""
+    return {
+        "FSLOG_ENDPOINT": collector.url,
+        "FSLOG_AUTH_KEY": KEYS[0],
+        "FSLOG_API_KEY": KEYS[1],
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # gunicorn keeps a socket there.
+        "XDG_RUNTIME_DIR": str(where),
+    }
+
+
+@contextlib.contextmanager
+def serving(
+    collector: Collector, where: Path, *command: str, headers: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run `python -m COMMAND` in a directory until the end of the block.
+
+    Args:
+        collector: where its events go.
+        where: the directory.
+        command: a module and its arguments, or a script; `{port}` stands for the server's port.
+        headers: those with which the server answers `GET /health`.
+    """
+    program = [] if command[0].endswith(".py") else ["-m"]
+    settings = settings_for(collector, where)
+    with Server([sys.executable, *program, *command], where, settings) as server:
+        server.until(lambda: server.is_ready(headers or {}))
+        yield server
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Have the processes that are started meanwhile take SIGINT, even if this one ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def without(event: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return an event without the properties that no test can foresee; they must be there."""
+    rest = dict(event)
+    for name in ("createdAt", *names):
+        assert rest.pop(name)
+    return rest

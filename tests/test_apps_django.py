@@ -1,0 +1,136 @@
+"""Django, as it comes from PyPI: its own records and log calls of views become events."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fslog.collector import Collector
+from fslog.sessions import by_window
+from processes import Process
+from servers import (
+    DEADLINE,
+    Server,
+    ask,
+    example,
+    interruptible,
+    serving,
+    settings_for,
+    without,
+)
+
+HOST = {"Host": "acme.localhost"}
+ANN = {**HOST, "X-Remote-User": "ann"}
+BOB = {**HOST, "X-Remote-User": "bob", "Host": "globex.localhost"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the example with a database that its tables are in."""
+    where = example("django_app", tmp_path_factory.mktemp("project"))
+    with Collector() as collector:
+        command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        with Process(command, where, settings_for(collector, where)) as process:
+            ended = process.end(DEADLINE)
+        assert (ended.code, ended.err) == (0, "")
+        assert collector.requests == []
+    return where
+
+
+@pytest.fixture
+def where(project: Path, tmp_path: Path) -> Path:
+    """Return a copy of the example for one test: no users are known, the first will have id 1."""
+    return Path(shutil.copytree(project, tmp_path / "django_app"))
+
+
+@contextlib.contextmanager
+def runserver(collector: Collector, where: Path) -> Iterator[Server]:
+    """Run Django's own server."""
+    command = ["manage.py", "runserver", "--noreload", "{port}"]
+    with interruptible(), serving(collector, where, *command, headers=HOST) as server:
+        yield server
+
+
+def received(collector: Collector) -> list[dict[str, Any]]:
+    """Return the events less time and session; a known user has the session that Django made."""
+    assert collector.invalid == []
+    for event in collector.events:
+        session = by_window(event["accountId"], event["userId"], event["createdAt"])
+        assert (event["sessionId"] == session) == (event["userId"] == "anonymous")
+        assert re.fullmatch("[0-9a-z]{32}", event["sessionId"])
+    return [without(event, "sessionId") for event in collector.events]
+
+
+def did(user: str, account: str, action: str, **more: Any) -> dict[str, Any]:
+    """Return the event of a user, who goes by the number that Django gave them."""
+    return {"accountId": account, "userId": user, "action": action, **more}
+
+
+def drive(server: Server) -> list[dict[str, Any]]:
+    """Use the application; return the events that this should make, in order."""
+    assert server.ask("POST", "/reports/export?rows=12", ANN) == 200
+    assert server.ask("POST", "/tasks/create", BOB) == 200
+    assert server.ask("POST", "/wiki/edit", ANN) == 200
+    assert server.ask("POST", "/wiki/edit", HOST) == 200
+    assert server.ask("POST", "/tasks/create", HOST) == 302
+    assert server.ask("GET", "/nothing", HOST) == 404
+    assert server.ask("GET", "/nothing", BOB) == 404
+    assert server.ask("GET", "/wiki/search", ANN) == 405
+    assert server.ask("POST", "/wiki/search", BOB) == 200
+    return [
+        did("1", "acme", "feature", module="reports", feature="export", total=12),
+        did("2", "globex", "feature", module="tasks", feature="create", priority="high"),
+        did("1", "acme", "feature", module="wiki", feature="edit"),
+        did("anonymous", "acme", "feature", module="wiki", feature="edit"),
+        did("2", "globex", "errorPage", status=404, method="GET", path="/nothing"),
+        did("1", "acme", "errorPage", status=405, method="GET", path="/wiki/search"),
+        did("2", "globex", "feature", module="wiki", feature="search"),
+    ]
+
+
+def test_runserver(where: Path) -> None:
+    """Under Django's server views, `django.request` and `django.server` make events, in order."""
+    with Collector() as collector, runserver(collector, where) as server:
+        expected = drive(server)
+        # It answers before it logs, and Ctrl-C does not wait for the thread that does.
+        server.until(lambda: '"POST /wiki/search HTTP/1.1" 200' in server.written("err"))
+        server.stop(signal.SIGINT)
+        assert received(collector) == expected
+
+
+def test_users_who_share_a_connection(where: Path) -> None:
+    """Who was bound by a request is forgotten at the next one in the same thread."""
+    with Collector() as collector, runserver(collector, where) as server:
+        with contextlib.closing(server.connect()) as connection:
+            for headers in (ANN, BOB, HOST, ANN):
+                assert ask(connection, "POST", "/wiki/edit", headers) == 200
+        server.until(lambda: server.written("err").count('"POST /wiki/edit HTTP/1.1"') == 4)
+        server.stop(signal.SIGINT)
+        edit = {"module": "wiki", "feature": "edit"}
+        assert received(collector) == [
+            did("1", "acme", "feature", **edit),
+            did("2", "globex", "feature", **edit),
+            did("anonymous", "acme", "feature", **edit),
+            did("1", "acme", "feature", **edit),
+        ]
+
+
+@pytest.mark.parametrize("preload", [[], ["--preload"]])
+def test_under_gunicorn(where: Path, preload: list[str]) -> None:
+    """Under gunicorn the same settings make the same events, and SIGTERM loses none."""
+    command = ["gunicorn", "wsgi", "--bind", "127.0.0.1:{port}", "--access-logfile", "-"]
+    with (
+        Collector() as collector,
+        serving(collector, where, *command, *preload, headers=HOST) as server,
+    ):
+        expected = drive(server)
+        server.stop(signal.SIGTERM)
+        assert received(collector) == expected

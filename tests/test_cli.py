@@ -1,0 +1,243 @@
+"""The command line: which commands there are, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fslog.cli import COMMANDS, main
+from fslog.cli.report import event_row, summary
+from fslog.cli.screen import STYLES, Screen, cut
+from fslog.errors import Problem
+from fslog.stats import Stats
+from fslog.version import VERSION
+from processes import STRICT, run
+from readme_blocks import environment
+
+NOWHERE = "http://127.0.0.1:9"
+MODULE = (*STRICT, "-m", "fslog")
+
+
+def buffered() -> dict[str, str]:
+    """Return the environment of a process that may hold back what it writes, as is usual."""
+    return {name: value for name, value in environment({}).items() if name != "PYTHONUNBUFFERED"}
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_version() -> None:
+    """`python -m fslog --version` says name and version on stdout."""
+    assert run("", NOWHERE, flags=MODULE, arguments=["--version"]).out == f"fslog {VERSION}\n"
+
+
+def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`fslog --help` has a line for each command, and ends with 0."""
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    for name, command in COMMANDS.items():
+        assert f"  {name:10}{command.summary}" in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["-v"]])
+def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a command that exists the exit code is 2, and stderr says how to use fslog."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("usage: fslog [-h] [--version] COMMAND")
+
+
+def test_what_stands_behind_a_command_is_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """`fslog demo --help` is the demo's help, with an example, not that of fslog."""
+    assert main(["demo", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: fslog demo [-h] [--events N] [--pace SECONDS]")
+    assert "example:\n  fslog demo --events" in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_found_in_a_module_of_its_name(command: str) -> None:
+    """Each command is a function of the module `fslog.cli.<command>`."""
+    assert COMMANDS[command].load().__module__ == f"fslog.cli.{command}"
+
+
+def test_commands_load_when_they_are_asked_for() -> None:
+    """What a command needs, urllib3 and the collector among it, is not loaded without it."""
+    program = """
+        import sys
+        from fslog.cli import COMMANDS, main
+
+        assert main(["--help"]) == 0
+        loaded = [f"fslog.cli.{name}" for name in COMMANDS] + ["urllib3", "http.server"]
+        assert not [name for name in loaded if name in sys.modules]
+    """
+    run(program, NOWHERE)
+
+
+def test_the_arguments_of_the_process_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`main()`, as the console script calls it, reads `sys.argv`."""
+    monkeypatch.setattr(sys, "argv", ["fslog", "nonsense"])
+    assert main() == 2
+
+
+def test_an_exit_with_words_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that leaves by `sys.exit("words")` has failed: the exit code is 1."""
+
+    def leave(arguments: Any) -> int:
+        sys.exit("words")
+
+    replaced = type(COMMANDS["demo"])("leaves", lambda: leave)
+    monkeypatch.setitem(COMMANDS, "demo", replaced)
+    assert main(["demo"]) == 1
+
+
+def test_a_reader_that_goes_away_ends_the_command(tmp_path: Path) -> None:
+    """`fslog demo | head -1` ends soon, by the exit code of a closed pipe and without a word."""
+    command = [sys.executable, *MODULE, "demo", "--events", "2000", "--pace", "0.01"]
+    errors = tmp_path / "err.txt"
+    with (
+        errors.open("wb") as err,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, env=buffered()) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"fslog {VERSION} demo\n".encode()
+        process.stdout.close()
+        assert process.wait(30.0) == 141
+    assert [line for line in errors.read_text().splitlines() if "WARNING fslog:" not in line] == []
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_output_that_nobody_reads(argument: str) -> None:
+    """Where the reader is gone before the first word, that is told by the exit code alone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, *MODULE, argument]
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, env=buffered(), check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_pipe_gets_plain_text() -> None:
+    """Where no terminal reads, a line has neither colours nor an end cut off."""
+    stream = io.StringIO()
+    screen = Screen(stream, {}, columns=10)
+    screen.line(("bold", "bold"), (" and plain", ""))
+    screen.row(("x" * 200, "red"))
+    assert stream.getvalue() == f"bold and plain\n{'x' * 200}\n"
+
+
+def test_a_terminal_gets_colours_and_short_rows() -> None:
+    """On a terminal a styled part is coloured, and a row ends before the terminal's edge."""
+    stream = Terminal()
+    screen = Screen(stream, {"TERM": "xterm"}, columns=12)
+    screen.line(("bold", "bold"), (" and plain", ""))
+    screen.row(("module ", ""), ("reports", "red"))
+    assert stream.getvalue() == "\x1b[1mbold\x1b[0m and plain\nmodule \x1b[31mre\x1b[0m...\n"
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_declined(environ: dict[str, str]) -> None:
+    """NO_COLOR, and a terminal that has none, get plain text of the terminal's width."""
+    stream = Terminal()
+    screen = Screen(stream, environ, columns=10)
+    for style in STYLES:
+        screen.line((style, style))
+    screen.row(("module reports", "bold"))
+    assert stream.getvalue() == "".join(f"{style}\n" for style in STYLES) + "module ...\n"
+
+
+@pytest.mark.parametrize("columns", range(18))
+def test_a_row_is_as_wide_as_it_may_be(columns: int) -> None:
+    """A cut row has exactly the columns that there are, but for the three that its dots need."""
+    parts = (("module", "bold"), (" ", ""), ("reports", ""))
+    text = "".join(text for text, _ in cut(parts, columns))
+    whole = "module reports"
+    assert text == (whole if columns >= 14 else f"{whole[: max(0, columns - 3)]}...")
+
+
+def row(event: dict[str, Any]) -> str:
+    """Return an event's row behind its time."""
+    base = {"accountId": "acme", "userId": "ann", "createdAt": 1_700_000_000_123, "sessionId": "s"}
+    text = "".join(text for text, _ in event_row({**base, **event}))
+    return text[14:]
+
+
+def test_an_event_is_one_row() -> None:
+    """A row shows who did what where, and every free property, objects as JSON."""
+    event = {"action": "identifyUser", "details": {"name": "Zoë"}, "note": "two words"}
+    assert row(event) == 'acme     ann      identifyUser     details={"name": "Zoë"} note=two words'
+    assert row({"action": "feature", "module": "m", "feature": "f"}).endswith(
+        "feature          m / f"
+    )
+    assert row({"action": "moduleEnd", "module": "m", "timeSpent": 5}).endswith("m  timeSpent=5")
+
+
+def test_the_summary_accounts_for_everything() -> None:
+    """The summary says each number once, counts by action and feature, and names each problem."""
+    stats = Stats(
+        emitted=9,
+        skipped=2,
+        invalid=1,
+        refused=1,
+        accepted=5,
+        delivered=3,
+        pending=1,
+        abandoned=1,
+        retries=2,
+        batches=2,
+        bytes_encoded=5_000,
+        bytes_sent=1_000,
+        last_error="it answers 503",
+    )
+    use = {"action": "feature", "module": "reports", "feature": "export"}
+    problems = [
+        Problem("missing", "userId", "userId is missing", {"action": "feature", "module": "mail"}),
+        Problem("expected", "module", "module is expected", use),
+        Problem("failed", "", "it could not be made"),
+    ]
+    lines = summary(stats, [use, use, {"action": "moduleEnd"}], problems)
+    assert ["".join(text for text, _ in line) for line in lines] == [
+        "records    9 log records = 5 accepted + 2 skipped (no event) + 1 invalid + 1 refused",
+        "delivered  3 events sent in 2 batches, 3 seen by the endpoint, 1 pending, 1 abandoned, "
+        "2 failed attempts",
+        "bytes      5,000 before compression, 1,000 sent: 5.0 : 1",
+        "actions    feature 2, moduleEnd 1",
+        "features   reports    export 2",
+        "not sent   feature mail: userId is missing",
+        "warning    feature reports / export: module is expected",
+        "not sent   it could not be made",
+        "failed     it answers 503",
+    ]
+
+
+def test_the_summary_of_nothing() -> None:
+    """Where nothing happened the summary says so, and divides by nothing."""
+    assert ["".join(text for text, _ in line) for line in summary(Stats(), [], [])] == [
+        "records    0 log records = 0 accepted + 0 skipped (no event) + 0 invalid + 0 refused",
+        "delivered  0 events sent in 0 batches, 0 seen by the endpoint, 0 pending",
+        "bytes      none",
+        "actions    none",
+    ]
+
+
+def test_the_configuration_is_part_of_the_package() -> None:
+    """The demo's configuration is found beside its module, wherever that is installed."""
+    import fslog.cli.demo
+
+    path = Path(fslog.cli.demo.__file__).with_name("demo.json")
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 1
+    assert os.access(path, os.R_OK)

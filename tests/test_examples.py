@@ -1,0 +1,166 @@
+"""The examples: each works as its README says, and the demo's configuration is one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from processes import run
+from readme_blocks import ROOT, environment, parse
+from servers import DEADLINE, Server, free_port, interruptible
+
+EXAMPLES = ROOT / "examples"
+README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+APPS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+READY = {"django_app": {"Host": "acme.localhost"}}
+STOP = {"django_app": signal.SIGINT}
+ENDS = {"starlette_app": -signal.SIGTERM}
+EXPECTED = {
+    "gunicorn_app": [
+        ("acme", "feature", "board sort"),
+        ("globex", "feature", "reports export csv"),
+    ],
+    "starlette_app": [
+        ("acme", "feature", "reports export csv"),
+        ("globex", "feature", "tasks create"),
+        ("globex", "feature", "board sort"),
+    ],
+    "django_app": [
+        ("acme", "feature", "reports export"),
+        ("acme", "feature", "tasks create"),
+        ("acme", "feature", "wiki edit"),
+        ("acme", "errorPage", "/nothing"),
+    ],
+}
+
+
+def blocks_under(heading: str) -> list[str]:
+    """Return the shell blocks beneath a heading of the examples' README."""
+    at = README.splitlines().index(heading) + 1
+    return [block.text for block in parse(README) if block.heading == at]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return a copy of all examples, as a reader has one."""
+    left = shutil.ignore_patterns("__pycache__", "*.sqlite3")
+    return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=left))
+
+
+@contextlib.contextmanager
+def endpoint(directory: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """Run `endpoint.py`; give the process and what it says is to be set."""
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "endpoint.py", str(free_port())],
+            cwd=directory,
+            env=environment({}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith("export "), said
+            yield process, dict(part.split("=", 1) for part in said.split()[1:])
+        finally:
+            process.kill()
+
+
+def end(process: subprocess.Popen[str]) -> list[str]:
+    """End `endpoint.py` by Ctrl-C; return the lines that it has written."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, err) == (0, "")
+    return out.splitlines()
+
+
+def start(name: str, copy: Path, settings: Mapping[str, str]) -> Server:
+    """Start an application by the README's commands, on a port of its own."""
+    port = free_port()
+    for path in (copy / name).rglob("*.conf.py"):
+        path.write_text(path.read_text().replace(":8000", f":{port}"), encoding="utf-8")
+    *before, last = blocks_under(f"## {name}")[0].replace("8000", str(port)).splitlines()
+    script = "\n".join([*before, f"exec {last}"])
+    given = {**settings, "XDG_RUNTIME_DIR": str(copy)}
+    with interruptible():
+        return Server(["bash", "-eu", "-c", script], copy, given, port)
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_an_application_does_what_its_reader_is_told(name: str, copy: Path) -> None:
+    """Started and asked by the README's commands, an application's events arrive, in order."""
+    with endpoint(copy) as (player, settings), start(name, copy, settings) as server:
+        server.until(lambda: server.is_ready(READY.get(name, {})))
+        asks = blocks_under(f"## {name}")[1].replace("8000", str(server.port))
+        asked = f'curl() {{ command curl --silent --max-time 60 "$@"; }}\n{asks}'
+        subprocess.run(["bash", "-eu", "-c", asked], check=True, capture_output=True)
+        # Of the servers, those that answer before they log have logged now.
+        paths = re.findall(r":\d+(/[\w./]+)", asks)
+        server.until(lambda: all(path in server.written("err") for path in paths))
+        server.stop(STOP.get(name, signal.SIGTERM), ENDS.get(name, 0))
+        events = [json.loads(line) for line in end(player)]
+    assert [
+        (
+            event["accountId"],
+            event["action"],
+            event.get("path") or f"{event['module']} {event['feature']}",
+        )
+        for event in events
+    ] == EXPECTED[name]
+
+
+def test_the_readme_tells_what_to_set(copy: Path) -> None:
+    """The README shows the very line that `endpoint.py` prints."""
+    with endpoint(copy) as (player, settings):
+        shown = next(block.text for block in parse(README) if block.text.startswith("export "))
+        port = settings["FSLOG_ENDPOINT"].rpartition(":")[2]
+        said = " ".join(f"{name}={value}" for name, value in settings.items())
+        assert shown.strip() == f"export {said}".replace(port, "8900")
+        assert end(player) == []
+
+
+def test_the_readme_knows_every_example() -> None:
+    """Each file and folder of `examples/` is named in its README."""
+    for path in EXAMPLES.iterdir():
+        assert path.name in README or path.name in ("README.md", "__pycache__"), path
+
+
+def test_the_demo_is_configured_by_an_example() -> None:
+    """What `fslog demo` is configured by is `examples/demo.json`, letter by letter."""
+    packaged = importlib.resources.files("fslog.cli").joinpath("demo.json")
+    assert packaged.read_text(encoding="utf-8") == (EXAMPLES / "demo.json").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_the_demos_configuration_is_there_once() -> None:
+    """In a checkout the package's file is a link to the example; a build copies the example."""
+    link = ROOT / "fslog" / "cli" / "demo.json"
+    in_checkout = os.environ.get("FSLOG_TEST_INSTALLED") != "1"
+    assert link.is_symlink() == in_checkout
+    assert not in_checkout or os.readlink(link) == "../../examples/demo.json"
+
+
+def test_the_demos_configuration_serves_a_reader() -> None:
+    """With keys from the environment `demo.json` is a configuration that logging takes."""
+    program = f"""
+        import json, logging.config
+
+        with open({str(EXAMPLES / "demo.json")!r}, encoding="utf-8") as file:
+            logging.config.dictConfig(json.load(file))
+    """
+    run(program, "http://127.0.0.1:9")
