@@ -53,7 +53,9 @@ def seconds(name: str, value: Any, *, zero: bool = False) -> float:
     if not 0 <= value <= threading.TIMEOUT_MAX or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
         most = f"at most {threading.TIMEOUT_MAX:.0f}"
-        raise ValueError(f"{name} is {value!r}; expected a number of seconds, {least}, {most}")
+        raise ValueError(
+            f"{name} is {value!r}; expected a finite number of seconds, {least}, {most}"
+        )
     return float(value)
 
 

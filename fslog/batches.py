@@ -210,6 +210,13 @@ class Batches:
                 self.exclusively(self._take_aside)
             return True
 
+    def is_locked_here(self) -> bool:
+        """Tell whether this thread is inside one of these methods: a call that broke into it.
+
+        Such a call must not wait for the listener, which waits for the lock.
+        """
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]
+
     def seal(self) -> int | None:
         """Seal the open batch, if it has lines.
 
@@ -298,17 +305,20 @@ class Batches:
                 with contextlib.suppress(ValueError):
                     self._waiters.remove(waiter)
 
-    def end_unless_used(self, end: Callable[[], None]) -> bool:
-        """Call `end` if nothing is pending, so that no line can be appended meanwhile."""
+    def end_unless_used(self, end: Callable[[], bool]) -> bool:
+        """Call `end` if nothing is pending, so that no line can be appended meanwhile.
+
+        Returns:
+            What `end` said; False where something is pending.
+        """
         ended: list[bool] = []
 
         def look() -> None:
             if not self._lines and not self._unsettled:
-                end()
-                ended.append(True)
+                ended.append(end())
 
         self.exclusively(look)
-        return bool(ended)
+        return any(ended)
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of one instant, under the names that `Stats` gives them."""

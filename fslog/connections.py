@@ -7,18 +7,30 @@ is bounded as a whole: before each read the socket's timeout becomes what is lef
 
 from __future__ import annotations
 
+import codecs
 import io
 import queue
 import socket
+import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any
 from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+# Looked up now, because `socket.getaddrinfo` does it at the first connection: a late import in the
+# listener while another thread forks leaves the child on a dead lock.
+codecs.lookup("idna")
+
+
+_LONGEST_SECONDS = 1e9
+"""More than any socket's timeout may be is as good as for ever."""
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -55,8 +67,45 @@ class _DeadlineSocket:
         return io.BufferedReader(_DeadlineReader(self._sock, self._deadline_at))
 
 
+class _Response(HTTPResponse):
+    def _read_status(self) -> Any:
+        # http.client passes over 100 only, and takes 102 and 103 for the answer (RFC 9110 15.2).
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 101 < status < 200:
+                return version, status, reason
+            parse_headers(self.fp)
+
+
 def _response(sock: socket.socket, *args: Any, deadline_at: float, **kwargs: Any) -> HTTPResponse:
-    return HTTPResponse(_DeadlineSocket(sock, deadline_at), *args, **kwargs)  # type: ignore[arg-type]
+    return _Response(_DeadlineSocket(sock, deadline_at), *args, **kwargs)  # type: ignore[arg-type]
+
+
+class _Request(threading.local):
+    deadline_at: float | None = None
+
+    def left(self, otherwise: float) -> float:
+        """Return how many seconds this thread's request may still take, never none at all."""
+        if self.deadline_at is None:
+            return otherwise
+        return max(0.001, self.deadline_at - time.monotonic())
+
+
+_request = _Request()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Bound what this thread's connections do in the block, taken together.
+
+    Connecting, sending and the answer share the time. Looking up the host's name is not bounded:
+    the system's resolver knows no deadline.
+    """
+    _request.deadline_at = time.monotonic() + min(seconds, _LONGEST_SECONDS)
+    try:
+        yield
+    finally:
+        _request.deadline_at = None
 
 
 class _Bounded:
@@ -66,6 +115,8 @@ class _Bounded:
     # our request lines, which hold the keys.
     debuglevel = 0
     _cut_short = False
+    sock: Any
+    timeout: Any
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._cut_short = False
@@ -76,9 +127,23 @@ class _Bounded:
             self._cut_short = True
             raise
 
+    def connect(self) -> None:
+        self.timeout = _request.left(self.timeout)
+        self._bound()  # a proxy's answer to CONNECT is read here
+        super().connect()  # type: ignore[misc]
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        self.sock.settimeout(_request.left(self.timeout))
+        super().send(data)  # type: ignore[misc]
+
+    def _bound(self) -> None:
+        deadline_at = time.monotonic() + _request.left(self.timeout)
+        self.response_class = partial(_response, deadline_at=deadline_at)
+
     def getresponse(self) -> Any:
-        timeout = self.timeout  # type: ignore[attr-defined]
-        self.response_class = partial(_response, deadline_at=time.monotonic() + timeout)
+        self._bound()
         response = super().getresponse()  # type: ignore[misc]
         if self._cut_short and response.status == 200:
             response.close()
@@ -121,12 +186,12 @@ class _Idle:
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _Connection  # type: ignore[assignment]
     QueueCls = _Idle  # type: ignore[assignment]
 
 
 class _TLSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+    ConnectionCls = _TLSConnection  # type: ignore[assignment]
     QueueCls = _Idle  # type: ignore[assignment]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +100,6 @@ class Delivery:
             clock=clock,
             ended=self._ended,
         )
-        self._working = threading.Lock()
         self._finishing: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
         self._gave_up: tuple[int, int, float] | None = None
@@ -115,7 +113,7 @@ class Delivery:
         if self._batches.append(line):
             return True
         seconds = self._settings.block_timeout
-        if seconds is not None and _may_wait() and self._batches.wait_for_room(line, seconds):
+        if seconds is not None and self._may_wait() and self._batches.wait_for_room(line, seconds):
             return True
         self._batches.refused.add()
         if self._notices.is_first("full"):
@@ -184,9 +182,10 @@ class Delivery:
         request = self._ask(seconds)
         if request is None:
             return False
-        if not _may_wait():
-            return not self._batches.counts()["pending"]
-        if self._await(request):
+        pending = self._batches.counts()["pending"]
+        if not self._may_wait():
+            return not pending
+        if self._await(request) or not pending:
             return True
         if seconds >= self._settings.shutdown_timeout:
             counts = self._batches.counts()
@@ -198,22 +197,15 @@ class Delivery:
         if number is None:
             return None
         request = Flush(number, self._clock() + seconds)
-        if self._listener.is_alive():
-            self._queue.put(request)
-        elif self._batches.counts()["pending"]:
-            self._queue.put(request)
+        self._queue.put(request)
+        if not self._listener.is_alive() and self._batches.counts()["pending"]:
             self._batches.exclusively(self._opened)
-        else:
-            self._listener.take_rest()
-            request.reply.put(True)
         return request
 
     def _await(self, request: Flush) -> bool:
-        if not self._listener.is_alive() and self._working.acquire(blocking=False):
-            try:
-                self._listener.work_until(request.deadline_at)
-            finally:
-                self._working.release()
+        if not self._listener.is_alive():
+            self._listener.work_until(request.deadline_at)
+            return bool(wait(request.reply, 0.0))
         settled = wait(request.reply, request.deadline_at - self._clock())
         return bool(settled)
 
@@ -253,7 +245,7 @@ class Delivery:
     def finish(self) -> None:
         """Wait for the last try, then abandon and report what is still pending."""
         request, self._finishing = self._finishing, None
-        if request is not None and _may_wait():
+        if request is not None and self._may_wait():
             self._await(request)
             # Later events, of callbacks that come after ours, share what is left of the time; what
             # the application itself takes is not charged.
@@ -297,11 +289,11 @@ class Delivery:
             **counts,
         )
 
-
-def _may_wait() -> bool:
-    """Tell whether this thread may wait for the listener without waiting for itself."""
-    if redaction() is not None:
-        return False
-    lock = getattr(logging, "_lock", None)
-    is_owned = getattr(lock, "_is_owned", None)
-    return not (is_owned is not None and is_owned())
+    def _may_wait(self) -> bool:
+        """Tell whether this thread may wait for the listener without waiting for itself."""
+        if redaction() is not None or self._batches.is_locked_here():
+            return False
+        # The listener may need it to say something.
+        lock = getattr(logging, "_lock", None)
+        is_owned = getattr(lock, "_is_owned", None)
+        return not (is_owned is not None and is_owned())

@@ -11,6 +11,7 @@ refuses, the value is rebuilt piece by piece from plain types and encoded again.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import datetime
 import enum
@@ -19,6 +20,7 @@ import json
 import json.encoder
 import math
 import numbers
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Set
 from decimal import Decimal
 from typing import Any
@@ -30,6 +32,15 @@ MAX_DEPTH = 64
 
 MAX_VALUES = 100_000
 """How many values of an event are looked at on the slow way: sharing can make few endless."""
+
+_SMALL = 1_000_000
+"""How many values an event may have to be encoded on the fast way."""
+
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+_LEAVES = frozenset(
+    {datetime.datetime, datetime.date, datetime.time, uuid.UUID, Decimal, bytes, bytearray}
+)
+_CONTAINERS = frozenset({dict, list, tuple})
 
 _MANY = 10**18
 """What is more is a float: no analysis counts that far."""
@@ -70,12 +81,14 @@ def _plain(value: Any) -> Any:
 def _number(value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
-    if isinstance(value, Decimal) and not value.is_finite():
-        return None
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return None
+    number = float(value)
     # Not by `int(value)` alone: Decimal("1e999999999") has a billion digits.
-    if abs(value) < _MANY and value == int(value):
-        return int(value)
-    return float(value)
+    if abs(number) < _MANY and value == (whole := int(value)):
+        return whole
+    return number
 
 
 def _make_fast() -> Callable[[Any], str]:
@@ -102,6 +115,9 @@ def _make_fast() -> Callable[[Any], str]:
 
 _fast = _make_fast()
 
+# Looked up now: a late import in a thread, while another one forks, leaves the child on its lock.
+codecs.lookup("utf-16")
+
 
 def encode(event: Mapping[str, Any]) -> bytes:
     """Encode an event as one line, with its newline, without raising.
@@ -113,9 +129,33 @@ def encode(event: Mapping[str, Any]) -> bytes:
     b'{"accountId":"zo\\xc3\\xab","total":null,"tags":{"(\\'a\\', 1)":[2]}}\\n'
     """
     try:
-        return (_fast(event) + "\n").encode()
-    except Exception:
-        return (_fast(_Rebuild().value(event)) + "\n").encode()
+        if _ATOMS.issuperset(map(type, event.values())) or _is_small(event):
+            return (_fast(event) + "\n").encode()
+    except Exception:  # what the C encoder, or UTF-8, has no form for
+        pass
+    return (_fast(_Rebuild().value(event)) + "\n").encode()
+
+
+def _is_small(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event is made of plain types and does not stand for endlessly many values.
+
+    Two lists that share two lists, and so on, are few objects and exponentially many values:
+    the C encoder would write them all.
+    """
+    left = _SMALL
+    containers: list[Any] = [event]
+    while containers:
+        container = containers.pop()
+        left -= len(container)
+        if left < 0:
+            return False
+        for value in container.values() if isinstance(container, dict) else container:
+            kind = type(value)
+            if kind in _CONTAINERS:
+                containers.append(value)
+            elif kind not in _ATOMS and kind not in _LEAVES:
+                return False
+    return True
 
 
 class _Rebuild:
@@ -179,7 +219,7 @@ def _name(value: Any) -> str:
 
 def _key(key: Any) -> str:
     """Return a mapping's key as JSON's own encoder would, or else as its `str`."""
-    if key is None or isinstance(key, bool):
+    if key is None or type(key) is bool:
         return {None: "null", True: "true", False: "false"}[key]
     return key if issubclass(type(key), str) else defaults.unknown_default(key)
 

@@ -182,7 +182,7 @@ class FreshsuccessHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make the record's event a line and take it; never raise, never wait for the network."""
-        if not self._enabled or (redaction() is not None and is_own(record)):
+        if not self._enabled or (redaction() is not None and is_own(record.__dict__.get("name"))):
             return
         delivery = self._current()
         try:
@@ -196,10 +196,10 @@ class FreshsuccessHandler(logging.Handler):
             delivery.invalid.add()
             self._tell(delivery, record, error.problems)
             return
-        except Exception:  # a mistake of ours, or of a subclass of EventFormatter
+        except Exception as error:  # a mistake of ours, or of a subclass of EventFormatter
             delivery.invalid.add()
-            problem = Problem("failed", "", "the event could not be made, see stderr")
-            self._tell(delivery, record, (problem,))
+            message = f"the event could not be made: {type(error).__name__}"
+            self._tell(delivery, record, (Problem("failed", "", message),))
             self.handleError(record)
             return
         if len(line) > self._settings.batch_bytes:

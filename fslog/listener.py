@@ -101,6 +101,8 @@ class Listener(QueueListener):
         self._stale = False
         self._serving = False
         self._retired = False
+        self._working = threading.Lock()
+        self._works_here = False
         self.retries = Counter()
         self.last_error: str | None = None
 
@@ -127,9 +129,9 @@ class Listener(QueueListener):
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Tell whether a thread is serving the queue, and will be at the next item too."""
+        """Tell whether somebody is serving the queue, and will be at the next item too."""
         thread = self._thread
-        return self._serving and thread is not None and thread.is_alive()
+        return self._works_here or (self._serving and thread is not None and thread.is_alive())
 
     def retire(self) -> None:
         """Have the thread end when nothing is pending any more; `wake` starts another."""
@@ -150,9 +152,16 @@ class Listener(QueueListener):
                 return None
             return self._next(self._instant() if block else self._clock())
 
-    def _end(self) -> None:
-        self._serving = self._retired = False
+    def _end(self) -> bool:
+        self._serving = False
+        # Whoever asks for something puts it on the queue first and then looks whether the thread
+        # serves; we look the other way round, so that one of the two sees the other.
+        if not self._items.empty():
+            self._serving = True
+            return False
+        self._retired = False
         self._ended()
+        return True
 
     def _next(self, at: float | None) -> Any:
         timeout = None if at is None else max(0.0, at - self._clock())
@@ -183,26 +192,42 @@ class Listener(QueueListener):
         """
         self._work(item, None)
 
-    def _work(self, item: Any, timeout: float | None) -> None:
+    def _work(self, item: Any, deadline_at: float | None) -> None:
         try:
             with own_work(self._redact):
                 self._take(item)
+                # All that came meanwhile, too: a POST may take long, and packed it is small.
+                for _ in range(self._items.qsize()):
+                    self._take(self._next(self._clock()))
                 self._seal_if_due()
-                self._post_if_due(timeout)
+                self._post_if_due(deadline_at)
         except Exception as error:
             self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
             self._retry_at = self._clock() + self._max_backoff
             self._notices.down(self.last_error, self._pending(), self._max_backoff)
+            self._answer_flushes()
 
     def work_until(self, deadline_at: float) -> None:
-        """Do the thread's work in this one, where no thread can be, until all is settled."""
-        while self._pending() and (now := self._clock()) < deadline_at:
-            instant = self._instant()
-            at = deadline_at if instant is None else min(instant, deadline_at)
-            self._work(self._next(at), deadline_at - now)
-            if self._retry_at is not None and self._retry_at >= deadline_at:
-                break
-        self.take_rest()
+        """Do the thread's work in this one, where no thread can be, until all is settled.
+
+        One at a time: where another thread does it already, nothing is done here.
+        """
+        if not self._working.acquire(blocking=False):
+            return
+        try:
+            self._works_here = True
+            while self._pending() and self._clock() < deadline_at:
+                instant = self._instant()
+                at = deadline_at if instant is None else min(instant, deadline_at)
+                self._work(self._next(at), deadline_at)
+                if self._retry_at is not None and self._retry_at >= deadline_at:
+                    break
+            self.take_rest()
+        finally:
+            self._works_here = False
+            self._working.release()
+        if self._pending():  # logged meanwhile, and told that somebody serves
+            self._batches.exclusively(self.wake)
 
     def take_rest(self) -> None:
         """Take what is on the queue without posting: notices are said, flushes answered."""
@@ -214,8 +239,8 @@ class Listener(QueueListener):
         if isinstance(item, Batch):
             if item.body is not None or item.settled:  # put twice, by an interrupted append
                 return
-            self._batches.pack(item, self._encoding, self._level)
             self._waiting.append(item)
+            self._batches.pack(item, self._encoding, self._level)
         elif isinstance(item, Flush):
             self._flushes.append(item)
             self._retry_at = None
@@ -229,13 +254,16 @@ class Listener(QueueListener):
         if opened_at is not None and self._clock() - opened_at >= self._flush_interval:
             self._batches.seal()
 
-    def _post_if_due(self, timeout: float | None) -> None:
+    def _post_if_due(self, deadline_at: float | None) -> None:
         while self._waiting and self._waiting[0].settled:  # abandoned meanwhile
             self._waiting.popleft()
         if not self._waiting or (self._retry_at is not None and self._clock() < self._retry_at):
             return
         batch = self._waiting[0]
-        outcome = self._post(batch.body or b"", timeout)
+        if batch.body is None:  # there was no memory for it before
+            self._batches.pack(batch, self._encoding, self._level)
+        left = None if deadline_at is None else max(0.001, deadline_at - self._clock())
+        outcome = self._post(batch.body or b"", left)
         {
             Kind.DELIVERED: self._delivered,
             Kind.RETRY: self._retry,
@@ -267,13 +295,15 @@ class Listener(QueueListener):
 
     def _too_large(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
-        self._waiting.popleft()
-        self._again_at_once()
         if batch.events > 1:
             halves = self._batches.split(batch, self._encoding, self._level)
+            self._waiting.popleft()
             self._waiting.extendleft(reversed(halves))
+            self._again_at_once()
             self._notices.split(len(batch.body or b""))
         else:
+            self._waiting.popleft()
+            self._again_at_once()
             self._batches.settle(batch, delivered=False)
             self._notices.abandoned_one(batch.encoded_bytes)
             self._tell_if_emptied()

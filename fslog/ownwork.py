@@ -8,7 +8,6 @@ the mark carries what is needed to keep the keys out of the text of those record
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,18 +48,20 @@ def redaction() -> Redact | None:
     return _work.redact
 
 
-def is_own(record: logging.LogRecord) -> bool:
-    """Tell whether a record, made here and now, speaks of fslog's own work.
+def is_own(logger: object) -> bool:
+    """Tell whether a record of the logger of that name, made here and now, is about our own work.
 
     A record of any other logger is the application's, even here: the garbage collector may run
     a finalizer on any thread.
 
-    >>> record = logging.makeLogRecord({"name": "urllib3.connectionpool"})
-    >>> is_own(record)
+    >>> is_own("urllib3.connectionpool")
     False
     >>> with own_work(lambda text: text):
-    ...     is_own(record), is_own(logging.makeLogRecord({"name": "urllib3x"}))
-    (True, False)
+    ...     is_own("urllib3.connectionpool"), is_own("urllib3x"), is_own("app")
+    (True, False, False)
     """
-    name = getattr(record, "name", None)
-    return _work.redact is not None and isinstance(name, str) and name.partition(".")[0] in _LOGGERS
+    return (
+        _work.redact is not None
+        and isinstance(logger, str)
+        and logger.partition(".")[0] in _LOGGERS
+    )

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import urllib3
 from urllib3 import exceptions
 
 from fslog import wire
-from fslog.connections import manager
+from fslog.connections import manager, within
 from fslog.destination import Destination
 from fslog.outcomes import Kind, Outcome, outcome_of
 from fslog.ownwork import own_work
@@ -61,7 +60,7 @@ class Transport:
         destination: where to.
         tls: from `tls_context`.
         encoding: the bodies' Content-Encoding, None for plain ones.
-        timeout: seconds for connecting, and again for sending and for the whole answer.
+        timeout: seconds for one request: connecting, sending and the whole answer.
         now: seconds since the epoch, for Retry-After dates.
     """
 
@@ -129,19 +128,19 @@ class Transport:
 
     def _request(self, url: str, body: bytes, timeout: float | None) -> Any:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
-        response = self._manager.urlopen(
-            "POST",
-            url,
-            body=body,
-            headers=self._headers,
-            timeout=urllib3.Timeout(connect=seconds, read=seconds),
-            retries=False,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-        )
-        _finish(response)
-        return response
+        with within(seconds):
+            response = self._manager.urlopen(
+                "POST",
+                url,
+                body=body,
+                headers=self._headers,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            _finish(response)
+            return response
 
     def _reason(self, error: Exception) -> str:
         return self._destination.redact(_words(error, self._timeout))
