@@ -54,7 +54,7 @@ def seconds(name: str, value: Any, *, zero: bool = False) -> float:
         least = "0 or more" if zero else "more than 0"
         most = f"at most {threading.TIMEOUT_MAX:.0f}"
         raise ValueError(
-            f"{name} is {value!r}; expected a finite number of seconds, {least}, {most}"
+            f"{name} is {_shown(value)}; expected a finite number of seconds, {least}, {most}"
         )
     return float(value)
 
@@ -69,7 +69,7 @@ def whole(name: str, value: Any, *, least: int, most: int | None = None) -> int:
         raise TypeError(f"{name} is {_type(value)}; expected a whole number")
     if value < least or (most is not None and value > most):
         bounds = f"{least} or more" if most is None else f"{least} to {most}"
-        raise ValueError(f"{name} is {value!r}; expected a whole number, {bounds}")
+        raise ValueError(f"{name} is {_shown(value)}; expected a whole number, {bounds}")
     return value
 
 
@@ -148,6 +148,13 @@ def names(name: str, value: Any) -> tuple[str, ...]:
         if not item:
             raise ValueError(f"{name} holds an empty string; expected names")
     return found
+
+
+def _shown(value: int | float) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # more digits than sys.get_int_max_str_digits() allows
+        return "a number of thousands of digits"
 
 
 def _type(value: Any) -> str:

@@ -186,12 +186,12 @@ class _Idle:
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection  # type: ignore[assignment]
+    ConnectionCls = _Connection
     QueueCls = _Idle  # type: ignore[assignment]
 
 
 class _TLSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection  # type: ignore[assignment]
+    ConnectionCls = _TLSConnection
     QueueCls = _Idle  # type: ignore[assignment]
 
 

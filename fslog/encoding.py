@@ -153,7 +153,7 @@ def _is_small(event: Mapping[str, Any]) -> bool:
             kind = type(value)
             if kind in _CONTAINERS:
                 containers.append(value)
-            elif kind not in _ATOMS and kind not in _LEAVES:
+            elif not (kind in _ATOMS or kind in _LEAVES or issubclass(kind, (str, int, float))):
                 return False
     return True
 

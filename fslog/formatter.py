@@ -33,7 +33,7 @@ SESSIONS = ("window", "idle", "none")
 
 _BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
 _LAST_OWN = len(_BLANK) - 1
-_LAST_NAME = list(_BLANK)[-1]
+_FIRST_NAME, *_, _LAST_NAME = _BLANK
 
 _MAX_NAMES = 4096
 
@@ -229,7 +229,7 @@ def _extras(attributes: dict[str, Any], kept: _Kept) -> dict[str, Any]:
     """
     try:
         items = islice(attributes.items(), _LAST_OWN, None)
-        if next(items, ("", None))[0] == _LAST_NAME:
+        if next(items, ("", None))[0] == _LAST_NAME and next(iter(attributes)) == _FIRST_NAME:
             return {name: value for name, value in items if kept[name]}
         return {name: value for name, value in attributes.items() if kept[name]}
     except RuntimeError:

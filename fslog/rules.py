@@ -257,11 +257,10 @@ def _compile_event(
             constants[name] = value
         else:
             made.append((name, value))
-    _check_constants(event, constants)
-    return constants, made
+    return _checked_constants(event, constants), made
 
 
-def _check_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> None:
+def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> dict[str, Any]:
     if "action" not in event:
         raise ValueError("event has no action: a rule must say which event it makes")
     checked = dict(constants)
@@ -269,6 +268,7 @@ def _check_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> Non
     for problem in events.problems(checked):
         if problem.property in constants:
             raise ValueError(f"event.{problem.property}: {problem.message}")
+    return checked
 
 
 def _arguments(message: str | None) -> int | None:

@@ -42,6 +42,8 @@ def tls_context(ca_certs: str | None) -> ssl.SSLContext:
     """
     if ca_certs is None:
         return ssl.create_default_context()
+    if not ca_certs:
+        raise ValueError("ca_certs is empty; expected a PEM file or a directory of certificates")
     try:
         if os.path.isdir(ca_certs):
             return ssl.create_default_context(capath=ca_certs)

@@ -1,0 +1,270 @@
+"""What leaves the process: what the design names, and nothing else of a record."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fslog import EventFormatter, FreshsuccessHandler, context
+from fslog.events import REQUIRED
+from rawserver import RawServer, answer
+
+CANARY = "canary"
+WHO = {"accountId": "acme", "userId": "ann"}
+RULE = {
+    "when": {"logger": "app", "message": "exported %s rows of %s"},
+    "event": {"action": "feature", "module": "reports", "feature": "export", "total": "{args.0}"},
+}
+RULE_MADE = {"action", "module", "feature", "total"}
+
+
+@contextmanager
+def sent(**arguments: Any) -> Iterator[tuple[logging.Logger, Callable[[], list[bytes]]]]:
+    """Give a logger, and a function that returns all bytes that its handler has sent, less keys."""
+    before = set(threading.enumerate())
+    with RawServer(answer()) as server:
+        handler = FreshsuccessHandler(
+            auth_key="auth-key",
+            api_key="api-key",
+            endpoint=server.url,
+            compression=None,
+            **arguments,
+        )
+        logger = logging.Logger("app.canary_logger")
+        logger.addHandler(handler)
+
+        def requests() -> list[bytes]:
+            assert handler.flush(10)
+            return list(server.requests)
+
+        try:
+            yield logger, requests
+        finally:
+            handler.close()
+            for thread in set(threading.enumerate()) - before:
+                if thread.name == "fslog":
+                    thread.join(10)
+                    assert not thread.is_alive()
+
+
+def events_in(requests: list[bytes]) -> list[dict[str, Any]]:
+    bodies = [request.partition(b"\r\n\r\n")[2] for request in requests]
+    return [json.loads(line) for body in bodies for line in body.splitlines()]
+
+
+def canary_call(logger: logging.Logger, **extra: Any) -> None:
+    """Log with a canary in every place of a record that is not named by anybody."""
+    try:
+        raise ValueError("canary in an exception")
+    except ValueError:
+        logger.error(
+            "exported %s rows of %s",
+            3,
+            "canary argument",
+            exc_info=True,
+            stack_info=True,
+            extra={
+                "password": "canary extra",
+                "request": SimpleNamespace(token="canary attribute", __repr__="canary"),
+                "canary_name": 5,
+                "nested": {"deep": ["canary item"]},
+                "_private": "canary",
+                "otelTraceID": "canary",
+                "event_": {"x": "canary"},
+                **extra,
+            },
+        )
+
+
+def test_a_rule_made_event_holds_what_the_rule_says() -> None:
+    """Not the message, other arguments or extras, no exception, stack, path, thread, logger."""
+    threading.current_thread().name, name = "canary thread", threading.current_thread().name
+    try:
+        with sent(rules=[RULE]) as (logger, requests):
+            canary_call(logger, **WHO)
+            raw = requests()
+    finally:
+        threading.current_thread().name = name
+    assert CANARY.encode() not in b"".join(raw).lower()
+    assert b"test_privacy" not in b"".join(raw)
+    (event,) = events_in(raw)
+    assert set(event) == {*REQUIRED, *RULE_MADE}
+
+
+def test_what_is_named_leaves_and_nothing_beside_it() -> None:
+    """`fields`, context, provider, defaults, `include`, the five names, a nested mapping."""
+    user = SimpleNamespace(
+        id=7, email="canary@example.com", plan={"name": "gold", "card": "canary"}
+    )
+    with sent(
+        rules=[RULE],
+        fields={"userId": "user.id", "plan": "user.plan.name"},
+        include=["order_*", "sku"],
+        defaults={"product": "core"},
+        context_provider=lambda: {"region": "eu"},
+    ) as (logger, requests):
+        with context.bound(tier="gold"):
+            canary_call(
+                logger,
+                user=user,
+                accountId="acme",
+                order_id=5,
+                my_order_id="canary",
+                sku="x",
+                sku2="canary",
+                event={"free": "word"},
+            )
+        raw = requests()
+    assert CANARY.encode() not in b"".join(raw).lower()
+    (event,) = events_in(raw)
+    assert set(event) == {
+        *(*REQUIRED, *RULE_MADE, "plan", "order_id", "sku", "product", "region", "tier", "free"),
+    }
+
+
+def test_records_that_are_no_events_do_not_leave() -> None:
+    """Not in part, not in any form; neither do invalid ones."""
+    with sent(rules=[RULE], on_problem=lambda problem: None) as (logger, requests):
+        logger.info("canary %s", "canary", extra={**WHO, "x": "canary"})
+        canary_call(logger, accountId="acme")
+        logger.info("canary", extra={**WHO, "action": "", "x": "canary"})
+        logger.info("canary", extra={"event": "canary"})
+        assert requests() == []
+
+
+def test_an_explicit_event_holds_the_extras_and_nothing_else() -> None:
+    """Message, arguments, exception and place of the call stay; so does what is excluded."""
+    with sent(exclude=["password", "_*", "secret_*"]) as (logger, requests):
+        try:
+            raise ValueError("canary in an exception")
+        except ValueError:
+            logger.error(
+                "canary %s",
+                "canary",
+                exc_info=True,
+                stack_info=True,
+                extra={
+                    **WHO,
+                    "action": "pageView",
+                    "page": "start",
+                    "password": "canary",
+                    "_x": "canary",
+                    "secret_x": ["canary"],
+                },
+            )
+        raw = requests()
+    assert CANARY.encode() not in b"".join(raw).lower()
+    (event,) = events_in(raw)
+    assert set(event) == {*REQUIRED, "page"}
+
+
+def test_what_instrumentations_add_stays_here() -> None:
+    """Trace ids, service names and internals are excluded without being asked."""
+    noise = {
+        "otelTraceID": "canary",
+        "otelServiceName": "canary",
+        "dd.service": "canary",
+        "dd.env": "canary",
+        "_request": "canary",
+    }
+    with sent() as (logger, requests):
+        logger.info("x", extra={**WHO, "action": "pageView", **noise})
+        raw = requests()
+    assert CANARY.encode() not in b"".join(raw).lower()
+
+
+def test_what_fields_reads_from_stays_here() -> None:
+    """In an explicit event too: the request is no property, what is read from it is."""
+    request = {"user": {"id": 7, "email": "canary"}, "headers": {"cookie": "canary"}}
+    with sent(fields={"userId": "request.user.id"}) as (logger, requests):
+        logger.info("x", extra={"accountId": "acme", "action": "pageView", "request": request})
+        raw = requests()
+    assert CANARY.encode() not in b"".join(raw).lower()
+    assert events_in(raw)[0]["userId"] == "7"
+
+
+def test_a_derived_session_does_not_tell_who() -> None:
+    """Neither the account nor the user stands in it."""
+    for session in ("window", "idle"):
+        formatter = EventFormatter(session=session)
+        event = formatter.event(
+            logging.makeLogRecord({"accountId": "acme-4711", "userId": "ann", "action": "x"})
+        )
+        assert event is not None
+        assert "acme" not in event["sessionId"]
+        assert "4711" not in event["sessionId"]
+        assert "ann" not in event["sessionId"]
+
+
+def test_what_is_sent_tells_nothing_of_the_machine() -> None:
+    """The head of a request names fslog and its version, no host, user, platform or program."""
+    with sent() as (logger, requests):
+        logger.info("x", extra={**WHO, "action": "pageView"})
+        (request,) = requests()
+    head = request.partition(b"\r\n\r\n")[0].decode()
+    names = {line.partition(":")[0].lower() for line in head.splitlines()[1:]}
+    assert names == {
+        *("host", "accept-encoding", "content-length", "content-type", "user-agent"),
+    }
+    (agent,) = [line for line in head.splitlines() if line.lower().startswith("user-agent:")]
+    assert agent.split("/")[0].endswith("fslog")
+    assert "python" not in agent.lower()
+
+
+NAMES = ["accountId", "userId", "sku", "order_id", "order_no", "x", "xy", "tenant", "_z", "a.b"]
+GLOBS = ["*", "order_*", "o*d", "s?u", "x", "[xs]*", "_*", "a.b", "a?b", "nothing"]
+
+extras_given = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 9), max_size=8)
+
+
+@settings(deadline=None)
+@given(
+    extras_given,
+    st.lists(st.sampled_from(GLOBS), max_size=3),
+    st.dictionaries(st.sampled_from(["free", "x"]), st.integers(1, 9)),
+)
+def test_rule_made_events_agree_with_the_design(
+    extra: Mapping[str, Any], include: list[str], nested: Mapping[str, Any]
+) -> None:
+    """Whatever the extras and `include` are: what is named, matched whole and with case."""
+    formatter = EventFormatter(
+        rules=[{"when": {}, "event": {"action": "search", "ruled": 1}}],
+        include=include,
+        fields={"plan": "tenant"},
+        defaults={"accountId": "d", "userId": "d"},
+    )
+    event = formatter.event(logging.makeLogRecord({**extra, "event": nested}))
+    assert event is not None
+    named = {"action", "ruled", *REQUIRED, *nested} | ({"plan"} if "tenant" in extra else set())
+    included = {name for name in extra if any(fnmatchcase(name, glob) for glob in include)}
+    assert set(event) == named | included
+
+
+@settings(deadline=None)
+@given(extras_given, st.lists(st.sampled_from(GLOBS), max_size=3))
+def test_explicit_events_agree_with_the_design(
+    extra: Mapping[str, Any], exclude: list[str]
+) -> None:
+    """All extras, less `exclude`, less what `fields` reads from."""
+    formatter = EventFormatter(
+        exclude=[glob for glob in exclude if glob != "*"],
+        fields={"plan": "tenant.plan"},
+        defaults={"accountId": "d", "userId": "d"},
+    )
+    event = formatter.event(logging.makeLogRecord({**extra, "action": "search"}))
+    assert event is not None
+    kept = {
+        name
+        for name in extra
+        if name != "tenant" and not any(fnmatchcase(name, g) for g in exclude if g != "*")
+    }
+    assert set(event) == {*REQUIRED, *kept}
