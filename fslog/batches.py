@@ -14,14 +14,17 @@ contract, is called in between.
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fslog import wire
 from fslog.stats import Counter
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 
 class Batch:
@@ -67,7 +70,7 @@ class Batches:
     """Gather lines into batches and account for each of them until it is settled.
 
     Args:
-        queue: where sealed batches go.
+        items: the queue where sealed batches go.
         opened: called, with the lock held, when a batch gets its first line, and at each further
             one until it says that somebody serves the queue.
         batch_events: how many events a batch has at the most.
@@ -78,7 +81,7 @@ class Batches:
 
     def __init__(
         self,
-        queue: SimpleQueue[Any],
+        items: SimpleQueue[Any],
         opened: Callable[[], bool],
         *,
         batch_events: int,
@@ -86,7 +89,7 @@ class Batches:
         buffer_bytes: int,
         clock: Callable[[], float],
     ) -> None:
-        self._queue = queue
+        self._items = items
         self._opened = opened
         self._batch_events = batch_events
         self._batch_bytes = batch_bytes
@@ -184,7 +187,7 @@ class Batches:
         self._open_bytes = 0
         self._announced = False
         self._number = batch.number
-        self._queue.put(batch)
+        self._items.put(batch)
         self._sealing = None
         self._hold(0)
 
@@ -291,7 +294,7 @@ class Batches:
         """Take a line as soon as there is room; False when there was none in that time."""
         deadline_at = self._clock() + seconds
         while True:
-            waiter: SimpleQueue[None] = SimpleQueue()
+            waiter: SimpleQueue[None] = new_queue()
             self._waiters.append(waiter)
             try:
                 # Registered first, tried second: room made in between wakes the waiter.
@@ -335,9 +338,18 @@ class Batches:
             }
 
 
-def wait(queue: SimpleQueue[Any], seconds: float) -> Any:
+def new_queue() -> SimpleQueue[Any]:
+    """Make a queue, of the kind that is right by now.
+
+    Looked up at each call: gunicorn's gevent worker patches the standard library long after the
+    handler was built, and a greenlet that waits on a native queue holds up all the others.
+    """
+    return queue.SimpleQueue()
+
+
+def wait(items: SimpleQueue[Any], seconds: float) -> Any:
     """Return the queue's next item, None if none came in that time."""
     try:
-        return queue.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
-    except Empty:
+        return items.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))
+    except queue.Empty:
         return None

@@ -11,11 +11,11 @@ import codecs
 import io
 import queue
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any
@@ -81,17 +81,13 @@ def _response(sock: socket.socket, *args: Any, deadline_at: float, **kwargs: Any
     return _Response(_DeadlineSocket(sock, deadline_at), *args, **kwargs)  # type: ignore[arg-type]
 
 
-class _Request(threading.local):
-    deadline_at: float | None = None
-
-    def left(self, otherwise: float) -> float:
-        """Return how many seconds this thread's request may still take, never none at all."""
-        if self.deadline_at is None:
-            return otherwise
-        return max(0.001, self.deadline_at - time.monotonic())
+_deadline_at: ContextVar[float | None] = ContextVar("fslog.deadline_at", default=None)
 
 
-_request = _Request()
+def _left(otherwise: float) -> float:
+    """Return how many seconds this thread's request may still take, never none at all."""
+    deadline_at = _deadline_at.get()
+    return otherwise if deadline_at is None else max(0.001, deadline_at - time.monotonic())
 
 
 @contextmanager
@@ -101,11 +97,11 @@ def within(seconds: float) -> Iterator[None]:
     Connecting, sending and the answer share the time. Looking up the host's name is not bounded:
     the system's resolver knows no deadline.
     """
-    _request.deadline_at = time.monotonic() + min(seconds, _LONGEST_SECONDS)
+    _deadline_at.set(time.monotonic() + min(seconds, _LONGEST_SECONDS))
     try:
         yield
     finally:
-        _request.deadline_at = None
+        _deadline_at.set(None)
 
 
 class _Bounded:
@@ -128,18 +124,27 @@ class _Bounded:
             raise
 
     def connect(self) -> None:
-        self.timeout = _request.left(self.timeout)
+        self.timeout = _left(self.timeout)
         self._bound()  # a proxy's answer to CONNECT is read here
         super().connect()  # type: ignore[misc]
+
+    def _new_conn(self) -> socket.socket:
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        sock.settimeout(_left(self.timeout))  # for the TLS handshake, what connecting has left
+        return sock
+
+    def _tunnel(self) -> None:
+        super()._tunnel()  # type: ignore[misc]
+        self.sock.settimeout(_left(self.timeout))
 
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        self.sock.settimeout(_request.left(self.timeout))
+        self.sock.settimeout(_left(self.timeout))
         super().send(data)  # type: ignore[misc]
 
     def _bound(self) -> None:
-        deadline_at = time.monotonic() + _request.left(self.timeout)
+        deadline_at = time.monotonic() + _left(self.timeout)
         self.response_class = partial(_response, deadline_at=deadline_at)
 
     def getresponse(self) -> Any:

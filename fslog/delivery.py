@@ -12,11 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fslog import lifecycle, notices
-from fslog.batches import Batches, wait
+from fslog.batches import Batches, new_queue, wait
 from fslog.destination import Destination
 from fslog.errors import Problem
 from fslog.listener import Flush, Listener
@@ -24,7 +23,11 @@ from fslog.outcomes import Outcome
 from fslog.ownwork import own_work, redaction
 from fslog.stats import Counter, Stats
 
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
 _MOMENT_SECONDS = 1.0
+_PARTS = ("_queue", "_batches", "_listener")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,12 @@ class Delivery:
         settings: the numbers.
         clock: monotonic seconds.
         say: where notices go.
+        write: where the last words go.
     """
+
+    _queue: SimpleQueue[Any]
+    _batches: Batches
+    _listener: Listener
 
     def __init__(
         self,
@@ -77,34 +85,46 @@ class Delivery:
         self._clock = clock
         self._say = say
         self._write = write
-        self._queue: SimpleQueue[Any] = SimpleQueue()
         self._notices = notices.Notices(destination.host, say, clock)
-        self._batches = Batches(
-            self._queue,
-            self._opened,
-            batch_events=settings.batch_events,
-            batch_bytes=settings.batch_bytes,
-            buffer_bytes=settings.buffer_bytes,
-            clock=clock,
-        )
-        self._listener = Listener(
-            self._queue,
-            self._batches,
-            transport.post,
-            encoding=settings.encoding,
-            level=settings.level,
-            flush_interval=settings.flush_interval,
-            max_backoff=settings.max_backoff,
-            notices=self._notices,
-            redact=destination.redact,
-            clock=clock,
-            ended=self._ended,
-        )
         self._finishing: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
         self._gave_up: tuple[int, int, float] | None = None
         self.skipped = Counter()
         self.invalid = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        # Queue, lock and listener are made at the first need, not at the fork or before: gevent
+        # may patch what they are made of in between. setdefault is atomic: one set of them wins.
+        if name not in _PARTS:
+            raise AttributeError(f"a Delivery has no attribute {name!r}")
+        self.__dict__.update(self.__dict__.setdefault("_parts", self._make_parts()))
+        return self.__dict__[name]
+
+    def _make_parts(self) -> dict[str, Any]:
+        settings = self._settings
+        items = new_queue()
+        batches = Batches(
+            items,
+            self._opened,
+            batch_events=settings.batch_events,
+            batch_bytes=settings.batch_bytes,
+            buffer_bytes=settings.buffer_bytes,
+            clock=self._clock,
+        )
+        listener = Listener(
+            items,
+            batches,
+            self._transport.post,
+            encoding=settings.encoding,
+            level=settings.level,
+            flush_interval=settings.flush_interval,
+            max_backoff=settings.max_backoff,
+            notices=self._notices,
+            redact=self._destination.redact,
+            clock=self._clock,
+            ended=self._ended,
+        )
+        return {"_queue": items, "_batches": batches, "_listener": listener}
 
     def put(self, line: bytes) -> bool:
         """Take a line; False, counted, where there is no room, and none in time either."""
@@ -235,8 +255,11 @@ class Delivery:
     def retire(self) -> None:
         """Let the thread end when all is settled; also a finalizer may ask for that."""
         self._listener.retire()
-        if not self._batches.counts()["pending"]:
-            lifecycle.let_go(self)
+        self._batches.end_unless_used(self._let_go)
+
+    def _let_go(self) -> bool:
+        lifecycle.let_go(self)
+        return True
 
     def begin_finish(self) -> None:
         """Try everything once more, because the process ends; the time runs from here."""

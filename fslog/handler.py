@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from fslog import arguments, events, lifecycle, wire
@@ -36,10 +36,8 @@ _MAPPING = (
 )
 
 
-class _Calling(threading.local):
-    """Whether this thread is inside `on_problem`."""
-
-    active = False
+_calling: ContextVar[bool] = ContextVar("fslog.calling", default=False)
+"""Whether this thread is inside `on_problem`."""
 
 
 class FreshsuccessHandler(logging.Handler):
@@ -133,7 +131,8 @@ class FreshsuccessHandler(logging.Handler):
             shutdown_timeout=arguments.seconds("shutdown_timeout", shutdown_timeout, zero=True),
         )
         self._timeout = arguments.seconds("timeout", timeout)
-        self._tls = tls_context(None if ca_certs is None else arguments.text("ca_certs", ca_certs))
+        self._ca_certs = None if ca_certs is None else arguments.text("ca_certs", ca_certs)
+        tls_context(self._ca_certs)  # whether it can be used is said here and now
         self._on_problem = arguments.function("on_problem", on_problem)
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
@@ -142,7 +141,6 @@ class FreshsuccessHandler(logging.Handler):
         self._event = formatter.event
         self._deliveries: dict[int, Delivery] = {}
         self._retire: Any = None
-        self._calling = _Calling()
         self._current()
         lifecycle.register(self)
 
@@ -222,15 +220,15 @@ class FreshsuccessHandler(logging.Handler):
 
     def _call(self, record: logging.LogRecord, problem: Problem) -> None:
         # Not for problems of events that `on_problem` itself logs: they would never end.
-        if self._on_problem is None or self._calling.active:
+        if self._on_problem is None or _calling.get():
             return
-        self._calling.active = True
+        _calling.set(True)
         try:
             self._on_problem(problem)
         except Exception:
             self.handleError(record)
         finally:
-            self._calling.active = False
+            _calling.set(False)
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Try to deliver now, whatever the time of the next try is.
@@ -294,7 +292,7 @@ class FreshsuccessHandler(logging.Handler):
     def _transport(self) -> Transport:
         return Transport(
             self._destination,
-            tls=self._tls,
+            ca_certs=self._ca_certs,
             encoding=self._settings.encoding,
             timeout=self._timeout,
         )

@@ -8,8 +8,8 @@ What ends a process, and what is called then:
   return from main, an exception, `sys.exit`: `atexit`, after the threads that are no daemons ended
   and before `logging.shutdown`, which registered earlier and so is called later;
   a child of `multiprocessing`, which leaves by `os._exit` without `atexit`: a `Finalize` of its
-  own, set when the child first has something to deliver, because a forked child clears all earlier
-  ones in its bootstrap;
+  own, set when the child's bootstrap has cleared all earlier ones, or at the latest when the child
+  first has something to deliver;
   `os._exit`, a signal's default action: nothing at all.
 """
 
@@ -93,6 +93,23 @@ def _after_fork() -> None:
         member.after_fork()
 
 
+class _Anchor:
+    """What `multiprocessing.util.register_after_fork` wants to know alive."""
+
+
+_anchor = _Anchor()
+_is_anchored = False
+
+
+def _before_fork() -> None:
+    """Have `multiprocessing` call us in its child after it cleared the finalizers there."""
+    global _is_anchored
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and not _is_anchored:
+        util.register_after_fork(_anchor, lambda anchor: _watch_multiprocessing())
+        _is_anchored = True
+
+
 def _watch_multiprocessing() -> None:
     """Have a child of `multiprocessing` finish before it leaves; elsewhere do nothing.
 
@@ -112,4 +129,4 @@ def _watch_multiprocessing() -> None:
 
 atexit.register(finish_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

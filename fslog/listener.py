@@ -16,16 +16,19 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from logging.handlers import QueueListener
-from queue import Empty, SimpleQueue
-from typing import Any, Final
+from queue import Empty
+from typing import TYPE_CHECKING, Any, Final
 
 from backoff import expo, full_jitter
 
-from fslog.batches import Batch, Batches
+from fslog.batches import Batch, Batches, new_queue
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import Redact, own_work
 from fslog.stats import Counter
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 WAKE: Final = object()
 """An item that asks for nothing but another look at the clock."""
@@ -44,7 +47,7 @@ class Flush:
     def __init__(self, number: int, deadline_at: float) -> None:
         self.number = number
         self.deadline_at = deadline_at
-        self.reply: SimpleQueue[bool] = SimpleQueue()
+        self.reply: SimpleQueue[bool] = new_queue()
 
 
 class Listener(QueueListener):
@@ -120,6 +123,8 @@ class Listener(QueueListener):
             except RuntimeError:  # at interpreter exit (3.12.0-3.12.2), or the system has no more
                 self._serving = False
                 return False
+            except Exception:  # gevent: started, but its own loop's callbacks may not wait for that
+                return True
         self._items.put(WAKE)
         return True
 
@@ -190,7 +195,8 @@ class Listener(QueueListener):
         An exception out of here would end the thread for good, so even a mistake of ours only
         costs a pause.
         """
-        self._work(item, None)
+        with self._working:
+            self._work(item, None)
 
     def _work(self, item: Any, deadline_at: float | None) -> None:
         try:

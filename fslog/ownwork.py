@@ -2,25 +2,22 @@
 
 What urllib3, backoff and fslog itself log in the course of a POST must not become events, whatever
 logger the handler hangs on. Logger names alone cannot tell: an application may use urllib3 too.
-So the work is marked, wherever it runs (listener, closing thread, `ping`), in a thread-local, and
-the mark carries what is needed to keep the keys out of the text of those records.
+So the work is marked, wherever it runs (listener, closing thread, `ping`), in a context variable,
+and the mark carries what is needed to keep the keys out of the text of those records.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 Redact = Callable[[str], str]
 """Takes the keys out of a text."""
 
 
-class _Work(threading.local):
-    redact: Redact | None = None
-
-
-_work = _Work()
+# A context variable, because it tells threads apart, and greenlets too, whenever gevent came in.
+_work: ContextVar[Redact | None] = ContextVar("fslog.ownwork", default=None)
 
 _LOGGERS = ("fslog", "urllib3", "backoff")
 
@@ -35,17 +32,16 @@ def own_work(redact: Redact) -> Iterator[None]:
     >>> redaction() is None
     True
     """
-    before = _work.redact
-    _work.redact = redact
+    before = _work.get()
+    _work.set(redact)
     try:
         yield
     finally:
-        _work.redact = before
+        _work.set(before)
 
 
-def redaction() -> Redact | None:
-    """Return what takes the keys out of this thread's texts; None outside of own work."""
-    return _work.redact
+redaction: Callable[[], Redact | None] = _work.get
+"""Return what takes the keys out of this thread's texts; None outside of own work."""
 
 
 def is_own(logger: object) -> bool:
@@ -61,7 +57,5 @@ def is_own(logger: object) -> bool:
     (True, False, False)
     """
     return (
-        _work.redact is not None
-        and isinstance(logger, str)
-        and logger.partition(".")[0] in _LOGGERS
+        _work.get() is not None and isinstance(logger, str) and logger.partition(".")[0] in _LOGGERS
     )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import urllib3
 from urllib3 import exceptions
 
 from fslog import wire
@@ -60,7 +61,7 @@ class Transport:
 
     Args:
         destination: where to.
-        tls: from `tls_context`.
+        ca_certs: as for `tls_context`.
         encoding: the bodies' Content-Encoding, None for plain ones.
         timeout: seconds for one request: connecting, sending and the whole answer.
         now: seconds since the epoch, for Retry-After dates.
@@ -70,7 +71,7 @@ class Transport:
         self,
         destination: Destination,
         *,
-        tls: ssl.SSLContext,
+        ca_certs: str | None,
         encoding: str | None,
         timeout: float,
         now: Callable[[], float] = time.time,
@@ -79,10 +80,22 @@ class Transport:
         self._headers = wire.headers(encoding)
         self._timeout = timeout
         self._now = now
-        self._manager = manager(
-            destination.proxy_url(), num_pools=1, maxsize=1, ssl_context=tls, retries=False
-        )
+        self._ca_certs = ca_certs
+        self._made: urllib3.PoolManager | None = None
         guard_urllib3()
+
+    @property
+    def _manager(self) -> urllib3.PoolManager:
+        # Made with the first request: gevent may patch ssl between the handler and that.
+        if self._made is None:
+            self._made = manager(
+                self._destination.proxy_url(),
+                num_pools=1,
+                maxsize=1,
+                ssl_context=tls_context(self._ca_certs),
+                retries=False,
+            )
+        return self._made
 
     def post(self, body: bytes, timeout: float | None = None) -> Outcome:
         """Post one body and say what came of it.
@@ -92,13 +105,15 @@ class Transport:
             timeout: seconds, where less time is left than usual.
         """
         with own_work(self._destination.redact):
-            pool = self._manager.connection_from_url(self._destination.events_url())
-            connections = pool.num_connections
+            pool = None
+            connections = 0
             try:
+                pool = self._manager.connection_from_url(self._destination.events_url())
+                connections = pool.num_connections
                 response = self._request(self._destination.events_url(), body, timeout)
                 return outcome_of(response.status, response.headers.get("Retry-After"), self._now)
             except Exception as error:
-                kept = pool.num_connections == connections
+                kept = pool is not None and pool.num_connections == connections
                 stale = kept and isinstance(error, exceptions.ProtocolError)
                 return Outcome(Kind.RETRY, self._reason(error), stale=stale)
 
@@ -121,12 +136,14 @@ class Transport:
 
     def close(self) -> None:
         """Close the kept connections; the next POST opens another."""
+        if self._made is None:
+            return
         # One by one: at exit the finalizers that urllib3 leaves it to may have run already.
-        keys = self._manager.pools.keys()
+        keys = self._made.pools.keys()
         for key in keys:
-            if (pool := self._manager.pools.get(key)) is not None:
+            if (pool := self._made.pools.get(key)) is not None:
                 pool.close()
-        self._manager.clear()
+        self._made.clear()
 
     def _request(self, url: str, body: bytes, timeout: float | None) -> Any:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)

@@ -32,6 +32,9 @@ STRICT = ("-X", "dev", "-W", "error")
 FORKING = (*STRICT, "-W", "ignore:This process:DeprecationWarning")
 """From 3.12 on, `os.fork` warns in a process that has threads; fslog's own is one."""
 
+GEVENT = {"GEVENT_RESOLVER": "block"} if (3, 12, 0) <= sys.version_info < (3, 12, 3) else {}
+"""Settings: gevent looks names up in a native thread; at exit, these releases start none."""
+
 COUNTED = '''
 """What a program logs with."""
 
@@ -118,7 +121,7 @@ class Process:
     """
 
     def __init__(self, command: Sequence[str], where: Path, settings: Mapping[str, str]) -> None:
-        self._where = where
+        self.where = where
         paths = os.pathsep.join(filter(None, [settings.get("PYTHONPATH"), str(where)]))
         env = environment({**settings, "PYTHONPATH": paths})
         with self._file("out", "wb") as out, self._file("err", "wb") as err:
@@ -134,7 +137,7 @@ class Process:
         self.pid = self._process.pid
 
     def _file(self, name: str, mode: str) -> IO[Any]:
-        return open(self._where / f"{name}.txt", mode)
+        return open(self.where / f"{name}.txt", mode)
 
     def __enter__(self) -> Process:
         return self
@@ -144,13 +147,17 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
+    def is_running(self) -> bool:
+        """Tell whether the process has not ended yet."""
+        return self._process.poll() is None
+
     def send(self, number: int) -> None:
         """Send the process, not its children, a signal."""
         self._process.send_signal(number)
 
     def written(self, name: str) -> str:
         """Return what came on `"out"` or `"err"` so far."""
-        return (self._where / f"{name}.txt").read_text(encoding="utf-8")
+        return (self.where / f"{name}.txt").read_text(encoding="utf-8")
 
     def end(self, deadline: float) -> Ended:
         """Wait for the end.

@@ -1,0 +1,519 @@
+"""The end of a process: what was accepted arrives, or is given up in time and with a number."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from fslog.collector import Answer, Collector
+from processes import Ended, numbers, run, started
+
+SHUTDOWN_SECONDS = 1.0
+MARGIN_SECONDS = 1.5
+"""What leaving may take beside waiting, on a busy machine."""
+
+WAYS_OUT = {
+    "the end of the program": """
+        from counted import *
+        handle()
+        say(1)
+        """,
+    "sys.exit": """
+        from counted import *
+        handle()
+        say(1)
+        sys.exit(0)
+        """,
+    "sys.exit inside a function that logs once more": """
+        from counted import *
+        handle()
+        try:
+            sys.exit(0)
+        finally:
+            say(1)
+        """,
+    "a thread that outlives the main one": """
+        import threading
+        from counted import *
+        handle()
+        def outlive():
+            threading.main_thread().join()
+            say(1)
+        threading.Thread(target=outlive).start()
+        """,
+    "a daemon thread that logged before": """
+        import threading
+        from counted import *
+        handle()
+        logged = threading.Event()
+        def serve():
+            say(1)
+            logged.set()
+            threading.Event().wait()
+        threading.Thread(target=serve, daemon=True).start()
+        logged.wait()
+        """,
+    "an atexit callback registered after fslog was imported": """
+        import atexit
+        from counted import *
+        handle()
+        atexit.register(say, 1)
+        """,
+    "an atexit callback registered before fslog was imported": """
+        import atexit
+        from counted import *
+        atexit.register(say, 1)
+        handle()
+        """,
+    "an atexit callback registered before logging was imported": """
+        import atexit
+        atexit.register(lambda: say(1))
+        from counted import *
+        handle()
+        """,
+    "a weakref.finalize callback": """
+        import weakref
+        from counted import *
+        handle()
+        class Kept:
+            pass
+        kept = Kept()
+        weakref.finalize(kept, say, 1)
+        """,
+    "a handler that was closed before": """
+        from counted import *
+        handle().close()
+        say(1)
+        """,
+    "logging that was shut down before": """
+        from counted import *
+        handle()
+        logging.shutdown()
+        say(1)
+        """,
+    "a handler that was thrown away": """
+        import gc
+        from counted import *
+        handler = handle()
+        say(1)
+        log.removeHandler(handler)
+        del handler
+        gc.collect()
+        """,
+    "os._exit after a flush": """
+        import os
+        import fslog
+        from counted import *
+        handle()
+        say(1)
+        assert fslog.flush(10)
+        os._exit(0)
+        """,
+    "asyncio.run": """
+        import asyncio
+        from counted import *
+        handle()
+        async def main():
+            say(1)
+        asyncio.run(main())
+        """,
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_one_record_then_the_end_arrives(way: str) -> None:
+    """The first and only event of a process arrives, whatever ends it, in silence."""
+    with Collector() as collector:
+        run(WAYS_OUT[way], collector.url)
+        assert numbers(collector) == [1]
+
+
+@pytest.mark.parametrize("way", [name for name in WAYS_OUT if "registered" in name])
+def test_an_event_at_the_end_arrives_after_earlier_ones(way: str) -> None:
+    """An event at the very end arrives also where the listener's thread ran before."""
+    program = f"{WAYS_OUT[way].rstrip()}\n        say(0)\n"
+    with Collector() as collector:
+        run(program, collector.url)
+        assert numbers(collector) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "last_line"),
+    [
+        ("raise RuntimeError('as meant')", 1, "RuntimeError: as meant"),
+        ("sys.exit('said at exit')", 1, "said at exit"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -2, "KeyboardInterrupt"),
+    ],
+)
+def test_an_unhappy_end_delivers_too(ending: str, code: int, last_line: str) -> None:
+    """An exception ends the program as it always does, and what was logged before arrives."""
+    program = f"from counted import *\nhandle()\nsay(1)\n{ending}\n"
+    with Collector() as collector:
+        ended = run(program, collector.url, code=code, err=None)
+        assert numbers(collector) == [1]
+        assert ended.err.splitlines()[-1] == last_line
+        assert "fslog:" not in ended.err
+
+
+FINALIZERS = {
+    "first": """
+        from counted import *
+        class Late:
+            def __init__(self, number):
+                self.number = number
+            def __del__(self):
+                say(self.number)
+        handle()
+        late = [Late(number) for number in range(100)]
+        leave()
+        """,
+    "after others": """
+        from counted import *
+        class Late:
+            def __init__(self, number):
+                self.number = number
+            def __del__(self):
+                say(self.number)
+        handle()
+        say(100)
+        late = [Late(number) for number in range(100)]
+        leave()
+        """,
+    "of cycles": """
+        from counted import *
+        class Late:
+            def __init__(self, number):
+                self.number = number
+                self.itself = self
+            def __del__(self):
+                say(self.number)
+        handle()
+        say(100)
+        late = [Late(number) for number in range(100)]
+        leave()
+        """,
+    "that flush": """
+        import fslog
+        from counted import *
+        class Late:
+            def __init__(self, number, flush=fslog.flush):
+                self.number = number
+                self.flush = flush
+            def __del__(self):
+                say(self.number)
+                self.flush()
+                handler.flush()
+                handler.close()
+        handler = handle()
+        say(100)
+        late = [Late(number) for number in range(100)]
+        leave()
+        """,
+}
+
+
+@pytest.mark.parametrize("which", FINALIZERS)
+def test_events_of_finalizers_at_shutdown_are_not_lost_in_silence(which: str) -> None:
+    """What is logged while Python takes its modules down arrives, or is said, once, to be late."""
+    with Collector() as collector:
+        ended = run(FINALIZERS[which], collector.url, err=None)
+        arrived = numbers(collector)
+    assert ended.leaving_seconds < MARGIN_SECONDS
+    assert len(set(arrived)) == len(arrived)
+    assert "Traceback" not in ended.err
+    lines = [line for line in ended.err.splitlines() if line.startswith("fslog: ")]
+    assert ended.err.splitlines() == lines
+    assert len(lines) == (0 if set(range(100)) <= set(arrived) else 1)
+    assert which == "first" or 100 in arrived
+
+
+def test_a_thread_that_logs_to_the_very_end_keeps_nobody_alive() -> None:
+    """A daemon thread that logs without pause neither hangs the exit nor breaks the order."""
+    program = """
+        import itertools
+        import threading
+        from counted import *
+        handle(batch_events=50, shutdown_timeout=2)
+        enough = threading.Event()
+        def storm():
+            for number in itertools.count():
+                say(number)
+                if number == 1000:
+                    enough.set()
+        threading.Thread(target=storm, daemon=True).start()
+        class Late:
+            def __del__(self):
+                say(1, source="late")
+        late = Late()
+        enough.wait()
+        leave()
+        """
+    with Collector() as collector:
+        # What such a thread said at the last moment may be given up, or be late; that is said.
+        ended = run(program, collector.url, err=None)
+        assert all(line.startswith("fslog: ") for line in ended.err.splitlines()), ended.err
+        assert len(ended.err.splitlines()) <= 3
+        assert ended.leaving_seconds < 2 + MARGIN_SECONDS
+        arrived = numbers(collector)
+        assert len(arrived) > 1000
+        assert arrived == sorted(set(arrived))
+
+
+@contextmanager
+def _collector(answer: Answer) -> Iterator[str]:
+    with Collector() as collector:
+        collector.always(answer)
+        yield collector.url
+
+
+@contextmanager
+def _refusing() -> Iterator[str]:
+    with socket.socket() as bound:  # bound and not listening: every connection is refused
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+@contextmanager
+def _deaf() -> Iterator[str]:
+    """Yield an endpoint whose backlog is full, so that connecting itself never ends."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        address = server.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            yield f"http://127.0.0.1:{address[1]}"
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+TROUBLES: dict[str, tuple[Callable[[], AbstractContextManager[str]], str, bool]] = {
+    # endpoint, words of the reason, whether the time is used up in hope
+    "hangs": (lambda: _collector(Answer(then="hang")), "", True),
+    "is slow": (lambda: _collector(Answer(delay=30.0)), "", True),
+    "cannot be connected to": (_deaf, "", True),
+    "refuses connections": (_refusing, "onnection refused", True),
+    "closes": (lambda: _collector(Answer(then="close")), "", True),
+    "answers 503": (lambda: _collector(Answer(503)), "503", True),
+    "asks for patience": (
+        lambda: _collector(Answer(503, headers={"Retry-After": "120"})),
+        "503",
+        False,
+    ),
+    "answers 400": (lambda: _collector(Answer(400)), "400", False),
+}
+
+TROUBLED = """
+    import atexit
+    from counted import *
+    atexit.register(lambda: tell(**balance(handler)))
+    handler = handle(shutdown_timeout=1)
+    for number in range(7):
+        say(number)
+    leave()
+    """
+
+
+def _assert_given_up(ended: Ended, count: int, reason: str) -> None:
+    lines = ended.err.splitlines()
+    given_up = [line for line in lines if "given up" in line]
+    assert len(given_up) == 1, ended.err
+    assert f" {count} events " in given_up[0]
+    assert reason in given_up[0]
+    # Beside it, at most what is said when an endpoint goes down.
+    assert len(lines) <= 2, ended.err
+    assert all(line.startswith("fslog: ") for line in lines), ended.err
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_the_exit_is_bounded_and_says_what_was_given_up(trouble: str) -> None:
+    """An endpoint in trouble delays the exit by `shutdown_timeout` at most; one line says it."""
+    endpoint, reason, patient = TROUBLES[trouble]
+    with endpoint() as url:
+        ended = run(TROUBLED, url, err=None)
+    _assert_given_up(ended, 7, reason)
+    bound = SHUTDOWN_SECONDS if patient else 0.0
+    assert ended.leaving_seconds < bound + MARGIN_SECONDS
+    assert ended.facts["abandoned"] == ended.facts["accepted"] == 7
+    assert ended.facts["delivered"] == 0
+
+
+def test_an_endpoint_that_recovers_in_time_gets_everything() -> None:
+    """Trouble that ends within `shutdown_timeout` costs no event, and its end is said."""
+    with Collector() as collector:
+        collector.script(Answer(503), Answer(then="close"))
+        ended = run(TROUBLED.replace("=1)", "=20)"), collector.url, err=None)
+        assert numbers(collector) == list(range(7))
+    assert ended.facts["delivered"] == 7
+    assert "given up" not in ended.err
+
+
+def test_what_was_given_up_is_said_on_the_logger_too() -> None:
+    """Where a handler shows what `fslog` says, the loss is said there and on stderr, once each."""
+    program = """
+        import sys
+        from counted import *
+        show = logging.StreamHandler(sys.stdout)
+        show.setFormatter(logging.Formatter('{"logger": "%(name)s", "text": "%(message)s"}'))
+        logging.getLogger("fslog").addHandler(show)
+        handle(shutdown_timeout=0.2)
+        say(1)
+        """
+    with _collector(Answer(then="hang")) as url:
+        ended = run(program, url, err=None)
+    assert ended.facts["logger"] == "fslog"
+    assert ended.err == f"fslog: {ended.facts['text']}\n"
+    assert "1 events" in ended.err
+
+
+def test_handlers_that_hang_share_one_deadline() -> None:
+    """Five handlers whose endpoints hang end within one `shutdown_timeout`, not within five."""
+    program = """
+        from counted import *
+        for number in range(5):
+            one = logging.getLogger(f"app.{number}")
+            handle(one, shutdown_timeout=1)
+            say(number, logger=one)
+        leave()
+        """
+    with _collector(Answer(then="hang")) as url:
+        ended = run(program, url, err=None)
+    assert ended.leaving_seconds < SHUTDOWN_SECONDS + MARGIN_SECONDS
+    assert ended.err.count("given up") == 5
+
+
+def test_logging_shutdown_by_hand_waits_once() -> None:
+    """`logging.shutdown` flushes and closes each handler, and waits one `shutdown_timeout`."""
+    program = """
+        from counted import *
+        handle(shutdown_timeout=2)
+        say(1)
+        began_at = time.monotonic()
+        logging.shutdown()
+        tell(seconds=time.monotonic() - began_at)
+        """
+    with _collector(Answer(then="hang")) as url:
+        ended = run(program, url, err=None)
+    assert 1.9 < ended.facts["seconds"] < 3.9
+    _assert_given_up(ended, 1, "")
+
+
+def test_logging_shutdown_twice_and_more_events_between() -> None:
+    """However often logging is shut down, events before, between and after arrive once."""
+    program = """
+        from counted import *
+        handler = handle()
+        for number in range(6):
+            say(number)
+            if number % 2:
+                logging.shutdown()
+                assert balance(handler)["delivered"] == number + 1
+        logging.shutdown()
+        logging.shutdown()
+        say(6)
+        """
+    with Collector() as collector:
+        run(program, collector.url)
+        assert numbers(collector) == list(range(7))
+
+
+def test_time_that_the_application_takes_at_exit_is_not_charged() -> None:
+    """What a callback that works longer than `shutdown_timeout` logs then is delivered."""
+    program = """
+        import atexit
+        import threading
+        from counted import *
+        def work():
+            threading.Event().wait(0.6)
+            say(2)
+        atexit.register(work)
+        handle(shutdown_timeout=0.5)
+        say(1)
+        """
+    with Collector() as collector:
+        run(program, collector.url)
+        assert numbers(collector) == [1, 2]
+
+
+def test_a_zero_shutdown_timeout_does_not_wait() -> None:
+    """`shutdown_timeout=0` leaves at once, and says what that cost."""
+    program = TROUBLED.replace("=1)", "=0)")
+    with _collector(Answer(then="hang")) as url:
+        ended = run(program, url, err=None)
+    _assert_given_up(ended, 7, "")
+    assert ended.leaving_seconds < MARGIN_SECONDS
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        "sys.stderr = None",
+        "sys.stderr.close()",
+        "import os; os.close(2)",
+        "sys.stderr = sys.__stderr__ = None",
+        "sys.stderr = Broken(OSError)",
+        "sys.stderr = Broken(RuntimeError)",
+    ],
+)
+def test_a_loss_without_a_stderr_breaks_nothing(stderr: str) -> None:
+    """Where nothing can be said at exit, the process ends in time and with its own code."""
+    program = f"""
+        import atexit
+        from counted import *
+        class Broken:
+            def __init__(self, error):
+                self.error = error
+            def write(self, text):
+                raise self.error("not written")
+            def flush(self):
+                pass
+        # Whichever comes first, the other must get its turn.
+        atexit.register(lambda: tell(abandoned=[one.stats().abandoned for one in handlers]))
+        handlers = [handle(shutdown_timeout=0.2) for _ in range(2)]
+        say(1)
+        leave()
+        {stderr}
+        sys.exit(3)
+        """
+    with _collector(Answer(then="hang")) as url, started(program, url) as process:
+        ended = process.end(20.0)
+    assert ended.code == 3
+    assert ended.facts["abandoned"] == [1, 1]
+    assert "Traceback" not in ended.err
+    assert ended.leaving_seconds < MARGIN_SECONDS
+
+
+def test_os_exit_loses_only_what_was_not_flushed() -> None:
+    """`os._exit` runs nothing: what a flush delivered before is there, what came after is not."""
+    program = """
+        import os
+        import fslog
+        from counted import *
+        handle()
+        say(1)
+        assert fslog.flush(10)
+        say(2)
+        os._exit(0)
+        """
+    with Collector() as collector:
+        run(program, collector.url)
+        assert numbers(collector) == [1]
+
+
+def test_a_disabled_handler_does_nothing_at_exit() -> None:
+    """A disabled handler starts no thread, delays no exit and says nothing."""
+    program = """
+        import threading
+        from counted import *
+        handler = handle(enabled=False)
+        say(1)
+        assert threading.active_count() == 1
+        assert handler.flush() and handler.stats().accepted == 0
+        """
+    with _refusing() as url:
+        run(program, url)

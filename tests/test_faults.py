@@ -1,0 +1,411 @@
+"""An endpoint may misbehave in any way: nothing is lost, nothing is said twice, all is counted.
+
+End to end: a configuration by `dictConfig`, log calls, the handler, its thread, sockets, and an
+endpoint that does what endpoints do on a bad day, and recovers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import logging.config
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from fslog import FreshsuccessHandler, Problem, Stats, wire
+from fslog.collector import Answer, Collector
+from rawserver import OK, RawServer, Script, drip, half_answer, hang, read_request, reset
+
+APP = logging.getLogger("faults.app")
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> bool:
+    """Wait for what another thread does; False: it did not."""
+    waiting, until = threading.Event(), time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        waiting.wait(0.005)
+    return True
+
+
+class Memory(logging.Handler):
+    """Keep what fslog says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+class Application:
+    """An application that was configured to ship its events, and numbers them."""
+
+    def __init__(self, url: str, **arguments: Any) -> None:
+        self.said = Memory()
+        self.problems: list[Problem] = []
+        self.logged = 0
+        self.handlers: list[FreshsuccessHandler] = []
+        self._url = url
+        self._arguments = arguments
+        self.configure()
+
+    def configure(self) -> None:
+        """Load the logging configuration, once more if it was before."""
+        events = {
+            "class": "fslog.FreshsuccessHandler",
+            "auth_key": "the-auth-key",
+            "api_key": "the-api-key",
+            "endpoint": self._url,
+            "flush_interval": 0.02,
+            "max_backoff": 0.05,
+            "batch_events": 3,
+            "timeout": 0.3,
+            "on_problem": self.problems.append,
+            **self._arguments,
+        }
+        logging.config.dictConfig(
+            {
+                "version": 1,
+                "disable_existing_loggers": False,
+                "handlers": {"events": events, "said": {"()": lambda: self.said}},
+                "loggers": {
+                    APP.name: {"handlers": ["events"], "level": "INFO", "propagate": False},
+                    "fslog": {"handlers": ["said"], "level": "INFO", "propagate": False},
+                },
+            }
+        )
+        [handler] = APP.handlers
+        assert isinstance(handler, FreshsuccessHandler)
+        self.handlers.append(handler)
+
+    def log(self, count: int, **more: Any) -> None:
+        """Make log calls."""
+        for _ in range(count):
+            event = {"action": "x", "accountId": "a", "userId": "u", "n": self.logged, **more}
+            APP.info("done", extra={"event": event})
+            self.logged += 1
+
+    @property
+    def stats(self) -> Stats:
+        """Return the newest handler's numbers, which must balance."""
+        stats = self.handlers[-1].stats()
+        assert stats.emitted == stats.skipped + stats.invalid + stats.refused + stats.accepted
+        assert stats.accepted == stats.delivered + stats.pending + stats.abandoned
+        return stats
+
+    def delivered(self) -> bool:
+        """Wait until nothing is pending."""
+        return eventually(lambda: all(h.stats().pending == 0 for h in self.handlers))
+
+    def levels(self) -> list[str]:
+        """Return the levels of what was said."""
+        return [record.levelname for record in self.said.records]
+
+    def texts(self) -> list[str]:
+        """Return what was said."""
+        return [record.getMessage() for record in self.said.records]
+
+    def end(self) -> None:
+        """Take the configuration back."""
+        for name in (APP.name, "fslog"):
+            logger = logging.getLogger(name)
+            logger.handlers.clear()
+            logger.setLevel(logging.NOTSET)
+            logger.propagate = True
+        for handler in self.handlers:
+            handler.close()
+        assert eventually(lambda: not [t for t in threading.enumerate() if t.name == "fslog"])
+
+
+@contextlib.contextmanager
+def application(url: str, **arguments: Any) -> Iterator[Application]:
+    """Run an application until the end of a block."""
+    app = Application(url, **arguments)
+    try:
+        yield app
+    finally:
+        app.end()
+
+
+def numbers(events: list[dict[str, Any]]) -> list[int]:
+    """Return which log calls some events come from."""
+    return [event["n"] for event in events]
+
+
+FAULTS: dict[str, tuple[Answer, str, str]] = {
+    "400": (Answer(400), "refuses the events", "it answers 400 Bad Request"),
+    "401": (Answer(401), "refuses the events", "it answers 401 Unauthorized"),
+    "404": (Answer(404), "refuses the events", "it answers 404 Not Found"),
+    "302": (
+        Answer(302, headers={"Location": "http://127.0.0.1:9/"}),
+        "refuses the events",
+        "it answers 302 Found",
+    ),
+    "204": (Answer(204), "refuses the events", "it answers 204 No Content"),
+    "500": (Answer(500), "fails: it answers 500", "it answers 500 Internal Server Error"),
+    "503": (Answer(503), "fails: it answers 503", "it answers 503 Service Unavailable"),
+    "408": (Answer(408), "fails: it answers 408", "it answers 408 Request Timeout"),
+    "425": (Answer(425), "fails: it answers 425", "it answers 425 Too Early"),
+    "429": (Answer(429), "fails: it answers 429", "it answers 429 Too Many Requests"),
+    "hang": (Answer(then="hang"), "fails: no answer", "no answer within 0.3 s"),
+    "close": (Answer(then="close"), "fails: ", "closed connection without response"),
+    "reset": (Answer(then="reset"), "fails: ", "reset by peer"),
+    "late": (Answer(503, delay=0.6), "fails: no answer", "no answer within 0.3 s"),
+    "long body": (
+        Answer(503, body=b"x" * 300_000),
+        "fails: it answers 503",
+        "it answers 503 Service Unavailable",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "said", "error"), FAULTS.values(), ids=FAULTS)
+def test_after_a_fault_everything_arrives_once_and_in_order(
+    answer: Answer, said: str, error: str
+) -> None:
+    """Events of before, during and after a fault arrive; the fault and its end are said once."""
+    with Collector() as collector, application(collector.url) as app:
+        collector.script(*[Answer()] * 2, *[answer] * 3)
+        app.log(10)
+        collector.wait_for_requests(5)
+        app.log(10)
+        assert app.delivered()
+        app.log(1)
+        assert app.handlers[0].flush(5.0)
+        assert numbers(collector.events) == [*range(21)]
+        stats = app.stats
+    assert (stats.accepted, stats.delivered, stats.refused, stats.abandoned) == (21, 21, 0, 0)
+    assert error in (stats.last_error or "")
+    assert stats.retries >= 3
+    assert app.levels() == ["WARNING", "INFO"]
+    assert said in app.texts()[0]
+    assert "works again" in app.texts()[1]
+
+
+def taking(taken: list[int]) -> Script:
+    """Make a script that plays the endpoint: it takes events, and answers each request with 200."""
+
+    def script(conn: socket.socket) -> None:
+        while request := read_request(conn):
+            body = request.partition(b"\r\n\r\n")[2]
+            taken.extend(json.loads(x)["n"] for x in wire.lines_of(wire.unpack(body, "deflate")))
+            conn.sendall(OK)
+
+    return script
+
+
+def refuse(conn: socket.socket) -> None:
+    """Read a request and end the connection with a reset."""
+    read_request(conn)
+    reset(conn)
+
+
+RAW: dict[str, Script] = {
+    "nothing": half_answer(b""),
+    "half a status line": half_answer(b"HTTP/1.1 20"),
+    "half a head": half_answer(b"HTTP/1.1 503 No\r\nContent-Le"),
+    "garbage": half_answer(b"\x16\x03\x01\x02\x00 hello\r\n\r\n"),
+    "another protocol": half_answer(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "reset": refuse,
+    "reset at once": reset,
+    "drip": drip(OK, interval=0.05),
+    "hang": hang(),
+}
+
+
+@pytest.mark.parametrize("fault", RAW.values(), ids=RAW)
+def test_after_an_impolite_fault_everything_arrives_once_and_in_order(fault: Script) -> None:
+    """The same, with an endpoint that breaks the protocol."""
+    taken: list[int] = []
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(RawServer(fault, fault, fault, taking(taken)))
+        app = stack.enter_context(application(server.url))
+        app.log(10)
+        assert app.delivered()
+        app.log(1)
+        assert app.handlers[0].flush(5.0)
+        assert taken == [*range(11)]
+        assert app.stats.last_error
+        assert app.levels() == ["WARNING", "INFO"]
+
+
+def test_a_lost_answer_doubles_a_batch_and_loses_nothing() -> None:
+    """Where events were taken but the 200 got lost, they are sent again: at least once."""
+    with Collector() as collector, application(collector.url) as app:
+        collector.script(Answer(then="close", keep=True))
+        app.log(3)
+        assert app.delivered()
+        app.log(1)
+        assert app.handlers[0].flush(5.0)
+        assert numbers(collector.events) == [0, 1, 2, 0, 1, 2, 3]
+        assert app.stats.delivered == 4
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_honoured(as_date: bool) -> None:
+    """An endpoint that names a time is left alone until then, in seconds or as a date."""
+    asked_at = time.time() + 2.0
+    value = formatdate(asked_at, usegmt=True) if as_date else "1"
+    with Collector() as collector, application(collector.url) as app:
+        collector.script(Answer(503, headers={"Retry-After": value}))
+        app.log(3)
+        first, second = collector.wait_for_requests(2)
+        if as_date:
+            assert time.time() >= int(asked_at)
+        else:
+            assert second.received_at - first.received_at >= 1.0
+        assert app.delivered()
+        assert app.levels() == ["WARNING", "INFO"]
+
+
+def test_a_flush_does_not_wait_for_retry_after() -> None:
+    """Who flushes, at the end of a job say, has it tried now."""
+    with Collector() as collector, application(collector.url) as app:
+        collector.script(Answer(429, headers={"Retry-After": "600"}))
+        app.log(3)
+        collector.wait_for_requests(1)
+        assert eventually(lambda: app.stats.last_error is not None)
+        assert app.handlers[0].flush(5.0)
+        assert numbers(collector.events) == [0, 1, 2]
+
+
+def test_batches_that_are_too_large_are_split() -> None:
+    """An endpoint with a limit of its own gets all events in order, in bodies that it takes."""
+    large = {"batch_events": 100, "flush_interval": 30.0}
+    with Collector(limit_events=3) as collector, application(collector.url, **large) as app:
+        app.log(50)
+        assert app.handlers[0].flush(5.0)
+        assert numbers(collector.events) == [*range(50)]
+        stats = app.stats
+        assert (stats.delivered, stats.abandoned) == (50, 0)
+        assert max(request.events for request in collector.requests if request.kept) <= 3
+        assert app.levels() == ["INFO"]
+        assert "too large" in app.texts()[0]
+
+
+def test_a_single_event_that_is_too_large_is_abandoned_alone() -> None:
+    """One poison event does not hold the others up: it is counted, and told once."""
+    large = {"batch_events": 100, "flush_interval": 30.0}
+    with Collector(limit_bytes=2_000) as collector, application(collector.url, **large) as app:
+        app.log(20)
+        app.log(1, text="x" * 3_000)
+        app.log(20)
+        app.log(1, text="y" * 3_000)
+        app.log(5)
+        assert app.handlers[0].flush(5.0)
+        assert numbers(collector.events) == [n for n in range(47) if n not in (20, 41)]
+        stats = app.stats
+        assert (stats.delivered, stats.abandoned, stats.pending) == (45, 2, 0)
+        assert "413" in (stats.last_error or "")
+        assert app.levels() == ["INFO", "WARNING"]
+        assert "abandoned" in app.texts()[1]
+
+
+def test_an_outage_with_a_small_buffer_refuses_the_newest_and_says_so() -> None:
+    """What was accepted arrives; every refusal is counted and told; full and room said once."""
+    with (
+        Collector() as collector,
+        application(
+            collector.url, buffer_bytes=3_000, batch_bytes=1_000, batch_events=1_000
+        ) as app,
+    ):
+        collector.always(Answer(503))
+        app.log(300)
+        stats = app.stats
+        assert stats.accepted + stats.refused == stats.emitted == 300
+        assert stats.refused == len(app.problems) > 100
+        assert {problem.code for problem in app.problems} == {"refused"}
+        refused = {(problem.event or {})["n"] for problem in app.problems}
+        assert eventually(lambda: any("full" in text for text in app.texts()))
+        assert eventually(lambda: any("fails" in text for text in app.texts()))
+        collector.always(None)
+        assert app.delivered()
+        assert numbers(collector.events) == [n for n in range(300) if n not in refused]
+        assert eventually(lambda: any("room again" in text for text in app.texts()))
+        app.log(1)
+        assert app.handlers[0].flush(5.0)
+        assert app.stats.refused == len(refused)
+        full = [text for text in app.texts() if "full" in text]
+        room = [text for text in app.texts() if "room again" in text]
+        assert (len(full), len(room)) == (1, 1)
+        assert f"{len(refused)} events were refused" in room[0]
+        assert len(app.said.records) == 4
+
+
+def test_each_outage_is_said_anew() -> None:
+    """An endpoint that comes and goes is told of at each change, not at each attempt."""
+    with Collector() as collector, application(collector.url) as app:
+        for outage in range(1, 4):
+            collector.script(*[Answer(503)] * 4)
+            app.log(3)
+            assert app.delivered()
+            assert eventually(lambda n=outage: len(app.said.records) == 2 * n)
+        assert app.levels() == ["WARNING", "INFO"] * 3
+        assert app.stats.retries == 12
+
+
+def test_a_restart_of_the_endpoint_is_survived() -> None:
+    """While nobody listens at the port events are kept; then they arrive over a new connection."""
+    with Collector() as collector, application(collector.url) as app:
+        app.log(3)
+        assert app.delivered()
+        collector.stop()
+        app.log(4)
+        assert eventually(lambda: app.stats.retries > 3)
+        assert app.stats.pending == 4
+        collector.start()
+        assert app.delivered()
+        assert numbers(collector.events) == [*range(7)]
+        assert app.levels() == ["WARNING", "INFO"]
+
+
+def test_another_configuration_in_an_outage_loses_nothing() -> None:
+    """A second `dictConfig` closes the handler: what it held arrives all the same."""
+    with Collector() as collector, application(collector.url) as app:
+        collector.always(Answer(503))
+        app.log(4)
+        began_at = time.monotonic()
+        app.configure()
+        assert time.monotonic() - began_at < 1.0
+        app.log(4)
+        collector.always(None)
+        assert app.delivered()
+        assert sorted(numbers(collector.events)) == [*range(8)]
+        assert [handler.stats().delivered for handler in app.handlers] == [4, 4]
+
+
+def test_a_slow_endpoint_slows_no_log_call() -> None:
+    """However long the endpoint takes, a log call takes microseconds, and all arrives."""
+    with Collector() as collector, application(collector.url, timeout=3.0) as app:
+        collector.always(Answer(200, delay=0.1))
+        slowest = 0.0
+        for _ in range(20):
+            began_at = time.perf_counter()
+            app.log(1)
+            slowest = max(slowest, time.perf_counter() - began_at)
+        assert slowest < 0.09
+        collector.always(None)
+        assert app.delivered()
+        assert numbers(collector.events) == [*range(20)]
+        assert app.levels() == []
+
+
+def test_an_endpoint_that_drops_idle_connections_is_no_news() -> None:
+    """Closing a connection between two requests is any server's right: nothing is said."""
+    with Collector() as collector, application(collector.url) as app:
+        collector.always(Answer(200, headers={"Connection": "close"}))
+        for _ in range(5):
+            app.log(3)
+            assert app.delivered()
+        assert numbers(collector.events) == [*range(15)]
+        assert (app.levels(), app.stats.retries) == ([], 0)

@@ -1,0 +1,296 @@
+"""Forked processes: each delivers what it accepted itself, once, and nothing of anybody else's."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from fslog.collector import Answer, Collector
+from processes import FORKING, numbers, run, said, started
+
+PARENT_AND_CHILD = """
+    import os
+    from counted import *
+    handler = handle()
+    for number in range(10):
+        say(number)
+    if child := os.fork():
+        for number in range(10, 20):
+            say(number)
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        assert handler.stats().emitted == 0
+        for number in range(10):
+            say(number, source="child")
+        assert balance(handler)["accepted"] == 10
+    """
+
+
+def test_parent_and_child_deliver_their_own() -> None:
+    """A fork with a full buffer sends each of the parent's events once, and each of the child's."""
+    with Collector() as collector:
+        run(PARENT_AND_CHILD, collector.url, flags=FORKING)
+        assert numbers(collector) == list(range(20))
+        assert numbers(collector, "child") == list(range(10))
+
+
+def test_a_fork_while_the_endpoint_is_down() -> None:
+    """What waits for another try stays the parent's: the child neither sends nor reports it."""
+    program = """
+        import os
+        from counted import *
+        handler = handle(batch_events=2, max_backoff=0.1)
+        for number in range(9):
+            say(number)
+        handler.flush(0.5)
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+            tell(pending=handler.stats().pending)
+        else:
+            assert handler.flush(10) and handler.stats().emitted == 0
+            say(1, source="child")
+            handler.flush(0.5)
+            assert handler.stats().pending == 1
+            log.removeHandler(handler)
+            os._exit(0)
+        """
+    with Collector() as collector:
+        collector.always(Answer(then="hang"))
+        ended = run(program + "\n        os._exit(0)\n", collector.url, flags=FORKING)
+        assert ended.facts["pending"] == 9
+        assert {request.events for request in collector.requests} <= {1, 2}
+
+
+def test_a_fork_from_a_thread_and_grandchildren() -> None:
+    """Children of threads, and children of children, deliver what they log."""
+    program = """
+        import os
+        import threading
+        from counted import *
+        handle()
+        def generation(depth):
+            say(depth, source="before")
+            if child := os.fork():
+                assert os.waitpid(child, 0)[1] == 0
+                say(depth, source="after")
+                return
+            if depth < 3:
+                generation(depth + 1)
+            else:
+                say(depth, source="last")
+            logging.shutdown()
+            os._exit(0)
+        if sys.argv[1] == "thread":
+            thread = threading.Thread(target=generation, args=(1,))
+            thread.start()
+            thread.join()
+        else:
+            generation(1)
+        """
+    for where in ("thread", "main"):
+        with Collector() as collector:
+            run(program, collector.url, flags=FORKING, arguments=[where])
+            every = [(who, depth) for who in ("before", "after") for depth in (1, 2, 3)]
+            assert sorted(said(collector)) == sorted([*every, ("last", 3)])
+
+
+def test_fork_under_full_load_two_hundred_times() -> None:
+    """200 forks while four threads log at full speed: no child hangs, every event arrives once."""
+    program = """
+        import gc
+        import os
+        import threading
+        from counted import *
+        handler = handle(batch_events=100, buffer_bytes=10**9, shutdown_timeout=30)
+        done = threading.Event()
+        totals = {}
+        def work(name):
+            number = 0
+            while not done.is_set():
+                say(number, source=name)
+                number += 1
+            totals[name] = number
+        threads = [threading.Thread(target=work, args=(f"thread {n}",)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for rank in range(20):
+            children = []
+            for child_number in range(rank * 10, rank * 10 + 10):
+                if child := os.fork():
+                    children.append(child)
+                    continue
+                say(child_number, source="child")
+                code = 0 if handler.flush(20) else 1
+                if child_number % 2:
+                    # Throwing it away must not touch what the parent's threads held.
+                    log.removeHandler(handler)
+                    del handler
+                    gc.collect()
+                os._exit(code)
+            for child in children:
+                assert os.waitpid(child, 0)[1] == 0
+        done.set()
+        for thread in threads:
+            thread.join()
+        tell(**totals)
+        """
+    with Collector() as collector:
+        ended = run(program, collector.url, flags=FORKING, deadline=60.0)
+        assert sorted(numbers(collector, "child")) == list(range(200))
+        assert len(ended.facts) == 4
+        for name, total in ended.facts.items():
+            assert numbers(collector, name) == list(range(total))
+
+
+def test_a_child_that_leaves_by_os_exit_loses_only_its_own() -> None:
+    """`os._exit` in a child loses what the child had not flushed, and nothing of the parent's."""
+    program = """
+        import os
+        import fslog
+        from counted import *
+        handle()
+        say(1)
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+            say(2)
+        else:
+            say(1, source="child")
+            assert fslog.flush(10)
+            say(2, source="child")
+            os._exit(0)
+        """
+    with Collector() as collector:
+        run(program, collector.url, flags=FORKING)
+        assert sorted(said(collector)) == [("child", 1), ("main", 1), ("main", 2)]
+
+
+def test_hooks_that_log_while_forking() -> None:
+    """An event of another `register_at_fork` hook is kept, whichever hook was registered first."""
+    program = """
+        import os
+        from counted import *
+        def hook(number):
+            return lambda: say(number, source="hook")
+        os.register_at_fork(before=hook(1), after_in_parent=hook(2), after_in_child=hook(3))
+        handler = handle()
+        os.register_at_fork(before=hook(4), after_in_parent=hook(5), after_in_child=hook(6))
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+        """
+    with Collector() as collector:
+        run(program, collector.url, flags=FORKING)
+        assert sorted(numbers(collector, "hook")) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_child_outlives_its_parent() -> None:
+    """A child goes on logging and delivering after its parent ended, as a daemon does."""
+    program = """
+        import os
+        import time
+        from counted import *
+        handle()
+        say(1)
+        parent = os.getpid()
+        if not os.fork():
+            deadline = time.monotonic() + 20
+            while os.getppid() == parent and time.monotonic() < deadline:
+                os.sched_yield()
+            say(1, source="child")
+            logging.shutdown()
+        """
+    with Collector() as collector:
+        with started(program, collector.url, flags=FORKING) as process:
+            assert process.end(20.0).code == 0
+            collector.wait_for(2)
+        assert sorted(said(collector)) == [("child", 1), ("main", 1)]
+
+
+RAW_FORK = """
+    import ctypes
+    import os
+    import threading
+    from counted import *
+    handler = handle(shutdown_timeout=5, flush_interval=60)
+
+    def fork():
+        # Without the hooks of os.fork, as uWSGI forks. Like it, with no other thread about to run.
+        def switches():
+            (task,) = [t.native_id for t in threading.enumerate() if t.name == "fslog"]
+            with open(f"/proc/self/task/{task}/status") as status:
+                return [line for line in status if "switches" in line]
+        seen = None
+        while seen != (seen := switches()):
+            threading.Event().wait(0.05)
+        return ctypes.PyDLL(None).fork()
+
+    for number in range(4):
+        say(number)
+    BEFORE
+    child = fork()
+    leave()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        for number in range(4, 8):
+            say(number)
+    else:
+        assert handler.stats().emitted == 0
+        INSIDE
+    """
+
+
+def _raw_fork(before: str, inside: str) -> str:
+    return RAW_FORK.replace("BEFORE", before).replace("INSIDE", inside)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("pass", "sys.exit(0)"),
+        ("assert handler.flush(10)", "sys.exit(0)"),
+        ("pass", "assert handler.flush(10); os._exit(0)"),
+    ],
+)
+def test_a_fork_that_runs_no_hooks(before: str, after: str) -> None:
+    """Where a fork is not announced, the process id tells: each side delivers its own, at once."""
+    inside = f"[say(number, source='child') for number in range(8)]; {after}"
+    with Collector() as collector:
+        ended = run(_raw_fork(before, inside), collector.url)
+        assert numbers(collector) == list(range(8))
+        assert numbers(collector, "child") == list(range(8))
+        assert ended.leaving_seconds < 3.0
+
+
+@pytest.mark.parametrize("inside", ["pass", "del handler; log.handlers.clear()"])
+def test_a_silent_child_of_such_a_fork_ends_in_silence(inside: str) -> None:
+    """A child that logs nothing does not wait for its parent's events, nor report their loss."""
+    with Collector() as collector:
+        ended = run(_raw_fork("pass", inside), collector.url)
+        assert numbers(collector) == list(range(8))
+        assert ended.leaving_seconds < 3.0
+
+
+def test_children_with_a_handler_of_their_own() -> None:
+    """A handler that is built in the child, beside an inherited one, delivers too."""
+    program = """
+        import os
+        from counted import *
+        handle()
+        say(1)
+        children = []
+        for number in range(3):
+            if child := os.fork():
+                children.append(child)
+                continue
+            own = handle(logging.getLogger("app.child"))
+            say(number, source="child", logger=logging.getLogger("app.child"))
+            assert own.stats().accepted == 1
+            sys.exit()
+        for child in children:
+            assert os.waitpid(child, 0)[1] == 0
+        """
+    with Collector() as collector:
+        run(program, collector.url, flags=FORKING)
+        # Twice each: through the child's own handler and through the inherited one above it.
+        assert Counter(numbers(collector, "child")) == {0: 2, 1: 2, 2: 2}
+        assert numbers(collector) == [1]

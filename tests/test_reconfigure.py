@@ -1,0 +1,234 @@
+"""A second `dictConfig` closes every handler under logging's lock: at once, and nothing is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from fslog.collector import Answer, Collector
+from processes import STRICT, numbers, run
+
+PROMPT_SECONDS = 1.0
+
+CONFIGURE = """
+    import logging.config
+    import threading
+    from counted import *
+
+    def configure(on="root", **settings):
+        began_at = time.monotonic()
+        level = {"level": "INFO", "handlers": ["events"]}
+        logging.config.dictConfig({
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {"events": {"class": "fslog.FreshsuccessHandler", **settings}},
+            "loggers": {} if on == "root" else {on: level},
+            "root": level if on == "root" else {},
+        })
+        return time.monotonic() - began_at
+    """
+
+
+def test_while_the_endpoint_hangs_and_threads_log() -> None:
+    """With a POST on its way that takes seconds, `dictConfig` returns at once; all is delivered."""
+    program = f"""{CONFIGURE}
+    configure(batch_events=10)
+    enough = threading.Event()
+    done = threading.Event()
+    totals = {{}}
+    def work(name):
+        number = 0
+        while not done.is_set() or number < 200:
+            say(number, source=name)
+            number += 1
+            if number == 200:
+                enough.set()
+        totals[name] = number
+    threads = [threading.Thread(target=work, args=(f"thread {{n}}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    enough.wait()
+    tell(seconds=[configure(batch_events=10) for _ in range(3)])
+    done.set()
+    for thread in threads:
+        thread.join()
+    tell(**totals)
+    """
+    with Collector() as collector:
+        collector.script(Answer(delay=1.5))
+        ended = run(program, collector.url, deadline=30.0)
+        facts = ended.facts
+        assert max(facts.pop("seconds")) < PROMPT_SECONDS
+        assert len(facts) == 3
+        for name, total in facts.items():
+            # Handlers of one process deliver side by side; each of them keeps the order.
+            assert sorted(numbers(collector, name)) == list(range(total))
+
+
+def test_an_endpoint_that_never_answers_delays_no_dict_config() -> None:
+    """Ten times `dictConfig` while the endpoint hangs takes no time, and the exit is bounded."""
+    program = f"""{CONFIGURE}
+    seconds = []
+    for number in range(10):
+        seconds.append(configure(shutdown_timeout=0.5))
+        say(number)
+    tell(seconds=seconds)
+    leave()
+    """
+    with Collector() as collector:
+        collector.always(Answer(then="hang"))
+        ended = run(program, collector.url, err=None)
+    assert max(ended.facts["seconds"]) < PROMPT_SECONDS
+    assert ended.leaving_seconds < 0.5 + 1.5
+    assert ended.err.count("given up") == len(ended.err.splitlines()) == 10
+
+
+def test_loggers_that_keep_the_closed_handler_deliver_on() -> None:
+    """A logger that the second configuration does not name keeps its closed handler, at work."""
+    program = f"""{CONFIGURE}
+    elsewhere = logging.getLogger("elsewhere")
+    elsewhere.setLevel("INFO")
+    configure(on="app")
+    (kept,) = log.handlers
+    say(1)
+    configure(on="other")
+    assert log.handlers == [kept]
+    say(2)
+    elsewhere.addHandler(kept)
+    say(3, logger=elsewhere)
+    assert kept.flush(10)
+    say(4)
+    assert balance(kept) == {{"accepted": 4, "delivered": 3, "abandoned": 0}}
+    """
+    with Collector() as collector:
+        run(program, collector.url)
+        assert numbers(collector) == [1, 2, 3, 4]
+
+
+def test_many_reconfigurations_leave_no_thread_behind() -> None:
+    """After thirty times `dictConfig`, with events between, the threads of closed handlers end."""
+    program = f"""{CONFIGURE}
+    for number in range(30):
+        configure()
+        say(number)
+    handler, = logging.getLogger().handlers
+    assert handler.flush(10)
+    handler.close()
+    for thread in threading.enumerate():
+        if thread.name == "fslog":
+            thread.join(10)
+            assert not thread.is_alive()
+    """
+    with Collector() as collector:
+        run(program, collector.url)
+        assert sorted(numbers(collector)) == list(range(30))
+
+
+def test_while_the_listener_wants_to_log() -> None:
+    """A listener that reports an outage while another thread configures stops nobody."""
+    program = f"""{CONFIGURE}
+    class Slow(logging.Handler):
+        # Made while dictConfig holds logging's lock, it gives the listener time to want it.
+        def __init__(self):
+            super().__init__()
+            deadline = time.monotonic() + 0.3
+            number = next(counter)
+            say(number)
+            for handler in old:
+                assert handler.flush() is False
+            while time.monotonic() < deadline:
+                pass
+        def emit(self, record):
+            logging.getLogger(f"new.{{record.lineno}}").isEnabledFor(10)  # takes logging's lock
+    import itertools
+    counter = itertools.count()
+    old = []
+    handler = {{"class": "fslog.FreshsuccessHandler", "max_backoff": 0.05, "batch_events": 1}}
+    for turn in range(4):
+        began_at = time.monotonic()
+        logging.config.dictConfig({{
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {{"events": handler, "slow": {{"()": Slow}}}},
+            "loggers": {{"app": {{"handlers": ["events"]}}, "fslog": {{"handlers": ["slow"]}}}},
+        }})
+        tell(seconds=time.monotonic() - began_at)
+        assert time.monotonic() - began_at < 1.3
+        old[:] = log.handlers
+        say(next(counter))
+    """
+    with Collector() as collector:
+        collector.script(*[Answer(503), Answer(200)] * 4)
+        run(program, collector.url)
+        # The first event is logged before there is a handler.
+        assert sorted(numbers(collector)) == list(range(1, 8))
+
+
+@pytest.mark.parametrize("how", ["dropped", "dropped in a cycle", "closed twice"])
+def test_a_handler_that_is_thrown_away_delivers_and_its_thread_ends(how: str) -> None:
+    """A handler that nobody holds any more delivers what it took; then its thread is gone."""
+    program = f"""
+        import gc
+        import threading
+        import weakref
+        from counted import *
+        handler = handle(flush_interval=0.2)
+        say(1)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "fslog"]
+        log.removeHandler(handler)
+        gone = weakref.ref(handler)
+        if {how!r} == "dropped in a cycle":
+            handler.itself = handler
+        if {how!r} == "closed twice":
+            handler.close()
+            handler.close()
+        del handler
+        gc.collect()
+        assert gone() is None
+        thread.join(10)
+        assert not thread.is_alive()
+        tell(gone=True)
+        import os
+        os._exit(0)
+        """
+    with Collector() as collector:
+        assert run(program, collector.url, flags=STRICT).facts == {"gone": True}
+        assert numbers(collector) == [1]
+
+
+def test_names_that_dict_config_treats_specially_are_not_used() -> None:
+    """The handler is no `QueueHandler`, with no `queue` or `listener`: 3.12's dictConfig looks."""
+    program = f"""{CONFIGURE}
+    import logging.handlers
+    configure()
+    (handler,) = logging.getLogger().handlers
+    assert not isinstance(handler, logging.handlers.QueueHandler)
+    assert not hasattr(handler, "queue") and not hasattr(handler, "listener")
+    assert logging.getHandlerByName("events") is handler if sys.version_info >= (3, 12) else True
+    """
+    with Collector() as collector:
+        run(program, collector.url)
+
+
+@pytest.mark.parametrize("respect", [True, False])
+def test_behind_a_queue_handler_of_the_application(respect: bool) -> None:
+    """Behind the application's own `QueueListener`, its thread logs, and all arrives in order."""
+    program = f"""
+        import logging.handlers
+        import queue
+        from counted import *
+        from fslog import FreshsuccessHandler
+        between = queue.Queue()
+        log.addHandler(logging.handlers.QueueHandler(between))
+        handler = FreshsuccessHandler()
+        listener = logging.handlers.QueueListener(
+            between, handler, respect_handler_level={respect}
+        )
+        listener.start()
+        for number in range(50):
+            say(number)
+        listener.stop()
+        assert balance(handler)["accepted"] == 50
+        """
+    with Collector() as collector:
+        run(program, collector.url)
+        assert numbers(collector) == list(range(50))

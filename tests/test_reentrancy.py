@@ -1,0 +1,301 @@
+"""Log calls inside log calls: from signal handlers, finalizers, and a value's own `__str__`."""
+
+from __future__ import annotations
+
+import pytest
+
+from fslog.collector import Collector
+from processes import numbers, run, said
+
+SETTINGS = {
+    "usual": "",
+    "tiny batches": "batch_events=3",
+    "little room": "batch_events=3, overflow='block', buffer_bytes=2000, compression=None",
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_signal_handler_that_logs(settings: str) -> None:
+    """A signal each millisecond that logs, amid 20,000 events, costs none, nor their order."""
+    program = f"""
+        import itertools
+        import signal
+        from counted import *
+        handler = handle({SETTINGS[settings]})
+        signals = itertools.count()
+        signal.signal(signal.SIGALRM, lambda *_: say(next(signals), source="signal"))
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for number in range({20_000 if settings == "usual" else 3_000}):
+            say(number)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        refused = handler.stats().refused
+        tell(numbers=number + 1, signals=next(signals), refused=refused)
+        """
+    with Collector() as collector:
+        ended = run(program, collector.url, err=None)
+        facts = ended.facts
+        assert ended.err == "" or facts["refused"]
+        assert numbers(collector) == list(range(facts["numbers"]))
+        _assert_signals(numbers(collector, "signal"), facts, settings)
+
+
+def _assert_signals(arrived: list[int], facts: dict[str, int], settings: str) -> None:
+    assert facts["signals"] > 20
+    # In no order of their own: a signal breaks into the handler of the one before.
+    assert len(set(arrived)) == len(arrived)
+    # Where there is no room, a call that broke into another cannot wait: it is refused.
+    assert len(arrived) == facts["signals"] - facts["refused"]
+    assert facts["refused"] == 0 or settings == "little room"
+
+
+INTERRUPT = """
+    import itertools
+    import os
+    import sys
+    import threading
+    import fslog
+    from counted import *
+
+    home = os.path.dirname(fslog.__file__)
+
+    class Interrupt:
+        # Calls a function before the nth instruction in fslog's own code, as a signal handler or
+        # a finalizer may: at every place, and not only where chance has it.
+        def __init__(self, n, function):
+            self.left = n
+            self.function = function
+        def __call__(self, frame, event, argument):
+            if not frame.f_code.co_filename.startswith(home):
+                return None
+            frame.f_trace_opcodes = True
+            return self.at
+        def at(self, frame, event, argument):
+            if event == "opcode":
+                if self.left == 0:
+                    self.function()
+                self.left -= 1
+            return self.at
+
+    def interrupted(action, function, prepare=lambda: None):
+        # Do the action again and again, interrupted one instruction later each time.
+        for n in itertools.count():
+            prepare()
+            interrupt = Interrupt(n, function)
+            before = sys.gettrace()
+            sys._getframe().f_trace_opcodes = True  # or 3.12 would trace none
+            sys.settrace(interrupt)
+            try:
+                action()
+            finally:
+                sys.settrace(before)
+            if interrupt.left >= 0:
+                return n
+    """
+
+ACTIONS = {
+    "a log call": ("", "lambda: say(next(outer))"),
+    "a log call that seals": ("batch_events=2", "lambda: say(next(outer))"),
+    "a log call that has to wait": (
+        "batch_events=2, overflow='block', buffer_bytes=600, compression=None, block_timeout=20",
+        "lambda: say(next(outer))",
+    ),
+    "flush": ("", "lambda: (say(next(outer)), handler.flush(0))"),
+    "stats": ("batch_events=2", "handler.stats"),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_log_call_at_any_instruction(action: str) -> None:
+    """A log call that breaks in before any one instruction of fslog's loses and doubles nothing."""
+    settings, call = ACTIONS[action]
+    program = f"""{INTERRUPT}
+    handler = handle({settings})
+    outer, inner = itertools.count(), itertools.count()
+    places = interrupted({call}, lambda: say(next(inner), source="inner"))
+    refused = handler.stats().refused
+    tell(places=places, outer=next(outer), inner=next(inner), refused=refused)
+    """
+    with Collector() as collector:
+        ended = run(program, collector.url, err=None, deadline=60.0)
+        facts = ended.facts
+        assert facts["places"] > 100
+        assert facts["inner"] == facts["places"]
+        assert sorted(numbers(collector)) == list(range(facts["outer"]))
+        arrived = numbers(collector, "inner")
+        assert len(arrived) == len(set(arrived)) == facts["inner"] - facts["refused"]
+        # Where there is no room, a call that broke into another cannot wait: it is refused.
+        assert (facts["refused"] == 0 and ended.err == "") or "wait" in action
+
+
+@pytest.mark.parametrize("inner", ["handler.flush(10)", "handler.close()", "handler.stats()"])
+def test_other_calls_at_any_instruction_of_a_log_call(inner: str) -> None:
+    """`flush`, `close` and `stats` that break into a log call end at once, and nothing is lost."""
+    program = f"""{INTERRUPT}
+    handler = handle(batch_events=3)
+    outer = itertools.count()
+    longest = 0.0
+    def inner():
+        global longest
+        began_at = time.monotonic()
+        {inner}
+        longest = max(longest, time.monotonic() - began_at)
+    places = interrupted(lambda: say(next(outer)), inner)
+    tell(places=places, outer=next(outer), longest=longest)
+    """
+    with Collector() as collector:
+        facts = run(program, collector.url, deadline=60.0).facts
+        assert facts["places"] > 100
+        assert sorted(numbers(collector)) == list(range(facts["outer"]))
+        assert facts["longest"] < 2.0
+
+
+def test_the_first_log_call_of_all_at_any_instruction() -> None:
+    """Breaking in while the listener's thread is being started starts no second one."""
+    program = f"""{INTERRUPT}
+    def threads():
+        return [thread for thread in threading.enumerate() if thread.name == "fslog"]
+    outer, inner = itertools.count(), itertools.count()
+    handler = handle()
+    def end():
+        handler.close()
+        for thread in threads():
+            thread.join(10)
+        assert not threads()
+    def first():
+        say(next(outer))
+        assert len(threads()) == 1
+    places = interrupted(first, lambda: say(next(inner), source="inner"), end)
+    tell(places=places, outer=next(outer), inner=next(inner))
+    """
+    with Collector() as collector:
+        facts = run(program, collector.url, deadline=60.0).facts
+        assert facts["places"] > 100
+        assert numbers(collector) == list(range(facts["outer"]))
+        assert numbers(collector, "inner") == list(range(facts["inner"]))
+
+
+def test_a_text_that_logs() -> None:
+    """A value whose `__str__` logs makes two events, the inner one before the outer one."""
+    program = """
+        from counted import *
+        class Chatty:
+            def __init__(self, number):
+                self.number = number
+            def __str__(self):
+                say(self.number, source="inner")
+                return "text"
+        handle(batch_events=2)
+        for number in range(10):
+            say(number, value=Chatty(number))
+        """
+    with Collector() as collector:
+        run(program, collector.url)
+        both = [(who, number) for number in range(10) for who in ("inner", "main")]
+        assert said(collector) == both
+        assert {event.get("value") for event in collector.events} == {"text", None}
+
+
+def test_a_text_that_logs_itself() -> None:
+    """A value whose `__str__` logs that very value costs the recursion limit, and no more."""
+    program = """
+        import fslog
+        from counted import *
+        class Endless:
+            def __str__(self):
+                say(1, source="inner", value=self)
+                return "text"
+        handle()
+        say(1, value=Endless())
+        say(2)
+        """
+    with Collector() as collector:
+        run(program, collector.url, err=None)
+        assert numbers(collector) == [1, 2]
+
+
+@pytest.mark.parametrize("settings", ["", "batch_events=2"])
+def test_finalizers_that_log_amid_appends(settings: str) -> None:
+    """A collector that runs all the time, and finalizers that log, wherever: each arrives once."""
+    program = f"""
+        import gc
+        import itertools
+        from counted import *
+        handler = handle({settings})
+        finalized = itertools.count()
+        class Cycle:
+            def __init__(self):
+                self.itself = self
+            def __del__(self):
+                say(next(finalized), source="finalizer")
+        gc.set_threshold(3, 1, 1)
+        for number in range(1500):
+            Cycle()
+            say(number)
+        gc.set_threshold(0)
+        gc.collect()
+        tell(finalized=next(finalized))
+        """
+    with Collector() as collector:
+        facts = run(program, collector.url).facts
+        assert facts["finalized"] == 1500
+        assert numbers(collector) == list(range(1500))
+        # From several threads: the listener's own runs finalizers too.
+        assert sorted(numbers(collector, "finalizer")) == list(range(1500))
+
+
+def test_a_finalizer_on_the_listeners_own_thread() -> None:
+    """What a finalizer logs while fslog posts is an event, taken without waiting for anything."""
+    program = """
+        import gc
+        import threading
+        from counted import *
+        class Cycle:
+            def __init__(self):
+                self.itself = self
+            def __del__(self):
+                say(1, source=threading.current_thread().name)
+                handler.flush()
+        class Watch(logging.Handler):
+            # urllib3's own records are made in the middle of a POST.
+            def emit(self, record):
+                if threading.current_thread().name == "fslog":
+                    if garbage:
+                        garbage.clear()
+                        gc.collect()
+        gc.disable()
+        garbage = [Cycle()]
+        handler = handle(overflow="block", buffer_bytes=400, batch_events=1, compression=None)
+        logging.getLogger("urllib3").addHandler(Watch())
+        logging.getLogger("urllib3").setLevel("DEBUG")
+        say(1)
+        assert handler.flush(10)
+        assert not garbage
+        tell(**balance(handler))
+        """
+    with Collector() as collector:
+        run(program, collector.url)
+        assert sorted(said(collector)) == [("fslog", 1), ("main", 1)]
+
+
+def test_a_handler_dropped_in_the_middle_of_another_ones_log_call() -> None:
+    """A handler that the garbage collector takes while another one appends delivers its lines."""
+    program = """
+        import gc
+        from counted import *
+        other = logging.getLogger("other")
+        other.setLevel("INFO")
+        handle(batch_events=3)
+        gc.set_threshold(5, 1, 1)
+        for number in range(40):
+            short = handle(other, flush_interval=0)
+            say(number, source="short", logger=other)
+            other.removeHandler(short)
+            short.itself = short
+            del short
+            for again in range(10):
+                say(10 * number + again)
+        """
+    with Collector() as collector:
+        run(program, collector.url, deadline=60.0)
+        assert sorted(numbers(collector, "short")) == list(range(40))
+        assert numbers(collector) == list(range(400))
