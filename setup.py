@@ -51,6 +51,7 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-timeout",
+            "pytest-xdist",
             "hypothesis",
             "coverage[toml]>=7.10",
             "PyYAML",

@@ -198,6 +198,7 @@ RAW_DEFLATE = zlib.compressobj(6, zlib.DEFLATED, -15)
         ("gzip", lines(event())),
         ("gzip", gzip.compress(lines(event()))[:-1]),
     ],
+    ids=["raw deflate", "gzip as deflate", "plain as gzip", "cut gzip"],
 )
 def test_a_body_that_does_not_unpack_is_lost_inside_a_200(encoding: str, body: bytes) -> None:
     """A body that is not, or not wholly, in its encoding is one invalid line: the whole of it."""

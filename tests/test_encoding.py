@@ -210,7 +210,7 @@ numbers.Real.register(Real)
         (1j, "1j"),
         (range(2), "range(0, 2)"),
     ],
-    ids=repr,
+    ids=lambda value: re.sub(r" at 0x\w+", "", repr(value)),
 )
 @pytest.mark.parametrize("companion", [None, math.nan], ids=["alone", "beside a NaN"])
 def test_the_nearest_thing_that_json_has(companion: Any, value: Any, expected: Any) -> None:
@@ -766,7 +766,7 @@ def test_a_line_does_not_depend_on_later_changes() -> None:
         {"a": [1]},
         [1, "b"],
     ],
-    ids=repr,
+    ids=lambda value: re.sub(r" at 0x\w+", "", repr(value)),
 )
 @pytest.mark.parametrize("companion", [None, math.nan], ids=["alone", "beside a NaN"])
 def test_django_s_lazy_objects_arrive_as_what_they_stand_for(companion: Any, value: Any) -> None:

@@ -100,7 +100,7 @@ def _child(target: str, after: str = "") -> str:
 THREADS = """
         import threading
         def outlive():
-            ended.wait()
+            ended.wait(0.8)  # from 3.13 on the finalizers wait for threads, and not the reverse
             for number in range(5):
                 say(number, source="child")
         ended = threading.Event()

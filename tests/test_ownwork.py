@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 
 import pytest
@@ -75,6 +76,19 @@ def test_the_mark_is_the_threads_own() -> None:
     seen: list[object] = []
     with own_work(outer):
         thread = threading.Thread(target=lambda: seen.append((redaction(), is_own("fslog"))))
+        thread.start()
+        thread.join()
+    assert seen == [(None, False)]
+
+
+def test_the_mark_does_not_travel_with_a_copied_context() -> None:
+    """What a handler hands to another thread, context and all, is no longer fslog's own work."""
+    seen: list[object] = []
+    with own_work(outer):
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(lambda: seen.append((redaction(), is_own("fslog"))),)
+        )
         thread.start()
         thread.join()
     assert seen == [(None, False)]
