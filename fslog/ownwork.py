@@ -8,6 +8,7 @@ and the mark carries what is needed to keep the keys out of the text of those re
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,8 +17,19 @@ Redact = Callable[[str], str]
 """Takes the keys out of a text."""
 
 
+class _Mark:
+    """A block of own work: where it runs, and whether it still does."""
+
+    __slots__ = ("active", "redact", "thread")
+
+    def __init__(self, redact: Redact) -> None:
+        self.redact = redact
+        self.thread = threading.get_ident()
+        self.active = True
+
+
 # A context variable, because it tells threads apart, and greenlets too, whenever gevent came in.
-_work: ContextVar[Redact | None] = ContextVar("fslog.ownwork", default=None)
+_work: ContextVar[_Mark | None] = ContextVar("fslog.ownwork", default=None)
 
 _LOGGERS = ("fslog", "urllib3", "backoff")
 
@@ -33,15 +45,22 @@ def own_work(redact: Redact) -> Iterator[None]:
     True
     """
     before = _work.get()
-    _work.set(redact)
+    mark = _Mark(redact)
+    _work.set(mark)
     try:
         yield
     finally:
+        mark.active = False
         _work.set(before)
 
 
-redaction: Callable[[], Redact | None] = _work.get
-"""Return what takes the keys out of this thread's texts; None outside of own work."""
+def redaction() -> Redact | None:
+    """Return what takes the keys out of this thread's texts; None outside of own work."""
+    mark = _work.get()
+    # A context may be copied, to a task or to another thread, and outlive the block there.
+    if mark is None or not mark.active or mark.thread != threading.get_ident():
+        return None
+    return mark.redact
 
 
 def is_own(logger: object) -> bool:
@@ -57,5 +76,5 @@ def is_own(logger: object) -> bool:
     (True, False, False)
     """
     return (
-        _work.get() is not None and isinstance(logger, str) and logger.partition(".")[0] in _LOGGERS
+        redaction() is not None and isinstance(logger, str) and logger.partition(".")[0] in _LOGGERS
     )
