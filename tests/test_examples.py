@@ -102,7 +102,7 @@ def start(name: str, copy: Path, settings: Mapping[str, str]) -> Server:
 
 @pytest.mark.parametrize("name", APPS)
 def test_an_application_does_what_its_reader_is_told(name: str, copy: Path) -> None:
-    """Started and asked by the README's commands, an application's events arrive, in order."""
+    """Started and asked by the README's commands, an application's events arrive."""
     with endpoint(copy) as (player, settings), start(name, copy, settings) as server:
         server.until(lambda: server.is_ready(READY.get(name, {})))
         asks = blocks_under(f"## {name}")[1].replace("8000", str(server.port))
@@ -113,14 +113,17 @@ def test_an_application_does_what_its_reader_is_told(name: str, copy: Path) -> N
         server.until(lambda: all(path in server.written("err") for path in paths))
         server.stop(STOP.get(name, signal.SIGTERM), ENDS.get(name, 0))
         events = [json.loads(line) for line in end(player)]
-    assert [
+    # gunicorn's two workers each keep their own order, and share none.
+    ordered = sorted if name == "gunicorn_app" else list
+    seen = [
         (
             event["accountId"],
             event["action"],
             event.get("path") or f"{event['module']} {event['feature']}",
         )
         for event in events
-    ] == EXPECTED[name]
+    ]
+    assert ordered(seen) == ordered(EXPECTED[name])
 
 
 def test_the_readme_tells_what_to_set(copy: Path) -> None:

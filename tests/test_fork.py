@@ -114,9 +114,9 @@ def test_fork_under_full_load_two_hundred_times() -> None:
         threads = [threading.Thread(target=work, args=(f"thread {n}",)) for n in range(4)]
         for thread in threads:
             thread.start()
-        for rank in range(20):
+        for rank in range(10):
             children = []
-            for child_number in range(rank * 10, rank * 10 + 10):
+            for child_number in range(rank * 20, rank * 20 + 20):
                 if child := os.fork():
                     children.append(child)
                     continue

@@ -72,7 +72,7 @@ def _gunicorn(collector: Collector, *arguments: str) -> Iterator[tuple[Process, 
         files={"app.py": APP, "gunicorn.conf.py": CONFIGURATION},
     ) as process:
         deadline = time.monotonic() + 20
-        while not (process.where / "socket").exists():
+        while "Listening at" not in process.written("err"):
             assert process.is_running(), process.written("err")
             assert time.monotonic() < deadline, process.written("err")
             threading.Event().wait(0.01)
