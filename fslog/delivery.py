@@ -225,9 +225,7 @@ class Delivery:
     def _await(self, request: Flush) -> bool:
         if not self._listener.is_alive():
             self._listener.work_until(request.deadline_at)
-            return bool(wait(request.reply, 0.0))
-        settled = wait(request.reply, request.deadline_at - self._clock())
-        return bool(settled)
+        return bool(wait(request.reply, request.deadline_at - self._clock()))
 
     def close(self) -> None:
         """Deliver what is there, for `shutdown_timeout` at the most, and let the thread end.

@@ -104,7 +104,6 @@ class Listener(QueueListener):
         self._stale = False
         self._serving = False
         self._retired = False
-        self._working = threading.Lock()
         self._works_here = False
         self.retries = Counter()
         self.last_error: str | None = None
@@ -195,8 +194,7 @@ class Listener(QueueListener):
         An exception out of here would end the thread for good, so even a mistake of ours only
         costs a pause.
         """
-        with self._working:
-            self._work(item, None)
+        self._work(item, None)
 
     def _work(self, item: Any, deadline_at: float | None) -> None:
         try:
@@ -216,12 +214,20 @@ class Listener(QueueListener):
     def work_until(self, deadline_at: float) -> None:
         """Do the thread's work in this one, where no thread can be, until all is settled.
 
-        One at a time: where another thread does it already, nothing is done here.
+        One at a time: where somebody does it already, nothing is done here. Two would post a
+        batch twice, or one before another.
         """
-        if not self._working.acquire(blocking=False):
+        lent: list[bool] = []
+
+        def lend() -> None:  # with the batches' lock held, as a thread starts and ends
+            if not self.is_alive():
+                self._works_here = True
+                lent.append(True)
+
+        self._batches.exclusively(lend)
+        if not lent:
             return
         try:
-            self._works_here = True
             while self._pending() and self._clock() < deadline_at:
                 instant = self._instant()
                 at = deadline_at if instant is None else min(instant, deadline_at)
@@ -230,10 +236,12 @@ class Listener(QueueListener):
                     break
             self.take_rest()
         finally:
-            self._works_here = False
-            self._working.release()
+            self._batches.exclusively(self._give_back)
+
+    def _give_back(self) -> None:
+        self._works_here = False
         if self._pending():  # logged meanwhile, and told that somebody serves
-            self._batches.exclusively(self.wake)
+            self.wake()
 
     def take_rest(self) -> None:
         """Take what is on the queue without posting: notices are said, flushes answered."""

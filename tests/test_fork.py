@@ -95,8 +95,8 @@ def test_a_fork_from_a_thread_and_grandchildren() -> None:
             assert sorted(said(collector)) == sorted([*every, ("last", 3)])
 
 
-def test_fork_under_full_load_two_hundred_times() -> None:
-    """200 forks while four threads log at full speed: no child hangs, every event arrives once."""
+def test_fork_under_full_load_a_hundred_times() -> None:
+    """100 forks while four threads log at full speed: no child hangs, every event arrives once."""
     program = """
         import gc
         import os
@@ -114,7 +114,7 @@ def test_fork_under_full_load_two_hundred_times() -> None:
         threads = [threading.Thread(target=work, args=(f"thread {n}",)) for n in range(4)]
         for thread in threads:
             thread.start()
-        for rank in range(10):
+        for rank in range(5):
             children = []
             for child_number in range(rank * 20, rank * 20 + 20):
                 if child := os.fork():
@@ -137,7 +137,7 @@ def test_fork_under_full_load_two_hundred_times() -> None:
         """
     with Collector() as collector:
         ended = run(program, collector.url, flags=FORKING, deadline=60.0)
-        assert sorted(numbers(collector, "child")) == list(range(200))
+        assert sorted(numbers(collector, "child")) == list(range(100))
         assert len(ended.facts) == 4
         for name, total in ended.facts.items():
             assert numbers(collector, name) == list(range(total))
