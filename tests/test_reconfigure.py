@@ -137,8 +137,10 @@ def test_while_the_listener_wants_to_log() -> None:
                 assert handler.flush() is False
             while time.monotonic() < deadline:
                 pass
-        def emit(self, record):
-            logging.getLogger(f"new.{{record.lineno}}").isEnabledFor(10)  # takes logging's lock
+        def handle(self, record):
+            # Takes logging's lock, and does so without its own: a handler that held its own here
+            # would deadlock with any thread that configures, in the standard library alone.
+            logging.getLogger(f"new.{{record.lineno}}").isEnabledFor(10)
     import itertools
     counter = itertools.count()
     old = []
