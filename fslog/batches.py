@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Batch:
     """Lines that travel together: as lines until packed, as one body from then on."""
 
-    __slots__ = ("body", "encoded_bytes", "events", "lines", "number", "settled")
+    __slots__ = ("body", "encoded_bytes", "events", "files", "lines", "number", "settled")
 
     def __init__(self, lines: list[bytes], encoded_bytes: int, number: int) -> None:
         self.lines = lines
@@ -39,6 +39,7 @@ class Batch:
         self.encoded_bytes = encoded_bytes
         self.number = number
         self.settled = False
+        self.files: list[Any] = []  # where the lines also stand, with a spool
 
     @property
     def held_bytes(self) -> int:
@@ -50,12 +51,16 @@ class Batch:
         self.body = wire.pack(self.lines, encoding, level)
         self.lines = []
 
+    def text(self, encoding: str | None) -> bytes:
+        """Return the lines as one piece, also when packed."""
+        return b"".join(self.lines) if self.body is None else wire.unpack(self.body, encoding)
+
     def halves(self, encoding: str | None, level: int) -> list[Batch]:
         """Return two packed batches with the first and the second half of the events.
 
         Only a 413 asks for this, so the body is unpacked again rather than the lines kept.
         """
-        lines = list(wire.lines_of(wire.unpack(self.body or b"", encoding)))
+        lines = list(wire.lines_of(self.text(encoding)))
         middle = len(lines) // 2
         halves = [
             Batch(part, sum(map(len, part)), self.number)
@@ -97,12 +102,12 @@ class Batches:
         self._clock = clock
         self._lock = threading.RLock()
         self._busy = False
-        self._aside: deque[bytes] = deque()
+        self._aside: deque[Any] = deque()
         self._waiters: deque[SimpleQueue[None]] = deque()
         self._lines: list[bytes] = []
         self._open_bytes = 0
         self._announced = False
-        self._sealing: tuple[Batch, int, int] | None = None
+        self._sealing: tuple[Any, int, int] | None = None
         self._unsettled: dict[Batch, None] = {}
         self._held_bytes = 0
         self._limit_bytes = min(batch_bytes, buffer_bytes)
@@ -110,7 +115,7 @@ class Batches:
         self._sealed_events = 0
         self.opened_at = 0.0
         self.refused = Counter()
-        self.delivered = self.abandoned = self.batches = 0
+        self.adopted = self.delivered = self.abandoned = self.batches = 0
         self.bytes_encoded = self.bytes_sent = 0
 
     def append(self, line: bytes) -> bool:
@@ -121,7 +126,7 @@ class Batches:
         """
         with self._lock:
             if self._busy:
-                self._aside.append(line)
+                self._aside.append(self._set_aside(line))
                 return True
             try:
                 self._busy = True
@@ -154,6 +159,10 @@ class Batches:
             if not self._take(self._aside.popleft()):
                 self.refused.add()
 
+    def _set_aside(self, line: bytes) -> Any:
+        """Return what `_take_aside` will take for the line."""
+        return line
+
     def _make_room(self, size: int) -> bool:
         """Seal the open batch: the next line begins another one, if that fits the buffer.
 
@@ -172,7 +181,9 @@ class Batches:
         any two steps. So the batch is noted first, with the numbers that will hold, and the
         limit sends the next line to finish what was noted; each step may be taken twice.
         """
-        batch = Batch(self._lines, self._open_bytes, self._number + 1)
+        self._note(Batch(self._lines, self._open_bytes, self._number + 1))
+
+    def _note(self, batch: Any) -> None:
         noted = (batch, self._sealed_events + batch.events, self._held_bytes + batch.held_bytes)
         self._limit_bytes = -1
         self._sealing = noted
@@ -182,7 +193,8 @@ class Batches:
         if self._sealing is None:
             return
         batch, self._sealed_events, self._held_bytes = self._sealing
-        self._unsettled[batch] = None
+        if isinstance(batch, Batch):
+            self._unsettled[batch] = None
         self._lines = []
         self._open_bytes = 0
         self._announced = False
@@ -195,8 +207,11 @@ class Batches:
         self._held_bytes += more_bytes
         self._limit_bytes = min(self._batch_bytes, self._buffer_bytes - self._held_bytes)
         if more_bytes < 0:
-            while self._waiters:
-                self._waiters.popleft().put(None)
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._waiters:
+            self._waiters.popleft().put(None)
 
     def exclusively(self, change: Callable[[], object]) -> bool:
         """Make a change that no append sees half of; False from within another one."""
@@ -237,6 +252,22 @@ class Batches:
     def seal_at(self) -> float | None:
         """Return when the open batch was opened; None when it has no lines."""
         return self.opened_at if self._lines else None
+
+    def keep_late(self, line: bytes) -> bool:
+        """Take a line while the interpreter takes itself down; False where it would be lost."""
+        return False
+
+    def is_in_memory(self) -> bool:
+        """Tell whether a new line would be held in memory."""
+        return True
+
+    def is_safe(self) -> bool:
+        """Tell whether the end of the process would lose nothing of what is pending."""
+        return False
+
+    def grows_old(self) -> bool:
+        """Tell whether the open batch may wait for older ones, and so travel in larger company."""
+        return False
 
     def pack(self, batch: Batch, encoding: str | None, level: int) -> None:
         """Compress a batch, and count it as it is held from now on."""
@@ -290,8 +321,14 @@ class Batches:
             self.settle(batch, delivered=False)
         return self.abandoned - before
 
-    def wait_for_room(self, line: bytes, seconds: float) -> bool:
-        """Take a line as soon as there is room; False when there was none in that time."""
+    def wait_for_room(self, line: bytes, seconds: float, poll: float | None = None) -> bool:
+        """Take a line as soon as there is room; False when there was none in that time.
+
+        Args:
+            line: what is to be taken.
+            seconds: how long to wait.
+            poll: how often to look for room that others may make; None where nobody else can.
+        """
         deadline_at = self._clock() + seconds
         while True:
             waiter: SimpleQueue[None] = new_queue()
@@ -303,7 +340,7 @@ class Batches:
                 left = deadline_at - self._clock()
                 if left <= 0:
                     return False
-                wait(waiter, left)
+                wait(waiter, left if poll is None else min(left, poll))
             finally:
                 with contextlib.suppress(ValueError):
                     self._waiters.remove(waiter)
@@ -317,7 +354,7 @@ class Batches:
         ended: list[bool] = []
 
         def look() -> None:
-            if not self._lines and not self._unsettled:
+            if not self.counts()["pending"]:
                 ended.append(end())
 
         self.exclusively(look)
@@ -329,9 +366,10 @@ class Batches:
             accepted = self._sealed_events + len(self._lines)
             return {
                 "accepted": accepted,
+                "adopted": self.adopted,
                 "delivered": self.delivered,
                 "abandoned": self.abandoned,
-                "pending": accepted - self.delivered - self.abandoned,
+                "pending": accepted + self.adopted - self.delivered - self.abandoned,
                 "batches": self.batches,
                 "bytes_encoded": self.bytes_encoded,
                 "bytes_sent": self.bytes_sent,

@@ -15,19 +15,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fslog import lifecycle, notices
+from fslog.backlog import Backlog, SpooledBacklog
 from fslog.batches import Batches, new_queue, wait
 from fslog.destination import Destination
 from fslog.errors import Problem
 from fslog.listener import Flush, Listener
 from fslog.outcomes import Outcome
 from fslog.ownwork import own_work, redaction
+from fslog.spool import Spool
+from fslog.spooldir import SpoolDirectory
+from fslog.spooled import SpooledBatches
 from fslog.stats import Counter, Stats
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
 _MOMENT_SECONDS = 1.0
-_PARTS = ("_queue", "_batches", "_listener")
+_POLL_SECONDS = 0.2
+"""How often a log call that waits for room looks for what other processes made of it."""
+
+_PARTS = ("_queue", "_batches", "_backlog", "_listener")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class Settings:
     block_timeout: float | None
     max_backoff: float
     shutdown_timeout: float
+    spool: SpoolDirectory | None = None
+    spool_max_bytes: int = 0
+    spool_fsync: str = "never"
 
 
 class Posting(Protocol):
@@ -61,12 +71,14 @@ class Delivery:
         transport: posts bodies.
         settings: the numbers.
         clock: monotonic seconds.
+        now: seconds since the epoch.
         say: where notices go.
         write: where the last words go.
     """
 
     _queue: SimpleQueue[Any]
     _batches: Batches
+    _backlog: Backlog
     _listener: Listener
 
     def __init__(
@@ -76,6 +88,7 @@ class Delivery:
         settings: Settings,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
         say: notices.Say = notices.say,
         write: Callable[[str], None] = notices.write_stderr,
     ) -> None:
@@ -83,6 +96,7 @@ class Delivery:
         self._transport = transport
         self._settings = settings
         self._clock = clock
+        self._now = now
         self._say = say
         self._write = write
         self._notices = notices.Notices(destination.host, say, clock)
@@ -103,28 +117,60 @@ class Delivery:
     def _make_parts(self) -> dict[str, Any]:
         settings = self._settings
         items = new_queue()
-        batches = Batches(
-            items,
-            self._opened,
-            batch_events=settings.batch_events,
-            batch_bytes=settings.batch_bytes,
-            buffer_bytes=settings.buffer_bytes,
-            clock=self._clock,
-        )
+        batches, backlog = self._make_store(items)
         listener = Listener(
             items,
             batches,
+            backlog,
             self._transport.post,
-            encoding=settings.encoding,
-            level=settings.level,
             flush_interval=settings.flush_interval,
             max_backoff=settings.max_backoff,
             notices=self._notices,
             redact=self._destination.redact,
             clock=self._clock,
-            ended=self._ended,
+            ended=lambda: self._ended(backlog),
         )
-        return {"_queue": items, "_batches": batches, "_listener": listener}
+        return {"_queue": items, "_batches": batches, "_backlog": backlog, "_listener": listener}
+
+    def _make_store(self, items: SimpleQueue[Any]) -> tuple[Batches, Backlog]:
+        settings = self._settings
+        encoding, level = settings.encoding, settings.level
+        limits = {"batch_events": settings.batch_events, "batch_bytes": settings.batch_bytes}
+        held: Any = {**limits, "buffer_bytes": settings.buffer_bytes, "clock": self._clock}
+        if settings.spool is None:
+            batches = Batches(items, self._opened, **held)
+            return batches, Backlog(batches, encoding, level)
+        spool = Spool(
+            settings.spool,
+            max_bytes=settings.spool_max_bytes,
+            fsync=settings.spool_fsync,
+            chunk_bytes=settings.batch_bytes,
+            clock=self._clock,
+        )
+        spooled = SpooledBatches(items, self._opened, spool=spool, failed=self._failed, **held)
+        backlog = SpooledBacklog(
+            spool,
+            spooled,
+            encoding,
+            level,
+            **limits,
+            notices=self._notices,
+            clock=self._clock,
+            now=self._now,
+        )
+        return spooled, backlog
+
+    def begin(self) -> None:
+        """Start what must not wait for a log call: segments that others left are taken over."""
+        spool = self._settings.spool
+        if spool is not None and spool.holds_segments():
+            self._batches.exclusively(self._opened)
+
+    def leave_to_parent(self) -> None:
+        """Close what a fork copied, in the child."""
+        batches = self.__dict__.get("_batches")
+        if isinstance(batches, SpooledBatches):
+            batches.leave_to_parent()
 
     def put(self, line: bytes) -> bool:
         """Take a line; False, counted, where there is no room, and none in time either."""
@@ -133,13 +179,28 @@ class Delivery:
         if self._batches.append(line):
             return True
         seconds = self._settings.block_timeout
-        if seconds is not None and self._may_wait() and self._batches.wait_for_room(line, seconds):
-            return True
+        if seconds is not None and self._may_wait():
+            poll = None if self._settings.spool is None else _POLL_SECONDS
+            if self._batches.wait_for_room(line, seconds, poll):
+                return True
         self._batches.refused.add()
         if self._notices.is_first("full"):
-            refused, buffer_bytes = self._batches.refused.value(), self._settings.buffer_bytes
-            self.tell(lambda: self._notices.full(refused, buffer_bytes))
+            refused = self._batches.refused.value()
+            self.tell(lambda: self._notices.full(refused, *self.bound()))
         return False
+
+    def bound(self) -> tuple[str, int]:
+        """Return the name and the value of the setting that bounds what is kept now."""
+        if self._batches.is_in_memory():
+            return "buffer_bytes", self._settings.buffer_bytes
+        return "spool_max_bytes", self._settings.spool_max_bytes
+
+    def _failed(self, error: Exception | None) -> None:
+        # With the batches' lock held: what there is to say is said by the listener.
+        if error is not None:
+            self._queue.put(lambda: self._notices.spool_failed(error))
+        elif self._notices.is_claimed("spool"):
+            self._queue.put(self._notices.spool_works)
 
     def _put_late(self, line: bytes) -> bool:
         """Take a line after the process's last flush, and deliver it at once: nobody else will.
@@ -147,7 +208,10 @@ class Delivery:
         While the interpreter takes itself down even that is not possible. No thread runs any
         more, and one that was stopped may hold a lock for ever: no lock is touched.
         """
-        if not sys.is_finalizing() and self._batches.append(line):
+        if sys.is_finalizing():
+            if self._batches.keep_late(line):
+                return True
+        elif self._batches.append(line):
             self._finish()
             return True
         self._batches.refused.add()
@@ -179,8 +243,9 @@ class Delivery:
         lifecycle.hold(self)
         return self._listener.wake()
 
-    def _ended(self) -> None:
+    def _ended(self, backlog: Backlog) -> None:
         lifecycle.let_go(self)
+        backlog.end(is_exclusive=True)
         self._transport.close()
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -212,11 +277,11 @@ class Delivery:
             self._gave_up = (counts["accepted"], counts["pending"], self._clock())
         return False
 
-    def _ask(self, seconds: float) -> Flush | None:
+    def _ask(self, seconds: float, *, once: bool = False) -> Flush | None:
         number = self._batches.seal()
         if number is None:
             return None
-        request = Flush(number, self._clock() + seconds)
+        request = Flush(number, self._clock() + seconds, once=once)
         self._queue.put(request)
         if not self._listener.is_alive() and self._batches.counts()["pending"]:
             self._batches.exclusively(self._opened)
@@ -257,11 +322,15 @@ class Delivery:
 
     def _let_go(self) -> bool:
         lifecycle.let_go(self)
+        self._backlog.end(is_exclusive=True)
         return True
 
     def begin_finish(self) -> None:
-        """Try everything once more, because the process ends; the time runs from here."""
-        self._finishing = self._ask(self._last_seconds)
+        """Try everything once more, because the process ends; the time runs from here.
+
+        What a spool keeps is tried until the first failure only: the next process has it.
+        """
+        self._finishing = self._ask(self._last_seconds, once=self._batches.is_safe())
 
     def finish(self) -> None:
         """Wait for the last try, then abandon and report what is still pending."""
@@ -276,6 +345,7 @@ class Delivery:
         if count:
             self._report(count)
         else:
+            self._backlog.end()
             self._transport.close()
         lifecycle.let_go(self)
 
@@ -308,6 +378,7 @@ class Delivery:
             retries=self._listener.retries.value(),
             last_error=self._listener.last_error,
             **counts,
+            **({} if self._settings.spool is None else self._settings.spool.usage(self._now())),
         )
 
     def _may_wait(self) -> bool:

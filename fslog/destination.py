@@ -7,6 +7,7 @@ an error, even where somebody put a key into the wrong argument.
 from __future__ import annotations
 
 import base64
+import hashlib
 import ipaddress
 import re
 import urllib.request
@@ -56,6 +57,12 @@ class Destination:
         if auth_key is None or api_key is None:
             raise RuntimeError("a destination without keys takes no events")
         return self._base + wire.events_path(auth_key, api_key)
+
+    def keys_digest(self) -> str:
+        """Return what tells one pair of keys from another, and tells nothing about them."""
+        auth_key, api_key = (key or "" for key in self._keys)
+        text = f"{len(auth_key)}:{auth_key}{api_key}".encode()
+        return hashlib.blake2b(text, digest_size=16, person=b"fslog spool keys").hexdigest()
 
     def ping_url(self) -> str:
         """Return the URL that tells whether the endpoint can be reached; it holds no key."""

@@ -22,6 +22,8 @@ from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.ownwork import is_own, redaction
+from fslog.spool import FSYNC
+from fslog.spooldir import spool_directory
 from fslog.stats import Stats
 from fslog.transport import Transport, tls_context
 
@@ -63,6 +65,10 @@ class FreshsuccessHandler(logging.Handler):
         timeout: seconds for one request.
         max_backoff: seconds between two tries at the most.
         shutdown_timeout: seconds for delivering the rest when the process ends.
+        spool: a directory that keeps events until they are delivered; else `FSLOG_SPOOL`.
+        spool_max_bytes: what it holds at the most, all processes together.
+        spool_fsync: what is written to the disk itself: `"never"` anything (events survive the
+            death of the process), each `"segment"` or each `"line"` (and that of the machine).
         ca_certs: a PEM file or a directory of certificates instead of the system's.
         proxy: URL; `""` for none; else the usual environment variables, read once, now.
         enabled: a handler that is not accepts nothing and starts nothing; else `FSLOG_ENABLED`.
@@ -95,6 +101,9 @@ class FreshsuccessHandler(logging.Handler):
         timeout: float = 10.0,
         max_backoff: float = 60.0,
         shutdown_timeout: float = 5.0,
+        spool: str | os.PathLike[str] | None = None,
+        spool_max_bytes: int = 1_073_741_824,
+        spool_fsync: str = "never",
         ca_certs: str | None = None,
         proxy: str | None = None,
         enabled: bool | str | None = None,
@@ -129,6 +138,9 @@ class FreshsuccessHandler(logging.Handler):
             block_timeout=block_timeout if may_block else None,
             max_backoff=arguments.seconds("max_backoff", max_backoff),
             shutdown_timeout=arguments.seconds("shutdown_timeout", shutdown_timeout, zero=True),
+            spool=spool_directory(spool, self._destination, os.environ),
+            spool_max_bytes=arguments.whole("spool_max_bytes", spool_max_bytes, least=1),
+            spool_fsync=arguments.one_of("spool_fsync", spool_fsync, FSYNC),
         )
         self._timeout = arguments.seconds("timeout", timeout)
         self._ca_certs = None if ca_certs is None else arguments.text("ca_certs", ca_certs)
@@ -136,13 +148,18 @@ class FreshsuccessHandler(logging.Handler):
         self._on_problem = arguments.function("on_problem", on_problem)
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
-        super().__init__(_level(level))
+        level = _level(level)
+        if self._enabled and self._settings.spool is not None:
+            self._settings.spool.check()
+        super().__init__(level)
         self.formatter: EventFormatter = formatter
         self._event = formatter.event
         self._deliveries: dict[int, Delivery] = {}
         self._retire: Any = None
-        self._current()
+        delivery = self._current()
         lifecycle.register(self)
+        if self._enabled:
+            delivery.begin()
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Take another `EventFormatter`.
@@ -208,7 +225,8 @@ class FreshsuccessHandler(logging.Handler):
             )
             self._tell(delivery, record, (Problem("too_large", "", message, event),))
         elif not delivery.put(line):
-            message = f"there is no room: buffer_bytes ({self._settings.buffer_bytes}) are in use"
+            name, limit_bytes = delivery.bound()
+            message = f"there is no room: {name} ({limit_bytes}) are in use"
             self._call(record, Problem("refused", "", message, event))
         if warnings:
             self._tell(delivery, record, warnings)
@@ -282,7 +300,9 @@ class FreshsuccessHandler(logging.Handler):
         # setdefault is atomic: of several threads that come here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
         for other in self._deliveries.keys() - {pid}:
-            self._deliveries.pop(other, None)
+            parents = self._deliveries.pop(other, None)
+            if parents is not None:
+                parents.leave_to_parent()
         if self._retire is not None:
             self._retire.detach()  # the parent's: let its lines and its connections go
         self._retire = weakref.finalize(self, delivery.retire)

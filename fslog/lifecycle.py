@@ -35,6 +35,8 @@ class Ending(Protocol):
 
     def finish(self) -> None: ...
 
+    def leave_to_parent(self) -> None: ...
+
 
 _members: weakref.WeakSet[Any] = weakref.WeakSet()
 _held: dict[Ending, int] = {}
@@ -88,6 +90,7 @@ def finish_all() -> None:
 def _after_fork() -> None:
     for delivery, pid in _held.copy().items():
         if pid != os.getpid():  # the parent's: it delivers them itself
+            delivery.leave_to_parent()
             let_go(delivery)
     for member in members():
         member.after_fork()

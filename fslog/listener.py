@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from logging.handlers import QueueListener
 from queue import Empty
@@ -21,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backoff import expo, full_jitter
 
+from fslog.backlog import Backlog
 from fslog.batches import Batch, Batches, new_queue
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import Redact, own_work
+from fslog.spooled import Sealed
 from fslog.stats import Counter
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ class Flush:
     Args:
         number: of the newest batch that is meant.
         deadline_at: when the asker stops waiting, monotonic.
+        once: whether the asker stops waiting at the first failure.
     """
 
-    __slots__ = ("deadline_at", "number", "reply")
+    __slots__ = ("deadline_at", "number", "once", "reply")
 
-    def __init__(self, number: int, deadline_at: float) -> None:
+    def __init__(self, number: int, deadline_at: float, *, once: bool = False) -> None:
         self.number = number
         self.deadline_at = deadline_at
+        self.once = once
         self.reply: SimpleQueue[bool] = new_queue()
 
 
@@ -56,8 +59,8 @@ class Listener(QueueListener):
     Args:
         queue: the items.
         batches: accounts for the batches.
+        backlog: keeps them in order until each is settled.
         post: posts a body within so many seconds (None: the usual time) and never raises.
-        encoding, level: how bodies are compressed.
         flush_interval: how old the open batch may get, in seconds.
         max_backoff: the longest pause between two tries, in seconds, and the pause between two
             probes of a wrong set-up.
@@ -72,10 +75,9 @@ class Listener(QueueListener):
         self,
         queue: SimpleQueue[Any],
         batches: Batches,
+        backlog: Backlog,
         post: Callable[[bytes, float | None], Outcome],
         *,
-        encoding: str | None,
-        level: int,
         flush_interval: float,
         max_backoff: float,
         notices: Notices,
@@ -87,9 +89,8 @@ class Listener(QueueListener):
         super().__init__(queue)
         self._items = queue
         self._batches = batches
+        self._backlog = backlog
         self._post = post
-        self._encoding = encoding
-        self._level = level
         self._flush_interval = flush_interval
         self._max_backoff = max_backoff
         self._notices = notices
@@ -97,7 +98,6 @@ class Listener(QueueListener):
         self._clock = clock
         self._ended = ended
         self._jitter = jitter
-        self._waiting: deque[Batch] = deque()
         self._flushes: list[Flush] = []
         self._retry_at: float | None = None
         self._pauses = self._new_pauses()
@@ -152,7 +152,7 @@ class Listener(QueueListener):
     def dequeue(self, block: bool = True) -> Any:
         """Return the next item, `WAKE` when an instant comes first, None to end the thread."""
         with own_work(self._redact):
-            if self._retired and self._batches.end_unless_used(self._end):
+            if self._retired and not self._backlog and self._batches.end_unless_used(self._end):
                 return None
             return self._next(self._instant() if block else self._clock())
 
@@ -181,11 +181,13 @@ class Listener(QueueListener):
     def _instant(self) -> float | None:
         """Return when something is to be done that no item announces; None for never."""
         instants = []
-        opened_at = self._batches.seal_at()
+        opened_at = self._aging_since()
         if opened_at is not None:
             instants.append(opened_at + self._flush_interval)
-        if self._waiting:
+        if self._backlog:
             instants.append(self._clock() if self._retry_at is None else self._retry_at)
+        if self._backlog.look_at is not None:
+            instants.append(self._backlog.look_at)
         return min(instants, default=None)
 
     def handle(self, item: Any) -> None:
@@ -199,6 +201,7 @@ class Listener(QueueListener):
     def _work(self, item: Any, deadline_at: float | None) -> None:
         try:
             with own_work(self._redact):
+                self._backlog.look()
                 self._take(item)
                 # All that came meanwhile, too: a POST may take long, and packed it is small.
                 for _ in range(self._items.qsize()):
@@ -250,11 +253,8 @@ class Listener(QueueListener):
                 self._take(item)
 
     def _take(self, item: Any) -> None:
-        if isinstance(item, Batch):
-            if item.body is not None or item.settled:  # put twice, by an interrupted append
-                return
-            self._waiting.append(item)
-            self._batches.pack(item, self._encoding, self._level)
+        if isinstance(item, (Batch, Sealed)):
+            self._backlog.add(item)
         elif isinstance(item, Flush):
             self._flushes.append(item)
             self._retry_at = None
@@ -263,19 +263,22 @@ class Listener(QueueListener):
         elif callable(item):
             item()
 
+    def _aging_since(self) -> float | None:
+        """Return when the open batch was opened, if it is to be sealed when it is old enough."""
+        return None if self._backlog and self._batches.grows_old() else self._batches.seal_at()
+
     def _seal_if_due(self) -> None:
-        opened_at = self._batches.seal_at()
+        opened_at = self._aging_since()
         if opened_at is not None and self._clock() - opened_at >= self._flush_interval:
             self._batches.seal()
 
     def _post_if_due(self, deadline_at: float | None) -> None:
-        while self._waiting and self._waiting[0].settled:  # abandoned meanwhile
-            self._waiting.popleft()
-        if not self._waiting or (self._retry_at is not None and self._clock() < self._retry_at):
+        if self._retry_at is not None and self._clock() < self._retry_at:
             return
-        batch = self._waiting[0]
-        if batch.body is None:  # there was no memory for it before
-            self._batches.pack(batch, self._encoding, self._level)
+        batch = self._backlog.head()
+        if batch is None:
+            self._answer_flushes()
+            return
         left = None if deadline_at is None else max(0.001, deadline_at - self._clock())
         outcome = self._post(batch.body or b"", left)
         {
@@ -287,8 +290,7 @@ class Listener(QueueListener):
         self._answer_flushes()
 
     def _delivered(self, batch: Batch, outcome: Outcome) -> None:
-        self._waiting.popleft()
-        self._batches.settle(batch, delivered=True)
+        self._backlog.delivered()
         self._again_at_once()
         self._notices.up()
         self._tell_if_emptied()
@@ -309,17 +311,14 @@ class Listener(QueueListener):
 
     def _too_large(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
+        self._again_at_once()
         if batch.events > 1:
-            halves = self._batches.split(batch, self._encoding, self._level)
-            self._waiting.popleft()
-            self._waiting.extendleft(reversed(halves))
-            self._again_at_once()
-            self._notices.split(len(batch.body or b""))
+            body_bytes = len(batch.body or b"")
+            self._backlog.split()
+            self._notices.split(body_bytes)
         else:
-            self._waiting.popleft()
-            self._again_at_once()
-            self._batches.settle(batch, delivered=False)
-            self._notices.abandoned_one(batch.encoded_bytes)
+            is_kept = self._backlog.abandon(outcome.reason)
+            self._notices.abandoned_one(batch.encoded_bytes, is_kept)
             self._tell_if_emptied()
 
     def _failed(self, outcome: Outcome) -> None:
@@ -333,12 +332,14 @@ class Listener(QueueListener):
 
     def _answer_flushes(self) -> None:
         """Tell each asker what it waits for, or that it waits in vain."""
-        oldest = next((batch.number for batch in self._waiting if not batch.settled), None)
+        oldest = self._backlog.oldest()
         kept = []
         for flush in self._flushes:
             if oldest is None or oldest > flush.number:
                 flush.reply.put(True)
-            elif max(self._retry_at or 0.0, self._clock()) >= flush.deadline_at:
+            elif max(self._retry_at or 0.0, self._clock()) >= flush.deadline_at or (
+                flush.once and self._retry_at is not None
+            ):
                 flush.reply.put(False)
             else:
                 kept.append(flush)

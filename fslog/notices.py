@@ -18,7 +18,7 @@ Say = Callable[[int, str], None]
 """Says a text at a level of the logging module."""
 
 _MAX_KINDS = 100
-_STATES = ("full", "split", "abandoned")
+_STATES = ("full", "split", "abandoned", "spool")
 
 
 def say(level: int, text: str) -> None:
@@ -120,16 +120,24 @@ class Notices:
             return False
         return self._said.setdefault(kind, mark) is mark
 
-    def full(self, refused: int, buffer_bytes: int) -> None:
+    def is_claimed(self, kind: str) -> bool:
+        """Tell whether something of a kind was said, and not taken back."""
+        return kind in self._said
+
+    def full(self, refused: int, name: str, limit_bytes: int) -> None:
         """Events are refused for lack of room: WARNING, once until everything is delivered.
 
         Called by who claimed `"full"`.
+
+        Args:
+            refused: how many were, so far.
+            name, limit_bytes: the setting that they were refused by.
         """
         self._refused_before = refused - 1
         self._say(
             logging.WARNING,
-            f"the buffer of {buffer_bytes} bytes is full and new events are refused: a larger "
-            'buffer_bytes holds out longer, overflow="block" makes log calls wait',
+            f"{name}, {limit_bytes} bytes, is full and new events are refused: a larger {name} "
+            'holds out longer, overflow="block" makes log calls wait',
         )
 
     def emptied(self, refused: int) -> None:
@@ -147,13 +155,53 @@ class Notices:
                 "until they fit; a smaller batch_bytes saves the attempts",
             )
 
-    def abandoned_one(self, line_bytes: int) -> None:
+    def abandoned_one(self, line_bytes: int, is_kept: bool) -> None:
         """A single event was too large for the endpoint: WARNING, once."""
         if self.is_first("abandoned"):
+            where = "it is set aside in the spool's quarantine" if is_kept else "it is abandoned"
             self._say(
                 logging.WARNING,
-                f"{self._host} finds a single event of {line_bytes} bytes too large: it is "
-                "abandoned, as will be others like it; stats() counts them",
+                f"{self._host} finds a single event of {line_bytes} bytes too large: {where}, "
+                "as will be others like it; stats() counts them",
+            )
+
+    def spool_failed(self, error: Exception) -> None:
+        """The spool cannot be written: WARNING, once until it works again."""
+        if self.is_first("spool"):
+            why = getattr(error, "strerror", None) or str(error)
+            self._say(
+                logging.WARNING,
+                f"the spool cannot be written: {why}. New events are held in memory meanwhile, "
+                "where the end of the process can lose them",
+            )
+
+    def spool_works(self) -> None:
+        """The spool was written: INFO, if it could not be before."""
+        if self._said.pop("spool", None) is not None:
+            self._say(logging.INFO, "the spool can be written again")
+
+    def adopted(self, segments: int) -> None:
+        """Segments were taken over from dead processes: INFO."""
+        self._say(
+            logging.INFO, f"{segments} segments of processes that ended are taken over and sent"
+        )
+
+    def quarantined(self, lines: int, reason: str) -> None:
+        """Lines of a segment cannot be sent: WARNING, once for each reason."""
+        if self.is_first(f"quarantined {reason}"):
+            self._say(
+                logging.WARNING,
+                f"{lines} lines of a segment are set aside in the spool's quarantine: {reason}",
+            )
+
+    def unreadable(self, reason: str, events: int) -> None:
+        """A segment cannot be read: WARNING, once for each reason."""
+        if self.is_first(f"unreadable {reason}"):
+            count = f"; its {events} events are counted as abandoned" if events else ""
+            self._say(
+                logging.WARNING,
+                f"a segment of the spool cannot be read: {reason}{count}. Said once, also if there "
+                "are more",
             )
 
     def problem(self, code: str, message: str, where: str) -> None:

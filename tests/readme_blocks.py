@@ -8,7 +8,7 @@ Every block is executed in the way of its language:
 `yaml`, `json`, `toml`, `ini`
     must parse. A mapping with `version` and `handlers` must be taken by
     `logging.config.dictConfig`, any other by `FreshsuccessHandler` as keyword arguments; `parse`
-    says that a block is neither.
+    says that a block is neither. What it keeps below `/var/spool/` is kept in its own directory.
 `sh`, `shell`, `bash`, `console`
     runs under `bash -eu` in a copy of the checkout (less hidden files, and less the package: it
     uses the fslog under test), the interpreter's own commands first in PATH. It must exit with 0.
@@ -261,7 +261,8 @@ def _execute_data(block: Block, directory: Path) -> None:
     with _endpoint(block) as settings:
         command = [sys.executable, "-W", "error", "-c", _LOAD]
         env = environment({**settings, "PYTHONPATH": str(directory)})
-        done = _run(command, block, cwd=directory, env=env, stdin=json.dumps(given))
+        text = json.dumps(given).replace("/var/spool/", f"{directory}/")
+        done = _run(command, block, cwd=directory, env=env, stdin=text)
     if done.stderr:
         raise Failed(f"line {block.line} wrote to stderr:\n{done.stderr}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fslog.cli import COMMANDS, main
+from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, main
 from fslog.cli.report import event_row, summary
 from fslog.cli.screen import STYLES, Screen, cut
 from fslog.errors import Problem
@@ -101,6 +102,56 @@ def test_an_exit_with_words_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
     replaced = type(COMMANDS["demo"])("leaves", lambda: leave)
     monkeypatch.setitem(COMMANDS, "demo", replaced)
     assert main(["demo"]) == 1
+
+
+def test_ctrl_c_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is interrupted ends without a traceback: the exit code is 130."""
+
+    def wait(arguments: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "demo", type(COMMANDS["demo"])("waits", lambda: wait))
+    assert main(["demo"]) == INTERRUPTED == 130
+
+
+def test_a_closed_pipe_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the reader has gone the exit code is 141, and what is buffered can be closed away."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["--version"]) == PIPE_CLOSED == 141
+        # Leads nowhere from now on, as the interpreter's own last flush needs it.
+        stdout.write("more")
+        stdout.flush()
+
+
+def test_a_reader_that_has_no_descriptor_may_go_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a stdout that is no file of the system's, and whose reader has gone, gives 141."""
+
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    assert main(["--version"]) == PIPE_CLOSED
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("nonsense", 2)])
+def test_python_m_fslog_is_the_command(
+    argument: str,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`python -m fslog` hands its arguments to the command line, and ends with its exit code."""
+    monkeypatch.setattr(sys, "argv", ["fslog", argument])
+    with pytest.raises(SystemExit) as leaving:
+        runpy.run_module("fslog", run_name="__main__")
+    assert leaving.value.code == code
+    captured = capsys.readouterr()
+    assert (captured.out == f"fslog {VERSION}\n") == (code == 0)
+    assert captured.err.startswith("usage: fslog ") == (code == 2)
 
 
 def test_a_reader_that_goes_away_ends_the_command(tmp_path: Path) -> None:

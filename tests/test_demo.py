@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
+import logging
+import logging.config
 import os
 import pty
 import re
@@ -13,12 +16,16 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
+from fslog import EventFormatter, InvalidEvent, context
+from fslog.cli import demo as demo_module
 from fslog.cli import main
 from fslog.cli.demo_app import activities
 from fslog.collector import Collector
@@ -51,6 +58,25 @@ def summary_of(out: str) -> dict[str, str]:
     """Return the labelled lines behind the last empty one."""
     lines = [line for line in out.rpartition("\n\n")[2].splitlines() if line[0] != " "]
     return {line[:11].strip(): line[11:] for line in lines}
+
+
+@pytest.fixture
+def _own_logging() -> Iterator[None]:
+    """Keep what the demo configures in this process from other tests, and see its threads end."""
+    threads = set(threading.enumerate())
+    listed, named = list(logging._handlerList), dict(logging._handlers)
+    loggers = [logging.getLogger(name) for name in ("tracker", "fslog")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, state in zip(loggers, before, strict=True):
+        level, logger.propagate, logger.handlers = state
+        logger.setLevel(level)
+    logging._handlerList[:] = listed
+    logging._handlers.clear()
+    logging._handlers.update(named)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +274,108 @@ def test_ctrl_c_ends_it_cleanly() -> None:
     assert 0 < int(found[1]) < 5000
     assert summary_of(out)["delivered"].startswith(f"{found[1]} events sent in ")
     assert summary_of(out)["delivered"].endswith(f", {found[1]} seen by the endpoint, 0 pending")
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_it_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a process that goes on, handler, threads and the current user are gone afterwards."""
+    threads = set(threading.enumerate())
+    assert main(["demo", "--events", "9", "--pace", "0.01"]) == 0
+    assert logging.getLogger("tracker").handlers == []
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    captured = capsys.readouterr()
+    assert len([line for line in captured.out.splitlines() if ROW.fullmatch(line)]) == 9
+    assert summary_of(captured.out)["delivered"].endswith("9 seen by the endpoint, 0 pending")
+    assert captured.err.count("WARNING fslog: ") == 1
+    assert {"accountId", "userId"}.isdisjoint(context.current())
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_it_can_be_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second demo in the same process tells the same story, from its first event on."""
+    assert main(["demo", "--events", "5", "--pace", "0"]) == 0
+    first = capsys.readouterr()
+    assert main(["demo", "--events", "5", "--pace", "0"]) == 0
+    again = capsys.readouterr()
+    rows = [
+        [line[14:] for line in captured.out.splitlines() if ROW.fullmatch(line)]
+        for captured in (first, again)
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 5
+    assert first.err == again.err
+
+
+class Interrupting(io.StringIO):
+    """A stream behind which somebody presses Ctrl-C as soon as the first event is shown."""
+
+    is_pressed = False
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if ROW.match(text) and not self.is_pressed:
+            self.is_pressed = True
+            signal.raise_signal(signal.SIGINT)
+        return written
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_ctrl_c_between_two_rows_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted while it writes, the demo still accounts for what was accepted until then."""
+    stdout = Interrupting()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with interruptible():
+        assert main(["demo", "--events", "5000", "--pace", "0.01"]) == 130
+    summary = summary_of(stdout.getvalue())
+    found = re.search(r"= (\d+) accepted", summary["records"])
+    assert found is not None
+    assert 0 < int(found[1]) < 5000
+    assert summary["delivered"].endswith(f", {found[1]} seen by the endpoint, 0 pending")
+    assert logging.getLogger("tracker").handlers == []
+
+
+class Events(logging.Handler):
+    """Keeps what the demo's configuration makes of each record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = demo_module.configuration(NOWHERE, print)["handlers"]["freshsuccess"]
+        self._formatter = EventFormatter(rules=settings["rules"], defaults=settings["defaults"])
+        self.of_call: list[dict[str, Any] | InvalidEvent | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.of_call.append(self._formatter.event(record))
+        except InvalidEvent as error:
+            self.of_call.append(error)
+
+
+@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.parametrize("count", [1, 2, 90])
+def test_each_activity_is_one_event(count: int) -> None:
+    """An activity logs one event of the user it binds; one of them also logs an invalid one."""
+    kept = Events()
+    logging.getLogger("tracker").setLevel(logging.INFO)
+    logging.getLogger("tracker").addHandler(kept)
+    invalid = []
+    made = []
+    for number, activity in enumerate(activities(count)):
+        kept.of_call.clear()
+        activity()
+        invalid += [number for found in kept.of_call if isinstance(found, InvalidEvent)]
+        [event] = [found for found in kept.of_call if isinstance(found, dict)]
+        made.append(event)
+        assert kept.of_call[0] is event
+        assert event["product"] == "tracker"
+    assert invalid == [count // 3]
+    assert len(made) == count
+    assert {"accountId", "userId"}.isdisjoint(context.current())
+    if count == 90:
+        features = {(event.get("module"), event.get("feature")) for event in made}
+        assert {("tasks", "create"), ("tasks", "move"), ("reports", "export pdf")} <= features
+        assert {event["action"] for event in made} == {"feature", "moduleEnd", "identifyUser"}
 
 
 def on_terminal(columns: int, settings: Mapping[str, str]) -> list[str]:

@@ -21,14 +21,15 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 LAYERS = [
     [
         ["version", "errors", "stats", "context", "sessions"],
-        ["paths", "arguments", "ownwork", "notices", "lifecycle"],
+        ["paths", "arguments", "ownwork", "notices", "lifecycle", "filesystem"],
     ],
     [["events", "wire", "encoding", "templates", "redaction", "outcomes"]],
-    [["rules", "batches", "destination", "connections"]],
+    [["segments"], ["rules", "batches", "owners", "destination", "connections"]],
     [
-        ["httpbody"],
-        ["httpserver"],
-        ["intake"],
+        ["httpbody", "spooldir"],
+        ["httpserver", "spool"],
+        ["intake", "spooled", "chains"],
+        ["backlog"],
         ["formatter", "transport", "listener", "collector"],
     ],
     [["delivery"]],

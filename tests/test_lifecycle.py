@@ -1,15 +1,27 @@
-"""A handler's life in one process: flush, close, rest, and its own records."""
+"""A handler's life in one process: flush, close, rest, its own records, its end and its forks."""
 
 from __future__ import annotations
 
+import gc
 import http.server
+import logging
+import multiprocessing.process
+import multiprocessing.util
+import os
+import signal
 import ssl
+import sys
 import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
+from fslog import FreshsuccessHandler, lifecycle
 from fslog.collector import Answer, Collector
 from processes import KEYS, numbers, run, said
 
@@ -402,3 +414,261 @@ def test_no_key_in_what_a_process_shows() -> None:
         assert "POST" in ended.err
         assert not any(key in ended.err for key in KEYS)
         assert said(collector) == [("main", 1)]
+
+
+class Witness:
+    """Writes down what a process tells it, so that also a child's witness is heard."""
+
+    def __init__(self, name: str, pipe: int, holds_when_forked: bool = False) -> None:
+        self._name = name
+        self._pipe = pipe
+        self._holds_when_forked = holds_when_forked
+
+    def _write(self, what: str) -> None:
+        os.write(self._pipe, f"{self._name} {what}\n".encode())
+
+    def leave_to_parent(self) -> None:
+        self._write("leaves it to the parent")
+
+    def after_fork(self) -> None:
+        self._write("is forked")
+        if self._holds_when_forked:
+            lifecycle.hold(self)
+
+    def begin_finish(self) -> None:
+        self._write("begins")
+
+    def finish(self) -> None:
+        self._write("ends")
+
+
+class Heard:
+    """What witnesses wrote, up to the moment of asking."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+
+    def witness(self, name: str, holds_when_forked: bool = False) -> Witness:
+        """Return a new witness."""
+        return Witness(name, self._writing, holds_when_forked)
+
+    def since(self) -> list[str]:
+        """Return what was written since the last time."""
+        try:
+            return os.read(self._reading, 65_536).decode().splitlines()
+        except BlockingIOError:
+            return []
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
+    """Let forks and the end of a process be played: what it knew is put aside meanwhile."""
+    monkeypatch.setattr(lifecycle, "_members", type(lifecycle._members)())
+    monkeypatch.setattr(lifecycle, "_held", {})
+    monkeypatch.setattr(lifecycle, "_finalizer", None)
+    monkeypatch.setattr(lifecycle, "_finalizer_pid", 0)
+    monkeypatch.setattr(lifecycle, "_finishing_pid", 0)
+    heard = Heard()
+    yield heard
+    if lifecycle._finalizer is not None:
+        lifecycle._finalizer.cancel()
+    heard.close()
+
+
+def forked(work: Callable[[], Any]) -> int:
+    """Run a function in a forked child; return 0 if it returned."""
+    with warnings.catch_warnings():
+        # From 3.12 on, for the other threads of this process; the child uses nothing of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1]
+
+
+def test_the_end_begins_everywhere_before_it_waits_anywhere(heard: Heard) -> None:
+    """Every delivery that is held is asked to try at once, and only then waited for in turn."""
+    one, other, gone = (heard.witness(name) for name in ("one", "other", "gone"))
+    for delivery in (one, gone, other):
+        lifecycle.hold(delivery)
+    lifecycle.let_go(gone)
+    lifecycle.let_go(gone)
+    lifecycle.finish_all()
+    assert heard.since() == ["one begins", "other begins", "one ends", "other ends"]
+
+
+def test_a_process_is_at_its_end_once_it_finished_and_its_child_is_not(heard: Heard) -> None:
+    """`finish_all` marks this process alone: a child that it forks at its end begins a life."""
+    assert not lifecycle.is_finishing()
+    lifecycle.finish_all()
+    assert lifecycle.is_finishing()
+
+    def check() -> None:
+        assert not lifecycle.is_finishing()
+
+    assert forked(check) == 0
+
+
+def test_at_the_end_of_a_process_its_handlers_deliver(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that handlers hold is delivered then, and a later log call's event before it returns."""
+    log = logging.Logger("app")
+    extra = {"accountId": "a", "userId": "u", "action": "counted"}
+    threads = set(threading.enumerate())
+    with Collector() as collector:
+        handlers = [
+            FreshsuccessHandler(
+                auth_key="a", api_key="b", endpoint=collector.url, flush_interval=60
+            )
+            for _ in range(2)
+        ]
+        for handler in handlers:
+            log.addHandler(handler)
+        log.info("said", extra=extra)
+        assert collector.events == []
+        lifecycle.finish_all()
+        assert len(collector.events) == 2
+        log.info("said by a callback that the interpreter calls later", extra=extra)
+        assert len(collector.events) == 4
+        monkeypatch.setattr(lifecycle, "_finishing_pid", 0)  # this process goes on, after all
+        for handler in handlers:
+            handler.close()
+            assert handler.stats().delivered == 2
+        for thread in set(threading.enumerate()) - threads:
+            if thread.name == "fslog":
+                thread.join(10)
+                assert not thread.is_alive()
+    assert lifecycle._held == {}
+
+
+def test_a_forked_child_is_told_and_delivers_nothing_of_its_parents(heard: Heard) -> None:
+    """In a child every member is told, and what the parent holds is the parent's to finish."""
+    held, member = heard.witness("held"), heard.witness("member")
+    own = heard.witness("own", holds_when_forked=True)
+    lifecycle.hold(held)
+    lifecycle.register(member)
+    assert forked(lifecycle.finish_all) == 0
+    assert heard.since() == ["held leaves it to the parent", "member is forked"]
+    lifecycle.register(own)
+    assert forked(lifecycle.finish_all) == 0
+    words = ["held leaves it to the parent", "member is forked"]
+    assert sorted(heard.since()) == [*words, "own begins", "own ends", "own is forked"]
+    lifecycle.finish_all()
+    assert heard.since() == ["held begins", "held ends"]
+
+
+def test_a_fork_that_runs_no_hook_finishes_nothing_of_its_parents(heard: Heard) -> None:
+    """What another process holds is neither finished here, hook or not, nor kept by the hook."""
+    theirs, ours = heard.witness("theirs"), heard.witness("ours")
+    lifecycle.hold(theirs)
+    lifecycle._held[theirs] = os.getppid()
+    lifecycle.hold(ours)
+    lifecycle.finish_all()
+    assert heard.since() == ["ours begins", "ours ends"]
+    lifecycle.register(ours)
+    lifecycle._after_fork()
+    assert heard.since() == ["theirs leaves it to the parent", "ours is forked"]
+    assert list(lifecycle._held) == [ours]
+
+
+def test_a_member_is_one_for_as_long_as_it_lives(heard: Heard) -> None:
+    """Registering keeps nothing alive, and registering again changes nothing."""
+    one, other = heard.witness("one"), heard.witness("other")
+    for member in (one, other, one):
+        lifecycle.register(member)
+    assert set(lifecycle.members()) == {one, other}
+    assert len(lifecycle.members()) == 2
+    del other, member
+    gc.collect()
+    assert lifecycle.members() == [one]
+
+
+def test_members_can_be_asked_for_while_more_come(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that another thread registers in the middle of `members` disturbs nothing."""
+    kept = [heard.witness(str(number)) for number in range(3)]
+    late = [heard.witness("late")]
+
+    class Busy(weakref.WeakSet[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            for member in super().__iter__():
+                if late:
+                    kept.append(late.pop())
+                    lifecycle.register(kept[-1])
+                yield member
+
+    monkeypatch.setattr(lifecycle, "_members", Busy())
+    for member in kept[:]:
+        lifecycle.register(member)
+    assert set(lifecycle.members()) == set(kept)
+    assert len(kept) == 4
+
+
+def test_a_child_of_multiprocessing_finishes_what_came_before_its_bootstrap(heard: Heard) -> None:
+    """Such a child forgets earlier finalizers and skips `atexit`; ours is set behind that."""
+    member = heard.witness("member", holds_when_forked=True)
+    lifecycle.register(member)
+    process = multiprocessing.get_context("fork").Process(target=os.getpid)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    try:
+        process.join(30)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+    assert heard.since() == ["member is forked", "member begins", "member ends"]
+    assert lifecycle._held == {}
+
+
+def test_a_child_of_multiprocessing_has_one_finalizer_of_its_own(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is set once, set anew when it ran or is an ancestor's, and finishes all that is held."""
+    parent = multiprocessing.process.current_process()
+    monkeypatch.setattr(multiprocessing.process, "_parent_process", parent)
+    one, other = heard.witness("one"), heard.witness("other")
+    lifecycle.hold(one)
+    first = lifecycle._finalizer
+    assert first.still_active()
+    lifecycle.hold(other)
+    assert lifecycle._finalizer is first
+    first()
+    assert heard.since() == ["one begins", "other begins", "one ends", "other ends"]
+    lifecycle.hold(one)
+    second = lifecycle._finalizer
+    assert second is not first
+    assert second.still_active()
+    lifecycle._finalizer_pid = os.getppid()
+    lifecycle.hold(one)
+    assert lifecycle._finalizer not in (first, second)
+    second.cancel()
+
+
+def test_who_is_no_child_of_multiprocessing_gets_no_finalizer(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of another kind leaves it at `atexit`, and nothing is imported to find that out."""
+    one = heard.witness("one")
+    lifecycle.hold(one)
+    assert lifecycle._finalizer is None
+    monkeypatch.delitem(sys.modules, "multiprocessing.util")
+    lifecycle.hold(one)
+    assert forked(os.getpid) == 0
+    assert "multiprocessing.util" not in sys.modules
+    assert lifecycle._finalizer is None

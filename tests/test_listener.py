@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fslog import batches as batches_module
 from fslog import wire
+from fslog.backlog import Backlog
 from fslog.batches import Batches
 from fslog.listener import WAKE, Flush, Listener
 from fslog.notices import Notices
@@ -67,9 +68,8 @@ class World:
         self.listener = Listener(
             self.queue,
             self.batches,
+            Backlog(self.batches, encoding, 6),
             self._post,
-            encoding=encoding,
-            level=6,
             flush_interval=flush_interval,
             max_backoff=max_backoff,
             notices=Notices("events.example", lambda *words: self.said.append(words), self.clock),

@@ -205,7 +205,7 @@ def test_a_full_buffer_is_claimed_once_until_it_is_empty() -> None:
     book = Notebook()
     assert book.notices.is_first("full")
     assert not book.notices.is_first("full")
-    book.notices.full(11, 1000)
+    book.notices.full(11, "buffer_bytes", 1000)
     [(level, text)] = book.take()
     assert level == logging.WARNING
     assert "1000 bytes" in text
@@ -229,7 +229,7 @@ def test_a_split_and_an_abandoned_event_are_said_once() -> None:
     book = Notebook()
     for size in (900, 450, 225):
         book.notices.split(size)
-        book.notices.abandoned_one(size)
+        book.notices.abandoned_one(size, False)
     (level, text), (warning, abandoned) = book.take()
     assert (level, warning) == (logging.INFO, logging.WARNING)
     assert "900 bytes" in text

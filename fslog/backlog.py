@@ -1,0 +1,272 @@
+"""What waits to be posted, the oldest first, and which of it is next.
+
+Only the thread that delivers touches it. Without a spool it is the sealed batches, compressed.
+With one it is also the names of segments, own ones and those of dead processes, which are read
+back a batch at a time: a backlog of any length takes next to no memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from fslog.batches import Batch, Batches
+from fslog.chains import Chain, File, cut, divide
+from fslog.notices import Notices
+from fslog.spool import Spool
+from fslog.spooled import Sealed, SpooledBatches
+
+LOOK_SECONDS = 10.0
+"""How often a process looks for the orphans of others."""
+
+
+class Backlog:
+    """Keep batches in order until each is settled.
+
+    Args:
+        batches: accounts for them.
+        encoding, level: how bodies are compressed.
+    """
+
+    look_at: float | None = None
+    """When it wants to look for orphans; None for never."""
+
+    def __init__(self, batches: Batches, encoding: str | None, level: int) -> None:
+        self._batches = batches
+        self._encoding = encoding
+        self._level = level
+        self._waiting: deque[Any] = deque()
+        self._loaded: deque[Batch] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._loaded or self._waiting)
+
+    def add(self, item: Any) -> None:
+        """Take a sealed batch from the queue."""
+        if item.body is not None or item.settled:  # put twice, by an interrupted append
+            return
+        self._waiting.append(item)
+        self._batches.pack(item, self._encoding, self._level)
+
+    def head(self) -> Batch | None:
+        """Return the batch to be posted now, packed; None when nothing waits."""
+        while True:
+            while self._loaded and self._loaded[0].settled:  # abandoned meanwhile
+                self._loaded.popleft()
+            if not self._loaded and not self._load():
+                return None
+            if self._loaded and not self._loaded[0].settled:
+                batch = self._loaded[0]
+                if batch.body is None:  # there was no memory for it before
+                    self._batches.pack(batch, self._encoding, self._level)
+                return batch
+
+    def _load(self) -> bool:
+        """Bring the next batches forward; False when there are none."""
+        if not self._waiting:
+            return False
+        self._loaded.append(self._waiting.popleft())
+        return True
+
+    def delivered(self) -> None:
+        """Account for the head, which the endpoint has."""
+        self._batches.settle(self._loaded.popleft(), delivered=True)
+
+    def abandon(self, reason: str) -> bool:
+        """Give the head up; True where it is set aside on disk instead of lost."""
+        self._batches.settle(self._loaded.popleft(), delivered=False)
+        return False
+
+    def split(self) -> None:
+        """Replace the head by its halves."""
+        halves = self._batches.split(self._loaded[0], self._encoding, self._level)
+        self._loaded.popleft()
+        self._loaded.extendleft(reversed(halves))
+
+    def oldest(self) -> int | None:
+        """Return the number of the oldest batch that is not settled; None when there is none."""
+        for item in itertools.chain(self._loaded, self._waiting):
+            if not item.settled:
+                return int(item.number)
+        return None
+
+    def look(self) -> None:
+        """Look for orphans, if it is time."""
+
+    def end(self, *, is_exclusive: bool = False) -> None:
+        """Let go of what is held on disk, where nothing is pending.
+
+        Args:
+            is_exclusive: whether the caller sees to it that no append is under way.
+        """
+
+
+class SpooledBacklog(Backlog):
+    """Keep batches in order, in memory or on disk, until each is settled.
+
+    Args:
+        spool: this process's share of the directory.
+        batches: accounts for them.
+        batch_events, batch_bytes: what travels together at the most.
+        notices: told of what went wrong.
+        clock: monotonic seconds.
+        now: seconds since the epoch, as files' times are.
+    """
+
+    _batches: SpooledBatches
+
+    def __init__(
+        self,
+        spool: Spool,
+        batches: SpooledBatches,
+        encoding: str | None,
+        level: int,
+        *,
+        batch_events: int,
+        batch_bytes: int,
+        notices: Notices,
+        clock: Callable[[], float],
+        now: Callable[[], float],
+    ) -> None:
+        super().__init__(batches, encoding, level)
+        self._spool = spool
+        self._limits = (batch_events, batch_bytes)
+        self._notices = notices
+        self._clock = clock
+        self._now = now
+        self._unremoved: list[str] = []
+        self.look_at = clock()
+
+    def add(self, item: Any) -> None:
+        """Take a sealed batch, or the name of one, from the queue."""
+        if not isinstance(item, Sealed):
+            super().add(item)
+            return
+        if item.segment is not None:
+            item.segment.close()
+        last = self._waiting[-1] if self._waiting else None
+        if not isinstance(last, Chain) or last.owner != item.owner or last.orphan is not None:
+            last = Chain(self._spool, item.owner)
+            self._waiting.append(last)
+        if last.push(item.number, item.events, item.encoded_bytes, item.written_at_ns):
+            try:
+                self._spool.sync(last.path(item.number))
+            except OSError as error:
+                self._notices.spool_failed(error)
+
+    def _load(self) -> bool:
+        if not self._waiting or not isinstance(self._waiting[0], Chain):
+            return super()._load()
+        chain = self._waiting[0]
+        if not chain:
+            self._waiting.popleft()
+            self._end(chain)
+            return True
+        number = chain.number
+        files, expected = chain.read(self._limits[1], self._now(), self._notices.unreadable)
+        batches = cut(files, number, *self._limits)
+        for batch in batches:
+            batch.pack(self._encoding, self._level)
+        self._batches.load(batches, expected)
+        chain.forget(len(files))
+        self._loaded.extend(batches)
+        for file in files:
+            if file.bad:
+                self._notices.quarantined(len(file.bad), file.bad[0].reason)
+            if not file.parts:
+                self._remove(file)
+        return True
+
+    def delivered(self) -> None:
+        """Account for the head, which the endpoint has, and remove its segments."""
+        batch = self._loaded[0]
+        super().delivered()
+        self._release(batch)
+
+    def _release(self, batch: Batch) -> None:
+        for file, _ in batch.files:
+            file.parts.remove(batch)
+            if file.parts:
+                self._shorten(file)
+            else:
+                self._remove(file)
+
+    def _shorten(self, file: File) -> None:
+        """Leave on disk only what is not settled: who comes after us must not send it again."""
+        text = b"".join(file.rest(self._encoding))
+        with contextlib.suppress(OSError):  # a full disk: it would be sent twice, not lost
+            self._spool.directory.write(file.path, text, is_synced=self._spool.fsync != "never")
+
+    def _remove(self, file: File) -> None:
+        if file.is_kept:
+            self._spool.set_aside(file.name, "it could not be read, or not all of it")
+        elif not self._spool.remove(file.path):
+            self._unremoved.append(file.path)
+        chain = file.chain
+        chain.travelling -= 1
+        if chain.orphan is None:
+            self._batches.removed(file.size_bytes)
+        else:
+            chain.lower_claim(file.size_bytes)
+        self._end(chain)
+
+    def _end(self, chain: Chain) -> None:
+        if chain.orphan is not None and not chain and not chain.travelling:
+            self._spool.end_orphan(chain.orphan.owner)
+            if self._spool.has_room_for_orphans():
+                self.look_at = min(self.look_at or 0.0, self._clock() + 0.5)
+
+    def abandon(self, reason: str) -> bool:
+        """Set the head, a single event, aside in the quarantine; False where it is lost."""
+        batch = self._loaded[0]
+        is_kept = self._set_aside(batch, reason)
+        super().abandon(reason)
+        self._release(batch)
+        return is_kept
+
+    def _set_aside(self, batch: Batch, reason: str) -> bool:
+        stem = batch.files[0][0].name.stem if batch.files else f"memory-{batch.number:08d}"
+        try:
+            self._spool.directory.quarantine(stem, "refused", batch.text(self._encoding), reason)
+        except OSError as error:
+            self._notices.spool_failed(error)
+            return False
+        return True
+
+    def split(self) -> None:
+        """Replace the head by its halves, which have their shares of the same segments."""
+        batch = self._loaded[0]
+        if batch.settled:
+            return
+        super().split()
+        halves = [self._loaded[0], self._loaded[1]]
+        for half, shares in zip(halves, divide(batch.files, halves[0].events), strict=True):
+            half.files = shares
+        for file, _ in batch.files:
+            at = file.parts.index(batch)
+            file.parts[at : at + 1] = [
+                half for half in halves if any(file is other for other, _ in half.files)
+            ]
+
+    def look(self) -> None:
+        """Take over what dead processes left, if it is time."""
+        if self.look_at is None or self._clock() < self.look_at:
+            return
+        self.look_at = self._clock() + LOOK_SECONDS
+        self._unremoved = [path for path in self._unremoved if not self._spool.remove(path)]
+        try:
+            orphans = self._spool.orphans()
+        except OSError:  # no directory, or no descriptors left; said where a line cannot be written
+            return
+        for orphan in reversed(orphans):
+            self._waiting.appendleft(Chain(self._spool, orphan.owner.name, orphan))
+        if orphans:
+            self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
+
+    def end(self, *, is_exclusive: bool = False) -> None:
+        """End the ownership of segments that are all gone."""
+        self._unremoved = [path for path in self._unremoved if not self._spool.remove(path)]
+        self._batches.end_spool(is_exclusive=is_exclusive)

@@ -1,0 +1,163 @@
+"""Owners: which process a spool's segments belong to, whether it lives, what room it takes.
+
+Each owner has one file, locked (`flock`) for as long as it lives: the kernel lets go of the lock
+when the last descriptor closes, however the process ends. Process ids are recycled and prove
+nothing. A copy of the descriptor in a forked child would keep the lock, so the child closes it.
+
+The file holds a digest of the owner's keys and how many bytes it claims. Who wants more writes
+its own claim first and adds up all claims then: of two that do so at once at least one sees the
+other, so that the sum never exceeds the limit, and nobody waits for anybody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from fslog.filesystem import FileSystem
+from fslog.segments import generation_of, owner_name
+
+_CLAIM_DIGITS = 20
+_TRIES = 100
+
+
+class Owner:
+    """A lock that is held, on an owner's file.
+
+    Args:
+        fs: the file system.
+        path: of the file.
+        fd: of the file, locked.
+        digest: of the keys.
+    """
+
+    def __init__(self, fs: FileSystem, path: str, fd: int, digest: str) -> None:
+        self._fs = fs
+        self._path = path
+        self._digest = digest
+        self._fds = [fd]
+        self._id = _identity(fs, fd)
+        self.name = os.path.basename(path)
+
+    def claim(self, size_bytes: int) -> None:
+        """Write down how many bytes this owner's segments may have."""
+        text = f"{self._digest} {size_bytes:0{_CLAIM_DIGITS}d}\n"
+        self._fs.write_at_start(self._fds[0], text.encode("ascii"))
+
+    def is_linked(self) -> bool:
+        """Tell whether others still find the file: nobody removed it, nor its directory."""
+        return is_linked(self._fs, self._fds[0], self._path)
+
+    def remove(self) -> None:
+        """End the ownership of segments that are all gone."""
+        try:
+            if self._fds and self.is_linked():
+                self._fs.unlink(self._path)
+        except OSError:
+            pass  # an owner without segments; whoever adopts it tries again
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock: what is left is an orphan now. May be called more than once."""
+        try:
+            fd = self._fds.pop()  # atomic: a descriptor must not be closed twice
+        except IndexError:
+            return
+        try:
+            # A daemon may have closed all descriptors; the number may be another file's by now.
+            if _identity(self._fs, fd) == self._id:
+                self._fs.close(fd)
+        except OSError:
+            pass
+
+
+def begin(
+    fs: FileSystem, folder: str, digest: str, token: Callable[[], str], again: str = ""
+) -> Owner:
+    """Make a new owner, of a generation after all that are there.
+
+    Args:
+        folder: where the owners' files are.
+        token: makes a random text of hexadecimal digits.
+        again: the name of this process's owner whose file was removed by somebody.
+    """
+    for _ in range(_TRIES):
+        generations = [generation_of(name) or 0 for name in fs.listdir(folder)]
+        name = again or owner_name(1 + max(generations, default=0), token())
+        path, again = os.path.join(folder, name), ""
+        try:
+            fd = fs.create_register(path)
+        except FileExistsError:
+            continue
+        owner = Owner(fs, path, fd, digest)
+        try:
+            # The text before the lock: whoever finds the file locked finds it complete.
+            owner.claim(0)
+            if fs.try_lock(fd) and is_linked(fs, fd, path):
+                return owner
+        except OSError:  # a full disk
+            owner.remove()
+            raise
+        owner.close()  # somebody took it for an orphan's, in between
+    raise OSError("no owner's file could be made and locked")
+
+
+def adopt(fs: FileSystem, folder: str, name: str, digest: str) -> Owner | None:
+    """Take a dead owner's place; None where it lives, or somebody else took it."""
+    path = os.path.join(folder, name)
+    fd = fs.open_register(path, make=True)  # segments may be left of an owner whose file is not
+    owner = Owner(fs, path, fd, digest)
+    if fs.try_lock(fd) and is_linked(fs, fd, path):
+        return owner
+    owner.close()
+    return None
+
+
+def claimed_bytes(fs: FileSystem, folder: str) -> int:
+    """Return the sum of all claims, of the living and the dead."""
+    return sum(claim for _, _, claim in _read_all(fs, folder))
+
+
+def lives_with_other_keys(fs: FileSystem, folder: str, digest: str) -> bool:
+    """Tell whether a living owner has other keys."""
+    for name, other, _ in _read_all(fs, folder):
+        if other != digest and is_living(fs, folder, name):
+            return True
+    return False
+
+
+def is_living(fs: FileSystem, folder: str, name: str) -> bool:
+    """Tell whether an owner's lock is held."""
+    try:
+        fd = fs.open_register(os.path.join(folder, name), make=False)
+    except FileNotFoundError:
+        return False
+    try:
+        return not fs.try_lock(fd)
+    finally:
+        fs.close(fd)
+
+
+def _read_all(fs: FileSystem, folder: str) -> Iterator[tuple[str, str, int]]:
+    for name in fs.listdir(folder):
+        if generation_of(name) is None:
+            continue
+        try:
+            digest, _, claim = fs.read(os.path.join(folder, name)).decode("ascii").partition(" ")
+            yield name, digest, int(claim or 0)
+        except (OSError, ValueError):  # gone meanwhile, or empty: made this very moment
+            continue
+
+
+def is_linked(fs: FileSystem, fd: int, path: str) -> bool:
+    """Tell whether a path still leads to an open file."""
+    try:
+        found = fs.lstat(path)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == _identity(fs, fd)
+
+
+def _identity(fs: FileSystem, fd: int) -> tuple[int, int]:
+    found = fs.fstat(fd)
+    return found.st_dev, found.st_ino

@@ -1,0 +1,312 @@
+"""One process's share of a spool directory: the segments it writes, the room it claims, the
+orphans it takes over.
+
+Made anew in a forked child, which so has an owner and segments of its own; nothing is made on
+disk before there is a line to write. The methods that a log call uses run under the lock of
+`fslog.spooled.SpooledBatches`; the others in the thread that delivers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fslog import owners
+from fslog.owners import Owner
+from fslog.segments import Name, generation_of
+from fslog.spooldir import OWNERS, SpoolDirectory
+
+FSYNC = ("never", "segment", "line")
+
+_MAX_ORPHANS = 32
+"""How many dead owners one process takes over at a time: each costs a descriptor."""
+
+_STRAYS_EVERY = 6
+"""Every so many looks all segments are listed, in case an owner's file was removed."""
+
+_FULL_SECONDS = 0.05
+"""How long a claim that failed is not made again: looking costs some system calls."""
+
+
+class OpenSegment:
+    """A segment that lines are written to.
+
+    Args:
+        directory: where it is.
+        path: of the file.
+        fd: of the file, open to append.
+        is_synced: whether each line goes to the disk itself before the call returns.
+    """
+
+    __slots__ = ("_fd", "_fds", "_fs", "_is_synced", "_write", "path")
+
+    def __init__(self, directory: SpoolDirectory, path: str, fd: int, is_synced: bool) -> None:
+        self._fs = directory.fs
+        self._write = directory.fs.write
+        self._is_synced = is_synced
+        self._fds = [fd]
+        self._fd = fd
+        self.path = path
+
+    def write(self, line: bytes) -> None:
+        """Append a line, whole or not at all.
+
+        Raises:
+            OSError: not at all.
+        """
+        written = self._write(self._fd, line)
+        if written != len(line):
+            self._undo(written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self._is_synced:
+            try:
+                self._fs.fsync(self._fd)
+            except OSError:
+                self._undo(written)
+                raise
+
+    def _undo(self, size_bytes: int) -> None:
+        # Where this fails, what is left of the line is torn, the last of its segment, and not sent.
+        with contextlib.suppress(OSError):
+            self._fs.cut(self._fd, self._fs.fstat(self._fd).st_size - size_bytes)
+
+    def rescued(self) -> bytes | None:
+        """Return what was written, if the file is no longer to be found; None where it is."""
+        try:
+            if self._fs.fstat(self._fd).st_nlink:
+                return None
+            return self._fs.read_from(self._fd)
+        except OSError:
+            return None
+
+    def written_at_ns(self) -> int:
+        """Return when the file was last changed, by its own clock; 0 where that is unknown."""
+        try:
+            return self._fs.fstat(self._fd).st_mtime_ns
+        except OSError:
+            return 0
+
+    def close(self) -> None:
+        """Close the file. May be called more than once, from any thread."""
+        try:
+            fd = self._fds.pop()  # atomic: a descriptor must not be closed twice
+        except IndexError:
+            return
+        with contextlib.suppress(OSError):
+            self._fs.close(fd)
+
+
+class Orphan(NamedTuple):
+    """What a dead owner left: its lock, now ours, and its segments by number and size."""
+
+    owner: Owner
+    segments: list[tuple[int, int]]
+
+
+class Spool:
+    """Keep lines on disk for one handler in one process.
+
+    Args:
+        directory: checked.
+        max_bytes: what the directory holds at the most, all of its users together.
+        fsync: one of `FSYNC`.
+        chunk_bytes: how much room is claimed at a time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        directory: SpoolDirectory,
+        *,
+        max_bytes: int,
+        fsync: str,
+        chunk_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.directory = directory
+        self.fs = directory.fs
+        self.fsync = fsync
+        self._max_bytes = max_bytes
+        self._chunk_bytes = min(chunk_bytes, max_bytes // 64)
+        self._clock = clock
+        self._owner: Owner | None = None
+        self._adopted: dict[str, Owner] = {}
+        self._claimed_bytes = 0
+        self._full_until = 0.0
+        self._set_aside_bytes = 0
+        self._looks = 0
+        self.used_bytes = 0
+
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes the open segment may have, as far as room is claimed."""
+        return self._claimed_bytes - self.used_bytes
+
+    def begin(self) -> Owner:
+        """Return this process's owner; make it, and the directory, where they are missing."""
+        if self._owner is None or not self._owner.is_linked():
+            again = self.owner_name
+            if self._owner is not None:
+                self._owner.close()
+            self._owner = self.directory.begin(again)
+            self._claimed_bytes = 0
+        return self._owner
+
+    def reserve(self, open_bytes: int) -> bool:
+        """Claim room for an open segment of so many bytes; False where the spool is full."""
+        need = self.used_bytes + open_bytes
+        owner = self.begin()
+        if need <= self._claimed_bytes:
+            return True
+        if self._clock() < self._full_until:
+            return False
+        for claim in (need + self._chunk_bytes, need):
+            owner.claim(claim)
+            if self._total_bytes() <= self._max_bytes:
+                self._claimed_bytes = claim
+                return True
+        owner.claim(self._claimed_bytes)
+        self._full_until = self._clock() + _FULL_SECONDS
+        return False
+
+    def _total_bytes(self) -> int:
+        claimed = owners.claimed_bytes(self.fs, self.directory.of(OWNERS))
+        return claimed + self._set_aside_bytes
+
+    def open(self, number: int) -> OpenSegment:
+        """Make a segment of this process's own."""
+        path = self.path(self.begin().name, number)
+        fd = self.fs.create(path)
+        segment = OpenSegment(self.directory, path, fd, self.fsync == "line")
+        if self.fsync == "line":
+            try:
+                self.fs.sync(self.directory.path)
+            except OSError:
+                self.discard(segment)
+                raise
+        return segment
+
+    def discard(self, segment: OpenSegment) -> None:
+        """Remove a segment that nothing was written to."""
+        segment.close()
+        self.remove(segment.path)
+
+    def keep(self, number: int, line: bytes) -> None:
+        """Write a segment of one line, without touching anything that an open one needs.
+
+        Raises:
+            OSError: nothing was written.
+        """
+        if self._owner is None:
+            raise OSError(errno.EAGAIN, "there is no owner yet")
+        path = self.path(self._owner.name, number)
+        segment = OpenSegment(self.directory, path, self.fs.create(path), self.fsync == "line")
+        try:
+            segment.write(line)
+        except OSError:
+            self.discard(segment)
+            raise
+        segment.close()
+
+    def path(self, owner: str, number: int) -> str:
+        """Return the path of a segment."""
+        return self.directory.of(str(Name(owner, number)))
+
+    @property
+    def owner_name(self) -> str:
+        """This process's owner's name; empty while there is none."""
+        return self._owner.name if self._owner is not None else ""
+
+    def sync(self, path: str) -> None:
+        """Have a sealed segment and its name written to the disk itself, if that is wanted."""
+        if self.fsync == "segment":
+            self.fs.sync(path)
+            self.fs.sync(self.directory.path)
+
+    def remove(self, path: str) -> bool:
+        """Remove a segment; False where that failed and must be tried again."""
+        try:
+            self.fs.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+        return True
+
+    def set_aside(self, name: Name, reason: str) -> None:
+        """Move a whole segment to the quarantine; where that fails it stays where it is."""
+        with contextlib.suppress(OSError):
+            self.directory.quarantine_file(name, reason)
+
+    def give_back(self, open_bytes: int) -> None:
+        """Give back room that is claimed but no longer needed, so that others may have it."""
+        need = self.used_bytes + open_bytes + self._chunk_bytes
+        if self._owner is not None and self._claimed_bytes > need + 4 * self._chunk_bytes:
+            self._claimed_bytes = need
+            with contextlib.suppress(OSError):
+                self._owner.claim(need)
+        self._full_until = 0.0
+
+    def orphans(self) -> list[Orphan]:
+        """Take over what dead processes left, the oldest first.
+
+        Returns:
+            Only those that nobody else holds; a part of them where there are very many.
+        """
+        self._set_aside_bytes = self.directory.quarantined_bytes()
+        folder = self.directory.of(OWNERS)
+        names = {name for name in self.fs.listdir(folder) if generation_of(name) is not None}
+        taken = self._take(sorted(names))
+        self._looks += 1
+        if not taken and self._looks % _STRAYS_EVERY != 1:
+            return []
+        # Listed with their locks held: what is there now is all, and stays.
+        segments = self.directory.segments()
+        taken += self._take(sorted(segments.keys() - names))
+        found = []
+        for owner in taken:
+            if owner.name in segments:
+                self._adopted[owner.name] = owner
+                owner.claim(sum(size for _, size in segments[owner.name]))
+                found.append(Orphan(owner, segments[owner.name]))
+            else:
+                owner.remove()
+        return sorted(found, key=lambda orphan: orphan.owner.name)
+
+    def has_room_for_orphans(self) -> bool:
+        """Tell whether a look could bring any, after one that may have left some."""
+        return not self._adopted
+
+    def _take(self, names: list[str]) -> list[Owner]:
+        taken: list[Owner] = []
+        folder = self.directory.of(OWNERS)
+        for name in names:
+            if len(self._adopted) + len(taken) >= _MAX_ORPHANS:
+                break
+            if name == self.owner_name or name in self._adopted:
+                continue
+            owner = owners.adopt(self.fs, folder, name, self.directory.digest)
+            if owner is not None:
+                taken.append(owner)
+        return taken
+
+    def end_orphan(self, owner: Owner) -> None:
+        """End the ownership of an orphan whose segments are all gone."""
+        self._adopted.pop(owner.name, None)
+        owner.remove()
+
+    def end(self) -> None:
+        """End this process's ownership, because nothing of its own is on disk any more."""
+        owner, self._owner = self._owner, None
+        self._claimed_bytes = self.used_bytes = 0
+        if owner is not None:
+            owner.remove()
+
+    def leave_to_parent(self) -> None:
+        """Close what a fork copied, in the child: a lock is held as long as any copy is open."""
+        for owner in (self._owner, *self._adopted.values()):
+            if owner is not None:
+                owner.close()
