@@ -199,7 +199,7 @@ class Delivery:
         # With the batches' lock held: what there is to say is said by the listener.
         if error is not None:
             self._queue.put(lambda: self._notices.spool_failed(error))
-        elif self._notices.is_claimed("spool"):
+        else:
             self._queue.put(self._notices.spool_works)
 
     def _put_late(self, line: bytes) -> bool:

@@ -35,6 +35,7 @@ class FileSystem:
     unlink = staticmethod(os.unlink)
     replace = staticmethod(os.replace)
     listdir = staticmethod(os.listdir)
+    set_mode = staticmethod(os.chmod)
 
     def create(self, path: str) -> int:
         """Make a new file to append to and return its descriptor."""
@@ -110,10 +111,6 @@ class FileSystem:
                 self.make_directory(parent)
             os.mkdir(path, 0o700)
             os.chmod(path, 0o700)
-
-    def close_directory(self, path: str) -> None:
-        """Shut others out of a directory."""
-        os.chmod(path, 0o700)
 
     def sizes(self, path: str) -> Iterator[tuple[str, int, float]]:
         """Yield each entry of a directory: its name, its size, when it was last written."""

@@ -120,10 +120,6 @@ class Notices:
             return False
         return self._said.setdefault(kind, mark) is mark
 
-    def is_claimed(self, kind: str) -> bool:
-        """Tell whether something of a kind was said, and not taken back."""
-        return kind in self._said
-
     def full(self, refused: int, name: str, limit_bytes: int) -> None:
         """Events are refused for lack of room: WARNING, once until everything is delivered.
 

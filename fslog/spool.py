@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -60,7 +59,7 @@ class OpenSegment:
         written = self._write(self._fd, line)
         if written != len(line):
             self._undo(written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(errno.ENOSPC, "no more than a part of a line was written")
         if self._is_synced:
             try:
                 self._fs.fsync(self._fd)

@@ -114,8 +114,9 @@ class SpoolDirectory:
             )
         for path in (self.path, self.of(OWNERS)):
             self.fs.make_directory(path)
-            if stat.S_IMODE(self.fs.lstat(path).st_mode) != 0o700:
-                self.fs.close_directory(path)
+            mode = stat.S_IMODE(self.fs.lstat(path).st_mode)
+            if mode & 0o077:  # what the owner may not do is not given either
+                self.fs.set_mode(path, mode & 0o700)
 
     def begin(self, again: str = "") -> owners.Owner:
         """Make an owner for this process, and the directory anew where somebody removed it.

@@ -91,6 +91,7 @@ class SpooledBatches(Batches):
         self._failed = failed
         self._segment: OpenSegment | None = None
         self._in_memory = False
+        self._is_failing = False
         self._numbers = itertools.count(1)
         self._open_number = 0
         self._limit_bytes = -1
@@ -145,8 +146,6 @@ class SpooledBatches(Batches):
             self._segment = self._spool.open(self._open_number)
         except (OSError, ValueError) as error:
             self._go_to_memory(error)
-        else:
-            self._failed(None)
         return True
 
     def _reserve(self, size: int) -> bool:
@@ -162,7 +161,7 @@ class SpooledBatches(Batches):
         """Seal what is on disk, and go on in memory."""
         segment = self._segment
         if self._lines:
-            self._seal()
+            self._close()
         elif segment is not None:
             self._segment = None
             self._spool.discard(segment)
@@ -170,11 +169,18 @@ class SpooledBatches(Batches):
 
     def _go_to_memory(self, error: Exception) -> None:
         self._open_number = next(self._numbers)
-        self._in_memory = True
+        self._in_memory = self._is_failing = True
         self._hold(0)
         self._failed(error)
 
     def _seal(self) -> None:
+        # A full disk has room for a file, and for a line now and then: that is no news.
+        if self._is_failing and self._segment is not None:
+            self._is_failing = False
+            self._failed(None)
+        self._close()
+
+    def _close(self) -> None:
         segment, number = self._segment, self._open_number
         if segment is None:
             self._note(Batch(self._lines, self._open_bytes, number))
