@@ -267,10 +267,10 @@ class Delivery:
         request = self._ask(seconds)
         if request is None:
             return False
-        pending = self._batches.counts()["pending"]
+        is_empty = not (self._batches.counts()["pending"] or self._backlog)
         if not self._may_wait():
-            return not pending
-        if self._await(request) or not pending:
+            return is_empty
+        if self._await(request) or is_empty:
             return True
         if seconds >= self._settings.shutdown_timeout:
             counts = self._batches.counts()

@@ -68,11 +68,9 @@ class FileSystem:
 
     def read_from(self, fd: int) -> bytes:
         """Return all that an open file holds, wherever its position is."""
-        parts = []
-        at = 0
-        while part := os.pread(fd, _READ_BYTES, at):
-            parts.append(part)
-            at += len(part)
+        parts = [os.pread(fd, _READ_BYTES, 0)]
+        while len(parts[-1]) == _READ_BYTES:
+            parts.append(os.pread(fd, _READ_BYTES, len(parts) * _READ_BYTES))
         return b"".join(parts)
 
     def write_at_start(self, fd: int, text: bytes) -> None:

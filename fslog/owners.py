@@ -11,8 +11,9 @@ other, so that the sum never exceeds the limit, and nobody waits for anybody.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from fslog.filesystem import FileSystem
 from fslog.segments import generation_of, owner_name
@@ -50,11 +51,10 @@ class Owner:
 
     def remove(self) -> None:
         """End the ownership of segments that are all gone."""
-        try:
+        # Where this fails an owner without segments is left; whoever adopts it tries again.
+        with contextlib.suppress(OSError):
             if self._fds and self.is_linked():
                 self._fs.unlink(self._path)
-        except OSError:
-            pass  # an owner without segments; whoever adopts it tries again
         self.close()
 
     def close(self) -> None:
@@ -63,12 +63,10 @@ class Owner:
             fd = self._fds.pop()  # atomic: a descriptor must not be closed twice
         except IndexError:
             return
-        try:
-            # A daemon may have closed all descriptors; the number may be another file's by now.
+        # A daemon may have closed all descriptors; the number may be another file's by now.
+        with contextlib.suppress(OSError):
             if _identity(self._fs, fd) == self._id:
                 self._fs.close(fd)
-        except OSError:
-            pass
 
 
 def begin(
@@ -108,6 +106,7 @@ def adopt(fs: FileSystem, folder: str, name: str, digest: str) -> Owner | None:
     fd = fs.open_register(path, make=True)  # segments may be left of an owner whose file is not
     owner = Owner(fs, path, fd, digest)
     if fs.try_lock(fd) and is_linked(fs, fd, path):
+        owner.claim(_read(fs.read_from(fd))[1])  # at once: the digest is ours from now on
         return owner
     owner.close()
     return None
@@ -115,15 +114,37 @@ def adopt(fs: FileSystem, folder: str, name: str, digest: str) -> Owner | None:
 
 def claimed_bytes(fs: FileSystem, folder: str) -> int:
     """Return the sum of all claims, of the living and the dead."""
-    return sum(claim for _, _, claim in _read_all(fs, folder))
+    total = 0
+    for name in fs.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+            total += _read(fs.read(os.path.join(folder, name)))[1]
+    return total
 
 
-def lives_with_other_keys(fs: FileSystem, folder: str, digest: str) -> bool:
-    """Tell whether a living owner has other keys."""
-    for name, other, _ in _read_all(fs, folder):
-        if other != digest and is_living(fs, folder, name):
+def lives_with_other_keys(
+    fs: FileSystem, folder: str, digest: str, pause: Callable[[], None]
+) -> bool:
+    """Tell whether a living owner has other keys.
+
+    Args:
+        pause: waits a moment. Who takes a dead owner over has its lock before its file says so.
+    """
+    for name in fs.listdir(folder):
+        path = os.path.join(folder, name)
+        for _ in range(_TRIES):
+            if _digest(fs, path) in (digest, None) or not is_living(fs, folder, name):
+                break
+            pause()
+        else:
             return True
     return False
+
+
+def _digest(fs: FileSystem, path: str) -> str | None:
+    try:
+        return _read(fs.read(path))[0]
+    except OSError:  # gone meanwhile
+        return None
 
 
 def is_living(fs: FileSystem, folder: str, name: str) -> bool:
@@ -138,15 +159,10 @@ def is_living(fs: FileSystem, folder: str, name: str) -> bool:
         fs.close(fd)
 
 
-def _read_all(fs: FileSystem, folder: str) -> Iterator[tuple[str, str, int]]:
-    for name in fs.listdir(folder):
-        if generation_of(name) is None:
-            continue
-        try:
-            digest, _, claim = fs.read(os.path.join(folder, name)).decode("ascii").partition(" ")
-            yield name, digest, int(claim or 0)
-        except (OSError, ValueError):  # gone meanwhile, or empty: made this very moment
-            continue
+def _read(text: bytes) -> tuple[str, int]:
+    """Return the digest and the claim that an owner's file holds; of an empty one nothing."""
+    digest, _, claim = text.decode("ascii", "replace").strip().partition(" ")
+    return digest, int(claim) if claim.isdecimal() else 0
 
 
 def is_linked(fs: FileSystem, fd: int, path: str) -> bool:

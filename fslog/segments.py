@@ -112,7 +112,7 @@ def _reason(line: bytes) -> str | None:
     if not line.endswith(b"\n"):
         return "the line is torn: its newline is missing"
     try:
-        event = json.loads(line, parse_constant=_not_json)
+        event = _decode(line.decode())
     except (ValueError, RecursionError) as error:
         return f"the line is garbled: it is no JSON ({type(error).__name__})"
     if not isinstance(event, dict):
@@ -125,3 +125,6 @@ def _reason(line: bytes) -> str | None:
 
 def _not_json(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_not_json).decode

@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -65,6 +66,7 @@ class SpoolDirectory:
         digest: of the keys.
         token: makes a random text of hexadecimal digits.
         fs: the file system.
+        pause: waits a moment for another process.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class SpoolDirectory:
         digest: str,
         token: Callable[[], str] = lambda: os.urandom(6).hex(),
         fs: FileSystem | None = None,
+        pause: Callable[[], None] = lambda: time.sleep(0.002),
     ) -> None:
         self.path = path
         self.digest = digest
         self.fs = fs or FileSystem()
         self._token = token
+        self._pause = pause
 
     def of(self, *names: str) -> str:
         """Return the path of something in the directory."""
@@ -131,7 +135,7 @@ class SpoolDirectory:
         folder = self.of(OWNERS)
         owner = owners.begin(self.fs, folder, self.digest, self._token, again)
         try:
-            if owners.lives_with_other_keys(self.fs, folder, self.digest):
+            if owners.lives_with_other_keys(self.fs, folder, self.digest, self._pause):
                 raise _unusable(
                     self.path,
                     "a living process uses it with other keys; a spool belongs to one destination",
