@@ -61,6 +61,9 @@ setup(
             "django",
             "gevent",
             "trustme",
+            "celery",
+            "redis",
+            "rq",
         ],
         # Each minor release of ruff may format differently.
         "lint": ["ruff>=0.17,<0.18", "mypy>=2"],

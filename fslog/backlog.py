@@ -96,6 +96,9 @@ class Backlog:
     def look(self) -> None:
         """Look for orphans, if it is time."""
 
+    def last_look(self) -> None:
+        """Look for orphans now, because the process ends."""
+
     def end(self, *, is_exclusive: bool = False) -> None:
         """Let go of what is held on disk, where nothing is pending.
 
@@ -114,6 +117,8 @@ class SpooledBacklog(Backlog):
         notices: told of what went wrong.
         clock: monotonic seconds.
         now: seconds since the epoch, as files' times are.
+        is_forked: whether to leave the first look, and the last one, to the parent. Children often
+            end in the middle of a POST, and what they had adopted would be sent again and again.
     """
 
     _batches: SpooledBatches
@@ -130,6 +135,7 @@ class SpooledBacklog(Backlog):
         notices: Notices,
         clock: Callable[[], float],
         now: Callable[[], float],
+        is_forked: bool = False,
     ) -> None:
         super().__init__(batches, encoding, level)
         self._spool = spool
@@ -138,7 +144,8 @@ class SpooledBacklog(Backlog):
         self._clock = clock
         self._now = now
         self._unremoved: list[str] = []
-        self.look_at = clock()
+        self._is_forked = is_forked
+        self.look_at = clock() + (LOOK_SECONDS if is_forked else 0.0)
 
     def add(self, item: Any) -> None:
         """Take a sealed batch, or the name of one, from the queue."""
@@ -258,13 +265,19 @@ class SpooledBacklog(Backlog):
         self.look_at = self._clock() + LOOK_SECONDS
         self._unremoved = [path for path in self._unremoved if not self._spool.remove(path)]
         try:
-            orphans = self._spool.orphans()
+            orphans = self._spool.orphans(self._now())
         except OSError:  # no directory, or no descriptors left; said where a line cannot be written
             return
         for orphan in reversed(orphans):
             self._waiting.appendleft(Chain(self._spool, orphan.owner.name, orphan))
         if orphans:
             self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
+
+    def last_look(self) -> None:
+        """Look for orphans now, because the process ends."""
+        if not self._is_forked:
+            self.look_at = self._clock()
+            self.look()
 
     def end(self, *, is_exclusive: bool = False) -> None:
         """End the ownership of segments that are all gone."""

@@ -178,6 +178,7 @@ class Chain:
         """Give back the room of an orphan's segment that is gone."""
         self._claim_bytes -= size_bytes
         if self.orphan is not None:
+            self.orphan.owner.tries = 0
             self.orphan.owner.claim(self._claim_bytes)
 
 

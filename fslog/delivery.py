@@ -74,6 +74,7 @@ class Delivery:
         now: seconds since the epoch.
         say: where notices go.
         write: where the last words go.
+        is_forked: whether another process built the handler, and looks after orphans, too.
     """
 
     _queue: SimpleQueue[Any]
@@ -91,6 +92,7 @@ class Delivery:
         now: Callable[[], float] = time.time,
         say: notices.Say = notices.say,
         write: Callable[[str], None] = notices.write_stderr,
+        is_forked: bool = False,
     ) -> None:
         self._destination = destination
         self._transport = transport
@@ -100,6 +102,7 @@ class Delivery:
         self._say = say
         self._write = write
         self._notices = notices.Notices(destination.host, say, clock)
+        self._is_forked = is_forked
         self._finishing: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
         self._gave_up: tuple[int, int, float] | None = None
@@ -157,6 +160,7 @@ class Delivery:
             notices=self._notices,
             clock=self._clock,
             now=self._now,
+            is_forked=self._is_forked,
         )
         return spooled, backlog
 
@@ -164,6 +168,15 @@ class Delivery:
         """Start what must not wait for a log call: segments that others left are taken over."""
         spool = self._settings.spool
         if spool is not None and spool.holds_segments():
+            self._batches.exclusively(self._opened)
+
+    def watch(self) -> None:
+        """Have a thread that looks for orphans from time to time, because children will leave some.
+
+        A child that never lives as long as a POST takes cannot do that itself.
+        """
+        spool = self._settings.spool
+        if spool is not None and not lifecycle.is_finishing() and not self._listener.is_alive():
             self._batches.exclusively(self._opened)
 
     def leave_to_parent(self) -> None:
@@ -264,7 +277,8 @@ class Delivery:
             if sys.is_finalizing():
                 return False
             seconds = min(seconds, self._last_seconds)
-        request = self._ask(seconds)
+        once = lifecycle.is_finishing() and self._batches.is_safe()
+        request = self._ask(seconds, once=once)
         if request is None:
             return False
         is_empty = not (self._batches.counts()["pending"] or self._backlog)

@@ -287,6 +287,11 @@ class FreshsuccessHandler(logging.Handler):
         # Another hook may have logged already: what is this process's own is kept.
         self._current()
 
+    def after_fork_in_parent(self) -> None:
+        """Look after what children leave behind: they may end by `os._exit`, or be killed."""
+        if self._enabled:
+            self._current().watch()
+
     def _current(self) -> Delivery:
         # By process id, because not every fork runs Python's hooks (uWSGI's does not by default).
         pid = os.getpid()
@@ -296,7 +301,12 @@ class FreshsuccessHandler(logging.Handler):
             return self._begin(pid)
 
     def _begin(self, pid: int) -> Delivery:
-        made = Delivery(self._destination, self._transport(), self._settings)
+        made = Delivery(
+            self._destination,
+            self._transport(),
+            self._settings,
+            is_forked=bool(self._deliveries),
+        )
         # setdefault is atomic: of several threads that come here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
         for other in self._deliveries.keys() - {pid}:

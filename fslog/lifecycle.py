@@ -27,6 +27,8 @@ class Forked(Protocol):
 
     def after_fork(self) -> None: ...
 
+    def after_fork_in_parent(self) -> None: ...
+
 
 class Ending(Protocol):
     """What is given a last chance to deliver when its process ends."""
@@ -96,6 +98,11 @@ def _after_fork() -> None:
         member.after_fork()
 
 
+def _after_fork_in_parent() -> None:
+    for member in members():
+        member.after_fork_in_parent()
+
+
 class _Anchor:
     """What `multiprocessing.util.register_after_fork` wants to know alive."""
 
@@ -132,4 +139,8 @@ def _watch_multiprocessing() -> None:
 
 atexit.register(finish_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_child=_after_fork,
+        after_in_parent=_after_fork_in_parent,
+    )

@@ -333,6 +333,9 @@ class Listener(QueueListener):
     def _answer_flushes(self) -> None:
         """Tell each asker what it waits for, or that it waits in vain."""
         oldest = self._backlog.oldest()
+        if oldest is None and any(flush.once for flush in self._flushes):
+            self._backlog.last_look()
+            oldest = self._backlog.oldest()
         kept = []
         for flush in self._flushes:
             if oldest is None or oldest > flush.number:

@@ -19,7 +19,11 @@ from fslog.filesystem import FileSystem
 from fslog.segments import generation_of, owner_name
 
 _CLAIM_DIGITS = 20
+_TRIES_DIGITS = 4
 _TRIES = 100
+
+_REST_SECONDS = 10.0
+"""How long segments rest that two have taken over in vain."""
 
 
 class Owner:
@@ -39,10 +43,12 @@ class Owner:
         self._fds = [fd]
         self._id = _identity(fs, fd)
         self.name = os.path.basename(path)
+        self.tries = 0
+        """How many have taken the segments over and delivered none of them."""
 
     def claim(self, size_bytes: int) -> None:
         """Write down how many bytes this owner's segments may have."""
-        text = f"{self._digest} {size_bytes:0{_CLAIM_DIGITS}d}\n"
+        text = f"{self._digest} {size_bytes:0{_CLAIM_DIGITS}d} {self.tries:0{_TRIES_DIGITS}d}\n"
         self._fs.write_at_start(self._fds[0], text.encode("ascii"))
 
     def is_linked(self) -> bool:
@@ -100,14 +106,24 @@ def begin(
     raise OSError("no owner's file could be made and locked")
 
 
-def adopt(fs: FileSystem, folder: str, name: str, digest: str) -> Owner | None:
-    """Take a dead owner's place; None where it lives, or somebody else took it."""
+def adopt(fs: FileSystem, folder: str, name: str, digest: str, now: float) -> Owner | None:
+    """Take a dead owner's place; None where it lives, or somebody else took it.
+
+    Processes that never live as long as a POST takes would take it over one after the other and
+    send the same again and again: after the second in vain it is left alone for a while.
+
+    Args:
+        now: seconds since the epoch, as files' times are.
+    """
     path = os.path.join(folder, name)
     fd = fs.open_register(path, make=True)  # segments may be left of an owner whose file is not
     owner = Owner(fs, path, fd, digest)
     if fs.try_lock(fd) and is_linked(fs, fd, path):
-        owner.claim(_read(fs.read_from(fd))[1])  # at once: the digest is ours from now on
-        return owner
+        _, claim, owner.tries = _read(fs.read_from(fd))
+        if owner.tries < 2 or not 0 <= now - fs.fstat(fd).st_mtime < _REST_SECONDS:
+            owner.tries += 1
+            owner.claim(claim)  # at once: the digest is ours from now on
+            return owner
     owner.close()
     return None
 
@@ -159,10 +175,11 @@ def is_living(fs: FileSystem, folder: str, name: str) -> bool:
         fs.close(fd)
 
 
-def _read(text: bytes) -> tuple[str, int]:
-    """Return the digest and the claim that an owner's file holds; of an empty one nothing."""
-    digest, _, claim = text.decode("ascii", "replace").strip().partition(" ")
-    return digest, int(claim) if claim.isdecimal() else 0
+def _read(text: bytes) -> tuple[str, int, int]:
+    """Return the digest, the claim and the tries that a file holds; of an empty one nothing."""
+    words = [*text.decode("ascii", "replace").split(), "", "", ""]
+    claim, tries = (int(word) if word.isdecimal() else 0 for word in words[1:3])
+    return words[0], claim, tries
 
 
 def is_linked(fs: FileSystem, fd: int, path: str) -> bool:

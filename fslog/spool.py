@@ -249,8 +249,11 @@ class Spool:
                 self._owner.claim(need)
         self._full_until = 0.0
 
-    def orphans(self) -> list[Orphan]:
+    def orphans(self, now: float) -> list[Orphan]:
         """Take over what dead processes left, the oldest first.
+
+        Args:
+            now: seconds since the epoch.
 
         Returns:
             Only those that nobody else holds; a part of them where there are very many.
@@ -258,13 +261,13 @@ class Spool:
         self._set_aside_bytes = self.directory.quarantined_bytes()
         folder = self.directory.of(OWNERS)
         names = {name for name in self.fs.listdir(folder) if generation_of(name) is not None}
-        taken = self._take(sorted(names))
+        taken = self._take(sorted(names), now)
         self._looks += 1
         if not taken and self._looks % _STRAYS_EVERY != 1:
             return []
         # Listed with their locks held: what is there now is all, and stays.
         segments = self.directory.segments()
-        taken += self._take(sorted(segments.keys() - names))
+        taken += self._take(sorted(segments.keys() - names), now)
         found = []
         for owner in taken:
             if owner.name in segments:
@@ -279,7 +282,7 @@ class Spool:
         """Tell whether a look could bring any, after one that may have left some."""
         return not self._adopted
 
-    def _take(self, names: list[str]) -> list[Owner]:
+    def _take(self, names: list[str], now: float) -> list[Owner]:
         taken: list[Owner] = []
         folder = self.directory.of(OWNERS)
         for name in names:
@@ -287,7 +290,7 @@ class Spool:
                 break
             if name == self.owner_name or name in self._adopted:
                 continue
-            owner = owners.adopt(self.fs, folder, name, self.directory.digest)
+            owner = owners.adopt(self.fs, folder, name, self.directory.digest, now)
             if owner is not None:
                 taken.append(owner)
         return taken

@@ -435,6 +435,9 @@ class Witness:
         if self._holds_when_forked:
             lifecycle.hold(self)
 
+    def after_fork_in_parent(self) -> None:
+        """What a parent does is no matter of these tests."""
+
     def begin_finish(self) -> None:
         self._write("begins")
 
