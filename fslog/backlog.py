@@ -209,6 +209,8 @@ class SpooledBacklog(Backlog):
 
     def _remove(self, file: File) -> None:
         if file.is_kept:
+            if file.bad:
+                self._shorten(file)
             self._spool.set_aside(file.name, "it could not be read, or not all of it")
         elif not self._spool.remove(file.path):
             self._unremoved.append(file.path)
@@ -222,7 +224,7 @@ class SpooledBacklog(Backlog):
 
     def _end(self, chain: Chain) -> None:
         if chain.orphan is not None and not chain and not chain.travelling:
-            self._spool.end_orphan(chain.orphan.owner)
+            self._spool.end_orphan(chain.orphan)
             if self._spool.has_room_for_orphans():
                 self.look_at = min(self.look_at or 0.0, self._clock() + 0.5)
 

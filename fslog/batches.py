@@ -198,7 +198,7 @@ class Batches:
         self._lines = []
         self._open_bytes = 0
         self._announced = False
-        self._number = batch.number
+        self._number = max(self._number, batch.number)  # a re-entrant call's may be less
         self._items.put(batch)
         self._sealing = None
         self._hold(0)

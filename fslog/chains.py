@@ -48,7 +48,9 @@ class File:
         self.parts: list[Batch] = []
 
     def rest(self, encoding: str | None) -> Iterator[bytes]:
-        """Yield the lines that are not settled."""
+        """Yield the lines that are not settled, and those that could not be set aside."""
+        if self.is_kept:
+            yield from (line.text for line in self.bad if line.text.endswith(b"\n"))
         for batch in self.parts:
             lines = list(wire.lines_of(batch.text(encoding)))
             at = 0
@@ -56,6 +58,8 @@ class File:
                 if file is self:
                     yield from lines[at : at + count]
                 at += count
+        if self.is_kept:  # the torn one is the last
+            yield from (line.text for line in self.bad if not line.text.endswith(b"\n"))
 
 
 class Chain:
@@ -70,7 +74,7 @@ class Chain:
     def __init__(self, spool: Spool, owner: str, orphan: Orphan | None = None) -> None:
         self._spool = spool
         self.owner = owner
-        self.orphan = orphan
+        self.orphan = orphan.owner if orphan is not None else None
         self.travelling = 0
         segments = orphan.segments if orphan is not None else []
         self._numbers = array("Q", [number for number, _ in segments])
@@ -100,7 +104,7 @@ class Chain:
 
     def push(self, number: int, events: int, size_bytes: int, written_at_ns: int) -> bool:
         """Add a segment of this process's own; False if it is there already."""
-        if number <= self._last:  # put twice, by an interrupted append
+        if number == self._last:  # put twice, by an interrupted append
             return False
         self._last = number
         self._numbers.append(number)
@@ -178,8 +182,8 @@ class Chain:
         """Give back the room of an orphan's segment that is gone."""
         self._claim_bytes -= size_bytes
         if self.orphan is not None:
-            self.orphan.owner.tries = 0
-            self.orphan.owner.claim(self._claim_bytes)
+            self.orphan.tries = 0
+            self.orphan.claim(self._claim_bytes)
 
 
 def cut(files: list[File], number: int, most_events: int, most_bytes: int) -> list[Batch]:

@@ -11,7 +11,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fslog import lifecycle, notices
@@ -22,8 +21,8 @@ from fslog.errors import Problem
 from fslog.listener import Flush, Listener
 from fslog.outcomes import Outcome
 from fslog.ownwork import own_work, redaction
+from fslog.settings import Settings
 from fslog.spool import Spool
-from fslog.spooldir import SpoolDirectory
 from fslog.spooled import SpooledBatches
 from fslog.stats import Counter, Stats
 
@@ -35,24 +34,6 @@ _POLL_SECONDS = 0.2
 """How often a log call that waits for room looks for what other processes made of it."""
 
 _PARTS = ("_queue", "_batches", "_backlog", "_listener")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of a delivery; README, "Configuration", says what each is for."""
-
-    encoding: str | None
-    level: int
-    batch_events: int
-    batch_bytes: int
-    flush_interval: float
-    buffer_bytes: int
-    block_timeout: float | None
-    max_backoff: float
-    shutdown_timeout: float
-    spool: SpoolDirectory | None = None
-    spool_max_bytes: int = 0
-    spool_fsync: str = "never"
 
 
 class Posting(Protocol):

@@ -53,7 +53,8 @@ class FileSystem:
 
     def open_register(self, path: str, *, make: bool) -> int:
         """Open such a file; where it is not there, make it if that is wanted."""
-        return os.open(path, os.O_RDWR | (os.O_CREAT if make else 0) | _FLAGS, 0o600)
+        fd = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0) | _FLAGS, 0o600)
+        return self._private(fd) if make else fd
 
     def read(self, path: str) -> bytes:
         """Return all that a regular file holds."""

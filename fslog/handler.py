@@ -16,12 +16,13 @@ from contextvars import ContextVar
 from typing import Any
 
 from fslog import arguments, events, lifecycle, wire
-from fslog.delivery import Delivery, Settings
+from fslog.delivery import Delivery
 from fslog.destination import destination
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.ownwork import is_own, redaction
+from fslog.settings import Settings
 from fslog.spool import FSYNC
 from fslog.spooldir import spool_directory
 from fslog.stats import Stats

@@ -12,11 +12,15 @@ other, so that the sum never exceeds the limit, and nobody waits for anybody.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 
 from fslog.filesystem import FileSystem
 from fslog.segments import generation_of, owner_name
+
+_NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, None})
+"""Errors of what is gone meanwhile, or no regular file: nothing is claimed there."""
 
 _CLAIM_DIGITS = 20
 _TRIES_DIGITS = 4
@@ -118,12 +122,16 @@ def adopt(fs: FileSystem, folder: str, name: str, digest: str, now: float) -> Ow
     path = os.path.join(folder, name)
     fd = fs.open_register(path, make=True)  # segments may be left of an owner whose file is not
     owner = Owner(fs, path, fd, digest)
-    if fs.try_lock(fd) and is_linked(fs, fd, path):
-        _, claim, owner.tries = _read(fs.read_from(fd))
-        if owner.tries < 2 or not 0 <= now - fs.fstat(fd).st_mtime < _REST_SECONDS:
-            owner.tries += 1
-            owner.claim(claim)  # at once: the digest is ours from now on
-            return owner
+    try:
+        if fs.try_lock(fd) and is_linked(fs, fd, path):
+            _, claim, owner.tries = _read(fs.read_from(fd))
+            if owner.tries < 2 or not 0 <= now - fs.fstat(fd).st_mtime < _REST_SECONDS:
+                owner.tries += 1
+                owner.claim(claim)  # at once: the digest is ours from now on
+                return owner
+    except OSError:
+        owner.close()
+        raise
     owner.close()
     return None
 
@@ -132,8 +140,11 @@ def claimed_bytes(fs: FileSystem, folder: str) -> int:
     """Return the sum of all claims, of the living and the dead."""
     total = 0
     for name in fs.listdir(folder):
-        with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+        try:
             total += _read(fs.read(os.path.join(folder, name)))[1]
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
     return total
 
 

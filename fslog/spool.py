@@ -205,6 +205,8 @@ class Spool:
         segment = OpenSegment(self.directory, path, self.fs.create(path), self.fsync == "line")
         try:
             segment.write(line)
+            if self.fsync == "line":
+                self.fs.sync(self.directory.path)
         except OSError:
             self.discard(segment)
             raise
@@ -265,17 +267,27 @@ class Spool:
         self._looks += 1
         if not taken and self._looks % _STRAYS_EVERY != 1:
             return []
-        # Listed with their locks held: what is there now is all, and stays.
-        segments = self.directory.segments()
-        taken += self._take(sorted(segments.keys() - names), now)
+        self.directory.sweep(now)
+        try:
+            # Listed with their locks held: what is there now is all, and stays.
+            segments = self.directory.segments()
+            strays = self._take(sorted(segments.keys() - names), now)
+            if strays:
+                taken += strays
+                segments = self.directory.segments()
+        except OSError:
+            for owner in taken:
+                del self._adopted[owner.name]
+                owner.close()
+            raise
         found = []
         for owner in taken:
             if owner.name in segments:
-                self._adopted[owner.name] = owner
-                owner.claim(sum(size for _, size in segments[owner.name]))
+                with contextlib.suppress(OSError):  # what the dead one claimed stays claimed
+                    owner.claim(sum(size for _, size in segments[owner.name]))
                 found.append(Orphan(owner, segments[owner.name]))
             else:
-                owner.remove()
+                self.end_orphan(owner)
         return sorted(found, key=lambda orphan: orphan.owner.name)
 
     def has_room_for_orphans(self) -> bool:
@@ -286,12 +298,16 @@ class Spool:
         taken: list[Owner] = []
         folder = self.directory.of(OWNERS)
         for name in names:
-            if len(self._adopted) + len(taken) >= _MAX_ORPHANS:
+            if len(self._adopted) >= _MAX_ORPHANS:
                 break
             if name == self.owner_name or name in self._adopted:
                 continue
-            owner = owners.adopt(self.fs, folder, name, self.directory.digest, now)
+            try:
+                owner = owners.adopt(self.fs, folder, name, self.directory.digest, now)
+            except OSError:  # no file, or no descriptors left: the others are none the worse
+                continue
             if owner is not None:
+                self._adopted[owner.name] = owner  # at once: a fork must find it there
                 taken.append(owner)
         return taken
 

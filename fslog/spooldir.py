@@ -11,6 +11,7 @@ Directories are 0700 and files 0600; nothing holds a key.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -28,6 +29,9 @@ FORMAT = 1
 MARKER = "spool.json"
 OWNERS = "owners"
 QUARANTINE = "quarantine"
+DRAFT = ".new"
+
+_OLD_SECONDS = 600.0
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -117,10 +121,16 @@ class SpoolDirectory:
                 self.path, f"it holds something else ({min(strangers)!r}); give it one of its own"
             )
         for path in (self.path, self.of(OWNERS)):
-            self.fs.make_directory(path)
+            self._make_own(path)
             mode = stat.S_IMODE(self.fs.lstat(path).st_mode)
             if mode & 0o077:  # what the owner may not do is not given either
                 self.fs.set_mode(path, mode & 0o700)
+
+    def _make_own(self, path: str) -> None:
+        self.fs.make_directory(path)
+        found = self.fs.lstat(path)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError(errno.ENOTDIR, f"{os.path.basename(path)!r} is no directory of its own")
 
     def begin(self, again: str = "") -> owners.Owner:
         """Make an owner for this process, and the directory anew where somebody removed it.
@@ -163,7 +173,7 @@ class SpoolDirectory:
 
     def write(self, path: str, text: bytes, *, is_synced: bool = False) -> None:
         """Make or replace a file as a whole: it is never seen half written."""
-        draft = f"{path}.{self._token()}.new"
+        draft = f"{path}.{self._token()}{DRAFT}"
         fd = self.fs.create(draft)
         try:
             try:
@@ -185,7 +195,7 @@ class SpoolDirectory:
             stem: of the segment where they stand.
             place: where in it. What was set aside from there already is not overwritten.
         """
-        self.fs.make_directory(self.of(QUARANTINE))
+        self._make_own(self.of(QUARANTINE))
         path = self.of(QUARANTINE, f"{stem}-{place}")
         try:
             if self.fs.read(f"{path}.ndjson") == text:
@@ -194,14 +204,28 @@ class SpoolDirectory:
         except FileNotFoundError:
             pass
         self.write(f"{path}.reason", reason.encode("utf-8", "replace") + b"\n")
-        self.write(f"{path}.ndjson", text)
+        self.write(f"{path}.ndjson", text, is_synced=True)
 
     def quarantine_file(self, name: Name, reason: str) -> None:
         """Set a whole segment aside, without reading it."""
-        self.fs.make_directory(self.of(QUARANTINE))
+        self._make_own(self.of(QUARANTINE))
         path = self.of(QUARANTINE, f"{name.stem}-whole")
+        if f"{name.stem}-whole.ndjson" in self.fs.listdir(self.of(QUARANTINE)):
+            path = f"{path}-{self._token()}"
         self.fs.replace(self.of(str(name)), f"{path}.ndjson")
         self.write(f"{path}.reason", reason.encode("utf-8", "replace") + b"\n")
+
+    def sweep(self, now: float) -> None:
+        """Remove drafts that a crash left; one that is being written is young.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        for folder in (self.path, self.of(QUARANTINE)):
+            with contextlib.suppress(OSError):
+                for name, _, written_at in list(self.fs.sizes(folder)):
+                    if name.endswith(DRAFT) and now - written_at > _OLD_SECONDS:
+                        self.fs.unlink(os.path.join(folder, name))
 
     def holds_segments(self) -> bool:
         """Tell whether there is any segment, whoever's."""
@@ -250,7 +274,7 @@ class SpoolDirectory:
 def _is_ours(name: str) -> bool:
     plain = name in (MARKER, OWNERS, QUARANTINE) or parse_name(name) is not None
     # Drafts that a crash left; and what file systems and their tools put at the root of a volume.
-    return plain or name.endswith(".new") or name == "lost+found" or name.startswith(".")
+    return plain or name.endswith(DRAFT) or name == "lost+found" or name.startswith(".")
 
 
 def _unusable(path: str, why: str) -> ValueError:

@@ -255,7 +255,10 @@ class SpooledBatches(Batches):
         if self._lines:
             self._seal()
         elif self._segment is not None:
-            self._spool.discard(self._segment)
+            # Forgotten before it is closed: what interrupts here must leave nothing to write to.
+            self._limit_bytes = -1
+            segment, self._segment = self._segment, None
+            self._spool.discard(segment)
         used_bytes = self._spool.used_bytes + size
         self._note(Sealed(self._spool.owner_name, number, 1, size, 0, used_bytes, None))
         self._opened()

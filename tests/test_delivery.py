@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from fslog import lifecycle, wire
-from fslog.delivery import Delivery, Settings
+from fslog.delivery import Delivery
 from fslog.destination import Destination
 from fslog.errors import Problem
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import is_own, own_work
+from fslog.settings import Settings
 
 OK = Outcome(Kind.DELIVERED)
 DOWN = Outcome(Kind.RETRY, "it answers 503", retry_after=900.0)

@@ -27,7 +27,7 @@ LAYERS = [
     [["segments"], ["rules", "batches", "owners", "destination", "connections"]],
     [
         ["httpbody", "spooldir"],
-        ["httpserver", "spool"],
+        ["httpserver", "spool", "settings"],
         ["intake", "spooled", "chains"],
         ["backlog"],
         ["formatter", "transport", "listener", "collector"],
