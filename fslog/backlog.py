@@ -16,6 +16,7 @@ from typing import Any
 from fslog.batches import Batch, Batches
 from fslog.chains import Chain, File, cut, divide
 from fslog.notices import Notices
+from fslog.segments import BadLine
 from fslog.spool import Spool
 from fslog.spooled import Sealed, SpooledBatches
 
@@ -143,7 +144,7 @@ class SpooledBacklog(Backlog):
         self._notices = notices
         self._clock = clock
         self._now = now
-        self._unremoved: list[str] = []
+        self._unmended: list[File] = []
         self._is_forked = is_forked
         self.look_at = clock() + (LOOK_SECONDS if is_forked else 0.0)
 
@@ -208,12 +209,12 @@ class SpooledBacklog(Backlog):
             self._spool.directory.write(file.path, text, is_synced=self._spool.fsync != "never")
 
     def _remove(self, file: File) -> None:
-        if file.is_kept:
-            if file.bad:
-                self._shorten(file)
-            self._spool.set_aside(file.name, "it could not be read, or not all of it")
-        elif not self._spool.remove(file.path):
-            self._unremoved.append(file.path)
+        if self._mend(file):
+            self._removed(file)
+        else:
+            self._unmended.append(file)
+
+    def _removed(self, file: File) -> None:
         chain = file.chain
         chain.travelling -= 1
         if chain.orphan is None:
@@ -221,6 +222,30 @@ class SpooledBacklog(Backlog):
         else:
             chain.lower_claim(file.size_bytes)
         self._end(chain)
+
+    def _mend(self, file: File) -> bool:
+        """Remove a segment that is done, what is bad in it set aside; False to try again later.
+
+        Until then it stays ours: nobody else is to send again what was delivered.
+        """
+        if not file.is_kept:
+            return self._spool.remove(file.path)
+        directory = self._spool.directory
+        try:
+            if not file.bad:
+                directory.quarantine_file(file.name, "it could not be read")
+                return True
+            for line in file.bad:
+                directory.quarantine(file.name.stem, str(line.offset), line.text, line.reason)
+        except OSError:
+            self._shorten(file)
+            return False
+        return self._spool.remove(file.path)
+
+    def _mend_all(self) -> None:
+        files, self._unmended = self._unmended, []
+        for file in files:
+            self._remove(file)
 
     def _end(self, chain: Chain) -> None:
         if chain.orphan is not None and not chain and not chain.travelling:
@@ -242,7 +267,10 @@ class SpooledBacklog(Backlog):
             self._spool.directory.quarantine(stem, "refused", batch.text(self._encoding), reason)
         except OSError as error:
             self._notices.spool_failed(error)
-            return False
+            for file, _ in batch.files:  # it stays where it is, and is set aside when that works
+                file.is_kept = True
+                file.bad.append(BadLine(0, batch.text(self._encoding), reason))
+            return bool(batch.files)
         return True
 
     def split(self) -> None:
@@ -265,7 +293,7 @@ class SpooledBacklog(Backlog):
         if self.look_at is None or self._clock() < self.look_at:
             return
         self.look_at = self._clock() + LOOK_SECONDS
-        self._unremoved = [path for path in self._unremoved if not self._spool.remove(path)]
+        self._mend_all()
         try:
             orphans = self._spool.orphans(self._now())
         except OSError:  # no directory, or no descriptors left; said where a line cannot be written
@@ -283,5 +311,6 @@ class SpooledBacklog(Backlog):
 
     def end(self, *, is_exclusive: bool = False) -> None:
         """End the ownership of segments that are all gone."""
-        self._unremoved = [path for path in self._unremoved if not self._spool.remove(path)]
+        if not is_exclusive:
+            self._mend_all()
         self._batches.end_spool(is_exclusive=is_exclusive)

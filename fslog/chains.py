@@ -7,6 +7,7 @@ it was settled, and when a piece of it was, what is left of it takes its place o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from array import array
 from collections.abc import Callable, Iterator
@@ -183,7 +184,8 @@ class Chain:
         self._claim_bytes -= size_bytes
         if self.orphan is not None:
             self.orphan.tries = 0
-            self.orphan.claim(self._claim_bytes)
+            with contextlib.suppress(OSError):  # it claims too much until the next time
+                self.orphan.claim(self._claim_bytes)
 
 
 def cut(files: list[File], number: int, most_events: int, most_bytes: int) -> list[Batch]:

@@ -53,17 +53,23 @@ class Owner:
     def claim(self, size_bytes: int) -> None:
         """Write down how many bytes this owner's segments may have."""
         text = f"{self._digest} {size_bytes:0{_CLAIM_DIGITS}d} {self.tries:0{_TRIES_DIGITS}d}\n"
-        self._fs.write_at_start(self._fds[0], text.encode("ascii"))
+        self._fs.write_at_start(self._fd(), text.encode("ascii"))
 
     def is_linked(self) -> bool:
         """Tell whether others still find the file: nobody removed it, nor its directory."""
-        return is_linked(self._fs, self._fds[0], self._path)
+        return bool(self._fds) and is_linked(self._fs, self._fd(), self._path)
+
+    def _fd(self) -> int:
+        try:
+            return self._fds[0]
+        except IndexError:
+            raise OSError(errno.EBADF, "the owner's file is closed") from None
 
     def remove(self) -> None:
         """End the ownership of segments that are all gone."""
         # Where this fails an owner without segments is left; whoever adopts it tries again.
         with contextlib.suppress(OSError):
-            if self._fds and self.is_linked():
+            if self.is_linked():
                 self._fs.unlink(self._path)
         self.close()
 
@@ -197,7 +203,7 @@ def is_linked(fs: FileSystem, fd: int, path: str) -> bool:
     """Tell whether a path still leads to an open file."""
     try:
         found = fs.lstat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):  # any other error proves nothing
         return False
     return (found.st_dev, found.st_ino) == _identity(fs, fd)
 

@@ -237,11 +237,6 @@ class Spool:
             return False
         return True
 
-    def set_aside(self, name: Name, reason: str) -> None:
-        """Move a whole segment to the quarantine; where that fails it stays where it is."""
-        with contextlib.suppress(OSError):
-            self.directory.quarantine_file(name, reason)
-
     def give_back(self, open_bytes: int) -> None:
         """Give back room that is claimed but no longer needed, so that others may have it."""
         need = self.used_bytes + open_bytes + self._chunk_bytes

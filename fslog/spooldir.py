@@ -212,8 +212,8 @@ class SpoolDirectory:
         path = self.of(QUARANTINE, f"{name.stem}-whole")
         if f"{name.stem}-whole.ndjson" in self.fs.listdir(self.of(QUARANTINE)):
             path = f"{path}-{self._token()}"
-        self.fs.replace(self.of(str(name)), f"{path}.ndjson")
         self.write(f"{path}.reason", reason.encode("utf-8", "replace") + b"\n")
+        self.fs.replace(self.of(str(name)), f"{path}.ndjson")
 
     def sweep(self, now: float) -> None:
         """Remove drafts that a crash left; one that is being written is young.
