@@ -18,13 +18,11 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fslog import wire
+from fslog.inbox import Inbox
 from fslog.stats import Counter
-
-if TYPE_CHECKING:
-    from queue import SimpleQueue
 
 
 class Batch:
@@ -86,7 +84,7 @@ class Batches:
 
     def __init__(
         self,
-        items: SimpleQueue[Any],
+        items: Inbox,
         opened: Callable[[], bool],
         *,
         batch_events: int,
@@ -103,7 +101,7 @@ class Batches:
         self._lock = threading.RLock()
         self._busy = False
         self._aside: deque[Any] = deque()
-        self._waiters: deque[SimpleQueue[None]] = deque()
+        self._waiters: deque[Inbox] = deque()
         self._lines: list[bytes] = []
         self._open_bytes = 0
         self._announced = False
@@ -331,7 +329,7 @@ class Batches:
         """
         deadline_at = self._clock() + seconds
         while True:
-            waiter: SimpleQueue[None] = new_queue()
+            waiter = Inbox()
             self._waiters.append(waiter)
             try:
                 # Registered first, tried second: room made in between wakes the waiter.
@@ -376,16 +374,7 @@ class Batches:
             }
 
 
-def new_queue() -> SimpleQueue[Any]:
-    """Make a queue, of the kind that is right by now.
-
-    Looked up at each call: gunicorn's gevent worker patches the standard library long after the
-    handler was built, and a greenlet that waits on a native queue holds up all the others.
-    """
-    return queue.SimpleQueue()
-
-
-def wait(items: SimpleQueue[Any], seconds: float) -> Any:
+def wait(items: Inbox, seconds: float) -> Any:
     """Return the queue's next item, None if none came in that time."""
     try:
         return items.get(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))

@@ -11,13 +11,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from fslog import lifecycle, notices
 from fslog.backlog import Backlog, SpooledBacklog
-from fslog.batches import Batches, new_queue, wait
+from fslog.batches import Batches, wait
 from fslog.destination import Destination
 from fslog.errors import Problem
+from fslog.inbox import Inbox
 from fslog.listener import Flush, Listener
 from fslog.outcomes import Outcome
 from fslog.ownwork import own_work, redaction
@@ -25,9 +26,6 @@ from fslog.settings import Settings
 from fslog.spool import Spool
 from fslog.spooled import SpooledBatches
 from fslog.stats import Counter, Stats
-
-if TYPE_CHECKING:
-    from queue import SimpleQueue
 
 _MOMENT_SECONDS = 1.0
 _POLL_SECONDS = 0.2
@@ -58,7 +56,7 @@ class Delivery:
         is_forked: whether another process built the handler, and looks after orphans, too.
     """
 
-    _queue: SimpleQueue[Any]
+    _queue: Inbox
     _batches: Batches
     _backlog: Backlog
     _listener: Listener
@@ -100,7 +98,7 @@ class Delivery:
 
     def _make_parts(self) -> dict[str, Any]:
         settings = self._settings
-        items = new_queue()
+        items = Inbox()
         batches, backlog = self._make_store(items)
         listener = Listener(
             items,
@@ -116,7 +114,7 @@ class Delivery:
         )
         return {"_queue": items, "_batches": batches, "_backlog": backlog, "_listener": listener}
 
-    def _make_store(self, items: SimpleQueue[Any]) -> tuple[Batches, Backlog]:
+    def _make_store(self, items: Inbox) -> tuple[Batches, Backlog]:
         settings = self._settings
         encoding, level = settings.encoding, settings.level
         limits = {"batch_events": settings.batch_events, "batch_bytes": settings.batch_bytes}
@@ -205,15 +203,15 @@ class Delivery:
         if sys.is_finalizing():
             if self._batches.keep_late(line):
                 return True
+            why = "came too late, when the interpreter was shutting down, and is lost"
         elif self._batches.append(line):
             self._finish()
             return True
+        else:
+            why = f"is refused when the process ends, because {self.bound()[0]} is full"
         self._batches.refused.add()
         if self._notices.is_first("late"):
-            self._write(
-                f"an event for {self._destination.host} came too late, when the interpreter was "
-                "shutting down, and is lost, as are any after it"
-            )
+            self._write(f"an event for {self._destination.host} {why}, as are any after it")
         return False
 
     def tell(self, notice: Callable[[], None]) -> None:
@@ -330,12 +328,17 @@ class Delivery:
     def finish(self) -> None:
         """Wait for the last try, then abandon and report what is still pending."""
         request, self._finishing = self._finishing, None
-        if request is not None and self._may_wait():
-            self._await(request)
-            # Later events, of callbacks that come after ours, share what is left of the time; what
-            # the application itself takes is not charged.
-            left = request.deadline_at - self._clock()
-            self._last_seconds = min(self._last_seconds, max(0.0, left))
+        try:
+            if request is not None and self._may_wait():
+                self._await(request)
+                # Later events, of callbacks that come after ours, share what is left of the time;
+                # what the application itself takes is not charged.
+                left = request.deadline_at - self._clock()
+                self._last_seconds = min(self._last_seconds, max(0.0, left))
+        finally:  # a signal handler may have ended the wait
+            self._end()
+
+    def _end(self) -> None:
         count = self._batches.abandon()
         if count:
             self._report(count)

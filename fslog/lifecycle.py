@@ -83,10 +83,14 @@ def finish_all() -> None:
     _finishing_pid = os.getpid()
     # Not those that a parent holds: not every fork runs the hook that forgets them.
     deliveries = [delivery for delivery, pid in _held.copy().items() if pid == os.getpid()]
-    for delivery in deliveries:
-        delivery.begin_finish()
-    for delivery in deliveries:
-        delivery.finish()
+    raised: BaseException | None = None
+    for step in [*(d.begin_finish for d in deliveries), *(d.finish for d in deliveries)]:
+        try:
+            step()
+        except BaseException as error:  # out of a signal handler; the others have their chance
+            raised = raised or error
+    if raised is not None:
+        raise raised
 
 
 def _after_fork() -> None:

@@ -11,25 +11,24 @@ happened in a log call, where saying it would have cost the application's thread
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable
 from logging.handlers import QueueListener
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from backoff import expo, full_jitter
 
 from fslog.backlog import Backlog
-from fslog.batches import Batch, Batches, new_queue
+from fslog.batches import Batch, Batches
+from fslog.inbox import Inbox
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import Redact, own_work
 from fslog.spooled import Sealed
 from fslog.stats import Counter
-
-if TYPE_CHECKING:
-    from queue import SimpleQueue
 
 WAKE: Final = object()
 """An item that asks for nothing but another look at the clock."""
@@ -50,7 +49,7 @@ class Flush:
         self.number = number
         self.deadline_at = deadline_at
         self.once = once
-        self.reply: SimpleQueue[bool] = new_queue()
+        self.reply = Inbox()
 
 
 class Listener(QueueListener):
@@ -73,7 +72,7 @@ class Listener(QueueListener):
 
     def __init__(
         self,
-        queue: SimpleQueue[Any],
+        queue: Inbox,
         batches: Batches,
         backlog: Backlog,
         post: Callable[[bytes, float | None], Outcome],
@@ -344,6 +343,8 @@ class Listener(QueueListener):
                 flush.once and self._retry_at is not None
             ):
                 flush.reply.put(False)
+                if flush.once:  # the process ends: a POST now would be cut short, and made again
+                    self._retry_at = math.inf
             else:
                 kept.append(flush)
         self._flushes = kept

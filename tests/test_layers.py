@@ -21,7 +21,7 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 LAYERS = [
     [
         ["version", "errors", "stats", "context", "sessions"],
-        ["paths", "arguments", "ownwork", "notices", "lifecycle", "filesystem"],
+        ["paths", "arguments", "ownwork", "notices", "lifecycle", "filesystem", "inbox"],
     ],
     [["events", "wire", "encoding", "templates", "redaction", "outcomes"]],
     [["segments"], ["rules", "batches", "owners", "destination", "connections"]],

@@ -421,11 +421,11 @@ class Witness:
 
     def __init__(self, name: str, pipe: int, holds_when_forked: bool = False) -> None:
         self._name = name
-        self._pipe = pipe
+        self.pipe = pipe
         self._holds_when_forked = holds_when_forked
 
     def _write(self, what: str) -> None:
-        os.write(self._pipe, f"{self._name} {what}\n".encode())
+        os.write(self.pipe, f"{self._name} {what}\n".encode())
 
     def leave_to_parent(self) -> None:
         self._write("leaves it to the parent")
@@ -570,6 +570,25 @@ def test_a_forked_child_is_told_and_delivers_nothing_of_its_parents(heard: Heard
     assert sorted(heard.since()) == [*words, "own begins", "own ends", "own is forked"]
     lifecycle.finish_all()
     assert heard.since() == ["held begins", "held ends"]
+
+
+def test_an_exception_in_one_end_is_not_the_end_of_the_others(heard: Heard) -> None:
+    """A signal handler may raise SystemExit in the middle: all others end, and it goes on then."""
+
+    class Interrupted(Witness):
+        def finish(self) -> None:
+            super().finish()
+            raise SystemExit(3)
+
+    broken = Interrupted("broken", heard.witness("other").pipe)
+    for member in (broken, heard.witness("second"), heard.witness("third")):
+        lifecycle.hold(member)
+    with pytest.raises(SystemExit) as caught:
+        lifecycle.finish_all()
+    assert caught.value.code == 3
+    told = heard.since()
+    assert sorted(told[:3]) == ["broken begins", "second begins", "third begins"]
+    assert sorted(told[3:]) == ["broken ends", "second ends", "third ends"]
 
 
 def test_a_fork_that_runs_no_hook_finishes_nothing_of_its_parents(heard: Heard) -> None:

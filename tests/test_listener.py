@@ -487,6 +487,21 @@ def test_a_batch_that_could_not_be_split_is_not_lost(monkeypatch: pytest.MonkeyP
     assert world.counts()["pending"] == 0
 
 
+def test_a_last_try_that_fails_is_the_last() -> None:
+    """After it no POST is begun that the end of the process would cut short, until one is asked."""
+    world = World(DOWN, DOWN, max_backoff=10.0)
+    world.batch(1)
+    request = Flush(1, world.now + 100.0, once=True)
+    world.queue.put(request)
+    world.run(until=1_000, step=10.0)
+    assert reply(request) is False
+    assert len(world.posts) == 1
+    again = world.flush(100.0)
+    world.run(until=1_100)
+    assert world.delivered == [[1]] * 3
+    assert reply(again) is True
+
+
 def test_a_flush_is_answered_when_its_batches_are_settled() -> None:
     """It waits for what was held when it was asked, not for what came later."""
     world = World(OK, OK, DOWN)
