@@ -87,6 +87,8 @@ class Delivery:
         self._gave_up: tuple[int, int, float] | None = None
         self.skipped = Counter()
         self.invalid = Counter()
+        self.take = self.put
+        """Takes a line where there is room; where it says False, `put` decides."""
 
     def __getattr__(self, name: str) -> Any:
         # Queue, lock and listener are made at the first need, not at the fork or before: gevent
@@ -94,6 +96,8 @@ class Delivery:
         if name not in _PARTS:
             raise AttributeError(f"a Delivery has no attribute {name!r}")
         self.__dict__.update(self.__dict__.setdefault("_parts", self._make_parts()))
+        if not lifecycle.is_finishing():
+            self.take = self._batches.append
         return self.__dict__[name]
 
     def _make_parts(self) -> dict[str, Any]:
@@ -163,6 +167,10 @@ class Delivery:
         batches = self.__dict__.get("_batches")
         if isinstance(batches, SpooledBatches):
             batches.leave_to_parent()
+
+    def end_soon(self) -> None:
+        """Have every later line delivered at once: the process ends."""
+        self.take = self.put
 
     def put(self, line: bytes) -> bool:
         """Take a line; False, counted, where there is no room, and none in time either."""

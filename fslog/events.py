@@ -52,10 +52,10 @@ _ACTIONS: dict[str, tuple[tuple[str, str, bool], ...]] = {
 ACTIONS = frozenset(_ACTIONS)
 """The actions whose properties are known; any other is passed on as it is."""
 
-_EARLIEST_MS = 100_000_000_000
+EARLIEST_MS = 100_000_000_000
 """3 March 1973 as milliseconds. A smaller number is almost certainly a time in seconds."""
 
-_MOST_MS = int(sys.float_info.max)
+MOST_MS = int(sys.float_info.max)
 """What is more reads as infinity wherever numbers are doubles."""
 
 _IDS = ("accountId", "userId")
@@ -75,7 +75,7 @@ def is_plain(event: Mapping[str, Any]) -> bool:
         and type(action) is str
         and type(get("sessionId")) is str
         and (
-            (type(at) is int and -_MOST_MS <= at <= _MOST_MS)
+            (type(at) is int and -MOST_MS <= at <= MOST_MS)
             or (type(at) is float and at - at == 0.0)
         )
         and "" not in (account, user, action, event["sessionId"])
@@ -188,7 +188,7 @@ def _time_problem(event: Mapping[str, Any], name: str) -> Problem | None:
     if at is None:
         message = f"{name} is {_kind(value)}; expected {_EXPECTED[name]}"
         return Problem("wrong_type", name, message, event)
-    if not -_MOST_MS <= at <= _MOST_MS:  # also NaN, which compares with nothing
+    if not -MOST_MS <= at <= MOST_MS:  # also NaN, which compares with nothing
         came = repr(at) if type(at) is float else "an int that no float holds"
         return Problem("not_finite", name, f"{name} is {came}; expected a finite number", event)
     return None
@@ -230,7 +230,7 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
     check = _CHECKS.get(action)
     found = [] if check is None or check(event) else _broken(event, action)
     at = _plain_number(event["createdAt"])
-    if at is not None and at < _EARLIEST_MS:
+    if at is not None and at < EARLIEST_MS:
         message = f"createdAt is {at}, which looks like seconds; expected milliseconds"
         found.append(Problem("looks_like_seconds", "createdAt", message, event))
     return found

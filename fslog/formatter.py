@@ -24,6 +24,7 @@ from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.paths import MISSING, RECORD_ATTRIBUTES, compile_path, parse
 from fslog.rules import Rules
+from fslog.shapes import Shapes
 from fslog.templates import text_of
 
 EXCLUDE = ("otel*", "dd.*", "_*")
@@ -98,6 +99,15 @@ class EventFormatter(JsonFormatter):
         self._session = _session_ids(session)
         self._explicit = _Kept(self._is_property)
         self._rule_made = _Kept(self._is_taken_by_rules)
+        self.shapes = Shapes(
+            self._explicit.__getitem__,
+            fields=paths,
+            defaults=self._defaults,
+            session=self._session,
+            # What another's code has a hand in cannot be known beforehand.
+            enabled=self._provider is None and type(self).event is EventFormatter.event,
+        )
+        self.is_never_an_event = self._rules.is_never_an_event
 
     def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         """Return the checked event that a record means, None for a record that is none.

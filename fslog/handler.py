@@ -15,11 +15,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fslog import arguments, events, lifecycle, wire
+from fslog import arguments, context, events, lifecycle, ownwork, wire
 from fslog.delivery import Delivery
 from fslog.destination import destination
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
+from fslog.forkmark import fork_mark
 from fslog.formatter import EventFormatter
 from fslog.ownwork import is_own, redaction
 from fslog.settings import Settings
@@ -154,8 +155,11 @@ class FreshsuccessHandler(logging.Handler):
             self._settings.spool.check()
         super().__init__(level)
         self.formatter: EventFormatter = formatter
-        self._event = formatter.event
+        self._use(formatter)
+        self._batch_bytes = self._settings.batch_bytes
         self._deliveries: dict[int, Delivery] = {}
+        self._mark = fork_mark()
+        self._delivery: Delivery
         self._retire: Any = None
         delivery = self._current()
         lifecycle.register(self)
@@ -179,7 +183,14 @@ class FreshsuccessHandler(logging.Handler):
                 "to the handler and by a formatter; give them to one of the two"
             )
         super().setFormatter(fmt)
-        self._event = fmt.event
+        self._use(fmt)
+
+    def _use(self, formatter: EventFormatter) -> None:
+        self._event = formatter.event
+        self._shapes = formatter.shapes.of_site.get
+        self._is_never = formatter.is_never_an_event
+        emits = type(self).emit is FreshsuccessHandler.emit
+        self._is_plain = self._enabled and emits and type(formatter).event is EventFormatter.event
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter a record and emit it, without holding the handler's lock meanwhile.
@@ -187,7 +198,13 @@ class FreshsuccessHandler(logging.Handler):
         Formatting needs no lock, and holding one while the application's values are asked for
         their text invites deadlocks; what is shared has a lock of its own.
         """
-        if self.filters:
+        if self._is_plain and not self.filters and ownwork.mark() is None:
+            try:
+                if self._handle_at_once(record):
+                    return True
+            except Exception:  # a record that is not of the usual make; `emit` sees what it is
+                pass
+        elif self.filters:
             kept: Any = self.filter(record)
             if not kept:
                 return kept
@@ -195,6 +212,25 @@ class FreshsuccessHandler(logging.Handler):
                 record = kept
         self.emit(record)
         return True
+
+    def _handle_at_once(self, record: logging.LogRecord) -> bool:
+        """Take a record whose like was seen before, or skip it; False where it is another."""
+        attributes = record.__dict__
+        if "action" not in attributes and "event" not in attributes:
+            if not self._is_never(record):
+                return False
+            (self._delivery if self._mark[0] else self._current()).skipped.add()
+            return True
+        for line_of in self._shapes((record.pathname, record.lineno), ()):
+            line = line_of(attributes, record.created, context.current())
+            if line is not None:
+                if len(line) > self._batch_bytes:
+                    return False
+                delivery = self._delivery if self._mark[0] else self._current()
+                if not delivery.take(line) and not delivery.put(line):
+                    self._refuse(delivery, record, self._event(record))
+                return True
+        return False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make the record's event a line and take it; never raise, never wait for the network."""
@@ -226,11 +262,25 @@ class FreshsuccessHandler(logging.Handler):
             )
             self._tell(delivery, record, (Problem("too_large", "", message, event),))
         elif not delivery.put(line):
-            name, limit_bytes = delivery.bound()
-            message = f"there is no room: {name} ({limit_bytes}) are in use"
-            self._call(record, Problem("refused", "", message, event))
+            self._refuse(delivery, record, event)
+        elif not warnings:
+            self._learn(delivery, record, event)
         if warnings:
             self._tell(delivery, record, warnings)
+
+    def _refuse(self, delivery: Delivery, record: logging.LogRecord, event: Any) -> None:
+        name, limit_bytes = delivery.bound()
+        message = f"there is no room: {name} ({limit_bytes}) are in use"
+        self._call(record, Problem("refused", "", message, event))
+
+    def _learn(self, delivery: Delivery, record: logging.LogRecord, event: Any) -> None:
+        """Have the like of a record made a line at once, from the next time on."""
+        formatter = self.formatter
+        site = (record.__dict__.get("pathname"), record.__dict__.get("lineno"))
+        shapes, bound = formatter.shapes, context.current()
+        example = shapes.example(site, record.__dict__, bound, event.get("action"))
+        if example is not None:
+            delivery.tell(lambda: shapes.learn(site, example))
 
     def _tell(self, delivery: Delivery, record: logging.LogRecord, problems: Any) -> None:
         for problem in problems:
@@ -288,18 +338,18 @@ class FreshsuccessHandler(logging.Handler):
         # Another hook may have logged already: what is this process's own is kept.
         self._current()
 
+    def end_soon(self) -> None:
+        """Have every later event delivered at once: the process ends."""
+        self._current().end_soon()
+
     def after_fork_in_parent(self) -> None:
         """Look after what children leave behind: they may end by `os._exit`, or be killed."""
         if self._enabled:
             self._current().watch()
 
     def _current(self) -> Delivery:
-        # By process id, because not every fork runs Python's hooks (uWSGI's does not by default).
-        pid = os.getpid()
-        try:
-            return self._deliveries[pid]
-        except KeyError:
-            return self._begin(pid)
+        # By a mark, because not every fork runs Python's hooks (uWSGI's does not by default).
+        return self._delivery if self._mark[0] else self._begin(os.getpid())
 
     def _begin(self, pid: int) -> Delivery:
         made = Delivery(
@@ -318,6 +368,8 @@ class FreshsuccessHandler(logging.Handler):
             self._retire.detach()  # the parent's: let its lines and its connections go
         self._retire = weakref.finalize(self, delivery.retire)
         self._retire.atexit = False
+        self._delivery = delivery
+        self._mark[0] = 1
         return delivery
 
     def _transport(self) -> Transport:

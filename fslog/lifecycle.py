@@ -29,6 +29,8 @@ class Forked(Protocol):
 
     def after_fork_in_parent(self) -> None: ...
 
+    def end_soon(self) -> None: ...
+
 
 class Ending(Protocol):
     """What is given a last chance to deliver when its process ends."""
@@ -81,6 +83,8 @@ def finish_all() -> None:
     """Give every held delivery its last chance, all at once; each bounds its own time."""
     global _finishing_pid
     _finishing_pid = os.getpid()
+    for member in members():
+        member.end_soon()
     # Not those that a parent holds: not every fork runs the hook that forgets them.
     deliveries = [delivery for delivery, pid in _held.copy().items() if pid == os.getpid()]
     raised: BaseException | None = None

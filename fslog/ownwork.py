@@ -31,6 +31,9 @@ class _Mark:
 # A context variable, because it tells threads apart, and greenlets too, whenever gevent came in.
 _work: ContextVar[_Mark | None] = ContextVar("fslog.ownwork", default=None)
 
+mark = _work.get
+"""Whether own work may be under way here, at a glance; where it says so, `redaction` decides."""
+
 _LOGGERS = ("fslog", "urllib3", "backoff")
 
 

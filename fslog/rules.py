@@ -57,6 +57,14 @@ class Rules:
         self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
         self._by_logger: dict[Any, _Candidates | None] = {}
 
+    def is_never_an_event(self, record: logging.LogRecord) -> bool:
+        """Tell, at a glance, whether no rule can fit a record; False where that takes a look."""
+        try:
+            candidates = self._by_logger[record.name]
+        except KeyError:
+            return False
+        return candidates is None or not candidates.get(record)
+
     def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
         """Return the properties that the first fitting rule makes; None where no rule fits."""
         logger = record.__dict__.get("name")  # a record made by hand may have none

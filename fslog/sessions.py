@@ -37,7 +37,8 @@ def session_id(account: str, user: str, began: int) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-_cached_id = lru_cache(maxsize=16_384)(session_id)
+of_window = lru_cache(maxsize=16_384)(session_id)
+"""account, user, number of the window -> session id"""
 
 
 def by_window(account: str, user: str, created_at_ms: float) -> str:
@@ -50,7 +51,7 @@ def by_window(account: str, user: str, created_at_ms: float) -> str:
     >>> by_window("acme", "ann", 0) == by_window("acme", "ann", WINDOW_MS)
     False
     """
-    return _cached_id(account, user, int(created_at_ms // WINDOW_MS))
+    return of_window(account, user, int(created_at_ms // WINDOW_MS))
 
 
 class _Session:

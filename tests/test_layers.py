@@ -22,13 +22,14 @@ LAYERS = [
     [
         ["version", "errors", "stats", "context", "sessions"],
         ["paths", "arguments", "ownwork", "notices", "lifecycle", "filesystem", "inbox"],
+        ["forkmark"],
     ],
     [["events", "wire", "encoding", "templates", "redaction", "outcomes"]],
     [["segments"], ["rules", "batches", "owners", "destination", "connections"]],
     [
         ["httpbody", "spooldir"],
         ["httpserver", "spool", "settings"],
-        ["intake", "spooled", "chains"],
+        ["intake", "spooled", "chains", "shapes"],
         ["backlog"],
         ["formatter", "transport", "listener", "collector"],
     ],

@@ -438,6 +438,9 @@ class Witness:
     def after_fork_in_parent(self) -> None:
         """What a parent does is no matter of these tests."""
 
+    def end_soon(self) -> None:
+        """What has to be known first is no matter of these tests."""
+
     def begin_finish(self) -> None:
         self._write("begins")
 
