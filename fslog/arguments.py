@@ -6,6 +6,7 @@ configuration is loaded, never later. No function here is ever given a key.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,6 +96,19 @@ def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {_type(value)}; expected a string")
     return value.strip()
+
+
+def level(value: Any) -> int | str:
+    """Take a level of the logging module, by number or by name.
+
+    >>> level("INFO")
+    'INFO'
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f"level is {_type(value)}; expected an int or a name")
+    if isinstance(value, str) and not isinstance(logging.getLevelName(value), int):
+        raise ValueError(f"level is {value!r}; expected a level's name such as 'INFO'")
+    return value
 
 
 def function(name: str, value: Any) -> Any:

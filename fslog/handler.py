@@ -150,7 +150,7 @@ class FreshsuccessHandler(logging.Handler):
         self._on_problem = arguments.function("on_problem", on_problem)
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
-        level = _level(level)
+        level = arguments.level(level)
         if self._enabled and self._settings.spool is not None:
             self._settings.spool.check()
         super().__init__(level)
@@ -399,11 +399,3 @@ def flush(timeout: float | None = None) -> bool:
         for handler in handlers
     ]
     return all(done)
-
-
-def _level(level: Any) -> Any:
-    if isinstance(level, bool) or not isinstance(level, (int, str)):
-        raise TypeError(f"level is of type {type(level).__name__}; expected an int or a name")
-    if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
-        raise ValueError(f"level is {level!r}; expected a level's name such as 'INFO'")
-    return level
