@@ -99,15 +99,16 @@ class EventFormatter(JsonFormatter):
         self._session = _session_ids(session)
         self._explicit = _Kept(self._is_property)
         self._rule_made = _Kept(self._is_taken_by_rules)
+        # What another's code has a hand in cannot be known beforehand.
+        is_ours = type(self).event is EventFormatter.event
         self.shapes = Shapes(
             self._explicit.__getitem__,
             fields=paths,
             defaults=self._defaults,
             session=self._session,
-            # What another's code has a hand in cannot be known beforehand.
-            enabled=self._provider is None and type(self).event is EventFormatter.event,
+            enabled=is_ours and self._provider is None,
         )
-        self.is_never_an_event = self._rules.is_never_an_event
+        self._is_ours = is_ours
 
     def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         """Return the checked event that a record means, None for a record that is none.
@@ -139,6 +140,10 @@ class EventFormatter(JsonFormatter):
             own.pop("event", None)
             own.update(nested)
         return self._checked(self._completed(own, record))
+
+    def is_never_an_event(self, record: logging.LogRecord) -> bool:
+        """Tell, at a glance, whether a record without an action is none; False where it may be."""
+        return self._is_ours and self._rules.is_never_an_event(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line without its newline; `""` where there is no valid event."""

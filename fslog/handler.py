@@ -189,8 +189,8 @@ class FreshsuccessHandler(logging.Handler):
         self._event = formatter.event
         self._shapes = formatter.shapes.of_site.get
         self._is_never = formatter.is_never_an_event
-        emits = type(self).emit is FreshsuccessHandler.emit
-        self._is_plain = self._enabled and emits and type(formatter).event is EventFormatter.event
+        # A subclass may have a mind of its own; it is asked about each record.
+        self._is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter a record and emit it, without holding the handler's lock meanwhile.
@@ -254,12 +254,9 @@ class FreshsuccessHandler(logging.Handler):
             self._tell(delivery, record, (Problem("failed", "", message),))
             self.handleError(record)
             return
-        if len(line) > self._settings.batch_bytes:
+        if len(line) > self._batch_bytes:
             delivery.invalid.add()
-            message = (
-                f"the event has {len(line)} bytes as JSON; batch_bytes allows "
-                f"{self._settings.batch_bytes}"
-            )
+            message = f"the event has {len(line)} bytes; batch_bytes allows {self._batch_bytes}"
             self._tell(delivery, record, (Problem("too_large", "", message, event),))
         elif not delivery.put(line):
             self._refuse(delivery, record, event)

@@ -213,6 +213,43 @@ def test_another_mind_is_asked_each_time() -> None:
     assert not learned(Mine(), made)
 
 
+def test_a_formatter_of_ones_own_sees_every_record() -> None:
+    """A subclass may make an event of what no rule fits; so no record is skipped before it."""
+
+    class Mine(EventFormatter):
+        def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
+            return {**FEATURE, "createdAt": 1_790_000_000_000, "sessionId": "s", "module": "m"}
+
+    with Collector() as collector:
+        handler = FreshsuccessHandler(auth_key="a1", api_key="b2", endpoint=collector.url)
+        handler.setFormatter(Mine())
+        for _ in range(10):
+            handler.handle(record({}))
+        assert handler.flush(10)
+        handler.close()
+        assert (handler.stats().skipped, len(collector.events)) == (0, 10)
+
+
+def test_a_handler_of_ones_own_is_asked_about_every_record() -> None:
+    """A subclass whose `emit` has a mind of its own is given each record, known or not."""
+
+    class Picky(FreshsuccessHandler):
+        asked = 0
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.asked += 1
+            super().emit(record)
+
+    with Collector() as collector:
+        handler = Picky(auth_key="a1", api_key="b2", endpoint=collector.url)
+        for _ in range(50):
+            handler.handle(record(FEATURE | {"event": {"module": "m"}}))
+            handler.handle(record({}))
+        assert handler.flush(10)
+        handler.close()
+        assert (handler.asked, handler.stats().skipped, len(collector.events)) == (100, 50, 50)
+
+
 def test_what_is_bound_is_in_the_line() -> None:
     """Context makes a shape of its own, with the values that are bound at the call."""
     formatter = EventFormatter(defaults={"product": "core", "userId": "nobody"})
