@@ -1,0 +1,27 @@
+"""One contender, one measure, once: `python -m tests.benchmarks.child SPEC`.
+
+SPEC is JSON. The numbers are the last line of stdout, as JSON, unless an error ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from tests.benchmarks import contenders, measures
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Measure, tell, and end at once: what a contender still does at exit is nobody's concern."""
+    sizes = measures.Sizes(**{**spec["sizes"], "scale": tuple(spec["sizes"]["scale"])})
+    contender = contenders.ALL[spec["contender"]]
+    told = measures.ALL[spec["measure"]](contender, spec["url"], sizes)
+    sys.stdout.write("\n" + json.dumps(told) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,228 @@
+"""What is measured, in the contender's own process: each function runs one contender once.
+
+A measure takes a contender and the sizes of the run, and returns its numbers, `events` among them:
+how many the endpoint must have received. Microseconds end in `_us`, seconds in `_s`, megabytes
+(10^6) in `_mb`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import resource
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import workload
+from tests.benchmarks.contenders import Contender
+
+SETTLE_SECONDS = 0.5
+"""What background threads get to end what the calls before gave them to do."""
+
+
+PARTS = 40
+"""Into so many a tight loop is divided."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Args:
+        calls: of a tight loop.
+        warm: calls before it.
+        rate, seconds: of a paced run.
+        events: of a burst.
+        slow_events: of a burst to an endpoint that takes its time.
+        scale: numbers of events to compare.
+        outage: events while the endpoint is down.
+    """
+
+    calls: int = 50_000
+    warm: int = 5_000
+    rate: int = 2_000
+    seconds: float = 5.0
+    events: int = 100_000
+    slow_events: int = 100_000
+    scale: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    outage: int = 1_000_000
+
+
+def _loop(call: Callable[[Any], object], items: Any) -> None:
+    for item in items:
+        call(item)
+
+
+def _warmed(contender: Contender, url: str, warm: int) -> Any:
+    call, finish = contender.make(url)
+    _loop(call, workload.stream(contender.kind, warm))
+    time.sleep(SETTLE_SECONDS)
+    return call, finish
+
+
+def tight(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Measure the mean cost of a call that follows the last at once.
+
+    `call_us` is the time that passed, `cpu_us` what the calling thread computed in it. `calm_us`
+    is the latter too, but of the quarter of the loop that was disturbed the least: a neighbour on
+    the same core doubles what anything computes.
+    """
+    call, finish = _warmed(contender, url, sizes.warm)
+    calls = sizes.calls // PARTS
+    items = workload.stream(contender.kind, calls * PARTS)
+    cpu, began = [time.thread_time()], time.perf_counter()
+    for _ in range(PARTS):
+        _loop(call, itertools.islice(items, calls))
+        cpu.append(time.thread_time())
+    took = time.perf_counter() - began
+    finish()
+    parts = sorted(after - before for before, after in itertools.pairwise(cpu))
+    return {
+        "events": sizes.warm + calls * PARTS,
+        "call_us": took / PARTS / calls * 1e6,
+        "cpu_us": statistics.mean(parts) / calls * 1e6,
+        "calm_us": statistics.mean(parts[: PARTS // 4]) / calls * 1e6,
+    }
+
+
+def paced(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Measure calls at a steady rate from a thread that waits between them, as a request does.
+
+    `late` is how long after its time a call had returned: what waiting for the interpreter's
+    lock costs beside the call, and the machine's timer.
+    """
+    call, finish = _warmed(contender, url, sizes.warm)
+    count = int(sizes.rate * sizes.seconds)
+    clock, spent, late = time.perf_counter, [], []
+    began = clock() + 0.01
+    for number, item in enumerate(workload.stream(contender.kind, count)):
+        due = began + number / sizes.rate
+        while (wait := due - clock()) > 0:
+            time.sleep(wait)
+        before = clock()
+        call(item)
+        after = clock()
+        spent.append((after - before) * 1e6)
+        late.append((after - due) * 1e6)
+    finish()
+    parts = {"p50_us": 0.5, "p99_us": 0.99, "p999_us": 0.999}
+    spent.sort()
+    late.sort()
+    return {
+        "events": sizes.warm + count,
+        **{name: spent[int(part * count)] for name, part in parts.items()},
+        "late_p99_us": late[int(0.99 * count)],
+    }
+
+
+def _burst(contender: Contender, url: str, count: int, threads: int) -> dict[str, Any]:
+    call, finish = contender.make(url)
+    shares = [workload.stream(contender.kind, count // threads) for _ in range(threads)]
+    workers = [threading.Thread(target=_loop, args=(call, share)) for share in shares[1:]]
+    held, cpu, began = resident_mb(), time.process_time(), time.monotonic()
+    for worker in workers:
+        worker.start()
+    _loop(call, shares[0])
+    for worker in workers:
+        worker.join()
+    called = time.monotonic() - began
+    finish()
+    return {
+        "events": count // threads * threads,
+        "began_at": began,
+        "ended_at": time.monotonic(),
+        "call_us": called / count * 1e6,
+        "cpu_100k_s": (time.process_time() - cpu) / count * 1e5,
+        "peak_mb": max(0.0, peak_mb() - held),
+    }
+
+
+def burst(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Measure a burst in a fresh process, from the first call to the last event confirmed."""
+    return _burst(contender, url, sizes.events, threads=1)
+
+
+def slow(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Measure a burst to an endpoint that answers after 200 ms."""
+    return _burst(contender, url, sizes.slow_events, threads=1)
+
+
+def threads(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Measure a burst from eight threads at once."""
+    return _burst(contender, url, sizes.events, threads=8)
+
+
+def scale(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Measure whether an event costs the same among many as among few, delivery included.
+
+    Few events are measured several times, since one time would be too short. A contender's
+    `finish` must be one that can be called again: the warm calls are delivered before the clock
+    is read.
+    """
+    call, finish = _warmed(contender, url, sizes.warm)
+    told: dict[str, Any] = {"events": sizes.warm}
+    for count in sizes.scale:
+        costs, calls = [], []
+        for _ in range(max(1, min(20, 20_000 // count))):
+            finish()
+            items = workload.stream(contender.kind, count)
+            cpu, began = time.process_time(), time.perf_counter()
+            _loop(call, items)
+            calls.append((time.perf_counter() - began) / count * 1e6)
+            finish()
+            costs.append((time.process_time() - cpu) / count * 1e6)
+            told["events"] += count
+        told[f"call_us_{count}"] = statistics.median(calls)
+        told[f"cpu_us_{count}"] = statistics.median(costs)
+    return told
+
+
+def outage(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Measure the memory that a process needs more for the last nine tenths of its events.
+
+    The endpoint answers 503 all the time, so nothing is delivered, nor waited for.
+    """
+    call, _ = _warmed(contender, url, sizes.warm)
+    _loop(call, workload.stream(contender.kind, sizes.outage // 10))
+    held = resident_mb()
+    began = time.perf_counter()
+    _loop(call, workload.stream(contender.kind, sizes.outage - sizes.outage // 10))
+    took = time.perf_counter() - began
+    return {
+        "events": 0,
+        "grew_mb": resident_mb() - held,
+        "peak_grew_mb": peak_mb() - held,
+        "call_us": took / (sizes.outage - sizes.outage // 10) * 1e6,
+    }
+
+
+ALL: dict[str, Callable[[Contender, str, Sizes], dict[str, Any]]] = {
+    measure.__name__: measure for measure in (tight, paced, burst, slow, threads, scale, outage)
+}
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process ever had."""
+    # Linux counts, in getrusage's number, what the parent had when it made this process.
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text("ascii"), re.MULTILINE)
+        if found is not None:
+            return int(found[1]) * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def resident_mb() -> float:
+    """Return the memory that this process has now; where that cannot be read, the most ever."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return peak_mb()
+    return int(statm.read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

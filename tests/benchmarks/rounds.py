@@ -1,0 +1,128 @@
+"""Runs contenders in turns, each in a process of its own, and gathers what they tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import contenders
+from tests.benchmarks.contenders import Contender
+from tests.benchmarks.endpoint import ROOT, Endpoint, environment
+from tests.benchmarks.measures import Sizes
+
+ANSWERS: dict[str, dict[str, Any]] = {"slow": {"delay": 0.2}, "outage": {"status": 503}}
+"""How the endpoint answers during a measure, where that is not at once and with 200."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one contender told in one round.
+
+    Args:
+        values: its numbers, and the endpoint's.
+        error: why there are none, or why they do not count.
+    """
+
+    measure: str
+    contender: str
+    round: int
+    values: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass
+class Runner:
+    """Runs one contender at a time.
+
+    Args:
+        endpoint: the one for all of them.
+        python: the interpreter that has them.
+        fslog: the checkout whose fslog is measured; None for the interpreter's own.
+        sizes: how much is measured.
+        timeout: seconds that one process may take.
+        missing: why a package is not there, by package.
+    """
+
+    endpoint: Endpoint
+    python: str = sys.executable
+    fslog: Path | None = None
+    sizes: Sizes = field(default_factory=Sizes)
+    timeout: float = 180.0
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def rounds(self, measure: str, names: Sequence[str], count: int) -> Iterator[Sample]:
+        """Yield a sample of each contender, then the next of each, and so on.
+
+        One that fails is not tried again.
+        """
+        failed: set[str] = set()
+        for number in range(count):
+            for name in names:
+                if name not in failed:
+                    sample = self.run(measure, contenders.ALL[name], number)
+                    if sample.error:
+                        failed.add(name)
+                    yield sample
+
+    def run(self, measure: str, contender: Contender, number: int = 0) -> Sample:
+        """Run one contender once."""
+        for package in contender.packages:
+            if reason := self.missing.get(package):
+                return Sample(measure, contender.name, number, error=f"not installed: {reason}")
+        self.endpoint.reset(**ANSWERS.get(measure, {}))
+        values, error = self._child(measure, contender)
+        if not error:
+            values, error = self._joined(contender, values)
+        return Sample(measure, contender.name, number, values, error)
+
+    def _child(self, measure: str, contender: Contender) -> tuple[dict[str, Any], str]:
+        spec = {
+            "measure": measure,
+            "contender": contender.name,
+            "url": self.endpoint.url,
+            "sizes": dataclasses.asdict(self.sizes),
+        }
+        command = [self.python, "-m", "tests.benchmarks.child", json.dumps(spec)]
+        paths = [path for path in (self.fslog, ROOT) if path is not None]
+        # The directory is where files and spools go, and keeps ROOT from being the first place
+        # that is looked for fslog in.
+        with tempfile.TemporaryDirectory(prefix="fslog-benchmark-") as where:
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=where,
+                    env=environment(*paths),
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=self.timeout,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                return {}, f"not done after {self.timeout:g} s"
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+            return {}, said[-1][:200]
+        return json.loads(done.stdout.splitlines()[-1]), ""
+
+    def _joined(self, contender: Contender, values: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        report = self.endpoint.report() if contender.sends else None
+        if report is not None:
+            expected, came = values["events"], report["events"]
+            if expected != came:
+                return values, f"{came:,} of {expected:,} events arrived"
+            values["idle"] = report["idle"]
+            if expected:
+                values["wire_bytes"] = report["wire_bytes"] / expected
+                values["events_per_request"] = expected / report["requests"]
+        if "began_at" in values:
+            last = values["ended_at"] if report is None else report["last_at"]
+            values["per_s"] = values["events"] / (last - values["began_at"])
+        return values, ""

@@ -1,0 +1,64 @@
+"""What all contenders log: one feature event, of many users; made beforehand, so that it is free.
+
+An item is what one call is given. Its kind says in which form a contender takes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+ACCOUNTS, USERS, FEATURES = 1_000, 10_000, 50
+MARK = b"core-7f3a91"
+"""The product of every event: in any dialect it stands once in an event, so it counts them."""
+
+MESSAGE = "exported %s rows for %s of %s"
+OTHER_MESSAGE = "rendered %s rows for %s of %s"
+
+
+def properties() -> list[dict[str, Any]]:
+    """Return the events of all users in a fixed order, less the time, which each call has anew."""
+    fixed = random.Random(4)
+    return [
+        {
+            "accountId": f"account-{user % ACCOUNTS:04d}",
+            "userId": f"user-{user:05d}",
+            "action": "feature",
+            "sessionId": f"{fixed.getrandbits(128):032x}",
+            "module": f"module-{user % FEATURES % 7}",
+            "feature": f"feature-{user % FEATURES:02d}",
+            "total": 1 + user % 9,
+            "product": MARK.decode(),
+        }
+        for user in fixed.sample(range(USERS), USERS)
+    ]
+
+
+def _extra(event: dict[str, Any], *without: str) -> dict[str, Any]:
+    # Logging refuses an extra named `module`.
+    flat = {name: value for name, value in event.items() if name not in {"module", *without}}
+    return {**flat, "event": {"module": event["module"]}}
+
+
+def items(kind: str) -> list[Any]:
+    """Return one item per user.
+
+    Args:
+        kind: `properties`: the event's own; `extra`: as a log call's extra; `bound`: likewise,
+            less account and user; `window`: likewise, less the session; `plain`: the arguments
+            of a log call that knows of no event.
+    """
+    events = properties()
+    if kind == "properties":
+        return events
+    if kind == "plain":
+        return [(event["total"], event["userId"], event["accountId"]) for event in events]
+    without = {"extra": (), "bound": ("accountId", "userId"), "window": ("sessionId",)}[kind]
+    return [_extra(event, *without) for event in events]
+
+
+def stream(kind: str, count: int) -> Iterator[Any]:
+    """Yield `count` items, from the first one on again when all were had."""
+    return itertools.islice(itertools.cycle(items(kind)), count)
