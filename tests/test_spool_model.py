@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +31,7 @@ from crashing import (
     LOOKING,
     OK,
     OPENING,
+    PARTS,
     ROOM_TAKING,
     Fault,
     Plan,
@@ -48,6 +51,12 @@ PREFERENCES = [
     pytest.param({"fsync": "segment", "is_careful": True}, id="each segment synced"),
     pytest.param({"fsync": "line", "batch_bytes": 500, "batch_events": 4}, id="each line synced"),
 ]
+
+ERRORS: dict[int, frozenset[str]] = {
+    errno.EIO: CALLS,
+    errno.ENOSPC: ROOM_TAKING | {"fsync", "sync"},
+    errno.EACCES: CALLS - APPENDING - {"close", "cut", "fstat", "fsync", "read_from", "try_lock"},
+}
 
 TROUBLES: dict[str, tuple[frozenset[str], int]] = {
     "full": (ROOM_TAKING - {"write_at_start", "replace"}, errno.ENOSPC),
@@ -69,7 +78,7 @@ def a_world(about: str = "") -> Iterator[World]:
         try:
             yield World(Path(folder) / "spool")
         except Exception as error:
-            raise AssertionError(f"{about}: {error}") from error
+            raise AssertionError(f"{about or 'here'}: {error}") from error
 
 
 def log_all(process: Process, sizes: Iterable[int]) -> None:
@@ -88,20 +97,33 @@ def leave_an_orphan(world: World) -> None:
 
 
 def live(
-    world: World, plan: Plan = nothing, *, heals: bool = False, **preferences: Any
+    world: World,
+    plan: Plan = nothing,
+    *,
+    is_up: bool = True,
+    drains: bool = False,
+    heals: bool = False,
+    **more: Any,
 ) -> Process | None:
     """Lead a life in which everything happens that can; its plan says how it fails.
+
+    Args:
+        is_up: whether the endpoint is from the beginning, or only towards the end.
+        drains: whether all that the dead left must have been delivered when it ends.
+        heals: whether the disk does in the end, or the process ends before that.
+        more: the process's preferences.
 
     Returns:
         The process, dead or ended; None where it died before it had begun.
     """
     leave_an_orphan(world)
-    process = world.start(plan=plan, **{"batch_events": 3, **preferences})
+    process = world.start(plan=plan, **{"batch_events": 3, **more})
     if process is None:
         return None
 
     def do(act: Callable[[], object], limit_bytes: int = ANYTHING, answers: int = 9) -> None:
-        world.limit_bytes, world.outcomes = limit_bytes, [OK] * answers + [DOWN] * 9
+        world.limit_bytes = limit_bytes
+        world.outcomes = [OK] * (answers if is_up else 0) + [DOWN] * 99
         if process in world.living:
             world.do(process, act)
         world.limit_bytes, world.outcomes = ANYTHING, []
@@ -109,14 +131,19 @@ def live(
     do(lambda: log_all(process, (150, 150, 150)))
     do(process.batches.seal)
     do(process.flush)  # what the orphan left goes first
-    do(lambda: log_all(process, (150, 150, 500)))
+    do(lambda: log_all(process, (150, 500, 150)))
     do(process.flush, limit_bytes=400)  # split, and one of them is too large by itself
     leave_an_orphan(world)
     do(lambda: process.run(30.0))
+    if drains and process in world.living:
+        dead = {ident for ident in world.kept if ident[0] != process.number}
+        assert dead <= set(world.order) or world.is_unread
     do(lambda: log_all(process, (150, 150, 150, 150)))
     if heals:
         process.disk.plan = nothing
-        do(lambda: process.run(30.0))
+    if heals or not is_up:
+        is_up = True
+        do(lambda: process.run(30.0), limit_bytes=400, answers=99)
     do(process.end, limit_bytes=300, answers=1)  # a part is delivered, the rest is left behind
     return process
 
@@ -127,11 +154,24 @@ def calls_of_a_life(**preferences: Any) -> list[str]:
         process = live(world, **preferences)
         assert process is not None
         world.finish()
-        assert world.errors == 0
+        assert not world.failed
         assert max(world.arrived.values()) == 1
         assert len(world.too_large) == 1
+        # What the dead left goes before what waits.
+        numbers = [number for number, _ in itertools.groupby(world.order, lambda ident: ident[0])]
+        assert numbers == ([1, 2, 3, 2] if preferences.get("is_up", True) else [1, 3, 2])
         assert len(world.order) == 19
         return process.disk.calls
+
+
+def calls_to_begin() -> int:
+    """Return how many system calls a process makes in an empty directory before it logs."""
+    with a_world() as world:
+        process = world.start()
+        assert process is not None
+        calls = len(process.disk.calls)
+        world.finish()
+        return calls
 
 
 def test_every_call_of_the_file_system_is_counted() -> None:
@@ -145,9 +185,9 @@ def test_every_call_of_the_file_system_is_counted() -> None:
 @pytest.mark.chaos
 @pytest.mark.parametrize("preferences", PREFERENCES)
 def test_a_process_may_die_at_any_system_call(preferences: dict[str, Any]) -> None:
-    """Before it, after it, or with half a line written: all that was logged arrives, in order."""
+    """Before it, after it, or with a part of a line written: what was logged arrives, in order."""
     for number, name in enumerate(calls_of_a_life(**preferences)):
-        moments = ["before"] + ["after"] * (name not in LOOKING) + ["half"] * (name in APPENDING)
+        moments = ["before"] + ["after"] * (name not in LOOKING) + list(PARTS) * (name in APPENDING)
         for moment in moments:
             with a_world(f"died {moment} call {number}, {name}") as world:
                 process = live(world, at(number, Fault(moment)), **preferences)
@@ -156,16 +196,28 @@ def test_a_process_may_die_at_any_system_call(preferences: dict[str, Any]) -> No
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=errno.errorcode.get)
-def test_any_system_call_may_fail(error: int) -> None:
+@pytest.mark.parametrize(("error", "names"), ERRORS.items(), ids=map(errno.errorcode.get, ERRORS))
+def test_any_system_call_may_fail(error: int, names: frozenset[str]) -> None:
     """No log call raises, no line is lost, no account is wrong, and nothing stays locked."""
     for number, name in enumerate(calls_of_a_life()):
+        if name not in names:
+            continue
         # A write that fails wrote nothing, as POSIX has it, or it says how much.
         is_done = error == errno.EIO and name not in LOOKING and name != "write"
-        for moment in ["before"] + ["after"] * is_done + ["half"] * (name in APPENDING):
+        for moment in ["before"] + ["after"] * is_done + list(PARTS) * (name in APPENDING):
             with a_world(f"failed {moment} call {number}, {name}") as world:
-                live(world, at(number, Fault(moment, error)))
+                live(world, at(number, Fault(moment, error)), drains=True)
                 world.finish()
+
+
+@pytest.mark.chaos
+def test_any_system_call_may_fail_in_an_outage() -> None:
+    """What waits for the endpoint is not lost, forgotten or taken for an orphan's meanwhile."""
+    begun = calls_to_begin()
+    for number, name in list(enumerate(calls_of_a_life(is_up=False)))[begun:]:
+        with a_world(f"failed call {number}, {name}") as world:
+            live(world, at(number, Fault("before", errno.EIO)), is_up=False)
+            world.finish()
 
 
 @pytest.mark.chaos
@@ -184,10 +236,7 @@ def test_any_system_call_may_fail_where_lines_are_synced(preferences: dict[str, 
 def test_the_disk_may_fail_from_any_moment_on(trouble: str, heals: bool) -> None:
     """What is on disk or in memory is kept until the trouble is over, and sent but once by each."""
     names, error = TROUBLES[trouble]
-    with a_world() as world:
-        process = world.start()
-        assert process is not None
-        begun = len(process.disk.calls)  # before that, construction says that it cannot be
+    begun = calls_to_begin()  # before that, construction says that it cannot be
     for number, name in enumerate(calls_of_a_life()):
         if name in names and (number >= begun or error == errno.ENOSPC):
             with a_world(f"failed from call {number} on, {name}") as world:
@@ -213,6 +262,63 @@ def test_a_disk_may_be_full_at_any_byte() -> None:
             assert len(world.order) == 6
 
 
+def test_what_the_dead_left_is_delivered_from_a_disk_that_stays_full() -> None:
+    """A disk gets room again by what is delivered from it; a torn line waits until it has."""
+    with a_world() as world:
+        for _ in range(4):
+            leave_an_orphan(world)
+        process = world.start()
+        assert process is not None
+        # Also what is written in place, as on a file system that never does so.
+        process.disk.plan = since(0, ROOM_TAKING, Fault("before", errno.ENOSPC))
+        assert world.do(process, lambda: process.run(120.0))
+        assert world.order == [(dead, number) for dead in range(1, 5) for number in range(1, 6)]
+        assert set(world.arrived.values()) == {1}
+        assert len(world.segments()) == 4
+        process.disk.plan = nothing
+        assert world.do(process, lambda: process.run(20.0))
+        assert world.segments() == []
+        world.finish()
+
+
+def test_a_refused_event_that_cannot_be_set_aside_survives_its_process() -> None:
+    """It stays in its segment, while its neighbours leave it, until it can be set aside."""
+    with a_world() as world:
+        process = world.start()
+        assert process is not None
+        assert world.do(process, partial(log_all, process, (150, 500, 150)))
+        process.disk.plan = since(0, frozenset({"make_directory"}), Fault("before", errno.EIO))
+        world.limit_bytes, world.outcomes = 400, [OK] + [DOWN] * 9
+        assert world.do(process, process.flush)
+        assert process.counts()["abandoned"] == 1
+        world.kill(process)
+        world.limit_bytes, world.outcomes = ANYTHING, []
+        world.finish()
+        assert world.order == [(1, 1), (1, 2), (1, 3)]
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_directory_that_is_gone_and_cannot_be_made_again(error: int) -> None:
+    """Log calls go on, in memory; when it can be made again they are written there."""
+    with a_world() as world:
+        process = world.start(batch_events=1)
+        assert process is not None
+        assert world.do(process, partial(log_all, process, (150, 150)))
+        assert world.do(process, process.flush)
+        shutil.rmtree(world.path)
+        plan = since(0, frozenset({"make_directory"}), Fault("before", error))
+        process.disk.plan = plan
+        assert world.do(process, partial(log_all, process, (150, 150, 150)))
+        assert world.do(process, lambda: process.run(30.0))
+        assert len(world.order) == 5
+        assert world.do(process, partial(log_all, process, (150, 150, 150)))
+        process.disk.plan = nothing
+        assert world.do(process, partial(log_all, process, (150, 150, 150)))
+        assert len(world.segments()) == 3
+        world.finish()
+        assert len(world.order) == 11
+
+
 @pytest.mark.chaos
 def test_another_process_may_live_at_any_moment_of_a_life() -> None:
     """It takes over what the dead left, and nothing of the living; nothing is sent twice."""
@@ -235,69 +341,60 @@ def test_another_process_may_live_at_any_moment_of_a_life() -> None:
             assert max(world.arrived.values()) == 1
 
 
-def run_until(world: World, number: int, go_on: threading.Event) -> tuple[threading.Thread, Any]:
-    """Start a process in a thread that stops at one of its system calls until it may go on."""
-    begun, made = threading.Event(), []
+def start_two(world: World, first: int, second: int) -> tuple[Process, Process]:
+    """Start a process; at its `first` call another one, which rests at its `second` until then."""
+    rests, go_on = threading.Event(), threading.Event()
+    made: list[Process | None] = []
 
-    def plan(when: int, name: str) -> None:
-        if when == number:
-            begun.set()
+    def rest(when: int, name: str) -> None:
+        if when == second:
+            rests.set()
             assert go_on.wait(10)
 
-    def start() -> None:
+    def start_other() -> None:
         try:
-            made.append(world.start(plan=plan))
+            made.append(world.start(plan=rest))
         finally:
-            begun.set()
+            rests.set()
 
-    thread = threading.Thread(target=start)
-    thread.start()
-    assert begun.wait(10)
-    return thread, made
+    thread = threading.Thread(target=start_other)
+
+    def begin(when: int, name: str) -> None:
+        if when == first:
+            thread.start()
+            assert rests.wait(10)
+
+    try:
+        made.append(world.start(plan=begin))
+    finally:
+        go_on.set()
+        thread.join()
+    one, other = made
+    assert one is not None
+    assert other is not None
+    return one, other
 
 
 @pytest.mark.chaos
 def test_processes_that_start_at_once_do_not_disturb_each_other() -> None:
     """However their system calls interleave, each is found living, and none finds a fault."""
-    with a_world() as world:
-        process = world.start()
-        assert process is not None
-        calls = len(process.disk.calls)
-    for first in range(calls):
-        for second in range(first % 3, calls, 3):
-            with a_world(f"paused at {first}; the other at {second}") as world:
-                go_on, threads = threading.Event(), []
-
-                def pause(
-                    when: int,
-                    name: str,
-                    first=first,
-                    second=second,
-                    world=world,
-                    go_on=go_on,
-                    threads=threads,
-                ) -> None:  # type: ignore[no-untyped-def]
-                    if when == first:
-                        threads.append(run_until(world, second, go_on))
-
-                process = world.start(plan=pause)
-                go_on.set()
-                [(thread, made)] = threads
-                thread.join()
-                assert process is not None
-                assert made[0] is not None
-                for one in (process, made[0]):
-                    assert world.do(one, partial(one.log, 150))
-                assert len(world.segments()) == 2
-                world.finish()
-                assert world.arrived == {(1, 1): 1, (2, 1): 1}
+    calls = calls_to_begin()
+    for first, second in itertools.product(range(calls), range(0, calls, 3)):
+        second = (second + first) % calls
+        with a_world(f"paused at {first}; the other at {second}") as world:
+            one, other = start_two(world, first, second)
+            for process in (one, other):
+                assert world.do(process, partial(process.log, 150))
+            assert len(world.segments()) == 2
+            world.finish()
+            assert world.arrived == {(1, 1): 1, (2, 1): 1}
 
 
 FAULTS = st.tuples(
     st.integers(0, 8) | st.integers(0, 60),
     st.builds(
         Fault,
-        st.sampled_from(["before", "after", "half"]),
+        st.sampled_from(["before", "after", *PARTS]),
         st.none() | st.sampled_from([errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE]),
     ),
 )
@@ -412,7 +509,7 @@ class Lives(RuleBasedStateMachine):
 
 TestLives = pytest.mark.chaos(Lives.TestCase)
 TestLives.settings = settings(
-    max_examples=200,
+    max_examples=300,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
