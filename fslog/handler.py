@@ -7,6 +7,7 @@ it the same on every Python, and owns what it needs; what that is in this proces
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -200,10 +201,12 @@ class FreshsuccessHandler(logging.Handler):
         """
         if self._is_plain and not self.filters and ownwork.mark() is None:
             try:
-                if self._handle_at_once(record):
-                    return True
+                line = self._line_at_once(record)
             except Exception:  # a record that is not of the usual make; `emit` sees what it is
-                pass
+                line = None
+            if line is not None:
+                self._take_at_once(line, record)
+                return True
         elif self.filters:
             kept: Any = self.filter(record)
             if not kept:
@@ -213,24 +216,23 @@ class FreshsuccessHandler(logging.Handler):
         self.emit(record)
         return True
 
-    def _handle_at_once(self, record: logging.LogRecord) -> bool:
-        """Take a record whose like was seen before, or skip it; False where it is another."""
+    def _line_at_once(self, record: logging.LogRecord) -> bytes | None:
+        """Return the line of a record whose like was seen before; empty for what is no event."""
         attributes = record.__dict__
         if "action" not in attributes and "event" not in attributes:
-            if not self._is_never(record):
-                return False
-            (self._delivery if self._mark[0] else self._current()).skipped.add()
-            return True
+            return b"" if self._is_never(record) else None
         for line_of in self._shapes((record.pathname, record.lineno), ()):
             line = line_of(attributes, record.created, context.current())
             if line is not None:
-                if len(line) > self._batch_bytes:
-                    return False
-                delivery = self._delivery if self._mark[0] else self._current()
-                if not delivery.take(line) and not delivery.put(line):
-                    self._refuse(delivery, record, self._event(record))
-                return True
-        return False
+                return line if len(line) <= self._batch_bytes else None
+        return None
+
+    def _take_at_once(self, line: bytes, record: logging.LogRecord) -> None:
+        delivery = self._delivery if self._mark[0] else self._current()
+        if not line:
+            delivery.skipped.add()
+        elif not delivery.take(line) and not delivery.put(line):
+            self._refuse(delivery, record, json.loads(line))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make the record's event a line and take it; never raise, never wait for the network."""
@@ -272,10 +274,12 @@ class FreshsuccessHandler(logging.Handler):
 
     def _learn(self, delivery: Delivery, record: logging.LogRecord, event: Any) -> None:
         """Have the like of a record made a line at once, from the next time on."""
-        formatter = self.formatter
-        site = (record.__dict__.get("pathname"), record.__dict__.get("lineno"))
-        shapes, bound = formatter.shapes, context.current()
-        example = shapes.example(site, record.__dict__, bound, event.get("action"))
+        shapes, bound = self.formatter.shapes, context.current()
+        try:
+            site = (record.pathname, record.lineno)
+            example = shapes.example(site, record.__dict__, bound, event.get("action"))
+        except Exception:  # a record made by hand, or one that another thread changes
+            return
         if example is not None:
             delivery.tell(lambda: shapes.learn(site, example))
 
@@ -349,12 +353,8 @@ class FreshsuccessHandler(logging.Handler):
         return self._delivery if self._mark[0] else self._begin(os.getpid())
 
     def _begin(self, pid: int) -> Delivery:
-        made = Delivery(
-            self._destination,
-            self._transport(),
-            self._settings,
-            is_forked=bool(self._deliveries),
-        )
+        is_forked = bool(self._deliveries)
+        made = Delivery(self._destination, self._transport(), self._settings, is_forked=is_forked)
         # setdefault is atomic: of several threads that come here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
         for other in self._deliveries.keys() - {pid}:

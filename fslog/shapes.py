@@ -117,6 +117,8 @@ class Shapes:
         if seen < 2 or seen & (seen - 1) or known >= _MAX_SHAPES or type(action) is not str:
             return None
         nested = attributes.get("event")
+        if nested is not None and type(nested) is not dict:  # what it does is its own business
+            return None
         return Example(
             [(name, type(value)) for name, value in attributes.items()],
             [(name, type(value)) for name, value in bound.items()],

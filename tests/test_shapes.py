@@ -6,6 +6,7 @@ import datetime
 import decimal
 import logging
 import uuid
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fslog import EventFormatter, InvalidEvent, context, events
-from fslog.collector import Collector
+from fslog.collector import Answer, Collector
 from fslog.encoding import encode
 from fslog.handler import FreshsuccessHandler
 
@@ -211,6 +212,73 @@ def test_another_mind_is_asked_each_time() -> None:
     assert not learned(EventFormatter(fields={"product": "name"}), made)
     assert learned(EventFormatter(fields={"userId": "name"}), made)
     assert not learned(Mine(), made)
+
+
+class Fickle(Mapping[str, Any]):
+    """A mapping that can be read once, and then not again."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def __getitem__(self, name: str) -> Any:
+        return {"module": "m"}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self.reads += 1
+        if self.reads > 1:
+            raise RuntimeError("it was read before")
+        return iter(["module"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("change", ["a fickle mapping", "no place", "no place at all"])
+def test_learning_never_reaches_the_application(change: str) -> None:
+    """Records that nothing can be learned of, as often as they come, are events all the same."""
+    with Collector() as collector:
+        handler = FreshsuccessHandler(auth_key="a1", api_key="b2", endpoint=collector.url)
+        for _ in range(20):
+            made = record(FEATURE | {"event": {"module": "m"}})
+            if change == "a fickle mapping":
+                made.__dict__["event"] = Fickle()
+            elif change == "no place":
+                made.__dict__["pathname"] = []
+            else:
+                del made.__dict__["pathname"]
+            handler.handle(made)
+        assert handler.flush(10)
+        handler.close()
+        assert len(collector.events) == 20
+
+
+def test_what_is_refused_at_once_is_told_with_its_event() -> None:
+    """`on_problem` is shown the same event whether its line was made at once or the long way."""
+    told: list[Any] = []
+    with Collector() as collector:
+        handler = FreshsuccessHandler(
+            auth_key="a1",
+            api_key="b2",
+            endpoint=collector.url,
+            batch_bytes=1_000,
+            buffer_bytes=1_000,
+            on_problem=told.append,
+        )
+        handler.handle(record(FEATURE | {"event": {"module": "m"}}))
+        for _ in range(3):
+            handler.handle(record(FEATURE | {"event": {"module": "m"}}))
+            assert handler.flush(10)
+        assert len(handler.formatter.shapes.of_site) == 1
+        collector.always(Answer(503))
+        for _ in range(50):
+            handler.handle(record(FEATURE | {"event": {"module": "m"}}))
+        assert len(told) == handler.stats().refused > 10
+        assert {problem.code for problem in told} == {"refused"}
+        expected = handler.formatter.event(record(FEATURE | {"event": {"module": "m"}}))
+        assert all(problem.event == expected for problem in told)
+        collector.always(None)
+        assert handler.flush(10)
+        handler.close()
 
 
 def test_a_formatter_of_ones_own_sees_every_record() -> None:
