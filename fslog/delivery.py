@@ -7,6 +7,7 @@ after `close`; a thread is there whenever there is something to deliver, and onl
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -23,7 +24,6 @@ from fslog.listener import Flush, Listener
 from fslog.outcomes import Outcome
 from fslog.ownwork import own_work, redaction
 from fslog.settings import Settings
-from fslog.spool import Spool
 from fslog.spooled import SpooledBatches
 from fslog.stats import Counter, Stats
 
@@ -82,6 +82,7 @@ class Delivery:
         self._write = write
         self._notices = notices.Notices(destination.host, say, clock)
         self._is_forked = is_forked
+        self._spool = settings.make_spool(clock)
         self._finishing: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
         self._gave_up: tuple[int, int, float] | None = None
@@ -123,16 +124,10 @@ class Delivery:
         encoding, level = settings.encoding, settings.level
         limits = {"batch_events": settings.batch_events, "batch_bytes": settings.batch_bytes}
         held: Any = {**limits, "buffer_bytes": settings.buffer_bytes, "clock": self._clock}
-        if settings.spool is None:
+        spool = self._spool
+        if spool is None:
             batches = Batches(items, self._opened, **held)
             return batches, Backlog(batches, encoding, level)
-        spool = Spool(
-            settings.spool,
-            max_bytes=settings.spool_max_bytes,
-            fsync=settings.spool_fsync,
-            chunk_bytes=settings.batch_bytes,
-            clock=self._clock,
-        )
         spooled = SpooledBatches(items, self._opened, spool=spool, failed=self._failed, **held)
         backlog = SpooledBacklog(
             spool,
@@ -148,9 +143,12 @@ class Delivery:
         return spooled, backlog
 
     def begin(self) -> None:
-        """Start what must not wait for a log call: segments that others left are taken over."""
-        spool = self._settings.spool
-        if spool is not None and spool.holds_segments():
+        """Start what must not wait for a log call: keep others' keys away, take orphans over."""
+        if self._spool is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # it was possible a moment ago
+            self._spool.begin()
+        if self._spool.directory.holds_segments():
             self._batches.exclusively(self._opened)
 
     def watch(self) -> None:
@@ -158,12 +156,15 @@ class Delivery:
 
         A child that never lives as long as a POST takes cannot do that itself.
         """
-        spool = self._settings.spool
-        if spool is not None and not lifecycle.is_finishing() and not self._listener.is_alive():
+        if self._spool is None or lifecycle.is_finishing():
+            return
+        if not self._listener.is_alive():
             self._batches.exclusively(self._opened)
 
     def leave_to_parent(self) -> None:
         """Close what a fork copied, in the child."""
+        if self._spool is not None:
+            self._spool.leave_to_parent()
         batches = self.__dict__.get("_batches")
         if isinstance(batches, SpooledBatches):
             batches.leave_to_parent()

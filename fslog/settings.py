@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from fslog.spool import Spool
 from fslog.spooldir import SpoolDirectory
 
 
@@ -23,3 +25,15 @@ class Settings:
     spool: SpoolDirectory | None = None
     spool_max_bytes: int = 0
     spool_fsync: str = "never"
+
+    def make_spool(self, clock: Callable[[], float]) -> Spool | None:
+        """Return one process's share of the spool's directory; None without a spool."""
+        if self.spool is None:
+            return None
+        return Spool(
+            self.spool,
+            max_bytes=self.spool_max_bytes,
+            fsync=self.spool_fsync,
+            chunk_bytes=self.batch_bytes,
+            clock=clock,
+        )

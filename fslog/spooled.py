@@ -335,6 +335,5 @@ class SpooledBatches(Batches):
 
     def leave_to_parent(self) -> None:
         """Close what a fork copied, in the child; no lock is touched, a thread may hold it."""
-        self._spool.leave_to_parent()
         if self._segment is not None:
             self._segment.close()

@@ -28,8 +28,8 @@ LAYERS = [
     [["segments"], ["rules", "batches", "owners", "destination", "connections"]],
     [
         ["httpbody", "spooldir"],
-        ["httpserver", "spool", "settings"],
-        ["intake", "spooled", "chains", "shapes"],
+        ["httpserver", "spool"],
+        ["intake", "spooled", "chains", "shapes", "settings"],
         ["backlog"],
         ["formatter", "transport", "listener", "collector"],
     ],

@@ -455,14 +455,14 @@ def handler(path: Path, api_key: str = "api-key-1", **settings: Any) -> Iterator
 
 
 def test_handlers_with_other_keys(tmp_path: Path) -> None:
-    """A real handler that has logged keeps those with other keys away, until its process ends."""
+    """A real handler keeps those with other keys away from its construction on, until it ends."""
     record = logging.makeLogRecord(
         {"event": {"accountId": "a", "userId": "u", "action": "x", "sessionId": "s"}}
     )
     with Collector() as collector, handler(tmp_path, endpoint=collector.url) as first:
         collector.always(Answer(503))
-        with handler(tmp_path, "api-key-2"):
-            pass  # nothing was logged: nobody uses it yet
+        with pytest.raises(ValueError, match="other keys"), handler(tmp_path, "api-key-2"):
+            pass  # although nothing was logged yet
         first.handle(record)
         assert first.stats().accepted == 1
         before = files(tmp_path)
@@ -475,7 +475,8 @@ def test_handlers_with_other_keys(tmp_path: Path) -> None:
             )
         assert "api-key" not in str(caught.value)
         with handler(tmp_path):
-            assert files(tmp_path) == before
+            assert before.items() < files(tmp_path).items()
+        assert files(tmp_path) == before
         for name, text in before.items():
             assert "-key-" not in name
             assert b"-key-" not in text

@@ -109,6 +109,7 @@ class Process:
 
     def die(self) -> None:
         """Let go of all locks and descriptors, as the kernel does for a process that was killed."""
+        self.share.leave_to_parent()
         self.batches.leave_to_parent()
         with suppress(Empty):
             while True:
