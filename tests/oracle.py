@@ -636,6 +636,8 @@ class Life:
             return "it was in flight when its process was killed"
         if self.running_seconds(asked_at, ended_at) >= SHUTDOWN_SECONDS:
             return "it was in flight when the time of its process was up"
+        if None not in (self.asked_at, self.left_at) and asked_at == self.left_at:
+            return "it was in flight when a SIGTERM hurried the end of its process"
         return ""
 
     @property
