@@ -43,7 +43,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["fslog", "fslog.*"]),
-    package_data={"fslog": ["py.typed"], "fslog.cli": ["*.json"]},
+    package_data={"fslog": ["py.typed"], "fslog.cli": ["*.json"], "fslog.viewer": ["static/*"]},
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=["python-json-logger>=4", "urllib3>=2", "backoff>=2.2"],
@@ -64,9 +64,13 @@ setup(
             "celery",
             "redis",
             "rq",
+            "selenium",
         ],
         # Each minor release of ruff may format differently.
         "lint": ["ruff>=0.17,<0.18", "mypy>=2"],
     },
-    entry_points={"console_scripts": ["fslog = fslog.cli:main"]},
+    entry_points={
+        "console_scripts": ["fslog = fslog.cli:main"],
+        "pytest11": ["fslog = fslog.pytest_plugin"],
+    },
 )

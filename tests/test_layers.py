@@ -36,7 +36,7 @@ LAYERS = [
     [["delivery"]],
     [["handler"]],
     [["__init__"]],
-    [["cli"]],
+    [["viewer"], ["cli", "pytest_plugin"]],
 ]
 RANK = {
     name: rank

@@ -41,8 +41,50 @@ def _demo() -> Callable[[Sequence[str]], int]:
     return demo.run
 
 
+def _viewer() -> Callable[[Sequence[str]], int]:
+    from fslog.cli import viewer
+
+    return viewer.run
+
+
+def _check() -> Callable[[Sequence[str]], int]:
+    from fslog.cli import check
+
+    return check.run
+
+
+def _ping() -> Callable[[Sequence[str]], int]:
+    from fslog.cli import ping
+
+    return ping.run
+
+
+def _send() -> Callable[[Sequence[str]], int]:
+    from fslog.cli import send
+
+    return send.run
+
+
+def _validate() -> Callable[[Sequence[str]], int]:
+    from fslog.cli import validate
+
+    return validate.run
+
+
+def _spool() -> Callable[[Sequence[str]], int]:
+    from fslog.cli import spool
+
+    return spool.run
+
+
 COMMANDS = {
     "demo": Command("run a small application and watch its events arrive", _demo),
+    "viewer": Command("watch events arrive in a page, and see what is wrong with them", _viewer),
+    "check": Command("say what a logging configuration makes of log calls", _check),
+    "ping": Command("say whether the endpoint can be reached", _ping),
+    "send": Command("upload events from files", _send),
+    "validate": Command("check the events in files", _validate),
+    "spool": Command("look at what waits in a spool directory, and send it", _spool),
 }
 
 
