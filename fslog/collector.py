@@ -1,7 +1,8 @@
 """The endpoint, embedded: takes what the real one takes, answers like it, remembers what it drops.
 
 For tests, the demo and the viewer. It listens on plain http, on loopback unless told otherwise,
-and is no place for production data: everything it was sent stays in memory until `clear`.
+and is no place for production data: everything it was sent stays in memory until `clear`, or
+until `keep` newer ones are there.
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ class Collector:
         on_request: called with every request and the events taken from it, in order of arrival,
             one call at a time, before the answer is sent. It may read and `clear` the
             collector, not stop it. What it raises comes out of `stop`.
+        on_intake: likewise, just before; called with the message as it came, and with every line
+            that was taken from it, invalid ones too.
+        route: asked first about every request; what it answers is no request to the endpoint,
+            and is neither judged nor remembered. None leaves the request to the endpoint.
+        keep: how many events, invalid lines and requests are remembered at most, the newest of
+            each; None for all. Waits count what has been forgotten too.
     """
 
     def __init__(
@@ -52,6 +59,9 @@ class Collector:
         limit_bytes: int = 64 * 1024 * 1024,
         limit_events: int | None = None,
         on_request: Callable[[Request, list[dict[str, Any]]], None] | None = None,
+        on_intake: Callable[[Message, Request, Intake], None] | None = None,
+        route: Callable[[Message], Answer | None] | None = None,
+        keep: int | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -59,16 +69,17 @@ class Collector:
         self._limit_bytes = limit_bytes
         self._limit_events = limit_events
         self._on_request = on_request
+        self._on_intake = on_intake
+        self._route = route
         self._server: Server | None = None
         self._life = threading.Lock()
         self._turn = threading.Lock()
         self._arrival = threading.Condition()
         self._arrivals = 0
-        # Deques: one that must not grow for ever needs no more than a maxlen, since what `wait_for`
-        # goes by is counted apart.
-        self._events: deque[dict[str, Any]] = deque()
-        self._invalid: deque[InvalidLine] = deque()
-        self._requests: deque[Request] = deque()
+        # What `wait_for` goes by is counted apart.
+        self._events: deque[dict[str, Any]] = deque(maxlen=keep)
+        self._invalid: deque[InvalidLine] = deque(maxlen=keep)
+        self._requests: deque[Request] = deque(maxlen=keep)
         self._event_count = self._invalid_count = self._request_count = 0
         self._script: deque[Answer] = deque()
         self._standing: Answer | None = None
@@ -172,6 +183,25 @@ class Collector:
         with self._arrival:
             self._standing = outcome
 
+    @property
+    def outcomes(self) -> tuple[Answer | None, tuple[Answer, ...]]:
+        """Return the outcome that `always` gave, and those of the script that are not used up."""
+        with self._arrival:
+            return self._standing, tuple(self._script)
+
+    def release(self) -> None:
+        """End delays and hangs under way: late answers are sent now, hung connections closed."""
+        with self._life:
+            if self._server is not None:
+                self._server.release()
+
+    def restore(self) -> None:
+        """Be like the real endpoint again: forget `always` and the script, then `release`."""
+        with self._arrival:
+            self._script.clear()
+            self._standing = None
+        self.release()
+
     def wait_for(self, n: int, timeout: float = 10.0) -> list[dict[str, Any]]:
         """Return the events once at least `n` have arrived since the first start or `clear`.
 
@@ -220,6 +250,10 @@ class Collector:
                 raise TimeoutError(f"{words}; {came} and {self._request_count} requests came")
 
     def _respond(self, message: Message) -> Answer:
+        routed = self._route(message) if self._route is not None else None
+        return self._take(message) if routed is None else routed
+
+    def _take(self, message: Message) -> Answer:
         verdict = judge(message, self._keys, self._limit_bytes, self._limit_events)
         answer, scripted = self._choose(verdict)
         intake = verdict.intake
@@ -237,8 +271,9 @@ class Collector:
             kept=(verdict.target, verdict.status) == ("events", 200) and answer.keeps,
             received_at=message.received_at,
             scripted=scripted,
+            then=answer.then,
         )
-        self._remember(request, intake if request.kept else Intake())
+        self._remember(message, request, intake if request.kept else Intake())
         return answer
 
     def _choose(self, verdict: Verdict) -> tuple[Answer, bool]:
@@ -253,7 +288,7 @@ class Collector:
             return replace(natural, delay=outcome.delay), True
         return outcome, True
 
-    def _remember(self, request: Request, intake: Intake) -> None:
+    def _remember(self, message: Message, request: Request, intake: Intake) -> None:
         with self._turn:
             with self._arrival:
                 self._events.extend(intake.events)
@@ -264,5 +299,7 @@ class Collector:
                 self._request_count += 1
                 self._arrivals += 1
                 self._arrival.notify_all()
+            if self._on_intake is not None:
+                self._on_intake(message, request, intake)
             if self._on_request is not None:
                 self._on_request(request, intake.events)

@@ -110,6 +110,11 @@ class EventFormatter(JsonFormatter):
         )
         self._is_ours = is_ours
 
+    @property
+    def rules(self) -> Rules:
+        """The compiled rules, for whoever tells which of them fits a record, and why not."""
+        return self._rules
+
     def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         """Return the checked event that a record means, None for a record that is none.
 

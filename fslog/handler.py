@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fslog import arguments, context, events, lifecycle, ownwork, wire
+from fslog import arguments, context, detours, events, lifecycle, ownwork, wire
 from fslog.delivery import Delivery
-from fslog.destination import destination
+from fslog.destination import Destination, destination
+from fslog.detours import Taker
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.forkmark import fork_mark
@@ -30,16 +30,7 @@ from fslog.spooldir import spool_directory
 from fslog.stats import Stats
 from fslog.transport import Transport, tls_context
 
-_MAPPING = (
-    "fields",
-    "rules",
-    "defaults",
-    "include",
-    "exclude",
-    "session",
-    "context_provider",
-)
-
+_MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
 
 _calling: ContextVar[bool] = ContextVar("fslog.calling", default=False)
 """Whether this thread is inside `on_problem`."""
@@ -152,7 +143,9 @@ class FreshsuccessHandler(logging.Handler):
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
         level = arguments.level(level)
-        if self._enabled and self._settings.spool is not None:
+        # Who is built on a detour belongs to it, and takes nothing when it has ended.
+        self._enabled_itself = self._enabled and detours.current() is None
+        if self._enabled_itself and self._settings.spool is not None:
             self._settings.spool.check()
         super().__init__(level)
         self.formatter: EventFormatter = formatter
@@ -160,12 +153,14 @@ class FreshsuccessHandler(logging.Handler):
         self._batch_bytes = self._settings.batch_bytes
         self._deliveries: dict[int, Delivery] = {}
         self._mark = fork_mark()
-        self._delivery: Delivery
+        self._own: Delivery
+        self._delivery: Taker
         self._retire: Any = None
-        delivery = self._current()
+        self._current()
         lifecycle.register(self)
-        if self._enabled:
-            delivery.begin()
+        self._route()  # a detour that another thread began meanwhile does not know us
+        if self._enabled_itself:
+            self._own.begin()
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Take another `EventFormatter`.
@@ -191,7 +186,7 @@ class FreshsuccessHandler(logging.Handler):
         self._shapes = formatter.shapes.of_site.get
         self._is_never = formatter.is_never_an_event
         # A subclass may have a mind of its own; it is asked about each record.
-        self._is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
+        self._is_plain = self._enabled_itself and type(self).emit is FreshsuccessHandler.emit
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter a record and emit it, without holding the handler's lock meanwhile.
@@ -267,12 +262,12 @@ class FreshsuccessHandler(logging.Handler):
         if warnings:
             self._tell(delivery, record, warnings)
 
-    def _refuse(self, delivery: Delivery, record: logging.LogRecord, event: Any) -> None:
+    def _refuse(self, delivery: Taker, record: logging.LogRecord, event: Any) -> None:
         name, limit_bytes = delivery.bound()
         message = f"there is no room: {name} ({limit_bytes}) are in use"
         self._call(record, Problem("refused", "", message, event))
 
-    def _learn(self, delivery: Delivery, record: logging.LogRecord, event: Any) -> None:
+    def _learn(self, delivery: Taker, record: logging.LogRecord, event: Any) -> None:
         """Have the like of a record made a line at once, from the next time on."""
         shapes, bound = self.formatter.shapes, context.current()
         try:
@@ -283,7 +278,7 @@ class FreshsuccessHandler(logging.Handler):
         if example is not None:
             delivery.tell(lambda: shapes.learn(site, example))
 
-    def _tell(self, delivery: Delivery, record: logging.LogRecord, problems: Any) -> None:
+    def _tell(self, delivery: Taker, record: logging.LogRecord, problems: Any) -> None:
         for problem in problems:
             delivery.tell_problem(problem, record)
             self._call(record, problem)
@@ -320,7 +315,8 @@ class FreshsuccessHandler(logging.Handler):
 
     def stats(self) -> Stats:
         """Return the numbers of this process, see `Stats`."""
-        return self._current().stats()
+        delivery = self._current()
+        return (delivery if self._enabled else self._own).stats()
 
     def ping(self) -> float:
         """Return the seconds that the endpoint took to answer a ping.
@@ -328,7 +324,7 @@ class FreshsuccessHandler(logging.Handler):
         Raises:
             ConnectionError: it did not answer, or not with 200; the message says why.
         """
-        transport = self._transport()
+        transport = self._transport(detours.destination() or self._destination)
         try:
             return transport.ping()
         finally:
@@ -342,19 +338,38 @@ class FreshsuccessHandler(logging.Handler):
     def end_soon(self) -> None:
         """Have every later event delivered at once: the process ends."""
         self._current().end_soon()
+        self._own.end_soon()
 
     def after_fork_in_parent(self) -> None:
         """Look after what children leave behind: they may end by `os._exit`, or be killed."""
         if self._enabled:
             self._current().watch()
 
-    def _current(self) -> Delivery:
+    def reroute(self) -> None:
+        """Have what is logged from now on go where it should now, see `fslog.detours`."""
+        self._current()
+        self._route()
+
+    def _route(self) -> None:
+        while True:
+            detour = detours.current()
+            if detour is not None:
+                self._delivery = detour.taker(self)
+            # A log call that a handler has let in before it is off again must not go on its own way
+            elif self._enabled_itself or not self._mark[0]:
+                self._delivery = self._own
+            self._enabled = self._enabled_itself or detour is not None
+            if detours.current() is detour:
+                return
+
+    def _current(self) -> Taker:
         # By a mark, because not every fork runs Python's hooks (uWSGI's does not by default).
         return self._delivery if self._mark[0] else self._begin(os.getpid())
 
-    def _begin(self, pid: int) -> Delivery:
+    def _begin(self, pid: int) -> Taker:
         is_forked = bool(self._deliveries)
-        made = Delivery(self._destination, self._transport(), self._settings, is_forked=is_forked)
+        transport = self._transport(self._destination)
+        made = Delivery(self._destination, transport, self._settings, is_forked=is_forked)
         # setdefault is atomic: of several threads that come here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
         for other in self._deliveries.keys() - {pid}:
@@ -365,34 +380,18 @@ class FreshsuccessHandler(logging.Handler):
             self._retire.detach()  # the parent's: let its lines and its connections go
         self._retire = weakref.finalize(self, delivery.retire)
         self._retire.atexit = False
-        self._delivery = delivery
+        self._own = delivery
+        self._route()
         self._mark[0] = 1
-        return delivery
+        return self._delivery
 
-    def _transport(self) -> Transport:
+    def _transport(self, destination: Destination) -> Transport:
         return Transport(
-            self._destination,
+            destination,
             ca_certs=self._ca_certs,
             encoding=self._settings.encoding,
             timeout=self._timeout,
         )
 
 
-def flush(timeout: float | None = None) -> bool:
-    """Flush every live handler of this process, one deadline for all.
-
-    Args:
-        timeout: seconds to wait at the most; None means each handler's `shutdown_timeout`.
-
-    Returns:
-        Whether nothing that they held at the call is pending any more.
-    """
-    handlers = lifecycle.members()
-    for handler in handlers:
-        handler.flush(0.0)  # begin everywhere before waiting anywhere
-    deadline_at = None if timeout is None else time.monotonic() + timeout
-    done = [
-        handler.flush(None if deadline_at is None else max(0.0, deadline_at - time.monotonic()))
-        for handler in handlers
-    ]
-    return all(done)
+flush = lifecycle.flush_all

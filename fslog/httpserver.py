@@ -1,8 +1,8 @@
 """A small HTTP/1.1 server to embed: a whole request in, one answer out, stopped at once.
 
 It knows nothing of events. `http.server` reads heads and makes threads; what it leaves to others is
-here: whole bodies, answers in one send, connections that end as a script says, and a `stop` that
-leaves no thread and no socket behind.
+here: whole bodies, answers in one send or piece by piece, connections that end as a script says,
+and a `stop` that leaves no thread and no socket behind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +29,8 @@ _RESET = struct.pack("ii", 1, 0)
 # After an early answer, so much is still read: 413 must reach a client that sends before it reads.
 _LINGER_BYTES = 256 * 1024 * 1024
 _LINGER_SECONDS = 3.0
+# Who takes nothing of a stream for so long has left, or sleeps; either may come again.
+_STUCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,13 @@ class Answer:
         status: of the answer, 200 to 599.
         headers: beside Content-Length; `Connection: close` closes after the answer.
         body: of the answer.
-        delay: seconds before it; `Server.stop` cuts it short, and then nothing is answered.
-        then: `"answer"`; `"hang"` never answers, until the server stops; `"close"` closes the
-            connection instead; `"reset"` does so with a TCP reset.
+        delay: seconds before it; `Server.release` cuts it short, `Server.stop` too, and then
+            nothing is answered.
+        then: `"answer"`; `"hang"` never answers, until the server stops or releases it; `"close"`
+            closes the connection instead; `"reset"` does so with a TCP reset.
         keep: whether the events of the request are taken; None takes them where 200 is answered.
+        stream: makes pieces that are sent as they come, in place of `body`, until there are no
+            more or the client leaves; then the connection is closed, and so is the generator.
 
     Raises:
         ValueError: a value that is none of these.
@@ -58,6 +63,7 @@ class Answer:
     delay: float = 0.0
     then: str = "answer"
     keep: bool | None = None
+    stream: Callable[[], Generator[bytes, None, None]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "headers", tuple(dict(self.headers).items()))
@@ -102,13 +108,22 @@ def _is_close(header: tuple[str, str]) -> bool:
     return (header[0].lower(), header[1].lower()) == ("connection", "close")
 
 
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    fields = (f"{name}: {value}" for name, value in headers.items())
+    return "\r\n".join([f"HTTP/1.1 {status} {phrase}", *fields, "\r\n"]).encode("latin-1")
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def handle_one_request(self) -> None:
-        self._expects = False
+        self._expects, self.command = False, ""
         self.raw_requestline = self.rfile.readline(_LINE_BYTES + 1)
         if not self.raw_requestline:
             self.close_connection = True
@@ -116,12 +131,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
         elif self.parse_request():
             message = self._receive()
+            pause = self.server.pause  # before the answer is chosen, so that no release is missed
             try:
                 answer = self.server.respond(message)
             except BaseException as error:
                 self.server.failures.append(error)
                 answer = Answer(500)
-            self._perform(answer, message.fault)
+            self._perform(answer, message.fault, pause)
 
     def handle_expect_100(self) -> bool:
         # Not yet: a body that is refused by its length is not asked for.
@@ -145,10 +161,11 @@ class _Handler(BaseHTTPRequestHandler):
             fault = str(error)
         return Message(self.command, self.path, headers, body, fault, time.monotonic())
 
-    def _perform(self, answer: Answer, fault: str) -> None:
-        stopped = answer.delay > 0 and self.server.stopping.wait(answer.delay)
+    def _perform(self, answer: Answer, fault: str, pause: threading.Event) -> None:
+        ended = answer.delay > 0 and pause.wait(answer.delay)
+        stopped = ended and self.server.stopping.is_set()
         if answer.then == "hang":
-            stopped = self.server.stopping.wait()
+            pause.wait()
         elif answer.then == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if stopped or answer.then != "answer":
@@ -161,23 +178,33 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if (ours or self.close_connection) and not closes:
             headers.update((_CLOSE,))
+        if answer.stream is not None:
+            self._stream(answer.status, {**headers, **dict([_CLOSE])}, answer.stream)
+            return
         self._send(answer.status, headers, answer.body)
         if ours:
             self._linger()
 
+    def _stream(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        stream: Callable[[], Generator[bytes, None, None]],
+    ) -> None:
+        self.close_connection = True
+        self.wfile.write(_head(status, headers))
+        if self.command == "HEAD":
+            return
+        self.connection.settimeout(_STUCK_SECONDS)
+        with contextlib.closing(stream()) as pieces:
+            for piece in pieces:
+                self.wfile.write(piece)
+
     def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        try:
-            phrase = HTTPStatus(status).phrase
-        except ValueError:
-            phrase = ""
-        head = [
-            f"HTTP/1.1 {status} {phrase}",
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
         if status != HTTPStatus.NO_CONTENT:  # RFC 9110 8.6
-            head.append(f"Content-Length: {len(body)}")
+            headers = {**headers, "Content-Length": str(len(body))}
         # One send: head and body in two would wait for each other's acknowledgement.
-        self.wfile.write("\r\n".join([*head, "\r\n"]).encode("latin-1") + body)
+        self.wfile.write(_head(status, headers) + (b"" if self.command == "HEAD" else body))
 
     def _linger(self) -> None:
         # Closing over unread bytes makes TCP send a reset, which can overtake the answer.
@@ -223,6 +250,7 @@ class Server(ThreadingHTTPServer):
         self.respond = respond
         self.limit_bytes = limit_bytes
         self.stopping = threading.Event()
+        self.pause = threading.Event()
         self.failures: list[BaseException] = []
         self._pid = os.getpid()
         self._guard = threading.Lock()
@@ -266,6 +294,13 @@ class Server(ThreadingHTTPServer):
         if error is not None and not isinstance(error, OSError):
             self.failures.append(error)
 
+    def release(self) -> None:
+        """End the delays and hangs under way: late answers are sent, hung connections closed."""
+        with self._guard:
+            self.pause.set()
+            if not self.stopping.is_set():
+                self.pause = threading.Event()
+
     def stop(self) -> None:
         """Stop at once: idle connections are closed, delays and hangs end without an answer.
 
@@ -277,6 +312,7 @@ class Server(ThreadingHTTPServer):
             self.server_close()
             return
         self.stopping.set()
+        self.release()
         # Frees the port even where a forked child holds a copy, and wakes the acceptor.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)

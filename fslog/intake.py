@@ -13,6 +13,9 @@ from fslog.errors import Problem
 from fslog.events import problems
 from fslog.httpserver import Message
 
+MOST_LINES = 500_000
+"""A body of more lines is too large, however short: what is known of a line takes its memory."""
+
 
 @dataclass(frozen=True)
 class InvalidLine:
@@ -36,11 +39,13 @@ class Intake:
     Args:
         events: the valid ones, in the body's order.
         invalid: the others, in the body's order.
+        lines: all of them, in the body's order, each event with the line that it came as.
         bytes_unpacked: size of the body after decompression, 0 where it does not unpack.
     """
 
     events: list[dict[str, Any]] = field(default_factory=list)
     invalid: list[InvalidLine] = field(default_factory=list)
+    lines: list[tuple[bytes, dict[str, Any]] | InvalidLine] = field(default_factory=list)
     bytes_unpacked: int = 0
 
 
@@ -82,6 +87,7 @@ class Request:
         kept: whether its events were taken.
         received_at: the monotonic instant at which it was complete.
         scripted: whether the answer came from `script` or `always`.
+        then: what became of the answer: `"answer"`, or how the script has it instead.
     """
 
     method: str
@@ -97,6 +103,7 @@ class Request:
     kept: bool
     received_at: float
     scripted: bool
+    then: str = "answer"
 
 
 def judge(
@@ -172,7 +179,7 @@ def take(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> I
         limit_bytes: the most that is unpacked.
 
     Raises:
-        wire.TooLarge: it unpacks to more.
+        wire.TooLarge: it unpacks to more, or to more than `MOST_LINES`.
 
     >>> [(bad.line, bad.problems[0].code) for bad in take(b'[]\r\n{"a":NaN}', None).invalid]
     [(b'[]\n', 'not_an_object'), (b'{"a":NaN}\n', 'not_json')]
@@ -185,22 +192,25 @@ def take(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> I
         raise
     except ValueError as error:
         problem = Problem("not_compressed_so", "", f"{error} ({encoding})")
-        return Intake(invalid=[InvalidLine(body, None, (problem,))])
-    events: list[dict[str, Any]] = []
-    invalid: list[InvalidLine] = []
-    for line in wire.lines_of(text):
-        try:
-            event = _decode(line.decode())
-        except (ValueError, RecursionError) as error:
-            invalid.append(_unreadable(line, error))
-            continue
-        if type(event) is not dict:
-            invalid.append(_not_an_object(line, event))
-        elif found := problems(event):
-            invalid.append(InvalidLine(line, event, tuple(found)))
-        else:
-            events.append(event)
-    return Intake(events, invalid, len(text))
+        bad = InvalidLine(body, None, (problem,))
+        return Intake(invalid=[bad], lines=[bad])
+    if text.count(b"\n") > MOST_LINES:
+        raise wire.TooLarge(f"the body has more than {MOST_LINES} lines")
+    lines = [_judge_line(line) for line in wire.lines_of(text)]
+    events = [one[1] for one in lines if type(one) is tuple]
+    invalid = [one for one in lines if isinstance(one, InvalidLine)]
+    return Intake(events, invalid, lines, len(text))
+
+
+def _judge_line(line: bytes) -> tuple[bytes, dict[str, Any]] | InvalidLine:
+    try:
+        event = _decode(line.decode())
+    except (ValueError, RecursionError) as error:
+        return _unreadable(line, error)
+    if type(event) is not dict:
+        return _not_an_object(line, event)
+    found = problems(event)
+    return InvalidLine(line, event, tuple(found)) if found else (line, event)
 
 
 def _reject(name: str) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 import weakref
 from typing import Any, Protocol
 
@@ -61,6 +62,26 @@ def members() -> list[Any]:
             return list(_members)
         except RuntimeError:  # another thread registered one meanwhile
             continue
+
+
+def flush_all(timeout: float | None = None) -> bool:
+    """Flush every live handler of this process, one deadline for all.
+
+    Args:
+        timeout: seconds to wait at the most; None means each handler's `shutdown_timeout`.
+
+    Returns:
+        Whether nothing that they held at the call is pending any more.
+    """
+    handlers = members()
+    for handler in handlers:
+        handler.flush(0.0)  # begin everywhere before waiting anywhere
+    deadline_at = None if timeout is None else time.monotonic() + timeout
+    done = [
+        handler.flush(None if deadline_at is None else max(0.0, deadline_at - time.monotonic()))
+        for handler in handlers
+    ]
+    return all(done)
 
 
 def hold(delivery: Ending) -> None:

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fslog import events, templates
 from fslog.paths import MISSING, SOURCES, Read, compile_path, parse
@@ -32,6 +32,22 @@ _CONVERSION = re.compile(r"%(\([^)]*\))?[#0 +-]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL
 
 Fits = Callable[[Any], "Mapping[str, Any] | None"]
 """Whether a value fulfils a condition: the named groups that it yields, or None."""
+
+
+class Condition(NamedTuple):
+    """One condition of a rule by itself, for whoever tells why the rule does not fit.
+
+    Args:
+        key: as in `when`.
+        wanted: what is to be there, as in `when`.
+        read: reads what is there.
+        fits: tells whether that fulfils it.
+    """
+
+    key: str
+    wanted: Any
+    read: Read
+    fits: Fits
 
 
 class Rules:
@@ -56,6 +72,9 @@ class Rules:
             raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
         self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
         self._by_logger: dict[Any, _Candidates | None] = {}
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self._rules)
 
     def is_never_an_event(self, record: logging.LogRecord) -> bool:
         """Tell, at a glance, whether no rule can fit a record; False where that takes a look."""
@@ -93,14 +112,14 @@ class Rules:
 class _Candidates:
     """The rules that may fit a logger's records, in their order, by literal message."""
 
-    def __init__(self, rules: list[tuple[_Rule, Mapping[str, Any]]]) -> None:
+    def __init__(self, rules: list[tuple[Rule, Mapping[str, Any]]]) -> None:
         self._others = tuple(pair for pair in rules if pair[0].message is None)
         self._by_message = {
             literal: tuple(pair for pair in rules if pair[0].message in (None, literal))
             for literal in {rule.message for rule, _ in rules if rule.message is not None}
         }
 
-    def get(self, record: logging.LogRecord) -> tuple[tuple[_Rule, Mapping[str, Any]], ...]:
+    def get(self, record: logging.LogRecord) -> tuple[tuple[Rule, Mapping[str, Any]], ...]:
         if not self._by_message:
             return self._others
         message = record.__dict__.get("msg")
@@ -108,15 +127,29 @@ class _Candidates:
         return self._others if text is None else self._by_message.get(text, self._others)
 
 
-class _Rule:
+class Rule:
+    """One rule, compiled.
+
+    Args:
+        when, event: its conditions, and its event as in the configuration.
+        logger, message: two of the conditions, by which rules are found: the logger's name, and
+            the literal message; None where that is not given, or a regular expression.
+        conditions: the others.
+        constants, made: properties as they are, and those with placeholders.
+    """
+
     def __init__(
         self,
+        when: list[Condition],
+        event: Mapping[str, Any],
         logger: Fits,
         message: str | None,
         conditions: list[tuple[Read, Fits]],
         constants: dict[str, Any],
         made: list[tuple[str, templates.Make]],
     ) -> None:
+        self.when = when
+        self.event = event
         self.logger = logger
         self.message = message
         self._conditions = conditions
@@ -126,6 +159,7 @@ class _Rule:
     def properties(
         self, record: logging.LogRecord, groups: Mapping[str, Any]
     ) -> dict[str, Any] | None:
+        """Return the properties that it makes; None where it does not fit."""
         for read, fits in self._conditions:
             found = fits(read(record))
             if found is None:
@@ -140,7 +174,7 @@ class _Rule:
         return properties
 
 
-def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> _Rule:
+def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> Rule:
     where = f"rules[{index}]"
     if not isinstance(rule, Mapping):
         raise TypeError(f"{where} is of type {type(rule).__name__}; expected when and event")
@@ -157,25 +191,27 @@ def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> _Rule:
 
 def _compile_parts(
     when: Mapping[str, Any], event: Mapping[str, Any], known: Callable[[str], bool]
-) -> _Rule:
+) -> Rule:
     logger: Fits = _anything
     message: str | None = None
+    all_of_them: list[Condition] = []
     conditions: list[tuple[Read, Fits]] = []
     groups: set[str] = set()
     for key in when:
         pattern = _pattern(key, when[key])
         if pattern is not None:
             groups |= set(pattern.groupindex)
-            if key == "logger":
-                logger = _searching(pattern)
-            else:
-                conditions.append((compile_path(key), _searching(pattern)))
-        elif key == "logger":
-            logger = _prefixed(str(when[key]))
-        elif key == "message":
+            fits = _searching(pattern)
+        else:
+            fits = _prefixed(str(when[key])) if key == "logger" else _equal(when[key])
+        read = compile_path(key)
+        all_of_them.append(Condition(key, when[key], read, fits))
+        if key == "logger":
+            logger = fits
+        elif key == "message" and pattern is None:
             message = str(when[key])
         else:
-            conditions.append((compile_path(key), _equal(when[key])))
+            conditions.append((read, fits))
     roots = {parse(key)[0] for key in when}
     names = templates.Names(
         frozenset(groups),
@@ -183,7 +219,7 @@ def _compile_parts(
         _arguments(message),
     )
     constants, made = _compile_event(event, names)
-    return _Rule(logger, message, conditions, constants, made)
+    return Rule(all_of_them, event, logger, message, conditions, constants, made)
 
 
 def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:

@@ -28,7 +28,17 @@ _ANSWER_BYTES = 65_536
 
 
 class PingFailed(ConnectionError):
-    """Report that the endpoint did not answer a ping with 200, and why."""
+    """Report that the endpoint did not answer a ping with 200, and why.
+
+    Args:
+        message: a sentence.
+        kind: `"name"`, `"refused"`, `"timeout"`, `"certificate"`, `"tls"`, `"status"`, or
+            `"connection"` for any other trouble on the way.
+    """
+
+    def __init__(self, message: str, kind: str = "connection") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def tls_context(ca_certs: str | None) -> ssl.SSLContext:
@@ -115,10 +125,13 @@ class Transport:
             except Exception as error:
                 kept = pool is not None and pool.num_connections == connections
                 stale = kept and isinstance(error, exceptions.ProtocolError)
-                return Outcome(Kind.RETRY, self._reason(error), stale=stale)
+                return Outcome(Kind.RETRY, self._reason(error)[1], stale=stale)
 
-    def ping(self) -> float:
+    def ping(self, see: Callable[[Any], object] | None = None) -> float:
         """Return the seconds that the endpoint took to answer a ping.
+
+        Args:
+            see: shown the socket of a new connection as soon as it can be used, TLS included.
 
         Raises:
             PingFailed: it did not answer, or not with 200.
@@ -126,13 +139,26 @@ class Transport:
         with own_work(self._destination.redact):
             began_at = time.monotonic()
             try:
+                if see is not None:
+                    self._watch(see)
                 status = self._request(self._destination.ping_url(), b"", None).status
-                reason = outcome_of(status, None, self._now).reason
+                kind, reason = "status", outcome_of(status, None, self._now).reason
             except Exception as error:
-                reason = self._reason(error)
+                kind, reason = self._reason(error)
             if reason:
-                raise PingFailed(f"{self._destination.host} cannot be reached: {reason}")
+                raise PingFailed(f"{self._destination.host} cannot be reached: {reason}", kind)
             return time.monotonic() - began_at
+
+    def _watch(self, see: Callable[[Any], object]) -> None:
+        pool = self._manager.connection_from_url(self._destination.ping_url())
+        plain: Any = type(pool).ConnectionCls
+
+        class Watched(plain):  # type: ignore[misc]
+            def connect(self) -> None:
+                super().connect()
+                see(self.sock)
+
+        pool.ConnectionCls = Watched
 
     def close(self) -> None:
         """Close the kept connections; the next POST opens another."""
@@ -161,8 +187,9 @@ class Transport:
             _finish(response)
             return response
 
-    def _reason(self, error: Exception) -> str:
-        return self._destination.redact(_words(error, self._timeout))
+    def _reason(self, error: Exception) -> tuple[str, str]:
+        kind, words = _words(error, self._timeout)
+        return kind, self._destination.redact(words)
 
 
 def _finish(response: Any) -> None:
@@ -179,23 +206,29 @@ def _finish(response: Any) -> None:
         response.close()
 
 
-def _words(error: BaseException, timeout: float) -> str:
-    """Say what went wrong, by the innermost cause; the type names of libraries help nobody."""
+def _words(error: BaseException, timeout: float) -> tuple[str, str]:
+    """Say what went wrong, by the innermost cause; the type names of libraries help nobody.
+
+    Returns:
+        The kind, as `PingFailed` has it, and the words.
+    """
     causes = [error]
     while (cause := _cause(causes[-1])) is not None and cause not in causes:
         causes.append(cause)
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({cause.verify_message})"
+            return "certificate", f"its certificate is not trusted ({cause.verify_message})"
         if isinstance(cause, (socket.gaierror, exceptions.NameResolutionError)):
-            return "its name cannot be resolved"
+            return "name", "its name cannot be resolved"
         timed_out = isinstance(cause, (TimeoutError, exceptions.TimeoutError))
         if timed_out and not isinstance(cause, exceptions.NewConnectionError):
-            return f"no answer within {timeout:g} s"
+            return "timeout", f"no answer within {timeout:g} s"
     inner = causes[-1]
+    kind = "refused" if isinstance(inner, ConnectionRefusedError) else "connection"
+    kind = "tls" if isinstance(inner, ssl.SSLError) else kind
     if isinstance(inner, OSError) and inner.strerror:
-        return f"{inner.strerror[0].lower()}{inner.strerror[1:]}"
-    return f"{inner or type(inner).__name__}"
+        return kind, f"{inner.strerror[0].lower()}{inner.strerror[1:]}"
+    return kind, f"{inner or type(inner).__name__}"
 
 
 def _cause(error: BaseException) -> BaseException | None:

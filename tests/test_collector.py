@@ -925,7 +925,61 @@ def test_lists_are_copies() -> None:
         assert (len(c.events), len(c.invalid), len(c.requests)) == (1, 1, 1)
 
 
-# The callback
+@pytest.mark.parametrize("encoding", [None, *PACKERS])
+def test_a_body_of_very_many_lines_gets_413(
+    encoding: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short lines in great number cannot fill the memory: they are not even looked at."""
+    monkeypatch.setattr("fslog.intake.MOST_LINES", 10)
+    with Collector() as c:
+        for count, status in ((10, 200), (11, 413)):
+            body = b"1\n" * count
+            body = PACKERS[encoding](body) if encoding else body
+            headers = {"Content_Encoding": encoding} if encoding else {}
+            assert send(c, body, **headers).status == status
+        assert [request.invalid for request in c.requests] == [10, 0]
+
+
+def test_only_so_much_is_remembered() -> None:
+    """With `keep` the newest of each kind stay, and waits count what has been forgotten."""
+    with Collector(keep=2) as c:
+        for n in range(4):
+            send(c, lines(event(n), n))
+        assert c.wait_for(4) == [event(2), event(3)]
+        assert [bad.value for bad in c.invalid] == [2, 3]
+        assert len(c.wait_for_requests(4)) == 2
+    with Collector(keep=0) as c:
+        send(c, lines(event(), 1))
+        assert (c.wait_for(1), c.invalid, c.requests) == ([], [], [])
+
+
+def test_the_outcomes_that_stand_can_be_read() -> None:
+    """What `always` and `script` said is there until it is used up or changed."""
+    with Collector() as c:
+        assert c.outcomes == (None, ())
+        c.always(Answer(500))
+        c.script(Answer(503), Answer(429))
+        send(c)
+        assert c.outcomes == (Answer(500), (Answer(429),))
+
+
+def test_restore_makes_it_the_real_endpoint_again() -> None:
+    """`restore` forgets every outcome, and ends the delays and hangs under way."""
+    with Collector() as c, dial(c) as hung, dial(c) as late:
+        c.script(Answer(then="hang"), Answer(503, delay=60), Answer(429))
+        c.always(Answer(500))
+        for n, conn in enumerate((hung, late), 1):
+            conn.sendall(head("Content-Length: 0"))
+            c.wait_for_requests(n)
+        c.restore()
+        assert hung.recv(9) == b""
+        assert late.recv(99).startswith(b"HTTP/1.1 503 ")
+        assert c.outcomes == (None, ())
+        assert send(c, lines(event())).status == 200
+    c.restore()  # also where nothing runs
+
+
+# The callbacks
 
 
 def test_on_request_is_told_of_every_request_in_order() -> None:
@@ -1011,6 +1065,55 @@ def test_an_answer_that_cannot_be_written_comes_out_of_stop(
     with pytest.raises(UnicodeEncodeError):
         c.stop()
     assert capfd.readouterr() == ("", "")
+
+
+def test_on_intake_is_told_of_every_line() -> None:
+    """It gets the message and all lines that were taken, in the body's order, before the answer."""
+    told: list[tuple[Message, Request, Any]] = []
+    requests: list[Request] = []
+    body = b"[1]\n" + lines(event(1)) + b"{}\r\n" + lines(event(2))
+    with Collector(
+        on_intake=lambda *all: told.append(all),
+        on_request=lambda request, events: requests.append(told[-1][1]),
+    ) as c:
+        c.script(Answer(503))
+        for _ in range(2):
+            send(c, body)
+        send(c, path="/v1/ping")
+        assert requests == c.requests
+    assert [message.body for message, _, _ in told] == [body, body, b""]
+    assert [request.then for request in requests] == ["answer"] * 3
+    assert [intake.lines for _, _, intake in told] == [
+        [],
+        [c.invalid[0], (lines(event(1)), event(1)), c.invalid[1], (lines(event(2)), event(2))],
+        [],
+    ]
+
+
+def test_a_request_says_what_became_of_its_answer() -> None:
+    """A request that the script did not answer says how it ended."""
+    with Collector() as c:
+        c.script(Answer(then="close"), Answer(503))
+        with pytest.raises(http.client.RemoteDisconnected):
+            send(c)
+        send(c)
+        assert [(r.status, r.then) for r in c.requests] == [(None, "close"), (503, "answer")]
+
+
+def test_a_route_has_the_first_word() -> None:
+    """What a route answers never reaches the endpoint; what it leaves is judged as ever."""
+
+    def route(message: Message) -> Answer | None:
+        return Answer(201, body=b"page") if message.target == "/page" else None
+
+    with Collector(route=route) as c:
+        c.always(Answer(500))
+        reply = send(c, lines(event()), path="/page")
+        assert (reply.status, reply.body) == (201, b"page")
+        assert (c.requests, c.events) == ([], [])
+        assert send(c, lines(event())).status == 500
+        assert send(c, method="GET", path="/other").status == 400
+        assert [r.path for r in c.requests] == ["/v1/***/***", "/***"]
 
 
 # Start and stop

@@ -1,0 +1,238 @@
+"""`fslog check`: whether fslog is rightly in a logging configuration, and what it makes of records.
+
+Nothing happens but what importing the application's own module does: no handler is built but
+fslog's, switched off; nothing is posted, and no spool is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fslog.cli import reports
+from fslog.cli.configurations import Configuration, configuration
+from fslog.cli.destinations import CommandParser, whole
+from fslog.cli.examination import examine
+from fslog.cli.explanations import OUTCOMES, Explainer, Explanation
+from fslog.cli.narration import Narration
+from fslog.cli.ndjson import Damaged, Reader, Unusable, source
+from fslog.cli.printable import Paper
+from fslog.cli.records import NoRecord, of_line, of_text, values_of
+from fslog.cli.rehearsal import rehearsal
+from fslog.cli.routes import Routes
+from fslog.cli.screen import Screen
+from fslog.cli.sources import NoConfiguration, application, load
+from fslog.cli.tally import Tally
+from fslog.cli.targets import Target, targets
+
+_DETAILS = 10
+_LINE_BYTES = 4_194_304
+
+_DESCRIPTION = """\
+Say whether fslog is rightly in a logging configuration, and what it makes of log
+calls: which rule fits, which event comes out, and if none does, why.
+
+CONFIG is a JSON, YAML, TOML or ini file, FILE.py:NAME, package.module:NAME, or a
+module that has LOGGING, as Django's settings have. A module is imported; besides
+that nothing happens: other handlers are not made, nothing is posted, and no spool
+is touched. Keys, endpoint and spool are taken from the environment, too."""
+
+_EPILOG = """\
+a record:
+  --record 'name=app.reports,msg="exported %s rows",args=[3],accountId=acme'
+  Names and values, joined by commas. A value is JSON where it reads as JSON, else
+  it is text. Names with dots make mappings: args.m=POST, request.user.id=5,
+  event.module=reports. Its level is INFO unless level says otherwise.
+
+log lines:
+  --log takes JSON lines as JSON formatters write them: name, levelname, message
+  (or msg and args), and extras. Where only the joined message is there, arguments
+  are taken out of it again for the rules that have a message. What the formatter
+  does not write, such as args, is missing for the rules, too.
+
+examples:
+  fslog check logging.json
+  fslog check mysite.settings --log app.log --only invalid,skipped
+  fslog check gunicorn.conf.py:logconfig_dict \\
+      --record name=gunicorn.access,args.m=POST,args.U=/board/sort,args.s=200,args.u=ann
+  fslog check logging.yaml --context accountId=acme,userId=ann --log - --json < app.log
+
+The exit code is 0 if all is right, 1 if something in the configuration is wrong,
+or a record gives an invalid event, 2 for a wrong argument, 130 after Ctrl-C."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `fslog check`.
+
+    Args:
+        arguments: those behind the command's name.
+
+    Returns:
+        The exit code, as `--help` explains it.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        with rehearsal() as rehearsed:
+            with application():
+                found = load(options.config, options.key)
+                made = configuration(found.given, is_file=found.is_file)
+                all_of_them = list(targets(made, rehearsed))
+                examine(made, all_of_them)
+            return _report(options, found.label, made, all_of_them)
+    except NoConfiguration as error:
+        if error.is_argument:
+            parser.refuse(str(error))
+        _say(str(error))
+        return 1
+    except (NoRecord, Unusable) as error:
+        parser.refuse(str(error))
+
+
+def _report(
+    options: argparse.Namespace, label: str, made: Configuration, found: list[Target]
+) -> int:
+    routes = Routes(made)
+    paper = Paper(Screen(sys.stdout), _redact(found))
+    report: Any = (reports.Json if options.json else Narration)(paper, options.details)
+    report.configuration(label, made, found, routes)
+    is_right = not any(finding.is_wrong for finding in made.findings)
+    if options.log is None and not options.record:
+        report.end()
+        return 0 if is_right else 1
+    target = _chosen(options, found)
+    if target is None:
+        report.no_target()
+        return 1
+    tally = Tally(len(list(target.formatter.rules)) if target.formatter is not None else 0)
+    explainer = Explainer(target, routes, options.context)
+    failure = ""
+    try:
+        for one in _explained(options, explainer):
+            tally.add(one)
+            if not options.only or one.outcome in options.only:
+                report.record(one)
+    except Damaged as error:
+        failure = str(error)
+    report.summary(tally, target)
+    report.end()
+    if failure:
+        _say(failure)
+    return 0 if is_right and not (failure or tally.outcomes["invalid"]) else 1
+
+
+def _say(text: str) -> None:
+    Paper(Screen(sys.stderr)).line((f"fslog check: {text}", ""))
+
+
+def _redact(found: list[Target]) -> Any:
+    def redact(text: str) -> str:
+        for target in found:
+            if target.destination is not None:
+                text = target.destination.redact(text)
+        return text
+
+    return redact
+
+
+def _chosen(options: argparse.Namespace, found: list[Target]) -> Target | None:
+    """Return the handler whose events are looked at; None where none can be made."""
+    working = [target for target in found if target.formatter is not None]
+    if options.handler is None:
+        return next(iter(sorted(working, key=lambda target: not target.posts)), None)
+    for target in working:
+        if target.name == options.handler:
+            return target
+    names = ", ".join(target.name for target in working) or "none"
+    raise Unusable(f"--handler: {options.handler!r} gives no events; those that do: {names}")
+
+
+def _explained(options: argparse.Namespace, explainer: Explainer) -> Iterator[Explanation]:
+    for text in options.record:
+        yield explainer.explain(of_text(text))
+    if options.log is None:
+        return
+    with Reader(source(options.log), _LINE_BYTES) as reader:
+        for line in reader.lines():
+            if line.raw.isspace():
+                continue
+            try:
+                if not line.is_whole:
+                    raise NoRecord(f"it has more than {_LINE_BYTES:,} bytes")
+                yield explainer.explain(of_line(line.raw), line.number)
+            except NoRecord as error:
+                yield Explanation(line.number, None, "unreadable", why=str(error))
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("fslog check", _DESCRIPTION, _EPILOG)
+    parser.add_argument("config", metavar="CONFIG", help="where the configuration stands")
+    parser.add_argument(
+        "--key",
+        metavar="NAME",
+        help="where it stands in there, as in tool.app.logging (default: it is looked for)",
+    )
+    parser.add_argument("--log", metavar="FILE", help="JSON log lines, also .gz; - for stdin")
+    parser.add_argument(
+        "--record",
+        action="append",
+        default=[],
+        type=_record,
+        metavar="TEXT",
+        help="a log record; may be given more than once",
+    )
+    parser.add_argument(
+        "--context",
+        type=_context,
+        default={},
+        metavar="TEXT",
+        help="what fslog.context has bound: accountId=acme,userId=ann",
+    )
+    parser.add_argument(
+        "--handler", metavar="NAME", help="which handler is meant, where events come out of several"
+    )
+    parser.add_argument(
+        "--only",
+        type=_outcomes,
+        default=(),
+        metavar="WHAT",
+        help=f"explain only records that come to this: {', '.join(OUTCOMES)}; joined by commas",
+    )
+    parser.add_argument(
+        "--details",
+        type=whole("details"),
+        default=_DETAILS,
+        metavar="N",
+        help=f"explain so many records in full (default: {_DETAILS}); all are counted",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    return parser
+
+
+def _record(text: str) -> str:
+    try:
+        of_text(text)
+    except NoRecord as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _context(text: str) -> Mapping[str, Any]:
+    try:
+        given = values_of(text)
+    except NoRecord as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if "action" in given:
+        raise argparse.ArgumentTypeError("action cannot be bound: it comes from a call or a rule")
+    return given
+
+
+def _outcomes(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in OUTCOMES:
+            known = ", ".join(OUTCOMES)
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {known}")
+    return names

@@ -1,0 +1,227 @@
+"""`fslog ping`: whether the endpoint can be reached, over which connection, and why not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from fslog.cli.destinations import CommandParser, add_options, destination_of, transport_to
+from fslog.cli.printable import Paper
+from fslog.cli.screen import Part, Screen
+from fslog.destination import Destination
+from fslog.transport import PingFailed
+
+SOON_DAYS = 14
+"""A certificate that ends within so many days is worth a warning."""
+
+_DESCRIPTION = """\
+Say whether the endpoint can be reached, how fast it answers, and over which
+connection: its address, the version of TLS, and until when its certificate is
+valid. One request is made; it needs no keys and sends none."""
+
+_EPILOG = """\
+examples:
+  fslog ping
+  fslog ping --datacenter eu
+  fslog ping --endpoint http://127.0.0.1:8020 --timeout 2
+  fslog ping --json | jq .seconds
+
+A proxy is taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY, as a handler does.
+
+The exit code is 0 if it answered as it should (a certificate that ends soon is
+a warning only), 1 if not, 2 for a wrong argument, 130 after Ctrl-C."""
+
+_ADVICE = {
+    "name": "is the name right, and does this machine's DNS work?",
+    "refused": "nothing listens there, or a firewall turns it away",
+    "timeout": "a firewall in between, or a proxy that is needed and not set (HTTPS_PROXY)?",
+    "certificate": "where a proxy opens TLS, or for an authority of one's own: --ca-certs FILE",
+    "tls": "does what listens there speak TLS, in a version of this century?",
+    "status": "something answers there, but not as the endpoint does: is the address right?",
+}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Describe the connection that a ping went over.
+
+    Args:
+        address, port: of the peer; a proxy where there is one.
+        tls: the version, None for a plain connection.
+        cipher: None likewise.
+        subject, issuer: names in its certificate.
+        expires: the certificate's last instant, ISO 8601; None without one.
+        days_left: until then; negative for one that is over.
+        connected_at: the monotonic instant at which it could be used.
+    """
+
+    address: str
+    port: int
+    tls: str | None = None
+    cipher: str | None = None
+    subject: str | None = None
+    issuer: str | None = None
+    expires: str | None = None
+    days_left: int | None = None
+    connected_at: float = 0.0
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Ping the endpoint.
+
+    Args:
+        arguments: those behind `fslog ping`.
+
+    Returns:
+        The exit code, as `--help` explains it.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        to = destination_of(options, needs_keys=False)
+        transport = transport_to(to, options, None)
+    except (ValueError, TypeError) as error:
+        parser.refuse(str(error))
+    seen: list[Connection] = []
+    began_at = time.monotonic()
+    report: dict[str, Any] = {"reachable": True, "host": to.host, "proxy": _proxy(to)}
+    try:
+        report["seconds"] = round(transport.ping(lambda sock: seen.append(described(sock))), 4)
+    except PingFailed as error:
+        report |= {"reachable": False, "kind": error.kind, "reason": str(error)}
+        report["advice"] = _ADVICE.get(error.kind)
+    finally:
+        transport.close()
+    if seen:
+        report |= asdict(seen[0])
+        report["connect_seconds"] = round(report.pop("connected_at") - began_at, 4)
+    report["warning"] = _warning(report.get("days_left"))
+    _show(report, to, is_json=options.json)
+    return 0 if report["reachable"] else 1
+
+
+def described(sock: Any) -> Connection:
+    """Look at a connected socket.
+
+    Args:
+        sock: plain, or with TLS whose certificate was verified.
+    """
+    at = time.monotonic()
+    address, port = "", 0
+    with contextlib.suppress(AttributeError, OSError):  # TLS inside of a proxy's TLS has no name
+        address, port = sock.getpeername()[:2]
+    if not hasattr(sock, "getpeercert"):
+        return Connection(address, port, connected_at=at)
+    certificate = sock.getpeercert() or {}
+    ends_at = _instant(certificate.get("notAfter"))
+    return Connection(
+        address,
+        port,
+        tls=sock.version(),
+        cipher=(sock.cipher() or (None,))[0],
+        subject=_name(certificate.get("subject"), "commonName") or _first(certificate),
+        issuer=_name(certificate.get("issuer"), "organizationName", "commonName"),
+        expires=None if ends_at is None else _iso(ends_at),
+        days_left=None if ends_at is None else int((ends_at - time.time()) // 86_400),
+        connected_at=at,
+    )
+
+
+def _instant(text: str | None) -> float | None:
+    return None if text is None else ssl.cert_time_to_seconds(text)
+
+
+def _iso(instant: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(instant))
+
+
+def _name(pairs: Any, *wanted: str) -> str | None:
+    """Return the first wanted part of a certificate's name.
+
+    >>> _name(((("organizationName", "Acme"),), (("commonName", "acme.example"),)), "commonName")
+    'acme.example'
+    """
+    found = dict(pair for part in pairs or () for pair in part)
+    return next((found[name] for name in wanted if name in found), None)
+
+
+def _first(certificate: Any) -> Any:
+    names = certificate.get("subjectAltName") or ((None, None),)
+    return names[0][1]
+
+
+def _warning(days_left: int | None) -> str | None:
+    if days_left is None or days_left >= SOON_DAYS:
+        return None
+    if days_left < 1:
+        return "the certificate ends within a day"
+    return f"the certificate ends in {days_left} day{'' if days_left == 1 else 's'}"
+
+
+def _proxy(to: Destination) -> str | None:
+    """Return a proxy's host and port, without the password that its URL may hold."""
+    url = to.proxy_url()
+    return None if url is None else urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _show(report: dict[str, Any], to: Destination, *, is_json: bool) -> None:
+    if is_json:
+        print(to.redact(json.dumps(report)))
+    elif report["reachable"]:
+        paper = Paper(Screen(sys.stdout), to.redact)
+        for row in _rows(report):
+            paper.line(*row)
+    else:
+        paper = Paper(Screen(sys.stderr), to.redact)
+        paper.line((report["reason"], "red"))
+        if report["proxy"]:
+            paper.line((f"the way goes through the proxy {report['proxy']}", ""))
+        if report["advice"]:
+            paper.line((report["advice"], ""))
+
+
+def _rows(report: dict[str, Any]) -> list[tuple[Part, ...]]:
+    answer = report["seconds"] - report["connect_seconds"]
+    place = f"{report['address'] or 'unknown'}, port {report['port']}"
+    through = f"{report['proxy']} ({place})" if report["proxy"] else ""
+    rows = [
+        (f"{report['host']} is reachable", f"it answered in {_ms(report['seconds'])}"),
+        ("proxy", through) if through else ("address", place),
+        ("time", f"{_ms(report['connect_seconds'])} to connect, {_ms(answer)} to answer"),
+    ]
+    if report["tls"]:
+        rows.append(("TLS", f"{report['tls']}, {report['cipher']}"))
+        subject, issuer = report["subject"] or "no name", report["issuer"] or "nobody"
+        ends = f"until {report['expires']}, {report['days_left']} days"
+        rows.append(("certificate", f"{subject}, {ends}, issued by {issuer}"))
+    else:
+        rows.append(("TLS", "none: plain http, which only a loopback address may have"))
+    first, *rest = rows
+    lines: list[tuple[Part, ...]] = [((f"{first[0]}: ", "green"), (first[1], ""))]
+    lines += [((f"{label:13}", "bold"), (text, "")) for label, text in rest]
+    if report["warning"]:
+        lines.append(((f"{'warning':13}", "bold"), (report["warning"], "yellow")))
+    return lines
+
+
+def _ms(seconds: float) -> str:
+    """Return a short time.
+
+    >>> _ms(0.0456), _ms(2.5)
+    ('46 ms', '2.50 s')
+    """
+    return f"{seconds * 1000:.0f} ms" if seconds < 1.0 else f"{seconds:.2f} s"
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("fslog ping", _DESCRIPTION, _EPILOG)
+    add_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return parser

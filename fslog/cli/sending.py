@@ -1,0 +1,124 @@
+"""All files of one upload, in order, and what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fslog.cli.accounts import Account
+from fslog.cli.judgement import Checked, batches
+from fslog.cli.jobs import Job
+from fslog.cli.ndjson import Damaged, Reader, Unusable, words
+from fslog.cli.progress import Progress
+from fslog.cli.upload import Stopped, Uploader
+from fslog.errors import Problem
+
+_REPORTED = 10
+"""So many wrong lines are shown as they come; the others are only counted."""
+
+
+class Sending:
+    """Send files in order until all are sent or nothing more can be.
+
+    Args:
+        jobs: the files.
+        uploader: posts their batches.
+        progress: shows how far it is.
+        batch_events, batch_bytes: what travels together at the most.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        uploader: Uploader,
+        progress: Progress,
+        *,
+        batch_events: int,
+        batch_bytes: int,
+    ) -> None:
+        self.accounts = [Account(job) for job in jobs]
+        self.stopped: Stopped | None = None
+        self._uploader = uploader
+        self._progress = progress
+        self._limits = {"batch_events": batch_events, "batch_bytes": batch_bytes}
+        self._reported = 0
+        self._account: Account | None = None
+        self._position: Callable[[], int] = lambda: 0
+
+    def run(self) -> None:
+        """Send all of them; `accounts` and `stopped` tell what came of it, also after Ctrl-C.
+
+        A file that cannot be read to its end does not keep the next ones from being sent. What
+        stops the upload itself does.
+        """
+        for account in self.accounts:
+            self._account = account
+            try:
+                self._send(account)
+            except Damaged as error:
+                at = account.job.sent.newlines + 1
+                account.failure = f"{error}, in line {at:,}; from there on nothing was sent"
+            except Unusable as error:
+                account.failure = str(error)
+            except Stopped as error:
+                self.stopped = error
+                return
+            except OSError as error:
+                self.stopped = Stopped(
+                    f"{_place(error, account)} cannot be written: {words(error)}"
+                )
+                return
+
+    def wait(self, seconds: float) -> None:
+        """Wait, and show that."""
+        sent = 0 if self._account is None else self._account.sent
+        self._progress.wait(seconds, sent, self._position)
+
+    def _send(self, account: Account) -> None:
+        job = account.job
+        with Reader(job.source, self._limits["batch_bytes"]) as reader:
+            self._position = reader.position
+            job.begin(reader)
+            begins_at = 0 if job.source.is_stream else reader.position()
+            self._progress.begin(job.source.label, job.source.size_bytes, begins_at)
+            for batch in batches(reader.lines(), **self._limits):
+                if batch[0].is_whole:
+                    self._upload(account, batch)
+                else:
+                    job.settle_long(batch[0], reader.rest())
+                    self._report(account, batch)
+                self._progress.show(account.sent, reader.position)
+            job.finish()
+        account.is_done = True
+
+    def _upload(self, account: Account, batch: Sequence[Checked]) -> None:
+        for part, refusal in self._uploader.upload(batch):
+            wrong = account.job.settle(part, is_refused=bool(refusal))
+            self._report(account, [_refused(one, refusal) for one in wrong])
+            if not refusal:
+                account.sent += sum(bool(one.text) for one in part)
+                for one in part:
+                    if one.warnings:
+                        account.doubtful.add(one.number, one.warnings)
+            self._progress.show(account.sent, self._position)
+
+    def _report(self, account: Account, wrong: Sequence[Checked]) -> None:
+        for one in wrong:
+            account.wrong.add(one.number, one.problems)
+            self._reported += 1
+            if self._reported <= _REPORTED:
+                reasons = "; ".join(problem.message for problem in one.problems)
+                self._progress.say(f"{account.job.source.label}:{one.number}: {reasons}")
+            elif self._reported == _REPORTED + 1:
+                self._progress.say("further wrong lines are only counted")
+
+
+def _refused(one: Checked, refusal: str) -> Checked:
+    """Give an event that the endpoint refuses its problem; others have theirs."""
+    if not refusal or one.problems:
+        return one
+    message = f"the endpoint refuses it as too large, even alone: {refusal}"
+    return one._replace(problems=(Problem("refused", "", message),))
+
+
+def _place(error: OSError, account: Account) -> str:
+    return str(error.filename or f"what was sent of {account.job.source.label}")

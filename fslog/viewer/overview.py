@@ -1,0 +1,95 @@
+"""The overview: what is kept, counted, for where people would rather look than read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fslog.viewer.entries import STATES, Entry
+from fslog.viewer.store import Facts
+
+_TOP = 10
+_MOST_ACTIONS = 50
+_MOST_SESSIONS = 20
+_LABEL = 500
+
+
+def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
+    """Count entries and requests.
+
+    Invalid lines count as well, where they say the property: what is counted is what a filter
+    finds.
+
+    Args:
+        entries: the oldest first.
+        requests: as the API shows them.
+
+    >>> overview([], [])["accounts"]
+    {'count': 0, 'top': []}
+    """
+    states = Counter(entry.state for entry in entries)
+    modules = (entry.module for entry in entries if entry.module)
+    faults = (fault for entry in entries for fault in entry.faults)
+    return {
+        "kept": len(entries),
+        **{state: states[state] for state in STATES},
+        "requests": len(requests),
+        "failed_requests": sum(request["status"] != 200 for request in requests),
+        "bytes_received": sum(request["bytes_received"] for request in requests),
+        "bytes_unpacked": sum(request["bytes_unpacked"] for request in requests),
+        "actions": _top((entry.action for entry in entries if entry.action), _MOST_ACTIONS),
+        "features": _features(entries),
+        "modules": _top(modules, _TOP),
+        "accounts": _seen(entry.account for entry in entries if entry.account),
+        "users": _seen(entry.user for entry in entries if entry.user),
+        "problems": _top((f"{one.code} {one.property}".strip() for one in faults), _MOST_ACTIONS),
+        "sessions": _sessions(entries),
+    }
+
+
+def _features(entries: Sequence[Entry]) -> list[tuple[str, int, str | None, str]]:
+    """Return the most frequent features: a label, how often, and the label's two parts."""
+    counts = Counter((entry.module, entry.feature) for entry in entries if entry.feature)
+    found = []
+    for (module, feature), count in counts.most_common(_TOP):
+        module, feature = module and module[:_LABEL], str(feature)[:_LABEL]
+        found.append((f"{module} / {feature}" if module else feature, count, module, feature))
+    return found
+
+
+def _top(names: Iterable[str], most: int) -> list[tuple[str, int]]:
+    return [(name[:_LABEL], count) for name, count in Counter(names).most_common(most)]
+
+
+def _seen(names: Iterable[str]) -> dict[str, Any]:
+    counts = Counter(names)
+    return {
+        "count": len(counts),
+        "top": [(name[:_LABEL], count) for name, count in counts.most_common(_TOP)],
+    }
+
+
+def _sessions(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the sessions in which something came last, the newest first."""
+    found: dict[tuple[str, str | None, str | None], list[Entry]] = {}
+    for entry in reversed(entries):
+        if entry.session:
+            key = (entry.session, entry.account, entry.user)
+            if key in found or len(found) < _MOST_SESSIONS:
+                found.setdefault(key, []).append(entry)
+    return [_session(*key, members) for key, members in found.items()]
+
+
+def _session(
+    session: str, account: str | None, user: str | None, members: Sequence[Entry]
+) -> dict[str, Any]:
+    times = [entry.created if entry.created is not None else entry.at for entry in members]
+    return {
+        "sessionId": session[:_LABEL],
+        "accountId": account and account[:_LABEL],
+        "userId": user and user[:_LABEL],
+        "from": min(times),
+        "to": max(times),
+        "count": len(members),
+    }

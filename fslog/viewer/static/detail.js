@@ -1,0 +1,209 @@
+// One entry in full.
+// Promises: what is wrong comes first, with what came, what is expected and what would be right;
+// then the properties, the request it came in, and the line as it came.
+
+import { getEvent } from "./api.js";
+import { leadingTo } from "./address.js";
+import { tabbedCode } from "./codebox.js";
+import { button, el, replace } from "./dom.js";
+import { bytes, clock, counted, moment, saved } from "./format.js";
+import { badge, icon } from "./icons.js";
+import { answerOf } from "./outcomes.js";
+import { propertyTable } from "./properties.js";
+import { subject } from "./row.js";
+import { brief, isolated } from "./text.js";
+
+export class Detail {
+  #id = null;
+
+  /** `told` is `{close(), step(by)}`. */
+  constructor(told) {
+    this.told = told;
+    this.body = el("div", { class: "detail-body" });
+    const title = el("h2", { id: "detail-title" }, "Event");
+    this.title = title;
+    this.element = el(
+      "section",
+      { class: "detail", "aria-labelledby": "detail-title", tabindex: "-1", hidden: true },
+      el("header", {}, this.#close(), title, this.#steps()),
+      this.body,
+    );
+  }
+
+  get isOpen() {
+    return !this.element.hidden;
+  }
+
+  get id() {
+    return this.#id;
+  }
+
+  /** Show an entry by its id; nothing is asked for twice. */
+  async open(id) {
+    this.element.hidden = false;
+    if (id === this.#id) return;
+    this.#id = id;
+    try {
+      const entry = await getEvent(id);
+      if (id === this.#id) this.#show(entry);
+    } catch (error) {
+      if (id === this.#id) this.#fail(error);
+    }
+  }
+
+  close() {
+    this.#id = null;
+    this.element.hidden = true;
+    replace(this.body);
+  }
+
+  #close() {
+    return button(
+      "Close the event",
+      () => this.told.close(),
+      { class: "quiet close" },
+      icon("close"),
+    );
+  }
+
+  #steps() {
+    const newer = button(
+      "Newer event",
+      () => this.told.step(-1),
+      { class: "quiet newer" },
+      icon("back"),
+    );
+    const older = button(
+      "Older event",
+      () => this.told.step(1),
+      { class: "quiet older" },
+      icon("next"),
+    );
+    return el("span", { class: "steps" }, newer, older);
+  }
+
+  #fail(error) {
+    replace(this.title, `Event ${brief(this.#id, 20)}`);
+    const gone = "This event is not kept any more: it was cleared, or the oldest have left memory.";
+    replace(this.body, el("p", { class: "note" }, error.status === 404 ? gone : error.message));
+    if (error.status !== 404) this.#id = null;
+  }
+
+  #show(entry) {
+    const event = entry.event || {};
+    const action = brief(event.action ?? (entry.event ? "No action" : "Not an event"), 60);
+    const about = isolated(subject(event), { class: "about" });
+    replace(this.title, isolated(action), about, el("span", { class: "number" }, `#${entry.id}`));
+    replace(
+      this.body,
+      el("p", { class: "summary" }, badge(entry.state), el("span", {}, verdict(entry))),
+      entry.problems.length ? problems(entry) : null,
+      entry.hint ? hint(entry) : null,
+      entry.event ? section("Properties", propertyTable(entry)) : null,
+      section("Copy", tabbedCode("The event as", copies(entry))),
+      entry.received ? section("Request", request(entry.received)) : null,
+    );
+    this.body.scrollTop = 0;
+  }
+}
+
+const VERDICTS = {
+  valid: "The endpoint takes it.",
+  warning: "The endpoint takes it, but it probably does not mean what you want.",
+  invalid: "The real endpoint would drop it in silence.",
+};
+
+function verdict(entry) {
+  return `${VERDICTS[entry.state] || ""} Arrived ${moment(entry.at)}.`;
+}
+
+function section(title, ...children) {
+  return el("section", { class: "part" }, el("h3", {}, title), children);
+}
+
+function problems(entry) {
+  return el(
+    "ul",
+    { class: "problems" },
+    entry.problems.map((problem) => told(problem, entry.state)),
+  );
+}
+
+function told(problem, state) {
+  const pairs = [
+    ["Came", problem.got],
+    ["Expected", problem.expected],
+  ].filter(([, text]) => text);
+  const facts = pairs.map(([name, text]) => [
+    el("dt", {}, name),
+    el("dd", {}, isolated(brief(text, 400))),
+  ]);
+  const place = problem.property
+    ? isolated(brief(problem.property, 80), { class: "name" })
+    : "the line";
+  return el(
+    "li",
+    { class: `is-${state}` },
+    el("p", { class: "which" }, icon(state), place, el("code", {}, brief(problem.code, 40))),
+    el("p", {}, isolated(brief(problem.message, 600))),
+    facts.length ? el("dl", { class: "facts" }, facts) : null,
+  );
+}
+
+function hint(entry) {
+  const pieces = [];
+  if (entry.hint.python) pieces.push(["Log call", entry.hint.python]);
+  if (entry.hint.rule) pieces.push(["Rule", entry.hint.rule]);
+  return pieces.length
+    ? section("This would be right", tabbedCode("What would be right, as", pieces))
+    : null;
+}
+
+function copies(entry) {
+  const { json, curl, python } = entry.copies || {};
+  const named = [
+    ["JSON", json],
+    ["curl", curl],
+    ["Python", python],
+    ["Raw line", entry.line],
+  ];
+  return named.filter(([, text]) => typeof text === "string");
+}
+
+function request(received) {
+  const wrong = received.invalid ? `, ${received.invalid} invalid` : "";
+  const again = received.retry_of ? `again, after request #${received.retry_of}` : null;
+  const rows = [
+    ["When", moment(received.at)],
+    ["Request", isolated(`${brief(received.method, 20)} ${brief(received.path, 120)}`)],
+    ["Encoding", received.encoding || "none"],
+    ["Size", size(received)],
+    ["Events", `${counted(received.events, "valid event")}${wrong}`],
+    ["Answer", answerOf(received)],
+    ["Sent", again],
+    ["Client", received.user_agent ? isolated(brief(received.user_agent, 120)) : null],
+  ].filter(([, text]) => text);
+  const links = el(
+    "p",
+    { class: "links" },
+    el(
+      "a",
+      leadingTo({ view: "requests", id: received.id }),
+      `Request #${received.id} at ${clock(received.at)}`,
+    ),
+    el("a", leadingTo({ view: "live", filter: { request: received.id } }), "All its events"),
+  );
+  return [
+    el(
+      "dl",
+      { class: "facts" },
+      rows.map(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]),
+    ),
+    links,
+  ];
+}
+
+function size({ encoding, bytes_received: sent, bytes_unpacked: before }) {
+  if (!encoding) return `${bytes(sent)}, not compressed`;
+  return `${bytes(sent)} on the wire, ${bytes(before)} before (${saved(sent, before)} saved)`;
+}

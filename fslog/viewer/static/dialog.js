@@ -1,0 +1,38 @@
+// Modal dialogs.
+// Promises: Escape closes, and the focus goes back where it was (the browser's own dialog does).
+
+import { button, el } from "./dom.js";
+import { icon } from "./icons.js";
+
+/** Show a dialog with these contents; resolves to what it was closed with. */
+export function showDialog(title, ...children) {
+  const close = button("Close", () => dialog.close(""), { class: "quiet close" }, icon("close"));
+  const heading = el("h2", { id: "dialog-title" }, title);
+  const dialog = el(
+    "dialog",
+    { "aria-labelledby": heading.id },
+    el("header", {}, heading, close),
+    children,
+  );
+  document.body.append(dialog);
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close(""));
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue);
+    });
+  });
+}
+
+/** Ask before something that cannot be taken back. */
+export async function confirm(title, words, yes) {
+  const answer = (value) => (event) => event.currentTarget.closest("dialog").close(value);
+  const buttons = el(
+    "p",
+    { class: "buttons" },
+    button("Cancel", answer(""), { autofocus: true }),
+    button(yes, answer("yes"), { class: "danger" }),
+  );
+  return (await showDialog(title, el("p", {}, words), buttons)) === "yes";
+}

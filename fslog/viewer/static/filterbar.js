@@ -1,0 +1,218 @@
+// The filter: one field to search, a switch for problems, and fields for who and what.
+// Promises: it shows what stands in the address, and writes there; typing is one step for the
+// back button; values that were seen are offered.
+
+import { getOverview } from "./api.js";
+import { go, read } from "./address.js";
+import { button, el, replace } from "./dom.js";
+import { icon } from "./icons.js";
+import { brief, isolated } from "./text.js";
+
+const FIELDS = [
+  ["action", "Action"],
+  ["module", "Module"],
+  ["feature", "Feature"],
+  ["account", "Account"],
+  ["user", "User"],
+  ["session", "Session"],
+];
+const STATES = [
+  ["", "any"],
+  ["valid", "valid"],
+  ["problems", "warning or invalid"],
+  ["warning", "warning"],
+  ["invalid", "invalid"],
+];
+const TYPING_MS = 200;
+
+export class FilterBar {
+  #typing = 0;
+  #isTyping = false;
+  #isOwn = false;
+
+  constructor() {
+    this.search = this.#input("q", "search", "Search the raw lines and the problems");
+    this.search.placeholder = "Search";
+    this.problems = el(
+      "button",
+      { type: "button", class: "toggle", on: { click: () => this.#onlyProblems() } },
+      icon("warning"),
+      el("span", {}, "Only problems"),
+    );
+    this.more = el(
+      "button",
+      {
+        type: "button",
+        class: "toggle",
+        "aria-expanded": "false",
+        "aria-controls": "filter-fields",
+        on: { click: () => this.#toggle() },
+      },
+      icon("filter"),
+      el("span", {}, "Filter"),
+    );
+    this.inputs = Object.fromEntries(
+      FIELDS.map(([key, name]) => [key, this.#input(key, "text", name)]),
+    );
+    this.state = el(
+      "select",
+      { id: "filter-state", on: { change: () => this.#write({ state: this.state.value }) } },
+      STATES.map(([key, name]) => el("option", { value: key }, name)),
+    );
+    this.fields = this.#fields();
+    this.chips = el("ul", { class: "chips", "aria-label": "Filters in use" });
+    const search = el(
+      "div",
+      { class: "search" },
+      icon("search"),
+      this.search,
+      el("kbd", { "aria-hidden": "true" }, "/"),
+    );
+    const line = el("div", { class: "filter-line" }, search, this.problems, this.more);
+    this.element = el(
+      "search",
+      { class: "filter", "aria-label": "Filter the events" },
+      line,
+      this.fields,
+      this.chips,
+    );
+  }
+
+  /** Show the filter of a place. */
+  show(filter) {
+    for (const key of ["q", ...Object.keys(this.inputs)]) {
+      const input = key === "q" ? this.search : this.inputs[key];
+      const text = filter[key] || "";
+      if (input.value !== text && !(this.#isOwn && input === document.activeElement))
+        input.value = text;
+    }
+    this.state.value = filter.state || "";
+    this.problems.setAttribute("aria-pressed", filter.state === "problems");
+    replace(
+      this.chips,
+      Object.entries(filter)
+        .filter(([key]) => key !== "q")
+        .map(chip),
+    );
+    const isFiltered = Object.keys(filter).length > 0;
+    if (isFiltered)
+      this.chips.append(
+        el(
+          "li",
+          {},
+          button("Clear all", () => go({ view: "live", filter: {} }), { class: "link" }),
+        ),
+      );
+  }
+
+  #fields() {
+    const cells = FIELDS.map(([key, name]) => {
+      const list = el("datalist", { id: `seen-${key}` });
+      this.inputs[key].setAttribute("list", list.id);
+      return el(
+        "div",
+        { class: "field" },
+        el("label", { for: `filter-${key}` }, name),
+        this.inputs[key],
+        list,
+      );
+    });
+    const state = el(
+      "div",
+      { class: "field" },
+      el("label", { for: "filter-state" }, "State"),
+      this.state,
+    );
+    return el("div", { class: "fields", id: "filter-fields", hidden: true }, cells, state);
+  }
+
+  #input(key, type, label) {
+    const on = {
+      input: () => this.#type(),
+      change: () => this.#commit(),
+      blur: () => (this.#isTyping = false),
+    };
+    const named = key === "q" ? { "aria-label": label } : {};
+    return el("input", {
+      type,
+      id: `filter-${key}`,
+      autocomplete: "off",
+      autocapitalize: "off",
+      spellcheck: "false",
+      ...named,
+      on,
+    });
+  }
+
+  #toggle() {
+    this.fields.hidden = !this.fields.hidden;
+    this.more.setAttribute("aria-expanded", !this.fields.hidden);
+    if (this.fields.hidden) return;
+    this.#offer();
+    this.inputs.action.focus();
+  }
+
+  #onlyProblems() {
+    this.#write({ state: read().filter.state === "problems" ? "" : "problems" });
+  }
+
+  #type() {
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => this.#commit(), TYPING_MS);
+  }
+
+  #commit() {
+    clearTimeout(this.#typing);
+    const values = { q: this.search.value };
+    for (const [key, input] of Object.entries(this.inputs)) values[key] = input.value;
+    const isStep = !this.#isTyping;
+    this.#isTyping = this.#isOwn = true;
+    this.#write(values, isStep);
+    this.#isOwn = false;
+  }
+
+  #write(values, isStep = true) {
+    const filter = { ...read().filter, ...values };
+    go(
+      {
+        view: "live",
+        filter: Object.fromEntries(Object.entries(filter).filter(([, value]) => value)),
+      },
+      isStep,
+    );
+  }
+
+  async #offer() {
+    const seen = await getOverview().catch(() => null);
+    if (!seen) return;
+    const sessions = seen.sessions.map((session) => [session.sessionId]);
+    const features = seen.features.map(([, , , feature]) => [feature]);
+    const lists = {
+      action: seen.actions,
+      module: seen.modules,
+      feature: features,
+      account: seen.accounts.top,
+      user: seen.users.top,
+      session: sessions,
+    };
+    for (const [key, rows] of Object.entries(lists)) {
+      const names = [
+        ...new Set(rows.map(([name]) => name).filter((name) => typeof name === "string" && name)),
+      ];
+      replace(
+        document.getElementById(`seen-${key}`),
+        names.slice(0, 50).map((name) => el("option", { value: name })),
+      );
+    }
+  }
+}
+
+function chip([key, value]) {
+  const drop = () => {
+    const { [key]: gone, ...filter } = read().filter;
+    go({ view: "live", filter });
+  };
+  const label = `Drop the filter ${key} ${brief(value, 40)}`;
+  const content = [el("span", { class: "key" }, key), isolated(brief(value, 40)), icon("close")];
+  return el("li", {}, button(label, drop, { class: "chip" }, ...content));
+}

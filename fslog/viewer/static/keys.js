@@ -1,0 +1,62 @@
+// The keyboard, for the whole page.
+// Promises: a key does nothing while one types, while a dialog is open, or together with Ctrl,
+// Alt or Meta; what a key does can also be done without it.
+
+import { VIEWS, go, read } from "./address.js";
+import { hasSingleKeys, showHelp } from "./help.js";
+
+/** Listen for keys from now on. */
+export function listen(live, stream) {
+  const acts = {
+    "/": () => inLive(() => live.search()),
+    j: () => inLive(() => live.step(1)),
+    k: () => inLive(() => live.step(-1)),
+    ArrowDown: () => inLive(() => live.step(1), true),
+    ArrowUp: () => inLive(() => live.step(-1), true),
+    Enter: () => inLive(() => live.openActive(), true),
+    p: () => inLive(() => live.togglePause()),
+    "?": () => showHelp(stream.hello),
+  };
+  VIEWS.forEach((view, index) => (acts[index + 1] = () => go({ view, id: "" })));
+  document.addEventListener("keydown", (event) => press(event, acts, live));
+}
+
+function press(event, acts, live) {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") {
+    leave(event, live);
+  } else if (
+    !isTyping(event.target) &&
+    !isOwn(event) &&
+    (event.key.length > 1 || hasSingleKeys())
+  ) {
+    if (acts[event.key]?.() !== undefined) event.preventDefault();
+  }
+}
+
+function leave(event, live) {
+  if (isTyping(event.target)) {
+    event.preventDefault(); // or the browser would empty the field
+    event.target.blur();
+  } else if (read().view === "live" && live.closeEntry()) event.preventDefault();
+}
+
+// Keys of the live view; those that scroll or press elsewhere are left alone there.
+function inLive(act, isOnlyThere = false) {
+  if (read().view !== "live") {
+    if (isOnlyThere) return undefined;
+    go({ view: "live", id: "" });
+  }
+  act();
+  return true;
+}
+
+function isTyping(target) {
+  return target.matches?.("input:not([type=checkbox]), textarea, select");
+}
+
+function isOwn(event) {
+  const own = event.target.closest?.("button, a, summary, pre, [role=tab], .detail");
+  return Boolean(own) && ["Enter", "ArrowUp", "ArrowDown"].includes(event.key);
+}

@@ -1,0 +1,209 @@
+// A list of any length of which only the rows that are seen are drawn.
+// Promises: the number of elements depends on the window's height alone; the row that has the
+// focus stays in the document wherever it scrolls to; a row that stays is not drawn again.
+
+import { el } from "./dom.js";
+
+const BEYOND = 6;
+// Browsers lay nothing out beyond some 17 million pixels.
+const MOST_PX = 15_000_000;
+
+export class RowList {
+  #rows = new Map();
+  #active = null;
+  #height = 40;
+  #drawing = 0;
+
+  /**
+   * @param source `{length(), at(position), positionOf(id), want(first, last)}`
+   * @param draw makes the element of an entry
+   * @param told `{open(entry), active(entry), top(isAtTop)}`
+   */
+  constructor(label, source, draw, told) {
+    this.source = source;
+    this.draw = draw;
+    this.told = told;
+    this.sizer = el("div", { class: "sizer", role: "presentation" });
+    const on = { scroll: () => this.#scrolled(), keydown: (event) => this.#key(event) };
+    this.element = el(
+      "div",
+      { class: "rows", role: "listbox", tabindex: "0", "aria-label": label, on },
+      this.sizer,
+    );
+    this.element.addEventListener("click", (event) => this.#click(event));
+    this.element.addEventListener("focus", () => this.#enter());
+    new ResizeObserver(() => this.update()).observe(this.element);
+  }
+
+  /** Draw soon: several changes in a row are drawn once. */
+  update() {
+    if (!this.#drawing) this.#drawing = requestAnimationFrame(() => this.#render());
+  }
+
+  /** Draw every row anew, from the top: it is another list. */
+  reset() {
+    for (const [id, row] of this.#rows) this.#drop(id, row);
+    this.#active = null;
+    this.element.scrollTop = 0;
+    this.#render();
+  }
+
+  get isAtTop() {
+    return this.element.scrollTop < this.#height / 2;
+  }
+
+  get activeId() {
+    return this.#active;
+  }
+
+  /** Mark an entry as the one that is looked at. */
+  activate(id, isFocused = false) {
+    this.#active = id;
+    const position = this.source.positionOf(id);
+    if (position >= 0) this.#reveal(position);
+    this.#render();
+    if (isFocused) this.focus();
+  }
+
+  /** Go so many rows up or down, and return the entry there. */
+  step(by) {
+    const most = this.#shown() - 1;
+    const at = this.#active === null ? -1 : this.source.positionOf(this.#active);
+    const position = at < 0 ? this.#firstSeen() : Math.min(most, Math.max(0, at + by));
+    return this.#moveTo(position);
+  }
+
+  /** Give the focus to the active row, or to the list. */
+  focus() {
+    (this.#rows.get(this.#active) || this.element).focus({ preventScroll: true });
+  }
+
+  #shown() {
+    return Math.min(this.source.length(), Math.floor(MOST_PX / this.#height));
+  }
+
+  #firstSeen() {
+    return Math.ceil(this.element.scrollTop / this.#height);
+  }
+
+  #moveTo(position) {
+    const entry = this.source.at(position);
+    this.#reveal(position);
+    if (entry) {
+      this.#active = entry.id;
+    }
+    this.#render();
+    this.focus();
+    return entry;
+  }
+
+  #reveal(position) {
+    const top = position * this.#height;
+    const view = this.element;
+    if (top < view.scrollTop) view.scrollTop = top;
+    else if (top + this.#height > view.scrollTop + view.clientHeight) {
+      view.scrollTop = top + this.#height - view.clientHeight;
+    }
+  }
+
+  #render() {
+    cancelAnimationFrame(this.#drawing);
+    this.#drawing = 0;
+    this.#measure();
+    const shown = this.#shown();
+    const first = Math.max(0, Math.floor(this.element.scrollTop / this.#height) - BEYOND);
+    const seen = Math.ceil(this.element.clientHeight / this.#height) + 2 * BEYOND;
+    const last = Math.min(shown, first + seen) - 1;
+    this.sizer.style.height = `${shown * this.#height}px`;
+    this.#place(this.#needed(first, last), shown);
+    if (last >= first) this.source.want(first, last);
+  }
+
+  // The height of a row is the style sheet's to say: it differs with the width.
+  #measure() {
+    const height = parseFloat(getComputedStyle(this.element).getPropertyValue("--row"));
+    if (height > 0) this.#height = height;
+  }
+
+  #needed(first, last) {
+    const needed = new Map();
+    for (let position = first; position <= last; position += 1) {
+      const entry = this.source.at(position);
+      if (entry) needed.set(entry.id, [position, entry]);
+    }
+    const position = this.#active === null ? -1 : this.source.positionOf(this.#active);
+    if (position >= 0) needed.set(this.#active, [position, this.source.at(position)]);
+    return needed;
+  }
+
+  #place(needed, shown) {
+    for (const [id, row] of this.#rows) {
+      if (!needed.has(id)) this.#drop(id, row);
+    }
+    let before = null;
+    for (const [id, [position, entry]] of [...needed].sort((a, b) => a[1][0] - b[1][0])) {
+      const row = this.#rows.get(id) || this.#make(entry);
+      row.style.transform = `translateY(${position * this.#height}px)`;
+      row.setAttribute("aria-posinset", position + 1);
+      row.setAttribute("aria-setsize", shown);
+      row.setAttribute("aria-selected", id === this.#active);
+      row.tabIndex = id === this.#active ? 0 : -1;
+      const next = before ? before.nextSibling : this.sizer.firstChild;
+      if (row !== next) this.sizer.insertBefore(row, next);
+      before = row;
+    }
+    this.element.tabIndex = this.#rows.has(this.#active) ? -1 : 0;
+  }
+
+  #make(entry) {
+    const row = this.draw(entry);
+    row.setAttribute("role", "option");
+    row.dataset.id = entry.id;
+    this.#rows.set(entry.id, row);
+    return row;
+  }
+
+  #drop(id, row) {
+    if (row === document.activeElement) this.element.focus({ preventScroll: true });
+    row.remove();
+    this.#rows.delete(id);
+  }
+
+  #scrolled() {
+    this.told.top(this.isAtTop);
+    this.update();
+  }
+
+  #enter() {
+    if (this.#active === null && this.source.length()) this.#moveTo(this.#firstSeen());
+  }
+
+  #click(event) {
+    const row = event.target.closest("[role=option]");
+    if (!row || String(window.getSelection())) return;
+    const position = this.source.positionOf(Number(row.dataset.id));
+    const entry = position >= 0 ? this.#moveTo(position) : null;
+    if (entry) this.told.open(entry);
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(1, Math.floor(this.element.clientHeight / this.#height) - 1);
+    const steps = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -Infinity,
+      End: Infinity,
+    };
+    if (event.key in steps) {
+      event.preventDefault();
+      this.step(steps[event.key]);
+    } else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      const entry = this.source.at(this.source.positionOf(this.#active));
+      if (entry) this.told.open(entry);
+    }
+  }
+}

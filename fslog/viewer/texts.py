@@ -1,0 +1,177 @@
+r"""JSON values as text of other kinds: readable JSON, Python literals, YAML, words of a shell.
+
+Numbers come as the text that they had (`parse`), so that no digit of one is changed. What a person
+is to read or paste holds no character that is not seen: all of those are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable
+from typing import Any
+
+WIDTH = 88
+"""What fits on a line of this length stays on one."""
+
+DEEPEST = 40
+"""What lies deeper nobody wrote by hand; Python's own parser gives up at 200 brackets."""
+
+_STEP = "    "
+
+
+class Number(str):
+    """The text of a JSON number, as it stood there."""
+
+    __slots__ = ()
+
+
+parse: Callable[[str], Any] = json.JSONDecoder(parse_int=Number, parse_float=Number).decode
+"""Read JSON with its numbers as `Number`."""
+
+
+def depth(value: Any) -> int:
+    """Return how deep containers lie in one another.
+
+    >>> depth(1), depth([]), depth({"a": [1, [2]]})
+    (0, 1, 3)
+    """
+    deepest, level = 0, [value]
+    while level := [one for one in level if isinstance(one, (dict, list))]:
+        deepest += 1
+        level = [
+            inner for one in level for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return deepest
+
+
+def json_text(value: Any, indent: str = "") -> str:
+    r"""Return JSON as a person reads it.
+
+    >>> print(json_text(parse('{"a":1e400,"b":["\\u00eb",{}]}')))
+    {
+      "a": 1e400,
+      "b": [
+        "ë",
+        {}
+      ]
+    }
+    """
+    if isinstance(value, (dict, list)) and value:
+        inner = f"{indent}  "
+        rows = [f"{inner}{head}{json_text(item, inner)}" for head, item in _items(value, json_word)]
+        start, end = "{}" if isinstance(value, dict) else "[]"
+        return f"{start}\n" + ",\n".join(rows) + f"\n{indent}{end}"
+    return json_word(value)
+
+
+def json_word(value: Any) -> str:
+    r"""Return a JSON value without line breaks; what cannot be seen is escaped.
+
+    >>> json_word("Zo\xeb\u202e"), json_word([]), json_word(None)
+    ('"Zoë\\u202e"', '[]', 'null')
+    """
+    if isinstance(value, Number):
+        return str(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in quoted)
+
+
+def python_text(value: Any, indent: str = "") -> str:
+    """Return a JSON value as a Python literal, over several lines where one is too short.
+
+    >>> print(python_text({"a": [True, None, Number("1e400")], "b": "it's"}))
+    {"a": [True, None, 1e400], "b": "it's"}
+    """
+    flat = python_word(value)
+    if len(indent) + len(flat) <= WIDTH or not (isinstance(value, (dict, list)) and value):
+        return flat
+    inner = indent + _STEP
+    rows = [
+        f"{inner}{head}{python_text(item, inner)}," for head, item in _items(value, python_word)
+    ]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return "\n".join([start, *rows, f"{indent}{end}"])
+
+
+def python_word(value: Any) -> str:
+    r"""Return a JSON value as a Python literal on one line.
+
+    >>> python_word("a\n"), python_word('say "a"'), python_word({"a": Number("-0")})
+    ('"a\\n"', '\'say "a"\'', '{"a": -0}')
+    """
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, str):
+        shown = repr(value)
+        return f'"{shown[1:-1]}"' if shown[0] == "'" and '"' not in shown else shown
+    if isinstance(value, (dict, list)):
+        inside = ", ".join(
+            f"{head}{python_word(item)}" for head, item in _items(value, python_word)
+        )
+        return f"{{{inside}}}" if isinstance(value, dict) else f"[{inside}]"
+    return repr(value)
+
+
+def yaml_word(value: Any) -> str:
+    r"""Return a JSON value as YAML 1.1 and 1.2 read it alike, on one line.
+
+    >>> yaml_word({"a\n": ["\U0001f600\u202e", 1e16, None, True, float("inf")]})
+    '{"a\\n": ["😀\\u202E", 1.0e+16, null, true, .inf]}'
+    """
+    if isinstance(value, str):
+        return f'"{"".join(map(_yaml_character, value))}"'
+    if isinstance(value, (dict, list)):
+        inside = ", ".join(f"{head}{yaml_word(item)}" for head, item in _items(value, yaml_word))
+        return f"{{{inside}}}" if isinstance(value, dict) else f"[{inside}]"
+    if isinstance(value, float):
+        return _yaml_number(repr(value))
+    return json.dumps(value)
+
+
+def _yaml_character(one: str) -> str:
+    if one in '"\\':
+        return f"\\{one}"
+    if one == "\n":
+        return "\\n"
+    if one.isprintable():
+        return one
+    if "\ud800" <= one <= "\udfff":
+        return "\ufffd"  # half a character has no YAML
+    return f"\\U{ord(one):08X}" if ord(one) > 0xFFFF else f"\\u{ord(one):04X}"
+
+
+def _yaml_number(text: str) -> str:
+    if text in ("inf", "-inf"):
+        return text.replace("inf", ".inf")
+    mantissa, e, exponent = text.partition("e")
+    # YAML 1.1 takes "1e+16" for text.
+    return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
+
+
+def _items(value: Any, word: Callable[[Any], str]) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"{word(name)}: ", item) for name, item in value.items()]
+    return [("", item) for item in value]
+
+
+def shell_word(text: str) -> str:
+    r"""Return a text as one word of a POSIX shell.
+
+    >>> shell_word("it's")
+    '\'it\'"\'"\'s\''
+    """
+    return shlex.quote(text)
+
+
+def shell_bytes(data: bytes) -> str:
+    r"""Return bytes as a format of the shell's own `printf`, which takes any, of any length.
+
+    >>> shell_bytes(b"a'%\x00")
+    "'a\\047%%\\000'"
+    """
+    plain = {ord("%"): "%%", ord("'"): "\\047", ord("\\"): "\\\\"}
+    shown = (plain.get(one, chr(one)) if 32 <= one < 127 else f"\\{one:03o}" for one in data)
+    return f"'{''.join(shown)}'"

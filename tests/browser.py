@@ -1,0 +1,231 @@
+"""A real browser, and `fslog viewer` in a process of its own for it to look at."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from processes import KEYS, Process
+
+DEADLINE = 20.0
+"""Seconds for anything that a slow machine may take long for."""
+
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_SWITCHES = (
+    "--headless=new",
+    "--no-sandbox",  # chromium refuses to run as root without
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--lang=en-GB",
+)
+
+
+def until(is_so: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
+    """Return what `is_so` returns as soon as that is true.
+
+    Raises:
+        AssertionError: it was not within so many seconds; says `what`.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(StaleElementReferenceException):
+            if found := is_so():
+                return found
+        assert time.monotonic() < end, f"in vain: {what}"
+        threading.Event().wait(0.03)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[webdriver.Chrome]:
+    """Run Debian's chromium with a profile of its own, and nothing that asks the network."""
+    with tempfile.TemporaryDirectory() as profile, contextlib.ExitStack() as stack:
+        options = webdriver.ChromeOptions()
+        options.binary_location = shutil.which("chromium") or "chromium"
+        for switch in (*_SWITCHES, f"--user-data-dir={profile}"):
+            options.add_argument(switch)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        # With a path given, selenium's manager, which downloads and counts, is not asked.
+        service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
+        driver = webdriver.Chrome(options=options, service=service)
+        stack.callback(driver.quit)
+        yield driver
+
+
+class Viewer:
+    """`fslog viewer` as a person starts it.
+
+    Args:
+        where: a directory for its output.
+        arguments: for the command, beside the port.
+    """
+
+    def __init__(self, where: Path, arguments: Sequence[str] = ()) -> None:
+        self._where = where
+        self._arguments = arguments
+        self.port = 0
+        self._process = self._start()
+
+    def _start(self) -> Process:
+        command = [sys.executable, "-m", "fslog", "viewer", "--port", str(self.port)]
+        process = Process([*command, *self._arguments], self._where, {})
+        try:
+            found = until(
+                lambda: _ADDRESS.search(process.written("out")) or not process.is_running(),
+                f"the viewer's address: {process.written('out')}",
+            )
+            assert found is not True, process.written("out") + process.written("err")
+        except BaseException:
+            process.__exit__()
+            raise
+        self.port = int(found[1])
+        return process
+
+    @property
+    def url(self) -> str:
+        """Return its address without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._process.__exit__()
+
+    def restart(self) -> None:
+        """Start it again on the same port."""
+        self._process = self._start()
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
+        """Make one request; return the JSON of the answer, None where it has none."""
+        place = urlsplit(self.url)
+        with contextlib.closing(
+            http.client.HTTPConnection(place.hostname or "", place.port, timeout=DEADLINE)
+        ) as connection:
+            connection.request(method, path, body, {"Content-Type": "application/json", **headers})
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status < 300, (method, path, answer.status, text)
+            return json.loads(text) if text else None
+
+    def post(self, *events: Any, **headers: str) -> None:
+        """Post events as an application does; `bytes` are a line as they are."""
+        lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in events]
+        path = f"/v1/{KEYS[0]}/{KEYS[1]}"
+        self.ask("POST", path, b"".join(line + b"\n" for line in lines), **headers)
+
+
+class Page:
+    """The viewer's page, as a person sees it.
+
+    Args:
+        driver: the browser.
+        url: the viewer's.
+    """
+
+    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, place: str = "/") -> Page:
+        """Load the page anew at a place, and wait until it is connected."""
+        self.driver.get("about:blank")
+        self.driver.get(self.url + place)
+        self.see("#connection.is-on")
+        return self
+
+    def go(self, place: str) -> Page:
+        """Go to a place within the page, as its links do."""
+        self.run("location.replace(arguments[0])", place)
+        self.see("main .view")
+        return self
+
+    def find(self, selector: str) -> list[WebElement]:
+        """Return the elements that can be seen, in order."""
+        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
+        return [element for element in found if element.is_displayed()]
+
+    def see(self, selector: str, text: str = "") -> WebElement:
+        """Wait for an element that can be seen and holds a text."""
+        return until(
+            lambda: next((one for one in self.find(selector) if text in one.text), None),
+            f"{selector} with {text!r}",
+        )
+
+    def gone(self, selector: str, text: str = "") -> None:
+        """Wait until there is no such element to be seen."""
+        until(
+            lambda: not any(text in one.text for one in self.find(selector)),
+            f"{selector} with {text!r} goes",
+        )
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Press what can be seen, as soon as it can."""
+
+        def press() -> bool:
+            self.see(selector, text).click()
+            return True
+
+        until(press, f"a click on {selector}")
+
+    def press(self, *keys: str) -> None:
+        """Press keys wherever the focus is."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def type(self, selector: str, text: str) -> None:
+        """Type a text into a field, in place of what is there."""
+        field = self.see(selector)
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run a script in the page."""
+        return self.driver.execute_script(script, *arguments)
+
+    def rows(self) -> list[str]:
+        """Return the texts of the rows that are drawn, the newest first."""
+        return list(
+            self.run("return [...document.querySelectorAll('.row')].map((row) => row.innerText)")
+        )
+
+    def count(self) -> str:
+        """Return what the page says of the number of events."""
+        return self.see("#live-count").text
+
+    def size(self, width: int, height: int = 800) -> None:
+        """Give the page a size, also one that a window could not have."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def prefer(self, **features: str) -> None:
+        """Set what the person prefers: `color_scheme="dark"`."""
+        named = [
+            {"name": f"prefers-{name.replace('_', '-')}", "value": features[name]}
+            for name in features
+        ]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": named})
+
+    def console(self) -> list[str]:
+        """Return what the browser complained of since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]

@@ -1,0 +1,128 @@
+"""The options that lead to the endpoint, and the keys that are none."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import pytest
+
+from fslog.cli.destinations import (
+    CommandParser,
+    add_options,
+    destination_of,
+    seconds,
+    transport_to,
+    whole,
+)
+
+KEYS = {"FSLOG_AUTH_KEY": "auth-key-1", "FSLOG_API_KEY": "api-key-2"}
+
+
+def parsed(*arguments: str, environ: dict[str, str] | None = None) -> argparse.Namespace:
+    """Parse a command's options."""
+    parser = CommandParser("fslog try", "Try.", "", environ=environ or {})
+    add_options(parser)
+    return parser.parse_args(arguments)
+
+
+def where(*arguments: str, **environ: str) -> str:
+    """Return the host that options and environment lead to."""
+    return destination_of(parsed(*arguments), needs_keys=False, environ=environ).host
+
+
+def test_options_win_over_the_environment() -> None:
+    """An endpoint wins over a data center, and what is said now over what the environment says."""
+    assert where() == "events-us.freshsuccess.com"
+    assert where(FSLOG_DATACENTER="eu") == "events-eu.freshsuccess.com"
+    assert where("--datacenter", "us", FSLOG_DATACENTER="eu") == "events-us.freshsuccess.com"
+    assert where(FSLOG_ENDPOINT="https://a.example") == "a.example"
+    assert where("--endpoint", "https://b.example", FSLOG_ENDPOINT="https://a.example") == (
+        "b.example"
+    )
+    assert where("--datacenter", "eu", FSLOG_ENDPOINT="https://a.example") == (
+        "events-eu.freshsuccess.com"
+    )
+    assert where("--datacenter", "eu", "--endpoint", "https://b.example") == "b.example"
+
+
+def test_keys_come_from_the_environment() -> None:
+    """With both there the destination has them; without one, the one that is missing is named."""
+    to = destination_of(parsed(), needs_keys=True, environ=KEYS)
+    assert to.events_url().endswith("/v1/auth-key-1/api-key-2")
+    for name in KEYS:
+        with pytest.raises(ValueError, match=f"{name} is not set"):
+            destination_of(parsed(), needs_keys=True, environ={**KEYS, name: " "})
+
+
+@pytest.mark.parametrize("given", [["--auth-key", "x"], ["--api-key=x"], ["--auth-key"]])
+def test_keys_are_no_arguments(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Who tries is told where keys belong, and why, and the key is not repeated."""
+    with pytest.raises(SystemExit) as leaving:
+        parsed(*given)
+    assert leaving.value.code == 2
+    said = capsys.readouterr().err
+    assert "never from arguments" in said
+    assert "'x'" not in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--endpoint", "https://events.example/v1/auth-key-1/api-key-2"],
+        ["--datacenter", "auth-key-1"],
+        ["--timeout", "auth-key-1"],
+        ["--nonsense=auth-key-1"],
+        ["auth-key-1"],
+        ["\x1b[31mauth-key-1\n"],
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_shown(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever a key was pasted to, the error does not show it, nor obeys a terminal's codes."""
+    parser = CommandParser("fslog try", "Try.", "", environ=KEYS)
+    add_options(parser)
+
+    def run() -> None:
+        try:
+            destination_of(parser.parse_args(given), needs_keys=True, environ=KEYS)
+        except ValueError as error:
+            parser.refuse(str(error))
+
+    with pytest.raises(SystemExit) as leaving:
+        run()
+    assert leaving.value.code == 2
+    said = capsys.readouterr().err
+    assert "fslog try: error: " in said
+    assert not [text for text in ("auth-key-1", "api-key-2", "\x1b") if text in said]
+
+
+def test_an_option_is_written_out() -> None:
+    """A beginning of a name is no name: a script does not change its meaning with a new option."""
+    with pytest.raises(SystemExit):
+        parsed("--end", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    ("read", "good", "bad"),
+    [
+        (seconds("x"), {"1": 1.0, " 0.5 ": 0.5}, ["0", "-1", "nan", "inf", "", "1e99", "x"]),
+        (seconds("x", zero=True), {"0": 0.0}, ["-0.1", "nan"]),
+        (whole("x"), {"1": 1, "5000": 5_000}, ["0", "-1", "1.5", "", "x"]),
+    ],
+)
+def test_numbers(read: Callable[[str], float], good: dict[str, float], bad: list[str]) -> None:
+    """A number that is none, or makes no sense, is an error of the argument."""
+    assert {text: read(text) for text in good} == good
+    for text in bad:
+        with pytest.raises(argparse.ArgumentTypeError, match="is no"):
+            read(text)
+
+
+def test_certificates_that_cannot_be_used_are_told() -> None:
+    """A file that is not there is an error at once, not when it is needed."""
+    options = parsed("--ca-certs", "/missing.pem")
+    to = destination_of(options, needs_keys=False, environ={})
+    with pytest.raises(ValueError, match="ca_certs"):
+        transport_to(to, options, None)

@@ -1,0 +1,208 @@
+"""The bar of a terminal, the lines of a pipe, and that neither fails the work."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+
+from fslog.cli.progress import Progress, shown
+
+
+class Watch:
+    """A clock that passes when somebody sleeps."""
+
+    now = 50.0
+
+    def clock(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def progress(stream: Any, watch: Watch, **more: Any) -> Progress:
+    """Return what shows on a stream how far it is."""
+    fixed: dict[str, Any] = {"environ": {"TERM": "xterm"}}
+    return Progress(stream, clock=watch.clock, sleep=watch.sleep, **{**fixed, **more})
+
+
+def frames(stream: io.StringIO) -> list[str]:
+    """Return what a terminal showed, one after another."""
+    return stream.getvalue().split("\r\x1b[K")[1:]
+
+
+def test_a_bar_shows_how_far_it_is() -> None:
+    """Name, bar, percent, events, rate and time left stand in one line, which is drawn anew."""
+    stream, watch = Terminal(), Watch()
+    one = progress(stream, watch)
+    one.begin("events.ndjson", 1_000, 0)
+    one.show(0, lambda: 0)
+    watch.sleep(10.0)
+    one.show(5_000, lambda: 250)
+    assert frames(stream) == [
+        "events.ndjson  [" + "." * 24 + "]  0 %  0 events",
+        "events.ndjson  [" + "#" * 6 + "." * 18 + "]  25 %  5,000 events  500/s  30 s left",
+    ]
+    one.clear()
+    one.clear()
+    assert frames(stream)[2:] == [""]
+    assert "\n" not in stream.getvalue()
+
+
+def test_a_resumed_run_has_the_rate_of_its_own() -> None:
+    """What an earlier run did counts for the bar, not for the speed."""
+    stream, watch = Terminal(), Watch()
+    one = progress(stream, watch)
+    one.begin("e", 1_000, 500)
+    watch.sleep(10.0)
+    one.show(100, lambda: 600)
+    assert frames(stream) == ["e  [" + "#" * 14 + "." * 10 + "]  60 %  100 events  10/s  40 s left"]
+
+
+def test_a_stream_has_no_end_in_sight() -> None:
+    """Where nobody knows how much there is, there is no bar, and no position is asked for."""
+    stream, watch = Terminal(), Watch()
+    one = progress(stream, watch)
+    one.begin("standard input", None, 0)
+    watch.sleep(2.0)
+    one.show(100, lambda: pytest.fail("asked"))
+    assert frames(stream) == ["standard input  100 events  50/s"]
+
+
+@pytest.mark.parametrize(("size", "done"), [(0, 0), (10, 20), (10, 0)])
+def test_odd_sizes_do_no_harm(size: int, done: int) -> None:
+    """An empty file, and one that grows, are no reason to fail."""
+    stream, watch = Terminal(), Watch()
+    one = progress(stream, watch)
+    one.begin("e", size, 0)
+    watch.sleep(2.0)
+    one.show(1, lambda: done)
+    (frame,) = frames(stream)
+    assert ("100 %" in frame) == (done > 0)
+
+
+def test_a_bar_is_drawn_now_and_then() -> None:
+    """A thousand events a second are not a thousand frames."""
+    stream, watch = Terminal(), Watch()
+    one = progress(stream, watch)
+    one.begin("e", 1_000, 0)
+    for number in range(1_000):
+        one.show(number, lambda: 1)
+        watch.sleep(0.001)
+    assert 9 <= len(frames(stream)) <= 11
+
+
+@pytest.mark.parametrize("columns", [200, 80, 60, 30, 12, 5, 1])
+def test_a_bar_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow it is, and however wide the letters are, the line does not break."""
+    monkeypatch.setattr("fslog.cli.progress.Progress._columns", lambda self: columns)
+    for label in ("events.ndjson", "東京" * 30, "/" + "x" * 300, "\x1b[2J"):
+        stream, watch = Terminal(), Watch()
+        one = progress(stream, watch)
+        one.begin(label, 1_000, 0)
+        watch.sleep(2.0)
+        one.show(1_234_567, lambda: 400)
+        (frame,) = frames(stream)
+        wide = sum(letter > "\u2e80" for letter in frame)
+        assert len(frame) + wide < max(columns, 4)
+        assert "\x1b" not in frame
+        assert ("[#" in frame) == (columns >= 80)
+
+
+def test_a_line_of_its_own_takes_the_bar_away_first() -> None:
+    """What is said stands where the bar was, which comes again at once; controls are escaped."""
+    stream, watch = Terminal(), Watch()
+    one = progress(stream, watch)
+    one.begin("e", None, 0)
+    one.show(1, lambda: 0)
+    one.say("oh\x1b[31m")
+    one.show(2, lambda: 0)
+    assert frames(stream) == ["e  1 events", "oh\\x1b[31m\n", "e  2 events"]
+
+
+def test_a_wait_is_counted_down() -> None:
+    """On a terminal the seconds to the next try can be seen passing."""
+    stream, watch = Terminal(), Watch()
+    one = progress(stream, watch)
+    one.begin("e", None, 0)
+    one.wait(3.0, 7, lambda: 0)
+    assert watch.now == 53.0
+    seen = re.findall(r"trying again in (\d) s", stream.getvalue())
+    assert seen == [*"333322221111"]
+
+
+@pytest.mark.parametrize("environ", [{}, {"TERM": "dumb"}])
+def test_a_pipe_gets_a_line_now_and_then(environ: dict[str, str]) -> None:
+    """Where no bar can be there is a whole line each ten seconds, without any control character."""
+    stream = Terminal() if environ else io.StringIO()
+    watch = Watch()
+    one = progress(stream, watch, environ=environ)
+    one.begin("events.ndjson", 1_000, 0)
+    for number in range(1, 201):
+        watch.sleep(0.125)
+        one.show(number * 10, lambda number=number: number)  # type: ignore[misc]
+    one.say("said")
+    one.wait(1.0, 1, lambda: 0)
+    one.clear()
+    assert stream.getvalue().splitlines() == [
+        "events.ndjson: 8 %, 800 events, 80/s, 1 min 55 s left",
+        "events.ndjson: 16 %, 1,600 events, 80/s, 1 min 45 s left",
+        "said",
+    ]
+
+
+def test_quiet_is_quiet() -> None:
+    """Who asked for silence sees nothing, on a terminal either."""
+    stream, watch = Terminal(), Watch()
+    with shown(progress(stream, watch, is_quiet=True)) as one:
+        one.begin("e", 10, 0)
+        one.say("said")
+        one.wait(5.0, 1, lambda: 0)
+        one.show(1, lambda: 1)
+    assert stream.getvalue() == ""
+    assert watch.now == 55.0
+
+
+def test_a_bar_is_gone_whatever_happens() -> None:
+    """The next line of the terminal is not written into the bar."""
+    stream, watch = Terminal(), Watch()
+
+    def interrupted() -> None:
+        with shown(progress(stream, watch)) as one:
+            one.begin("e", None, 0)
+            one.show(1, lambda: 0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert stream.getvalue().endswith("\r\x1b[K")
+
+
+def test_who_does_not_look_does_not_stop_the_work() -> None:
+    """A stream whose reader has gone, or that cannot write a letter, is no reason to fail."""
+
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    watch = Watch()
+    one = progress(Gone(), watch)
+    one.begin("e", None, 0)
+    one.show(1, lambda: 0)
+    one.say("said")
+    raw = io.BytesIO()
+    narrow = progress(io.TextIOWrapper(raw, "ascii"), watch)
+    narrow.say("zoë")
+    assert raw.getvalue() == b"zo\\xeb\n"

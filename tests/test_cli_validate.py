@@ -1,0 +1,223 @@
+"""`fslog validate`: the checks alone, for a person, for a program, and as an exit code."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from processes import run as run_program
+from uploads import PEAK, Command, at_work, command, ended, line, lines, run
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def fslog(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Give the command line."""
+    return command(capsys)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Make a file with right lines, wrong ones, a doubtful one and a blank one."""
+    path = tmp_path / "mixed.ndjson"
+    raws = [line(1), line(2, userId=None), b"\n", line(4, module=None), b"{\n", line(6)]
+    path.write_bytes(b"".join(raws) + line(7, userId=None, action="")[:-1])
+    return path
+
+
+def test_right_files_are_right(fslog: Command, tmp_path: Path) -> None:
+    """Where nothing is wrong that is said of each file, and the exit code is 0; no keys needed."""
+    (tmp_path / "a").write_bytes(lines(range(3)))
+    (tmp_path / "b").write_bytes(gzip.compress(lines(range(2000))))
+    said = fslog("validate", tmp_path / "a", tmp_path / "b")
+    assert said == (
+        0,
+        f"{tmp_path}/a: 3 right events, 0 wrong lines\n"
+        f"{tmp_path}/b: 2,000 right events, 0 wrong lines\n",
+        "",
+    )
+
+
+def test_a_summary_by_problem(fslog: Command, mixed: Path) -> None:
+    """Each problem has its count, its first lines and what is expected; warnings stand apart."""
+    said = fslog("validate", mixed)
+    assert (said.code, said.err) == (1, "")
+    assert [" ".join(row.split())[:74] for row in said.out.splitlines()] == [
+        f"{mixed}: 3 right events, 3 wrong lines, 1 with warnings"[:74],
+        "wrong, dropped in silence",
+        "2 missing userId lines 2, 7: userId is missing: give it in the log call's ",
+        "1 not_json line 5: the line is not strict JSON: Expecting property name en",
+        "1 empty action line 7: action is empty; expected a string that is not",
+        "warnings, taken all the same",
+        "1 expected module line 4: action 'feature' is expected to have module, a s",
+    ]
+
+
+def test_the_summary_for_a_program(fslog: Command, mixed: Path) -> None:
+    """With `--json` the same is one object, by file."""
+    said = fslog("validate", "--json", mixed)
+    assert (said.code, said.err) == (1, "")
+    found = said.json
+    (file,) = found.pop("files")
+    assert found == {"valid": 3, "invalid": 3, "with_warnings": 1}
+    problems = {
+        f"{one['code']} {one['property']}": (one["count"], one["lines"]) for one in file["problems"]
+    }
+    assert problems == {
+        "missing userId": (2, [2, 7]),
+        "not_json ": (1, [5]),
+        "empty action": (1, [7]),
+    }
+    assert [(one["code"], one["lines"]) for one in file["warnings"]] == [("expected", [4])]
+    assert (file["file"], file["failure"]) == (str(mixed), None)
+
+
+def test_warnings_alone_are_right_unless_strict(fslog: Command, tmp_path: Path) -> None:
+    """What the endpoint takes is no error; who wants to be strict can be."""
+    path = tmp_path / "a"
+    path.write_bytes(line(1, total="3"))
+    assert fslog("validate", path).code == 0
+    assert fslog("validate", "--strict", path).code == 1
+
+
+def test_quiet_is_quiet(fslog: Command, mixed: Path, tmp_path: Path) -> None:
+    """With `--quiet` the exit code is all that is said."""
+    (tmp_path / "right").write_bytes(line(1))
+    assert fslog("validate", "--quiet", tmp_path / "right") == (0, "", "")
+    assert fslog("validate", "--quiet", mixed) == (1, "", "")
+
+
+def test_a_file_that_is_cut_off_is_wrong(fslog: Command, tmp_path: Path) -> None:
+    """Damage is said with its line, beside what was found before; the next file is checked too."""
+    (tmp_path / "a.gz").write_bytes(gzip.compress(lines(range(500)))[:-20])
+    (tmp_path / "b").write_bytes(line(1))
+    said = fslog("validate", tmp_path / "a.gz", tmp_path / "b")
+    assert (said.code, said.err) == (1, "")
+    rows = said.out.splitlines()
+    assert "a.gz ends in the middle of its gzip data, in line " in rows[1]
+    assert rows[2] == f"{tmp_path}/b: 1 right event, 0 wrong lines"
+    (file,) = fslog("validate", "--json", tmp_path / "a.gz").json["files"]
+    assert 0 < file["valid"] < 500
+    assert file["failure"] in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (b"", 0, "0 right events, 0 wrong lines"),
+        (b"\n\r\n \n", 0, "0 right events, 0 wrong lines"),
+        (lines([1, 2])[:-1], 0, "2 right events, 0 wrong lines"),
+        (lines([1, 2]).replace(b"\n", b"\r\n"), 0, "2 right events"),
+        (b"\xef\xbb\xbf" + lines([1, 2]), 1, "byte order mark"),
+        (lines([1, 2]).decode().encode("utf-16"), 1, "not_utf8"),
+        (line(1) + b"\x00\x00\x00", 1, "not_json"),
+        (b"\xff\xfe\xfd\n" + line(1), 1, "not_utf8"),
+        (json.dumps([1, 2], indent=1).encode(), 1, "jq -c"),
+        (b"\x89PNG\r\n\x1a\n\x00", 1, "0 right events, 3 wrong lines"),
+    ],
+)
+def test_files_of_all_sorts(
+    text: bytes, code: int, words: str, fslog: Command, tmp_path: Path
+) -> None:
+    """Whatever a file holds, it is judged line by line, and the report can be printed."""
+    path = tmp_path / "any\x1b[31m\n\udcff"
+    path.write_bytes(text)
+    said = fslog("validate", path)
+    assert (said.code, said.err) == (code, "")
+    assert words in said.out
+    assert "\x1b" not in said.out
+    assert said.out.startswith(f"{tmp_path}/any\\x1b[31m\\n\\udcff: ")
+
+
+def test_a_long_line_is_wrong(fslog: Command, tmp_path: Path) -> None:
+    """A line that no batch can hold is wrong, and those behind it have their right numbers."""
+    path = tmp_path / "a"
+    path.write_bytes(line(1) + line(2, note="x" * 3_000) + line(3) + b"{\n")
+    said = fslog("validate", "--batch-bytes", 1_000, path)
+    assert said.code == 1
+    assert "too_large                 line 2: the line has more bytes than a batch may, 1,000" in (
+        said.out
+    )
+    assert "line 4: the line is not strict JSON" in said.out
+    assert fslog("validate", path).out.startswith(f"{path}: 3 right events, 1 wrong line\n")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[], ["missing"], ["."], ["--nonsense", "a"], ["--batch-bytes", "0", "a"], ["-", "-"]],
+)
+def test_a_wrong_argument(
+    given: list[str], fslog: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be checked at all is an error of the argument: 2."""
+    monkeypatch.chdir(tmp_path)
+    said = fslog("validate", *given)
+    assert (said.code, said.out) == (2, "")
+    assert "fslog validate: error: " in said.err
+
+
+def test_the_help(fslog: Command) -> None:
+    """The help has examples, and explains the exit code."""
+    said = fslog("validate", "--help")
+    assert "examples:\n  fslog validate events.ndjson\n" in said.out
+    assert "The exit code is 0 if nothing is wrong" in said.out
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    """`-` reads a pipe, compressed or not."""
+    reading, writing = os.pipe()
+    with at_work("validate", "-", endpoint=NOWHERE, where=tmp_path, stdin=reading) as process:
+        os.close(reading)
+        with open(writing, "wb") as pipe:
+            pipe.write(gzip.compress(line(1) + b"{\n"))
+        said = ended(process)
+    assert (said.code, said.err) == (1, "")
+    assert said.out.startswith("standard input: 1 right event, 1 wrong line\n")
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    """A check that is interrupted ends at once, with 130 and without a traceback."""
+    os.mkfifo(tmp_path / "fifo")
+    with (
+        at_work("validate", "fifo", endpoint=NOWHERE, where=tmp_path) as process,
+        open(tmp_path / "fifo", "wb"),  # returns when the command reads
+    ):
+        process.send_signal(signal.SIGINT)
+        said = ended(process)
+    assert said == (130, "", "")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """A file of 24 MiB, and a single line of 128 MiB, need no more memory than an empty file."""
+    program = PEAK.replace("COMMAND", "validate")
+    block = lines(range(1_000))
+    with open(tmp_path / "many", "wb") as file:
+        for _ in range(24 * 1_048_576 // len(block)):
+            file.write(block)
+    with open(tmp_path / "long", "wb") as file:
+        file.truncate(1 << 27)
+    (tmp_path / "empty").touch()
+    used = {}
+    for name, code in (("empty", 0), ("many", 0), ("long", 1)):
+        facts = run_program(program, NOWHERE, arguments=[str(tmp_path / name)]).facts
+        assert facts["code"] == code
+        used[name] = facts["kilobytes"]
+    assert used["many"] < used["empty"] + 8_192
+    assert used["long"] < used["empty"] + 8_192
+
+
+def test_a_reader_that_leaves(tmp_path: Path) -> None:
+    """Where nobody reads the summary, that is told by the exit code."""
+    (tmp_path / "a").write_bytes(line(1))
+    reading, writing = os.pipe()
+    os.close(reading)
+    options = {"endpoint": NOWHERE, "where": tmp_path, "stdout": writing}
+    said = run("validate", "a", **options)  # type: ignore[arg-type]
+    os.close(writing)
+    assert said == (141, "", "")

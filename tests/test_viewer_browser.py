@@ -1,0 +1,1016 @@
+"""The viewer's page in a real browser: what a person sees, presses and hears of it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import logging.config
+import os
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from browser import Page, Viewer, chromium, until
+from fslog import FreshsuccessHandler
+from fslog.viewer import assets
+from processes import KEYS
+from readme_blocks import ROOT
+
+# Read before the fixture of all tests takes the settings of the machine away.
+SCREENSHOTS = Path(os.environ.get("FSLOG_SCREENSHOTS") or ROOT / "build" / "screenshots")
+VIEWS = ("live", "overview", "sessions", "requests", "server")
+NARROW = 380
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    """Give one browser to all tests."""
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def _viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+    viewer = Viewer(tmp_path_factory.mktemp("viewer"))
+    yield viewer
+    viewer.stop()
+
+
+@pytest.fixture
+def viewer(_viewer: Viewer) -> Viewer:
+    """Give a viewer that is good and holds nothing."""
+    _viewer.ask("DELETE", "/api/outcomes")
+    _viewer.ask("DELETE", "/api/events")
+    return _viewer
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome, viewer: Viewer) -> Page:
+    """Give the page, loaded and connected."""
+    return fresh(driver, viewer)
+
+
+def fresh(driver: webdriver.Chrome, viewer: Viewer, place: str = "/") -> Page:
+    """Load a viewer's page as for a person who has not been there yet."""
+    page = Page(driver, viewer.url)
+    page.size(1280)
+    page.prefer()
+    page.open(place)
+    page.run("localStorage.clear()")
+    page.console()
+    return page
+
+
+def event(n: int = 0, **more: Any) -> dict[str, Any]:
+    """Return a right event, told from others by its number."""
+    fixed = {"accountId": "acme", "userId": "ann", "createdAt": 1_760_000_000_000 + n}
+    named = {"action": "feature", "module": "reports", "feature": f"export {n}", "sessionId": "s"}
+    return {**fixed, **named, **more}
+
+
+def without(name: str, n: int = 0, **more: Any) -> dict[str, Any]:
+    """Return an event that lacks a property."""
+    return {key: value for key, value in event(n, **more).items() if key != name}
+
+
+@contextlib.contextmanager
+def second(tmp_path: Path, *arguments: str) -> Iterator[Viewer]:
+    """Run a viewer that one test alone needs."""
+    viewer = Viewer(tmp_path, arguments)
+    try:
+        yield viewer
+    finally:
+        viewer.stop()
+
+
+def allow_clipboard(page: Page) -> None:
+    """Let the page write the clipboard, and the test read it."""
+    granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", {"origin": page.url, **granted})
+
+
+def clipboard(page: Page) -> str:
+    """Return the text in the clipboard."""
+    script = (
+        "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](`${error}`))"
+    )
+    return str(page.driver.execute_async_script(script))
+
+
+def test_events_appear_as_they_arrive_the_newest_first(page: Page, viewer: Viewer) -> None:
+    """What is posted is in the list without a reload, the newest at the top."""
+    viewer.post(event(1), event(2))
+    page.see(".row", "export 2")
+    viewer.post(event(3))
+    page.see(".row", "export 3")
+    assert [re.search(r"export \d", row)[0] for row in page.rows()] == [  # type: ignore[index]
+        "export 3",
+        "export 2",
+        "export 1",
+    ]
+    assert page.count() == "3 events"
+    assert page.console() == []
+
+
+def test_a_state_is_told_by_colour_sign_and_word(page: Page, viewer: Viewer) -> None:
+    """Valid, warning and invalid differ in colour, in their drawing and in a word."""
+    viewer.post(event(1), without("module", 2), without("userId", 3))
+    page.see(".row.is-invalid")
+    told = []
+    for row in page.find(".row"):
+        badge = row.find_element(By.CSS_SELECTOR, ".badge")
+        drawing = badge.find_element(By.CSS_SELECTOR, "path").get_attribute("d")
+        told.append((badge.text, badge.value_of_css_property("color"), drawing))
+    assert [word for word, _, _ in told] == ["invalid", "warning", "valid"]
+    assert [len(set(kind)) for kind in zip(*told, strict=True)] == [3, 3, 3]
+    assert "userId is missing" in page.rows()[0]
+
+
+def test_an_empty_page_tells_how_to_point_an_application_at_it(page: Page, viewer: Viewer) -> None:
+    """The lines for the environment hold this viewer's address, and the button copies them."""
+    allow_clipboard(page)
+    box = page.see(".setup .codebox", f"FSLOG_ENDPOINT={viewer.url}")
+    page.click(".setup .copy")
+    page.see(".setup .copy", "Copied")
+    assert clipboard(page) == box.find_element(By.CSS_SELECTOR, "code").text
+    page.click(".setup [role=tab]", "curl")
+    assert f"curl -X POST {viewer.url}/v1/any/any" in page.see(".setup code").text
+
+
+def test_the_snippet_for_dictconfig_works_as_it_stands(page: Page) -> None:
+    """A configuration made of what the page shows brings the events of log calls to the page."""
+    page.click(".setup [role=tab]", "dictConfig")
+    shown = page.see(".setup code", "FreshsuccessHandler").text
+    configuration = eval(f'{{"version": 1, "disable_existing_loggers": False, {shown}}}')
+    root = logging.getLogger()
+    before = root.handlers[:]
+    level = root.level
+    try:
+        logging.config.dictConfig(configuration)
+        extra = {"accountId": "acme", "userId": "ann", "event": {**event(7), "feature": "by dict"}}
+        logging.getLogger("app").info("exported", extra=extra)
+        page.see(".row", "by dict")
+    finally:
+        for handler in [one for one in root.handlers if one not in before]:
+            root.removeHandler(handler)
+            handler.close()
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+def test_a_right_and_a_wrong_sample_can_be_sent_from_the_empty_page(page: Page) -> None:
+    """Whoever has no application yet sees one event of each kind at a press of a button."""
+    page.click(".setup .primary")
+    page.see(".row.is-valid", "reports / export")
+    page.see(".row.is-invalid", "userId")
+
+
+def test_pause_holds_the_list_and_counts_what_waits(page: Page, viewer: Viewer) -> None:
+    """While paused nothing is added to the list; what waits is counted, and comes at Resume."""
+    viewer.post(event(1))
+    page.see(".row", "export 1")
+    page.click(".pause")
+    viewer.post(*[event(n) for n in range(2, 9)])
+    page.see(".pause", "Resume, 7 waiting")
+    viewer.post(event(9))
+    page.see(".pause", "Resume, 8 waiting")
+    assert len(page.rows()) == 1
+    page.click(".pause")
+    page.see(".row", "export 9")
+    assert len(page.rows()) == 9
+    assert page.see(".pause").text == "Pause"
+
+
+def test_whoever_reads_further_down_is_not_disturbed(page: Page, viewer: Viewer) -> None:
+    """Away from the top the rows stay where they are, and a button says how many are newer."""
+    viewer.post(*[event(n) for n in range(200)])
+    page.see(".row", "export 199")
+    page.run("document.querySelector('.rows').scrollTop = 2000")
+    page.see(".row", "export 140")
+    seen = page.rows()
+    viewer.post(event(200), event(201))
+    page.see(".above", "2 newer events")
+    assert page.rows() == seen
+    page.click(".above")
+    page.see(".row", "export 201")
+    page.gone(".above")
+
+
+def test_a_wrong_event_says_what_is_wrong_and_what_would_be_right(
+    page: Page, viewer: Viewer
+) -> None:
+    """The detail names property, what came, what is expected, a right log call and a right rule."""
+    viewer.post(event(1, userId=7))
+    page.click(".row.is-invalid")
+    problem = page.see(".problems .is-invalid", "userId").text
+    assert "Came" in problem
+    assert "7" in problem
+    assert "Expected" in problem
+    assert "string" in problem
+    assert "drop it in silence" in page.see(".summary").text
+    hint = page.see(".part", "This would be right")
+    assert "extra=" in hint.text
+    hint.find_element(By.XPATH, ".//button[text()='Rule']").click()
+    assert "when:" in page.see(".part", "This would be right").text
+
+
+def test_the_detail_shows_properties_with_types_the_request_and_the_raw_line(
+    page: Page, viewer: Viewer
+) -> None:
+    """Types, nested values, the line as it came, sizes and encoding of the request are there."""
+    details = {"name": "Ann", "tags": ["a", "b"], "admin": True, "left": None}
+    line = json.dumps(event(5, action="identifyUser", details=details), indent=None)
+    body = zlib.compress(f"{line}\n".encode())
+    headers = {"Content-Encoding": "deflate"}
+    viewer.ask("POST", f"/v1/{KEYS[0]}/{KEYS[1]}", body, **headers)
+    page.click(".row", "identifyUser")
+    table = page.see(".properties")
+    rows = {}
+    for row in table.find_elements(By.CSS_SELECTOR, "tbody tr"):
+        name, value, kind = [cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")]
+        rows[name] = (value.split("\n")[0], kind)
+    assert rows["accountId"] == ("acme", "string")
+    assert rows["createdAt"] == ("1760000000005", "number")
+    assert rows["details"] == ("4 properties", "object")
+    assert rows["tags"] == ("2 items", "array")
+    assert rows["admin"] == ("true", "boolean")
+    assert rows["left"] == ("null", "null")
+    request = page.see(".part", "Request").text
+    for said in (
+        "deflate",
+        f"{len(body)} B on the wire",
+        "200 OK",
+        "1 valid event",
+        "POST /v1/***",
+    ):
+        assert said in request
+    page.click(".detail [role=tab]", "Raw line")
+    assert page.see(".detail [role=tabpanel] code").text == line
+
+
+def test_an_event_is_copied_as_json_as_curl_line_and_as_log_call(
+    page: Page, viewer: Viewer
+) -> None:
+    """Each of the three goes to the clipboard, whole, and holds no key."""
+    allow_clipboard(page)
+    viewer.post(event(6))
+    page.click(".row", "export 6")
+    copied = {}
+    for name in ("JSON", "curl", "Python"):
+        page.click(".detail [role=tab]", name)
+        page.click(f".detail [aria-label='Copy {name}']")
+        page.see(".detail .copy", "Copied")
+        copied[name] = clipboard(page)
+    assert json.loads(copied["JSON"]) == event(6)
+    assert viewer.url in copied["curl"]
+    assert "$FSLOG_AUTH_KEY" in copied["curl"]
+    assert "extra=" in copied["Python"]
+    assert not any(key in text for key in KEYS for text in copied.values())
+
+
+def test_where_the_clipboard_is_refused_an_older_way_is_taken(page: Page, viewer: Viewer) -> None:
+    """A page that has no clipboard of its own copies by a selection."""
+    allow_clipboard(page)
+    viewer.post(event(6))
+    page.click(".row", "export 6")
+    page.run(
+        "window.readText = navigator.clipboard.readText.bind(navigator.clipboard);"
+        "navigator.clipboard.writeText = () => Promise.reject(new Error('refused'))"
+    )
+    page.click(".detail [aria-label='Copy JSON']")
+    page.see(".detail .copy", "Copied")
+    assert json.loads(clipboard(page)) == event(6)
+
+
+def test_where_every_copying_is_refused_the_text_is_selected(page: Page, viewer: Viewer) -> None:
+    """The page says so, and the whole text is selected, ready for Ctrl+C."""
+    viewer.post(event(6, note="x" * 30_000))
+    page.click(".row", "export 6")
+    page.run(
+        "navigator.clipboard.writeText = () => Promise.reject(new Error('refused'));"
+        "document.execCommand = () => false"
+    )
+    page.click(".detail [role=tab]", "Raw line")
+    page.click(".detail [aria-label='Copy Raw line']")
+    page.see(".detail .codebox .note", "press Ctrl+C")
+    assert json.loads(page.run("return String(getSelection())"))["note"] == "x" * 30_000
+
+
+def test_the_filter_stands_in_the_address_and_survives_a_reload(page: Page, viewer: Viewer) -> None:
+    """Text typed filters at once, is in the address, and is there again after a reload."""
+    viewer.post(event(1, feature="export"), event(2, feature="share"), event(3, feature="Share"))
+    page.see(".row", "share")
+    page.type("#filter-q", "share")
+    page.gone(".row", "export")
+    assert page.count() == "2 events found"
+    assert page.driver.current_url == f"{viewer.url}/?q=share#live"
+    page.driver.refresh()
+    page.see(".row", "share")
+    assert page.see("#filter-q").get_attribute("value") == "share"
+    assert len(page.rows()) == 2
+    viewer.post(event(4, feature="export"), event(5, feature="share again"))
+    page.see(".row", "share again")
+    assert len(page.rows()) == 3
+
+
+def test_the_back_button_goes_where_one_came_from(page: Page, viewer: Viewer) -> None:
+    """Filter, view and open event are steps that Back takes back; typing a word is one of them."""
+    viewer.post(event(1, feature="export"), event(2, feature="share"))
+    page.see(".row", "share")
+    page.type("#filter-q", "share")
+    page.gone(".row", "export")
+    page.click("nav a", "Overview")
+    page.see(".overview .tile", "valid")
+    page.driver.back()
+    page.gone(".row", "export")
+    page.click(".row", "share")
+    page.see(".detail", "share")
+    page.driver.back()
+    page.gone(".detail")
+    page.driver.back()
+    page.see(".row", "export")
+    assert page.see("#filter-q").get_attribute("value") == ""
+
+
+def test_each_field_filters(page: Page, viewer: Viewer) -> None:
+    """A value in a field of the filter leaves the events that have it, and a chip says so."""
+    fields = {
+        "action": ("moduleEnd", "action"),
+        "module": ("tasks", "module"),
+        "feature": ("share", "feature"),
+        "account": ("globex", "accountId"),
+        "user": ("bob", "userId"),
+        "session": ("t", "sessionId"),
+    }
+    viewer.post(*[event(n, **{name: wanted}) for n, (wanted, name) in enumerate(fields.values())])
+    until(lambda: len(page.rows()) == 6, "all rows")
+    page.click("button", "Filter")
+    for field, (wanted, _) in fields.items():
+        page.type(f"#filter-{field}", wanted + Keys.ENTER)
+        until(lambda: len(page.rows()) == 1, f"one row that has the {field}")
+        assert page.driver.current_url == f"{viewer.url}/?{field}={wanted}#live"
+        assert page.see(".chip", wanted).accessible_name == f"Drop the filter {field} {wanted}"
+        page.click(".chip", wanted)
+        until(lambda: len(page.rows()) == 6, "all rows")
+
+
+def test_only_problems(page: Page, viewer: Viewer) -> None:
+    """One press leaves the warnings and the invalid ones, another one shows all again."""
+    viewer.post(event(1), without("module", 2), without("userId", 3))
+    page.see(".row", "valid")
+    page.click("button", "Only problems")
+    page.gone(".row.is-valid")
+    assert len(page.rows()) == 2
+    assert page.driver.current_url.endswith("/?state=problems#live")
+    page.click("button", "Only problems")
+    page.see(".row.is-valid")
+
+
+def test_a_value_in_the_detail_filters_by_itself(page: Page, viewer: Viewer) -> None:
+    """The sign beside a value shows the events that have the same."""
+    viewer.post(event(1, userId="bob & sons/#?"), event(2))
+    page.click(".row", "bob")
+    page.click(".detail .only[aria-label^='Only userId']")
+    page.gone(".row", "export 2")
+    assert "user=bob+%26+sons%2F%23%3F" in page.driver.current_url
+
+
+def test_a_filter_that_nothing_matches_says_so(page: Page, viewer: Viewer) -> None:
+    """An empty result is told from an empty viewer, and one press shows all again."""
+    viewer.post(event(1))
+    page.open("/?user=nobody#live")
+    page.see(".nothing", "No event matches")
+    page.click(".nothing button")
+    page.see(".row", "export 1")
+
+
+def test_the_overview_counts_and_leads_to_the_events(page: Page, viewer: Viewer) -> None:
+    """Numbers, the chart's own words and the ranks are right, and a rank filters by itself."""
+    viewer.post(*[event(n, feature="export") for n in range(3)], event(4, feature="share"))
+    viewer.post(without("userId", 5, feature="share", accountId="globex"))
+    page.click("nav a", "Overview")
+    page.see(".tile.is-valid", "4")
+    page.see(".tile.is-invalid", "1")
+    assert "reports / export\n3" in page.see(".card", "Top features").text
+    assert "Accounts (2)" in page.see(".card", "Accounts").text
+    assert "userId" in page.see(".card", "Problems").text
+    chart = page.see(".chart svg").get_attribute("aria-label") or ""
+    assert re.search(r"\d+ events in the last 5 minutes, at most \d+ in a second", chart)
+    viewer.post(event(6, feature="export"))
+    page.see(".tile.is-valid", "5")
+    page.click(".card a", "reports / export")
+    page.see(".row", "export")
+    assert "module=reports&feature=export" in page.driver.current_url
+    assert len(page.rows()) == 4
+
+
+def test_a_session_is_a_timeline_in_the_order_of_the_events_own_times(
+    page: Page, viewer: Viewer
+) -> None:
+    """Whatever the order of arrival, what one user did stands in order, with its silences."""
+    start = 1_760_000_000_000
+    later = [event(3, createdAt=start + 600_000), event(2, createdAt=start + 5_000)]
+    viewer.post(*later, event(1, createdAt=start), event(4, sessionId="other"))
+    page.click("nav a", "Sessions")
+    page.click(".session-list a", "3 events")
+    page.see(".timeline")
+    steps = [step.text for step in page.find(".timeline li")]
+    assert [re.search(r"export \d|\d+ min .*silence", step)[0] for step in steps] == [  # type: ignore[index]
+        "export 1",
+        "export 2",
+        "9 min 55 s of silence",
+        "export 3",
+    ]
+    viewer.post(event(5, createdAt=start + 601_000))
+    page.see(".timeline", "export 5")
+
+
+def test_requests_show_answer_encoding_sizes_and_events(page: Page, viewer: Viewer) -> None:
+    """Each POST is a row; the number of its events leads to them."""
+    plain = json.dumps(event(1)).encode() + b"\n" + json.dumps(without("userId")).encode() + b"\n"
+    packed = zlib.compress(plain * 5)
+    viewer.ask("POST", "/v1/a/b", packed, **{"Content-Encoding": "deflate"})
+    viewer.ask("POST", "/v1/a/b", plain)
+    page.click("nav a", "Requests")
+    rows = [row.text for row in page.find("table.requests tbody tr")]
+    assert len(rows) == 2
+    assert "none" in rows[0]
+    assert all(
+        word in rows[1] for word in ("200 OK", "deflate", "10 5 invalid", f"{len(packed)} B")
+    )
+    page.click("table.requests td a", "10 5 invalid")
+    until(lambda: len(page.rows()) == 10, "the events of the request")
+
+
+def test_retries_of_a_real_handler_are_seen_arriving(page: Page, viewer: Viewer) -> None:
+    """503 until told otherwise: each try is a row that says which it is; good again: it arrives."""
+    logger = logging.getLogger("viewer-retries")
+    logger.propagate = False
+    handler = FreshsuccessHandler(
+        endpoint=viewer.url,
+        auth_key=KEYS[0],
+        api_key=KEYS[1],
+        flush_interval=0.05,
+        max_backoff=0.3,
+    )
+    logger.addHandler(handler)
+    try:
+        page.click("nav a", "Bad server")
+        page.click(".own summary")
+        page.type("#own-status", "503")
+        page.click(".own form button", "Answer so")
+        page.see(".behaviour.is-bad", "503 Service Unavailable")
+        logger.warning("done", extra={"event": event(1, feature="survives")})
+        page.see(".requests tr.bad.retry", "try 3, again after")
+        for view in VIEWS:
+            page.go(f"#{view}")
+            page.see("#banner", "503")
+            page.see("#outcome", "503")
+        page.click("#banner button", "Be good again")
+        page.gone("#banner")
+        page.see(".requests tr.good.retry", "200 OK")
+        page.click("nav a", "Live")
+        page.see(".row", "survives")
+        assert handler.flush(5)
+        assert handler.stats().delivered == 1
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def outcome_of_post(viewer: Viewer) -> object:
+    """Post an event; return the status, or the name of what came instead, and Retry-After."""
+    client = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=1.0)
+    with contextlib.closing(client):
+        try:
+            client.request("POST", "/v1/a/b", json.dumps(event()).encode())
+            answer = client.getresponse()
+            return answer.status, answer.getheader("Retry-After")
+        except OSError as error:
+            return type(error).__name__
+
+
+def test_each_button_of_the_bad_server(page: Page, viewer: Viewer) -> None:
+    """A press makes the endpoint do what the button says; it is marked and said; Good ends it."""
+    buttons: dict[str, tuple[str, object]] = {
+        "400": ("400 Bad Request", (400, None)),
+        "500": ("500 Internal Server Error", (500, None)),
+        "503": ("Retry-After 5 s", (503, "5")),
+        "Hang": ("never answers", "TimeoutError"),
+        "Slow": ("after 3 s", "TimeoutError"),
+        "Close": ("closes the connection", "RemoteDisconnected"),
+        "Reset": ("resets the connection", "ConnectionResetError"),
+    }
+    page.click("nav a", "Bad server")
+    for button, (said, outcome) in buttons.items():
+        page.click(".choice", button)
+        page.see(".behaviour.is-bad", said)
+        assert page.see(".choice[aria-pressed=true]").text.startswith(button)
+        assert outcome_of_post(viewer) == outcome, button
+    page.click(".choice.good")
+    page.see(".behaviour:not(.is-bad)")
+    page.gone("#banner")
+    assert outcome_of_post(viewer) == (200, None)
+
+
+def test_a_bad_answer_for_a_few_requests_ends_by_itself(page: Page, viewer: Viewer) -> None:
+    """A script of one answer is shown as such, and is over when it was used."""
+    page.click("nav a", "Bad server")
+    page.click("#how-long option", "the next request only")
+    page.click(".choice", "500")
+    page.see(".behaviour.is-bad", "For the next 1 request")
+    assert outcome_of_post(viewer) == (500, None)
+    page.see(".behaviour:not(.is-bad)")
+    assert outcome_of_post(viewer) == (200, None)
+
+
+HOSTILE = [
+    "<script>window.hit = 1</script>",
+    "<img src=x onerror='window.hit = 2'>",
+    '"><svg onload=window.hit=3>',
+    "javascript:window.hit=4",
+    "\u202eright to left\u202c",
+    "\u0000\u0001\u001b[31m\u007f\u0085\u2028",
+    "\ud800 alone",
+    "x" * 5_000,
+    "é̂̂̂̂̂" * 50 + "\u200b\ufeff",
+    "{{constructor}} ${window.hit = 5}",
+    " \n\t ",
+    "__proto__",
+]
+
+
+def hostile_lines() -> list[bytes]:
+    """Return lines that hold hostile values, names and structures everywhere."""
+    lines = []
+    for n, text in enumerate(HOSTILE):
+        who = {"accountId": text, "userId": text, "sessionId": text}
+        what = {"module": text, "feature": text, text: {text: [text]}}
+        lines.append(json.dumps(event(n, **who, **what, action=text)).encode())
+        lines.append(json.dumps(without("userId", n, accountId=text, feature=text)).encode())
+    deep = "[" * 400 + "]" * 400
+    lines.append(json.dumps(event(90)).encode()[:-1] + f',"deep":{deep},"big":1e999}}'.encode())
+    lines.append(json.dumps(event(91, __proto__={"polluted": 1}, constructor="x")).encode())
+    lines.append(b"<script>window.hit = 6</script>")
+    lines.append(b"\xff\xfe\x00 no text at all")
+    lines.append(b"[" * 2000)
+    return lines
+
+
+def test_hostile_values_are_text_and_nothing_else(page: Page, viewer: Viewer) -> None:
+    """No value runs, loads, reorders its surroundings or breaks the layout, on any view."""
+    lines = hostile_lines()
+    viewer.post(*lines)
+    until(lambda: page.count() == f"{len(lines)} events", "all of them")
+    newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
+    places = [f"#live/{newest - n}" for n in range(len(lines))]
+    places += [f"#{view}" for view in VIEWS]
+    places += ["?q=%3Cscript%3E#live", "#sessions/%3Cscript%3Ewindow.hit%3D7%3C%2Fscript%3E"]
+    places += [
+        "#sessions/%E2%80%AEright",
+        "?user=%3Cimg%20src%3Dx%3E#live",
+        "#live/%ff",
+        "#nowhere",
+    ]
+    for width, some in ((NARROW, places), (1280, places[1::3])):
+        page.size(width)
+        for place in some:
+            page.go(f"/{place}")
+            wide = page.run("return document.documentElement.scrollWidth")
+            assert wide <= width, (place, wide)
+    page.open("/?q=%3Cscript%3E#live")
+    page.see(".row", "<script>window.hit = 1</script>")
+    assert page.run("return [window.hit ?? null, ({}).polluted ?? null]") == [None, None]
+    assert page.find("main script, main img, main iframe") == []
+    assert page.console() == []
+
+
+def test_what_cannot_be_seen_is_shown_by_marks(page: Page, viewer: Viewer) -> None:
+    """Controls and characters that turn text around are shown as what they are."""
+    viewer.post(event(1, feature="a\u202eb\u0007c\u200bd"))
+    assert "a[U+202E]b␇c[U+200B]d" in page.see(".row").text
+    page.click(".row")
+    assert "a[U+202E]b␇c[U+200B]d" in page.see(".properties").text
+
+
+def test_a_value_of_a_megabyte_is_shown_in_part_and_copied_whole(
+    page: Page, viewer: Viewer
+) -> None:
+    """The list and the detail stay quick, the layout whole, and the copy is complete."""
+    allow_clipboard(page)
+    text = "spam " * 200_000
+    viewer.post(event(1, feature=text), event(2, note=text), event(3))
+    began = time.monotonic()
+    page.see(".row", "export 3")
+    page.click(".row", "spam")
+    page.see(".properties", "1,000,000 characters")
+    assert time.monotonic() - began < 10
+    assert page.run("return document.documentElement.scrollWidth") == 1280
+    assert page.run("return document.body.innerText.length") < 100_000
+    page.click(".detail [aria-label='Copy JSON']")
+    page.see(".detail .copy", "Copied")
+    assert json.loads(clipboard(page))["feature"] == text
+
+
+def test_ten_thousand_events_without_a_stutter(page: Page, viewer: Viewer) -> None:
+    """Only the rows that are seen are drawn, the newest is there in seconds, any other at once."""
+    page.run(
+        "window.longest = 0; let last = performance.now();"
+        "(function tick(now) { window.longest = Math.max(window.longest, now - last); last = now;"
+        " requestAnimationFrame(tick); })(last)"
+    )
+    viewer.post(*[event(n) for n in range(5_000)])
+    began = time.monotonic()
+    viewer.post(*[event(n) for n in range(5_000, 10_000)])
+    page.see(".row", "export 9999")
+    assert time.monotonic() - began < 8
+    until(lambda: page.count() == "10,000 events", "all counted")
+    assert len(page.rows()) < 60
+    for key, shown in ((Keys.END, "export 0\n"), (Keys.HOME, "export 9999")):
+        page.see(".rows").send_keys(key)
+        page.see(".row", shown.strip())
+        assert len(page.rows()) < 60
+    page.run("const r = document.querySelector('.rows'); r.scrollTop = r.scrollHeight / 2")
+    page.see(".row", "export 5000")
+    assert len(page.rows()) < 60
+    assert page.run("return window.longest") < 1_000
+
+
+def test_the_page_says_that_the_oldest_have_left(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    """Where memory is full the list says how many left; one that left can still be asked for."""
+    with second(tmp_path, "--keep", "50") as viewer:
+        page = fresh(driver, viewer)
+        viewer.post(*[event(n) for n in range(120)])
+        page.see(".gone", "The oldest 70 events have left")
+        page.see(".gone", "newest 50")
+        assert page.count() == "50 events"
+        page.open("/#live/3")
+        page.see(".detail", "not kept any more")
+
+
+def test_it_connects_again_by_itself_when_the_server_was_restarted(
+    driver: webdriver.Chrome, tmp_path: Path
+) -> None:
+    """The page says that the server is gone, that it is back, and that its memory starts anew."""
+    with second(tmp_path) as viewer:
+        page = fresh(driver, viewer)
+        viewer.post(event(1), event(2))
+        page.click(".row", "export 1")
+        page.see(".detail", "export 1")
+        viewer.stop()
+        page.see("#connection", "reconnecting")
+        page.see("#banner", "does not answer")
+        page.see(".row", "export 2")
+        viewer.restart()
+        page.see("#banner", "its memory starts anew")
+        page.see("#connection", "connected")
+        page.gone(".row")
+        page.gone(".detail")
+        viewer.post(event(3))
+        page.see(".row", "export 3")
+        assert page.count() == "1 event"
+
+
+def test_clearing_asks_first_and_empties_every_page(page: Page, viewer: Viewer) -> None:
+    """Cancel keeps all; Forget all empties this page, and so does a script from elsewhere."""
+    viewer.post(event(1))
+    page.see(".row", "export 1")
+    page.click("button", "Clear")
+    page.click("dialog button", "Cancel")
+    page.gone("dialog")
+    assert len(page.rows()) == 1
+    page.click("button", "Clear")
+    page.click("dialog button", "Forget all")
+    page.see(".setup", "Waiting for the first event")
+    viewer.post(event(2))
+    page.see(".row", "export 2")
+    assert page.count() == "1 event"
+    viewer.ask("DELETE", "/api/events")
+    page.see(".setup")
+
+
+def test_the_keyboard_alone_is_enough(page: Page, viewer: Viewer) -> None:
+    """Search, move, open, close, pause, change the view and get help without a pointer."""
+    viewer.post(*[event(n) for n in range(30)])
+    page.see(".row", "export 29")
+    page.press("/")
+    assert page.driver.switch_to.active_element.get_attribute("id") == "filter-q"
+    page.press("export 1")
+    until(lambda: page.count() == "11 events found", "the search")
+    page.press(Keys.ESCAPE)
+    page.press("j")
+    page.press("j")
+    page.press(Keys.ARROW_DOWN)
+    page.press("k")
+    active = page.driver.switch_to.active_element
+    assert "export 18" in active.text
+    assert active.get_attribute("role") == "option"
+    page.press(Keys.ENTER)
+    page.see(".detail", "export 18")
+    page.press("j")
+    page.see(".detail h2", "export 17")
+    page.press(Keys.ESCAPE)
+    page.gone(".detail")
+    assert "export 17" in page.driver.switch_to.active_element.text
+    page.press("p")
+    page.see(".pause", "Resume")
+    page.press("p")
+    page.press("?")
+    page.see("dialog", "previous event")
+    page.press("2")
+    page.press(Keys.ESCAPE)
+    page.gone("dialog")
+    page.see(".live")
+    page.press("5")
+    page.see(".server-view")
+    page.press("1")
+    page.see(".row", "export 19")
+
+
+def test_tab_reaches_every_control_in_the_order_of_the_page(page: Page, viewer: Viewer) -> None:
+    """From the link that skips to the list, one stop for all rows together."""
+    viewer.post(*[event(n) for n in range(30)])
+    page.see(".row", "export 29")
+    stops = []
+    for _ in range(16):
+        page.press(Keys.TAB)
+        stops.append(page.driver.switch_to.active_element.accessible_name)
+    joined = " | ".join(stops)
+    order = ["Skip", "Live", "Bad server", "endpoint", "Help", "Search", "Only", "Filter", "Pause"]
+    places = [joined.index(name) for name in order]
+    assert places == sorted(places)
+    assert sum("export" in stop for stop in stops) == 1
+
+
+def test_single_keys_can_be_switched_off(page: Page, viewer: Viewer) -> None:
+    """Who has them switched off types letters without effect; the choice survives a reload."""
+    viewer.post(event(1))
+    page.see(".row")
+    page.press("?")
+    page.click("#single-keys")
+    page.press(Keys.ESCAPE)
+    page.gone("dialog")
+    page.press("p")
+    page.press("?")
+    page.open("/")
+    page.press("p")
+    page.press(Keys.ARROW_DOWN)
+    assert page.see(".pause").text == "Pause"
+    assert page.find("dialog") == []
+
+
+NAMED = {
+    "button", "link", "textbox", "searchbox", "combobox", "option", "tab", "listbox", "dialog",
+    "checkbox", "spinbutton", "image", "navigation", "search", "table", "region", "tabpanel",
+}  # fmt: skip
+UNNAMED_IS_FINE = {"region", "table"}
+
+
+def accessible(page: Page) -> list[tuple[str, str]]:
+    """Return role and name of everything that a screen reader meets."""
+    nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return [
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node["ignored"]
+    ]
+
+
+def test_everything_has_a_name_for_a_screen_reader(page: Page, viewer: Viewer) -> None:
+    """Each control, row, picture and landmark of every view is named; a row is one sentence."""
+    viewer.post(event(1), without("userId", 2, details={"a": 1}))
+    page.see(".row", "export 1")
+    newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
+    for place in (*VIEWS, f"live/{newest}", "sessions/s"):
+        page.go(f"#{place}")
+        found = accessible(page)
+        roles = {role for role, _ in found}
+        assert {"banner", "navigation", "main", "heading"} <= roles, place
+        unnamed = [role for role, name in found if role in NAMED - UNNAMED_IS_FINE and not name]
+        assert unnamed == [], place
+        assert sum(role == "heading" for role, _ in found) >= 2, place
+    page.go("#live")
+    page.see(".row")
+    sentence = next(name for role, name in accessible(page) if role == "option")
+    assert sentence.startswith("invalid, feature, reports / export 2, acme")
+    assert "userId is missing" in sentence
+
+
+def test_a_flood_is_read_out_as_one_count(page: Page, viewer: Viewer) -> None:
+    """The polite region changes at most once while fifty requests arrive."""
+    page.run(
+        "const real = window.setTimeout; window.setTimeout = (act, ms, ...more) =>"
+        " real(act, ms > 5000 ? 4000 : ms, ...more);"
+        "window.said = []; new MutationObserver(() => window.said.push("
+        "document.getElementById('announcer').textContent))"
+        ".observe(document.getElementById('announcer'), {childList: true, characterData: true})"
+    )
+    for n in range(50):
+        viewer.post(event(n))
+    page.see(".row", "export 49")
+    until(lambda: page.run("return window.said.length"), "the count", 15)
+    assert page.run("return window.said") == ["50 new events"]
+
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_a_contrast_that_all_can_read(
+    page: Page, viewer: Viewer, scheme: str
+) -> None:
+    """No text of any view has less than 4.5 to 1 (WCAG 2.2, 1.4.3), by day and by night."""
+    page.prefer(color_scheme=scheme, reduced_motion="reduce")
+    viewer.post(event(1), without("module", 2), without("userId", 3))
+    viewer.ask("PUT", "/api/outcomes", b'{"status": 503}')
+    outcome_of_post(viewer)
+    newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
+    grounds = set()
+    for place in (*VIEWS, f"live/{newest}", f"live/{newest - 1}", "sessions/s", "?state=problems"):
+        page.go(place if place.startswith("?") else f"#{place}")
+        page.see("main .row, main .tile, main li, main tr")
+        page.see("#banner")
+        looked, poor = page.run(CONTRAST)
+        assert looked > 20, place
+        assert poor == [], place
+        grounds.add(page.run("return getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 1
+    assert ("rgb(1" in grounds.pop()) == (scheme == "dark")
+
+
+def test_nothing_moves_for_those_who_asked_for_that(page: Page, viewer: Viewer) -> None:
+    """With reduced motion no animation runs where one does otherwise."""
+    viewer.post(event(1))
+    page.see(".row.new")
+    assert page.run("return document.querySelector('.row.new').getAnimations().length") > 0
+    page.prefer(reduced_motion="reduce")
+    viewer.post(event(2))
+    page.see(".row.new", "export 2")
+    assert page.run("return document.getAnimations().length") == 0
+
+
+def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> None:
+    """At 380 px every view fits, with the filter, an event or a bad server, and can be used."""
+    page.size(NARROW, 700)
+    viewer.post(event(1), without("userId", 2), event(3, feature="long " * 60))
+    viewer.ask("PUT", "/api/outcomes", b'{"status": 503, "headers": {"Retry-After": "5"}}')
+    outcome_of_post(viewer)
+    newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
+    for place in (*VIEWS, f"live/{newest - 1}", "sessions/s", "live"):
+        page.go(f"#{place}")
+        page.see("#banner", "503")
+        page.see("nav a", "Bad server")
+        inner = "return [...document.querySelectorAll('main, .view, .scroll, .detail-body, .rows')]"
+        widths = page.run(f"{inner}.map((one) => one.scrollWidth)")
+        assert max(widths) <= NARROW, place
+        assert page.run("return document.documentElement.scrollWidth") == NARROW, place
+    page.click("button", "Filter")
+    page.type("#filter-user", "ann" + Keys.ENTER)
+    page.click(".row", "export 1")
+    page.see(".detail", "export 1")
+    page.gone(".rows")
+    assert page.run("return document.documentElement.scrollWidth") == NARROW
+    page.click(".detail .close")
+    page.see(".row", "export 1")
+
+
+def test_a_tab_that_is_not_seen_gives_its_connection_back(page: Page, viewer: Viewer) -> None:
+    """Six hidden tabs would use up all connections of a browser; a seen one connects again."""
+    page.run(
+        "const real = window.setTimeout; window.setTimeout = (act, ms, ...more) =>"
+        " real(act, ms > 5000 ? 1 : ms, ...more);"
+        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => window.away});"
+        "window.opened = 0; const Real = EventSource; window.EventSource = class extends Real"
+        " { constructor(...args) { super(...args); window.opened += 1; window.source = this; } };"
+    )
+    turn = "window.away = arguments[0]; document.dispatchEvent(new Event('visibilitychange'))"
+    page.run(turn, True)
+    until(lambda: page.run("return performance.now()"), "a moment")
+    page.run(turn, False)
+    until(lambda: page.run("return window.opened") == 1, "the new connection")
+    viewer.post(event(1))
+    page.see(".row", "export 1")
+
+
+def test_no_file_of_the_page_reads_markup_or_asks_elsewhere() -> None:
+    """Values become text only; no inline code, no style attribute, no foreign address."""
+    files = assets.load()
+    assert {"index.html", "main.js", "icon.svg"} <= set(files)
+    for name, asset in files.items():
+        text = asset.body.decode()
+        forbidden = (
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextual"
+            r"|\beval\(|new Function|javascript:|\.cssText|setAttribute\(.style"
+        )
+        assert re.findall(forbidden, text) == [], name
+        foreign = set(re.findall(r"(?:https?:)?//[a-z][^\s\"'`]*", text)) - {
+            "http://www.w3.org/2000/svg",
+        }
+        assert {one for one in foreign if "." in one and not one.startswith("// ")} == set(), name
+    page = files["index.html"].body.decode()
+    assert re.findall(r"\son\w+=|\sstyle=|<style", page) == []
+    assert re.findall(r"<script(?![^>]* src=)", page) == []
+
+
+def test_each_module_says_what_it_promises() -> None:
+    """Every script begins with a comment, and none is longer than one can read."""
+    for name, asset in assets.load().items():
+        text = asset.body.decode()
+        if name.endswith(".js"):
+            assert text.startswith("// "), name
+            assert len(text.splitlines()) < 300, name
+
+
+def story(viewer: Viewer) -> None:
+    """Post what a small product does in some minutes, with the usual mistakes."""
+    now = int(time.time() * 1000)
+    people = [("acme", "ann"), ("acme", "bob"), ("globex", "eve"), ("initech", "fay")]
+    features = [
+        ("reports", "export"),
+        ("reports", "share"),
+        ("tasks", "move"),
+        ("recruit", "add candidate"),
+        ("tasks", "comment"),
+        ("reports", "export"),
+        ("billing", "pay invoice"),
+    ]
+    batch: list[dict[str, Any]] = []
+    for n in range(84):
+        account, user = people[n * 7 % 4]
+        module, feature = features[n * 5 % 7]
+        at = now - (84 - n) * 7_000
+        one = event(n, accountId=account, userId=user, module=module, feature=feature)
+        one.update(
+            createdAt=at, sessionId=f"{account}-{user}-{at // 1_800_000 % 1000}", total=1 + n % 3
+        )
+        if n % 9 == 4:
+            del one["feature"]
+            one.update(action="moduleEnd", timeSpent=41_000 + n)
+        if n % 17 == 12:
+            del one["module"]
+        if n % 23 == 20:
+            del one["userId"]
+        if n == 81:
+            one["createdAt"] = "yesterday"
+        batch.append(one)
+        if n % 6 == 5:
+            body = zlib.compress("".join(json.dumps(one) + "\n" for one in batch).encode())
+            viewer.ask("POST", "/v1/a/b", body, **{"Content-Encoding": "deflate"})
+            batch = []
+
+
+@pytest.mark.parametrize(
+    ("look", "width", "scheme"),
+    [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", NARROW, "light")],
+)
+def test_each_view_has_its_picture(
+    page: Page, viewer: Viewer, look: str, width: int, scheme: str
+) -> None:
+    """A picture of every view is kept, by day, by night and narrow, for people to look at."""
+    page.prefer(color_scheme=scheme, reduced_motion="reduce")
+    page.size(width)
+    page.open("/#live")
+    page.see(".setup")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    shots = [shot(page, "empty", look)]
+    story(viewer)
+    viewer.ask("POST", "/api/outcomes", b'{"outcomes": [{"status": 503}, {"then": "close"}]}')
+    for _ in range(3):
+        outcome_of_post(viewer)
+    wrong = viewer.ask("GET", "/api/events?state=invalid&limit=1")["entries"][0]
+    session = viewer.ask("GET", "/api/overview")["sessions"][-1]["sessionId"]
+    places = {
+        "live": ("live", ".row"),
+        "detail": (f"live/{wrong['id']}", ".properties"),
+        "overview": ("overview", ".ranks"),
+        "sessions": ("sessions", ".session-list"),
+        "timeline": (f"sessions/{session}", ".timeline"),
+        "requests": ("requests", ".requests"),
+    }
+    for name, (place, seen) in places.items():
+        page.go(f"#{place}")
+        page.see(seen)
+        shots.append(shot(page, name, look))
+    viewer.ask("PUT", "/api/outcomes", b'{"status": 503, "headers": {"Retry-After": "5"}}')
+    page.go("#server")
+    page.see("#banner")
+    shots.append(shot(page, "server", look))
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in shots)
+    assert len({file.read_bytes() for file in shots}) == len(shots)
+
+
+def shot(page: Page, name: str, look: str) -> Path:
+    """Keep a picture of what is seen."""
+    file = SCREENSHOTS / f"{name}-{look}.png"
+    page.driver.save_screenshot(str(file))
+    return file

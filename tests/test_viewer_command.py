@@ -1,0 +1,305 @@
+"""`fslog viewer` starts, says what to do, and ends well."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+import fslog.cli.viewer as module
+from fslog.cli import main
+from processes import STRICT, Process
+from viewing import PATH, event, lines
+
+COMMAND = (sys.executable, *STRICT, "-m", "fslog", "viewer")
+
+
+@contextlib.contextmanager
+def started(where: Path, *arguments: str, **settings: str) -> Iterator[tuple[Process, str]]:
+    """Run the command, and give its process and the base URL that it printed."""
+    with Process([*COMMAND, "--port", "0", *arguments], where, settings) as process:
+        yield process, url_of(process)
+
+
+def url_of(process: Process) -> str:
+    """Wait until the command says where it listens."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = re.search(r"^page +(http://\S+)/$", process.written("out"), re.MULTILINE)
+        if found and "Ctrl-C ends it.\n" in process.written("out"):
+            return found[1]
+        assert process.is_running(), process.written("err")
+        time.sleep(0.02)  # a poll of a file, which tells nobody that it grew
+    raise AssertionError(process.written("out") + process.written("err"))
+
+
+def post(url: str, *events: Any) -> int:
+    """Post events."""
+    client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(client):
+        client.request("POST", PATH, lines(*events))
+        return client.getresponse().status
+
+
+def open_stream(url: str) -> socket.socket:
+    """Open the page's stream."""
+    host, port = url.removeprefix("http://").split(":")
+    conn = socket.create_connection((host, int(port)), timeout=10)
+    conn.sendall(f"GET /api/stream HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    assert conn.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+    return conn
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_runs_until_a_signal(tmp_path: Path, number: int, code: int) -> None:
+    """Ctrl-C and SIGTERM end it at once, with a page open, without a word on stderr."""
+    file = tmp_path / "events.ndjson"
+    with started(tmp_path, "--store", str(file)) as (process, url):
+        assert post(url, event(1)) == 200
+        with open_stream(url) as conn:
+            process.send(number)
+            ended = process.end(10)
+            while conn.recv(65_536):
+                pass
+    assert (ended.code, ended.err) == (code, "")
+    assert file.read_bytes() == lines(event(1))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_what_it_prints_points_an_application_at_it(tmp_path: Path) -> None:
+    """The line with `export`, pasted into a shell, leads an application's events to the viewer."""
+    program = (
+        "import logging, fslog; log = logging.getLogger('app'); "
+        "log.addHandler(fslog.FreshsuccessHandler()); "
+        f"log.warning('x', extra={{'event': {event()!r}}}); "
+        "raise SystemExit(not fslog.flush(30))"
+    )
+    with started(tmp_path) as (process, url):
+        out = process.written("out")
+        (export,) = [line for line in out.splitlines() if "export " in line]
+        assert f"  endpoint: {url}\n" in out
+        shell = f'{export}\n"$PYTHON" -c "$PROGRAM"'
+        env = {**os.environ, "PYTHON": sys.executable, "PROGRAM": program}
+        done = subprocess.run(
+            ["sh", "-eu", "-c", shell], env=env, capture_output=True, check=False, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        client = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        with contextlib.closing(client):
+            client.request("GET", "/api/wait")
+            assert client.getresponse().status == 200
+        process.send(signal.SIGTERM)
+        assert process.end(10).code == 0
+    assert out.isascii()
+    assert "\x1b" not in out
+
+
+class Ended(SimpleQueue[None]):
+    """A queue that has something at once: the command ends when it begins to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.put(None)
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command end as soon as it has said everything."""
+    monkeypatch.setattr(module, "SimpleQueue", Ended)
+
+
+def run(*arguments: str) -> int:
+    """Run the command in this process."""
+    return main(["viewer", "--port", "0", *arguments])
+
+
+@pytest.mark.usefixtures("ends")
+def test_it_leaves_the_signals_as_they_were() -> None:
+    """The handler of SIGTERM that was there before is there again."""
+    before = signal.getsignal(signal.SIGTERM)
+    assert run() == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.usefixtures("ends")
+def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port in use is told with what to do, by the exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert main(["viewer", "--port", str(port)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        f"fslog viewer: port {port} is taken: another viewer may be running, see "
+        f"http://127.0.0.1:{port}/. Or choose another one: --port N, or --port 0 for any that is "
+        "free\n"
+    )
+
+
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_none_of_ours(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address of another machine, or a name that there is not, is told by the exit code 1."""
+    assert run("--host", host) == 1
+    assert f"'{host}' is no IPv4 address of this machine" in capsys.readouterr().err
+
+
+def test_a_port_for_the_mighty(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A port that needs rights, and any other trouble, is told in words."""
+    for error, words in (
+        (PermissionError(13, "Permission denied"), "port 80 is not for every user"),
+        (OSError(24, "Too many open files"), "127.0.0.1:80 cannot be had: Too many open files"),
+    ):
+
+        def fail(*given: Any, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr("fslog.collector.Server", fail)
+        assert main(["viewer", "--port", "80"]) == 1
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize("name", ["", "no/such\x1b[31m", "link"])
+def test_a_file_that_cannot_be_had(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that cannot be written is told before anything starts, escapes made harmless."""
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert run("--store", str(tmp_path / name)) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"fslog viewer: --store {tmp_path}")
+    assert "cannot be written: " in captured.err
+    assert "\x1b" not in captured.err
+
+
+@pytest.mark.usefixtures("ends")
+def test_the_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is kept where stands in the output."""
+    assert run("--keep", "1234", "--store", str(tmp_path / "a\x1bb")) == 0
+    out = capsys.readouterr().out
+    assert "The last 1,234 events are kept in memory, and " in out
+    assert "a\\x1bb gets every line." in out
+
+
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [("127.0.0.1", False), ("localhost", False), ("127.0.0.9", False), ("0.0.0.0", True)],
+)
+def test_it_warns_when_others_can_reach_it(
+    host: str, warns: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On any address but the loopback's it says who can reach it."""
+    assert run("--host", host) == 0
+    captured = capsys.readouterr()
+    assert (f"{host} is not only this machine" in captured.err) == warns
+    assert ("--allow-host" in captured.err) == warns
+    assert (captured.err == "") != warns
+    shown = "127.0.0.1" if host == "0.0.0.0" else host
+    assert re.search(rf"^page +http://{re.escape(shown)}:\d+/$", captured.out, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("ends")
+@pytest.mark.parametrize("works", [True, False])
+def test_the_browser_is_opened(
+    works: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--open` opens the page, and says so where there is no browser."""
+    opened: list[str] = []
+
+    def open_page(url: str) -> bool:
+        opened.append(url)
+        return works
+
+    monkeypatch.setattr(webbrowser, "open", open_page)
+    assert run("--open") == 0
+    captured = capsys.readouterr()
+    assert f"page      {opened[0]}\n" in captured.out
+    assert ("no browser can be started" in captured.err) != works
+
+
+@pytest.mark.usefixtures("ends")
+def test_missing_lines_are_told_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where lines could not be written, the end says how many."""
+    monkeypatch.setattr("fslog.viewer.server.Viewer.missing", 7)
+    assert run("--store", str(tmp_path / "f")) == 0
+    assert capsys.readouterr().err.endswith("f lacks 7 lines that could not be written\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "65536"], "'65536' is no whole number from 0 to 65535"),
+        (["--port", "x"], "'x' is no whole number"),
+        (["--keep", "0"], "'0' is no whole number from 1 to 1000000"),
+        (["--keep", "9" * 5000], "is no whole number"),
+        (["--host", "::1"], "'::1' is no name or IPv4 address"),
+        (["--host", "a b"], "is no name or IPv4 address"),
+        (["--host", ""], "is no name or IPv4 address"),
+        (["--host", "localhost:80"], "is no name or IPv4 address"),
+        (["--allow-host", "a\r\nb"], "is no name"),
+        (["--allow-host", "http://a"], "is no name"),
+        (["--store", ""], "is no path"),
+        (["more"], "unrecognized arguments: more"),
+    ],
+)
+def test_a_wrong_argument(
+    arguments: Sequence[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong argument is told with what is right, by the exit code 2."""
+    assert main(["viewer", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+
+
+def test_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help has every option, an example, and the exit codes."""
+    assert main(["viewer", "--help"]) == 0
+    out = capsys.readouterr().out
+    for word in ("--host", "--port", "--keep", "--store", "--allow-host", "--open"):
+        assert word in out
+    assert "examples:\n  fslog viewer\n" in out
+    assert "The exit code is 0 after SIGTERM, 130 after Ctrl-C" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """Where nobody reads what it prints it ends by the exit code of a closed pipe."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, "--port", "0"], stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_stderr_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be said does not end the viewer."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        module._say("nobody hears this")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stderr.fileno())

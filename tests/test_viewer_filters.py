@@ -1,0 +1,134 @@
+"""Filters mean what they say: equal properties, states, and text as a person sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fslog.viewer.entries import Entry
+from fslog.viewer.filters import Filter
+from viewing import entries, event
+
+
+def chosen(among: list[Entry], **query: str) -> list[int]:
+    """Return the ids of the entries that a query means."""
+    return [entry.id for entry in Filter.of(query).select(among)]
+
+
+PROPERTIES = {
+    "action": "action",
+    "account": "accountId",
+    "user": "userId",
+    "session": "sessionId",
+    "module": "module",
+    "feature": "feature",
+}
+
+
+@pytest.mark.parametrize(("name", "property"), PROPERTIES.items())
+def test_a_property_must_be_equal(name: str, property: str) -> None:
+    """Each filter compares one property, whole, and with its case."""
+    some = entries(event(), event(**{property: "x"}), event(**{property: "X"}), event())
+    assert chosen(some, **{name: "x"}) == [2]
+    assert chosen(some, **{name: ""}) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("value", "text"), [(5, "5"), (True, "true"), (1.5, "1.5")])
+def test_a_wrong_type_is_found_by_its_text(value: Any, text: str) -> None:
+    """An account that came as a number is found by its digits."""
+    assert chosen(entries(event(accountId=value), event()), account=text) == [1]
+
+
+@pytest.mark.parametrize("value", [[], {}, ["acme"], b"null"])
+def test_what_is_no_word_equals_none(value: Any) -> None:
+    """A list, an object or null in a property's place is found by no value, and is no error."""
+    one = value if isinstance(value, (list, dict)) else None
+    raw = json.dumps({**event(), "accountId": one}).encode()
+    assert chosen(entries(raw), account="acme") == []
+    assert chosen(entries(raw), account="null") == []
+    assert chosen(entries(raw)) == [1]
+
+
+def test_a_line_that_is_no_object_has_no_properties() -> None:
+    """Lines without an event pass no filter of a property, and are found by text."""
+    some = entries(b"[1]", b"not json", b'"feature"')
+    assert chosen(some, action="feature") == []
+    assert chosen(some, q="feature") == [3]
+    assert chosen(some, q="NOT JSON") == [2]
+
+
+def test_states() -> None:
+    """`state` is one of the three, or `problems` for what is not valid."""
+    some = entries(event(), event(module=None), event(userId=None))
+    assert [entry.state for entry in some] == ["valid", "warning", "invalid"]
+    for number, state in enumerate(("valid", "warning", "invalid"), 1):
+        assert chosen(some, state=state) == [number]
+    assert chosen(some, state="problems") == [2, 3]
+    assert chosen(some, state="") == [1, 2, 3]
+    with pytest.raises(
+        ValueError,
+        match=r"^state is 'bad'; expected valid, warning, invalid or problems$",
+    ):
+        Filter.of({"state": "bad"})
+
+
+def test_the_request_that_a_line_came_in() -> None:
+    """`request` means the lines of one request; a wrong one is an error."""
+    some = entries(event(), event(), event())
+    for entry, request in zip(some, (7, 8, 7), strict=True):
+        entry.request = request
+    assert chosen(some, request="7") == [1, 3]
+    assert chosen(some, request="") == [1, 2, 3]
+    for wrong in ("x", "-1", "\u00b2", "9" * 99):
+        with pytest.raises(ValueError, match="expected the id of a request"):
+            Filter.of({"request": wrong})
+
+
+def test_filters_are_joined_by_and() -> None:
+    """An entry must pass all filters that are given."""
+    some = entries(event(), event(userId="bob"), event(userId="bob", module=None))
+    assert chosen(some, user="bob", state="valid", q="EXPORT") == [2]
+
+
+def test_text_is_found_whatever_its_case() -> None:
+    """Text is searched in the line without regard to case, beyond ASCII too."""
+    some = entries(event(note="Zoë STRASSE"), event())
+    assert chosen(some, q="zoË") == [1]
+    assert chosen(some, q="straße") == [1]
+
+
+def test_text_is_found_behind_escapes() -> None:
+    """What a line holds as an escape is found as the person sees it, and as it stands there."""
+    some = entries(b'{"a":"Zo\\u00eb \\ud83d\\ude00 a\\/b"}', b'{"a":"x"}')
+    for text in ("zoë", "\U0001f600", "a/b", "\\u00eb"):
+        assert chosen(some, q=text) == [1]
+
+
+def test_text_is_found_in_messages() -> None:
+    """What is said of a line is searched, too."""
+    assert chosen(entries(event(), event(userId=None)), q="userid is missing") == [2]
+
+
+def test_text_is_searched_in_bytes_that_are_no_utf8() -> None:
+    """A line in another encoding is searched as far as it can be read."""
+    assert chosen(entries(b'{"a":"\xfcber export"}'), q="ber EXPORT") == [1]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@given(value=JSON, text=st.text(max_size=3), name=st.sampled_from(list(PROPERTIES)))
+def test_no_value_breaks_a_filter(value: Any, text: str, name: str) -> None:
+    """Whatever arrives, every filter answers; and a text that is in a value finds it."""
+    some = entries({PROPERTIES[name]: value, "b": text}, value)
+    for state in ("valid", "problems"):
+        Filter.of({name: text, "state": state, "q": text}).select(some)
+    assert 1 in chosen(some, q=text)

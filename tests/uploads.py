@@ -1,0 +1,147 @@
+"""Files of events, and the command line run on them, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from fslog.cli import main
+from fslog.collector import Collector
+from processes import KEYS, STRICT
+from readme_blocks import environment
+
+DEADLINE = 30.0
+"""Seconds for anything that a slow machine may take long for."""
+
+PEAK = """
+    import json, sys
+    from fslog.cli import main
+
+    code = main(["COMMAND", "--quiet", sys.argv[1]])
+    # Not getrusage: that has the peak of whoever started this process in it.
+    with open("/proc/self/status") as status:
+        (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM:"))
+    print(json.dumps({"code": code, "kilobytes": int(peak)}))
+    """
+"""A program that runs a command on a file and tells the most memory that it had."""
+
+
+class Said(NamedTuple):
+    """What a command returned and wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Return the object on stdout."""
+        return json.loads(self.out)
+
+
+Command = Callable[..., Said]
+
+
+def event(number: int, **more: Any) -> dict[str, Any]:
+    """Return an event that nothing is to be said against; None takes a property away."""
+    made = {
+        "accountId": "acme",
+        "userId": "ann",
+        "createdAt": 1_700_000_000_000 + number,
+        "action": "feature",
+        "sessionId": "s",
+        "module": "reports",
+        "feature": "export",
+        "number": number,
+        **more,
+    }
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def line(number: int, **more: Any) -> bytes:
+    """Return the line of an event."""
+    return json.dumps(event(number, **more)).encode() + b"\n"
+
+
+def lines(numbers: Sequence[int]) -> bytes:
+    """Return the lines of some events."""
+    return b"".join(map(line, numbers))
+
+
+def numbers(collector: Collector) -> list[int]:
+    """Return the numbers of the events that arrived, in order."""
+    assert collector.invalid == []
+    return [one["number"] for one in collector.events]
+
+
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return what runs the command line here, as `fslog ARGUMENTS`."""
+
+    def run(*arguments: object) -> Said:
+        capsys.readouterr()
+        code = main([str(one) for one in arguments])
+        captured = capsys.readouterr()
+        shown = [key for key in KEYS if key in captured.out + captured.err]
+        assert not shown, captured
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+@contextlib.contextmanager
+def at_work(
+    *arguments: object, endpoint: str, where: Path, **options: Any
+) -> Iterator[subprocess.Popen[Any]]:
+    """Run `python -m fslog ARGUMENTS` in a process of its own, killed at the end of the block."""
+    given = {
+        "FSLOG_ENDPOINT": endpoint,
+        "FSLOG_AUTH_KEY": KEYS[0],
+        "FSLOG_API_KEY": KEYS[1],
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options}
+    options = {"stderr": subprocess.PIPE, **options}
+    with subprocess.Popen(
+        [sys.executable, *STRICT, "-m", "fslog", *map(str, arguments)],
+        cwd=where,
+        env=environment({**given, **options.pop("settings", {})}),
+        start_new_session=True,
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: subprocess.Popen[Any]) -> Said:
+    """Wait for the end of a process; nothing that it wrote may hold a key."""
+    out, err = process.communicate(timeout=DEADLINE)
+    said = Said(process.returncode, (out or b"").decode(), (err or b"").decode())
+    assert not [key for key in KEYS if key in said.out + said.err], said
+    return said
+
+
+def run(*arguments: object, endpoint: str, where: Path, **options: Any) -> Said:
+    """Run `python -m fslog ARGUMENTS` to its end."""
+    with at_work(*arguments, endpoint=endpoint, where=where, **options) as process:
+        return ended(process)
+
+
+def until(is_so: Callable[[], Any]) -> Any:
+    """Return what `is_so` returns as soon as that is true."""
+    deadline_at = time.monotonic() + DEADLINE
+    while not (found := is_so()):
+        assert time.monotonic() < deadline_at, "in vain"
+        os.sched_yield()
+        time.sleep(0.01)
+    return found
