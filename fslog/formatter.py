@@ -11,6 +11,7 @@ context (what `fslog.context` has bound, then `context_provider`), `defaults`.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import translate
@@ -173,7 +174,7 @@ class EventFormatter(JsonFormatter):
                     event[name] = value
             event.update(own)
         if "createdAt" not in event:
-            event["createdAt"] = round(record.created * 1000)
+            event["createdAt"] = math.floor(record.created * 1000 + 0.5)
         return event
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
