@@ -95,7 +95,7 @@ class FreshsuccessHandler(logging.Handler):
         endpoint: str | None = None,
         level: int | str = logging.NOTSET,
         compression: str | None = "deflate",
-        compression_level: int = 6,
+        compression_level: int = 4,
         batch_events: int = 5_000,
         batch_bytes: int = 1_048_576,
         flush_interval: float = 5.0,
