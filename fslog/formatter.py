@@ -109,7 +109,8 @@ class EventFormatter(JsonFormatter):
             session=self._session,
             enabled=is_ours and self._provider is None,
         )
-        self._is_ours = is_ours
+        # Tells, at a glance, whether a record without an action is no event; False: it may be one.
+        self.is_never_an_event = self._rules.is_never_an_event if is_ours else _never_sure
 
     def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         """Return the checked event that a record means, None for a record that is none.
@@ -141,10 +142,6 @@ class EventFormatter(JsonFormatter):
             own.pop("event", None)
             own.update(nested)
         return self._checked(self._completed(own, record))
-
-    def is_never_an_event(self, record: logging.LogRecord) -> bool:
-        """Tell, at a glance, whether a record without an action is none; False where it may be."""
-        return self._is_ours and self._rules.is_never_an_event(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line without its newline; `""` where there is no valid event."""
@@ -271,6 +268,10 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[Any], bool]:
         return lambda name: False
     match = re.compile("|".join(translate(pattern) for pattern in patterns)).match
     return lambda name: isinstance(name, str) and match(name) is not None
+
+
+def _never_sure(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _paths(fields: Any) -> dict[str, str]:

@@ -203,7 +203,11 @@ class FreshsuccessHandler(logging.Handler):
         line = None
         if self._is_plain and not self.filters and mark() is None:
             try:
-                line = self._line_at_once(record.__dict__, record)
+                attributes = record.__dict__
+                if "action" in attributes or "event" in attributes:
+                    line = self._line_at_once(attributes)
+                elif self._is_never(record):
+                    line = b""
             except Exception:  # a record that is not of the usual make; `emit` sees what it is
                 line = None
         elif self.filters:
@@ -222,10 +226,8 @@ class FreshsuccessHandler(logging.Handler):
             self._refuse(delivery, record, json.loads(line))
         return True
 
-    def _line_at_once(self, attributes: dict[str, Any], record: logging.LogRecord) -> bytes | None:
-        """Return the line of a record whose like was seen before; empty for what is no event."""
-        if "action" not in attributes and "event" not in attributes:
-            return b"" if self._is_never(record) else None
+    def _line_at_once(self, attributes: dict[str, Any]) -> bytes | None:
+        """Return the line of a record whose like was seen before; None for any other."""
         line_of = self._line_of((attributes["pathname"], attributes["lineno"]))
         if line_of is None:
             return None
