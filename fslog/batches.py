@@ -264,8 +264,11 @@ class Batches:
         return False
 
     def grows_old(self) -> bool:
-        """Tell whether the open batch may wait for older ones, and so travel in larger company."""
-        return False
+        """Tell whether the open batch may wait for older ones, and so travel in larger company.
+
+        After an outage an hour of few events is one POST then, and not one for every few seconds.
+        """
+        return True
 
     def pack(self, batch: Batch, encoding: str | None, level: int) -> None:
         """Compress a batch, and count it as it is held from now on."""

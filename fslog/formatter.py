@@ -11,6 +11,7 @@ context (what `fslog.context` has bound, then `context_provider`), `defaults`.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import translate
@@ -108,7 +109,8 @@ class EventFormatter(JsonFormatter):
             session=self._session,
             enabled=is_ours and self._provider is None,
         )
-        self._is_ours = is_ours
+        # Tells, at a glance, whether a record without an action is no event; False: it may be one.
+        self.is_never_an_event = self._rules.is_never_an_event if is_ours else _never_sure
 
     @property
     def rules(self) -> Rules:
@@ -146,10 +148,6 @@ class EventFormatter(JsonFormatter):
             own.update(nested)
         return self._checked(self._completed(own, record))
 
-    def is_never_an_event(self, record: logging.LogRecord) -> bool:
-        """Tell, at a glance, whether a record without an action is none; False where it may be."""
-        return self._is_ours and self._rules.is_never_an_event(record)
-
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line without its newline; `""` where there is no valid event."""
         try:
@@ -178,7 +176,7 @@ class EventFormatter(JsonFormatter):
                     event[name] = value
             event.update(own)
         if "createdAt" not in event:
-            event["createdAt"] = round(record.created * 1000)
+            event["createdAt"] = math.floor(record.created * 1000 + 0.5)
         return event
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -275,6 +273,10 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[Any], bool]:
         return lambda name: False
     match = re.compile("|".join(translate(pattern) for pattern in patterns)).match
     return lambda name: isinstance(name, str) and match(name) is not None
+
+
+def _never_sure(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _paths(fields: Any) -> dict[str, str]:

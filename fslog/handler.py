@@ -15,7 +15,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fslog import arguments, context, detours, events, lifecycle, ownwork, wire
+from fslog import arguments, detours, events, lifecycle, wire
+from fslog.context import current
 from fslog.delivery import Delivery
 from fslog.destination import Destination, destination
 from fslog.detours import Taker
@@ -23,7 +24,7 @@ from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.forkmark import fork_mark
 from fslog.formatter import EventFormatter
-from fslog.ownwork import is_own, redaction
+from fslog.ownwork import is_own, mark, redaction
 from fslog.settings import Settings
 from fslog.spool import FSYNC
 from fslog.spooldir import spool_directory
@@ -85,7 +86,7 @@ class FreshsuccessHandler(logging.Handler):
         endpoint: str | None = None,
         level: int | str = logging.NOTSET,
         compression: str | None = "deflate",
-        compression_level: int = 6,
+        compression_level: int = 4,
         batch_events: int = 5_000,
         batch_bytes: int = 1_048_576,
         flush_interval: float = 5.0,
@@ -183,7 +184,7 @@ class FreshsuccessHandler(logging.Handler):
 
     def _use(self, formatter: EventFormatter) -> None:
         self._event = formatter.event
-        self._shapes = formatter.shapes.of_site.get
+        self._line_of = formatter.shapes.line_of.get
         self._is_never = formatter.is_never_an_event
         # A subclass may have a mind of its own; it is asked about each record.
         self._is_plain = self._enabled_itself and type(self).emit is FreshsuccessHandler.emit
@@ -194,40 +195,35 @@ class FreshsuccessHandler(logging.Handler):
         Formatting needs no lock, and holding one while the application's values are asked for
         their text invites deadlocks; what is shared has a lock of its own.
         """
-        if self._is_plain and not self.filters and ownwork.mark() is None:
+        # The line of a record whose like was seen before (see `shapes`), empty for what is no event
+        # at a glance. Here and not in functions: each would cost a hundredth of the log call.
+        line = None
+        if self._is_plain and not self.filters and mark() is None:
             try:
-                line = self._line_at_once(record)
+                attributes = record.__dict__
+                if "action" in attributes or "event" in attributes:
+                    line_of = self._line_of((attributes["pathname"], attributes["lineno"]))
+                    if line_of is not None:
+                        line = line_of(attributes, attributes["created"], current())
+                elif self._is_never(record):
+                    line = b""
             except Exception:  # a record that is not of the usual make; `emit` sees what it is
                 line = None
-            if line is not None:
-                self._take_at_once(line, record)
-                return True
         elif self.filters:
             kept: Any = self.filter(record)
             if not kept:
                 return kept
             if isinstance(kept, logging.LogRecord):  # from Python 3.12 on it may be another one
                 record = kept
-        self.emit(record)
-        return True
-
-    def _line_at_once(self, record: logging.LogRecord) -> bytes | None:
-        """Return the line of a record whose like was seen before; empty for what is no event."""
-        attributes = record.__dict__
-        if "action" not in attributes and "event" not in attributes:
-            return b"" if self._is_never(record) else None
-        for line_of in self._shapes((record.pathname, record.lineno), ()):
-            line = line_of(attributes, record.created, context.current())
-            if line is not None:
-                return line if len(line) <= self._batch_bytes else None
-        return None
-
-    def _take_at_once(self, line: bytes, record: logging.LogRecord) -> None:
+        if line is None or len(line) > self._batch_bytes:
+            self.emit(record)
+            return True
         delivery = self._delivery if self._mark[0] else self._current()
         if not line:
             delivery.skipped.add()
         elif not delivery.take(line) and not delivery.put(line):
             self._refuse(delivery, record, json.loads(line))
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make the record's event a line and take it; never raise, never wait for the network."""
@@ -269,7 +265,7 @@ class FreshsuccessHandler(logging.Handler):
 
     def _learn(self, delivery: Taker, record: logging.LogRecord, event: Any) -> None:
         """Have the like of a record made a line at once, from the next time on."""
-        shapes, bound = self.formatter.shapes, context.current()
+        shapes, bound = self.formatter.shapes, current()
         try:
             site = (record.pathname, record.lineno)
             example = shapes.example(site, record.__dict__, bound, event.get("action"))

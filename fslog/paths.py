@@ -19,7 +19,7 @@ MISSING: Final[Any] = object()
 Read = Callable[[logging.LogRecord], Any]
 """Reads one place of a record, or yields `MISSING`; never raises."""
 
-_WORDS = {"logger": "name", "message": "msg"}
+WORDS = {"logger": "name", "message": "msg"}
 
 RECORD_ATTRIBUTES = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
     "asctime",
@@ -28,7 +28,7 @@ RECORD_ATTRIBUTES = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__di
 }
 """What every record has: the attributes that are nobody's extra, on any Python from 3.10 on."""
 
-SOURCES = RECORD_ATTRIBUTES | frozenset(_WORDS)
+SOURCES = RECORD_ATTRIBUTES | frozenset(WORDS)
 """The names with which a path may begin on any record."""
 
 
@@ -69,7 +69,7 @@ def compile_path(text: object) -> Read:
     (3, True)
     """
     first, *rest = parse(text)
-    first = _WORDS.get(first, first)
+    first = WORDS.get(first, first)
     steps = tuple((part, int(part) if part.isdecimal() else None) for part in rest)
 
     def read(record: logging.LogRecord) -> Any:

@@ -13,6 +13,7 @@ A shape is learned by the thread that delivers. The log calls that showed it pay
 from __future__ import annotations
 
 import json.encoder
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -33,31 +34,9 @@ _MAX_SITES = 2_000
 _MAX_SHAPES = 4
 """How many shapes of one place are; a log call of more is not worth the search."""
 
-_MAX_FRAGMENTS = 20_000
-"""How many values of one property have their fragments kept."""
-
-_OFTEN = frozenset({"accountId", "userId", "module", "feature", "product"})
-"""Properties that have the same values again and again."""
-
 _IDS = ("accountId", "userId")
 
 _quote = json.encoder.encode_basestring
-
-
-class _Fragments(dict[str, str]):
-    """Remember what a property with a value looks like in a line; an empty value raises."""
-
-    def __init__(self, before: str, *, may_be_empty: bool) -> None:
-        self._before = before
-        self._may_be_empty = may_be_empty
-
-    def __missing__(self, value: str) -> str:
-        if not value and not self._may_be_empty:
-            raise ValueError
-        if len(self) >= _MAX_FRAGMENTS:
-            self.clear()
-        fragment = self[value] = self._before + _quote(value)
-        return fragment
 
 
 class Example(NamedTuple):
@@ -101,7 +80,9 @@ class Shapes:
         self._session = session
         self._most_sites = _MAX_SITES if enabled else 0
         self._sightings: dict[Site, int] = {}
+        self._examples: dict[Site, tuple[Example, ...]] = {}
         self.of_site: dict[Site, tuple[Line, ...]] = {}
+        self.line_of: dict[Site, Line] = {}
 
     def example(
         self, site: Site, attributes: dict[str, Any], bound: Mapping[str, Any], action: Any
@@ -128,18 +109,34 @@ class Shapes:
 
     def learn(self, site: Site, example: Example) -> None:
         """Make a shape of an example, if its like can be made at once."""
+        # A busy log call shows the same shape again before the first example of it is learned.
+        if example in self._examples.get(site, ()):
+            return
         line = _Maker(
             self._is_property, self._fields, self._defaults, self._session, example
         ).line()
         if line is not None:
-            self.of_site[site] = (*self.of_site.get(site, ()), line)
+            self._examples[site] = (*self._examples.get(site, ()), example)
+            lines = self.of_site[site] = (*self.of_site.get(site, ()), line)
+            self.line_of[site] = line if len(lines) == 1 else _first_of(lines)
+
+
+def _first_of(lines: tuple[Line, ...]) -> Line:
+    def line(attributes: dict[str, Any], created: Any, bound: Mapping[str, Any]) -> bytes | None:
+        for line_of in lines:
+            made = line_of(attributes, created, bound)
+            if made is not None:
+                return made
+        return None
+
+    return line
 
 
 class _Maker:
     """Write the function of one shape.
 
-    Nothing of a record stands in the code but names, as string literals; all else is bound to
-    names of its own in the function's globals.
+    Nothing of a record stands in the code but names and the action, as text of literals; all else
+    is bound to names of its own in the function's globals.
     """
 
     def __init__(
@@ -155,9 +152,9 @@ class _Maker:
         self._defaults = defaults
         self._session = session
         self._example = example
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Any] = {"floor": math.floor, "quote": _quote}
         self._code: list[str] = []
-        self._parts: list[str] = []
+        self._line: list[str] = []
 
     def line(self) -> Line | None:
         """Return the function; None where there can be none."""
@@ -173,8 +170,8 @@ class _Maker:
             if self._session is None:
                 return None
             self._add_session()
-        text = "".join(f"{{{part}}}" for part in [*self._parts, self._bind("}\n")])
-        self._code.append(f'return f"{text}".encode()')
+        self._write("}\n")
+        self._code.append(f"return ({' '.join(self._line)}).encode()")
         body = "\n ".join(self._code)
         scope = self._known
         exec(f"def line(attributes, created, bound):\n {body}", scope)
@@ -234,11 +231,11 @@ class _Maker:
             if kind is not str and not (kind is int and name in _IDS):
                 return False
         self._code.append(f"if type({value}) is not {self._bind(kind)}: return None")
-        before = ("," if self._parts else "{") + _quote(name) + ":"
-        self._add_value(name, value, kind, before)
+        self._write(("," if self._line else "{") + _quote(name) + ":")
+        self._add_value(name, value, kind)
         return True
 
-    def _add_value(self, name: str, value: str, kind: Any, before: str) -> None:
+    def _add_value(self, name: str, value: str, kind: Any) -> None:
         if name in _IDS:
             if kind is int:
                 self._code.append(f"{value} = str({value})")
@@ -247,37 +244,32 @@ class _Maker:
             self._code.append(f"{name} = {value}")
         if name == "action":
             self._code.append(f"if {value} != {self._bind(self._example.action)}: return None")
-            self._parts.append(self._bind(before + _quote(self._example.action)))
-        elif kind is str and name in _OFTEN:
-            fragments = _Fragments(before, may_be_empty=name not in events.REQUIRED)
-            self._parts.append(f"{self._bind(fragments)}[{value}]")
-        else:
-            self._parts.append(self._bind(before))
-            self._parts.append(self._text(name, value, kind))
-
-    def _text(self, name: str, value: str, kind: Any) -> str:
-        """Return an expression for a value's JSON text, after the code that looks at the value."""
-        if kind is str:
-            if name == "sessionId":
-                self._code.append(f"if not {value}: return None")
-            return f"{self._bind(_quote)}({value})"
+            self._write(_quote(self._example.action))
+            return
+        if name in events.REQUIRED and kind is str:
+            self._code.append(f"if not {value}: return None")
         if kind is float:
             self._code.append(f"if {value} - {value} != 0.0: return None")
-            return f"{value}!r"
-        if kind is bool:
-            return f"{self._bind(('false', 'true'))}[{value}]"
-        return self._bind("null") if kind is type(None) else value
+        self._fill(
+            {
+                str: f"quote({value})",
+                float: f"{value}!r",
+                bool: f"{self._bind(('false', 'true'))}[{value}]",
+                int: value,
+            }.get(kind, self._bind("null"))
+        )
 
     def _add_time(self, is_given: bool) -> None:
         if not is_given:
             self._code.append(f"if type(created) is not {self._bind(float)}: return None")
-            self._code.append("createdAt = round(created * 1000)")
-            self._parts += [self._bind(',"createdAt":'), "createdAt"]
+            self._code.append("createdAt = floor(created * 1000 + 0.5)")
+            self._write(',"createdAt":')
+            self._fill("createdAt")
         least, most = self._bind(events.EARLIEST_MS), self._bind(events.MOST_MS)
         self._code.append(f"if not {least} <= createdAt <= {most}: return None")
 
     def _add_session(self) -> None:
-        self._parts.append(self._bind(',"sessionId":"'))
+        self._write(',"sessionId":"')
         if self._session is sessions.by_window:
             window = self._bind(sessions.WINDOW_MS)
             make = (
@@ -285,7 +277,16 @@ class _Maker:
             )
         else:
             make = f"{self._bind(self._session)}(accountId, userId, createdAt)"
-        self._parts += [make, self._bind('"')]
+        self._fill(make)
+        self._write('"')
+
+    def _write(self, text: str) -> None:
+        """Have a text in the line as it is."""
+        self._line.append("f" + repr(text.replace("{", "{{").replace("}", "}}")))
+
+    def _fill(self, expression: str) -> None:
+        """Have an expression's value in the line."""
+        self._line.append(f'f"{{{expression}}}"')
 
     def _bind(self, value: Any) -> str:
         """Give a value a name in the function's globals."""

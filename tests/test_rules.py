@@ -680,3 +680,54 @@ def test_what_was_configured_may_be_changed_afterwards() -> None:
     event["tags"].append("b")
     given_rules.clear()
     assert rules.properties(record()) == {"action": "feature", "tags": ["a"]}
+
+
+SOME_LOGGERS = st.sampled_from(["app", "app.reports", "web"])
+SOME_WORDS = st.sampled_from(["sold %s", "read %s", "INFO", "ERROR", "20", "GET", ""])
+SOME_CONDITIONS = st.dictionaries(
+    st.sampled_from(["logger", "message", "levelname", "levelno", "method", "args.0"]),
+    st.one_of(SOME_LOGGERS, SOME_WORDS, st.just("/s.l/"), st.just(20)),
+    max_size=3,
+)
+
+
+@given(
+    whens=st.lists(SOME_CONDITIONS, min_size=1, max_size=5),
+    logger=SOME_LOGGERS,
+    message=st.one_of(SOME_WORDS, st.integers(), st.none()),
+    level=st.sampled_from([20, 40]),
+    extras=st.dictionaries(st.just("method"), st.one_of(SOME_WORDS, st.integers(), st.none())),
+)
+def test_what_is_out_at_a_glance_fits_no_rule(
+    whens: list[dict[str, Any]], logger: str, message: Any, level: int, extras: dict[str, Any]
+) -> None:
+    """A record that is skipped at a glance is one that the long way would skip, too."""
+    try:
+        rules = Rules([{"when": when, "event": {"action": "feature"}} for when in whens])
+    except ValueError:  # `//` and the like
+        return
+    record = logging.LogRecord(logger, level, "app.py", 7, message, ("GET",), None)
+    record.__dict__.update(extras)
+    fits = rules.properties(record) is not None
+    try:
+        is_out = rules.is_never_an_event(record)
+    except AttributeError:  # the handler takes the long way then
+        return
+    assert not (fits and is_out)
+
+
+def test_a_glance_is_enough_where_a_literal_is_not_there() -> None:
+    """The rules of other messages, levels and loggers cost a record no more than a glance."""
+    rules = Rules(
+        [
+            {"when": {"logger": "app", "message": "sold %s"}, "event": {"action": "feature"}},
+            {"when": {"logger": "app", "levelname": "ERROR"}, "event": {"action": "feature"}},
+            {"when": {"logger": "web", "args.0": "/x/"}, "event": {"action": "feature"}},
+        ]
+    )
+    record = logging.LogRecord("app", 20, "app.py", 7, "read %s", (1,), None)
+    assert not rules.is_never_an_event(record)  # the logger is seen for the first time
+    assert rules.properties(record) is None
+    assert rules.is_never_an_event(record)
+    record.levelname = "ERROR"
+    assert not rules.is_never_an_event(record)

@@ -34,6 +34,8 @@ GROUPS = ("floor", "stdlib", "fslog", "peer")
 
 def _takes(measure: str, name: str) -> bool:
     contender = contenders.ALL[name]
+    if name == "fslog-large":
+        return measure in ("burst", "slow")
     if measure == "tight":
         return True
     if measure == "scale":

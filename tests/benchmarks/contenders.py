@@ -110,6 +110,11 @@ def fslog_default(url: str) -> Made:
     return explicit(handler), _flushed(handler)
 
 
+def fslog_large(url: str) -> Made:
+    handler = _fslog(url, batch_events=50_000, batch_bytes=8 * 1024 * 1024)
+    return explicit(handler), _flushed(handler)
+
+
 def fslog_spool(url: str) -> Made:
     handler = _fslog(url, spool=os.path.abspath("spool"))
     return explicit(handler), _flushed(handler)
@@ -171,6 +176,7 @@ ALL: dict[str, Contender] = {
         Contender("minimal", minimal),
         Contender("fslog", fslog_default, **_FSLOG),
         Contender("fslog-spool", fslog_spool, **_FSLOG),
+        Contender("fslog-large", fslog_large, **_FSLOG, note="batches of 8 MiB"),
         Contender("fslog-window", fslog_default, "window", "null-window", **_FSLOG),
         Contender("fslog-context", fslog_context, "bound", "null-bound", **_FSLOG),
         Contender("fslog-tenth", fslog_tenth, "plain", "null-plain", **_FSLOG),

@@ -168,11 +168,12 @@ def scale(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
     """
     call, finish = _warmed(contender, url, sizes.warm)
     told: dict[str, Any] = {"events": sizes.warm}
+    pool = workload.items(contender.kind)
     for count in sizes.scale:
         costs, calls = [], []
         for _ in range(max(1, min(20, 20_000 // count))):
             finish()
-            items = workload.stream(contender.kind, count)
+            items = itertools.islice(itertools.cycle(pool), count)
             cpu, began = time.process_time(), time.perf_counter()
             _loop(call, items)
             calls.append((time.perf_counter() - began) / count * 1e6)

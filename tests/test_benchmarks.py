@@ -1,10 +1,10 @@
 """Regressions in speed, as ratios within one run; and the benchmark tells what did not work.
 
-The bounds are generous: they are there to catch a call that costs half as much again. A shared
-machine can still spoil a run, so each ratio is the median of five interleaved rounds, and is
-measured up to three times before the test fails. What a call computes is counted in the calling
-thread's own CPU time, in the calm part of the loop: that is what others on the machine change the
-least. What the other threads then cost the caller shows in the burst.
+The bounds are generous: they are there to catch a call that costs half as much again. What a call
+computes is counted in the calling thread's own CPU time, in the calm quarter of the loop, and the
+best of the interleaved rounds counts: that is what others on the machine change the least. What
+the other threads cost beside it shows in the burst. A run that was spoilt all the same is
+repeated, twice at the most.
 """
 
 from __future__ import annotations
@@ -32,47 +32,52 @@ def endpoint() -> Iterator[Endpoint]:
         yield started
 
 
-def attempts(endpoint: Endpoint, measure: str, name: str, key: str, to: str) -> Iterator[float]:
-    """Yield a ratio, the median over the rounds, measured anew each time it is asked for."""
+def attempts(
+    endpoint: Endpoint, measure: str, name: str, key: str, to: str
+) -> Iterator[tuple[float, float]]:
+    """Yield the best values of two contenders, measured anew each time they are asked for."""
     runner = Runner(endpoint, sizes=SIZES, timeout=60)
     for _ in range(ATTEMPTS):
         results = tables.Results(list(runner.rounds(measure, [to, name], ROUNDS)))
         assert (results.error(measure, to), results.error(measure, name)) == ("", "")
-        ratio = results.ratio(measure, name, key, to)
-        assert ratio is not None
-        yield ratio
+        mine, others = (results.values(measure, who, key).values() for who in (name, to))
+        best = max if key == "per_s" else min
+        yield best(mine), best(others)
 
 
+@pytest.mark.timing
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("name", "to", "most"),
+    ("measure", "name", "key", "to", "most"),
     [
-        pytest.param("fslog", "null", 2.4, id="an explicit event"),
-        pytest.param("fslog-no-match", "null-plain", 1.5, id="no event, by ten rules"),
-        pytest.param("fslog-spool", "null", 3.0, id="an explicit event into a spool"),
+        pytest.param("tight", "fslog", "calm_us", "null", 2.3, id="an explicit event"),
+        pytest.param("tight", "fslog-no-match", "calm_us", "null-plain", 1.6, id="no event"),
+        pytest.param("tight", "fslog-spool", "calm_us", "null", 2.8, id="into a spool"),
+        pytest.param("burst", "fslog", "cpu_100k_s", "minimal", 1.2, id="all that a burst costs"),
     ],
 )
-def test_a_call_costs_little_more_than_a_null_handler(
-    name: str, to: str, most: float, endpoint: Endpoint
+def test_an_event_costs_little(
+    measure: str, name: str, key: str, to: str, most: float, endpoint: Endpoint
 ) -> None:
-    """What a log call computes stays within its share of what logging itself does."""
+    """What is computed stays within its share of what logging, or forty lines, compute."""
     found = []
-    for ratio in attempts(endpoint, "tight", name, "calm_us", to):
-        found.append(ratio)
-        if ratio <= most:
+    for mine, others in attempts(endpoint, measure, name, key, to):
+        found.append(f"{mine / others:.2f}")
+        if mine <= most * others:
             return
-    pytest.fail(f"{name} computes {found} times as much as {to} in {ATTEMPTS} attempts, > {most}")
+    pytest.fail(f"{name} costs {', '.join(found)} times as much as {to}; expected {most} or less")
 
 
+@pytest.mark.timing
 @pytest.mark.timeout(600)
 def test_a_burst_is_delivered_about_as_fast_as_by_a_minimal_sender(endpoint: Endpoint) -> None:
     """From the first call to the last 200, fslog keeps up with forty lines without promises."""
-    found, least = [], 0.6
-    for ratio in attempts(endpoint, "burst", "fslog", "per_s", "minimal"):
-        found.append(ratio)
-        if ratio >= least:
+    found, least = [], 0.8
+    for mine, others in attempts(endpoint, "burst", "fslog", "per_s", "minimal"):
+        found.append(f"{mine / others:.2f}")
+        if mine >= least * others:
             return
-    pytest.fail(f"fslog delivers {found} as fast in {ATTEMPTS} attempts, < {least}")
+    pytest.fail(f"fslog is {', '.join(found)} times as fast; expected {least} or more")
 
 
 @pytest.mark.parametrize("kind", ["extra", "properties", "bound", "window", "plain"])
