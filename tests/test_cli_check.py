@@ -496,6 +496,23 @@ def test_missing_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
     assert "event, by rules[0]" in out
 
 
+def test_an_environment_that_is_wrong(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """What the environment says counts as what the arguments say; a disabled spool does not."""
+    for name, value, why in (
+        ("FSLOG_ENABLED", "perhaps", "FSLOG_ENABLED is 'perhaps'; expected one of"),
+        ("FSLOG_DATACENTER", "mars", "datacenter is 'mars'"),
+        ("FSLOG_ENDPOINT", "http://example.com", "endpoint is plain http to example.com"),
+        ("FSLOG_SPOOL", "/dev/null/spool", "'/dev/null/spool' cannot be used"),
+    ):
+        monkeypatch.setenv(name, value)
+        ((_, message),) = wrong(check, PLAIN)
+        assert why in message
+        if name != "FSLOG_SPOOL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FSLOG_ENABLED", "no")
+    assert wrong(check, PLAIN) == []
+
+
 def test_keys_in_the_configuration(check: Check) -> None:
     """Keys in a file are doubtful, and shown as little as those of the environment."""
     given = usage(auth_key=KEYS[0], api_key=KEYS[1])
@@ -844,6 +861,29 @@ def test_an_ini_file_is_as_fileconfig_has_it(check: Check) -> None:
     assert "does not come here: the logger app.reports does not propagate (it would be" in out
     assert "it switches off all loggers that exist already" in out
     assert not Path("made.log").exists()
+
+
+def test_configurations_in_a_circle(check: Check) -> None:
+    """References that lead in a circle, as YAML's can, are followed for a while only."""
+    event = "{'()': fslog.EventFormatter, defaults: *a}"
+    path = write(
+        "circle.yaml",
+        f"""
+        version: 1
+        more: &a {{b: *a}}
+        formatters: {{event: {event}}}
+        filters: {{events: {event}}}
+        handlers: {{file: {{class: logging.NullHandler, formatter: event, filters: [events]}}}}
+        root: {{handlers: [file], level: INFO}}
+        """,
+    )
+    code, _, err = check(path)
+    assert (code, err) == (0, "")
+    code, _, err = check(write("circle.yaml", "a: &a {b: *a}"))
+    assert (code, err) == (
+        1,
+        "fslog check: there is no logging configuration in it: no mapping with handlers\n",
+    )
 
 
 def test_several_handlers(check: Check) -> None:

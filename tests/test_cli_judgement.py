@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.cli.judgement import Checked, batches, check
 from fslog.cli.findings import Findings
+from fslog.cli.judgement import Checked, batches, check
 from fslog.cli.ndjson import Damaged, Line, Reader, source
 from fslog.errors import Problem
 from fslog.intake import take

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from fslog.collector import Answer, Collector
 from fslog.filesystem import FileSystem
 from fslog.segments import Name
 from processes import KEYS, STRICT, run, said, started
+from readme_blocks import environment
 from spooling import digest, directory, leave, logging_process, snapshot
 from test_filesystem import Watched
 from test_segments import line
@@ -183,6 +186,17 @@ def test_a_lock_that_the_system_does_not_list(tmp_path: Path) -> None:
     assert locks.holder(path, {}) is None
 
 
+def test_two_who_look_do_not_see_each_other(tmp_path: Path) -> None:
+    """The shared lock of somebody who looks at the same moment is no holder's."""
+    fs = FileSystem()
+    path = str(tmp_path / "file")
+    fd = fs.create_register(path)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    assert locks.holder(path, {}) is None
+    assert locks.holder(path, locks.holders()) is None
+    fs.close(fd)
+
+
 def test_no_list_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without a list of locks, or with a garbled one, is asked file by file."""
     monkeypatch.setattr(locks, "_LIST", str(tmp_path / "missing"))
@@ -270,6 +284,21 @@ def test_events_for_a_pipe(spool: Path, command: Spool) -> None:
     assert out.encode() == line(1) + line(2) + line(3) + line(4, note="\x9b31m zoë")
     assert numbers(command("show", spool, "--limit", 2)[1]) == [1, 2]
     assert command("show", spool, "--limit", 0)[1] == ""
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """`fslog spool show DIR | head -1` ends by the exit code of a closed pipe, without a word."""
+    leave(tmp_path / "spool", b"".join(line(number) for number in range(5_000)))
+    arguments = [sys.executable, *STRICT, "-m", "fslog", "spool", "show", str(tmp_path / "spool")]
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment({})
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == line(0)
+        process.stdout.close()
+        assert process.wait(30.0) == 141
+        assert process.stderr.read() == b""
 
 
 def test_what_is_no_event_is_left_out_of_a_pipe(tmp_path: Path, command: Spool) -> None:

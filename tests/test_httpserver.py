@@ -113,7 +113,7 @@ def test_a_stuck_reader_does_not_hold_up_stop() -> None:
         assert conn.recv(1)
         started_at = time.monotonic()
         server.stop()
-        assert time.monotonic() - started_at < 4
+        assert time.monotonic() - started_at < 10
     assert not stuck.is_set()
     assert set(threading.enumerate()) == before
     assert server.failures == []

@@ -327,7 +327,10 @@ def test_the_back_button_goes_where_one_came_from(page: Page, viewer: Viewer) ->
     """Filter, view and open event are steps that Back takes back; typing a word is one of them."""
     viewer.post(event(1, feature="export"), event(2, feature="share"))
     page.see(".row", "share")
-    page.type("#filter-q", "share")
+    page.type("#filter-q", "sha")
+    until(lambda: "?q=sha#" in page.driver.current_url, "the first half in the address")
+    page.press("re")
+    until(lambda: "?q=share#" in page.driver.current_url, "the word in the address")
     page.gone(".row", "export")
     page.click("nav a", "Overview")
     page.see(".overview .tile", "valid")
@@ -807,7 +810,7 @@ def test_everything_has_a_name_for_a_screen_reader(page: Page, viewer: Viewer) -
 
 
 def test_a_flood_is_read_out_as_one_count(page: Page, viewer: Viewer) -> None:
-    """The polite region changes at most once while fifty requests arrive."""
+    """The polite region changes once, some seconds later, however many arrivals were seen."""
     page.run(
         "const real = window.setTimeout; window.setTimeout = (act, ms, ...more) =>"
         " real(act, ms > 5000 ? 4000 : ms, ...more);"
@@ -815,11 +818,11 @@ def test_a_flood_is_read_out_as_one_count(page: Page, viewer: Viewer) -> None:
         "document.getElementById('announcer').textContent))"
         ".observe(document.getElementById('announcer'), {childList: true, characterData: true})"
     )
-    for n in range(50):
+    for n in range(5):
         viewer.post(event(n))
-    page.see(".row", "export 49")
+        page.see(".row", f"export {n}")
     until(lambda: page.run("return window.said.length"), "the count", 15)
-    assert page.run("return window.said") == ["50 new events"]
+    assert page.run("return window.said") == ["5 new events"]
 
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
@@ -890,12 +893,16 @@ def test_a_tab_that_is_not_seen_gives_its_connection_back(page: Page, viewer: Vi
         "const real = window.setTimeout; window.setTimeout = (act, ms, ...more) =>"
         " real(act, ms > 5000 ? 1 : ms, ...more);"
         "Object.defineProperty(document, 'hidden', {configurable: true, get: () => window.away});"
-        "window.opened = 0; const Real = EventSource; window.EventSource = class extends Real"
-        " { constructor(...args) { super(...args); window.opened += 1; window.source = this; } };"
+        "window.opened = window.shut = 0; const Real = EventSource;"
+        "const close = Real.prototype.close;"
+        "Real.prototype.close = function () { window.shut += 1; close.call(this); };"
+        "window.EventSource = class extends Real"
+        " { constructor(...args) { super(...args); window.opened += 1; } };"
     )
     turn = "window.away = arguments[0]; document.dispatchEvent(new Event('visibilitychange'))"
     page.run(turn, True)
-    until(lambda: page.run("return performance.now()"), "a moment")
+    until(lambda: page.run("return window.shut") == 1, "the end of the connection")
+    assert page.run("return window.opened") == 0
     page.run(turn, False)
     until(lambda: page.run("return window.opened") == 1, "the new connection")
     viewer.post(event(1))

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from fslog import EventFormatter
 from fslog.events import problems, warnings
+from fslog.intake import take
 from fslog.viewer import copies as module
 from fslog.viewer import hints as hinting
 from fslog.viewer.copies import copies
-from fslog.viewer.entries import Entry
+from fslog.viewer.entries import Entry, entry_of
 from fslog.viewer.hints import hint
 from fslog.viewer.texts import DEEPEST, depth, json_text, parse, python_text, yaml_word
 from viewing import PATH, entries, event, lines, viewing
@@ -270,6 +271,20 @@ def test_a_line_too_long_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "xxx" not in str(hint(one))
 
 
+def test_a_line_that_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one thread could read may lie too deep for another's stack: then it is no event."""
+
+    def fail(text: str) -> Any:
+        raise RecursionError
+
+    one = entry(event(userId=None))
+    monkeypatch.setattr(module.texts, "parse", fail)
+    some = copies(one, ENDPOINT)
+    assert ast.parse(some["python"]).body == []
+    assert json.loads(some["json"]) == event(userId=None)
+    assert hint(one) is not None
+
+
 # Hints
 
 
@@ -378,6 +393,15 @@ def test_a_line_without_an_event_has_a_hint(raw: bytes) -> None:
         assert problems(made) == warnings(made) == []
 
 
+def test_a_body_that_does_not_unpack_has_a_hint() -> None:
+    """What is wrong with a whole body is said where a log call is shown."""
+    one = entry_of(take(b"plain", "gzip").lines[0], 0)
+    found = hint(one)
+    assert found is not None
+    assert found["python"].startswith("# a body is compressed as its Content-Encoding says;")
+    assert called(found["python"])
+
+
 def test_a_rule_reads_well() -> None:
     """The rule of a hint is as one would write it, and says what is the reader's to fill in."""
     found = hint(entry(event(userId=None, total=3, note="{x}")))
@@ -399,12 +423,18 @@ def test_a_rule_reads_well() -> None:
 
 
 @given(value=JSON)
+@example(value=[1e16, -1e-7, 1.5e300, 0.0, 123456789012345678901234567890])
 def test_yaml_has_the_same_value(value: Any) -> None:
     """A JSON value as YAML has the same value, but for halves of characters, which YAML has not."""
     text = yaml_word(value)
     assert text.isprintable()
     whole = json.loads(json.dumps(value).replace("\\ud800", "\\ufffd"))
     assert yaml.safe_load(text) == whole
+
+
+def test_yaml_has_infinity() -> None:
+    """A number that is infinite is YAML's own."""
+    assert yaml.safe_load(yaml_word([float("inf"), float("-inf")])) == [float("inf"), -float("inf")]
 
 
 def test_depth_is_counted_without_recursion() -> None:

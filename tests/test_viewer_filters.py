@@ -108,6 +108,13 @@ def test_text_is_found_behind_escapes() -> None:
         assert chosen(some, q=text) == [1]
 
 
+def test_escapes_in_what_cannot_be_read() -> None:
+    """A backslash in a line that is no JSON is no more than a backslash."""
+    some = entries(b"\\u00eb", b'{"a":"\\u00eb"')
+    assert chosen(some, q="\\u00EB") == [1, 2]
+    assert chosen(some, q="\xeb") == []
+
+
 def test_text_is_found_in_messages() -> None:
     """What is said of a line is searched, too."""
     assert chosen(entries(event(), event(userId=None)), q="userid is missing") == [2]

@@ -175,6 +175,7 @@ def test_a_link_to_the_page_may_be_followed(target: str) -> None:
         for name, value in (("Sec_Fetch_Dest", "iframe"), ("Sec_Fetch_Mode", "cors")):
             assert refused(viewer.ask("GET", target, **{**VISIT, name: value}))
         assert refused(viewer.ask("GET", target, **VISIT, Origin="null"))
+        assert viewer.ask("HEAD", target, **VISIT).status == 403
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", ""])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any
 
@@ -71,9 +71,16 @@ def test_memory_is_bounded_in_bytes_too() -> None:
     for _ in range(1_000):
         store.add({}, [Entry(line, {}, (), "valid", 0) for _ in range(10)])
     kept = store.kept()
-    assert sum(entry.size_bytes() for entry in kept.entries) <= limit
+    assert sum(entry.size_bytes for entry in kept.entries) <= limit
     assert 40 <= kept.total <= 50
     assert kept.total + kept.dropped == kept.newest == 10_000
+
+
+def test_long_words_are_counted() -> None:
+    """What filters go by is held beside the line, and counts as memory too."""
+    (short,) = entries(event())
+    (long,) = entries(event(userId="\U0001f600" + "x" * 100_000))
+    assert long.size_bytes - short.size_bytes > 400_000  # four bytes a character
 
 
 def test_the_newest_entry_always_stays() -> None:
@@ -86,7 +93,8 @@ def test_the_newest_entry_always_stays() -> None:
 
 def test_what_left_gives_its_bytes_back() -> None:
     """After `clear`, and after entries left by number, all of the memory is there again."""
-    store = Store(4, 10_000)
+    (size,) = {entry.size_bytes for entry in filled(Store(9, 10**9), 4).kept().entries}
+    store = Store(4, 4 * size)
     for _ in range(50):
         filled(store, 3)
     assert store.kept().total == 4
@@ -205,6 +213,25 @@ def test_a_wait_counts_anew_after_clear() -> None:
     filled(store, 1)
     job.join(30)
     assert ([entry.id for entry in found[0]], found[1]) == ([3, 4, 5], 3)
+
+
+def test_a_clear_at_the_last_moment() -> None:
+    """Entries that are forgotten while the answer of a wait is made do not stand in it."""
+    store = filled(Store(10, 10**9), 2)
+    looks: list[int] = []
+
+    class Clearing(Filter):
+        def select(self, entries: Iterable[Entry]) -> list[Entry]:
+            looks.append(1)
+            found = super().select(entries)
+            if len(looks) == 1:
+                store.clear()
+                filled(store, 1)
+            return found
+
+    assert store.wait_for(Clearing(), 2, 0.05)[1] == 1
+    filled(store, 1)
+    assert [entry.id for entry in store.wait_for(Clearing(), 2, 30)[0]] == [3, 4]
 
 
 def test_a_wait_counts_what_left_meanwhile() -> None:

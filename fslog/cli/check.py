@@ -17,7 +17,7 @@ from fslog.cli.destinations import CommandParser, whole
 from fslog.cli.examination import examine
 from fslog.cli.explanations import OUTCOMES, Explainer, Explanation
 from fslog.cli.narration import Narration
-from fslog.cli.ndjson import Damaged, Reader, Unusable, source
+from fslog.cli.ndjson import Damaged, Reader, Source, Unusable, source
 from fslog.cli.printable import Paper
 from fslog.cli.records import NoRecord, of_line, of_text, values_of
 from fslog.cli.rehearsal import rehearsal
@@ -75,13 +75,14 @@ def run(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        log = None if options.log is None else source(options.log)
         with rehearsal() as rehearsed:
             with application():
                 found = load(options.config, options.key)
                 made = configuration(found.given, is_file=found.is_file)
                 all_of_them = list(targets(made, rehearsed))
                 examine(made, all_of_them)
-            return _report(options, found.label, made, all_of_them)
+            return _report(options, log, found.label, made, all_of_them)
     except NoConfiguration as error:
         if error.is_argument:
             parser.refuse(str(error))
@@ -92,17 +93,21 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(
-    options: argparse.Namespace, label: str, made: Configuration, found: list[Target]
+    options: argparse.Namespace,
+    log: Source | None,
+    label: str,
+    made: Configuration,
+    found: list[Target],
 ) -> int:
     routes = Routes(made)
+    target = _chosen(options, found)
     paper = Paper(Screen(sys.stdout), _redact(found))
     report: Any = (reports.Json if options.json else Narration)(paper, options.details)
     report.configuration(label, made, found, routes)
     is_right = not any(finding.is_wrong for finding in made.findings)
-    if options.log is None and not options.record:
+    if log is None and not options.record:
         report.end()
         return 0 if is_right else 1
-    target = _chosen(options, found)
     if target is None:
         report.no_target()
         return 1
@@ -110,7 +115,7 @@ def _report(
     explainer = Explainer(target, routes, options.context)
     failure = ""
     try:
-        for one in _explained(options, explainer):
+        for one in _explained(options, log, explainer):
             tally.add(one)
             if not options.only or one.outcome in options.only:
                 report.record(one)
@@ -149,12 +154,14 @@ def _chosen(options: argparse.Namespace, found: list[Target]) -> Target | None:
     raise Unusable(f"--handler: {options.handler!r} gives no events; those that do: {names}")
 
 
-def _explained(options: argparse.Namespace, explainer: Explainer) -> Iterator[Explanation]:
+def _explained(
+    options: argparse.Namespace, log: Source | None, explainer: Explainer
+) -> Iterator[Explanation]:
     for text in options.record:
         yield explainer.explain(of_text(text))
-    if options.log is None:
+    if log is None:
         return
-    with Reader(source(options.log), _LINE_BYTES) as reader:
+    with Reader(log, _LINE_BYTES) as reader:
         for line in reader.lines():
             if line.raw.isspace():
                 continue

@@ -118,8 +118,7 @@ def _look_at_filters(made: Configuration, target: Target) -> None:
         section = made.filters.get(one) if isinstance(one, str) else None
         if not isinstance(section, Mapping) or not made.is_event_filter(section):
             continue
-        formatter = made.formatters[target.part.formatter or ""]
-        same.append(_arguments(section) == _arguments(formatter))
+        same.append(_are_alike(section, made.formatters[target.part.formatter or ""]))
     if not same:
         made.doubt(
             f"{_where(target)}.filters",
@@ -132,6 +131,13 @@ def _look_at_filters(made: Configuration, target: Target) -> None:
             "the EventFormatter there and the one that formats have different arguments, and so "
             "different events",
         )
+
+
+def _are_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    try:
+        return _arguments(one) == _arguments(other)
+    except RecursionError:  # YAML's references may lead in a circle
+        return True
 
 
 def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,8 @@ def _target_rows(made: Configuration, target: Target, routes: Routes) -> Iterato
         yield _row("writes", "events as lines; something else has to ship them")
     if target.formatter is not None:
         yield _row("events", _mapping(target))
+    if target.part.filters:
+        yield _row("filters", ", ".join(reports.filter_names(target)))
     for logger in reports.logger_values(routes, target):
         yield _row("from", f"{_logger(logger['logger'])}, {logger['level']} and above")
     for name, why in reports.kept_apart(made, target, routes)[:_MOST_NAMES]:

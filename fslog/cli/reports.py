@@ -35,11 +35,17 @@ def target_values(made: Configuration, target: Target, routes: Routes) -> dict[s
         "rules": None if target.formatter is None else len(list(target.formatter.rules)),
         **{name: sorted(map(str, given or ())) for name, given in names.items()},
         "session": target.mapping.get("session", "window"),
+        "filters": filter_names(target),
         "loggers": list(logger_values(routes, target)),
     }
     if target.posts:
         values |= posting_values(target)
     return values
+
+
+def filter_names(target: Target) -> list[str]:
+    """Return what stands among a handler's filters."""
+    return [one if isinstance(one, str) else type(one).__name__ for one in target.part.filters]
 
 
 def posting_values(target: Target) -> dict[str, Any]:

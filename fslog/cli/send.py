@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 
 from fslog.cli.accounts import rejected, rows, totals
-from fslog.cli.judgement import BATCH_BYTES, BATCH_EVENTS
 from fslog.cli.destinations import (
     CommandParser,
     add_options,
@@ -20,6 +19,7 @@ from fslog.cli.destinations import (
     whole,
 )
 from fslog.cli.jobs import Job, jobs
+from fslog.cli.judgement import BATCH_BYTES, BATCH_EVENTS
 from fslog.cli.ndjson import sources
 from fslog.cli.printable import Paper
 from fslog.cli.progress import Progress, shown

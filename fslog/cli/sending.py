@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fslog.cli.accounts import Account
-from fslog.cli.judgement import Checked, batches
 from fslog.cli.jobs import Job
+from fslog.cli.judgement import Checked, batches
 from fslog.cli.ndjson import Damaged, Reader, Unusable, words
 from fslog.cli.progress import Progress
 from fslog.cli.upload import Stopped, Uploader

@@ -15,7 +15,7 @@ from fslog.spooldir import DRAFT, MARKER, OWNERS, QUARANTINE
 
 def look_at_spool(made: Configuration, target: Target) -> None:
     """Note in `made.findings` why a handler's spool cannot be used, if that is so."""
-    if target.spool is None:
+    if target.spool is None or not target.enabled:
         return
     where = f"handlers.{target.name}.spool"
     why = unusable(target.spool.path)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog import EventFormatter, FreshsuccessHandler, arguments
+from fslog import EventFormatter, FreshsuccessHandler
 from fslog.cli.configurations import (
     Configuration,
     HandlerPart,
@@ -22,7 +22,7 @@ from fslog.cli.configurations import (
     is_writing,
 )
 from fslog.cli.factories import makes
-from fslog.cli.rehearsal import Rehearsal
+from fslog.cli.rehearsal import Rehearsal, is_enabled
 from fslog.destination import Destination, destination
 from fslog.spooldir import SpoolDirectory, spool_directory
 
@@ -95,7 +95,7 @@ def _posting(made: Configuration, part: HandlerPart, rehearsed: Rehearsal) -> Ta
         made.wrong(where, f"it makes a {type(handler).__name__}, which is no FreshsuccessHandler")
         return target
     target.given = rehearsed.given_to(handler)
-    target.enabled = arguments.flag("enabled", _enabled(target.given))
+    target.enabled = is_enabled(target.given)
     try:
         if part.formatter is not None:
             handler.setFormatter(_formatter(made, part.formatter))
@@ -105,12 +105,6 @@ def _posting(made: Configuration, part: HandlerPart, rehearsed: Rehearsal) -> Ta
     target.mapping = rehearsed.given_to(handler.formatter)
     _lead(made, target)
     return target
-
-
-def _enabled(given: Mapping[str, Any]) -> Any:
-    if given.get("enabled") is not None:
-        return given["enabled"]
-    return arguments.environment("FSLOG_ENABLED") or True
 
 
 def _lead(made: Configuration, target: Target) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from sys import getsizeof
 from typing import Any
 
 from fslog import events
@@ -21,7 +22,7 @@ BRIEF_BYTES = 4_096
 
 _BRIEF_CHARACTERS = 200
 _SHOWN = ("accountId", "userId", "action", "sessionId", "module", "feature")
-# What an entry takes beside its line: the object, its short strings.
+# What an entry takes beside its line and its words, and what is said of it.
 _OVERHEAD_BYTES = 600
 _BODY = "not_compressed_so"
 _MOST_GARBAGE_BYTES = 65_536
@@ -36,6 +37,8 @@ class Entry:
         faults: what is wrong with it.
         state: one of `STATES`.
         at: epoch milliseconds of its arrival.
+
+    `size_bytes` is about how much memory it takes.
     """
 
     __slots__ = (
@@ -51,6 +54,7 @@ class Entry:
         "module",
         "request",
         "session",
+        "size_bytes",
         "state",
         "user",
     )
@@ -72,15 +76,13 @@ class Entry:
         self.module = _word(get("module"))
         self.feature = _word(get("feature"))
         self.created = _time(get("createdAt"))
+        words = sum(getsizeof(word) for word in self._words() if word is not None)
+        self.size_bytes = len(line) + words + _OVERHEAD_BYTES * (1 + len(faults))
 
     @property
     def is_line(self) -> bool:
         """Tell whether it is one: a body that does not unpack is none."""
         return not (self.faults and self.faults[0].code == _BODY)
-
-    def size_bytes(self) -> int:
-        """Return about how much memory the entry takes."""
-        return len(self.line) + _OVERHEAD_BYTES * (1 + len(self.faults))
 
     def text(self) -> str:
         """Return the line as text, U+FFFD for bytes that are no UTF-8."""

@@ -47,12 +47,16 @@ def hint(entry: Entry) -> dict[str, str] | None:
         return None
     event = parsed(entry) if len(entry.line) <= MOST_BYTES else None
     if event is None or texts.depth(event) > texts.DEEPEST:
-        return {"python": f"{_REMARK}\n{log_call(_WHOLE, '')}", "rule": _rule(_WHOLE)}
+        remark = _REMARKS.get(entry.faults[0].code, _REMARK)
+        return {"python": f"{remark}\n{log_call(_WHOLE, '')}", "rule": _rule(_WHOLE)}
     mended, notes = mend(event, entry)
     return {"python": log_call(mended, "", notes), "rule": _rule(mended)}
 
 
 _REMARK = "# each line is one JSON object, in UTF-8; fslog writes it so, whatever the values are:"
+_REMARKS = {
+    "not_compressed_so": "# a body is compressed as its Content-Encoding says; fslog sees to both:",
+}
 
 
 def mend(event: Mapping[str, Any], entry: Entry) -> tuple[dict[str, Any], dict[str, str]]:
@@ -145,9 +149,8 @@ def _time(value: Any) -> texts.Number | None:
             number = number * 1000 if number < events.EARLIEST_MS else number
         else:
             at = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
-            number = (
-                at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)
-            ).timestamp() * 1000
+            zoned = at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)
+            number = zoned.timestamp() * 1000
         if events.EARLIEST_MS <= number <= _LATEST_MS:
             return texts.Number(str(round(number)))
     return None

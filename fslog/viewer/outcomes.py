@@ -11,7 +11,7 @@ from fslog.collector import Answer
 MOST_DELAY = 3_600.0
 """Seconds that an answer may be late."""
 
-MOST_SCRIPTED = 10_000
+MOST_SCRIPTED = 1_000
 """How many outcomes may wait to be used."""
 
 _NAMES = ("status", "headers", "delay", "then")

@@ -103,7 +103,7 @@ class Store:
             for entry in entries:
                 self._last_id += 1
                 entry.id, entry.request = self._last_id, self._last_request
-                self._bytes += entry.size_bytes()
+                self._bytes += entry.size_bytes
             self._entries.extend(entries)
             self._requests.append(request)
             self._shrink()
@@ -114,7 +114,7 @@ class Store:
         while len(self._entries) > self.keep or (
             self._bytes > self._keep_bytes and len(self._entries) > 1
         ):
-            self._bytes -= self._entries.popleft().size_bytes()
+            self._bytes -= self._entries.popleft().size_bytes
             self._dropped += 1
         if len(self._requests) > MOST_REQUESTS:
             self._requests.popleft()

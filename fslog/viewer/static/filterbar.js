@@ -70,8 +70,8 @@ export class FilterBar {
     );
     const line = el("div", { class: "filter-line" }, search, this.problems, this.more);
     this.element = el(
-      "search",
-      { class: "filter", "aria-label": "Filter the events" },
+      "div",
+      { class: "filter", role: "search", "aria-label": "Filter the events" },
       line,
       this.fields,
       this.chips,
