@@ -36,6 +36,9 @@ _MAX_SHAPES = 4
 
 _IDS = ("accountId", "userId")
 
+_KINDS = (str, int, float, bool, type(None))
+"""Types whose values are always the same in a line."""
+
 _quote = json.encoder.encode_basestring
 
 
@@ -152,7 +155,12 @@ class _Maker:
         self._defaults = defaults
         self._session = session
         self._example = example
-        self._known: dict[str, Any] = {"floor": math.floor, "quote": _quote}
+        # Few names, for what was not used for a while has left the processor's caches.
+        self._known: dict[str, Any] = {
+            "floor": math.floor,
+            "quote": _quote,
+            **{kind.__name__: kind for kind in _KINDS},
+        }
         self._code: list[str] = []
         self._line: list[str] = []
 
@@ -223,14 +231,14 @@ class _Maker:
             value, kind = self._bind(kind), type(kind)
         else:
             self._code.append(f"{value} = {where}[{name!r}]")
-        if kind not in (str, int, float, bool, type(None)):
+        if kind not in _KINDS:
             return False
         if name == "createdAt" and kind not in (int, float):
             return False
         if name in events.REQUIRED and name != "createdAt":
             if kind is not str and not (kind is int and name in _IDS):
                 return False
-        self._code.append(f"if type({value}) is not {self._bind(kind)}: return None")
+        self._code.append(f"if type({value}) is not {kind.__name__}: return None")
         self._write(("," if self._line else "{") + _quote(name) + ":")
         self._add_value(name, value, kind)
         return True
@@ -260,13 +268,14 @@ class _Maker:
         )
 
     def _add_time(self, is_given: bool) -> None:
-        if not is_given:
-            self._code.append(f"if type(created) is not {self._bind(float)}: return None")
+        if is_given:
+            self._code.append(f"if createdAt > {self._bind(events.MOST_MS)}: return None")
+        else:
+            self._code.append("if type(created) is not float: return None")
             self._code.append("createdAt = floor(created * 1000 + 0.5)")
             self._write(',"createdAt":')
             self._fill("createdAt")
-        least, most = self._bind(events.EARLIEST_MS), self._bind(events.MOST_MS)
-        self._code.append(f"if not {least} <= createdAt <= {most}: return None")
+        self._code.append(f"if createdAt < {events.EARLIEST_MS}: return None")
 
     def _add_session(self) -> None:
         self._write(',"sessionId":"')
