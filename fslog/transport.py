@@ -137,10 +137,12 @@ class Transport:
             PingFailed: it did not answer, or not with 200.
         """
         with own_work(self._destination.redact):
-            began_at = time.monotonic()
+            began_at = 0.0
             try:
+                pool = self._manager.connection_from_url(self._destination.ping_url())
                 if see is not None:
-                    self._watch(see)
+                    _watch(pool, see)
+                began_at = time.monotonic()  # what was there to load is loaded
                 status = self._request(self._destination.ping_url(), b"", None).status
                 kind, reason = "status", outcome_of(status, None, self._now).reason
             except Exception as error:
@@ -148,17 +150,6 @@ class Transport:
             if reason:
                 raise PingFailed(f"{self._destination.host} cannot be reached: {reason}", kind)
             return time.monotonic() - began_at
-
-    def _watch(self, see: Callable[[Any], object]) -> None:
-        pool = self._manager.connection_from_url(self._destination.ping_url())
-        plain: Any = type(pool).ConnectionCls
-
-        class Watched(plain):  # type: ignore[misc]
-            def connect(self) -> None:
-                super().connect()
-                see(self.sock)
-
-        pool.ConnectionCls = Watched
 
     def close(self) -> None:
         """Close the kept connections; the next POST opens another."""
@@ -190,6 +181,17 @@ class Transport:
     def _reason(self, error: Exception) -> tuple[str, str]:
         kind, words = _words(error, self._timeout)
         return kind, self._destination.redact(words)
+
+
+def _watch(pool: Any, see: Callable[[Any], object]) -> None:
+    plain: Any = type(pool).ConnectionCls
+
+    class Watched(plain):  # type: ignore[misc]
+        def connect(self) -> None:
+            super().connect()
+            see(self.sock)
+
+    pool.ConnectionCls = Watched
 
 
 def _finish(response: Any) -> None:

@@ -111,6 +111,18 @@ def test_usual_mistakes_have_their_remedy(raw: bytes, words: str) -> None:
     assert words in problem.message
 
 
+def test_a_files_mistakes_are_told_in_a_files_words() -> None:
+    """What a log call may give otherwise, an id as a number say, a file is not told to give."""
+    raw = line(1, accountId=5, userId=None, createdAt="now", action="", sessionId=True)
+    assert [problem.message for problem in judged(raw).problems] == [
+        "accountId is of type int; expected a string that is not empty",
+        "userId is missing; expected a string that is not empty",
+        "createdAt is of type str; expected a number, epoch milliseconds",
+        "action is empty; expected a string that is not",
+        "sessionId is True; expected a string that is not empty",
+    ]
+
+
 def test_a_line_has_to_fit_a_batch() -> None:
     """A line is as long as a batch at the most, its newline counted and its blanks not."""
     size = len(line(1))

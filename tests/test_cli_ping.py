@@ -7,7 +7,6 @@ import datetime
 import os
 import re
 import select
-import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from fslog.cli.printable import printable
 from fslog.collector import Collector
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request
 from servers import free_port
-from uploads import Command, at_work, command, ended, run
+from uploads import Command, at_work, command, ended, interrupted, run
 
 
 @pytest.fixture
@@ -91,8 +90,7 @@ def test_the_answer_for_a_program(fslog: Command) -> None:
         said = fslog("ping", "--json", "--endpoint", server.url)
     assert (said.code, said.err) == (0, "")
     found = said.json
-    assert 0.2 <= found.pop("seconds") < 5.0
-    assert 0.0 <= found.pop("connect_seconds") < 0.2
+    assert 0.0 <= found.pop("connect_seconds") <= found.pop("seconds") - 0.19
     assert found == {
         "reachable": True,
         "host": f"127.0.0.1:{server.port}",
@@ -337,8 +335,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
         at_work(*arguments, endpoint=server.url, where=tmp_path) as process,
     ):
         server.wait_for_requests(1)
-        process.send_signal(signal.SIGINT)
-        said = ended(process)
+        said = interrupted(process)
     assert said == (130, "", "")
 
 

@@ -121,6 +121,12 @@ GOOD = json.dumps({"version": 1, "sent": {"here": {"offset": 1}}})
         "[" * 100_000,
         json.dumps({"version": 1, "sent": {"here": {**vars(SENT), "rejects": 7}}}),
         json.dumps({"version": 1, "sent": {"here": {**vars(SENT), "rejects": {"path": "x"}}}}),
+        json.dumps(
+            {
+                "version": 1,
+                "sent": {"a": {**vars(SENT), "rejects": {**vars(SENT.rejects), "size_bytes": -1}}},
+            }
+        ),
         json.dumps({"version": 1, "sent": {"a": {**vars(SENT), "rejects": None, "offset": -1}}}),
         json.dumps({"version": 1, "sent": {"a": {**vars(SENT), "rejects": None, "offset": "9"}}}),
         json.dumps({"version": 1, "sent": {"a": {**vars(SENT), "rejects": None, "host": None}}}),

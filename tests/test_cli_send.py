@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
 import shlex
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ import pytest
 
 from fslog.cli.receipts import receipt
 from fslog.collector import Answer, Collector
+from fslog.filesystem import FileSystem
+from fslog.transport import Transport
 from processes import KEYS
 from rawserver import RawServer, answer
 from servers import free_port
-from uploads import Command, Said, command, line, lines, numbers
+from uploads import Command, command, line, lines, numbers
 
 
 @pytest.fixture
@@ -145,7 +149,7 @@ def test_wrong_lines_are_set_aside(fslog: Command, collector: Collector) -> None
     assert Path("a.ndjson.rejects.ndjson").read_bytes() == line(2, userId=None) + b"{\n"
     assert stat.S_IMODE(os.stat("a.ndjson.rejects.ndjson").st_mode) == 0o600
     missing, not_json = said.err.splitlines()
-    assert missing.startswith("a.ndjson:2: userId is missing: ")
+    assert missing.startswith("a.ndjson:2: userId is missing; ")
     assert not_json.startswith("a.ndjson:5: the line is not strict JSON: ")
     assert tidy(said.out)[1:] == [
         "rejected 2 lines of a.ndjson, set aside in a.ndjson.rejects.ndjson",
@@ -403,6 +407,57 @@ def test_what_was_sent_is_not_sent_again_by_mistake(fslog: Command, collector: C
     assert numbers(collector) == [1, 2, 1, 2]
 
 
+def test_what_was_sent_in_part_is_not_begun_again_by_mistake(
+    fslog: Command, collector: Collector
+) -> None:
+    """Without `--resume` it is refused, and said up to which line it was sent."""
+    made("a", lines([1, 2, 3]))
+    collector.script(Answer(200), Answer(400))
+    fslog("send", "--batch-events", 2, "a")
+    host = collector.url.removeprefix("http://")
+    assert fslog("send", "a") == (
+        2,
+        "",
+        f"fslog send: error: a was sent to {host} in part, up to line 2: --resume sends the rest, "
+        "--again all of it once more\n",
+    )
+    assert numbers(collector) == [1, 2]
+
+
+def test_an_interruption_tells_how_to_go_on(
+    fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a POST ends with 130, says what was sent and what is left; a stream is told so."""
+    made("a", lines([1, 2, 3]))
+    post = Transport.post
+
+    def interrupted(self: Transport, body: bytes) -> Any:
+        if collector.requests:
+            raise KeyboardInterrupt
+        return post(self, body)
+
+    monkeypatch.setattr(Transport, "post", interrupted)
+    said = fslog("send", "--batch-events", 2, "a")
+    assert said.code == 130
+    assert said.out.startswith("sent       2 events in 1 batch, ")
+    hint = "nothing is lost; to go on: fslog send --resume --batch-events 2 a"
+    assert said.err.splitlines() == ["interrupted", hint]
+    os.mkfifo("fifo")
+    thread = threading.Thread(target=Path("fifo").write_bytes, args=(lines([1]),))
+    thread.start()
+    said = fslog("send", "fifo")
+    thread.join()
+    assert said.err.splitlines() == ["interrupted", "of fifo nothing from line 1 on was sent"]
+
+
+def test_a_stream_is_not_resumed(fslog: Command, collector: Collector) -> None:
+    """What can be read only once cannot be gone on with."""
+    os.mkfifo("fifo")
+    for name in ("-", "fifo"):
+        said = fslog("send", "--resume", name)
+        assert (said.code, "is a stream, which can be read once" in said.err) == (2, True)
+
+
 def test_resuming_what_is_complete_sends_nothing(fslog: Command, collector: Collector) -> None:
     """Who is in doubt may say `--resume`: as often as he likes, and at the first time too."""
     made("a", MIXED)
@@ -540,25 +595,42 @@ def test_receipts_elsewhere(fslog: Command, collector: Collector) -> None:
 
 
 def test_a_file_that_is_being_sent_is_left_alone(fslog: Command, collector: Collector) -> None:
-    """A second upload of the same file, at the same time, is refused."""
-    made("a", lines([1, 2]))
-    second: list[Said] = []
+    """An upload locks its file, and one that finds a file locked does not send it as well."""
+    made("a", line(1))
+    made("b", line(2))
+    locked: list[bool] = []
 
-    def meanwhile(request: Any, events: Any) -> None:
-        if not second:
-            second.append(Said(0, "", ""))
-            second[0] = beside()
+    def look(request: Any, events: Any) -> None:
+        with open("a", "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(True)
 
-    def beside() -> Said:
-        from uploads import run
-
-        return run("send", "a", endpoint=collector.url, where=Path.cwd())
-
-    collector._on_request = meanwhile
-    assert fslog("send", "--timeout", 30, "a").code == 0
-    assert second[0].code == 1
-    assert "a is locked: another process sends it, or writes it" in second[0].err
+    collector._on_request = look
+    with open("b", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        said = fslog("send", "a", "b")
+    assert locked == [True]
+    assert said.code == 1
+    assert "b is locked: another process sends it, or writes it" in said.err
+    assert numbers(collector) == [1]
+    assert fslog("send", "--resume", "a", "b").code == 0
     assert numbers(collector) == [1, 2]
+
+
+def test_a_file_system_without_locks(
+    fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file cannot be locked it is sent all the same."""
+
+    def fail(self: FileSystem, fd: int) -> bool:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(FileSystem, "try_lock", fail)
+    made("a", line(1))
+    assert fslog("send", "a").code == 0
+    assert numbers(collector) == [1]
 
 
 # What cannot be read to its end
@@ -616,7 +688,7 @@ def test_a_receipt_that_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr("fslog.filesystem.FileSystem.fsync", staticmethod(fail))
+        full.setattr(FileSystem, "fsync", staticmethod(fail))
         said = fslog("send", "--batch-events", 1, "a")
     assert said.code == 1
     assert "what was sent of a cannot be written: No space left on device" in said.err

@@ -21,7 +21,7 @@ import pytest
 
 from fslog.collector import Answer, Collector
 from processes import run as run_program
-from uploads import PEAK, at_work, ended, line, lines, numbers, run, until
+from uploads import PEAK, at_work, ended, interrupted, line, lines, numbers, run
 
 # For each number of a step: an upload in a child process that is killed at that step of its work,
 # one that goes on and is killed likewise, and one that goes on to the end. A step is a POST, its
@@ -156,12 +156,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         arguments = ("send", "--batch-events", 20, "--timeout", 60, name)
         with at_work(*arguments, endpoint=collector.url, where=tmp_path) as process:
             collector.wait_for_requests(3, 30)
-            process.send_signal(signal.SIGINT)
-            said = ended(process)
+            said = interrupted(process)
         assert said.code == 130
         assert said.out.startswith("sent       40 events in 2 batches, ")
-        interrupted, hint = said.err.splitlines()
-        assert interrupted == "interrupted"
+        first, hint = said.err.splitlines()
+        assert first == "interrupted"
         hint = hint.removeprefix("nothing is lost; to go on: ")
         program, *words = shlex.split(hint)
         assert (program, words[:2]) == ("fslog", ["send", "--resume"])
@@ -178,9 +177,8 @@ def test_ctrl_c_in_a_pause(tmp_path: Path) -> None:
         arguments = ("send", "--json", "a")
         with at_work(*arguments, endpoint=collector.url, where=tmp_path) as process:
             collector.wait_for_requests(1, 30)
-            until(lambda: b"trying again" in process.stderr.peek())  # type: ignore[union-attr]
-            process.send_signal(signal.SIGINT)
-            said = ended(process)
+            assert b"trying again" in process.stderr.readline()
+            said = interrupted(process)
     assert said.code == 130
     found = json.loads(said.out)
     assert (found["interrupted"], found["stopped"], found["sent"]) == (True, None, 0)
@@ -223,8 +221,7 @@ def test_a_stream_cannot_be_resumed(tmp_path: Path) -> None:
             fifo.write(lines(range(5)))
             fifo.flush()
             collector.wait_for_requests(2, 30)
-            process.send_signal(signal.SIGINT)
-            said = ended(process)
+            said = interrupted(process)
     assert said.code == 130
     assert said.err.splitlines() == ["interrupted", "of fifo nothing from line 3 on was sent"]
 

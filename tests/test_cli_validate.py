@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from processes import run as run_program
-from uploads import PEAK, Command, at_work, command, ended, line, lines, run
+from uploads import PEAK, Command, at_work, command, ended, interrupted, line, lines, run
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -51,7 +50,7 @@ def test_a_summary_by_problem(fslog: Command, mixed: Path) -> None:
     assert [" ".join(row.split())[:74] for row in said.out.splitlines()] == [
         f"{mixed}: 3 right events, 3 wrong lines, 1 with warnings"[:74],
         "wrong, dropped in silence",
-        "2 missing userId lines 2, 7: userId is missing: give it in the log call's ",
+        "2 missing userId lines 2, 7: userId is missing; expected a string that is ",
         "1 not_json line 5: the line is not strict JSON: Expecting property name en",
         "1 empty action line 7: action is empty; expected a string that is not",
         "warnings, taken all the same",
@@ -188,8 +187,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
         at_work("validate", "fifo", endpoint=NOWHERE, where=tmp_path) as process,
         open(tmp_path / "fifo", "wb"),  # returns when the command reads
     ):
-        process.send_signal(signal.SIGINT)
-        said = ended(process)
+        said = interrupted(process)
     assert said == (130, "", "")
 
 

@@ -29,6 +29,17 @@ from readme_blocks import ROOT
 # Read before the fixture of all tests takes the settings of the machine away.
 SCREENSHOTS = Path(os.environ.get("FSLOG_SCREENSHOTS") or ROOT / "build" / "screenshots")
 VIEWS = ("live", "overview", "sessions", "requests", "server")
+CONTENT = {
+    "live": ".row",
+    "live/": ".detail-body .summary",
+    "overview": ".ranks",
+    "sessions": ".session-list",
+    "sessions/": ".timeline",
+    "requests": "main .requests",
+    "server": ".arrivals .requests",
+}
+"""What is to be seen of each view, and of one thing in it, when all of it is there."""
+
 NARROW = 380
 
 
@@ -69,6 +80,13 @@ def fresh(driver: webdriver.Chrome, viewer: Viewer, place: str = "/") -> Page:
     page.run("localStorage.clear()")
     page.console()
     return page
+
+
+def look_at(page: Page, place: str) -> None:
+    """Go to a view, or to one thing in it, and wait until it is there."""
+    view, slash, _ = place.partition("/")
+    page.go(f"#{place}")
+    page.see(CONTENT[view + slash])
 
 
 def event(n: int = 0, **more: Any) -> dict[str, Any]:
@@ -646,7 +664,7 @@ def test_ten_thousand_events_without_a_stutter(page: Page, viewer: Viewer) -> No
     page.run("const r = document.querySelector('.rows'); r.scrollTop = r.scrollHeight / 2")
     page.see(".row", "export 5000")
     assert len(page.rows()) < 60
-    assert page.run("return window.longest") < 1_000
+    assert page.run("return window.longest") < 1_500
 
 
 def test_the_page_says_that_the_oldest_have_left(driver: webdriver.Chrome, tmp_path: Path) -> None:
@@ -795,7 +813,7 @@ def test_everything_has_a_name_for_a_screen_reader(page: Page, viewer: Viewer) -
     page.see(".row", "export 1")
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     for place in (*VIEWS, f"live/{newest}", "sessions/s"):
-        page.go(f"#{place}")
+        look_at(page, place)
         found = accessible(page)
         roles = {role for role, _ in found}
         assert {"banner", "navigation", "main", "heading"} <= roles, place
@@ -839,9 +857,10 @@ def test_every_text_has_a_contrast_that_all_can_read(
     outcome_of_post(viewer)
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     grounds = set()
-    for place in (*VIEWS, f"live/{newest}", f"live/{newest - 1}", "sessions/s", "?state=problems"):
-        page.go(place if place.startswith("?") else f"#{place}")
-        page.see("main .row, main .tile, main li, main tr")
+    page.go("?state=problems#live")
+    page.see(".chip", "problems")
+    for place in (*VIEWS, f"live/{newest}", f"live/{newest - 1}", "sessions/s"):
+        look_at(page, place)
         page.see("#banner")
         looked, poor = page.run(CONTRAST)
         assert looked > 20, place
@@ -870,7 +889,7 @@ def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> N
     outcome_of_post(viewer)
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     for place in (*VIEWS, f"live/{newest - 1}", "sessions/s", "live"):
-        page.go(f"#{place}")
+        look_at(page, place)
         page.see("#banner", "503")
         page.see("nav a", "Bad server")
         inner = "return [...document.querySelectorAll('main, .view, .scroll, .detail-body, .rows')]"
@@ -997,17 +1016,26 @@ def test_each_view_has_its_picture(
     wrong = viewer.ask("GET", "/api/events?state=invalid&limit=1")["entries"][0]
     session = viewer.ask("GET", "/api/overview")["sessions"][-1]["sessionId"]
     places = {
-        "live": ("live", ".row"),
-        "detail": (f"live/{wrong['id']}", ".properties"),
-        "overview": ("overview", ".ranks"),
-        "sessions": ("sessions", ".session-list"),
-        "timeline": (f"sessions/{session}", ".timeline"),
-        "requests": ("requests", ".requests"),
+        "live": "live",
+        "detail": f"live/{wrong['id']}",
+        "overview": "overview",
+        "sessions": "sessions",
+        "timeline": f"sessions/{session}",
+        "requests": "requests",
     }
-    for name, (place, seen) in places.items():
-        page.go(f"#{place}")
-        page.see(seen)
+    for name, place in places.items():
+        look_at(page, place)
         shots.append(shot(page, name, look))
+    page.go("?account=acme&state=problems#live")
+    page.click("button", "Filter")
+    page.see(".chip", "acme")
+    shots.append(shot(page, "filter", look))
+    page.press(Keys.ESCAPE)
+    page.press("?")
+    page.see("dialog")
+    shots.append(shot(page, "help", look))
+    page.press(Keys.ESCAPE)
+    page.gone("dialog")
     viewer.ask("PUT", "/api/outcomes", b'{"status": 503, "headers": {"Retry-After": "5"}}')
     page.go("#server")
     page.see("#banner")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from fslog.cli import main
 from fslog.collector import Collector
 from processes import KEYS, STRICT
 from readme_blocks import environment
+from servers import interruptible
 
 DEADLINE = 30.0
 """Seconds for anything that a slow machine may take long for."""
@@ -110,13 +110,11 @@ def at_work(
     }
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options}
     options = {"stderr": subprocess.PIPE, **options}
-    with subprocess.Popen(
-        [sys.executable, *STRICT, "-m", "fslog", *map(str, arguments)],
-        cwd=where,
-        env=environment({**given, **options.pop("settings", {})}),
-        start_new_session=True,
-        **options,
-    ) as process:
+    env = environment({**given, **options.pop("settings", {})})
+    program = [sys.executable, *STRICT, "-m", "fslog", *map(str, arguments)]
+    with interruptible():
+        process = subprocess.Popen(program, cwd=where, env=env, start_new_session=True, **options)
+    with process:
         try:
             yield process
         finally:
@@ -125,7 +123,23 @@ def at_work(
 
 def ended(process: subprocess.Popen[Any]) -> Said:
     """Wait for the end of a process; nothing that it wrote may hold a key."""
-    out, err = process.communicate(timeout=DEADLINE)
+    return _said(process, *process.communicate(timeout=DEADLINE))
+
+
+def interrupted(process: subprocess.Popen[Any]) -> Said:
+    """Press Ctrl-C and wait for the end.
+
+    Pressed again after a while, as people do: a signal that comes in the instant between the
+    interpreter's last look and a system call is seen when that call returns.
+    """
+    for _ in range(10):
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return _said(process, *process.communicate(timeout=5.0))
+    raise AssertionError("it does not let itself be interrupted")
+
+
+def _said(process: subprocess.Popen[Any], out: bytes | None, err: bytes | None) -> Said:
     said = Said(process.returncode, (out or b"").decode(), (err or b"").decode())
     assert not [key for key in KEYS if key in said.out + said.err], said
     return said
@@ -135,13 +149,3 @@ def run(*arguments: object, endpoint: str, where: Path, **options: Any) -> Said:
     """Run `python -m fslog ARGUMENTS` to its end."""
     with at_work(*arguments, endpoint=endpoint, where=where, **options) as process:
         return ended(process)
-
-
-def until(is_so: Callable[[], Any]) -> Any:
-    """Return what `is_so` returns as soon as that is true."""
-    deadline_at = time.monotonic() + DEADLINE
-    while not (found := is_so()):
-        assert time.monotonic() < deadline_at, "in vain"
-        os.sched_yield()
-        time.sleep(0.01)
-    return found

@@ -19,6 +19,8 @@ BATCH_BYTES = 1_048_576
 _BOM = b"\xef\xbb\xbf"
 _ARRAY = "an array is no event: `jq -c '.[]'` writes one object a line"
 _MARK = "it begins with a byte order mark (BOM), which is not part of JSON"
+_NAME = "a string that is not empty"
+_TIME = "a number, epoch milliseconds"
 _HELD = 4
 """So many times as much as a batch may have is held of lines that are not sent, and looked at."""
 
@@ -75,8 +77,13 @@ def _too_large(limit_bytes: int) -> Problem:
 
 
 def _bare(problems: Iterable[Problem], raw: bytes) -> Iterator[Problem]:
+    """Yield problems without their events, and in words for a file instead of a log call."""
     for problem in problems:
         message = problem.message
+        if problem.code in ("missing", "wrong_type"):
+            # A log call's remedies, and its int and datetime, are nothing to a file.
+            came = message.partition(";")[0].partition(":")[0]
+            message = f"{came}; expected {_TIME if problem.property == 'createdAt' else _NAME}"
         if problem.code == "not_json" and raw.startswith(_BOM):
             message = f"the line is not strict JSON: {_MARK}"
         elif problem.code in ("not_json", "not_an_object") and raw.lstrip().startswith(b"["):

@@ -16,7 +16,7 @@ from fslog.cli.destinations import CommandParser, add_options, destination_of, t
 from fslog.cli.printable import Paper
 from fslog.cli.screen import Part, Screen
 from fslog.destination import Destination
-from fslog.transport import PingFailed
+from fslog.transport import PingFailed, Transport
 
 SOON_DAYS = 14
 """A certificate that ends within so many days is worth a warning."""
@@ -89,22 +89,33 @@ def run(arguments: Sequence[str]) -> int:
         transport = transport_to(to, options, None)
     except (ValueError, TypeError) as error:
         parser.refuse(str(error))
-    seen: list[Connection] = []
-    began_at = time.monotonic()
-    report: dict[str, Any] = {"reachable": True, "host": to.host, "proxy": _proxy(to)}
     try:
-        report["seconds"] = round(transport.ping(lambda sock: seen.append(described(sock))), 4)
+        report = _report(to, transport)
+    finally:
+        transport.close()
+    _show(report, to, is_json=options.json)
+    return 0 if report["reachable"] else 1
+
+
+def _report(to: Destination, transport: Transport) -> dict[str, Any]:
+    """Make the one request, and tell all that is to be told of it."""
+    seen: list[Connection] = []
+    report: dict[str, Any] = {"reachable": True, "host": to.host, "proxy": _proxy(to)}
+    seconds = began_at = 0.0
+    try:
+        seconds = transport.ping(lambda sock: seen.append(described(sock)))
+        began_at = time.monotonic() - seconds
     except PingFailed as error:
         report |= {"reachable": False, "kind": error.kind, "reason": str(error)}
         report["advice"] = _ADVICE.get(error.kind)
-    finally:
-        transport.close()
     if seen:
         report |= asdict(seen[0])
-        report["connect_seconds"] = round(report.pop("connected_at") - began_at, 4)
+        connected_at = report.pop("connected_at")
+        if report["reachable"]:
+            report["seconds"] = round(seconds, 4)
+            report["connect_seconds"] = round(max(0.0, connected_at - began_at), 4)
     report["warning"] = _warning(report.get("days_left"))
-    _show(report, to, is_json=options.json)
-    return 0 if report["reachable"] else 1
+    return report
 
 
 def described(sock: Any) -> Connection:

@@ -19,7 +19,7 @@ const FIELDS = [
 const STATES = [
   ["", "any"],
   ["valid", "valid"],
-  ["problems", "warning or invalid"],
+  ["problems", "problems"],
   ["warning", "warning"],
   ["invalid", "invalid"],
 ];

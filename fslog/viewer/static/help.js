@@ -8,13 +8,14 @@ import { tabbedCode } from "./codebox.js";
 import { setupLines } from "./setup.js";
 
 const KEYS = [
-  ["/", "search"],
-  ["j or ↓, k or ↑", "next and previous event"],
-  ["Enter", "open the event"],
-  ["Escape", "close it, or leave the search"],
-  ["p", "pause, resume"],
-  ["1 to 5", "Live, Overview, Sessions, Requests, Bad server"],
-  ["?", "this help"],
+  [["/"], "search"],
+  [["j", "↓"], "next event"],
+  [["k", "↑"], "previous event"],
+  [["Enter"], "open the event"],
+  [["Escape"], "close it, or leave the search"],
+  [["p"], "pause, resume"],
+  [["1", "2", "3", "4", "5"], "Live, Overview, Sessions, Requests, Bad server"],
+  [["?"], "this help"],
 ];
 const STORED = "fslog.single-keys";
 
@@ -29,18 +30,10 @@ export function hasSingleKeys() {
 
 /** Show the help. */
 export function showHelp(hello) {
-  const rows = KEYS.map(([key, does]) =>
-    el(
-      "tr",
-      {},
-      el(
-        "th",
-        { scope: "row" },
-        key.split(" or ").map((name, at) => [at ? " or " : "", el("kbd", {}, name)]),
-      ),
-      el("td", {}, does),
-    ),
-  );
+  const rows = KEYS.map(([keys, does]) => {
+    const names = keys.flatMap((key) => [el("kbd", {}, key), " "]);
+    return el("tr", {}, el("th", { scope: "row" }, names), el("td", {}, does));
+  });
   const box = el("input", {
     type: "checkbox",
     id: "single-keys",
@@ -55,7 +48,7 @@ export function showHelp(hello) {
       "p",
       { class: "check" },
       box,
-      el("label", { for: "single-keys" }, "Single keys do something"),
+      el("label", { for: "single-keys" }, "Single keys are shortcuts"),
     ),
     el("h3", {}, "Point an application here"),
     tabbedCode("Point an application here by", setupLines(endpoint)),
