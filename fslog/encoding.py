@@ -158,6 +158,10 @@ def _is_small(event: Mapping[str, Any]) -> bool:
     return True
 
 
+_TRIES = 5
+"""How often a container is copied that changes meanwhile."""
+
+
 class _Rebuild:
     """Copy one event with nothing in it but what the C encoder takes without a question."""
 
@@ -193,17 +197,27 @@ class _Rebuild:
         self._path.add(id(value))
         try:
             if isinstance(value, Mapping):
-                pairs = self._bounded(value.items())
+                pairs = self._bounded(value.items)
                 return {self.value(_key(key)): self.value(item) for key, item in pairs}
             if isinstance(value, (list, tuple, Set)):
-                return [self.value(item) for item in self._bounded(value)]
+                return [self.value(item) for item in self._bounded(lambda: value)]
             return self.value(plain(value))
         finally:
             self._path.discard(id(value))
 
-    def _bounded(self, items: Iterable[Any]) -> list[Any]:
-        """Copy first, at most so many: a container may be endless, or change while it is read."""
-        found = list(itertools.islice(items, max(0, self._left)))
+    def _bounded(self, items: Callable[[], Iterable[Any]]) -> list[Any]:
+        """Copy first, at most so many: a container may be endless, or change while it is read.
+
+        The copy is one call into C, but what the garbage collector runs (`gc.callbacks`, a
+        finalizer) lets other threads in all the same: then it is made again.
+        """
+        for tries in range(_TRIES, 0, -1):
+            try:
+                found = list(itertools.islice(items(), max(0, self._left)))
+                break
+            except RuntimeError:  # "dictionary changed size during iteration"
+                if tries == 1:
+                    raise
         self._left -= len(found)
         return found
 

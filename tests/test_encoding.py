@@ -716,6 +716,28 @@ def test_any_event_is_one_strict_line(recipes: list[tuple[Recipe, Recipe]]) -> N
     assert arrived["accountId"] == "acme"
 
 
+class Changing(dict[str, int]):
+    """A mapping that another thread changes in the midst of being copied, so many times."""
+
+    times = 0
+
+    def items(self) -> Any:
+        for item in list(super().items()):
+            yield item
+            if self.times:
+                self.times -= 1
+                raise RuntimeError("dictionary changed size during iteration")
+
+
+def test_what_changes_while_it_is_copied_is_copied_again() -> None:
+    """A change in the midst of the copy costs no value, unless there is one each time."""
+    value = Changing(a=1, b=2)
+    value.times = 3
+    assert strictly(encode({"value": value})) == {"value": {"a": 1, "b": 2}}
+    value.times = 1_000
+    assert "could not be encoded" in strictly(encode({"value": value}))["value"]
+
+
 def test_a_value_may_change_meanwhile() -> None:
     """Another thread that changes what is being encoded costs no event."""
     shared: dict[str, Any] = {"kept": 1, "list": [math.nan], "map": {}}
