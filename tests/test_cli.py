@@ -51,6 +51,20 @@ def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {name:10}{command.summary}" in shown
 
 
+def test_letters_that_the_output_does_not_have(tmp_path: Path) -> None:
+    """Where stdout takes ASCII only, other letters are escaped, and nothing fails."""
+    path = tmp_path / "zo\u00eb.ndjson"
+    path.write_text('{"accountId": "a"}\n', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *MODULE, "validate", str(path)],
+        env={**environment({}), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert b"zo\\xeb.ndjson" in done.stdout
+
+
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["-v"]])
 def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Without a command that exists the exit code is 2, and stderr says how to use fslog."""
