@@ -116,7 +116,9 @@ def begin(
     raise OSError("no owner's file could be made and locked")
 
 
-def adopt(fs: FileSystem, folder: str, name: str, digest: str, now: float) -> Owner | None:
+def adopt(
+    fs: FileSystem, folder: str, name: str, digest: str, now: float, *, make: bool = False
+) -> Owner | None:
     """Take a dead owner's place; None where it lives, or somebody else took it.
 
     Processes that never live as long as a POST takes would take it over one after the other and
@@ -124,9 +126,13 @@ def adopt(fs: FileSystem, folder: str, name: str, digest: str, now: float) -> Ow
 
     Args:
         now: seconds since the epoch, as files' times are.
+        make: whether to make the file anew where there is none, because there are segments.
+
+    Raises:
+        OSError: there is no file, or no descriptor left.
     """
     path = os.path.join(folder, name)
-    fd = fs.open_register(path, make=True)  # segments may be left of an owner whose file is not
+    fd = fs.open_register(path, make=make)
     owner = Owner(fs, path, fd, digest)
     try:
         if fs.try_lock(fd) and is_linked(fs, fd, path):

@@ -266,7 +266,7 @@ class Spool:
         try:
             # Listed with their locks held: what is there now is all, and stays.
             segments = self.directory.segments()
-            strays = self._take(sorted(segments.keys() - names), now)
+            strays = self._take(sorted(segments.keys() - names), now, make=True)
             if strays:
                 taken += strays
                 segments = self.directory.segments()
@@ -289,7 +289,8 @@ class Spool:
         """Tell whether a look could bring any, after one that may have left some."""
         return not self._adopted
 
-    def _take(self, names: list[str], now: float) -> list[Owner]:
+    def _take(self, names: list[str], now: float, *, make: bool = False) -> list[Owner]:
+        # Made anew only for segments: one that ended since the listing must not be there again.
         taken: list[Owner] = []
         folder = self.directory.of(OWNERS)
         for name in names:
@@ -298,7 +299,7 @@ class Spool:
             if name == self.owner_name or name in self._adopted:
                 continue
             try:
-                owner = owners.adopt(self.fs, folder, name, self.directory.digest, now)
+                owner = owners.adopt(self.fs, folder, name, self.directory.digest, now, make=make)
             except OSError:  # no file, or no descriptors left: the others are none the worse
                 continue
             if owner is not None:

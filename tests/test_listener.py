@@ -298,6 +298,18 @@ def test_all_that_waits_is_compressed_before_a_post() -> None:
     assert room == [True]
 
 
+def test_what_comes_in_an_outage_travels_together() -> None:
+    """However old it gets, the open batch waits for older ones: a few events are one POST."""
+    world = World(DOWN, DOWN, DOWN, DOWN, flush_interval=1.0)
+    world.batch(0)
+    for number in range(1, 8):
+        world.log(number)
+        world.run(until=2 * number)
+    assert world.times == [0, 1, 3, 7]
+    world.run(until=20)
+    assert world.posts[4:] == [(1015.0, [0]), (1015.0, [1, 2, 3, 4, 5, 6, 7])]
+
+
 def test_a_stale_connection_is_no_failure() -> None:
     """A kept connection that was gone is replaced at once; nothing is said and nothing waits."""
     world = World(STALE)

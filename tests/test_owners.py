@@ -57,9 +57,11 @@ class Folder:
     def begin(self, again: str = "", digest: str = KEYS) -> Owner:
         return owners.begin(self.fs, str(self.path), digest, lambda: next(self.tokens), again)
 
-    def adopt(self, name: str, digest: str = KEYS, now: float | None = None) -> Owner | None:
+    def adopt(
+        self, name: str, digest: str = KEYS, now: float | None = None, *, make: bool = False
+    ) -> Owner | None:
         at = time.time() if now is None else now
-        return owners.adopt(self.fs, str(self.path), name, digest, at)
+        return owners.adopt(self.fs, str(self.path), name, digest, at, make=make)
 
     def lives(self, name: str) -> bool:
         return owners.is_living(self.fs, str(self.path), name)
@@ -286,11 +288,14 @@ def test_an_adopter_that_comes_too_late_takes_nothing(folder: Folder) -> None:
 
 
 def test_an_owner_whose_file_is_gone_can_be_adopted(folder: Folder) -> None:
-    """Segments may be left of one: a file is made anew, private, and locked."""
+    """Segments may be left of one: a file is made anew, private, and locked; else never."""
     name = owner_name(7, "0" * 8)
     before = os.umask(0o777)
     try:
-        owner = folder.adopt(name)
+        with pytest.raises(FileNotFoundError):
+            folder.adopt(name)
+        assert folder.names() == []
+        owner = folder.adopt(name, make=True)
     finally:
         os.umask(before)
     assert owner is not None

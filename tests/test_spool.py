@@ -499,6 +499,24 @@ def test_many_orphans_are_taken_a_part_at_a_time(tmp_path: Path) -> None:
         assert segments(tmp_path) == []
 
 
+def test_an_owner_that_ends_during_a_look_is_not_there_again(tmp_path: Path) -> None:
+    """Its file was listed, and is gone before it is opened: nobody makes it anew."""
+    with shares(tmp_path, 2) as [ending, share]:
+        ending.write(line(1))
+        locked: list[object] = []
+
+        def end(*_: object, **__: object) -> None:
+            share.watched.hooks["open_register"] = lambda *_, **__: None
+            os.unlink(share.path(ending.owner_name, 1))
+            ending.end()
+
+        share.watched.hooks["open_register"] = end
+        share.watched.hooks["try_lock"] = lambda *_, **__: locked.append(1)
+        assert share.adopt() == []
+        assert os.listdir(tmp_path / "owners") == []
+        assert locked == []  # also not for a moment
+
+
 def test_two_adopters_never_have_the_same_segment(tmp_path: Path) -> None:
     """Six threads with shares of their own look again and again: each orphan is delivered once."""
     with shares(tmp_path, 46) as all_shares:
