@@ -23,6 +23,7 @@ from pythonjsonlogger.json import JsonFormatter
 from fslog import arguments, context, events, sessions
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
+from fslog.glances import Glance
 from fslog.paths import MISSING, RECORD_ATTRIBUTES, compile_path, parse
 from fslog.rules import Rules
 from fslog.shapes import Shapes
@@ -109,8 +110,8 @@ class EventFormatter(JsonFormatter):
             session=self._session,
             enabled=is_ours and self._provider is None,
         )
-        # Tells, at a glance, whether a record without an action is no event; False: it may be one.
-        self.is_never_an_event = self._rules.is_never_an_event if is_ours else _never_sure
+        # By the logger's name: tell whether a record without an action is no event, see `glances`.
+        self.glances: Mapping[Any, Glance] = self._rules.glances if is_ours else {}
 
     @property
     def rules(self) -> Rules:
@@ -273,10 +274,6 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[Any], bool]:
         return lambda name: False
     match = re.compile("|".join(translate(pattern) for pattern in patterns)).match
     return lambda name: isinstance(name, str) and match(name) is not None
-
-
-def _never_sure(record: logging.LogRecord) -> bool:
-    return False
 
 
 def _paths(fields: Any) -> dict[str, str]:

@@ -185,7 +185,7 @@ class FreshsuccessHandler(logging.Handler):
     def _use(self, formatter: EventFormatter) -> None:
         self._event = formatter.event
         self._line_of = formatter.shapes.line_of.get
-        self._is_never = formatter.is_never_an_event
+        self._glance = formatter.glances.get
         # A subclass may have a mind of its own; it is asked about each record.
         self._is_plain = self._enabled_itself and type(self).emit is FreshsuccessHandler.emit
 
@@ -200,13 +200,16 @@ class FreshsuccessHandler(logging.Handler):
         line = None
         if self._is_plain and not self.filters and mark() is None:
             try:
-                attributes = record.__dict__
-                if "action" in attributes or "event" in attributes:
+                # Not by `__dict__`, which is made when it is asked for, and costs more than both.
+                if hasattr(record, "action") or hasattr(record, "event"):
+                    attributes = record.__dict__
                     line_of = self._line_of((attributes["pathname"], attributes["lineno"]))
                     if line_of is not None:
                         line = line_of(attributes, attributes["created"], current())
-                elif self._is_never(record):
-                    line = b""
+                else:
+                    is_out = self._glance(record.name)
+                    if is_out is not None and is_out(record):
+                        line = b""
             except Exception:  # a record that is not of the usual make; `emit` sees what it is
                 line = None
         elif self.filters:

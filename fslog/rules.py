@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fslog import events, templates
+from fslog.glances import Glance, glance
 from fslog.paths import MISSING, SOURCES, WORDS, Read, compile_path, parse
 
 _MAX_LOGGERS = 4096
@@ -72,26 +73,11 @@ class Rules:
             raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
         self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
         self._by_logger: dict[Any, _Candidates | None] = {}
+        self.glances: dict[Any, Glance] = {}
+        """Tell at a glance whether no rule fits a record, of those loggers where that can be."""
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self._rules)
-
-    def is_never_an_event(self, record: logging.LogRecord) -> bool:
-        """Tell, at a glance, whether no rule fits a record; False where that takes a look."""
-        try:
-            candidates = self._by_logger[record.name]
-        except KeyError:
-            return False
-        if candidates is None:
-            return True
-        message = record.msg
-        if type(message) is not str or message in candidates.by_message:
-            return False
-        for name, text in candidates.literals:
-            value = getattr(record, name)
-            if type(value) is not str or value == text:
-                return False
-        return not candidates.others_take_a_look
 
     def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
         """Return the properties that the first fitting rule makes; None where no rule fits."""
@@ -114,7 +100,11 @@ class Rules:
         ]
         if len(self._by_logger) >= _MAX_LOGGERS:  # loggers named after requests, say
             self._by_logger = {}
+            self.glances.clear()
         found = self._by_logger[logger] = _Candidates(fitting) if fitting else None
+        needed = [rule.needed for rule, _ in fitting]
+        if None not in needed:
+            self.glances[logger] = glance(frozenset(filter(None, needed)))
         return found
 
 
@@ -123,21 +113,17 @@ class _Candidates:
 
     def __init__(self, rules: list[tuple[Rule, Mapping[str, Any]]]) -> None:
         self._others = tuple(pair for pair in rules if pair[0].message is None)
-        self.by_message = {
+        self._by_message = {
             literal: tuple(pair for pair in rules if pair[0].message in (None, literal))
             for literal in {rule.message for rule, _ in rules if rule.message is not None}
         }
-        # One literal of each rule without a message: where none of them is there, no rule fits.
-        literals = [rule.literal for rule, _ in self._others]
-        self.literals = [literal for literal in literals if literal is not None]
-        self.others_take_a_look = None in literals
 
     def get(self, record: logging.LogRecord) -> tuple[tuple[Rule, Mapping[str, Any]], ...]:
-        if not self.by_message:
+        if not self._by_message:
             return self._others
         message = record.__dict__.get("msg")
         text = message if type(message) is str else templates.text_of(message)
-        return self._others if text is None else self.by_message.get(text, self._others)
+        return self._others if text is None else self._by_message.get(text, self._others)
 
 
 class Rule:
@@ -149,6 +135,7 @@ class Rule:
             the literal message; None where that is not given, or a regular expression.
         conditions: the others.
         constants, made: properties as they are, and those with placeholders.
+        needed: a literal condition: the attribute's name, and its value as text; None without one.
     """
 
     def __init__(
@@ -160,13 +147,13 @@ class Rule:
         conditions: list[tuple[Read, Fits]],
         constants: dict[str, Any],
         made: list[tuple[str, templates.Make]],
-        literal: tuple[str, str] | None,
+        needed: tuple[str, str] | None,
     ) -> None:
         self.when = when
         self.event = event
         self.logger = logger
         self.message = message
-        self.literal = literal
+        self.needed = needed
         self._conditions = conditions
         self._constants = constants
         self._made = made
@@ -212,7 +199,7 @@ def _compile_parts(
     all_of_them: list[Condition] = []
     conditions: list[tuple[Read, Fits]] = []
     groups: set[str] = set()
-    literal: tuple[str, str] | None = None
+    needed: tuple[str, str] | None = None
     for key in when:
         pattern = _pattern(key, when[key])
         if pattern is not None:
@@ -226,10 +213,11 @@ def _compile_parts(
             logger = fits
         elif key == "message" and pattern is None:
             message = str(when[key])
+            needed = (WORDS[key], message)
         else:
             conditions.append((read, fits))
-            if pattern is None and "." not in key:
-                literal = (WORDS.get(key, key), str(when[key]))
+            if pattern is None and "." not in key and message is None:
+                needed = (WORDS.get(key, key), str(when[key]))
     roots = {parse(key)[0] for key in when}
     names = templates.Names(
         frozenset(groups),
@@ -237,7 +225,7 @@ def _compile_parts(
         _arguments(message),
     )
     constants, made = _compile_event(event, names)
-    return Rule(all_of_them, event, logger, message, conditions, constants, made, literal)
+    return Rule(all_of_them, event, logger, message, conditions, constants, made, needed)
 
 
 def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:

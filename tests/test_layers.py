@@ -25,7 +25,7 @@ LAYERS = [
         ["paths", "arguments", "ownwork", "notices", "lifecycle", "filesystem", "inbox"],
         ["forkmark"],
     ],
-    [["events", "wire", "encoding", "templates", "redaction", "outcomes"]],
+    [["events", "wire", "encoding", "templates", "redaction", "outcomes", "glances"]],
     [["segments"], ["rules", "batches", "owners", "destination", "connections"], ["detours"]],
     [
         ["httpbody", "spooldir"],

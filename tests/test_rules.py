@@ -709,11 +709,8 @@ def test_what_is_out_at_a_glance_fits_no_rule(
     record = logging.LogRecord(logger, level, "app.py", 7, message, ("GET",), None)
     record.__dict__.update(extras)
     fits = rules.properties(record) is not None
-    try:
-        is_out = rules.is_never_an_event(record)
-    except AttributeError:  # the handler takes the long way then
-        return
-    assert not (fits and is_out)
+    glance = rules.glances.get(logger)
+    assert glance is None or not (fits and glance(record))
 
 
 def test_a_glance_is_enough_where_a_literal_is_not_there() -> None:
@@ -726,8 +723,14 @@ def test_a_glance_is_enough_where_a_literal_is_not_there() -> None:
         ]
     )
     record = logging.LogRecord("app", 20, "app.py", 7, "read %s", (1,), None)
-    assert not rules.is_never_an_event(record)  # the logger is seen for the first time
+    assert not rules.glances  # the logger is seen for the first time
     assert rules.properties(record) is None
-    assert rules.is_never_an_event(record)
+    assert rules.glances["app"](record)
     record.levelname = "ERROR"
-    assert not rules.is_never_an_event(record)
+    assert not rules.glances["app"](record)
+    record.name = "web"
+    assert rules.properties(record) is None
+    assert "web" not in rules.glances  # its rule has no literal, and takes a look
+    record.name = "db"
+    assert rules.properties(record) is None
+    assert rules.glances["db"](record)
