@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -152,20 +151,14 @@ def test_a_reader_that_has_no_descriptor_may_go_too(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("nonsense", 2)])
-def test_python_m_fslog_is_the_command(
-    argument: str,
-    code: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_python_m_fslog_is_the_command(argument: str, code: int) -> None:
     """`python -m fslog` hands its arguments to the command line, and ends with its exit code."""
-    monkeypatch.setattr(sys, "argv", ["fslog", argument])
-    with pytest.raises(SystemExit) as leaving:
-        runpy.run_module("fslog", run_name="__main__")
-    assert leaving.value.code == code
-    captured = capsys.readouterr()
-    assert (captured.out == f"fslog {VERSION}\n") == (code == 0)
-    assert captured.err.startswith("usage: fslog ") == (code == 2)
+    ended = subprocess.run(
+        [sys.executable, "-m", "fslog", argument], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code
+    assert (ended.stdout == f"fslog {VERSION}\n") == (code == 0)
+    assert ended.stderr.startswith("usage: fslog ") == (code == 2)
 
 
 def test_a_reader_that_goes_away_ends_the_command(tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ def test_fork_under_full_load_a_hundred_times() -> None:
                     gc.collect()
                 os._exit(code)
             for child in children:
-                assert os.waitpid(child, 0)[1] == 0
+                status = os.waitpid(child, 0)[1]
+                assert status == 0, (rank, status, handler.stats())
         done.set()
         for thread in threads:
             thread.join()
