@@ -83,8 +83,7 @@ class Shapes:
         self._session = session
         self._most_sites = _MAX_SITES if enabled else 0
         self._sightings: dict[Site, int] = {}
-        self._examples: dict[Site, tuple[Example, ...]] = {}
-        self.of_site: dict[Site, tuple[Line, ...]] = {}
+        self.of_site: dict[Site, tuple[tuple[Example, Line], ...]] = {}
         self.line_of: dict[Site, Line] = {}
 
     def example(
@@ -113,18 +112,21 @@ class Shapes:
     def learn(self, site: Site, example: Example) -> None:
         """Make a shape of an example, if its like can be made at once."""
         # A busy log call shows the same shape again before the first example of it is learned.
-        if example in self._examples.get(site, ()):
+        known = self.of_site.get(site, ())
+        if any(example == other for other, _ in known):
             return
         line = _Maker(
             self._is_property, self._fields, self._defaults, self._session, example
         ).line()
         if line is not None:
-            self._examples[site] = (*self._examples.get(site, ()), example)
-            lines = self.of_site[site] = (*self.of_site.get(site, ()), line)
-            self.line_of[site] = line if len(lines) == 1 else _first_of(lines)
+            self.of_site[site] = (*known, (example, line))
+            self.line_of[site] = _first_of([made for _, made in self.of_site[site]])
 
 
-def _first_of(lines: tuple[Line, ...]) -> Line:
+def _first_of(lines: list[Line]) -> Line:
+    if len(lines) == 1:
+        return lines[0]
+
     def line(attributes: dict[str, Any], created: Any, bound: Mapping[str, Any]) -> bytes | None:
         for line_of in lines:
             made = line_of(attributes, created, bound)

@@ -55,14 +55,14 @@ def pack(lines: Iterable[bytes], encoding: str | None, level: int) -> bytes:
     text = b"".join(lines)
     if encoding is None:
         return text
-    packer = zlib.compressobj(level, zlib.DEFLATED, _WBITS[encoding], _MEM_LEVEL, zlib.Z_FILTERED)
+    packer = zlib.compressobj(level, zlib.DEFLATED, _WBITS[encoding], zlib.DEF_MEM_LEVEL, _STRATEGY)
     return packer.compress(text) + packer.flush()
 
 
 # Lines repeat long stretches, and what is new in them are digits and ids: the short matches that
 # zlib's usual strategy looks for beside cost more than they save. Measured at level 6 on a batch of
 # 4,762 events: 31.6 bytes an event instead of 33.9, in the same time.
-_MEM_LEVEL = 8
+_STRATEGY = zlib.Z_FILTERED
 
 
 class TooLarge(ValueError):

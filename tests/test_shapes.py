@@ -60,7 +60,7 @@ def learned(formatter: EventFormatter, made: logging.LogRecord) -> bool:
 
 def at_once(formatter: EventFormatter, made: logging.LogRecord) -> bytes | None:
     """Return the line that one of the learned shapes makes."""
-    for line_of in formatter.shapes.of_site.get(SITE, ()):
+    for _, line_of in formatter.shapes.of_site.get(SITE, ()):
         try:
             line = line_of(made.__dict__, made.created, context.current())
         except Exception:
@@ -352,7 +352,7 @@ def test_a_shape_keeps_no_values() -> None:
     formatter = EventFormatter()
     extras = FEATURE | {"event": {"module": "m"}}
     assert learned(formatter, record(extras))
-    (line_of,) = formatter.shapes.of_site[SITE]
+    ((_, line_of),) = formatter.shapes.of_site[SITE]
     before = {name: repr(value) for name, value in line_of.__globals__.items()}  # type: ignore[attr-defined]
     for number in range(1_000):
         line = at_once(formatter, record({**extras, "userId": f"user-{number}"}))

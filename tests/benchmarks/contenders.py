@@ -54,6 +54,13 @@ def null(url: str) -> Made:
     return explicit(logging.NullHandler()), _nothing
 
 
+def null_asyncio(url: str) -> Made:
+    # From 3.12 on logging asks asyncio, once that is imported, in which task a record is made.
+    import asyncio  # noqa: F401
+
+    return null(url)
+
+
 def null_plain(url: str) -> Made:
     return plain(logging.NullHandler(), workload.MESSAGE), _nothing
 
@@ -167,6 +174,7 @@ ALL: dict[str, Contender] = {
     contender.name: contender
     for contender in [
         Contender("null", null, sends=False, group="floor"),
+        Contender("null-asyncio", null_asyncio, sends=False, group="floor"),
         Contender("null-plain", null_plain, "plain", "null-plain", sends=False, group="floor"),
         Contender("null-bound", null, "bound", "null-bound", sends=False, group="floor"),
         Contender("null-window", null, "window", "null-window", sends=False, group="floor"),
