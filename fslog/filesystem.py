@@ -105,7 +105,7 @@ class FileSystem:
     def make_directory(self, path: str) -> None:
         """Make a directory for this user alone, its parents too, unless it is there already."""
         with contextlib.suppress(FileExistsError):
-            parent = os.path.dirname(path)
+            parent = os.path.dirname(os.path.abspath(path))
             if not os.path.isdir(parent):
                 self.make_directory(parent)
             os.mkdir(path, 0o700)

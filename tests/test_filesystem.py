@@ -98,6 +98,14 @@ def test_files_and_directories_are_private_whatever_the_umask(mask: int, tmp_pat
     assert [mode(tmp_path / name) for name in ("segment", "register", "stray")] == [0o600] * 3
 
 
+def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins where the process is."""
+    monkeypatch.chdir(tmp_path)
+    FileSystem().make_directory("a")
+    FileSystem().make_directory("b/c")
+    assert mode(tmp_path / "a") == mode(tmp_path / "b") == mode(tmp_path / "b/c") == 0o700
+
+
 def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     """Making a directory that exists changes neither its mode nor that of its parents."""
     folder = tmp_path / "parent" / "folder"
