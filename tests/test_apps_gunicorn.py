@@ -173,7 +173,7 @@ def test_a_reload_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_wrong_rule_is_said_at_the_start(tmp_path: Path) -> None:
-    """gunicorn does not start with a rule that can never work; loading it shows the mistake."""
+    """gunicorn does not start with a rule that can never work; `fslog check` tells the mistake."""
     where = example("gunicorn_app", tmp_path)
     readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     conf = where / "gunicorn.conf.py"
@@ -185,11 +185,10 @@ def test_a_wrong_rule_is_said_at_the_start(tmp_path: Path) -> None:
         assert ended.code == 1
         # gunicorn tells no more than this of any handler that cannot be made.
         assert ended.err.strip() == "Error: Unable to configure handler 'freshsuccess'"
-        load = (
-            "import logging.config, runpy; "
-            "logging.config.dictConfig(runpy.run_path('gunicorn.conf.py')['logconfig_dict'])"
-        )
-        assert load in readme
-        with Process([sys.executable, "-c", load], where, settings) as process:
+        assert "fslog check gunicorn.conf.py" in readme
+        check = [sys.executable, "-m", "fslog", "check", "gunicorn.conf.py"]
+        with Process(check, where, settings) as process:
             ended = process.end(DEADLINE)
-    assert "rules[0]: event.feature: the placeholder {faeture} has no source" in ended.err
+    assert ended.code == 1
+    said = " ".join((ended.out + ended.err).split())
+    assert "rules[0]: event.feature: the placeholder {faeture} has no source" in said
