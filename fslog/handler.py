@@ -112,13 +112,17 @@ class FreshsuccessHandler(logging.Handler):
             self._enabled = arguments.flag("FSLOG_ENABLED", enabled)
         else:
             self._enabled = arguments.flag("enabled", enabled)
+        # Who is built on a detour belongs to it: its own destination is never used, and it takes
+        # nothing when the detour has ended.
+        is_led = detours.current() is not None
+        self._enabled_itself = self._enabled and not is_led
         self._destination = destination(
             auth_key=auth_key,
             api_key=api_key,
             datacenter=datacenter,
             endpoint=endpoint,
-            proxy=proxy,
-            needs_keys=self._enabled,
+            proxy="" if is_led else proxy,
+            needs_keys=self._enabled_itself,
             environ=os.environ,
         )
         may_block = arguments.one_of("overflow", overflow, ("refuse", "block")) == "block"
@@ -144,8 +148,6 @@ class FreshsuccessHandler(logging.Handler):
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
         level = arguments.level(level)
-        # Who is built on a detour belongs to it, and takes nothing when it has ended.
-        self._enabled_itself = self._enabled and detours.current() is None
         if self._enabled_itself and self._settings.spool is not None:
             self._settings.spool.check()
         super().__init__(level)

@@ -131,6 +131,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
         elif self.parse_request():
             message = self._receive()
+            if message.fault and self.server.stopping.is_set():
+                # Cut off by us: no verdict on the body, so that the client tries again.
+                self.close_connection = True
+                return
             pause = self.server.pause  # before the answer is chosen, so that no release is missed
             try:
                 answer = self.server.respond(message)

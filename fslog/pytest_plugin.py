@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def freshsuccess() -> Iterator[Capture]:
+def freshsuccess(monkeypatch: pytest.MonkeyPatch) -> Iterator[Capture]:
     """Catch Freshsuccess events instead of sending them: .events, .assert_event(action=...)."""
-    from fslog.testing import capture
+    import os
 
+    from fslog.testing import VARIABLES, capture
+
+    for name in VARIABLES:
+        # Noted before the test's own changes, and so undone after them: else those would leave
+        # behind what the fixture sets.
+        is_set = name in os.environ
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        if not is_set:
+            del os.environ[name]
     with capture() as captured:
         yield captured

@@ -65,6 +65,10 @@ def pack(lines: Iterable[bytes], encoding: str | None, level: int) -> bytes:
 _STRATEGY = zlib.Z_FILTERED
 
 
+_MOST_MEMBERS = 1_000
+"""Of one gzip body, where its size is limited."""
+
+
 class TooLarge(ValueError):
     """Report a body that unpacks to more than it may."""
 
@@ -79,7 +83,7 @@ def unpack(body: bytes, encoding: str | None, limit_bytes: int | None = None) ->
         limit_bytes: the most that is unpacked, so that a small body cannot fill the memory.
 
     Raises:
-        TooLarge: it would unpack to more than `limit_bytes`.
+        TooLarge: it would unpack to more than `limit_bytes`, or is in very many pieces.
         ValueError: it is not, or not wholly, in that encoding.
 
     >>> unpack(pack([b"{}\\n"], "deflate", 6), "deflate")
@@ -98,6 +102,9 @@ def _inflate(body: bytes, wbits: int, limit_bytes: int | None) -> tuple[bytes, b
     parts: list[bytes] = []
     left = limit_bytes
     while body or not parts:
+        # What follows a member is copied for each of them.
+        if left is not None and len(parts) >= _MOST_MEMBERS:
+            raise TooLarge(f"the body has more than {_MOST_MEMBERS} gzip members")
         unpacker = zlib.decompressobj(wbits)
         try:
             # One byte more than allowed tells "exactly the limit" from "more".

@@ -587,7 +587,10 @@ def test_receipts_elsewhere(fslog: Command, collector: Collector) -> None:
     os.mkdir("data")
     made("data/a", lines([1, 2]))
     assert fslog("send", "--state-dir", "state", "data/a").code == 0
-    assert (os.listdir("data"), os.listdir("state")) == (["a"], ["a.fslog-sent"])
+    assert os.listdir("data") == ["a"]
+    (kept,) = os.listdir("state")
+    assert kept.startswith("a.")
+    assert kept.endswith(".fslog-sent")
     assert fslog("send", "--state-dir", "state", "--resume", "data/a").code == 0
     assert numbers(collector) == [1, 2]
     said = fslog("send", "--state-dir", "missing", "data/a")

@@ -38,6 +38,16 @@ def rest(conn: socket.socket) -> bytes:
     return b"".join(iter(lambda: conn.recv(65_536), b""))
 
 
+def test_a_request_that_a_stop_cuts_off_is_not_answered() -> None:
+    """Its body is not wrong: whoever sent it tries again."""
+    with serving(lambda message: Answer(200)) as server, dial(server) as conn:
+        conn.sendall(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n")
+        assert conn.recv(99).startswith(b"HTTP/1.1 100 ")  # it reads the body now
+        conn.sendall(b"half")
+        server.stop()
+        assert rest(conn) == b""
+
+
 def test_a_stream_is_sent_piece_by_piece() -> None:
     """Each piece is there before the next is made; the connection is closed behind the last."""
     wanted: SimpleQueue[bytes] = SimpleQueue()

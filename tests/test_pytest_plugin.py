@@ -171,6 +171,33 @@ def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None
     assert features(real) == ["before", "after"]
 
 
+def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None:
+    """Whichever fixture comes first, the next test finds the environment as it was."""
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+
+        NAMES = ("FSLOG_ENDPOINT", "FSLOG_ENABLED")
+
+        @pytest.fixture
+        def changed(monkeypatch):
+            for name in NAMES:
+                monkeypatch.setenv(name, "no")
+
+        def test_before(monkeypatch, freshsuccess, changed):
+            pass
+
+        def test_after(changed, freshsuccess):
+            pass
+
+        def test_then():
+            assert not any(name in os.environ for name in NAMES)
+        """
+    )
+    run(passed=3)
+
+
 def test_for_all_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
     """With `usefixtures` in pytest's configuration no test sends anything."""
     pytester.makepyfile(

@@ -285,6 +285,19 @@ def test_dictconfig_in_a_test(configured: dict[str, Any], tmp_path: Path) -> Non
         assert not (tmp_path / "spool").exists()
 
 
+def test_a_handler_that_could_not_deliver_outside() -> None:
+    """One without keys, or with a proxy for an endpoint without TLS, is built all the same."""
+    log = logging.getLogger("test_testing")
+    log.setLevel(logging.INFO)
+    with capture() as freshsuccess:
+        for given in ({"auth_key": "", "api_key": ""}, {"proxy": "http://proxy.example:3128"}):
+            handler = fslog.FreshsuccessHandler(**given)
+            log.addHandler(handler)
+            log.info("sold", extra={**WHO, "action": "sale"})
+            log.removeHandler(handler)
+        assert len(freshsuccess.matching(action="sale")) == 2
+
+
 def test_a_running_handler_with_keys_of_its_own(log: logging.Logger) -> None:
     """A handler that runs with an endpoint of its own sends nothing of a test there, nor later."""
     with Collector() as endpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -437,6 +438,28 @@ def test_bodies_and_scripts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         assert len(viewer.get("outcomes")["script"]) == 2
 
 
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_an_outcome_with_a_wrong_parameter_changes_nothing(method: str) -> None:
+    """What is answered by a 400 has no effect."""
+    with viewing() as viewer:
+        body = {"status": 503} if method == "PUT" else {"outcomes": [{"status": 503}]}
+        assert viewer.send(method, "outcomes?x=1", body).status == 400
+        assert viewer.get("outcomes") == {"standing": None, "script": []}
+
+
+def test_letters_that_are_not_percent_encoded() -> None:
+    """curl sends what it is given: bytes of UTF-8."""
+    with viewing() as viewer:
+        viewer.post(event(userId="Zoë"), event())
+        host = viewer.address
+        address, _, port = host.partition(":")
+        with socket.create_connection((address, int(port)), timeout=10) as conn:
+            ask = f"GET /api/count?user=Zoë HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            conn.sendall(ask.encode())
+            reply = b"".join(iter(lambda: conn.recv(65_536), b""))
+        assert json.loads(reply.partition(b"\r\n\r\n")[2])["count"] == 1
+
+
 # What is asked wrongly
 
 
@@ -468,6 +491,7 @@ def test_bodies_and_scripts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         ("wait?timeout=nan", "timeout is no number of seconds"),
         ("wait?timeout=soon", "timeout is no number of seconds"),
         ("overview?x", "there is no parameter 'x' here"),
+        ("outcomes?x=1", "there is no parameter 'x' here"),
         ("stream?after=x", "after is no whole number"),
     ],
 )

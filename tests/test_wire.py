@@ -31,6 +31,14 @@ events = st.dictionaries(st.text(), st.none() | st.integers() | st.text(), max_s
 lines = st.lists(st.builds(encoded, events, st.booleans()), max_size=6)
 
 
+def test_a_body_of_very_many_members_is_too_large() -> None:
+    """A thousand are unpacked; more take a time that grows with their square."""
+    member = gzip.compress(b"{}\n", mtime=0)
+    assert wire.unpack(member * 1_000, "gzip", 10_000) == b"{}\n" * 1_000
+    with pytest.raises(wire.TooLarge):
+        wire.unpack(member * 1_001, "gzip", 10_000)
+
+
 def test_events_are_posted_below_both_keys() -> None:
     """The path is `/v1/{authKey}/{apiKey}`; the ping's is `/v1/ping`."""
     assert wire.events_path("AUTH", "API") == "/v1/AUTH/API"

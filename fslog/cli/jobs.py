@@ -8,16 +8,17 @@ Who is killed in between posts that batch again, and cuts those lines off before
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fslog.cli import receipts, rejects
 from fslog.cli.judgement import Checked
-from fslog.cli.ndjson import STDIN, Reader, Source, Unusable
+from fslog.cli.ndjson import STDIN, Damaged, Reader, Source, Unusable
 from fslog.cli.receipts import Receipt, Sent
 from fslog.cli.rejects import Rejects, Vouched
 from fslog.destination import Destination
@@ -48,11 +49,13 @@ class Job:
     ) -> None:
         self.source = source
         self.rejects = rejects
+        self.reopen: Callable[[], None] | None = None
         self.sent = replace(sent or Sent(), host=host)
         self.begun = self.sent
         self._receipt = receipt
         self._address = address
         self._digest: Any = hashlib.blake2b(digest_size=16)
+        self._vouched: Vouched | None = None
 
     def begin(self, reader: Reader) -> None:
         """Bring a reader to where the upload goes on.
@@ -61,8 +64,12 @@ class Job:
             Unusable: the file is not the one that was begun, or another process sends it.
             Damaged: it cannot be read so far.
         """
-        if self._receipt is not None and not _lock(reader):
-            raise Unusable(f"{self.source.label} is locked: another process sends it, or writes it")
+        if self._receipt is not None:
+            if not _lock(reader):
+                raise Unusable(
+                    f"{self.source.label} is locked: another process sends it, or writes it"
+                )
+            self._look_again(self._receipt)
         if not self.sent.offset and self._is_known():
             self._write_down()  # sent once more: an earlier upload's end is not this one's
         if self.sent.offset:
@@ -73,6 +80,33 @@ class Job:
                     f"{self.source.label} has changed since {self.sent.events:,} events of it were "
                     f"sent, on {self.sent.at}: --again sends all of it"
                 )
+
+    def start_over(self) -> None:
+        """Forget what an earlier upload sent, if this one begins at the beginning."""
+        known = None if self._receipt is None else self._receipt.sent.get(self._address)
+        if known is not None and known.offset and not self.sent.offset:
+            with contextlib.suppress(Damaged, OSError), Reader(self.source, 1) as reader:
+                if _lock(reader):
+                    self._write_down()
+
+    def _look_again(self, kept: Receipt) -> None:
+        """See, now that the file is locked, that nobody sent of it since the receipt was read."""
+        found = receipts.receipt(kept.path)
+        if found.sent.get(self._address) != kept.sent.get(self._address):
+            raise Unusable(
+                f"{self.source.label} was sent by another process meanwhile; this one sent nothing "
+                "of it"
+            )
+        kept.sent = found.sent
+        if self.reopen is not None:
+            self.reopen()
+
+    def end(self) -> None:
+        """Write down that nothing more comes to the reject file, unless it was interrupted."""
+        vouched = None if self.rejects is None else self.rejects.vouch()
+        if vouched is not None and vouched == self._vouched:
+            with contextlib.suppress(OSError):
+                self._write_down(is_open=False)
 
     def _is_known(self) -> bool:
         return self._receipt is not None and self._address in self._receipt.sent
@@ -136,6 +170,7 @@ class Job:
             return
         if not self.rejects.is_open:
             self.rejects.open()
+        if self._vouched is None:
             # From now on the file is known as one's own, whatever happens to this process.
             self._write_down()
         self.rejects.write(itertools.chain((first,), pieces))
@@ -153,9 +188,12 @@ class Job:
         )
         self._write_down()
 
-    def _write_down(self) -> None:
+    def _write_down(self, *, is_open: bool = True) -> None:
         if self._receipt is not None:
             vouched = None if self.rejects is None else self.rejects.vouch()
+            self._vouched = vouched
+            if vouched is not None:
+                vouched = replace(vouched, is_open=is_open)
             entry = replace(self.sent, at=receipts.now(), rejects=vouched)
             self._receipt.sent[self._address] = entry
             self._receipt.write()
@@ -210,8 +248,13 @@ def jobs(
 
 
 def _receipt_path(source: Source, state_dir: str | None) -> str:
-    name = f"{source.path}{receipts.SUFFIX}"
-    return name if state_dir is None else os.path.join(state_dir, os.path.basename(name))
+    if state_dir is None:
+        return f"{source.path}{receipts.SUFFIX}"
+    # Files of one name may come from several directories.
+    folder = os.path.dirname(os.path.abspath(source.path))
+    place = hashlib.blake2b(os.fsencode(folder), digest_size=4).hexdigest()
+    name = f"{os.path.basename(source.path)}.{place}{receipts.SUFFIX}"
+    return os.path.join(state_dir, name)
 
 
 def _begun(
@@ -246,10 +289,32 @@ def _share_rejects(made: Sequence[Job], path: str | None) -> None:
     shared = None if path is None else Rejects(path)
     for job in made:
         job.rejects = shared or Rejects(_rejects_path(job.source))
+    inputs = {job.source.identity for job in made} - {None}
     for file in {id(job.rejects): job.rejects for job in made}.values():
         if file is not None:
+            if _identity(file.path) in inputs:
+                raise Unusable(f"{file.path} is to be sent, and cannot take what is rejected")
             known = [job.begun.rejects for job in made if job.rejects is file]
-            file.reopen([one for one in known if one is not None and _is_of(one, file.path)])
+            mine = [one for one in known if one is not None and _is_of(one, file.path)]
+            if not mine:
+                file.check()
+                continue
+            for job in made:
+                if job.rejects is file:
+                    job.reopen = functools.partial(_reopen, file, mine)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _reopen(file: Rejects, vouched: Sequence[Vouched]) -> None:
+    if not file.is_open:
+        file.reopen(vouched)
 
 
 def _rejects_path(source: Source) -> str:

@@ -33,12 +33,14 @@ class Vouched:
         inode: its number on the disk.
         size_bytes: so much of it.
         digest: BLAKE2 of that.
+        is_open: whether that upload may have written more; what follows is somebody's if not.
     """
 
     path: str
     inode: int
     size_bytes: int
     digest: str
+    is_open: bool = True
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Vouched:
@@ -52,7 +54,7 @@ class Vouched:
         )
         if [type(one) for one in (path, inode, size, digest)] != [str, int, int, str] or size < 0:
             raise TypeError("no account of a reject file")
-        return cls(path, inode, size, digest)
+        return cls(path, inode, size, digest, bool(given.get("is_open", True)))
 
 
 class Rejects:
@@ -139,10 +141,12 @@ class Rejects:
 
     def _adopt(self, fd: int, vouched: Sequence[Vouched]) -> None:
         found = os.fstat(fd)
-        for one in sorted(vouched, key=lambda one: -one.size_bytes):
+        for one in sorted(vouched, key=lambda one: (-one.size_bytes, not one.is_open)):
             if one.inode == found.st_ino and one.size_bytes <= found.st_size:
                 digest = self._digest_of(fd, one.size_bytes)
                 if digest.hexdigest() == one.digest:
+                    if not one.is_open:  # what follows is another upload's, or somebody's
+                        break
                     os.ftruncate(fd, one.size_bytes)
                     self._size, self._digest = one.size_bytes, digest
                     return

@@ -51,6 +51,8 @@ class Sending:
         stops the upload itself does.
         """
         for account in self.accounts:
+            account.job.start_over()  # all of them: --resume then goes on with all
+        for account in self.accounts:
             self._account = account
             try:
                 self._send(account)
@@ -80,15 +82,21 @@ class Sending:
             job.begin(reader)
             begins_at = 0 if job.source.is_stream else reader.position()
             self._progress.begin(job.source.label, job.source.size_bytes, begins_at)
-            for batch in batches(reader.lines(), **self._limits):
-                if batch[0].is_whole:
-                    self._upload(account, batch)
-                else:
-                    job.settle_long(batch[0], reader.rest())
-                    self._report(account, batch)
-                self._progress.show(account.sent, reader.position)
-            job.finish()
+            try:
+                self._send_lines(account, reader)
+                job.finish()
+            finally:
+                job.end()
         account.is_done = True
+
+    def _send_lines(self, account: Account, reader: Reader) -> None:
+        for batch in batches(reader.lines(), **self._limits):
+            if batch[0].is_whole:
+                self._upload(account, batch)
+            else:
+                account.job.settle_long(batch[0], reader.rest())
+                self._report(account, batch)
+            self._progress.show(account.sent, reader.position)
 
     def _upload(self, account: Account, batch: Sequence[Checked]) -> None:
         for part, refusal in self._uploader.upload(batch):

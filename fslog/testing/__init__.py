@@ -5,7 +5,7 @@ Nothing here knows of pytest; its fixture `freshsuccess` is `capture` under anot
 
 from __future__ import annotations
 
-from fslog.testing.captures import Capture, capture
+from fslog.testing.captures import VARIABLES, Capture, capture
 from fslog.testing.findings import Finding
 
-__all__ = ["Capture", "Finding", "capture"]
+__all__ = ["VARIABLES", "Capture", "Finding", "capture"]

@@ -43,6 +43,10 @@ def capture() -> Capture:
     return Capture()
 
 
+VARIABLES = ("FSLOG_ENDPOINT", "FSLOG_AUTH_KEY", "FSLOG_API_KEY", "FSLOG_ENABLED", "FSLOG_SPOOL")
+"""What is set, or unset, in the environment meanwhile."""
+
+
 class Capture:
     """Catch events instead of sending them, from `start` to `stop`, and assert upon them.
 
@@ -79,15 +83,7 @@ class Capture:
         url = _NOWHERE if self._why_not else self._collector.url
         keys = (f"auth-{secrets.token_hex(8)}", f"api-{secrets.token_hex(8)}")
         self._detour = ToArrivals(self._arrivals, Destination(url, *keys))
-        self._overlay = Overlay(
-            {
-                "FSLOG_ENDPOINT": url,
-                "FSLOG_AUTH_KEY": keys[0],
-                "FSLOG_API_KEY": keys[1],
-                "FSLOG_ENABLED": "yes",
-                "FSLOG_SPOOL": None,
-            }
-        )
+        self._overlay = Overlay(dict(zip(VARIABLES, (url, *keys, "yes", None), strict=True)))
         self._overlay.begin()
         detours.begin(self._detour)
         return self

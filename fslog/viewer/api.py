@@ -185,6 +185,7 @@ class Api:
         return shown(*self._collector.outcomes)
 
     def _set_outcome(self, message: Message) -> Answer:
+        query_of(message, ())
         outcome = value_of(message)
         self._collector.always(None if outcome is None else _checked(answer_of, outcome))
         if outcome is None:
@@ -193,6 +194,7 @@ class Api:
         return self._outcomes(message)
 
     def _script_outcomes(self, message: Message) -> Answer:
+        query_of(message, ())
         answers = _checked(answers_of, value_of(message))
         if len(self._collector.outcomes[1]) + len(answers) > MOST_SCRIPTED:
             raise Refused(400, f"more than {MOST_SCRIPTED} outcomes would wait to be used")

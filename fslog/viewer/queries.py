@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -100,6 +101,8 @@ def query_of(message: Message, names: Sequence[str]) -> Query:
     {'user': 'Zoë'}
     """
     text = message.target.partition("?")[2]
+    with contextlib.suppress(UnicodeError):  # `http.server` reads all bytes as Latin-1
+        text = text.encode("latin-1").decode()
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:

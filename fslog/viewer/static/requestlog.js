@@ -19,8 +19,14 @@ export class RequestLog extends EventTarget {
 
   /** Load the newest. */
   async load() {
+    const asked = this.requests[0]?.id ?? 0;
     const answer = await getRequests({ limit: STEP }).catch(() => null);
-    if (answer) this.#add(answer.requests, answer.total);
+    if (!answer) return;
+    // The server may have forgotten them while nothing was heard of it. Of what is held, only what
+    // came after the answer is not in it.
+    const newest = answer.requests[0]?.id ?? asked;
+    this.requests = this.requests.filter((one) => one.id > newest);
+    this.#add(answer.requests, answer.total);
   }
 
   #add(requests, total) {
