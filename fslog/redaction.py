@@ -35,11 +35,18 @@ class Redactor:
             re.escape(form) if len(form) >= _SURE_LENGTH else rf"(?<!\w){re.escape(form)}(?!\w)"
             for form in sorted(forms, key=len, reverse=True)
         ]
-        self._secrets = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
+        self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
 
     def __call__(self, text: str) -> str:
-        text = self._secrets.sub(MASK, text) if self._secrets else text
-        return _PATH.sub(f"/v1/{MASK}/{MASK}", text)
+        return _PATH.sub(f"/v1/{MASK}/{MASK}", self.secrets(text))
+
+    def secrets(self, text: str) -> str:
+        """Replace the secrets alone, in what holds no URL: a file's path may have a `/v1/`, too.
+
+        >>> Redactor("s3cret-key")("/v1/2024/s3cret-key"), Redactor("s3cret-key").secrets("/v1/a/b")
+        ('/v1/***/***', '/v1/a/b')
+        """
+        return self._pattern.sub(MASK, text) if self._pattern else text
 
     def __repr__(self) -> str:
         return "Redactor()"

@@ -53,7 +53,7 @@ def spool_directory(
     path = os.fspath(value)
     if not path:
         return None
-    if destination.redact(path) != path:
+    if destination.redact.secrets(path) != path:
         raise ValueError("spool is a path that holds a key (it is not shown); expected another")
     if "\0" in path:
         raise ValueError(f"spool is {path!r}, which no path can be")

@@ -180,7 +180,7 @@ class Transport:
 
     def _reason(self, error: Exception) -> tuple[str, str]:
         kind, words = _words(error, self._timeout)
-        return kind, self._destination.redact(words)
+        return kind, _shown(self._destination.redact(words))
 
 
 def _watch(pool: Any, see: Callable[[Any], object]) -> None:
@@ -231,6 +231,17 @@ def _words(error: BaseException, timeout: float) -> tuple[str, str]:
     if isinstance(inner, OSError) and inner.strerror:
         return kind, f"{inner.strerror[0].lower()}{inner.strerror[1:]}"
     return kind, f"{inner or type(inner).__name__}"
+
+
+def _shown(words: str) -> str:
+    r"""Escape what a terminal would obey: a peer's own words are in some reasons.
+
+    >>> _shown("it says \x1b[31mno")
+    'it says \\x1b[31mno'
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in words
+    )
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import uploads
 from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, main
 from fslog.cli.report import event_row, summary
 from fslog.cli.screen import STYLES, Screen, cut
@@ -20,6 +21,8 @@ from fslog.stats import Stats
 from fslog.version import VERSION
 from processes import STRICT, run
 from readme_blocks import environment
+from spooling import leave
+from test_segments import line
 
 NOWHERE = "http://127.0.0.1:9"
 MODULE = (*STRICT, "-m", "fslog")
@@ -28,6 +31,27 @@ MODULE = (*STRICT, "-m", "fslog")
 def buffered() -> dict[str, str]:
     """Return the environment of a process that may hold back what it writes, as is usual."""
     return {name: value for name, value in environment({}).items() if name != "PYTHONUNBUFFERED"}
+
+
+def shell(arguments: list[str], redirection: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `fslog ARGUMENTS` with a redirection, as a shell has it."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, *MODULE, *arguments],
+        env=buffered(),
+        capture_output=True,
+        check=False,
+    )
+
+
+def argument(command: list[str], where: Path) -> list[str]:
+    """Return what a command works on, with one event in it."""
+    if command == ["validate"]:
+        (where / "e.ndjson").write_bytes(uploads.line(1))
+        return [str(where / "e.ndjson")]
+    if command == ["spool", "show"]:
+        leave(where / "spool", line(1))
+        return [str(where / "spool")]
+    return []
 
 
 class Terminal(io.StringIO):
@@ -148,6 +172,45 @@ def test_a_reader_that_has_no_descriptor_may_go_too(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(sys, "stdout", Gone())
     assert main(["--version"]) == PIPE_CLOSED
+
+
+FULL = "/dev/full"
+
+
+@pytest.mark.skipif(not os.path.exists(FULL), reason="the system has no device that is full")
+@pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
+def test_a_full_disk_is_told(command: list[str], tmp_path: Path) -> None:
+    """Where stdout has no room the exit code is 1, and stderr has one line that says why."""
+    done = shell([*command, *argument(command, tmp_path)], f">{FULL}")
+    assert (done.returncode, done.stderr) == (1, b"fslog: No space left on device\n")
+
+
+@pytest.mark.skipif(not os.path.exists(FULL), reason="the system has no device that is full")
+def test_a_full_disk_below_stderr(tmp_path: Path) -> None:
+    """Where stderr has no room the exit code is 1, and stdout has what it would have."""
+    leave(tmp_path / "spool", line(1) + b'{"x"\n')
+    done = shell(["spool", "show", str(tmp_path / "spool")], f"2>{FULL}")
+    assert (done.returncode, done.stdout) == (1, line(1))
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
+def test_closed_streams(command: list[str], closed: str, tmp_path: Path) -> None:
+    """A command whose stdout or stderr was closed does its work as if nobody listened."""
+    done = shell([*command, *argument(command, tmp_path)], closed)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bool(done.stdout) == (closed == "2>&-")
+
+
+def test_trouble_with_a_file_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error about a file, for which a command has no words, is a bug, and shown as one."""
+
+    def fail(arguments: Any) -> int:
+        raise FileNotFoundError(2, "No such file or directory", "x")
+
+    monkeypatch.setitem(COMMANDS, "demo", type(COMMANDS["demo"])("fails", lambda: fail))
+    with pytest.raises(FileNotFoundError):
+        main(["demo"])
 
 
 @pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("nonsense", 2)])

@@ -132,6 +132,35 @@ def test_a_line_of_its_own_takes_the_bar_away_first() -> None:
     assert frames(stream) == ["e  1 events", "oh\\x1b[31m\n", "e  2 events"]
 
 
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_a_note_is_not_obeyed(stream: io.StringIO) -> None:
+    """What a peer said is shown with its controls escaped, in a bar and in a line."""
+    watch = Watch()
+    one = progress(stream, watch)
+    one.begin("e", None, 0)
+    watch.sleep(10.0)
+    one.show(1, lambda: 0, "it says \x1b]0;no\x07")
+    assert (
+        stream.getvalue().replace("\r\x1b[K", "").rstrip("\n").endswith("it says \\x1b]0;no\\x07")
+    )
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_a_key_is_not_shown(stream: io.StringIO) -> None:
+    """A key in the name of an input, also one that is cut, and in what is said is masked."""
+    watch = Watch()
+    key = "the-key-" + "0123456789" * 3
+    one = progress(stream, watch, redact=lambda text: text.replace(key, "***"))
+    one.begin(f"/data/{key}.ndjson", None, 0)
+    watch.sleep(10.0)
+    one.show(1, lambda: 0)
+    one.say(f"{key}: no")
+    shown = stream.getvalue()
+    assert "/data/***.ndjson" in shown
+    assert "***: no\n" in shown
+    assert "456" not in shown
+
+
 def test_a_wait_is_counted_down() -> None:
     """On a terminal the seconds to the next try can be seen passing."""
     stream, watch = Terminal(), Watch()

@@ -24,6 +24,7 @@ from fslog import owners
 from fslog.cli import draining, locks, main, requeueing
 from fslog.cli.spools import NotSpool, look
 from fslog.collector import Answer, Collector
+from fslog.destination import DATACENTERS
 from fslog.filesystem import FileSystem
 from fslog.segments import Name
 from processes import KEYS, STRICT, run, said, started
@@ -286,6 +287,15 @@ def test_events_for_a_pipe(spool: Path, command: Spool) -> None:
     assert command("show", spool, "--limit", 0)[1] == ""
 
 
+@pytest.mark.parametrize("verb", [["show"], ["quarantine", "show"]])
+def test_a_limit_may_be_as_large_as_one_likes(verb: list[str], spool: Path, command: Spool) -> None:
+    """A number that no counter holds is no limit."""
+    set_aside(spool, line(4))
+    code, out, err = command(*verb, spool, "--limit", "9" * 20)
+    assert (code, err) == (0, "")
+    assert numbers(out) == ([1, 2, 3] if verb == ["show"] else [4])
+
+
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     """`fslog spool show DIR | head -1` ends by the exit code of a closed pipe, without a word."""
     leave(tmp_path / "spool", b"".join(line(number) for number in range(5_000)))
@@ -414,6 +424,20 @@ def test_more_dead_processes_than_are_taken_over_at_a_time(tmp_path: Path, comma
     told = json.loads(out)
     assert (code, told["delivered"], told["left"], told["last_error"]) == (0, 50, 0, None)
     assert os.listdir(path / "owners") == []
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_option_is_not_overruled_by_the_environment(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool
+) -> None:
+    """The data center of the option is sent to, whatever the environment has, even nonsense."""
+    monkeypatch.setenv("FSLOG_DATACENTER", "typo")
+    monkeypatch.setenv("FSLOG_ENDPOINT", NOWHERE)
+    with Collector(keys=KEYS) as collector:
+        monkeypatch.setitem(DATACENTERS, "eu", collector.url)
+        code, out, _ = command("drain", spool, "--datacenter", "eu")
+        assert [event["number"] for event in collector.events] == [1, 2, 3]
+    assert (code, out.partition(" sent")[0]) == (0, "3 events")
 
 
 def test_an_endpoint_that_is_down(spool: Path) -> None:

@@ -58,6 +58,13 @@ def test_a_summary_by_problem(fslog: Command, mixed: Path) -> None:
     ]
 
 
+def test_a_long_name_stands_apart(fslog: Command, tmp_path: Path) -> None:
+    """A problem whose name fills its column is followed by a blank all the same."""
+    path = tmp_path / "seconds"
+    path.write_bytes(line(1, createdAt=1_700_000_000))
+    assert "looks_like_seconds createdAt line 1: " in fslog("validate", path).out
+
+
 def test_the_summary_for_a_program(fslog: Command, mixed: Path) -> None:
     """With `--json` the same is one object, by file."""
     said = fslog("validate", "--json", mixed)

@@ -101,6 +101,13 @@ def test_without_secrets_paths_are_still_masked() -> None:
     assert Redactor()("plain") == "plain"
 
 
+def test_secrets_alone_leave_paths_as_they_are() -> None:
+    """In a text that holds no URL only the keys are masked: a file's path may look like one."""
+    redact = Redactor("the-auth-key", "b")
+    assert redact.secrets("/x/v1/2024/e, the-auth-key, b") == f"/x/v1/2024/e, {MASK}, {MASK}"
+    assert Redactor().secrets("/v1/x/y") == "/v1/x/y"
+
+
 def test_a_redactor_does_not_show_what_it_hides() -> None:
     """Neither `repr` nor `str` of the redactor holds a key."""
     redact = Redactor("the-auth-key", "the-api-key")

@@ -435,6 +435,11 @@ def test_a_path_that_no_path_can_be(tmp_path: Path) -> None:
     assert "the-auth-key" not in str(caught.value)
 
 
+def test_a_path_that_looks_like_the_endpoints_holds_no_key(tmp_path: Path) -> None:
+    """Only the keys themselves are refused in it."""
+    assert spool_directory(tmp_path / "v1" / "shop" / "spool", DESTINATION, {}) is not None
+
+
 def test_a_platform_without_locks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without them the dead cannot be told from the living."""
     monkeypatch.setattr(spooldir, "CAN_LOCK", False)

@@ -415,17 +415,19 @@ BROKEN = {
     "a long line": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
     "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
     "a long status": b"HTTP/1.1 200 " + b"x" * 70_000 + b"\r\n\r\n",
+    "what a terminal obeys": b"\x1b]0;PWNED\x07\x1b[31mHELLO\x9b\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("raw", BROKEN.values(), ids=BROKEN)
 def test_what_is_no_answer_is_tried_again(connect: Connect, raw: bytes) -> None:
-    """Garbage, silence and half answers are trouble on the way, told in words."""
+    """Garbage, silence and half answers are trouble on the way, told in words that can be shown."""
     with server(half_answer(raw, len(raw)), answer()) as running:
         transport = connect(running.url)
         outcome = transport.post(b"x")
         assert (outcome.kind, outcome.stale) == (Kind.RETRY, False)
         assert outcome.reason
+        assert outcome.reason.isprintable()
         assert no_secret(outcome)
         assert transport.post(b"x").kind is Kind.DELIVERED
 
@@ -452,6 +454,7 @@ def test_whatever_bytes_come_back_there_is_an_outcome(connect: Connect) -> None:
             reply.append(raw)
             outcome = transport.post(b"x")
             assert isinstance(outcome.kind, Kind)
+            assert outcome.reason.isprintable()
             assert no_secret(outcome)
             assert redaction() is None
 
@@ -897,6 +900,16 @@ def test_a_proxy_that_refuses_is_trouble_on_the_way(
     assert "407" in outcome.reason
     for word in (secret, "the-pass-word", AUTH, API):
         assert word not in outcome.reason
+
+
+def test_a_proxys_words_are_escaped(connect: Connect, authority: trustme.CA, ca_file: str) -> None:
+    """What a terminal would obey in a proxy's reason phrase is told as an escape."""
+    raw = b"HTTP/1.1 502 \x1b[31mBad\x07 Gateway\r\n" + EMPTY
+    with endpoint_and_proxy(authority, proxy=half_answer(raw, len(raw))) as (there, between):
+        transport = connect(https(there), proxy=between.url, ca=ca_file)
+        assert r"\x1b[31mBad\x07 Gateway" in transport.post(b"x").reason
+        with pytest.raises(PingFailed, match=r"\\x1b\[31mBad\\x07 Gateway"):
+            transport.ping()
 
 
 def test_a_proxys_answer_that_drips_is_bounded(

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 from fslog.version import VERSION
 
@@ -96,10 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; None takes the process's own.
 
     Returns:
-        The exit code: what the command says, 2 for a wrong argument, 130 after Ctrl-C, 141 where
-        nobody reads the output any more.
+        The exit code: what the command says, 1 where the output cannot be written, 2 for a wrong
+        argument, 130 after Ctrl-C, 141 where nobody reads the output any more.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the locale has no letters for is shown escaped, as stderr does.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -110,8 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_stdout()
+        _discard(sys.stdout)
         return PIPE_CLOSED
+    except OSError as error:
+        if error.filename is not None:  # it is about a file, not about the output: a bug
+            raise
+        _tell_unwritable(error)
+        return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -140,9 +147,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _discard_stdout() -> None:
+def _open_streams() -> None:
+    """Lead stdout and stderr nowhere where they were closed: Python has None for them then."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # By its number, as the interpreter's own are: nobody closes them, and nobody warns.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
+
+
+def _tell_unwritable(error: OSError) -> None:
+    """Say why the output could not be written; what can still be written is."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"fslog: {error.strerror or error}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
     """Lead what is still buffered nowhere: the interpreter flushes once more when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

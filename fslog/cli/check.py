@@ -7,14 +7,16 @@ fslog's, switched off; nothing is posted, and no spool is touched.
 from __future__ import annotations
 
 import argparse
+import functools
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fslog.cli import reports
 from fslog.cli.configurations import Configuration, configuration
 from fslog.cli.destinations import CommandParser, whole
-from fslog.cli.examination import examine
+from fslog.cli.examination import KEYS, examine
 from fslog.cli.explanations import OUTCOMES, Explainer, Explanation
 from fslog.cli.narration import Narration
 from fslog.cli.ndjson import Damaged, Reader, Source, Unusable, source
@@ -26,6 +28,7 @@ from fslog.cli.screen import Screen
 from fslog.cli.sources import NoConfiguration, application, load
 from fslog.cli.tally import Tally
 from fslog.cli.targets import Target, targets
+from fslog.redaction import Redactor
 
 _DETAILS = 10
 _LINE_BYTES = 4_194_304
@@ -101,7 +104,8 @@ def _report(
 ) -> int:
     routes = Routes(made)
     target = _chosen(options, found)
-    paper = Paper(Screen(sys.stdout), _redact(found))
+    redactors = _redactors(found)
+    paper = Paper(Screen(sys.stdout), _joined(redactors))
     report: Any = (reports.Json if options.json else Narration)(paper, options.details)
     report.configuration(label, made, found, routes)
     is_right = not any(finding.is_wrong for finding in made.findings)
@@ -113,6 +117,8 @@ def _report(
         return 1
     tally = Tally(len(list(target.formatter.rules)) if target.formatter is not None else 0)
     explainer = Explainer(target, routes, options.context)
+    # An application's paths may look like the endpoint's, and are what its rules are about.
+    paper.redact = _joined([one.secrets for one in redactors])
     failure = ""
     try:
         for one in _explained(options, log, explainer):
@@ -129,17 +135,20 @@ def _report(
 
 
 def _say(text: str) -> None:
-    Paper(Screen(sys.stderr)).line((f"fslog check: {text}", ""))
+    paper = Paper(Screen(sys.stderr), _joined(_redactors([])))
+    paper.line((f"fslog check: {text}", ""))
 
 
-def _redact(found: list[Target]) -> Any:
-    def redact(text: str) -> str:
-        for target in found:
-            if target.destination is not None:
-                text = target.destination.redact(text)
-        return text
+def _redactors(found: Sequence[Target]) -> list[Redactor]:
+    """Return what takes out the keys, wherever they are given, and the proxies' passwords."""
+    keys = [os.environ.get(variable, "") for variable in KEYS.values()]
+    keys += [str(target.given.get(name) or "") for target in found for name in KEYS]
+    ways = [target.destination for target in found if target.destination is not None]
+    return [Redactor(*(key.strip() for key in keys)), *(to.redact for to in ways)]
 
-    return redact
+
+def _joined(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
+    return lambda text: functools.reduce(lambda so_far, step: step(so_far), steps, text)
 
 
 def _chosen(options: argparse.Namespace, found: list[Target]) -> Target | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
@@ -40,13 +39,15 @@ def drain_and_tell(contents: Contents, options: argparse.Namespace, paper: Paper
             contents,
             options.patience,
             tell,
-            # Of the destination: an option is not overruled by the environment's endpoint.
+            # Of the destination: an option is not overruled by the environment. The endpoint
+            # decides; the data center is given so that the environment's is not looked at.
+            datacenter=options.datacenter or "us",
             endpoint=to.ping_url().removesuffix(PING_PATH),
             timeout=options.timeout,
             ca_certs=options.ca_certs,
         )
     if options.json:
-        paper.line((json.dumps(_as_json(drained)), ""))
+        paper.values(_as_json(drained))
     else:
         _write_summary(drained, to.host, paper)
     return 1 if drained.left else 0

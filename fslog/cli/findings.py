@@ -81,7 +81,7 @@ class Findings:
         for group in self:
             yield (
                 (f"{group.count:>11,}  ", style),
-                (f"{group.name:{_NAME}}", "bold"),
+                (f"{group.name:{_NAME - 1}} ", "bold"),
                 (f"{places(group)}: {group.message}", ""),
             )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fslog import FreshsuccessHandler
+from fslog.cli import mistakes
 from fslog.cli.factories import makes
 
 Wrong = Callable[[str, str], None]
@@ -77,8 +78,8 @@ class _Reader:
             try:
                 found[option] = self._parser.get(name, option, raw=option in raw)
             except configparser.InterpolationError as error:
-                hint = "write %% for a percent sign"
-                self._wrong(f"{name}.{option}", f"{str(error).splitlines()[0]}; {hint}")
+                what = f"it has a % that begins no substitution ({type(error).__name__})"
+                self._wrong(f"{name}.{option}", f"{what}; write %% for a percent sign")
         return found
 
     def formatter(self, key: str) -> dict[str, Any]:
@@ -110,9 +111,8 @@ class _Reader:
                 self._wrong(where, "args is not empty; give the arguments by name, in kwargs")
             return dict(named)
         except Exception as error:  # whatever the expression does
-            self._wrong(
-                where, f"its arguments cannot be evaluated: {type(error).__name__}: {error}"
-            )
+            what = mistakes.of_expression(error)
+            self._wrong(where, f"its arguments cannot be evaluated: {what}")
             return {}
 
 

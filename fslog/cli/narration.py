@@ -91,9 +91,12 @@ class Narration:
 
     def summary(self, tally: Tally, target: Target) -> None:
         """Write the numbers, where there are more than a reader would count."""
-        if tally.lines < 2:
+        if tally.lines == 1:
             return
         self._paper.line()
+        if not tally.lines:
+            self._paper.line((count(0, "record"), "bold"))
+            return
         if self._held_back:
             text = f"{count(self._held_back, 'more record')} not shown; see --details and --only"
             self._paper.line((text, "dim"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import ssl
 import sys
 import time
@@ -184,7 +183,7 @@ def _proxy(to: Destination) -> str | None:
 
 def _show(report: dict[str, Any], to: Destination, *, is_json: bool) -> None:
     if is_json:
-        print(to.redact(json.dumps(report)))
+        Paper(Screen(sys.stdout), to.redact).values(report)
     elif report["reachable"]:
         paper = Paper(Screen(sys.stdout), to.redact)
         for row in _rows(report):

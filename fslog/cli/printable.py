@@ -6,7 +6,9 @@ showing it, and it may hold a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fslog.cli.screen import Part, Screen
 
@@ -31,6 +33,24 @@ def _escape(one: str) -> str:
     return one.encode("unicode_escape").decode("ascii")
 
 
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """Return a JSON value with keys taken out of its texts, names included; numbers stay.
+
+    To be done before it is JSON: afterwards a key that looks like a number, or a path that ends at
+    a quotation mark, would take a piece of JSON away with it.
+
+    >>> redacted({"host": "a", "tries": [1, "1"]}, lambda text: text.replace("1", "***"))
+    {'host': 'a', 'tries': [1, '***']}
+    """
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redacted(name, redact): redacted(one, redact) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(one, redact) for one in value]
+    return value
+
+
 class Paper:
     """Write lines to a screen, every part of them made printable and without keys.
 
@@ -46,6 +66,18 @@ class Paper:
     def line(self, *parts: Part) -> None:
         """Write one line, whatever its length."""
         self._screen.line(*self._safe(parts))
+
+    def values(self, value: Any) -> None:
+        """Write a JSON value in one line."""
+        self.raw(self.json(value))
+
+    def json(self, value: Any) -> str:
+        """Return a value as JSON without keys: ASCII, so that nothing in it is to be obeyed."""
+        return json.dumps(redacted(value, self.redact))
+
+    def raw(self, text: str) -> None:
+        """Write one line of which nothing is to be taken out any more."""
+        self._screen.line((text, ""))
 
     def row(self, *parts: Part) -> None:
         """Write one line, cut where a terminal would break it; a pipe gets all of it."""

@@ -31,6 +31,7 @@ class Progress:
         environ: `TERM=dumb` is a terminal without a bar.
         clock: monotonic seconds.
         sleep: waits so many seconds.
+        redact: takes keys out of a text; a file's name may hold one.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Progress:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        redact: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._stream = stream
         self._is_quiet = is_quiet
         self._has_bar = stream.isatty() and environ.get("TERM") != "dumb"
         self._clock = clock
         self._sleep = sleep
+        self._redact = redact
         self._is_drawn = False
         self.begin("", None, 0)
 
@@ -58,7 +61,7 @@ class Progress:
             size_bytes: all of it, None where nobody knows.
             done_bytes: what an earlier run did of it.
         """
-        self._label = _short(printable(label))
+        self._label = _short(printable(self._redact(label)))
         self._size = size_bytes
         self._first_bytes = done_bytes
         self._began_at = self._clock()
@@ -77,7 +80,9 @@ class Progress:
             return
         self._next_at = now + (_DRAWN_SECONDS if self._has_bar else _SAID_SECONDS)
         done_bytes = 0 if self._size is None else position()
-        facts = self._facts(events, done_bytes, now - self._began_at) + ([note] if note else [])
+        facts = self._facts(events, done_bytes, now - self._began_at)
+        if note:
+            facts.append(printable(note))
         if self._has_bar:
             self._draw("  ".join(facts), done_bytes)
         else:
@@ -87,7 +92,7 @@ class Progress:
         """Write a line of its own."""
         if not self._is_quiet:
             self.clear()
-            self._write(f"{printable(text)}\n")
+            self._write(f"{printable(self._redact(text))}\n")
 
     def clear(self) -> None:
         """Take the bar away, until it is shown again."""

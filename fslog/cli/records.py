@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,7 @@ _LONGEST = 2_000
 """How long a message may be whose arguments are looked for: that takes time."""
 
 _MEANT_MS = 100_000_000_000
+_FARTHEST = 1e300
 
 
 class NoRecord(ValueError):
@@ -148,7 +150,9 @@ def of_mapping(given: Mapping[str, Any]) -> logging.LogRecord:
     record = logging.LogRecord(name, level, "", 0, left.pop("msg", message), (), None)
     record.args = tuple(args) if isinstance(args, list) else args
     record.created = time.time() if created is None else created
-    attributes = {key: value for key, value in left.items() if key in RECORD_ATTRIBUTES}
+    # What is left under a name that was read is of a wrong type.
+    kept = RECORD_ATTRIBUTES - {"name", "levelno", "created"}
+    attributes = {key: value for key, value in left.items() if key in kept}
     extras = {key: value for key, value in left.items() if key not in RECORD_ATTRIBUTES}
     record.__dict__.update(attributes)
     record.__dict__.update(extras)
@@ -175,7 +179,7 @@ def _level(value: Any) -> int | None:
 
 def _instant(value: Any) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        at = float(value)
+        at = float(value) if abs(value) < _FARTHEST else math.nan
         return at / 1000 if at > _MEANT_MS else at if at - at == 0.0 else None
     if not isinstance(value, str):
         return None

@@ -174,30 +174,24 @@ class Json:
             "findings": [finding_values(one) for one in made.findings],
             "handlers": [target_values(made, target, routes) for target in found],
         }
-        self._write(_text(values)[:-1])
+        self._paper.raw(self._paper.json(values)[:-1])
 
     def no_target(self) -> None:
         """Write that records cannot be explained."""
-        self._write(', "records": null}')
+        self._paper.raw(', "records": null}')
 
     def record(self, one: Explanation) -> None:
         """Write one explanation."""
-        self._write(("," if self._records else ', "records": [') + _text(explanation_values(one)))
+        text = self._paper.json(explanation_values(one))
+        self._paper.raw(("," if self._records else ', "records": [') + text)
         self._records += 1
 
     def summary(self, tally: Tally, target: Target) -> None:
         """Write the numbers."""
-        self._write("]" if self._records else ', "records": []')
-        self._write(f', "handler": {_text(target.name)}, "summary": {_text(tally.json())}')
+        self._paper.raw("]" if self._records else ', "records": []')
+        name, numbers = self._paper.json(target.name), self._paper.json(tally.json())
+        self._paper.raw(f', "handler": {name}, "summary": {numbers}')
 
     def end(self) -> None:
         """Write the end."""
-        self._write("}")
-
-    def _write(self, text: str) -> None:
-        self._paper.line((text, ""))
-
-
-def _text(value: Any) -> str:
-    # ASCII: nothing in it is for a terminal to obey.
-    return json.dumps(value)
+        self._paper.raw("}")

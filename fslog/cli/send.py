@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
@@ -119,7 +118,9 @@ class Upload:
         self._to = to
         self._made = made
         self._transport = transport
-        self._progress = Progress(sys.stderr, is_quiet=options.quiet)
+        # What is said here are local names, and reasons that the transport has redacted.
+        self._redact = to.redact.secrets
+        self._progress = Progress(sys.stderr, is_quiet=options.quiet, redact=self._redact)
         self._uploader = Uploader(
             _confirm if options.dry_run else transport.post,
             retry_for=options.retry_for,
@@ -162,23 +163,29 @@ class Upload:
         return 0 if all(one.is_right for one in self._sending.accounts) else 1
 
     def _tell(self, took: float, *, is_interrupted: bool) -> None:
+        try:
+            self._sum_up(took, is_interrupted=is_interrupted)
+        finally:  # also where nobody can read the summary: its disk is full, its reader has gone
+            self._complain(is_interrupted=is_interrupted)
+
+    def _sum_up(self, took: float, *, is_interrupted: bool) -> None:
+        """Say on stdout what came of it."""
         accounts, travelled = self._sending.accounts, self._uploader.travelled
         stopped = self._sending.stopped
+        paper = Paper(Screen(sys.stdout), self._redact)
         if self._options.json:
             report = {"dry_run": self._options.dry_run, **totals(accounts, travelled, took)}
             report["interrupted"] = is_interrupted
             report["stopped"] = None if stopped is None else str(stopped)
             report["resume"] = self._command()
-            print(self._to.redact(json.dumps(report)))
+            paper.values(report)
         elif not self._options.quiet:
-            paper = Paper(Screen(sys.stdout), self._to.redact)
             for row in rows(accounts, travelled, took, is_dry=self._options.dry_run):
                 paper.line(*row)
-        self._complain(is_interrupted=is_interrupted)
 
     def _complain(self, *, is_interrupted: bool) -> None:
         """Say on stderr what was not sent, why, and how to go on."""
-        paper = Paper(Screen(sys.stderr), self._to.redact)
+        paper = Paper(Screen(sys.stderr), self._redact)
         for one in self._sending.accounts:
             if self._options.quiet and not self._options.json and not one.is_clean:
                 paper.line((f"rejected {rejected(one)}", "red"))
@@ -211,8 +218,10 @@ class Upload:
         left = [one for one in self._sending.accounts if not one.is_done]
         if not left or all(one.job.source.is_stream for one in left):
             return None
-        words = [one for one in self._arguments if one not in ("--resume", "--again")]
-        return shlex.join(["fslog", "send", "--resume", *words])
+        words = list(self._arguments)
+        end = words.index("--") if "--" in words else len(words)  # behind it all are names
+        options = [one for one in words[:end] if one not in ("--resume", "--again")]
+        return shlex.join(["fslog", "send", "--resume", *options, *words[end:]])
 
 
 def _confirm(body: bytes) -> Outcome:

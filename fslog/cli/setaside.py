@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -97,7 +96,7 @@ def add_show_arguments(parser: Any) -> None:
 def _whole(text: str) -> int:
     with contextlib.suppress(ValueError):
         if int(text) >= 0:
-            return int(text)
+            return min(int(text), sys.maxsize)  # more than that nobody can count to
     raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 0 or more")
 
 
@@ -118,7 +117,7 @@ def list_files(contents: Contents, paper: Paper) -> None:
 
 def _list(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
     if options.json:
-        paper.line((json.dumps(as_json(contents)["quarantine"]), ""))
+        paper.values(as_json(contents)["quarantine"])
     elif contents.set_aside:
         list_files(contents, paper)
     else:
@@ -194,7 +193,7 @@ def _requeue(contents: Contents, options: argparse.Namespace, paper: Paper) -> i
             say(f"the rest could not be requeued: {error}")
             code = 1
     if options.json:
-        paper.line((json.dumps([_as_json(one) for one in made]), ""))
+        paper.values([_as_json(one) for one in made])
     elif not files and not code:
         paper.line(("nothing was set aside", ""))
     return code or int(any(one.trouble or one.kept for one in made))
@@ -230,7 +229,7 @@ def _remove(contents: Contents, options: argparse.Namespace, paper: Paper) -> in
             say(f"{one.name} cannot be removed: {error.strerror or error}")
             code = 1
     if options.json:
-        paper.line((json.dumps(removed), ""))
+        paper.values(removed)
     elif not files and not code:
         paper.line(("nothing was set aside", ""))
     return code

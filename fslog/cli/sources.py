@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fslog.cli import mistakes
+
 NAMES = ("LOGGING", "LOGGING_CONFIG", "logconfig_dict", "log_config")
 """What a configuration is called in a module of which no name is given."""
 
@@ -67,6 +69,10 @@ def load(text: str, key: str | None = None) -> Source:
     """
     found = _read(text)
     if isinstance(found, configparser.RawConfigParser):
+        if key is not None:
+            raise NoConfiguration(
+                "--key: an ini file has no keys below which it could stand", is_argument=True
+            )
         return Source(f"{text}, in the format of fileConfig", found)
     if not isinstance(found, Mapping):
         raise NoConfiguration(f"{text} holds a {type(found).__name__}; expected a mapping")
@@ -116,8 +122,18 @@ def _read(text: str) -> Any:
 
 def _imported(text: str) -> Any:
     module, _, name = text.partition(":")
-    found = _guarded(lambda: pkgutil.resolve_name(f"{module}:"), f"importing {module}")
+    found = _guarded(lambda: _module(module), f"importing {module}")
     return _walk(found, name.split("."), text) if name else _of_names(vars(found), module)
+
+
+def _module(name: str) -> Any:
+    try:
+        return pkgutil.resolve_name(f"{name}:")
+    except ModuleNotFoundError as error:
+        # One of another name is missing inside of a module that is there.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise NoConfiguration(f"importing {name} failed: {error}", is_argument=True) from None
 
 
 def _run(path: str) -> Any:
@@ -127,6 +143,8 @@ def _run(path: str) -> Any:
 def _guarded(act: Callable[[], Any], what: str) -> Any:
     try:
         return act()
+    except NoConfiguration:
+        raise
     except (Exception, SystemExit) as error:
         raise NoConfiguration(f"{what} failed: {type(error).__name__}: {error}") from None
 
@@ -179,7 +197,7 @@ def _yaml(path: str) -> Any:
     except NoConfiguration:
         raise
     except Exception as error:  # yaml's own kinds, which have no name here
-        raise NoConfiguration(f"{path} is no YAML: {error}") from None
+        raise NoConfiguration(f"{path} is no YAML: {mistakes.of_yaml(error)}") from None
 
 
 def _toml(path: str) -> Any:
@@ -203,7 +221,7 @@ def _ini(path: str) -> configparser.ConfigParser:
     try:
         parser.read_string(_text(path), path)
     except configparser.Error as error:
-        raise NoConfiguration(f"{path} is no ini file: {error}") from None
+        raise NoConfiguration(f"{path} is no ini file: {mistakes.of_ini(error)}") from None
     missing = [
         name for name in ("loggers", "handlers", "formatters") if not parser.has_section(name)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -113,7 +112,7 @@ def _parser() -> CommandParser:
 
 def _list(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
     if options.json:
-        paper.line((json.dumps(as_json(contents)), ""))
+        paper.values(as_json(contents))
         return 0
     now = time.time()
     paper.line((contents.path, "bold"), (f"  {_summary(contents, now)}", ""))

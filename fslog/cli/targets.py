@@ -80,7 +80,8 @@ def targets(made: Configuration, rehearsed: Rehearsal) -> Iterator[Target]:
 
 
 def _posting(made: Configuration, part: HandlerPart, rehearsed: Rehearsal) -> Target:
-    target = Target(part, posts=True)
+    # Which keys are given is told even where nothing can be made of the rest.
+    target = Target(part, posts=True, given=_keys(made.given["handlers"].get(part.name)))
     where = f"handlers.{part.name}"
     try:
         configurator = made.configurator()
@@ -105,6 +106,11 @@ def _posting(made: Configuration, part: HandlerPart, rehearsed: Rehearsal) -> Ta
     target.mapping = rehearsed.given_to(handler.formatter)
     _lead(made, target)
     return target
+
+
+def _keys(section: Any) -> dict[str, Any]:
+    given = section if isinstance(section, Mapping) else {}
+    return {name: given[name] for name in ("auth_key", "api_key") if name in given}
 
 
 def _lead(made: Configuration, target: Target) -> None:

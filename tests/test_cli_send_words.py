@@ -1,0 +1,189 @@
+"""What `send` says: names, keys, JSON, and what it tells to type next."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fslog.cli import PIPE_CLOSED, main
+from fslog.collector import Answer, Collector
+from processes import KEYS, STRICT
+from readme_blocks import environment
+from uploads import Command, command, line, lines, numbers, run
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Give an endpoint, to which the environment leads, with the right keys."""
+    with Collector(keys=KEYS) as running:
+        for name, value in zip(("FSLOG_AUTH_KEY", "FSLOG_API_KEY"), KEYS, strict=True):
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("FSLOG_ENDPOINT", running.url)
+        yield running
+
+
+@pytest.fixture
+def fslog(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Give the command line, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return command(capsys)
+
+
+class Full(io.StringIO):
+    """A stream whose disk is full."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def beneath_v1(where: Path) -> Path:
+    """Make a file with a wrong line, in a path that looks like that of an endpoint."""
+    path = where / "v1" / "2024" / "e.ndjson"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(line(1) + line(2, userId=None))
+    return path
+
+
+def way_on(text: str) -> list[str]:
+    """Return the words of the command that is to be typed next."""
+    return shlex.split(text.partition("to go on: ")[2])
+
+
+def test_a_files_path_is_no_endpoints(fslog: Command, collector: Collector, tmp_path: Path) -> None:
+    """A file below a directory v1 is named as it is, in rows and in what is to be typed next."""
+    path = beneath_v1(tmp_path)
+    collector.always(Answer(401))
+    said = fslog("send", path)
+    assert said.code == 1
+    assert way_on(said.err) == ["fslog", "send", "--resume", str(path)]
+    collector.always(None)
+    said = fslog("send", "--resume", path)
+    assert f"of {path}, set aside in {path}.rejects.ndjson\n" in said.out
+
+
+def test_a_files_path_is_no_endpoints_in_json(
+    fslog: Command, collector: Collector, tmp_path: Path
+) -> None:
+    """The JSON names the file, its rejects and the way to go on as they are."""
+    path = beneath_v1(tmp_path)
+    collector.script(Answer(200), Answer(401))
+    (tmp_path / "next").write_bytes(line(3))
+    found = fslog("send", "--json", path, "next").json
+    assert found["files"][0]["file"] == str(path)
+    assert found["files"][0]["rejects"] == f"{path}.rejects.ndjson"
+    words = ["fslog", "send", "--resume", "--json", str(path), "next"]
+    assert shlex.split(found["resume"]) == words
+
+
+def test_a_key_that_is_a_number_leaves_the_json_whole(
+    fslog: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key such as 1 is taken out of texts, not out of the numbers of the JSON."""
+    monkeypatch.setenv("FSLOG_AUTH_KEY", "a")
+    monkeypatch.setenv("FSLOG_API_KEY", "1")
+    Path("events-1.ndjson").write_bytes(line(1))
+    found = fslog("send", "--dry-run", "--json", "events-1.ndjson").json
+    assert (found["batches"], found["sent"]) == (1, 1)
+    assert found["files"][0]["file"] == "events-***.ndjson"
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_key_in_a_files_name_is_not_shown(
+    more: list[str], fslog: Command, collector: Collector, tmp_path: Path
+) -> None:
+    """Where a file is named, beside its wrong lines and for the next time, a key is masked."""
+    path = tmp_path / f"{KEYS[0]}.ndjson"
+    path.write_bytes(line(1, userId=None) + line(2) + line(3))
+    collector.script(Answer(200), Answer(401))
+    said = fslog("send", "--batch-events", 1, *more, path)  # looks for keys in all that it wrote
+    assert f"{tmp_path}/***.ndjson:1: userId is missing" in said.err
+    assert way_on(said.err)[-1] == f"{tmp_path}/***.ndjson"
+
+
+def test_a_name_behind_two_dashes_is_typed_again(
+    fslog: Command, collector: Collector, tmp_path: Path
+) -> None:
+    """A file that is called as an option is stays in what is to be typed next, which then works."""
+    (tmp_path / "--again").write_bytes(lines([1, 2]))
+    collector.always(Answer(503))
+    said = fslog("send", "--again", "--retry-for", "0", "--", "--again")
+    words = way_on(said.err)
+    assert words == ["fslog", "send", "--resume", "--retry-for", "0", "--", "--again"]
+    collector.always(None)
+    assert fslog(*words[1:]).code == 0
+    assert numbers(collector) == [1, 2]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize(("out", "code"), [(Full, 1), (Gone, PIPE_CLOSED)])
+def test_the_way_to_go_on_is_told_whatever_becomes_of_the_summary(
+    out: type[io.StringIO],
+    code: int,
+    more: list[str],
+    collector: Collector,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the summary cannot be written, stderr says all the same why, and what to type next."""
+    path = tmp_path / "e.ndjson"
+    path.write_bytes(line(1))
+    collector.always(Answer(401))
+    monkeypatch.setattr(sys, "stdout", out())
+    assert main(["send", *more, str(path)]) == code
+    stopped, told, *rest = capsys.readouterr().err.splitlines()
+    assert "it answers 401" in stopped
+    assert way_on(told) == ["fslog", "send", "--resume", *more, str(path)]
+    assert rest == (["fslog: No space left on device"] if out is Full else [])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_disk_below_the_summary(
+    more: list[str], collector: Collector, tmp_path: Path
+) -> None:
+    """All is sent and written down; that it cannot be told is an exit code of 1 and one line."""
+    (tmp_path / "e.ndjson").write_bytes(lines([1, 2]))
+    with open("/dev/full", "wb") as full:
+        said = run("send", *more, "e.ndjson", endpoint=collector.url, where=tmp_path, stdout=full)
+    assert (said.code, said.err) == (1, "fslog: No space left on device\n")
+    assert numbers(collector) == [1, 2]
+    again = run("send", "--resume", "e.ndjson", endpoint=collector.url, where=tmp_path)
+    assert again.code == 0
+    assert numbers(collector) == [1, 2]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_nobody_need_listen(closed: str, collector: Collector, tmp_path: Path) -> None:
+    """Without stdout, without stderr and without both all is sent, and the exit code is as ever."""
+    path = tmp_path / "e.ndjson"
+    path.write_bytes(line(1, userId=None) + line(2))
+    given = {"FSLOG_ENDPOINT": collector.url, "FSLOG_AUTH_KEY": KEYS[0], "FSLOG_API_KEY": KEYS[1]}
+    program = [sys.executable, *STRICT, "-m", "fslog", "send", str(path)]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *program],
+        env=environment(given),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.count(b"\n") == (closed == ">&-")
+    assert done.stdout.startswith(b"sent ") == (closed == "2>&-")
+    assert numbers(collector) == [2]
