@@ -85,8 +85,8 @@ def test_every_good_key_stands_in_the_path_as_it_is(auth: str, api: str) -> None
         assert url == f"https://events-us.freshsuccess.com/v1/{auth}/{api}"
 
 
-# Of letters that no word of an error or of a traceback is made of.
-PARTS = st.text(alphabet="QXZJ~$", min_size=4, max_size=20)
+# Of letters that nothing in an error or in a traceback is made of, not even its markers (~~^^).
+PARTS = st.text(alphabet="QXZJ$", min_size=4, max_size=20)
 
 
 @given(
