@@ -36,9 +36,11 @@ _LONGEST_SECONDS = 1e9
 class _DeadlineReader(io.RawIOBase):
     """Read from a socket until an instant, however little comes at a time."""
 
+    _raw: io.RawIOBase | None = None  # until then, for a Ctrl-C amid `__init__`
+
     def __init__(self, sock: socket.socket, deadline_at: float) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
+        self._raw = self._file = sock.makefile("rb", buffering=0)
         self._deadline_at = deadline_at
 
     def readable(self) -> bool:
@@ -49,10 +51,11 @@ class _DeadlineReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("timed out")
         self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
+        return self._file.readinto(buffer)
 
     def close(self) -> None:
-        self._raw.close()
+        if self._raw is not None:
+            self._raw.close()
         super().close()
 
 
@@ -68,6 +71,8 @@ class _DeadlineSocket:
 
 
 class _Response(HTTPResponse):
+    fp: Any = None  # until then, for a Ctrl-C amid `__init__`, which has `__del__` close it
+
     def _read_status(self) -> Any:
         # http.client passes over 100 only, and takes 102 and 103 for the answer (RFC 9110 15.2).
         while True:

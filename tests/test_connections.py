@@ -16,6 +16,7 @@ import pytest
 import urllib3
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
+from fslog import connections
 from fslog.connections import manager
 from rawserver import OK, RawServer, answer, drip, hang, read_request
 
@@ -44,6 +45,15 @@ def post(made: urllib3.PoolManager, url: str, body: bytes = b"x", timeout: float
         preload_content=False,
         decode_content=False,
     )
+
+
+def test_what_an_interrupt_left_half_made_is_closed_silently() -> None:
+    """A Ctrl-C in the midst of making a reader or a response leaves nothing that complains."""
+    for kind in (connections._DeadlineReader, connections._Response):
+        half: Any = kind.__new__(kind)
+        half.close()
+        del half
+        gc.collect()
 
 
 def test_an_answer_comes_with_its_head_and_body() -> None:
