@@ -6,6 +6,7 @@ what to do next is the listener's business, and every outcome says enough for it
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
@@ -26,14 +27,19 @@ from fslog.redaction import guard_urllib3
 _ANSWER_BYTES = 65_536
 """How much of an answer's body is read so that its connection can be kept; the rest is cut off."""
 
+_VALIDITY = frozenset({9, 10, 62, 64})
+"""OpenSSL's codes (x509_vfy.h): not valid yet, not any more, another host name, another address."""
+
 
 class PingFailed(ConnectionError):
     """Report that the endpoint did not answer a ping with 200, and why.
 
     Args:
         message: a sentence.
-        kind: `"name"`, `"refused"`, `"timeout"`, `"certificate"`, `"tls"`, `"status"`, or
-            `"connection"` for any other trouble on the way.
+        kind: `"name"`, `"refused"`, `"timeout"`, `"certificate"` for one that nobody known has
+            signed, `"validity"` for one of another time or name, `"tls"`, `"busy"` for an answer
+            that asks to try again later, `"status"` for any other that is not 200, or
+            `"connection"` for other trouble on the way.
     """
 
     def __init__(self, message: str, kind: str = "connection") -> None:
@@ -144,7 +150,8 @@ class Transport:
                     _watch(pool, see)
                 began_at = time.monotonic()  # what was there to load is loaded
                 status = self._request(self._destination.ping_url(), b"", None).status
-                kind, reason = "status", outcome_of(status, None, self._now).reason
+                outcome = outcome_of(status, None, self._now)
+                kind, reason = "busy" if outcome.kind is Kind.RETRY else "status", outcome.reason
             except Exception as error:
                 kind, reason = self._reason(error)
             if reason:
@@ -219,12 +226,16 @@ def _words(error: BaseException, timeout: float) -> tuple[str, str]:
         causes.append(cause)
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return "certificate", f"its certificate is not trusted ({cause.verify_message})"
+            kind = "validity" if cause.verify_code in _VALIDITY else "certificate"
+            return kind, f"its certificate is not trusted ({cause.verify_message})"
         if isinstance(cause, (socket.gaierror, exceptions.NameResolutionError)):
             return "name", "its name cannot be resolved"
         timed_out = isinstance(cause, (TimeoutError, exceptions.TimeoutError))
         if timed_out and not isinstance(cause, exceptions.NewConnectionError):
             return "timeout", f"no answer within {timeout:g} s"
+        gone = isinstance(cause, http.client.RemoteDisconnected)
+        if isinstance(cause, http.client.HTTPException) and not gone:
+            return "status", "what it answers is no HTTP"  # its own words may be any
     inner = causes[-1]
     kind = "refused" if isinstance(inner, ConnectionRefusedError) else "connection"
     kind = "tls" if isinstance(inner, ssl.SSLError) else kind

@@ -20,13 +20,7 @@ from fslog.cli.printable import printable
 from fslog.collector import Collector
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request
 from servers import free_port
-from uploads import Command, at_work, command, ended, interrupted, run
-
-
-@pytest.fixture
-def fslog(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Give the command line."""
-    return command(capsys)
+from uploads import Command, at_work, ended, interrupted, run
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +147,18 @@ def test_a_certificate_that_ends_soon(
 
 
 @pytest.mark.parametrize(
-    ("days", "name", "is_trusted", "words"),
+    ("days", "name", "is_trusted", "words", "kind", "advice"),
     [
-        (-1, "localhost", True, "certificate has expired"),
-        (400, "other.example", True, "Hostname mismatch"),
-        (400, "localhost", False, "unable to get local issuer certificate"),
+        (-1, "localhost", True, "certificate has expired", "validity", "this machine's clock"),
+        (400, "other.example", True, "Hostname mismatch", "validity", "needs mending"),
+        (
+            400,
+            "localhost",
+            False,
+            "unable to get local issuer certificate",
+            "certificate",
+            "--ca-certs FILE",
+        ),
     ],
 )
 def test_a_certificate_that_is_not_trusted(
@@ -165,26 +166,30 @@ def test_a_certificate_that_is_not_trusted(
     name: str,
     is_trusted: bool,
     words: str,
+    kind: str,
+    advice: str,
     fslog: Command,
     authority: trustme.CA,
     ca_file: Path,
 ) -> None:
-    """One that is over, another's, or nobody's is the reason, and what may help is said."""
+    """One that is over, another's, or nobody's is the reason, and what may help each is said."""
     trusted = ["--ca-certs", ca_file] if is_trusted else []
     with secure(authority, days, name) as url:
         said = fslog("ping", "--endpoint", url, *trusted)
         found = fslog("ping", "--json", "--endpoint", url, *trusted)
     assert (said.code, found.code, said.out, found.err) == (1, 1, "", "")
     assert words in said.err
-    assert "--ca-certs FILE" in said.err
-    assert (found.json["reachable"], found.json["kind"]) == (False, "certificate")
+    assert advice in said.err
+    assert ("--ca-certs" in said.err) == (kind == "certificate")
+    assert (found.json["reachable"], found.json["kind"]) == (False, kind)
 
 
 @pytest.mark.parametrize(
     ("script", "kind", "words"),
     [
         (hang(), "timeout", "no answer within 0.3 s"),
-        (answer(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"), "status", "it answers 503"),
+        (answer(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"), "busy", "it answers 503"),
+        (answer(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n"), "busy", "try again later"),
         (answer(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"), "status", "it answers 404"),
         (
             answer(b"HTTP/1.1 302 Go\r\nLocation: /v1/ping\r\nContent-Length: 0\r\n\r\n"),
@@ -192,7 +197,8 @@ def test_a_certificate_that_is_not_trusted(
             "it answers 302",
         ),
         (half_answer(b""), "connection", "cannot be reached"),
-        (answer(b"\x1b[2Jno http at all\r\n\r\n"), "connection", "cannot be reached"),
+        (answer(b"\x1b[2Jno http at all\r\n\r\n"), "status", "what it answers is no HTTP"),
+        (answer(b"220 mail.example ESMTP\r\n"), "status", "is the address right?"),
     ],
 )
 def test_an_endpoint_that_does_not_answer_as_it_should(

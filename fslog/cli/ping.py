@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fslog.cli.destinations import CommandParser, add_options, destination_of, transport_to
+from fslog.cli.commandline import CommandParser
+from fslog.cli.destinations import add_options, destination_of, transport_to
 from fslog.cli.printable import Paper
 from fslog.cli.screen import Part, Screen
 from fslog.destination import Destination
@@ -42,7 +43,9 @@ _ADVICE = {
     "refused": "nothing listens there, or a firewall turns it away",
     "timeout": "a firewall in between, or a proxy that is needed and not set (HTTPS_PROXY)?",
     "certificate": "where a proxy opens TLS, or for an authority of one's own: --ca-certs FILE",
+    "validity": "the certificate itself is wrong, or this machine's clock: one needs mending",
     "tls": "does what listens there speak TLS, in a version of this century?",
+    "busy": "it is there, but does not work at the moment: try again later",
     "status": "something answers there, but not as the endpoint does: is the address right?",
 }
 
