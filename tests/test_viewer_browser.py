@@ -555,6 +555,52 @@ def test_a_bad_answer_for_a_few_requests_ends_by_itself(page: Page, viewer: View
     assert outcome_of_post(viewer) == (200, None)
 
 
+REQUEST_LOG = """
+    const done = arguments[arguments.length - 1];
+    const real = window.fetch;
+    import("/static/requestlog.js").then(async ({ RequestLog }) => {
+      const stream = new EventTarget();
+      const log = new RequestLog(stream);
+      const told = [];
+      const requests = (...ids) => ids.map((id) => ({ id }));
+      const tell = (name, ...ids) =>
+        stream.dispatchEvent(new CustomEvent(name, { detail: { requests: requests(...ids) } }));
+      let answer;
+      window.fetch = () => new Promise((resolve) => { answer = resolve; });
+      const asked = async (meanwhile, total, ...ids) => {
+        tell("hello");
+        meanwhile();
+        const changed = new Promise((resolve) =>
+          log.addEventListener("changed", resolve, { once: true }));
+        const headers = { "Content-Type": "application/json" };
+        answer(new Response(JSON.stringify({ requests: requests(...ids), total }), { headers }));
+        await changed;
+        told.push([log.requests.map((one) => one.id), log.total]);
+      };
+      const nothing = () => {};
+      await asked(nothing, 2, 2, 1);
+      await asked(() => tell("requests", 4), 3, 3, 2, 1);
+      await asked(nothing, 1, 5);
+      await asked(() => tell("requests", 6), 0);
+      await asked(() => tell("cleared"), 0);
+      return told;
+    }).then(done, (error) => done(`${error}`)).finally(() => { window.fetch = real; });
+"""
+"""A list of requests, with a server of which it hears when the test lets it."""
+
+
+def test_what_comes_while_the_requests_are_loaded_is_kept(page: Page) -> None:
+    """Loaded anew, the list has what the answer has, what came after it, and nothing forgotten."""
+    assert page.driver.execute_async_script(REQUEST_LOG) == [
+        [[2, 1], 2],
+        [[4, 3, 2, 1], 4],  # the fourth came on the stream, after the answer was made
+        [[5], 1],  # the server has forgotten the others meanwhile
+        [[6], 1],
+        [[], 0],
+    ]
+    assert page.console() == []
+
+
 HOSTILE = [
     "<script>window.hit = 1</script>",
     "<img src=x onerror='window.hit = 2'>",

@@ -26,7 +26,7 @@ export class RequestLog extends EventTarget {
     // came after the answer is not in it.
     const newest = answer.requests[0]?.id ?? asked;
     this.requests = this.requests.filter((one) => one.id > newest);
-    this.#add(answer.requests, answer.total);
+    this.#add(answer.requests, answer.total + this.requests.length);
   }
 
   #add(requests, total) {
