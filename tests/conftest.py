@@ -1,10 +1,18 @@
-"""What all tests share."""
+"""What all tests share, and what the tests of several files want."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from checking import Check, check_command
+from fslog.collector import Collector
+from processes import KEYS
+from uploads import Command, command
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +22,45 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ours = name.startswith("FSLOG_") and name != "FSLOG_TEST_INSTALLED"
         if ours or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the right keys into the environment."""
+    for name, value in zip(("FSLOG_AUTH_KEY", "FSLOG_API_KEY"), KEYS, strict=True):
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def collector(keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Give an endpoint, to which the environment leads, with the right keys."""
+    with Collector(keys=KEYS) as running:
+        monkeypatch.setenv("FSLOG_ENDPOINT", running.url)
+        yield running
+
+
+@pytest.fixture
+def fslog(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Give the command line, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return command(capsys)
+
+
+@pytest.fixture
+def person(keys: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Have keys in the environment, and a directory of one's own with modules of one's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if not name.startswith("fslog"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def check(person: None, capfd: pytest.CaptureFixture[str]) -> Check:
+    """Give `fslog check`."""
+    return check_command(capfd)

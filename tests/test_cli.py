@@ -19,7 +19,7 @@ from fslog.cli.screen import STYLES, Screen, cut
 from fslog.errors import Problem
 from fslog.stats import Stats
 from fslog.version import VERSION
-from processes import STRICT, run
+from processes import KEYS, STRICT, run
 from readme_blocks import environment
 from spooling import leave
 from test_segments import line
@@ -362,3 +362,33 @@ def test_the_configuration_is_part_of_the_package() -> None:
     path = Path(fslog.cli.demo.__file__).with_name("demo.json")
     assert json.loads(path.read_text(encoding="utf-8"))["version"] == 1
     assert os.access(path, os.R_OK)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [KEYS[0]],
+        [f"https://events.example/v1/{KEYS[0]}/{KEYS[1]}"],
+        ["demo", KEYS[0]],
+        ["demo", "--events", KEYS[1]],
+        ["demo", f"--pace={KEYS[0]}"],
+        ["viewer", KEYS[1]],
+        ["viewer", "--port", KEYS[0]],
+        ["viewer", "--host", f"{KEYS[0]}/"],
+        ["viewer", "--allow-host", f"{KEYS[0]}/"],
+        ["viewer", "--keep", KEYS[0]],
+        ["check", KEYS[0], "--nonsense", KEYS[1]],
+        ["ping", KEYS[0]],
+        ["send", "--timeout", KEYS[0], "e"],
+        ["validate", "--batch-bytes", KEYS[0], "e"],
+        ["spool", KEYS[0]],
+    ],
+)
+def test_a_key_in_the_wrong_place_is_an_error_that_shows_none(
+    given: list[str], keys: None, fslog: uploads.Command
+) -> None:
+    """Wherever a key of the environment was pasted to, no command repeats it."""
+    said = fslog(*given)  # which looks for the keys
+    assert (said.code, said.out) == (2, "")
+    assert "error: " in said.err
+    assert "***" in said.err

@@ -9,9 +9,8 @@ import logging.config
 import os
 import shutil
 import sys
-import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checking import Check, write
 from fslog import FreshsuccessHandler
-from fslog.cli import examination, main
+from fslog.cli import examination
 from fslog.cli.configurations import configuration
 from fslog.cli.factories import makes
 from fslog.cli.rehearsal import rehearsal
@@ -44,36 +44,7 @@ PLAIN: dict[str, Any] = {
     "root": {"handlers": ["usage"], "level": "INFO"},
 }
 
-Check = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _as_a_person_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Have keys in the environment, and a directory of one's own with modules of one's own."""
-    monkeypatch.setenv("FSLOG_AUTH_KEY", KEYS[0])
-    monkeypatch.setenv("FSLOG_API_KEY", KEYS[1])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if not name.startswith("fslog"):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def check(capfd: pytest.CaptureFixture[str]) -> Check:
-    """Return what runs `fslog check` and gives exit code, stdout and stderr; no key is shown."""
-
-    def run_it(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(["check", *map(str, arguments)])
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        assert not [key for key in KEYS if key in out + err]
-        return code, out, err
-
-    return run_it
+pytestmark = pytest.mark.usefixtures("person")
 
 
 def changed(**parts: Any) -> dict[str, Any]:
@@ -85,14 +56,6 @@ def changed(**parts: Any) -> dict[str, Any]:
 def usage(**arguments: Any) -> dict[str, Any]:
     """Return the plain configuration with further arguments for the handler."""
     return changed(handlers={"usage": {**USAGE, **arguments}})
-
-
-def write(name: str, text: str) -> str:
-    """Write a file here and return its name."""
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(textwrap.dedent(text), encoding="utf-8")
-    return name
 
 
 def as_file(given: Any, name: str = "logging.json") -> str:

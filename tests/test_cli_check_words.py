@@ -5,8 +5,6 @@ from __future__ import annotations
 import configparser
 import io
 import json
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checking import SECRET, Check, write
 from fslog.cli import main
 from fslog.cli.mistakes import of_expression, of_ini, of_yaml, unquoted
 from fslog.cli.printable import Paper
 from fslog.cli.records import of_mapping
 from fslog.cli.screen import Screen
 from fslog.collector import Collector
+from processes import KEYS
 from spooling import leave
 from test_segments import line
 
-AUTH, API = "auth-0f3b97", "api-5c21de"
-SECRET = "S3CRETWORD"
+AUTH, API = KEYS
 HANDLER = {"class": "fslog.FreshsuccessHandler"}
 PATHS = {
     "when": {"logger": "web", "args.U": r"/^\/v1\/(?P<module>\w+)\/(?P<feature>\w+)$/"},
@@ -45,44 +44,7 @@ handlers=usage
 class=fslog.FreshsuccessHandler
 """
 
-Check = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _as_a_person_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Have keys in the environment, and a directory of one's own with modules of one's own."""
-    monkeypatch.setenv("FSLOG_AUTH_KEY", AUTH)
-    monkeypatch.setenv("FSLOG_API_KEY", API)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if not name.startswith("fslog"):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def check(capfd: pytest.CaptureFixture[str]) -> Check:
-    """Return what runs `fslog check` and gives exit code, stdout and stderr; no secret is shown."""
-
-    def run_it(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(["check", *arguments])
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        shown = (out + err).lower()
-        assert not [one for one in (AUTH, API, SECRET) if one.lower() in shown]
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run_it
-
-
-def write(name: str, text: str) -> str:
-    """Write a file here and return its name."""
-    Path(name).write_text(text, encoding="utf-8")
-    return name
+pytestmark = pytest.mark.usefixtures("person")
 
 
 def configured(rules: Any = (), **arguments: Any) -> str:

@@ -7,14 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fslog.cli.destinations import (
-    CommandParser,
-    add_options,
-    destination_of,
-    seconds,
-    transport_to,
-    whole,
-)
+from fslog.cli.commandline import CommandParser, seconds, whole
+from fslog.cli.destinations import add_options, destination_of, transport_to
 
 KEYS = {"FSLOG_AUTH_KEY": "auth-key-1", "FSLOG_API_KEY": "api-key-2"}
 

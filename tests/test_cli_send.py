@@ -9,7 +9,6 @@ import os
 import shlex
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +21,13 @@ from fslog.transport import Transport
 from processes import KEYS
 from rawserver import RawServer, answer
 from servers import free_port
-from uploads import Command, command, line, lines, numbers
-
-
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """Give an endpoint, to which the environment leads, with the right keys."""
-    with Collector(keys=KEYS) as running:
-        for name, value in zip(("FSLOG_AUTH_KEY", "FSLOG_API_KEY"), KEYS, strict=True):
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("FSLOG_ENDPOINT", running.url)
-        yield running
-
-
-@pytest.fixture
-def fslog(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Command:
-    """Give the command line, in a directory of its own."""
-    monkeypatch.chdir(tmp_path)
-    return command(capsys)
+from uploads import Command, line, lines, made, numbers
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the pauses between two tries short."""
     monkeypatch.setattr("fslog.cli.upload.MAX_BACKOFF", 0.01)
-
-
-def made(name: str, text: bytes) -> Path:
-    """Make a file."""
-    path = Path(name)
-    path.write_bytes(text)
-    return path
 
 
 def files() -> list[str]:
@@ -232,9 +205,9 @@ def test_one_reject_file_for_all(fslog: Command, collector: Collector) -> None:
     """With `--rejects` the wrong lines of all inputs go to one file, wherever it is."""
     os.mkdir("there")
     made("a", b"{a\n" + line(1))
-    made("b", line(2) + b"{b")
+    made("b", line(2) + b"no")
     assert fslog("send", "--rejects", "there/wrong", "a", "b").code == 1
-    assert Path("there/wrong").read_bytes() == b"{a\n{b\n"
+    assert Path("there/wrong").read_bytes() == b"{a\nno\n"
     assert numbers(collector) == [1, 2]
 
 
@@ -283,6 +256,38 @@ def test_a_line_of_any_length_is_set_aside(fslog: Command, collector: Collector)
     assert numbers(collector) == [1, 3]
     assert [row.partition(": ")[0] for row in said.err.splitlines()] == ["a:2", "a:4"]
     assert receipt("a.fslog-sent").sent.popitem()[1].offset == os.stat("a").st_size
+
+
+@pytest.mark.parametrize("end", [b"", b'{"accountId":', line(3)[:-3], b"  {"])
+def test_a_line_that_is_half_written_waits_for_its_other_half(
+    end: bytes, fslog: Command, collector: Collector
+) -> None:
+    """Of a file that grows each whole line is sent once, and no line is torn in two."""
+    path = made("a", lines([1, 2]) + end)
+    said = fslog("send", "a")
+    assert (said.code, numbers(collector)) == (bool(end), [1, 2])
+    assert ("a ends in the middle of a line, in line 3;" in said.err) == bool(end)
+    again = fslog("send", "--resume", "a")
+    assert (again.code, numbers(collector)) == (bool(end), [1, 2])
+    path.write_bytes(lines([1, 2, 3, 4]))
+    assert fslog("send", "--resume", "a").code == 0
+    assert numbers(collector) == [1, 2, 3, 4]
+    assert files() == ["a", "a.fslog-sent"]
+
+
+@pytest.mark.parametrize("end", [line(3)[:-1], b"oh no", b"[1]", line(3, userId=None)[:-1]])
+def test_a_last_line_without_a_newline_is_a_line(
+    end: bytes, fslog: Command, collector: Collector
+) -> None:
+    """What is whole is sent, and what can become no event is set aside: it would wait for ever."""
+    made("a", line(1) + end)
+    said = fslog("send", "a")
+    is_right = end == line(3)[:-1]
+    assert (said.code, numbers(collector)) == (not is_right, [1, 3] if is_right else [1])
+    assert "in the middle" not in said.err
+    if not is_right:
+        assert Path("a.rejects.ndjson").read_bytes() == end + b"\n"
+    assert fslog("send", "--resume", "a").code == 0
 
 
 # The endpoint's answers

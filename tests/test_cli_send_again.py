@@ -8,15 +8,14 @@ import pytest
 
 from fslog.collector import Answer, Collector
 from fslog.transport import Transport
-from test_cli_send import collector, fslog, made  # noqa: F401
-from uploads import Command, line, lines, numbers
+from uploads import Command, line, lines, made, numbers
 
 WRONG = line(99, userId=None)
 
 
 def test_a_shared_reject_file_keeps_what_others_wrote(
-    fslog: Command,  # noqa: F811
-    collector: Collector,  # noqa: F811
+    fslog: Command,
+    collector: Collector,
 ) -> None:
     """A resumed upload of one file leaves the rejected lines of another where they are."""
     made("a", line(1) + WRONG)
@@ -30,8 +29,8 @@ def test_a_shared_reject_file_keeps_what_others_wrote(
 
 
 def test_what_somebody_adds_to_a_reject_file_stays(
-    fslog: Command,  # noqa: F811
-    collector: Collector,  # noqa: F811
+    fslog: Command,
+    collector: Collector,
 ) -> None:
     """A resumed upload adds to it, and cuts nothing off."""
     made("a", line(1) + WRONG)
@@ -46,8 +45,8 @@ def test_what_somebody_adds_to_a_reject_file_stays(
 
 
 def test_what_another_process_sent_meanwhile_is_not_sent_again(
-    fslog: Command,  # noqa: F811
-    collector: Collector,  # noqa: F811
+    fslog: Command,
+    collector: Collector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The receipt is read again once the file is locked; the rest goes on another time."""
@@ -70,8 +69,8 @@ def test_what_another_process_sent_meanwhile_is_not_sent_again(
 
 
 def test_all_of_an_interrupted_repetition_is_repeated(
-    fslog: Command,  # noqa: F811
-    collector: Collector,  # noqa: F811
+    fslog: Command,
+    collector: Collector,
 ) -> None:
     """With --again the files whose turn did not come are not taken for sent by --resume."""
     made("a", line(1))
@@ -84,8 +83,8 @@ def test_all_of_an_interrupted_repetition_is_repeated(
 
 
 def test_files_of_one_name_have_receipts_of_their_own(
-    fslog: Command,  # noqa: F811
-    collector: Collector,  # noqa: F811
+    fslog: Command,
+    collector: Collector,
 ) -> None:
     """In one --state-dir, too."""
     for place, number in (("d1", 1), ("d2", 2), ("state", 0)):
@@ -99,8 +98,8 @@ def test_files_of_one_name_have_receipts_of_their_own(
 
 
 def test_an_input_cannot_take_what_is_rejected(
-    fslog: Command,  # noqa: F811
-    collector: Collector,  # noqa: F811
+    fslog: Command,
+    collector: Collector,
 ) -> None:
     """It would grow while it is read, and never end."""
     made("a", WRONG)

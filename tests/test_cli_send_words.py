@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,26 +15,7 @@ from fslog.cli import PIPE_CLOSED, main
 from fslog.collector import Answer, Collector
 from processes import KEYS, STRICT
 from readme_blocks import environment
-from uploads import Command, command, line, lines, numbers, run
-
-
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """Give an endpoint, to which the environment leads, with the right keys."""
-    with Collector(keys=KEYS) as running:
-        for name, value in zip(("FSLOG_AUTH_KEY", "FSLOG_API_KEY"), KEYS, strict=True):
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("FSLOG_ENDPOINT", running.url)
-        yield running
-
-
-@pytest.fixture
-def fslog(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Command:
-    """Give the command line, in a directory of its own."""
-    monkeypatch.chdir(tmp_path)
-    return command(capsys)
+from uploads import Command, line, lines, numbers, run
 
 
 class Full(io.StringIO):

@@ -10,15 +10,9 @@ from pathlib import Path
 import pytest
 
 from processes import run as run_program
-from uploads import PEAK, Command, at_work, command, ended, interrupted, line, lines, run
+from uploads import PEAK, Command, at_work, ended, interrupted, line, lines, run
 
 NOWHERE = "http://127.0.0.1:9"
-
-
-@pytest.fixture
-def fslog(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Give the command line."""
-    return command(capsys)
 
 
 @pytest.fixture

@@ -22,17 +22,22 @@ COSTLY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def loaded() -> set[str]:
-    """Return the modules that a fresh interpreter holds after `import fslog` and not before."""
+def modules(program: str) -> set[str]:
+    """Return the modules that a fresh interpreter holds after a program and not before."""
     program = (
-        "import sys; before = set(sys.modules); import fslog; "
+        f"import sys; before = set(sys.modules)\n{program}\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     env = {name: value for name, value in environment({}).items() if "COVERAGE" not in name}
     command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.fixture(scope="module")
+def loaded() -> set[str]:
+    """Return the modules that `import fslog` loads."""
+    return modules("import fslog")
 
 
 @pytest.mark.parametrize("module", COSTLY)
@@ -46,3 +51,17 @@ def test_import_fslog_loads_one_dependency(loaded: set[str]) -> None:
     """Of all packages that are not the standard library's, python-json-logger alone is loaded."""
     packages = {name.partition(".")[0] for name in loaded}
     assert packages - sys.stdlib_module_names == {"fslog", "pythonjsonlogger"}
+
+
+@pytest.mark.parametrize(
+    ("command", "spared"),
+    [
+        (["--help"], COSTLY),
+        (["validate", "/dev/null"], ["asyncio", "backoff", "urllib3"]),  # judged as a server does
+    ],
+)
+def test_a_command_that_sends_nothing_does_not_load(command: list[str], spared: list[str]) -> None:
+    """Help and checks are there at once: what only sending needs is not loaded for them."""
+    found = modules(f"from fslog.cli import main; main({command!r})")
+    assert "fslog.cli.commandline" in found
+    assert not found & set(spared)

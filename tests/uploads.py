@@ -77,6 +77,13 @@ def lines(numbers: Sequence[int]) -> bytes:
     return b"".join(map(line, numbers))
 
 
+def made(name: str, text: bytes) -> Path:
+    """Make a file."""
+    path = Path(name)
+    path.write_bytes(text)
+    return path
+
+
 def numbers(collector: Collector) -> list[int]:
     """Return the numbers of the events that arrived, in order."""
     assert collector.invalid == []

@@ -6,7 +6,6 @@ the exit code; it does its own parsing, and its own `--help`.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from fslog.cli.commandline import CommandParser
 from fslog.version import VERSION
 
 INTERRUPTED = 130
@@ -133,14 +133,13 @@ def _run(arguments: list[str]) -> int:
         return leaving.code if isinstance(leaving.code, int) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     rows = "\n".join(f"  {name:10}{command.summary}" for name, command in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="fslog",
+    parser = CommandParser(
+        "fslog",
+        "Freshsuccess product-usage events from log calls.",
+        f"commands:\n{rows}\n\n`fslog COMMAND --help` tells more.",
         usage="fslog [-h] [--version] COMMAND ...",
-        description="Freshsuccess product-usage events from log calls.",
-        epilog=f"commands:\n{rows}\n\n`fslog COMMAND --help` tells more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fslog {VERSION}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fslog.cli import reports
+from fslog.cli.commandline import CommandParser, whole
 from fslog.cli.configurations import Configuration, configuration
-from fslog.cli.destinations import CommandParser, whole
 from fslog.cli.examination import KEYS, examine
 from fslog.cli.explanations import OUTCOMES, Explainer, Explanation
 from fslog.cli.narration import Narration

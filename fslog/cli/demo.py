@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from fslog import FreshsuccessHandler
+from fslog.cli.commandline import CommandParser
 from fslog.cli.demo_app import activities
 from fslog.cli.report import HEADING, event_row, summary
 from fslog.cli.screen import Screen
@@ -150,13 +151,8 @@ def _show(screen: Screen, arrivals: Arrivals, seconds: float) -> None:
             screen.row((f"  {len(events)} events in one batch, {sizes}", "dim"))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fslog demo",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> CommandParser:
+    parser = CommandParser("fslog demo", _DESCRIPTION, _EPILOG)
     parser.add_argument(
         "--events",
         type=_count,

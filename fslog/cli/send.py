@@ -9,14 +9,8 @@ import time
 from collections.abc import Sequence
 
 from fslog.cli.accounts import rejected, rows, totals
-from fslog.cli.destinations import (
-    CommandParser,
-    add_options,
-    destination_of,
-    seconds,
-    transport_to,
-    whole,
-)
+from fslog.cli.commandline import CommandParser, seconds, whole
+from fslog.cli.destinations import add_options, destination_of, transport_to
 from fslog.cli.jobs import Job, jobs
 from fslog.cli.judgement import BATCH_BYTES, BATCH_EVENTS
 from fslog.cli.ndjson import sources

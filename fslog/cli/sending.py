@@ -90,13 +90,18 @@ class Sending:
         account.is_done = True
 
     def _send_lines(self, account: Account, reader: Reader) -> None:
+        source = account.job.source
         for batch in batches(reader.lines(), **self._limits):
-            if batch[0].is_whole:
-                self._upload(account, batch)
-            else:
+            # Of a stream nothing can be read again: what came of a line is set aside then.
+            is_half = not source.is_stream and _is_half(batch[-1])
+            if not batch[0].is_whole:
                 account.job.settle_long(batch[0], reader.rest())
                 self._report(account, batch)
+            elif whole := batch[:-1] if is_half else batch:
+                self._upload(account, whole)
             self._progress.show(account.sent, reader.position)
+            if is_half:
+                raise Damaged(f"{source.label} ends in the middle of a line")
 
     def _upload(self, account: Account, batch: Sequence[Checked]) -> None:
         for part, refusal in self._uploader.upload(batch):
@@ -118,6 +123,16 @@ class Sending:
                 self._progress.say(f"{account.job.source.label}:{one.number}: {reasons}")
             elif self._reported == _REPORTED + 1:
                 self._progress.say("further wrong lines are only counted")
+
+
+def _is_half(one: Checked) -> bool:
+    r"""Tell whether a line looks like an event of which somebody has not written the rest yet.
+
+    >>> _is_half(Checked(1, b'{"a":', b"", (Problem("not_json", "", ""),)))
+    True
+    """
+    begun = one.is_whole and one.raw.lstrip().startswith(b"{") and not one.raw.endswith(b"\n")
+    return begun and any(problem.code == "not_json" for problem in one.problems)
 
 
 def _refused(one: Checked, refusal: str) -> Checked:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fslog.cli import setaside
-from fslog.cli.destinations import CommandParser, add_options, seconds
+from fslog.cli.commandline import CommandParser, seconds
+from fslog.cli.destinations import add_options
 from fslog.cli.printable import Paper, count, duration
 from fslog.cli.screen import Screen
 from fslog.cli.spooled_events import show_events

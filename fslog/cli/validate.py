@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog.cli.destinations import CommandParser, whole
+from fslog.cli.commandline import CommandParser, whole
 from fslog.cli.findings import Findings
 from fslog.cli.judgement import BATCH_BYTES, check
 from fslog.cli.ndjson import Damaged, Reader, Source, Unusable, sources

@@ -14,6 +14,7 @@ import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
+from fslog.cli.commandline import CommandParser
 from fslog.cli.printable import printable
 from fslog.cli.screen import Screen
 from fslog.version import VERSION
@@ -150,13 +151,8 @@ def _fail(words: str) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fslog viewer",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> CommandParser:
+    parser = CommandParser("fslog viewer", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add(
         "--host",

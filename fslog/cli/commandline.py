@@ -1,0 +1,90 @@
+"""A command's arguments: its help as it was written, its errors without keys, numbers in bounds.
+
+Loaded with every command, so it loads no more than it needs: neither urllib3 nor http.server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from fslog import arguments
+from fslog.cli.printable import printable
+from fslog.redaction import Redactor
+
+KEYS = ("FSLOG_AUTH_KEY", "FSLOG_API_KEY")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parse a command's arguments; its errors are printable and show no key.
+
+    Args:
+        prog: the command, as it is called.
+        description, epilog: as they are to be shown.
+        usage: one line, where argparse would write another.
+        environ: where the keys are, which somebody may have pasted into an argument.
+    """
+
+    def __init__(
+        self,
+        prog: str,
+        description: str,
+        epilog: str,
+        usage: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self._redact = Redactor(*(environ.get(name) for name in KEYS))
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and leave with 2."""
+        super().error(self._safe(message))
+
+    def refuse(self, message: str) -> NoReturn:
+        """Say why nothing can be done, although the arguments are no mistake, and leave with 2."""
+        self.exit(2, f"{self.prog}: error: {self._safe(message)}\n")
+
+    def _safe(self, message: str) -> str:
+        return printable(self._redact(message))
+
+
+def seconds(name: str, *, zero: bool = False) -> Any:
+    """Return what reads an option that is a number of seconds.
+
+    >>> seconds("timeout")("2.5")
+    2.5
+    """
+
+    def read(text: str) -> float:
+        try:
+            return arguments.seconds(name, float(text), zero=zero)
+        except ValueError:
+            least = "0 or more" if zero else "more than 0"
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, {least}") from None
+
+    return read
+
+
+def whole(name: str) -> Any:
+    """Return what reads an option that is a whole number, 1 or more.
+
+    >>> whole("batch_events")("5_000")
+    5000
+    """
+
+    def read(text: str) -> int:
+        try:
+            return arguments.whole(name, int(text), least=1)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or more") from None
+
+    return read
