@@ -275,6 +275,18 @@ def test_a_line_that_is_half_written_waits_for_its_other_half(
     assert files() == ["a", "a.fslog-sent"]
 
 
+def test_half_a_line_of_a_stream_is_set_aside(fslog: Command, collector: Collector) -> None:
+    """A stream cannot be read again: what came of its last line is kept, and told."""
+    os.mkfifo("fifo")
+    thread = threading.Thread(target=Path("fifo").write_bytes, args=(line(1) + b'{"a":',))
+    thread.start()
+    said = fslog("send", "fifo")
+    thread.join()
+    assert (said.code, numbers(collector)) == (1, [1])
+    assert said.err.startswith("fifo:2: the line is not strict JSON: ")
+    assert Path("fifo.rejects.ndjson").read_bytes() == b'{"a":\n'
+
+
 @pytest.mark.parametrize("end", [line(3)[:-1], b"oh no", b"[1]", line(3, userId=None)[:-1]])
 def test_a_last_line_without_a_newline_is_a_line(
     end: bytes, fslog: Command, collector: Collector

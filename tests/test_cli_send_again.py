@@ -68,6 +68,32 @@ def test_what_another_process_sent_meanwhile_is_not_sent_again(
     assert numbers(collector) == [2, 1]
 
 
+def test_what_another_process_sent_elsewhere_meanwhile_is_not_forgotten(
+    fslog: Command,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another destination's part of the receipt stays as that process wrote it."""
+    made("a", line(1))
+    made("b", line(2))
+    post = Transport.post
+    meanwhile: list[int] = []
+
+    with Collector() as other:
+
+        def posting(self: Transport, body: bytes) -> object:
+            if not meanwhile:
+                meanwhile.append(1)
+                assert fslog("send", "--endpoint", other.url, "b").code == 0
+            return post(self, body)
+
+        monkeypatch.setattr(Transport, "post", posting)
+        assert fslog("send", "a", "b").code == 0
+        assert (numbers(collector), numbers(other)) == ([1, 2], [2])
+        assert fslog("send", "--resume", "--endpoint", other.url, "b").code == 0
+        assert numbers(other) == [2]
+
+
 def test_all_of_an_interrupted_repetition_is_repeated(
     fslog: Command,
     collector: Collector,
