@@ -47,8 +47,9 @@ class Backlog:
 
     def add(self, item: Any) -> None:
         """Take a sealed batch from the queue."""
-        if item.body is not None or item.settled:  # put twice, by an interrupted append
+        if item.is_queued or item.settled:  # put twice, by an interrupted append
             return
+        item.is_queued = True
         self._waiting.append(item)
         self._batches.pack(item, self._encoding, self._level)
 

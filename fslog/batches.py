@@ -9,6 +9,14 @@ Re-entrancy. A signal handler or a finalizer may log in the middle of an append 
 the lock lets it in, and the half-changed state is then its own thread's. Such a call leaves its
 line aside, and the append that it interrupted takes it next. Only `SimpleQueue.put`, atomic by
 contract, is called in between.
+
+Interruption. A signal handler may also raise (Ctrl-C, a task's time limit), which ends an append
+between any two steps. So each step leaves a state that the next call can go on from: what is to
+hold is computed first and assigned once, `_limit_bytes` is -1 while anything is unfinished, which
+sends the next line to finish it, and steps that are taken twice do no harm.
+
+The end. When the process ends the batches are closed: `append` says that there is no room, and only
+`append_late` takes lines, each of which is sealed at once and waited for by its own log call.
 """
 
 from __future__ import annotations
@@ -28,7 +36,16 @@ from fslog.stats import Counter
 class Batch:
     """Lines that travel together: as lines until packed, as one body from then on."""
 
-    __slots__ = ("body", "encoded_bytes", "events", "files", "lines", "number", "settled")
+    __slots__ = (
+        "body",
+        "encoded_bytes",
+        "events",
+        "files",
+        "is_queued",
+        "lines",
+        "number",
+        "settled",
+    )
 
     def __init__(self, lines: list[bytes], encoded_bytes: int, number: int) -> None:
         self.lines = lines
@@ -37,6 +54,7 @@ class Batch:
         self.encoded_bytes = encoded_bytes
         self.number = number
         self.settled = False
+        self.is_queued = False
         self.files: list[Any] = []  # where the lines also stand, with a spool
 
     @property
@@ -105,6 +123,8 @@ class Batches:
         self._lines: list[bytes] = []
         self._open_bytes = 0
         self._announced = False
+        self._is_closed = False
+        self._is_late = False
         self._sealing: tuple[Any, int, int] | None = None
         self._unsettled: dict[Batch, None] = {}
         self._held_bytes = 0
@@ -131,12 +151,52 @@ class Batches:
                 if self._aside:
                     self._take_aside()
                 taken = self._take(line)
+            except BaseException:
+                self._busy = False
+                self.exclusively(self._announce)  # the line may be there, and be the last
+                raise
             finally:
                 self._busy = False
             # After `_busy` is false again, so that no line can be left aside in between.
             if self._aside:
                 self.exclusively(self._take_aside)
             return taken
+
+    def append_late(self, line: bytes) -> int | None:
+        """Take a line after the batches were closed, and seal its batch.
+
+        Returns:
+            The number of the batch that holds the line, 0 if the append that this call broke
+            into will take it; None where there is no room for it.
+        """
+        number: list[int] = []
+
+        def take() -> None:
+            self._is_late = True
+            try:
+                if self._take(line):
+                    if self._lines:
+                        self._seal()
+                    number.append(self._number)
+            finally:
+                self._is_late = False
+
+        with self._lock:
+            if self._busy:
+                self._aside.append(self._set_aside(line))
+                return 0
+            self.exclusively(take)
+            return number[0] if number else None
+
+    def close(self) -> None:
+        """Have `append` take no more lines, because the process ends."""
+
+        def close() -> None:
+            self._is_closed = True
+            self._hold(0)
+            self._wake()
+
+        self.exclusively(close)
 
     def _take(self, line: bytes) -> bool:
         size = len(line)
@@ -145,17 +205,37 @@ class Batches:
         self._open_bytes += size
         self._lines.append(line)
         if not self._announced:
-            if len(self._lines) == 1:
-                self.opened_at = self._clock()
-            self._announced = self._opened()
+            self._announce()
         if len(self._lines) >= self._batch_events:
             self._seal()
         return True
 
+    def _announce(self) -> None:
+        """Have somebody serve the open batch, if it has lines and nobody does yet."""
+        if self._lines and not self._announced:
+            if len(self._lines) == 1:
+                self.opened_at = self._clock()
+            self._announced = self._opened()
+
+    def reopen(self) -> None:
+        """Announce the open batch again: who served it has ended in an unusual way."""
+        self._announced = False
+        self.exclusively(self._announce)
+
     def _take_aside(self) -> None:
-        while self._aside:
-            if not self._take(self._aside.popleft()):
-                self.refused.add()
+        was_late, self._is_late = self._is_late, True
+        try:
+            while self._aside:
+                self._take_aside_item(self._aside[0])
+                self._aside.popleft()
+            if self._is_closed and self._lines:
+                self._seal()
+        finally:
+            self._is_late = was_late
+
+    def _take_aside_item(self, item: Any) -> None:
+        if not self._take(item):
+            self.refused.add()
 
     def _set_aside(self, line: bytes) -> Any:
         """Return what `_take_aside` will take for the line."""
@@ -168,9 +248,12 @@ class Batches:
         """
         self._finish_seal()
         self._hold(0)
-        if self._lines and self._open_bytes + size > self._limit_bytes:
+        if self._lines and self._open_bytes + size > self._limit():
             self._seal()
-        return size <= self._limit_bytes
+        return self._may_take() and size <= self._limit()
+
+    def _may_take(self) -> bool:
+        return self._is_late or not self._is_closed
 
     def _seal(self) -> None:
         """Put the open batch on the queue.
@@ -203,13 +286,18 @@ class Batches:
 
     def _hold(self, more_bytes: int) -> None:
         self._held_bytes += more_bytes
-        self._limit_bytes = min(self._batch_bytes, self._buffer_bytes - self._held_bytes)
+        self._limit_bytes = -1 if self._is_closed else self._limit()
         if more_bytes < 0:
             self._wake()
 
+    def _limit(self) -> int:
+        """Return how many bytes the open batch may have before there is more to decide."""
+        return min(self._batch_bytes, self._buffer_bytes - self._held_bytes)
+
     def _wake(self) -> None:
         while self._waiters:
-            self._waiters.popleft().put(None)
+            with contextlib.suppress(IndexError):  # it gave up waiting meanwhile
+                self._waiters.popleft().put(None)
 
     def exclusively(self, change: Callable[[], object]) -> bool:
         """Make a change that no append sees half of; False from within another one."""
@@ -292,12 +380,18 @@ class Batches:
         self.exclusively(replace)
         return halves
 
-    def settle(self, batch: Batch, *, delivered: bool) -> None:
-        """Account for the end of a batch, once: whoever comes first decides."""
+    def settle(self, batch: Batch, *, delivered: bool) -> bool:
+        """Account for the end of a batch, once: whoever comes first decides.
+
+        Returns:
+            Whether this call did.
+        """
+        settled: list[Batch] = []
 
         def settle() -> None:
             if batch.settled:
                 return
+            settled.append(batch)
             self._forget(batch)
             if not delivered:
                 self.abandoned += batch.events
@@ -308,19 +402,26 @@ class Batches:
             self.bytes_sent += batch.held_bytes
 
         self.exclusively(settle)
+        return bool(settled)
 
     def _forget(self, batch: Batch) -> None:
         batch.settled = True
         self._unsettled.pop(batch, None)
         self._hold(-batch.held_bytes)
 
-    def abandon(self) -> int:
-        """Give up everything that is pending, and return how many events that were."""
-        before = self.abandoned
+    def abandon(self, number: int | None = None) -> int:
+        """Give up what the end of the process loses, and return how many events that are.
+
+        Args:
+            number: of the newest batch that is meant; None for everything.
+        """
+        abandoned: list[int] = []
         self.seal()
         for batch in list(self._unsettled):
-            self.settle(batch, delivered=False)
-        return self.abandoned - before
+            is_meant = number is None or batch.number <= number
+            if is_meant and not batch.files and self.settle(batch, delivered=False):
+                abandoned.append(batch.events)
+        return sum(abandoned)
 
     def wait_for_room(self, line: bytes, seconds: float, poll: float | None = None) -> bool:
         """Take a line as soon as there is room; False when there was none in that time.
@@ -339,7 +440,7 @@ class Batches:
                 if self.append(line):
                     return True
                 left = deadline_at - self._clock()
-                if left <= 0:
+                if left <= 0 or self._is_closed:
                     return False
                 wait(waiter, left if poll is None else min(left, poll))
             finally:

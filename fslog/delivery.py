@@ -8,7 +8,9 @@ after `close`; a thread is there whenever there is something to deliver, and onl
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +33,13 @@ _MOMENT_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 """How often a log call that waits for room looks for what other processes made of it."""
 
+_serials = itertools.count()
+
 _PARTS = ("_queue", "_batches", "_backlog", "_listener")
+
+
+def _take_nothing(line: bytes) -> bool:
+    return False
 
 
 class Posting(Protocol):
@@ -83,12 +91,13 @@ class Delivery:
         self._notices = notices.Notices(destination.host, say, clock)
         self._is_forked = is_forked
         self._spool = settings.make_spool(clock)
-        self._finishing: Flush | None = None
+        self._serial = next(_serials)
+        self._debt: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
         self._gave_up: tuple[int, int, float] | None = None
         self.skipped = Counter()
         self.invalid = Counter()
-        self.take = self.put
+        self.take: Callable[[bytes], bool] = _take_nothing
         """Takes a line where there is room; where it says False, `put` decides."""
 
     def __getattr__(self, name: str) -> Any:
@@ -97,7 +106,9 @@ class Delivery:
         if name not in _PARTS:
             raise AttributeError(f"a Delivery has no attribute {name!r}")
         self.__dict__.update(self.__dict__.setdefault("_parts", self._make_parts()))
-        if not lifecycle.is_finishing():
+        if lifecycle.is_finishing():
+            self.end_soon()
+        else:
             self.take = self._batches.append
         return self.__dict__[name]
 
@@ -116,6 +127,9 @@ class Delivery:
             redact=self._destination.redact,
             clock=self._clock,
             ended=lambda: self._ended(backlog),
+            begun=lambda: lifecycle.hold(self),
+            closed=lambda: self._closed(backlog),
+            is_turn=self._is_turn,
         )
         return {"_queue": items, "_batches": batches, "_backlog": backlog, "_listener": listener}
 
@@ -149,7 +163,7 @@ class Delivery:
         with contextlib.suppress(OSError, ValueError):  # it was possible a moment ago
             self._spool.begin()
         if self._spool.directory.holds_segments():
-            self._batches.exclusively(self._opened)
+            self._opened()
 
     def watch(self) -> None:
         """Have a thread that looks for orphans from time to time, because children will leave some.
@@ -159,7 +173,7 @@ class Delivery:
         if self._spool is None or lifecycle.is_finishing():
             return
         if not self._listener.is_alive():
-            self._batches.exclusively(self._opened)
+            self._opened()
 
     def leave_to_parent(self) -> None:
         """Close what a fork copied, in the child."""
@@ -171,7 +185,10 @@ class Delivery:
 
     def end_soon(self) -> None:
         """Have every later line delivered at once: the process ends."""
-        self.take = self.put
+        self.take = _take_nothing
+        parts = self.__dict__.get("_parts")
+        if parts is not None:
+            parts["_batches"].close()
 
     def put(self, line: bytes) -> bool:
         """Take a line; False, counted, where there is no room, and none in time either."""
@@ -184,6 +201,8 @@ class Delivery:
             poll = None if self._settings.spool is None else _POLL_SECONDS
             if self._batches.wait_for_room(line, seconds, poll):
                 return True
+        if lifecycle.is_finishing():  # meanwhile
+            return self._put_late(line)
         self._batches.refused.add()
         if self._notices.is_first("full"):
             refused = self._batches.refused.value()
@@ -213,8 +232,9 @@ class Delivery:
             if self._batches.keep_late(line):
                 return True
             why = "came too late, when the interpreter was shutting down, and is lost"
-        elif self._batches.append(line):
-            self._finish()
+        elif (number := self._batches.append_late(line)) is not None:
+            if number:
+                self.finish(self._ask_last(number))
             return True
         else:
             why = f"is refused when the process ends, because {self.bound()[0]} is full"
@@ -230,7 +250,7 @@ class Delivery:
         """
         self._queue.put(notice)
         if not self._listener.is_alive():
-            self._batches.exclusively(self._opened)
+            self._opened()
 
     def tell_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Have a problem of an event said, the first of its kind, with the place of its call."""
@@ -249,6 +269,30 @@ class Delivery:
         backlog.end(is_exclusive=True)
         self._transport.close()
 
+    def _closed(self, backlog: Backlog) -> None:
+        if not backlog:
+            backlog.end()
+        self._transport.close()
+
+    def _is_turn(self) -> bool:
+        return not self._creditors()
+
+    def _creditors(self) -> list[Delivery]:
+        """Return who has older events of this process to deliver to the same endpoint.
+
+        A second `dictConfig` leaves a delivery behind that has not delivered everything yet.
+        """
+        return [
+            other
+            for other in lifecycle.held()
+            if isinstance(other, Delivery)
+            and other._serial < self._serial
+            and other._debt is not None
+            and other._debt.reply.empty()
+            and other._settings.ca_certs == self._settings.ca_certs
+            and other._destination.is_reached_as(self._destination)
+        ]
+
     def flush(self, timeout: float | None = None) -> bool:
         """Try now, and wait until all that was held at the call is settled.
 
@@ -265,8 +309,7 @@ class Delivery:
             if sys.is_finalizing():
                 return False
             seconds = min(seconds, self._last_seconds)
-        once = lifecycle.is_finishing() and self._batches.is_safe()
-        request = self._ask(seconds, once=once)
+        request = self._ask(seconds, once=lifecycle.is_finishing() and self._batches.is_safe())
         if request is None:
             return False
         is_empty = not (self._batches.counts()["pending"] or self._backlog)
@@ -283,11 +326,26 @@ class Delivery:
         number = self._batches.seal()
         if number is None:
             return None
-        request = Flush(number, self._clock() + seconds, once=once)
+        return self._request(Flush(number, self._clock() + seconds, once=once))
+
+    def _ask_last(self, number: int) -> Flush:
+        # What a spool keeps is tried until the first failure only: the next process has it.
+        deadline_at = self._clock() + self._last_seconds
+        once = self._batches.is_safe()
+        return self._request(Flush(number, deadline_at, once=once, is_last=True))
+
+    def _request(self, request: Flush) -> Flush:
+        for other in self._creditors():
+            other.hurry(request.deadline_at)
         self._queue.put(request)
         if not self._listener.is_alive() and self._batches.counts()["pending"]:
-            self._batches.exclusively(self._opened)
+            self._opened()
         return request
+
+    def hurry(self, deadline_at: float) -> None:
+        """Try what others wait for now, whatever the time of the next try is."""
+        if self._debt is not None:
+            self._queue.put(Flush(self._debt.number, deadline_at))
 
     def _await(self, request: Flush) -> bool:
         if not self._listener.is_alive():
@@ -301,7 +359,8 @@ class Delivery:
         abandoned and reported instead.
         """
         if lifecycle.is_finishing():
-            self._finish()
+            if not sys.is_finalizing():
+                self.finish(self.begin_finish())
             return
         counts = self._batches.counts()
         if counts["pending"] and not self._just_gave_up(counts):
@@ -320,46 +379,52 @@ class Delivery:
     def retire(self) -> None:
         """Let the thread end when all is settled; also a finalizer may ask for that."""
         self._listener.retire()
-        self._batches.end_unless_used(self._let_go)
+        if not self._batches.end_unless_used(self._let_go):
+            number = self._batches.seal()
+            if number is not None:
+                self._debt = self._request(Flush(number, math.inf))
 
     def _let_go(self) -> bool:
         lifecycle.let_go(self)
         self._backlog.end(is_exclusive=True)
         return True
 
-    def begin_finish(self) -> None:
+    def begin_finish(self) -> Flush | None:
         """Try everything once more, because the process ends; the time runs from here.
 
-        What a spool keeps is tried until the first failure only: the next process has it.
+        Returns:
+            What `finish` waits for; None from within an append on this very thread.
         """
-        self._finishing = self._ask(self._last_seconds, once=self._batches.is_safe())
+        number = self._batches.seal()
+        return None if number is None else self._ask_last(number)
 
-    def finish(self) -> None:
-        """Wait for the last try, then abandon and report what is still pending."""
-        request, self._finishing = self._finishing, None
+    def finish(self, request: Flush | None) -> None:
+        """Wait for a last try, then abandon and report what of it is still pending."""
+        is_done = False
         try:
             if request is not None and self._may_wait():
-                self._await(request)
+                is_done = self._await(request)
                 # Later events, of callbacks that come after ours, share what is left of the time;
                 # what the application itself takes is not charged.
                 left = request.deadline_at - self._clock()
                 self._last_seconds = min(self._last_seconds, max(0.0, left))
         finally:  # a signal handler may have ended the wait
-            self._end()
+            if not is_done:
+                self._give_up(None if request is None else request.number)
+        self._batches.end_unless_used(self._forget)
 
-    def _end(self) -> None:
-        count = self._batches.abandon()
+    def _forget(self) -> bool:
+        lifecycle.let_go(self)
+        return True
+
+    def _give_up(self, number: int | None) -> None:
+        count = self._batches.abandon(number)
         if count:
             self._report(count)
-        else:
-            self._backlog.end()
-            self._transport.close()
-        lifecycle.let_go(self)
 
-    def _finish(self) -> None:
-        if not sys.is_finalizing():
-            self.begin_finish()
-            self.finish()
+    def end_thread(self) -> None:
+        """End the thread, and wait for its end."""
+        self._listener.end()
 
     def _report(self, count: int) -> None:
         reason = self._listener.last_error

@@ -51,6 +51,11 @@ class Destination:
         self.host = parts.netloc
         self.redact = Redactor(auth_key, api_key, *_credentials(proxy))
 
+    def is_reached_as(self, other: Destination) -> bool:
+        """Return whether events go to the same endpoint, with the same keys, by the same way."""
+        mine = (self._base, self._keys, self._proxy)
+        return mine == (other._base, other._keys, other._proxy)
+
     def events_url(self) -> str:
         """Return the URL to post events to: a secret."""
         auth_key, api_key = self._keys

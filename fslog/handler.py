@@ -24,6 +24,7 @@ from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.forkmark import fork_mark
 from fslog.formatter import EventFormatter
+from fslog.interrupts import is_interrupt
 from fslog.ownwork import is_own, mark, redaction
 from fslog.settings import Settings
 from fslog.spool import FSYNC
@@ -137,13 +138,13 @@ class FreshsuccessHandler(logging.Handler):
             block_timeout=block_timeout if may_block else None,
             max_backoff=arguments.seconds("max_backoff", max_backoff),
             shutdown_timeout=arguments.seconds("shutdown_timeout", shutdown_timeout, zero=True),
+            ca_certs=None if ca_certs is None else arguments.text("ca_certs", ca_certs),
             spool=spool_directory(spool, self._destination, os.environ),
             spool_max_bytes=arguments.whole("spool_max_bytes", spool_max_bytes, least=1),
             spool_fsync=arguments.one_of("spool_fsync", spool_fsync, FSYNC),
         )
         self._timeout = arguments.seconds("timeout", timeout)
-        self._ca_certs = None if ca_certs is None else arguments.text("ca_certs", ca_certs)
-        tls_context(self._ca_certs)  # whether it can be used is said here and now
+        tls_context(self._settings.ca_certs)  # whether it can be used is said here and now
         self._on_problem = arguments.function("on_problem", on_problem)
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
@@ -212,7 +213,9 @@ class FreshsuccessHandler(logging.Handler):
                     is_out = self._glance(record.name)
                     if is_out is not None and is_out(record):
                         line = b""
-            except Exception:  # a record that is not of the usual make; `emit` sees what it is
+            except Exception as error:  # not of the usual make; `emit` sees what it is
+                if is_interrupt(error):
+                    raise
                 line = None
         elif self.filters:
             kept: Any = self.filter(record)
@@ -247,6 +250,8 @@ class FreshsuccessHandler(logging.Handler):
             self._tell(delivery, record, error.problems)
             return
         except Exception as error:  # a mistake of ours, or of a subclass of EventFormatter
+            if is_interrupt(error):
+                raise
             delivery.invalid.add()
             message = f"the event could not be made: {type(error).__name__}"
             self._tell(delivery, record, (Problem("failed", "", message),))
@@ -274,7 +279,9 @@ class FreshsuccessHandler(logging.Handler):
         try:
             site = (record.pathname, record.lineno)
             example = shapes.example(site, record.__dict__, bound, event.get("action"))
-        except Exception:  # a record made by hand, or one that another thread changes
+        except Exception as error:  # a record made by hand, or one that another thread changes
+            if is_interrupt(error):
+                raise
             return
         if example is not None:
             delivery.tell(lambda: shapes.learn(site, example))
@@ -291,7 +298,9 @@ class FreshsuccessHandler(logging.Handler):
         _calling.set(True)
         try:
             self._on_problem(problem)
-        except Exception:
+        except Exception as error:
+            if is_interrupt(error):
+                raise
             self.handleError(record)
         finally:
             _calling.set(False)
@@ -389,7 +398,7 @@ class FreshsuccessHandler(logging.Handler):
     def _transport(self, destination: Destination) -> Transport:
         return Transport(
             destination,
-            ca_certs=self._ca_certs,
+            ca_certs=self._settings.ca_certs,
             encoding=self._settings.encoding,
             timeout=self._timeout,
         )

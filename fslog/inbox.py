@@ -17,6 +17,8 @@ import threading
 import time
 from typing import Any
 
+from fslog.interrupts import is_interrupt
+
 
 class Inbox:
     """Hand items from any thread, or signal handler, to the one that waits for them.
@@ -45,8 +47,9 @@ class Inbox:
     def _ring(self) -> None:
         try:
             self._bell.release()
-        except RuntimeError:  # it has rung, and nobody has heard it yet
-            return
+        except RuntimeError as error:  # it has rung, and nobody has heard it yet
+            if is_interrupt(error):
+                raise
 
     put_nowait = put
 

@@ -20,7 +20,10 @@ import os
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
+
+from fslog.worker import IN_SUBINTERPRETER
 
 
 class Forked(Protocol):
@@ -36,9 +39,11 @@ class Forked(Protocol):
 class Ending(Protocol):
     """What is given a last chance to deliver when its process ends."""
 
-    def begin_finish(self) -> None: ...
+    def begin_finish(self) -> Any: ...
 
-    def finish(self) -> None: ...
+    def finish(self, request: Any) -> None: ...
+
+    def end_thread(self) -> None: ...
 
     def leave_to_parent(self) -> None: ...
 
@@ -95,6 +100,12 @@ def let_go(delivery: Ending) -> None:
     _held.pop(delivery, None)
 
 
+def held() -> list[Any]:
+    """Return the deliveries of this process that are held."""
+    # Not those that a parent holds: not every fork runs the hook that forgets them.
+    return [delivery for delivery, pid in _held.copy().items() if pid == os.getpid()]
+
+
 def is_finishing() -> bool:
     """Tell whether this process is at its end: `finish_all` was called, and may not be again."""
     return _finishing_pid != 0 and _finishing_pid == os.getpid()
@@ -106,16 +117,24 @@ def finish_all() -> None:
     _finishing_pid = os.getpid()
     for member in members():
         member.end_soon()
-    # Not those that a parent holds: not every fork runs the hook that forgets them.
-    deliveries = [delivery for delivery, pid in _held.copy().items() if pid == os.getpid()]
-    raised: BaseException | None = None
-    for step in [*(d.begin_finish for d in deliveries), *(d.finish for d in deliveries)]:
+    raised: list[BaseException] = []
+
+    def attempt(step: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            step()
+            return step(*arguments)
         except BaseException as error:  # out of a signal handler; the others have their chance
-            raised = raised or error
-    if raised is not None:
-        raise raised
+            raised.append(error)
+            return None
+
+    deliveries = held()
+    requests = [attempt(delivery.begin_finish) for delivery in deliveries]
+    for delivery, request in zip(deliveries, requests, strict=True):
+        attempt(delivery.finish, request)
+    if IN_SUBINTERPRETER:
+        for delivery in deliveries:
+            attempt(delivery.end_thread)
+    if raised:
+        raise raised[0]
 
 
 def _after_fork() -> None:

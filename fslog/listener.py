@@ -12,8 +12,8 @@ happened in a log call, where saying it would have cost the application's thread
 from __future__ import annotations
 
 import math
-import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from logging.handlers import QueueListener
 from queue import Empty
@@ -24,11 +24,16 @@ from backoff import expo, full_jitter
 from fslog.backlog import Backlog
 from fslog.batches import Batch, Batches
 from fslog.inbox import Inbox
+from fslog.interrupts import is_interrupt
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import Redact, own_work
 from fslog.spooled import Sealed
 from fslog.stats import Counter
+from fslog.worker import Start, Worker, start_thread
+
+_TURN_SECONDS = 0.05
+"""How often a listener whose turn it is not looks again."""
 
 WAKE: Final = object()
 """An item that asks for nothing but another look at the clock."""
@@ -41,14 +46,18 @@ class Flush:
         number: of the newest batch that is meant.
         deadline_at: when the asker stops waiting, monotonic.
         once: whether the asker stops waiting at the first failure.
+        is_last: whether the process ends, so that files and connections are to be closed.
     """
 
-    __slots__ = ("deadline_at", "number", "once", "reply")
+    __slots__ = ("deadline_at", "is_last", "number", "once", "reply")
 
-    def __init__(self, number: int, deadline_at: float, *, once: bool = False) -> None:
+    def __init__(
+        self, number: int, deadline_at: float, *, once: bool = False, is_last: bool = False
+    ) -> None:
         self.number = number
         self.deadline_at = deadline_at
         self.once = once
+        self.is_last = is_last
         self.reply = Inbox()
 
 
@@ -67,7 +76,11 @@ class Listener(QueueListener):
         redact: takes the keys out of texts.
         clock: monotonic seconds.
         ended: called when the thread ends because nothing is left to do.
+        begun: called when the thread goes on, because something came while it was ending.
+        closed: called before the last flush of a process is answered.
+        is_turn: returns whether this listener may post, or others have older events.
         jitter: makes a pause of a pause at random.
+        start: starts a bare thread.
     """
 
     def __init__(
@@ -83,7 +96,11 @@ class Listener(QueueListener):
         redact: Redact,
         clock: Callable[[], float],
         ended: Callable[[], None],
+        begun: Callable[[], None] = lambda: None,
+        closed: Callable[[], None] = lambda: None,
+        is_turn: Callable[[], bool] = lambda: True,
         jitter: Callable[[float], float] = full_jitter,
+        start: Start = start_thread,
     ) -> None:
         super().__init__(queue)
         self._items = queue
@@ -96,45 +113,39 @@ class Listener(QueueListener):
         self._redact = redact
         self._clock = clock
         self._ended = ended
+        self._begun = begun
+        self._closed = closed
+        self._is_turn = is_turn
         self._jitter = jitter
+        self._received: deque[Any] = deque()
         self._flushes: list[Flush] = []
         self._retry_at: float | None = None
+        self._turn_at: float | None = None
         self._pauses = self._new_pauses()
         self._stale = False
-        self._serving = False
         self._retired = False
-        self._works_here = False
+        self._token: object = None
+        self.worker = Worker(self._serve, start=start)
         self.retries = Counter()
         self.last_error: str | None = None
 
     def wake(self) -> bool:
         """Have a thread look at the clock, and start it if there is none; False if none can be.
 
-        Called with the batches' lock held, so that no two threads are started.
+        Waits for nothing; may be called from anywhere.
         """
-        if not self.is_alive():
-            if sys.is_finalizing():  # a thread that is started now never runs, and is waited for
-                return False
-            self._serving = True
-            try:
-                self.start()
-            except RuntimeError:  # at interpreter exit (3.12.0-3.12.2), or the system has no more
-                self._serving = False
-                return False
-            except Exception:  # gevent: started, but its own loop's callbacks may not wait for that
-                return True
+        if not self.worker.ensure():
+            return False
         self._items.put(WAKE)
         return True
 
     def start(self) -> None:
-        """Start the thread, a daemon: an endpoint that hangs must not keep a process alive."""
-        self._thread = threading.Thread(target=self._monitor, name="fslog", daemon=True)  # type: ignore[attr-defined]
-        self._thread.start()
+        """Start the thread, unless there is one."""
+        self.worker.ensure()
 
     def is_alive(self) -> bool:
-        """Tell whether somebody is serving the queue, and will be at the next item too."""
-        thread = self._thread
-        return self._works_here or (self._serving and thread is not None and thread.is_alive())
+        """Return whether somebody serves the queue, and will be at the next item too."""
+        return self.worker.is_served()
 
     def retire(self) -> None:
         """Have the thread end when nothing is pending any more; `wake` starts another."""
@@ -144,27 +155,43 @@ class Listener(QueueListener):
     def stop(self, timeout: float | None = None) -> None:
         """Retire, and wait so many seconds for the thread to end (None: as long as it takes)."""
         self.retire()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        self.worker.wait(timeout)
+
+    def end(self) -> None:
+        """End the thread, whatever is pending, and wait until it has ended; start no other."""
+        self.worker.end()
+        self._items.put(WAKE)
+        self.worker.join()
+
+    def _serve(self, token: object) -> None:
+        self._token = token
+        while self.worker.serves(token):
+            item = self.dequeue()
+            if item is None:
+                return
+            self._work(item, None, token)
 
     def dequeue(self, block: bool = True) -> Any:
         """Return the next item, `WAKE` when an instant comes first, None to end the thread."""
         with own_work(self._redact):
-            if self._retired and not self._backlog and self._batches.end_unless_used(self._end):
+            is_over = self._retired and not (self._backlog or self._received)
+            if is_over and self._batches.end_unless_used(self._end):
                 return None
             return self._next(self._instant() if block else self._clock())
 
     def _end(self) -> bool:
-        self._serving = False
+        if not self._items.empty():
+            return False
+        self._ended()
+        self._retired = False
+        self.worker.release(self._token)
         # Whoever asks for something puts it on the queue first and then looks whether the thread
         # serves; we look the other way round, so that one of the two sees the other.
-        if not self._items.empty():
-            self._serving = True
-            return False
-        self._retired = False
-        self._ended()
-        return True
+        if self._items.empty() or not self.worker.claim(self._token):
+            return True
+        self._retired = True
+        self._begun()
+        return False
 
     def _next(self, at: float | None) -> Any:
         timeout = None if at is None else max(0.0, at - self._clock())
@@ -184,9 +211,11 @@ class Listener(QueueListener):
         if opened_at is not None:
             instants.append(opened_at + self._flush_interval)
         if self._backlog:
-            instants.append(self._clock() if self._retry_at is None else self._retry_at)
+            instants.append(self._turn_at or self._retry_at or self._clock())
         if self._backlog.look_at is not None:
             instants.append(self._backlog.look_at)
+        if self._received:
+            instants.append(self._retry_at or self._clock())
         return min(instants, default=None)
 
     def handle(self, item: Any) -> None:
@@ -195,23 +224,49 @@ class Listener(QueueListener):
         An exception out of here would end the thread for good, so even a mistake of ours only
         costs a pause.
         """
-        self._work(item, None)
+        self._work(item, None, None)
 
-    def _work(self, item: Any, deadline_at: float | None) -> None:
-        try:
-            with own_work(self._redact):
-                self._backlog.look()
+    def _work(self, item: Any, deadline_at: float | None, token: object) -> None:
+        self._received.append(item)
+        with own_work(self._redact):
+            for step in (
+                self._take_received,
+                self._look,
+                self._seal_if_due,
+                lambda: self._post_if_due(deadline_at, token),
+            ):
+                try:
+                    step()
+                except Exception as error:
+                    if is_interrupt(error):  # in the main thread, at the end of a process
+                        raise
+                    self._failed_inside(error)
+
+    def _failed_inside(self, error: Exception) -> None:
+        self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
+        self._retry_at = self._clock() + self._max_backoff
+        self._notices.down(self.last_error, self._pending(), self._max_backoff)
+        self._answer_flushes()
+
+    def _take_received(self) -> None:
+        """Take what came off the queue, in order; what fails stays there for the next time."""
+        # All that came meanwhile, too: a POST may take long, and packed it is small.
+        for _ in range(self._items.qsize()):
+            self._received.append(self._next(self._clock()))
+        while self._received:
+            item = self._received[0]
+            if callable(item):
+                self._received.popleft()
+                item()
+            else:
                 self._take(item)
-                # All that came meanwhile, too: a POST may take long, and packed it is small.
-                for _ in range(self._items.qsize()):
-                    self._take(self._next(self._clock()))
-                self._seal_if_due()
-                self._post_if_due(deadline_at)
-        except Exception as error:
+                self._received.popleft()
+
+    def _look(self) -> None:
+        try:
+            self._backlog.look()
+        except Exception as error:  # it is made again; what is here can be posted meanwhile
             self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
-            self._retry_at = self._clock() + self._max_backoff
-            self._notices.down(self.last_error, self._pending(), self._max_backoff)
-            self._answer_flushes()
 
     def work_until(self, deadline_at: float) -> None:
         """Do the thread's work in this one, where no thread can be, until all is settled.
@@ -219,48 +274,36 @@ class Listener(QueueListener):
         One at a time: where somebody does it already, nothing is done here. Two would post a
         batch twice, or one before another.
         """
-        lent: list[bool] = []
-
-        def lend() -> None:  # with the batches' lock held, as a thread starts and ends
-            if not self.is_alive():
-                self._works_here = True
-                lent.append(True)
-
-        self._batches.exclusively(lend)
-        if not lent:
-            return
+        token = object()
         try:
+            if not self.worker.claim(token):
+                return
             while self._pending() and self._clock() < deadline_at:
                 instant = self._instant()
                 at = deadline_at if instant is None else min(instant, deadline_at)
-                self._work(self._next(at), deadline_at)
+                self._work(self._next(at), deadline_at, token)
                 if self._retry_at is not None and self._retry_at >= deadline_at:
                     break
             self.take_rest()
         finally:
-            self._batches.exclusively(self._give_back)
-
-    def _give_back(self) -> None:
-        self._works_here = False
-        if self._pending():  # logged meanwhile, and told that somebody serves
-            self.wake()
+            self.worker.release(token)
+            if self._pending():  # logged meanwhile, and told that somebody serves
+                self.wake()
 
     def take_rest(self) -> None:
         """Take what is on the queue without posting: notices are said, flushes answered."""
         with own_work(self._redact):
-            while (item := self._next(self._clock())) is not WAKE or not self._items.empty():
-                self._take(item)
+            self._take_received()
 
     def _take(self, item: Any) -> None:
         if isinstance(item, (Batch, Sealed)):
             self._backlog.add(item)
         elif isinstance(item, Flush):
-            self._flushes.append(item)
-            self._retry_at = None
+            if item not in self._flushes:
+                self._flushes.append(item)
+            self._retry_at = self._turn_at = None
             self._pauses = self._new_pauses()
             self._answer_flushes()
-        elif callable(item):
-            item()
 
     def _aging_since(self) -> float | None:
         """Return when the open batch was opened, if it is to be sealed when it is old enough."""
@@ -271,12 +314,18 @@ class Listener(QueueListener):
         if opened_at is not None and self._clock() - opened_at >= self._flush_interval:
             self._batches.seal()
 
-    def _post_if_due(self, deadline_at: float | None) -> None:
+    def _post_if_due(self, deadline_at: float | None, token: object) -> None:
         if self._retry_at is not None and self._clock() < self._retry_at:
             return
         batch = self._backlog.head()
         if batch is None:
             self._answer_flushes()
+            return
+        self._turn_at = None if self._is_turn() else self._clock() + _TURN_SECONDS
+        if self._turn_at is not None:
+            self._answer_flushes()
+            return
+        if token is not None and not self.worker.serves(token):
             return
         left = None if deadline_at is None else max(0.001, deadline_at - self._clock())
         outcome = self._post(batch.body or b"", left)
@@ -338,16 +387,23 @@ class Listener(QueueListener):
         kept = []
         for flush in self._flushes:
             if oldest is None or oldest > flush.number:
-                flush.reply.put(True)
+                self._answer(flush, True)
             elif max(self._retry_at or 0.0, self._clock()) >= flush.deadline_at or (
                 flush.once and self._retry_at is not None
             ):
-                flush.reply.put(False)
+                self._answer(flush, False)
                 if flush.once:  # the process ends: a POST now would be cut short, and made again
                     self._retry_at = math.inf
             else:
                 kept.append(flush)
         self._flushes = kept
+
+    def _answer(self, flush: Flush, is_done: bool) -> None:
+        try:
+            if flush.is_last:
+                self._closed()
+        finally:
+            flush.reply.put(is_done)
 
     def _tell_if_emptied(self) -> None:
         if not self._pending():

@@ -22,6 +22,7 @@ class Settings:
     block_timeout: float | None
     max_backoff: float
     shutdown_timeout: float
+    ca_certs: str | None = None
     spool: SpoolDirectory | None = None
     spool_max_bytes: int = 0
     spool_fsync: str = "never"

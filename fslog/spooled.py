@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from fslog import wire
 from fslog.batches import Batch, Batches
+from fslog.interrupts import is_interrupt
 from fslog.spool import OpenSegment, Spool
 
 _ON_DISK: Final = b""
@@ -104,17 +105,18 @@ class SpooledBatches(Batches):
         if self._segment is not None:
             try:
                 self._segment.write(line)
+                # What interrupts here leaves a line on disk that is not tallied; `load` finds it.
+                held = _ON_DISK
             except OSError as error:
+                if is_interrupt(error):
+                    raise
                 self._fall_back(error)
-                return self._take(line)
-            # What interrupts here leaves a line on disk that is not tallied; `load` finds it.
-            held = _ON_DISK
+                if self._open_bytes + size > self._limit():
+                    return False
         self._open_bytes += size
         self._lines.append(held)
         if not self._announced:
-            if len(self._lines) == 1:
-                self.opened_at = self._clock()
-            self._announced = self._opened()
+            self._announce()
         if len(self._lines) >= self._batch_events:
             self._seal()
         return True
@@ -126,16 +128,19 @@ class SpooledBatches(Batches):
             if self._open_bytes + size > self._most_bytes():
                 self._seal()
         elif self._in_memory:
+            self._limit_bytes = -1
             self._in_memory = False
+        if not self._may_take():
+            return False
         if self._segment is None and not self._in_memory and not self._open(size):
             return False
         if self._segment is not None and not self._reserve(size):
             return False
         self._hold(0)
-        return self._open_bytes + size <= self._limit_bytes
+        return self._open_bytes + size <= self._limit()
 
     def _most_bytes(self) -> int:
-        return self._limit_bytes if self._in_memory else self._batch_bytes
+        return self._limit() if self._in_memory else self._batch_bytes
 
     def _open(self, size: int) -> bool:
         """Begin a batch: on disk, or where that fails in memory; False where the spool is full."""
@@ -145,6 +150,8 @@ class SpooledBatches(Batches):
             self._open_number = next(self._numbers)
             self._segment = self._spool.open(self._open_number)
         except (OSError, ValueError) as error:
+            if is_interrupt(error):
+                raise
             self._go_to_memory(error)
         return True
 
@@ -154,6 +161,8 @@ class SpooledBatches(Batches):
         try:
             return self._spool.reserve(self._open_bytes + size)
         except (OSError, ValueError) as error:
+            if is_interrupt(error):
+                raise
             self._fall_back(error)
             return True
 
@@ -214,18 +223,18 @@ class SpooledBatches(Batches):
         if segment is not None:
             segment.close()
 
-    def _hold(self, more_bytes: int) -> None:
-        super()._hold(more_bytes)
+    def _limit(self) -> int:
         if self._segment is not None:
-            self._limit_bytes = min(self._batch_bytes, self._spool.room_bytes)
-        elif not self._in_memory:
-            self._limit_bytes = -1
+            return min(self._batch_bytes, self._spool.room_bytes)
+        return super()._limit() if self._in_memory else -1
 
     def _set_aside(self, line: bytes) -> Any:
         number = next(self._numbers)
         try:
             self._spool.keep(number, line)
-        except OSError:
+        except OSError as error:
+            if is_interrupt(error):
+                raise
             return line
         return number, len(line)
 
@@ -241,14 +250,11 @@ class SpooledBatches(Batches):
             return False
         return True
 
-    def _take_aside(self) -> None:
-        while self._aside:
-            item = self._aside.popleft()
-            if isinstance(item, bytes):
-                if not self._take(item):
-                    self.refused.add()
-            else:
-                self._enqueue(*item)
+    def _take_aside_item(self, item: Any) -> None:
+        if isinstance(item, bytes):
+            super()._take_aside_item(item)
+        else:
+            self._enqueue(*item)
 
     def _enqueue(self, number: int, size: int) -> None:
         """Put a segment that a re-entrant call wrote on the queue, after what it came after."""
@@ -306,15 +312,6 @@ class SpooledBatches(Batches):
             self._wake()
 
         self.exclusively(change)
-
-    def abandon(self) -> int:
-        """Give up what is pending in memory only, and return how many events that were."""
-        before = self.abandoned
-        self.seal()
-        for batch in list(self._unsettled):
-            if not batch.files:
-                self.settle(batch, delivered=False)
-        return self.abandoned - before
 
     def end_spool(self, *, is_exclusive: bool) -> None:
         """End this process's ownership if nothing of its own is on disk any more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import json
 import logging
@@ -110,8 +111,7 @@ class Case:
 
     def finish(self) -> None:
         """Do what the end of a process does."""
-        self.delivery.begin_finish()
-        self.delivery.finish()
+        self.delivery.finish(self.delivery.begin_finish())
 
     def end(self) -> None:
         """Leave no thread behind."""
@@ -141,10 +141,10 @@ def make() -> Iterator[Callable[..., Case]]:
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the system start no thread, as at the end of some interpreters."""
 
-    def start(thread: threading.Thread) -> None:
+    def start(*anything: object) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(_thread, "start_new_thread", start)
 
 
 Make = Callable[..., Case]
@@ -436,11 +436,11 @@ def test_a_thread_that_could_not_start_is_tried_again(
     """A system that has no thread to spare for a moment does not stop delivery for good."""
     case = make(flush_interval=0.05)
 
-    def start(thread: threading.Thread) -> None:
+    def start(*anything: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(_thread, "start_new_thread", start)
         assert case.put(1, 2) == [True, True]
     assert case.put(3) == [True]
     assert eventually(lambda: case.endpoint.numbers == [1, 2, 3])
@@ -553,4 +553,5 @@ def test_a_short_interval_starts_no_thread_per_line(make: Make) -> None:
         case.put(n)
         names |= {thread.ident for thread in threads()}
     assert case.delivery.flush() is True
+    names |= {thread.ident for thread in threads()}
     assert len(names) == 1

@@ -21,9 +21,9 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 # and `testing` stand for theirs.
 LAYERS = [
     [
-        ["version", "errors", "stats", "context", "sessions"],
-        ["paths", "arguments", "ownwork", "notices", "lifecycle", "filesystem", "inbox"],
-        ["forkmark"],
+        ["version", "errors", "stats", "context", "sessions", "interrupts"],
+        ["paths", "arguments", "ownwork", "notices", "worker", "filesystem", "inbox"],
+        ["forkmark", "lifecycle"],
     ],
     [["events", "wire", "encoding", "templates", "redaction", "outcomes", "glances"]],
     [["segments"], ["rules", "batches", "owners", "destination", "connections"], ["detours"]],

@@ -41,6 +41,7 @@ def test_the_thread_comes_with_the_first_event_and_goes_with_close() -> None:
     assert threads() == []
     for number in range(3):
         say(number)
+        assert handler.flush(10)
         (thread,) = threads()
         assert thread.daemon
         handler.close()
@@ -444,8 +445,11 @@ class Witness:
     def begin_finish(self) -> None:
         self._write("begins")
 
-    def finish(self) -> None:
+    def finish(self, request: object) -> None:
         self._write("ends")
+
+    def end_thread(self) -> None:
+        self._write("ends its thread")
 
 
 class Heard:
@@ -579,8 +583,8 @@ def test_an_exception_in_one_end_is_not_the_end_of_the_others(heard: Heard) -> N
     """A signal handler may raise SystemExit in the middle: all others end, and it goes on then."""
 
     class Interrupted(Witness):
-        def finish(self) -> None:
-            super().finish()
+        def finish(self, request: object) -> None:
+            super().finish(request)
             raise SystemExit(3)
 
     broken = Interrupted("broken", heard.witness("other").pipe)

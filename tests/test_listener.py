@@ -24,6 +24,7 @@ from fslog.listener import WAKE, Flush, Listener
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import is_own, redaction
+from fslog.worker import start_thread
 
 OK = Outcome(Kind.DELIVERED)
 DOWN = Outcome(Kind.RETRY, "it answers 503")
@@ -58,6 +59,7 @@ class World:
         self.said: list[tuple[int, str]] = []
         self.ended = 0
         self.encoding = encoding
+        self.threads = threads
         self.clock: Callable[[], float] = time.monotonic if threads else lambda: self.now
         self.queue = queue or SimpleQueue()
         fixed = {"batch_events": 1000, "batch_bytes": 10_000, "buffer_bytes": 10**9, **limits}
@@ -76,16 +78,17 @@ class World:
             redact=lambda text: text.replace("s3cret", "***"),
             clock=self.clock,
             ended=self._ended,
+            start=self._start,
             **more,
         )
-        if not threads:
-            self.listener.start = self._no_thread  # type: ignore[method-assign]
-
-    def _no_thread(self) -> None:
-        raise RuntimeError("can't start new thread")
 
     def _ended(self) -> None:
         self.ended += 1
+
+    def _start(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        if not self.threads:
+            raise RuntimeError("can't start new thread")
+        start_thread(function, arguments)
 
     def _post(self, body: bytes, timeout: float | None) -> Outcome:
         numbers = [json.loads(one) for one in wire.lines_of(wire.unpack(body, self.encoding))]
@@ -648,7 +651,7 @@ def test_work_without_a_thread_does_not_wait_for_what_comes_too_late() -> None:
 def test_work_without_a_thread_never_gives_a_post_more_time_than_is_left() -> None:
     """Time that was spent waiting for the next try is not given to it once more."""
     world = World(*[DOWN] * 20, jitter=lambda pause: 0.15, threads=True)
-    world.listener.start = world._no_thread  # type: ignore[method-assign]
+    world.threads = False
     world.log(1)
     world.flush(0.5)
     deadline_at = time.monotonic() + 0.5
@@ -688,9 +691,9 @@ def test_the_thread_is_a_daemon_with_a_name() -> None:
     """An endpoint that hangs cannot keep a process alive, and a thread dump says whose it is."""
     world = World(threads=True)
     world.log(1)
+    assert world.flush().reply.get(timeout=5.0) is True
     [thread] = [thread for thread in threading.enumerate() if thread.name == "fslog"]
     assert thread.daemon
-    world.flush()
     world.listener.stop(5)
     assert not thread.is_alive()
 
@@ -786,15 +789,12 @@ def test_only_one_serves_the_queue() -> None:
         return OK if release.wait(5) else DOWN
 
     world.answer = answer
-    start, world.listener.start = (  # type: ignore[method-assign]
-        world.listener.start,
-        world._no_thread,
-    )
+    world.threads = False
     world.batch(1)
     worker = threading.Thread(target=world.listener.work_until, args=(time.monotonic() + 5,))
     worker.start()
     assert blocked.wait(5)
-    world.listener.start = start  # type: ignore[method-assign]
+    world.threads = True
     world.batch(2)
     other = threading.Thread(target=world.listener.work_until, args=(time.monotonic() + 5,))
     other.start()

@@ -170,7 +170,8 @@ def test_the_first_log_call_of_all_at_any_instruction() -> None:
         assert not threads()
     def first():
         say(next(outer))
-        assert len(threads()) == 1
+        assert len(threads()) <= 1
+        assert handler.flush(10)
     places = interrupted(first, lambda: say(next(inner), source="inner"), end)
     tell(places=places, outer=next(outer), inner=next(inner))
     """

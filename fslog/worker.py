@@ -1,0 +1,198 @@
+"""One background thread at a time, started without waiting for it.
+
+`threading.Thread.start` waits until the new thread runs. A log call may do that neither with a lock
+held nor out of a finalizer: the garbage collector may run in the new thread before it reports that
+it runs, and a finalizer there that logs waits for the lock; and a finalizer may have interrupted
+`threading` itself, whose locks are not re-entrant. So `ensure` only asks the system for a bare
+thread, which does the waiting.
+
+Who serves is decided by the threads themselves: each claims the one role when it begins, and ends
+if another has it. However often a start is interrupted, doubled or repeated, one of them serves.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from fslog.interrupts import is_interrupt
+
+try:
+    import _interpreters as _subinterpreters  # type: ignore[import-not-found]
+except ImportError:  # up to 3.12; another implementation may have neither
+    try:
+        import _xxsubinterpreters as _subinterpreters  # type: ignore[import-not-found]
+    except ImportError:
+        _subinterpreters = None
+
+IN_SUBINTERPRETER = (
+    _subinterpreters is not None and _subinterpreters.get_current() != _subinterpreters.get_main()
+)
+"""Whether this is not the main interpreter: one that ends while a thread of its own lives aborts
+the process (`Py_EndInterpreter`), daemon or not. mod_wsgi and uWSGI run applications in such."""
+
+
+Start = Callable[[Callable[..., object], "tuple[Any, ...]"], Any]
+"""Starts a bare thread that calls a function with arguments; `RuntimeError` if it cannot."""
+
+
+def start_thread(function: Callable[..., object], arguments: tuple[Any, ...]) -> Any:
+    """Start a bare thread, without waiting for it; in gevent's world a greenlet."""
+    return _thread.start_new_thread(function, arguments)
+
+
+class Token:
+    """One start of a thread, which may serve or find that another one does."""
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread | None = None
+        self.ended = threading.Lock()
+        self.ended.acquire()
+
+
+class Worker:
+    """Have a function run in at most one thread at a time.
+
+    Args:
+        serve: what to run, with a token; it looks from time to time whether the token `serves`.
+        name: of the thread.
+        start: starts a bare thread.
+        must_join: whether `join` has to wait until the operating system's threads have ended.
+    """
+
+    def __init__(
+        self,
+        serve: Callable[[object], None],
+        name: str = "fslog",
+        *,
+        start: Start = start_thread,
+        must_join: bool = IN_SUBINTERPRETER,
+    ) -> None:
+        self._serve = serve
+        self._name = name
+        self._start_thread = start
+        self._must_join = must_join
+        self._role: dict[str, Any] = {}
+        self._starting: Token | None = None
+        self._is_ended = False
+        self._threads: list[Any] = []
+
+    def is_served(self) -> bool:
+        """Return whether a thread has the role, or is being started and will claim it."""
+        # In this order: a thread claims the role before it is no longer being started.
+        return self._starting is not None or bool(self._role)
+
+    def ensure(self) -> bool:
+        """Start a thread if nobody serves; False if none can be started.
+
+        Takes no lock and waits for nothing; may be called from anywhere.
+        """
+        if self.is_served():
+            return True
+        if self._is_ended or sys.is_finalizing():  # a thread that is started now never runs
+            return False
+        token = Token()
+        try:
+            self._starting = token
+            self._start(token)
+        except BaseException as error:
+            self._starting = None
+            if isinstance(error, RuntimeError) and not is_interrupt(error):
+                return False  # at interpreter exit (3.12.0-3.12.2), or the system has no more
+            # Perhaps it was started, perhaps not. The line that asked for it may be the last.
+            self._start(Token())
+            raise
+        return True
+
+    def _start(self, token: Token) -> None:
+        if not self._must_join:
+            self._start_thread(self._begin, (token,))
+        elif hasattr(_thread, "start_joinable_thread"):  # 3.13 and newer
+            self._threads.append(_thread.start_joinable_thread(lambda: self._begin(token)))
+        else:
+            ended = _Ended()
+            self._threads.append(ended)
+            self._start_thread(ended.watch, (self._begin, token))
+
+    def _begin(self, token: Token) -> None:
+        # A `threading.Thread` is what profilers, debuggers and the names in logs know.
+        try:
+            if not self._must_join:
+                # A daemon: an endpoint that hangs must not keep a process alive.
+                token.thread = threading.Thread(
+                    target=self._run, args=(token,), name=self._name, daemon=True
+                )
+                token.thread.start()
+                return
+        except Exception:  # the system has no more threads, or memory; this one is as good
+            pass
+        self._run(token)
+
+    def _run(self, token: Token) -> None:
+        try:
+            if self.claim(token):
+                self._serve(token)
+        finally:
+            self.release(token)
+            token.ended.release()
+
+    def claim(self, token: object) -> bool:
+        """Take the role for a token, or for a thread that lends itself; False if it is taken."""
+        return self._role.setdefault("token", token) is token
+
+    def serves(self, token: object) -> bool:
+        """Return whether the token has the role, and may go on."""
+        return self._role.get("token") is token and not self._is_ended
+
+    def release(self, token: object) -> None:
+        """Give the role back, if the token has it. May be called more than once."""
+        if self._starting is token:
+            self._starting = None
+        if self._role.get("token") is token:
+            del self._role["token"]
+
+    def end(self) -> None:
+        """Have the thread end at its next look, and start no other."""
+        self._is_ended = True
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the thread that serves has ended; False if it has not in so many seconds."""
+        token = self._starting or self._role.get("token")
+        if not isinstance(token, Token) or token.thread is threading.current_thread():
+            return True
+        if not token.ended.acquire(timeout=-1 if timeout is None else timeout):
+            return False
+        token.ended.release()
+        if token.thread is not None:
+            token.thread.join(timeout)
+        return True
+
+    def join(self) -> None:
+        """Wait until every thread that was started has ended. Only where `must_join`."""
+        while self._threads:
+            self._threads.pop().join()
+
+
+class _Ended:
+    """The end of a bare thread, before 3.13: a lock that the interpreter releases at its end."""
+
+    def __init__(self) -> None:
+        self._began = _thread.allocate_lock()
+        self._began.acquire()
+        self._lock: Any = None
+
+    def watch(self, function: Callable[[Token], None], token: Token) -> None:
+        """Call a function in the thread whose end is waited for."""
+        self._lock = _thread._set_sentinel()  # type: ignore[attr-defined]
+        self._lock.acquire()
+        self._began.release()
+        function(token)
+
+    def join(self) -> None:
+        """Wait for the end."""
+        self._began.acquire()
+        self._lock.acquire()
+        self._lock.release()
