@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -595,3 +596,76 @@ def test_a_wait_of_any_length_is_possible() -> None:
         assert wait(queue, seconds) == 7
     assert wait(queue, 0.01) is None
     assert wait(queue, -5.0) is None
+
+
+def test_a_waiter_that_gives_up_while_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that makes room finds it gone, and accounts for its batch all the same."""
+
+    class Raced(deque[Any]):
+        def popleft(self) -> Any:
+            self.clear()  # as `wait_for_room` does in another thread
+            return super().popleft()
+
+    gathered = Gathered()
+    gathered.batches.append(line(1))
+    gathered.batches.seal()
+    [batch] = gathered.take()
+    gathered.batches._waiters = Raced([SimpleQueue()])
+    gathered.batches.settle(batch, delivered=True)
+    assert gathered.pending() == 0
+    assert gathered.batches.append(line(2))
+
+
+def test_closed_batches_take_late_lines_only() -> None:
+    """After `close` each line needs `append_late`, which seals it; nothing waits in the open."""
+    gathered = Gathered()
+    gathered.batches.append(line(1))
+    gathered.batches.close()
+    assert not gathered.batches.append(line(2))
+    number = gathered.batches.append_late(line(3))
+    sealed = gathered.take()
+    assert numbers(sealed) == [1, 3]
+    assert number == sealed[-1].number
+    assert gathered.batches.seal_at() is None
+
+
+def test_closed_batches_have_their_bound() -> None:
+    """A late line for which there is no room is refused, and says so."""
+    gathered = Gathered(buffer_bytes=5)
+    gathered.batches.close()
+    assert gathered.batches.append_late(line(1, 5)) == 1
+    assert gathered.batches.append_late(line(2, 5)) is None
+    assert not gathered.batches.wait_for_room(line(2, 5), 60.0)
+
+
+def test_a_line_that_breaks_into_an_append_of_closed_batches_is_sealed() -> None:
+    """What a signal handler logs amid a late append leaves with it."""
+    gathered = Gathered()
+    gathered.batches.close()
+    broken_in: list[Any] = []
+
+    def opened() -> None:
+        if not broken_in:
+            broken_in.append(gathered.batches.append_late(line(2)))
+
+    gathered.opened = opened
+    assert gathered.batches.append_late(line(1)) == 1
+    assert broken_in == [0]
+    assert numbers(gathered.take()) == [1, 2]
+
+
+def test_an_interrupted_append_has_its_line_served() -> None:
+    """An exception amid the announcement leaves a line that may be the last: it is announced."""
+    gathered = Gathered()
+    calls: list[int] = []
+
+    def opened() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    gathered.opened = opened
+    with pytest.raises(KeyboardInterrupt):
+        gathered.batches.append(line(1))
+    assert len(calls) == 2
+    assert gathered.pending() == 1

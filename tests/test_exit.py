@@ -517,3 +517,67 @@ def test_a_disabled_handler_does_nothing_at_exit() -> None:
         """
     with _refusing() as url:
         run(program, url)
+
+
+LATE = """
+    import atexit
+    import itertools
+    import threading
+    from counted import *
+
+    def judge():
+        # Runs after fslog's own end, while other threads still log.
+        while min(len(numbers) for numbers in said.values()) < 10:
+            threading.Event().wait(0.01)
+        going.clear()
+        for thread in threads:
+            thread.join(10)
+        tell(said=said, stats=balance(handler))
+
+    atexit.register(judge)
+    handler = handle()
+    going = [True]
+    said = {{f"thread {{n}}": [] for n in range({threads})}}
+
+    def work(name):
+        for number in itertools.count():
+            if not going:
+                return
+            say(number, source=name)
+            said[name].append(number)
+            if number > 10:
+                threading.Event().wait(0.001)
+
+    threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in said]
+    for thread in threads:
+        thread.start()
+    while min(len(numbers) for numbers in said.values()) < 5:
+        threading.Event().wait(0.001)
+    """
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_threads_that_log_while_the_process_ends(threads: int) -> None:
+    """Each waits for its own events: none is given up while there is time, and all arrive."""
+    with Collector() as collector:
+        facts = run(LATE.format(threads=threads), collector.url, deadline=60.0).facts
+        assert facts["stats"]["abandoned"] == 0
+        for name, logged in facts["said"].items():
+            assert len(logged) >= 10
+            assert sorted(numbers(collector, name)) == logged
+
+
+def test_a_late_event_that_is_refused_is_counted_once() -> None:
+    """Without room at the end of the process, one record is one refused event."""
+    program = """
+        import atexit
+        from counted import *
+        def late():
+            say(2)
+            tell(refused=handler.stats().refused)
+        atexit.register(late)
+        handler = handle(buffer_bytes=1)
+        """
+    with Collector() as collector:
+        ended = run(program, collector.url, err=None)
+        assert ended.facts == {"refused": 1}

@@ -295,3 +295,26 @@ def test_children_with_a_handler_of_their_own() -> None:
         # Twice each: through the child's own handler and through the inherited one above it.
         assert Counter(numbers(collector, "child")) == {0: 2, 1: 2, 2: 2}
         assert numbers(collector) == [1]
+
+
+def test_a_childs_first_event_that_is_refused_is_counted_and_waited_for_once() -> None:
+    """A call that was learned in the parent finds a full spool in the child: refused once."""
+    program = """
+        import os
+        from counted import *
+        handler = handle(spool="waiting", spool_max_bytes=5_000, overflow="block", block_timeout=0.5)
+        while not handler.stats().refused:
+            say(1)
+        pid = os.fork()
+        if not pid:
+            began_at = time.monotonic()
+            say(1)
+            tell(seconds=time.monotonic() - began_at, refused=handler.stats().refused)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """
+    with Collector() as collector:
+        collector.always(Answer(503))
+        facts = run(program, collector.url, flags=FORKING, err=None).facts
+        assert facts["refused"] == 1
+        assert 0.5 <= facts["seconds"] < 0.98

@@ -868,3 +868,92 @@ def test_bodies_are_compressed_as_configured() -> None:
     assert zlib.decompress(bodies["deflate"]) == b"1\n2\n"
     assert zlib.decompress(bodies["gzip"], 31) == b"1\n2\n"
     assert bodies[None] == b"1\n2\n"
+
+
+def test_a_look_that_fails_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came off the queue is posted, although the look for orphans raises each time."""
+    world = World()
+
+    def look() -> None:
+        raise OverflowError("a number of more than 64 bits")
+
+    monkeypatch.setattr(world.listener._backlog, "look", look)
+    world.batch(1)
+    request = world.flush()
+    world.run()
+    assert world.delivered == [[1]]
+    assert reply(request) is True
+    assert "more than 64 bits" in (world.listener.last_error or "")
+
+
+def test_an_item_is_kept_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that cannot be taken now is taken later, before what came after it."""
+    world = World(max_backoff=2.0)
+    add, errors = world.listener._backlog.add, [MemoryError()]
+
+    def failing(item: Any) -> None:
+        if errors:
+            raise errors.pop()
+        add(item)
+
+    monkeypatch.setattr(world.listener._backlog, "add", failing)
+    world.batch(1)
+    request = world.flush(60.0)
+    world.batch(2)
+    world.run(until=3.0)
+    assert errors == []
+    assert world.delivered == [[1], [2]]
+    assert reply(request) is True
+
+
+def test_a_notice_that_raises_is_said_once_and_holds_nothing_up() -> None:
+    """A function on the queue that raises is not tried again, and batches go on after a pause."""
+    world = World(max_backoff=2.0)
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    world.queue.put(fail)
+    world.batch(1)
+    world.run(until=3.0)
+    assert world.delivered == [[1]]
+    assert len(world.said) == 2  # down, up
+
+
+def test_who_lends_itself_gives_the_role_back_when_it_is_interrupted() -> None:
+    """A Ctrl-C at the end of a process does not leave a queue that nobody serves."""
+    world = World(threads=True)
+    world.threads = False
+    world.batch(1)
+
+    def post(body: bytes, timeout: float | None) -> Outcome:
+        raise KeyboardInterrupt
+
+    world.listener._post, real = post, world.listener._post
+    with pytest.raises(KeyboardInterrupt):
+        world.listener.work_until(time.monotonic() + 5)
+    assert not world.listener.is_alive()
+    world.listener._post = real
+    world.listener.work_until(time.monotonic() + 5)
+    assert world.delivered == [[1]]
+
+
+def test_whose_turn_it_is_not_waits_without_losing_a_flush() -> None:
+    """While others have older events nothing is posted; then all is, and the flush is answered."""
+    world = World()
+    turn = [False]
+    world.listener._is_turn = lambda: turn[0]
+    world.batch(1)
+    request = world.flush(5.0)
+    world.run(until=1.0)
+    assert (world.delivered, reply(request)) == ([], None)
+    turn[0] = True
+    world.run(until=2.0)
+    assert world.delivered == [[1]]
+    assert reply(request) is True
+    turn[0] = False
+    world.batch(2)
+    request = world.flush(1.0)
+    world.run(until=5.0)
+    assert reply(request) is False
+    assert world.counts()["pending"] == 1

@@ -234,3 +234,37 @@ def test_behind_a_queue_handler_of_the_application(respect: bool) -> None:
     with Collector() as collector:
         run(program, collector.url)
         assert numbers(collector) == list(range(50))
+
+
+@pytest.mark.parametrize("spool", ["", "spool='waiting'"])
+def test_newer_events_do_not_overtake_those_of_the_handler_before(spool: str) -> None:
+    """`dictConfig` while the endpoint is down: when it is up again the older events come first."""
+    program = f"""{CONFIGURE}
+    settings = dict(batch_events=10, flush_interval=0.05, max_backoff=0.3, {spool})
+    for part in range(4):
+        configure(shutdown_timeout=0.1, **settings)
+        for number in range(25):
+            say(part * 25 + number)
+    (handler,) = logging.getLogger().handlers
+    while handler.stats().delivered < 25:
+        handler.flush(1.0)
+    """
+    with Collector() as collector:
+        collector.script(*[Answer(503)] * 12)
+        run(program, collector.url, deadline=60.0, err=None)
+        assert numbers(collector) == list(range(100))
+
+
+def test_a_destination_that_was_corrected_does_not_wait_for_the_wrong_one() -> None:
+    """A handler with other keys, or another way, posts although the one before it cannot."""
+    program = f"""{CONFIGURE}
+    configure(max_backoff=60.0, shutdown_timeout=0.1, proxy="http://127.0.0.1:9")
+    say(1)
+    configure(shutdown_timeout=0.1)
+    say(2)
+    (handler,) = logging.getLogger().handlers
+    assert handler.flush(20)
+    """
+    with Collector() as collector:
+        run(program, collector.url, deadline=60.0, err=None)
+        assert numbers(collector) == [2]

@@ -310,3 +310,62 @@ def test_a_handler_dropped_in_the_middle_of_another_ones_log_call() -> None:
         run(program, collector.url, deadline=60.0)
         assert sorted(numbers(collector, "short")) == list(range(40))
         assert numbers(collector) == list(range(400))
+
+
+def test_a_finalizer_in_a_thread_that_has_not_reported_yet() -> None:
+    """What is logged in the listener's new thread, before `start` knows of it, waits for nobody."""
+    program = """
+        import itertools
+        import threading
+        from counted import *
+        count = itertools.count()
+        set_ident = threading.Thread._set_ident
+        def log_first(thread):
+            # As the garbage collector, which may run here and call a finalizer that logs.
+            set_ident(thread)
+            if thread.name == "fslog":
+                say(next(count), source="finalizer")
+                log.info("invalid", extra={"action": ""})
+        threading.Thread._set_ident = log_first
+        for number in range(20):
+            handler = handle()
+            say(number)
+            assert handler.flush(10)
+            handler.close()
+            log.removeHandler(handler)
+        tell(finalized=next(count))
+        """
+    with Collector() as collector:
+        facts = run(program, collector.url, err=None, deadline=60.0).facts
+        assert numbers(collector) == list(range(20))
+        assert sorted(numbers(collector, "finalizer")) == list(range(facts["finalized"]))
+        assert facts["finalized"] >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", ["", "spool='waiting'"])
+def test_finalizers_that_log_while_threads_start(settings: str) -> None:
+    """Objects in cycles whose `__del__` logs, around thousands of starts of the thread: no hang."""
+    program = f"""
+        import gc
+        import itertools
+        from counted import *
+        count = itertools.count()
+        class Cycle:
+            def __init__(self):
+                self.itself = self
+            def __del__(self):
+                say(next(count), source="finalizer")
+        gc.set_threshold(7, 2, 2)
+        for number in range(1500):
+            handler = handle({settings})
+            for _ in range(3):
+                Cycle()
+            say(number)
+            handler.close()
+            log.removeHandler(handler)
+        gc.set_threshold(0)
+        """
+    with Collector() as collector:
+        run(program, collector.url, err=None, deadline=110.0)
+        assert numbers(collector) == list(range(1500))

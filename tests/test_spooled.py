@@ -271,6 +271,37 @@ def test_memory_has_its_bound_when_the_disk_fails(tmp_path: Path) -> None:
         assert process.counts("accepted", "delivered") == [4, 4]
 
 
+def test_a_full_disk_and_a_full_memory_refuse(tmp_path: Path) -> None:
+    """Files can be made, no line can be written, and memory is full: refused, and no recursion."""
+    with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
+        process.fs.write = failing(errno.ENOSPC)  # type: ignore[method-assign]
+        assert process.log(*range(2000)) == [True] * 3 + [False] * 1997
+        assert process.post() == [0, 1, 2]
+
+
+def test_an_interrupt_that_looks_like_a_failing_disk(tmp_path: Path) -> None:
+    """A time-out that a signal handler raises amid a write goes up; the disk is not given up."""
+    with processes(tmp_path) as [process]:
+        write, calls = process.fs.write, itertools.count(1)
+
+        def handle_signal(number: int, frame: FrameType) -> None:
+            raise TimeoutError(errno.ETIMEDOUT, "the task took too long")
+
+        def interrupted(fd: int, text: bytes) -> int:
+            if text.startswith(b"{") and next(calls) == 2:
+                handle_signal(14, sys._getframe())
+            return write(fd, text)
+
+        process.fs.write = interrupted  # type: ignore[method-assign]
+        assert process.log(1) == [True]
+        with pytest.raises(TimeoutError):
+            process.log(2)
+        assert process.log(3) == [True]
+        assert not process.batches.is_in_memory()
+        assert process.failures == []
+        assert process.post() == [1, 3]
+
+
 def test_a_failing_claim_amid_a_batch(tmp_path: Path) -> None:
     """Where more room cannot be asked for, the batch so far is sealed and the rest in memory."""
     with processes(tmp_path, share={"chunk_bytes": SIZE}) as [process]:

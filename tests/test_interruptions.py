@@ -1,0 +1,200 @@
+"""Exceptions out of signal handlers: at every place where one can land, nothing is lost or doubled.
+
+Ctrl-C, a task's soft time limit, a time-out by SIGALRM: CPython calls a signal handler after a call
+returned, at the beginning of a function, at the end of a loop's turn, and inside calls that wait.
+Each test raises at all of these places, one after the other, in fslog's code and in what it calls of
+the standard library, and goes on logging afterwards as the application would.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from fslog.collector import Collector
+from processes import numbers, run
+
+STEP = int(os.environ.get("FSLOG_TEST_STEP", "11"))
+"""Every so many places are tried by the quick tests; the slow ones try all."""
+
+NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+"""Loading the system's takes longer than all else that a handler does; the endpoint has none."""
+
+INTERRUPTED = """
+    import dis
+    import itertools
+    import os
+    import queue
+    import sys
+    import threading
+    import fslog
+    from counted import *
+
+    home = os.path.dirname(fslog.__file__)
+    files = (threading.__file__, queue.__file__)
+
+    class Interrupt(Exception):
+        pass
+
+    def places(code):
+        # The offsets of a function's instructions before which the interpreter may run a signal
+        # handler, or in which it may wait and run one.
+        found, before, nones = set(), None, 0
+        for one in dis.get_instructions(code):
+            name = one.opname
+            calls = name.startswith("CALL") or name in ("PRECALL", "BEFORE_WITH", "SETUP_WITH")
+            # A call with three constants ends a `with`: it waits for nothing.
+            if calls and nones < 2 or before == "call" or before is None:
+                found.add(one.offset)
+            if "JUMP" in name and isinstance(one.argval, int) and one.argval < one.offset:
+                found.add(one.argval)
+            if name not in ("CACHE", "EXTENDED_ARG", "NOP", "PRECALL"):
+                before = "call" if calls or name == "RESUME" else name
+                is_none = name == "LOAD_CONST" and one.argval is None
+                nones = nones + 1 if is_none or name == "DUP_TOP" else 0
+        return found
+
+    class Interrupting:
+        # Raises before the nth of these places that is come to in this thread.
+        def __init__(self, n, exception):
+            self.left = n
+            self.exception = exception
+            self.known = {}
+        def __call__(self, frame, event, argument):
+            name = frame.f_code.co_filename
+            if not name.startswith(home) and name not in files:
+                return None
+            if frame.f_code.co_name in ("__del__", "_excepthook"):
+                return None
+            frame.f_trace_opcodes = True
+            return self.at
+        def at(self, frame, event, argument):
+            if event == "opcode":
+                code = frame.f_code
+                if code not in self.known:
+                    self.known[code] = places(code)
+                if frame.f_lasti in self.known[code]:
+                    if self.left == 0:
+                        self.left = -1
+                        raise self.exception
+                    self.left -= 1
+            return self.at
+
+    def interrupted(n, action, exception):
+        # Do the action, interrupted at the nth place; tell what came out of it, None for nothing.
+        interrupt = Interrupting(n, exception)
+        sys._getframe().f_trace_opcodes = True  # or 3.12 would trace none
+        sys.settrace(interrupt)
+        try:
+            action()
+        except BaseException as error:
+            sys.settrace(None)
+            if error is not exception and not (
+                error.__context__ is exception or error.__cause__ is exception
+            ):
+                raise
+            return error, interrupt
+        finally:
+            sys.settrace(None)
+        return None, interrupt
+    """
+
+EXCEPTIONS = {
+    "Ctrl-C": "KeyboardInterrupt()",
+    "a task's time limit": "Interrupt('time limit')",
+    "a time-out": "TimeoutError('time-out')",
+    "another": "RuntimeError('out of a signal handler')",
+}
+
+ACTIONS = {
+    # What is done before the interrupted call, and the call.
+    "the first log call": ("pass", "say(number)"),
+    "the second log call, which is learned": ("say(next(count))", "say(number)"),
+    "a log call that seals": (
+        "say(next(count)); say(next(count)); say(next(count))",
+        "say(number)",
+    ),
+    "flush": ("say(number)", "handler.flush(10)"),
+    "close": ("say(number)", "handler.close()"),
+    "a log call after close": ("say(next(count)); handler.close()", "say(number)"),
+}
+
+
+def program(action: str, exception: str, step: int, settings: str) -> str:
+    """Return a program that interrupts an action at every `step`th place."""
+    before, call = ACTIONS[action]
+    return f"""{INTERRUPTED}
+    import tempfile
+    count = itertools.count()
+    returned, raised, swallowed = [], [], []
+    for place in itertools.count(0, {step}):
+        spool = tempfile.mkdtemp(dir=".")
+        handler = handle(batch_events=4, flush_interval=0.02, {settings})
+        def begin():
+            {before}
+        def act():
+            {call}
+        number = next(count)
+        begin()
+        error, interrupt = interrupted(place, act, {EXCEPTIONS[exception]})
+        (returned if error is None else raised).append(number)
+        if error is None and interrupt.left == -1:
+            swallowed.append(place)
+        for again in range(3):
+            last = next(count)
+            say(last)
+            returned.append(last)
+        assert handler.flush(20), (place, handler.stats())
+        stats = handler.stats()
+        assert stats.pending == stats.abandoned == 0, (place, stats)
+        assert stats.delivered == stats.accepted, (place, stats)
+        # A second thread may have been asked for; it ends itself when it finds the first.
+        until = time.monotonic() + 20
+        while len(threads := [one for one in threading.enumerate() if one.name == "fslog"]) > 1:
+            assert time.monotonic() < until, (place, threads)
+            threading.Event().wait(0.001)
+        log.removeHandler(handler)
+        handler.close()
+        for thread in threads:
+            thread.join(10)
+        if error is None and interrupt.left >= 0:
+            break
+    tell(places=place, returned=returned, raised=raised, swallowed=swallowed, total=next(count))
+    """
+
+
+def judge(collector: Collector, facts: dict[str, Any]) -> None:
+    """Assert that each event whose call returned arrived once, and no event twice."""
+    arrived = numbers(collector)
+    assert len(arrived) == len(set(arrived)), "an event arrived twice"
+    assert set(facts["returned"]) <= set(arrived), "an event was lost"
+    assert facts["swallowed"] == [], "what a signal handler raised was swallowed"
+    assert len(facts["raised"]) > 3
+
+
+SPOOLS = {"in memory": "", "with a spool": "spool=spool"}
+
+
+@pytest.mark.parametrize("settings", SPOOLS)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> None:
+    """Wherever it lands, it comes out of the call, and all other events arrive exactly once."""
+    with Collector() as collector:
+        text = program(action, "a task's time limit", STEP, SPOOLS[settings])
+        judge(collector, run(text, collector.url, deadline=110.0, settings=NO_CERTIFICATES).facts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SPOOLS)
+@pytest.mark.parametrize("exception", EXCEPTIONS)
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.timeout(600)
+def test_any_exception_out_of_a_signal_handler_anywhere(
+    action: str, exception: str, settings: str
+) -> None:
+    """The same at every place, whatever is raised."""
+    with Collector() as collector:
+        text = program(action, exception, 1, SPOOLS[settings])
+        judge(collector, run(text, collector.url, deadline=590.0, settings=NO_CERTIFICATES).facts)
