@@ -302,7 +302,8 @@ def test_a_childs_first_event_that_is_refused_is_counted_and_waited_for_once() -
     program = """
         import os
         from counted import *
-        handler = handle(spool="waiting", spool_max_bytes=5_000, overflow="block", block_timeout=0.5)
+        bounds = {"spool_max_bytes": 5_000, "overflow": "block", "block_timeout": 0.5}
+        handler = handle(spool="waiting", **bounds)
         while not handler.stats().refused:
             say(1)
         pid = os.fork()

@@ -1,9 +1,9 @@
 """Exceptions out of signal handlers: at every place where one can land, nothing is lost or doubled.
 
-Ctrl-C, a task's soft time limit, a time-out by SIGALRM: CPython calls a signal handler after a call
-returned, at the beginning of a function, at the end of a loop's turn, and inside calls that wait.
-Each test raises at all of these places, one after the other, in fslog's code and in what it calls of
-the standard library, and goes on logging afterwards as the application would.
+Ctrl-C, a task's soft time limit, a time-out by SIGALRM: CPython calls a signal handler after a
+call returned, at the beginning of a function, at the end of a loop's turn, and inside calls that
+wait. Each test raises at all of these places, one after the other, in fslog's code and in what it
+calls of the standard library, and goes on logging afterwards as the application would.
 """
 
 from __future__ import annotations
