@@ -15,7 +15,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import translate
-from itertools import islice
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -34,9 +33,8 @@ EXCLUDE = ("otel*", "dd.*", "_*")
 
 SESSIONS = ("window", "idle", "none")
 
-_BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
-_LAST_OWN = len(_BLANK) - 1
-_FIRST_NAME, *_, _LAST_NAME = _BLANK
+_OWN_NAMES = list(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
+_OWN = len(_OWN_NAMES)
 
 _MAX_NAMES = 4096
 
@@ -242,16 +240,16 @@ def _extras(attributes: dict[str, Any], kept: _Kept) -> dict[str, Any]:
     """Return those extras of a record that are properties.
 
     `LogRecord.__init__` sets its own attributes first, always in the same order, so extras stand
-    behind the last of them. Where that does not hold (a subclass, a deleted attribute, a record
-    made by hand) every attribute is looked at; where another thread adds one meanwhile (a
-    formatter in a QueueListener's thread sets `message`), a copy is.
+    behind them. Where that does not hold (a subclass, a deleted attribute, a record made by hand)
+    every attribute is looked at; where another thread changes them meanwhile (a formatter in a
+    QueueListener's thread sets `message`), a copy is.
     """
     try:
-        items = islice(attributes.items(), _LAST_OWN, None)
-        if next(items, ("", None))[0] == _LAST_NAME and next(iter(attributes)) == _FIRST_NAME:
-            return {name: value for name, value in items if kept[name]}
+        names = list(attributes)
+        if names[:_OWN] == _OWN_NAMES:
+            return {name: attributes[name] for name in names[_OWN:] if kept[name]}
         return {name: value for name, value in attributes.items() if kept[name]}
-    except RuntimeError:
+    except (RuntimeError, KeyError):
         return {name: value for name, value in list(attributes.items()) if kept[name]}
 
 
