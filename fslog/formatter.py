@@ -23,8 +23,8 @@ from fslog import arguments, context, events, sessions
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.glances import Glance
-from fslog.paths import MISSING, RECORD_ATTRIBUTES, compile_path, parse
-from fslog.rules import Rules
+from fslog.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
+from fslog.rules import Partial, Rules
 from fslog.shapes import Shapes
 from fslog.templates import text_of
 
@@ -48,7 +48,8 @@ class EventFormatter(JsonFormatter):
 
     Args:
         fields: property → path of the record where it lives (`{"userId": "request.user.id"}`). A
-            path that leads nowhere, or to None, leaves the property to context and defaults.
+            path that leads nowhere, or to None, leaves the property to context and defaults; one
+            that raises does not: the event is invalid (`unreadable`).
         rules: see `fslog.rules`.
         defaults: properties for events that have them from nowhere else.
         include: extras, by name or glob, that a rule-made event has as properties too.
@@ -132,20 +133,23 @@ class EventFormatter(JsonFormatter):
 
     def _event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         attributes = record.__dict__
+        unread: Mapping[str, Unreadable] = {}
         nested = attributes.get("event")
         if nested is not None and type(nested) is not dict:
             nested = _unshared(nested)
         if "action" in attributes or (nested is not None and "action" in nested):
             own = _extras(attributes, self._explicit)
         else:
-            rule_made = self._rules.properties(record)
+            rule_made = self._ruled(record)
             if rule_made is None:
                 return None
+            if type(rule_made) is Partial:
+                unread = rule_made.unread
             own = {**rule_made, **_extras(attributes, self._rule_made)}
         if nested is not None:
             own.pop("event", None)
             own.update(nested)
-        return self._checked(self._completed(own, record))
+        return self._checked(self._completed(own, record, unread))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line without its newline; `""` where there is no valid event."""
@@ -162,7 +166,16 @@ class EventFormatter(JsonFormatter):
         except InvalidEvent:
             return False
 
-    def _completed(self, own: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]:
+    def _ruled(self, record: logging.LogRecord) -> dict[str, Any] | None:
+        try:
+            return self._rules.properties(record)
+        except Unreadable as error:
+            message = f"it cannot be told whether a rule fits: {error}"
+            raise InvalidEvent([Problem("unreadable", "", message)]) from error
+
+    def _completed(
+        self, own: dict[str, Any], record: logging.LogRecord, unread: Mapping[str, Unreadable]
+    ) -> dict[str, Any]:
         bound = context.current()
         if self._provider is not None:
             bound = {**self._provided(own), **bound}
@@ -171,9 +184,26 @@ class EventFormatter(JsonFormatter):
             event = {**self._defaults, **bound}
             for name, read in self._fields:
                 # Not read where the call gives it: an ORM's attribute may cost a query.
-                if name not in own and (value := read(record)) is not MISSING and value is not None:
+                if name in own or name in unread:
+                    continue
+                try:
+                    value = read(record)
+                except Unreadable as error:
+                    unread = {**unread, name: error}
+                    continue
+                if value is not MISSING and value is not None:
                     event[name] = value
             event.update(own)
+        if unread:
+            # Nothing stands in for it: what context and defaults say may be of somebody else.
+            unread = {name: error for name, error in unread.items() if name not in own}
+            known = {name: value for name, value in event.items() if name not in unread}
+            problems = [
+                Problem("unreadable", name, f"{name} cannot be read: {error}", known)
+                for name, error in unread.items()
+            ]
+            if problems:
+                raise InvalidEvent(problems)
         if "createdAt" not in event:
             event["createdAt"] = math.floor(record.created * 1000 + 0.5)
         return event

@@ -22,6 +22,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import SimpleLazyObject
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -389,6 +390,86 @@ def test_fields_are_not_read_where_the_call_or_rule_gives_the_property() -> None
     assert reads == []
     assert event_of(formatter, record({**USE_FLAT, "user": User()}))["userId"] == "read"
     assert reads == ["id"]
+
+
+def lazy_user() -> SimpleLazyObject:
+    """Return Django's `request.user` as it is in an async view."""
+
+    def fail() -> Any:
+        raise SynchronousOnlyOperation("You cannot call this from an async context")
+
+    return SimpleLazyObject(fail)
+
+
+class Broken:
+    """A user whose id has a mistake in it."""
+
+    @property
+    def id(self) -> str:
+        return None.name  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("user", [lazy_user, Broken, lambda: SimpleLazyObject(Broken)])
+@pytest.mark.parametrize("way", ["fields", "rule"])
+def test_an_identity_that_cannot_be_read_becomes_nobody_else_s(way: str, user: Any) -> None:
+    """Neither what is bound nor a default, nor a path further down, stands in for it."""
+    mapping: dict[str, Any] = {"fields": {"userId": "request.user.id", "accountId": "tenant"}}
+    made = record({"request": SimpleNamespace(user=user()), "tenant": "acme", **USE_FLAT})
+    if way == "rule":
+        mapping = {
+            "rules": [{"when": {"logger": "app"}, "event": {**USE, "userId": "{request.user.id}"}}],
+            "fields": {"userId": "name", "accountId": "tenant"},
+        }
+        del made.__dict__["action"]
+    formatter = EventFormatter(**mapping, defaults={"userId": "anonymous", "product": "core"})
+    with context.bound(userId="somebody"), pytest.raises(InvalidEvent) as caught:
+        formatter.event(made)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.property) == ("unreadable", "userId")
+    assert "request.user.id raised" in problem.message
+    assert problem.event is not None
+    assert "userId" not in problem.event
+    assert (problem.event["accountId"], problem.event["product"]) == ("acme", "core")
+
+
+@pytest.mark.parametrize("way", ["fields", "rule"])
+@pytest.mark.parametrize("side", ["flat", "nested"])
+def test_what_the_call_gives_need_not_be_readable_elsewhere(way: str, side: str) -> None:
+    """The call's own comes first, whatever rule or field cannot read."""
+    mapping: dict[str, Any] = {
+        "rules": [{"when": {"logger": "app"}, "event": {**USE, "userId": "{request.user.id}"}}]
+    }
+    if way == "fields":
+        mapping = {
+            "rules": [{"when": {"logger": "app"}, "event": USE}],
+            "fields": {"userId": "request.user.id"},
+        }
+    given_by = {"userId": "ann"} if side == "flat" else {"event": {"userId": "ann"}}
+    made = record({"request": SimpleNamespace(user=lazy_user()), "accountId": "a", **given_by})
+    assert event_of(EventFormatter(**mapping), made)["userId"] == "ann"
+
+
+def test_everything_that_cannot_be_read_is_told() -> None:
+    """Each property by its name and path, of identities and others."""
+    fields = {"userId": "user.id", "plan": "user.plan.name", "accountId": "tenant.slug"}
+    made = explicit(user=lazy_user(), tenant=SimpleLazyObject(Broken))
+    made.__dict__.pop("userId")
+    assert problems_of(EventFormatter(fields=fields), made) == [
+        ("unreadable", "userId"),
+        ("unreadable", "plan"),
+    ]
+
+
+def test_a_rule_that_cannot_be_told_to_fit_makes_the_event_invalid() -> None:
+    """Where a later one fits, which may make the event of another user."""
+    rules = [
+        {"when": {"request.user.is_staff": True}, "event": {**USE, **WHO, "userId": "staff"}},
+        {"when": {"logger": "app"}, "event": {**USE, **WHO}},
+    ]
+    made = record({"request": SimpleNamespace(user=lazy_user())})
+    assert problems_of(EventFormatter(rules=rules), made) == [("unreadable", "")]
+    assert EventFormatter(rules=rules[:1]).event(made) is None
+    assert event_of(EventFormatter(rules=rules), record())["userId"] == "ann"
 
 
 @pytest.mark.parametrize("where", ["defaults", "fields"])
