@@ -14,6 +14,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import translate
 from typing import Any
 
@@ -56,7 +57,9 @@ class EventFormatter(JsonFormatter):
         exclude: extras, by name or glob, that are no properties of an explicit event; `include`
             wins. Replaces `EXCLUDE`.
         session: `"window"`, `"idle"` or `"none"`: who makes a sessionId that nobody gives.
-        context_provider: called without arguments for each event; returns a mapping, or None.
+        context_provider: called without arguments for each event; returns a mapping, or None. If
+            it raises, the event goes on with what else is known, and with a warning; but
+            `accountId` and `userId` are not taken from `defaults` then.
         fmt, datefmt, style, validate: only there because `dictConfig` passes them; the shape of
             an event is not given by a format, so `fmt` and `datefmt` must be None.
 
@@ -176,12 +179,17 @@ class EventFormatter(JsonFormatter):
     def _completed(
         self, own: dict[str, Any], record: logging.LogRecord, unread: Mapping[str, Unreadable]
     ) -> dict[str, Any]:
-        bound = context.current()
+        bound, defaults, failure = context.current(), self._defaults, ""
         if self._provider is not None:
-            bound = {**self._provided(own), **bound}
+            try:
+                bound = {**self._provided(), **bound}
+            except Exception as error:  # the application's own function
+                failure = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
+                # Whom it would have named nobody knows: it is not whom `defaults` names.
+                defaults = {name: defaults[name] for name in defaults if name not in events.IDS}
         event = own
-        if bound or self._fields or self._defaults:
-            event = {**self._defaults, **bound}
+        if bound or self._fields or defaults:
+            event = {**defaults, **bound}
             for name, read in self._fields:
                 # Not read where the call gives it: an ORM's attribute may cost a query.
                 if name in own or name in unread:
@@ -206,7 +214,7 @@ class EventFormatter(JsonFormatter):
                 raise InvalidEvent(problems)
         if "createdAt" not in event:
             event["createdAt"] = math.floor(record.created * 1000 + 0.5)
-        return event
+        return events.Warned(event, "context_provider", failure) if failure else event
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
         derive = None if "sessionId" in event else self._session
@@ -219,24 +227,27 @@ class EventFormatter(JsonFormatter):
         if problems:
             if derive is not None:
                 del event["sessionId"]
+            if isinstance(event, events.Warned):
+                problems = [
+                    replace(problem, message=f"{problem.message}; {event.message}")
+                    if problem.code == "missing"
+                    else problem
+                    for problem in problems
+                ]
             raise InvalidEvent(problems)
         if derive is not None:
             event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
         return event
 
-    def _provided(self, own: dict[str, Any]) -> Mapping[str, Any]:
-        try:
-            provided = self._provider()
-            if provided is None:
-                return {}
-            if not isinstance(provided, Mapping):
-                raise TypeError(f"it returned a value of type {type(provided).__name__}")
-            if "action" in provided:
-                raise ValueError("it returned an action, which only a log call or a rule may give")
-            return dict(provided)
-        except Exception as error:  # the application's own function
-            message = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
-            raise InvalidEvent([Problem("context_provider", "", message, own)]) from error
+    def _provided(self) -> Mapping[str, Any]:
+        provided = self._provider()
+        if provided is None:
+            return {}
+        if not isinstance(provided, Mapping):
+            raise TypeError(f"it returned a value of type {type(provided).__name__}")
+        if "action" in provided:
+            raise ValueError("it returned an action, which only a log call or a rule may give")
+        return dict(provided)
 
     def _is_known(self, name: str) -> bool:
         return name in self._roots or name in events.REQUIRED or self._included(name)

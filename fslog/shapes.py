@@ -35,8 +35,6 @@ _MAX_SITES = 2_000
 _MAX_SHAPES = 4
 """How many shapes of one place are; a log call of more is not worth the search."""
 
-_IDS = ("accountId", "userId")
-
 _KINDS = (str, int, float, bool, type(None))
 """Types whose values are always the same in a line."""
 
@@ -212,7 +210,10 @@ class _Maker:
             return None
         if "action" not in own or not all(map(_is_text, (*sources, *own))):
             return None
-        if not all(name in sources or name in own for name in _IDS) or self._fields - own.keys():
+        if (
+            not all(name in sources or name in own for name in events.IDS)
+            or self._fields - own.keys()
+        ):
             return None
         sources.update(own)
         return sources
@@ -249,7 +250,7 @@ class _Maker:
         if name == "createdAt" and kind not in (int, float):
             return False
         if name in events.REQUIRED and name != "createdAt":
-            if kind is not str and not (kind is int and name in _IDS):
+            if kind is not str and not (kind is int and name in events.IDS):
                 return False
         self._code.append(f"if type({value}) is not {kind.__name__}: return None")
         self._begin(name)
@@ -262,7 +263,7 @@ class _Maker:
         events.coerce(coerced)
         if type(value) not in _KINDS or any(p.property == name for p in events.problems(coerced)):
             return False
-        if name in _IDS or name == "createdAt":
+        if name in events.IDS or name == "createdAt":
             self._code.append(f"{name} = {self._bind(coerced[name])}")
         self._begin(name)
         self._write(encode({"": coerced[name]}).decode()[len('{"":') : -len("}\n")])
@@ -272,10 +273,10 @@ class _Maker:
         self._write(("," if self._line else "{") + _quote(name) + ":")
 
     def _add_value(self, name: str, value: str, kind: Any) -> None:
-        if name in _IDS and kind is int:
+        if name in events.IDS and kind is int:
             self._code.append(f"{value} = str({value})")
             kind = str
-        if name in _IDS or name == "createdAt":
+        if name in events.IDS or name == "createdAt":
             self._code.append(f"{name} = {value}")
         if name == "action":
             self._code.append(f"if {value} != {self._bind(self._example.action)}: return None")

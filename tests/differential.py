@@ -223,7 +223,9 @@ class Scenario:
         if dice.random() < 0.2:
             mapping["rules"] = dice.sample(RULES, dice.randint(1, 2))
         if dice.random() < 0.05:
-            mapping["context_provider"] = lambda: {"userId": "provided", "plan": 1}
+            mapping["context_provider"] = dice.choice(
+                (lambda: {"userId": "p", "plan": 1}, lambda: 1 // 0)
+            )
         return mapping
 
     def _value(self, name: Any, odd: float = 0.1) -> Any:

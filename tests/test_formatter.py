@@ -27,7 +27,15 @@ from django.utils.functional import SimpleLazyObject
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fslog import EventFormatter, InvalidEvent, Problem, context, sessions
+from fslog import (
+    EventFormatter,
+    FreshsuccessHandler,
+    InvalidEvent,
+    Problem,
+    context,
+    events,
+    sessions,
+)
 from fslog.collector import Collector
 
 WHO = {"accountId": "acme", "userId": "ann"}
@@ -540,13 +548,70 @@ class Torn(Mapping[str, Any]):
         (Torn, "torn"),
     ],
 )
-def test_a_provider_that_fails_makes_the_event_invalid(provide: Any, word: str) -> None:
-    """With a problem that says what happened; nothing comes out of the log call but that."""
-    formatter = EventFormatter(context_provider=provide, defaults=WHO)
-    assert problems_of(formatter, record(USE_FLAT)) == [("context_provider", "")]
-    with pytest.raises(InvalidEvent, match=word):
-        formatter.event(record(USE_FLAT))
+def test_an_event_goes_on_without_a_provider_that_fails(provide: Any, word: str) -> None:
+    """With who the call, a rule, a field or what is bound names, and with a warning."""
+    formatter = EventFormatter(
+        rules=[{"when": {"logger": "ruled"}, "event": {**USE, **WHO}}],
+        fields={"userId": "user"},
+        context_provider=provide,
+        defaults={"product": "core"},
+    )
+    flat = {"accountId": "acme", **USE, **USE_FLAT}
+    del flat["module"]
+    with context.bound(module="m"):
+        for made in (
+            explicit(),
+            record({**flat, "user": "ann"}),
+            record({**flat, "event": {"userId": "ann"}}),
+            record(name="ruled"),
+        ):
+            event = event_of(formatter, made)
+            assert (event["userId"], event["product"]) == ("ann", "core")
+            [warning] = events.warnings(event)
+            assert (warning.code, warning.property) == ("context_provider", "")
+            assert word in warning.message
+            assert json.loads(formatter.format(made)) == event
+        with context.bound(userId="ann"):
+            assert event_of(formatter, record(flat))["userId"] == "ann"
     assert formatter.event(record()) is None
+
+
+@pytest.mark.parametrize("missing", [("accountId",), ("userId",), ("accountId", "userId")])
+def test_a_provider_that_fails_leaves_no_event_to_the_default_user(
+    missing: tuple[str, ...],
+) -> None:
+    """Whom it would have named is not known, so it is nobody; and the problem says why."""
+    formatter = EventFormatter(
+        context_provider=lambda: _raise(RuntimeError("no database")), defaults=WHO
+    )
+    made = explicit()
+    for name in missing:
+        delattr(made, name)
+    assert problems_of(formatter, made) == [("missing", name) for name in missing]
+    with pytest.raises(InvalidEvent, match="context_provider failed: RuntimeError: no database"):
+        formatter.event(made)
+
+
+def test_a_provider_that_fails_is_a_warning_of_the_handler() -> None:
+    """The event is sent and `on_problem` is told; what has no user is counted as invalid."""
+    told: list[Problem] = []
+    with Collector() as collector:
+        handler = FreshsuccessHandler(
+            auth_key="a1",
+            api_key="b2",
+            endpoint=collector.url,
+            on_problem=told.append,
+            context_provider=lambda: _raise(LookupError("outside of a request")),
+            defaults={"userId": "anonymous"},
+        )
+        for _ in range(3):
+            handler.handle(record({"accountId": "acme", "userId": "ann", "action": "pageView"}))
+        handler.handle(record({"accountId": "acme", "action": "pageView"}))
+        assert handler.flush(10)
+        handler.close()
+        assert [event["userId"] for event in collector.events] == ["ann"] * 3
+        assert handler.stats().invalid == 1
+    assert [problem.code for problem in told] == ["context_provider"] * 3 + ["missing"]
 
 
 @pytest.mark.parametrize(
