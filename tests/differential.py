@@ -169,6 +169,7 @@ BETWEEN = ("msecs", "args", "created", "name", "lineno", "process", "levelname")
 
 EXCLUDES = (["event"], ["e*"], ["event", "_*"], [], ["note"], ["m*", "_*"], ["userId"])
 WIDE_EXCLUDES = (["*"], ["action"])
+PROVIDERS: tuple[Callable[[], Any], ...] = (lambda: {"userId": "p", "plan": 1}, lambda: 1 // 0)
 INCLUDES = (["event"], ["e*"], ["note"], ["_x"], ["userId", "plan"], ["*"])
 FIELDS = {
     "userId": ("user.id", "event.userId", "name", "note", "args.0"),
