@@ -6,7 +6,9 @@ no word for becomes the nearest thing it has: a time its ISO text, a set a list,
 number, NaN and the infinities `null`, anything else its `str`.
 
 Two speeds. The standard library's C encoder, made once, takes what programs normally log. Where it
-refuses, the value is rebuilt piece by piece from plain types and encoded again.
+refuses, or would recurse too deep for a thread's stack, the value is rebuilt piece by piece from
+plain types and encoded again. Where no lock keeps other threads out of the C encoder, it is given
+copies.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import json.encoder
 import math
 import numbers
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Set
 from decimal import Decimal
@@ -28,13 +31,13 @@ from typing import Any
 from pythonjsonlogger import defaults
 
 MAX_DEPTH = 64
-"""How deep a value is followed on the slow way; what lies deeper is named, not followed."""
+"""How deep a value is followed; what lies deeper is named, not followed."""
 
 MAX_VALUES = 100_000
-"""How many values of an event are looked at on the slow way: sharing can make few endless."""
+"""How many values of an event are looked at on the slow way."""
 
 _SMALL = 1_000_000
-"""How many values an event may have to be encoded on the fast way."""
+"""How many values an event may have in its line: sharing can make few endless."""
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 _LEAVES = frozenset(
@@ -102,7 +105,7 @@ def _make_fast() -> Callable[[Any], str]:
             default=plain,
         ).encode
     # What `JSONEncoder.encode` makes anew for each call, made once: 1.8 us become 1.1. No table of
-    # markers: a cycle ends in a RecursionError, and the slow way finds it.
+    # markers: there are no cycles in what it is given.
     quote = json.encoder.encode_basestring
     encode = make(None, plain, quote, None, ":", ",", False, False, False)
     join = "".join
@@ -119,17 +122,51 @@ _fast = _make_fast()
 codecs.lookup("utf-16")
 
 
-def encode(event: Mapping[str, Any]) -> bytes:
+_SHARES_CONTAINERS = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether the C encoder may be given what other threads change: without the GIL it crashes."""
+
+_FEW = 64
+"""How many containers are looked at before it is asked whether they come round again."""
+
+_join = "".join
+_names: set[str] = set()
+"""Names that are known to be texts: looking them up is quicker than asking each for its type."""
+
+_MOST_NAMES = 4_096
+
+
+def _take_names(mapping: Mapping[Any, Any]) -> None:
+    """Learn names of properties.
+
+    Raises:
+        TypeError: one is no text, so that JSON may make it equal to another.
+    """
+    _join(mapping)
+    if len(_names) < _MOST_NAMES:
+        _names.update(mapping)
+
+
+def encode(event: Mapping[str, Any], *, shares: bool = _SHARES_CONTAINERS) -> bytes:
     """Encode an event as one line, with its newline, without raising.
 
     The line is UTF-8 and strict JSON (RFC 8259), holds no newline but its last byte, and depends
     on nothing that the application may change afterwards.
 
+    Args:
+        event: properties; the mapping itself belongs to the caller alone.
+        shares: whether nested containers are encoded as they are, and not copies of them.
+
     >>> encode({"accountId": "zoë", "total": float("nan"), "tags": {("a", 1): {2}}})
     b'{"accountId":"zo\\xc3\\xab","total":null,"tags":{"(\\'a\\', 1)":[2]}}\\n'
     """
     try:
-        if _ATOMS.issuperset(map(type, event.values())) or _is_small(event):
+        if not _names.issuperset(event):
+            _take_names(event)
+        if _ATOMS.issuperset(map(type, event.values())):
+            return (_fast(event) + "\n").encode()
+        if not shares:
+            event = _snapshot(event)
+        if _is_small(event):
             return (_fast(event) + "\n").encode()
     except Exception:  # what the C encoder, or UTF-8, has no form for
         pass
@@ -137,25 +174,69 @@ def encode(event: Mapping[str, Any]) -> bytes:
 
 
 def _is_small(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event is made of plain types and does not stand for endlessly many values.
+    """Tell whether an event is made of plain types, not too deep, and not of too many values.
 
-    Two lists that share two lists, and so on, are few objects and exponentially many values:
-    the C encoder would write them all.
+    Two lists that share two lists, and so on, are few objects and exponentially many values, and a
+    cycle is endlessly many: the C encoder would write them all. So this goes down level by level,
+    and where there are more than a few containers none may be met twice.
     """
-    left = _SMALL
-    containers: list[Any] = [event]
-    while containers:
-        container = containers.pop()
-        left -= len(container)
-        if left < 0:
-            return False
-        for value in container.values() if isinstance(container, dict) else container:
-            kind = type(value)
-            if kind in _CONTAINERS:
-                containers.append(value)
-            elif not (kind in _ATOMS or kind in _LEAVES or issubclass(kind, (str, int, float))):
+    left, met = _SMALL, 0
+    seen: set[int] = set()
+    level: list[Any] = [event]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for container in level:
+            left -= len(container)
+            if left < 0:
                 return False
-    return True
+            values = container
+            if isinstance(container, dict):
+                if not _names.issuperset(container):
+                    _take_names(container)
+                values = container.values()
+            for value in values:
+                kind = type(value)
+                if kind in _CONTAINERS:
+                    below.append(value)
+                elif not (kind in _ATOMS or kind in _LEAVES or issubclass(kind, (str, int, float))):
+                    return False
+        if not below:
+            return True
+        met += len(below)
+        if met > _FEW:
+            before = len(seen)
+            seen.update(map(id, below))
+            if len(seen) != before + len(below):
+                return False
+        level = below
+    return False
+
+
+def _snapshot(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy an event with the plain containers in it, each by one call that locks it.
+
+    Raises:
+        ValueError: one stands in it twice, or too deep.
+    """
+    copy = dict(event)
+    seen: set[int] = set()
+    level: list[Any] = [copy]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for container in level:
+            places = container.items() if type(container) is dict else enumerate(container)
+            for place, value in places:
+                kind = type(value)
+                if kind in _CONTAINERS:
+                    if id(value) in seen:
+                        raise ValueError("it is no tree")
+                    seen.add(id(value))
+                    container[place] = dict(value) if kind is dict else list(value)
+                    below.append(container[place])
+        if not below:
+            return copy
+        level = below
+    raise ValueError("it is too deep")
 
 
 _TRIES = 5
@@ -163,11 +244,18 @@ _TRIES = 5
 
 
 class _Rebuild:
-    """Copy one event with nothing in it but what the C encoder takes without a question."""
+    """Copy one event with nothing in it but what the C encoder takes without a question.
+
+    A container is rebuilt once, wherever it stands: so it costs what is there, and not what that
+    stands for.
+    """
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
+        self._room = _SMALL
         self._path: set[int] = set()
+        # With the container itself, or another one might get its identity.
+        self._made: dict[int, tuple[Any, Any, int]] = {}
 
     def value(self, value: Any) -> Any:
         try:
@@ -191,19 +279,38 @@ class _Rebuild:
         return self._container(value)
 
     def _container(self, value: Any) -> Any:
+        name = id(value)
+        if name in self._made:
+            _, made, values = self._made[name]
+            if values <= self._room:
+                self._room -= values
+                return made
         self._left -= 1
-        if self._left < 0 or len(self._path) >= MAX_DEPTH or id(value) in self._path:
+        self._room -= 1
+        too_many = self._left < 0 or self._room < 0 or name in self._made
+        if too_many or len(self._path) >= MAX_DEPTH or name in self._path:
             return f"<{_name(value)} nested too deep>"
-        self._path.add(id(value))
+        before = self._room
+        self._path.add(name)
         try:
-            if isinstance(value, Mapping):
-                pairs = self._bounded(value.items)
-                return {self.value(_key(key)): self.value(item) for key, item in pairs}
-            if isinstance(value, (list, tuple, Set)):
-                return [self.value(item) for item in self._bounded(lambda: value)]
-            return self.value(plain(value))
+            made = self._copy(value)
         finally:
-            self._path.discard(id(value))
+            self._path.discard(name)
+        self._made[name] = (value, made, before - self._room + 1)
+        return made
+
+    def _copy(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            copy: dict[str, Any] = {}
+            for key, item in self._bounded(value.items):
+                name = self.value(_key(key))
+                # Of two that JSON makes equal the one that is a text by itself counts.
+                if name not in copy or issubclass(type(key), str):
+                    copy[name] = self.value(item)
+            return copy
+        if isinstance(value, (list, tuple, Set)):
+            return [self.value(item) for item in self._bounded(lambda: value)]
+        return self.value(plain(value))
 
     def _bounded(self, items: Callable[[], Iterable[Any]]) -> list[Any]:
         """Copy first, at most so many: a container may be endless, or change while it is read.
@@ -213,12 +320,13 @@ class _Rebuild:
         """
         for tries in range(_TRIES, 0, -1):
             try:
-                found = list(itertools.islice(items(), max(0, self._left)))
+                found = list(itertools.islice(items(), max(0, min(self._left, self._room))))
                 break
             except RuntimeError:  # "dictionary changed size during iteration"
                 if tries == 1:
                     raise
         self._left -= len(found)
+        self._room -= len(found)
         return found
 
 

@@ -24,7 +24,7 @@ from fslog.errors import Problem
 REQUIRED = ("accountId", "userId", "createdAt", "action", "sessionId")
 """The properties that every event must have (EVENT_API, "Event")."""
 
-WARNINGS = frozenset({"expected", "expected_type", "looks_like_seconds"})
+WARNINGS = frozenset({"expected", "expected_type", "looks_like_seconds", "context_provider"})
 """The codes of problems that only warn: the event is sent all the same."""
 
 _KINDS: dict[str, tuple[Any, str]] = {
@@ -58,7 +58,22 @@ EARLIEST_MS = 100_000_000_000
 MOST_MS = int(sys.float_info.max)
 """What is more reads as infinity wherever numbers are doubles."""
 
-_IDS = ("accountId", "userId")
+IDS = ("accountId", "userId")
+"""Who it is: what no event may have of somebody else."""
+
+
+class Warned(dict[str, Any]):
+    """An event with a warning of how it was made, which nobody could tell by what is in it.
+
+    Args:
+        event: its properties.
+        warning: that.
+    """
+
+    def __init__(self, event: Mapping[str, Any], code: str, message: str) -> None:
+        super().__init__(event)
+        self.code = code
+        self.message = message
 
 
 def is_plain(event: Mapping[str, Any]) -> bool:
@@ -96,7 +111,7 @@ def coerce(event: dict[str, Any]) -> None:
     """
     for name in REQUIRED:
         if name in event:
-            convert = _as_time if name == "createdAt" else _as_id if name in _IDS else _as_text
+            convert = _as_time if name == "createdAt" else _as_id if name in IDS else _as_text
             try:
                 event[name] = convert(event[name])
             except Exception:  # the value's own methods; `problems` says what is wrong with it
@@ -229,6 +244,8 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
     action = _as_text(event["action"])
     check = _CHECKS.get(action)
     found = [] if check is None or check(event) else _broken(event, action)
+    if isinstance(event, Warned):
+        found.insert(0, Problem(event.code, "", event.message, event))
     at = _plain_number(event["createdAt"])
     if at is not None and at < EARLIEST_MS:
         message = f"createdAt is {at}, which looks like seconds; expected milliseconds"

@@ -14,8 +14,8 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import translate
-from itertools import islice
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -24,8 +24,8 @@ from fslog import arguments, context, events, sessions
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.glances import Glance
-from fslog.paths import MISSING, RECORD_ATTRIBUTES, compile_path, parse
-from fslog.rules import Rules
+from fslog.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
+from fslog.rules import Partial, Rules
 from fslog.shapes import Shapes
 from fslog.templates import text_of
 
@@ -34,9 +34,8 @@ EXCLUDE = ("otel*", "dd.*", "_*")
 
 SESSIONS = ("window", "idle", "none")
 
-_BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
-_LAST_OWN = len(_BLANK) - 1
-_FIRST_NAME, *_, _LAST_NAME = _BLANK
+_OWN_NAMES = list(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
+_OWN = len(_OWN_NAMES)
 
 _MAX_NAMES = 4096
 
@@ -50,14 +49,17 @@ class EventFormatter(JsonFormatter):
 
     Args:
         fields: property → path of the record where it lives (`{"userId": "request.user.id"}`). A
-            path that leads nowhere, or to None, leaves the property to context and defaults.
+            path that leads nowhere, or to None, leaves the property to context and defaults; one
+            that raises does not: the event is invalid (`unreadable`).
         rules: see `fslog.rules`.
         defaults: properties for events that have them from nowhere else.
         include: extras, by name or glob, that a rule-made event has as properties too.
         exclude: extras, by name or glob, that are no properties of an explicit event; `include`
             wins. Replaces `EXCLUDE`.
         session: `"window"`, `"idle"` or `"none"`: who makes a sessionId that nobody gives.
-        context_provider: called without arguments for each event; returns a mapping, or None.
+        context_provider: called without arguments for each event; returns a mapping, or None. If
+            it raises, the event goes on with what else is known, and with a warning; but
+            `accountId` and `userId` are not taken from `defaults` then.
         fmt, datefmt, style, validate: only there because `dictConfig` passes them; the shape of
             an event is not given by a format, so `fmt` and `datefmt` must be None.
 
@@ -134,20 +136,23 @@ class EventFormatter(JsonFormatter):
 
     def _event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         attributes = record.__dict__
+        unread: Mapping[str, Unreadable] = {}
         nested = attributes.get("event")
         if nested is not None and type(nested) is not dict:
             nested = _unshared(nested)
         if "action" in attributes or (nested is not None and "action" in nested):
             own = _extras(attributes, self._explicit)
         else:
-            rule_made = self._rules.properties(record)
+            rule_made = self._ruled(record)
             if rule_made is None:
                 return None
+            if type(rule_made) is Partial:
+                unread = rule_made.unread
             own = {**rule_made, **_extras(attributes, self._rule_made)}
         if nested is not None:
             own.pop("event", None)
             own.update(nested)
-        return self._checked(self._completed(own, record))
+        return self._checked(self._completed(own, record, unread))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line without its newline; `""` where there is no valid event."""
@@ -164,21 +169,52 @@ class EventFormatter(JsonFormatter):
         except InvalidEvent:
             return False
 
-    def _completed(self, own: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]:
-        bound = context.current()
+    def _ruled(self, record: logging.LogRecord) -> dict[str, Any] | None:
+        try:
+            return self._rules.properties(record)
+        except Unreadable as error:
+            message = f"it cannot be told whether a rule fits: {error}"
+            raise InvalidEvent([Problem("unreadable", "", message)]) from error
+
+    def _completed(
+        self, own: dict[str, Any], record: logging.LogRecord, unread: Mapping[str, Unreadable]
+    ) -> dict[str, Any]:
+        bound, defaults, failure = context.current(), self._defaults, ""
         if self._provider is not None:
-            bound = {**self._provided(own), **bound}
+            try:
+                bound = {**self._provided(), **bound}
+            except Exception as error:  # the application's own function
+                failure = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
+                # Whom it would have named nobody knows: it is not whom `defaults` names.
+                defaults = {name: defaults[name] for name in defaults if name not in events.IDS}
         event = own
-        if bound or self._fields or self._defaults:
-            event = {**self._defaults, **bound}
+        if bound or self._fields or defaults:
+            event = {**defaults, **bound}
             for name, read in self._fields:
                 # Not read where the call gives it: an ORM's attribute may cost a query.
-                if name not in own and (value := read(record)) is not MISSING and value is not None:
+                if name in own or name in unread:
+                    continue
+                try:
+                    value = read(record)
+                except Unreadable as error:
+                    unread = {**unread, name: error}
+                    continue
+                if value is not MISSING and value is not None:
                     event[name] = value
             event.update(own)
+        if unread:
+            # Nothing stands in for it: what context and defaults say may be of somebody else.
+            unread = {name: error for name, error in unread.items() if name not in own}
+            known = {name: value for name, value in event.items() if name not in unread}
+            problems = [
+                Problem("unreadable", name, f"{name} cannot be read: {error}", known)
+                for name, error in unread.items()
+            ]
+            if problems:
+                raise InvalidEvent(problems)
         if "createdAt" not in event:
             event["createdAt"] = math.floor(record.created * 1000 + 0.5)
-        return event
+        return events.Warned(event, "context_provider", failure) if failure else event
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
         derive = None if "sessionId" in event else self._session
@@ -191,24 +227,27 @@ class EventFormatter(JsonFormatter):
         if problems:
             if derive is not None:
                 del event["sessionId"]
+            if isinstance(event, events.Warned):
+                problems = [
+                    replace(problem, message=f"{problem.message}; {event.message}")
+                    if problem.code == "missing"
+                    else problem
+                    for problem in problems
+                ]
             raise InvalidEvent(problems)
         if derive is not None:
             event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
         return event
 
-    def _provided(self, own: dict[str, Any]) -> Mapping[str, Any]:
-        try:
-            provided = self._provider()
-            if provided is None:
-                return {}
-            if not isinstance(provided, Mapping):
-                raise TypeError(f"it returned a value of type {type(provided).__name__}")
-            if "action" in provided:
-                raise ValueError("it returned an action, which only a log call or a rule may give")
-            return dict(provided)
-        except Exception as error:  # the application's own function
-            message = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
-            raise InvalidEvent([Problem("context_provider", "", message, own)]) from error
+    def _provided(self) -> Mapping[str, Any]:
+        provided = self._provider()
+        if provided is None:
+            return {}
+        if not isinstance(provided, Mapping):
+            raise TypeError(f"it returned a value of type {type(provided).__name__}")
+        if "action" in provided:
+            raise ValueError("it returned an action, which only a log call or a rule may give")
+        return dict(provided)
 
     def _is_known(self, name: str) -> bool:
         return name in self._roots or name in events.REQUIRED or self._included(name)
@@ -242,16 +281,16 @@ def _extras(attributes: dict[str, Any], kept: _Kept) -> dict[str, Any]:
     """Return those extras of a record that are properties.
 
     `LogRecord.__init__` sets its own attributes first, always in the same order, so extras stand
-    behind the last of them. Where that does not hold (a subclass, a deleted attribute, a record
-    made by hand) every attribute is looked at; where another thread adds one meanwhile (a
-    formatter in a QueueListener's thread sets `message`), a copy is.
+    behind them. Where that does not hold (a subclass, a deleted attribute, a record made by hand)
+    every attribute is looked at; where another thread changes them meanwhile (a formatter in a
+    QueueListener's thread sets `message`), a copy is.
     """
     try:
-        items = islice(attributes.items(), _LAST_OWN, None)
-        if next(items, ("", None))[0] == _LAST_NAME and next(iter(attributes)) == _FIRST_NAME:
-            return {name: value for name, value in items if kept[name]}
+        names = list(attributes)
+        if names[:_OWN] == _OWN_NAMES:
+            return {name: attributes[name] for name in names[_OWN:] if kept[name]}
         return {name: value for name, value in attributes.items() if kept[name]}
-    except RuntimeError:
+    except (RuntimeError, KeyError):
         return {name: value for name, value in list(attributes.items()) if kept[name]}
 
 

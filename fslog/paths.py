@@ -1,23 +1,29 @@
 """Where a value lives on a record: dotted paths, compiled once and read without calling anything.
 
+What is not there, and what is there and cannot be read, are two things: for the one a default may
+stand in, for the other nothing may.
+
 A path begins at an attribute of the record (`args`, `levelname`, or whatever an `extra` brought)
 and goes on through mapping keys, sequence indexes and attributes: `args.0`, `request.user.id`,
-`args.{x-tenant}i`. Two words stand for what the logging module names less plainly: `logger` is
-the logger's name and `message` the unformatted message, whatever another handler's formatter has
-left in the record's attribute of that name.
+`args.{x-tenant}i`. Of a mapping that has both (Starlette's requests are mappings of their scope)
+the key counts, and where that leads nowhere the attribute that its class declares. Two words stand
+for what the logging module names less plainly: `logger` is the logger's name and `message` the
+unformatted message, whatever another handler's formatter has left in the record's attribute of
+that name.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
 MISSING: Final[Any] = object()
 """What a path yields where there is nothing to read."""
 
 Read = Callable[[logging.LogRecord], Any]
-"""Reads one place of a record, or yields `MISSING`; never raises."""
+"""Reads one place of a record, or yields `MISSING`; raises nothing but `Unreadable`."""
 
 WORDS = {"logger": "name", "message": "msg"}
 
@@ -54,12 +60,39 @@ def parse(text: object) -> tuple[str, ...]:
     return parts
 
 
+class Unreadable(Exception):
+    """Say that something is there and could not be read, because what it is made of raised.
+
+    Args:
+        place: the path, or whatever else names it in the configuration.
+        error: what was raised.
+
+    >>> str(Unreadable("request.user.id", RuntimeError("no database")))
+    'request.user.id raised RuntimeError: no database'
+    """
+
+    def __init__(self, place: str, error: Exception) -> None:
+        super().__init__(place, error)
+        self.place = place
+        self.error = error
+
+    def __str__(self) -> str:
+        try:
+            text = str(self.error)
+        except Exception:  # the application's own exception
+            text = ""
+        return f"{self.place} raised {type(self.error).__name__}{text and f': {text}'}"
+
+
 def compile_path(text: object) -> Read:
     """Compile a path into a function that reads it.
 
-    The function promises not to raise and not to change what it reads: a missing key is not
-    asked for (a `defaultdict` would create it), what a property or `__getattr__` raises counts as
-    missing, and so does a callable, which would have to be called to mean something.
+    The function promises not to change what it reads: a missing key is not asked for (a
+    `defaultdict` would create it), and a callable, which would have to be called to mean
+    something, counts as missing.
+
+    It raises `Unreadable` where a property, `__getattr__` or mapping raises. An `AttributeError`
+    means that nothing is there, unless it escapes from a property of just that name.
 
     Raises:
         ValueError: as `parse` does.
@@ -71,26 +104,92 @@ def compile_path(text: object) -> Read:
     first, *rest = parse(text)
     first = WORDS.get(first, first)
     steps = tuple((part, int(part) if part.isdecimal() else None) for part in rest)
+    place, count = str(text), len(steps)
 
     def read(record: logging.LogRecord) -> Any:
+        others: list[tuple[Any, str, Any, int]] = []
         try:
-            value = getattr(record, first, MISSING)
-            for part, index in steps:
-                if value is MISSING:
+            value, at = _attribute(record, first), 0
+            while True:
+                while at < count and value is not MISSING:
+                    mapping, (part, index) = value, steps[at]
+                    at += 1
+                    if not isinstance(mapping, Mapping):
+                        value = _step(mapping, part, index)
+                        continue
+                    value = _item(mapping, part, index)
+                    if type(mapping) is not dict:  # which has no attributes but methods
+                        others.append((mapping, part, value, at))
+                if value is not MISSING and not callable(value):
+                    return value
+                if not others:
                     return MISSING
-                value = _step(value, part, index)
-            return MISSING if callable(value) else value
-        except Exception:  # whatever the application's own attributes raise
-            return MISSING
+                mapping, part, seen, at = others.pop()
+                value = _declared(mapping, part)
+                if value is seen:  # it has led nowhere already
+                    value = MISSING
+        except Exception as error:  # whatever the application's own attributes raise
+            raise Unreadable(place, error) from error
 
     return read
 
 
 def _step(value: Any, part: str, index: int | None) -> Any:
-    if isinstance(value, Mapping):
-        if part in value:
-            return value[part]
-        return value[index] if index is not None and index in value else MISSING
     if index is not None and isinstance(value, (tuple, list)):
-        return value[index] if index < len(value) else MISSING
-    return getattr(value, part, MISSING)
+        try:
+            return value[index] if index < len(value) else MISSING
+        except IndexError:
+            if index < len(value):  # or another thread has shortened it meanwhile
+                raise
+            return MISSING
+    return _attribute(value, part)
+
+
+def _item(mapping: Mapping[Any, Any], part: str, index: int | None) -> Any:
+    key: Any = part
+    if key not in mapping:
+        if index is None or index not in mapping:
+            return MISSING
+        key = index
+    try:
+        return mapping[key]
+    except KeyError:
+        if key in mapping:  # or another thread has taken it out meanwhile
+            raise
+        return MISSING
+
+
+def _attribute(value: Any, name: str) -> Any:
+    found = getattr(value, name, MISSING)
+    if found is MISSING and _is_computed(_definition(value, name)):
+        try:
+            return getattr(value, name)
+        except AttributeError as error:
+            # Another class of error than the plain one is raised on purpose: Django's
+            # `RelatedObjectDoesNotExist` says that there is none.
+            if type(error) is AttributeError:
+                raise
+    return found
+
+
+def _declared(mapping: Any, name: str) -> Any:
+    """Return an attribute of a mapping, not one that its `__getattr__` would make up."""
+    if _definition(mapping, name) is MISSING and name not in getattr(mapping, "__dict__", ()):
+        return MISSING
+    return _attribute(mapping, name)
+
+
+def _definition(value: Any, name: str) -> Any:
+    """Return what the class of a value has by that name, as it stands there."""
+    for kind in (type(value), value.__class__):  # a proxy has the class of what it stands for
+        for base in getattr(kind, "__mro__", ()):
+            if name in base.__dict__:
+                return base.__dict__[name]
+    return MISSING
+
+
+def _is_computed(definition: Any) -> bool:
+    # Of a slot, and of what is written in C, an AttributeError means that it is not set.
+    return definition is not MISSING and not isinstance(
+        definition, (MemberDescriptorType, GetSetDescriptorType)
+    )

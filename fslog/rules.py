@@ -5,6 +5,11 @@ that it makes; the first rule that fits wins. A condition's key is `logger` (a p
 means it), `message` (the unformatted one) or a path of the record; its value is a literal,
 or a regular expression between slashes that is searched in the value's text.
 
+A condition that cannot be read (its path raises) leaves its rule undecided, if all others hold. If
+the rule names the message, which one log call has, the record is an event that cannot be made. If
+not, it may be any record, and is one only where another rule fits: that must not make the event
+which this rule might have made.
+
 Everything that can be decided once is decided once. Which rules may concern a logger is worked out
 at its first record and remembered; among those, a literal message is looked up, not compared.
 A record of a logger that no rule names costs one dictionary look-up.
@@ -25,7 +30,7 @@ from typing import Any, NamedTuple
 
 from fslog import events, templates
 from fslog.glances import Glance, glance
-from fslog.paths import MISSING, SOURCES, WORDS, Read, compile_path, parse
+from fslog.paths import MISSING, SOURCES, WORDS, Read, Unreadable, compile_path, parse
 
 _MAX_LOGGERS = 4096
 
@@ -80,7 +85,13 @@ class Rules:
         return iter(self._rules)
 
     def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
-        """Return the properties that the first fitting rule makes; None where no rule fits."""
+        """Return the properties that the first fitting rule makes; None where no rule fits.
+
+        They are a `Partial` where some of them cannot be read.
+
+        Raises:
+            Unreadable: it cannot be told which rule fits.
+        """
         logger = record.__dict__.get("name")  # a record made by hand may have none
         try:
             candidates = self._by_logger[logger]
@@ -88,9 +99,18 @@ class Rules:
             candidates = self._candidates(logger)
         if candidates is None:
             return None
+        undecided: Unreadable | None = None
         for rule, groups in candidates.get(record):
-            made = rule.properties(record, groups)
+            try:
+                made = rule.properties(record, groups)
+            except Unreadable as error:
+                if rule.names_message:
+                    raise
+                undecided = undecided or error
+                continue
             if made is not None:
+                if undecided is not None:
+                    raise undecided
                 return made
         return None
 
@@ -126,6 +146,19 @@ class _Candidates:
         return self._others if text is None else self._by_message.get(text, self._others)
 
 
+class Partial(dict[str, Any]):
+    """The properties that a rule makes, less those that cannot be read.
+
+    Args:
+        made: the others.
+        unread: by the names of these, why not.
+    """
+
+    def __init__(self, made: Mapping[str, Any], unread: Mapping[str, Unreadable]) -> None:
+        super().__init__(made)
+        self.unread = unread
+
+
 class Rule:
     """One rule, compiled.
 
@@ -153,6 +186,7 @@ class Rule:
         self.event = event
         self.logger = logger
         self.message = message
+        self.names_message = any(condition.key == "message" for condition in when)
         self.needed = needed
         self._conditions = conditions
         self._constants = constants
@@ -161,16 +195,34 @@ class Rule:
     def properties(
         self, record: logging.LogRecord, groups: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """Return the properties that it makes; None where it does not fit."""
+        """Return the properties that it makes; None where it does not fit.
+
+        Raises:
+            Unreadable: it cannot be told whether it fits.
+        """
+        unread: Unreadable | None = None
         for read, fits in self._conditions:
-            found = fits(read(record))
+            try:
+                found = fits(read(record))
+            except Unreadable as error:
+                if error.place == "when.message":  # without a text it is none that a rule means
+                    return None
+                unread = error
+                continue
             if found is None:
                 return None
             if found:
                 groups = {**groups, **found}
+        if unread is not None:
+            raise unread
         properties = dict(self._constants)
         for name, make in self._made:
-            value = make(record, groups)
+            try:
+                value = make(record, groups)
+            except Unreadable as error:
+                unread_before = properties.unread if isinstance(properties, Partial) else {}
+                properties = Partial(properties, {**unread_before, name: error})
+                continue
             if value is not MISSING:
                 properties[name] = value
         return properties
@@ -204,9 +256,10 @@ def _compile_parts(
         pattern = _pattern(key, when[key])
         if pattern is not None:
             groups |= set(pattern.groupindex)
-            fits = _searching(pattern)
+            fits = _searching(pattern, f"when.{key}")
         else:
-            fits = _prefixed(str(when[key])) if key == "logger" else _equal(when[key])
+            prefixed = key == "logger"
+            fits = _prefixed(str(when[key])) if prefixed else _equal(when[key], f"when.{key}")
         read = compile_path(key)
         all_of_them.append(Condition(key, when[key], read, fits))
         if key == "logger":
@@ -262,14 +315,13 @@ def _prefixed(prefix: str) -> Fits:
     return fits
 
 
-def _searching(pattern: re.Pattern[str]) -> Fits:
+def _searching(pattern: re.Pattern[str], place: str) -> Fits:
     search, named = pattern.search, bool(pattern.groupindex)
 
     def fits(value: Any) -> Mapping[str, Any] | None:
         if value is MISSING or value is None:
             return None
-        text = value if type(value) is str else templates.text_of(value)
-        found = None if text is None else search(text)
+        found = search(value if type(value) is str else templates.read_text(value, place))
         if found is None:
             return None
         return {k: v for k, v in found.groupdict().items() if v is not None} if named else {}
@@ -277,7 +329,7 @@ def _searching(pattern: re.Pattern[str]) -> Fits:
     return fits
 
 
-def _equal(literal: Any) -> Fits:
+def _equal(literal: Any, place: str) -> Fits:
     """Compare by text: what is 200 in one library's records is "200" in another's."""
     text = str(literal)
 
@@ -286,7 +338,7 @@ def _equal(literal: Any) -> Fits:
             return {} if value == text else None
         if value is MISSING or value is None:
             return None
-        return {} if templates.text_of(value) == text else None
+        return {} if templates.read_text(value, place) == text else None
 
     return fits
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from fslog import events, sessions
+from fslog.encoding import encode
 
 Line = Callable[[dict[str, Any], Any, Mapping[str, Any]], "bytes | None"]
 """Makes a line of a record's attributes, its instant and what is bound; None: the long way.
@@ -34,8 +35,6 @@ _MAX_SITES = 2_000
 _MAX_SHAPES = 4
 """How many shapes of one place are; a log call of more is not worth the search."""
 
-_IDS = ("accountId", "userId")
-
 _KINDS = (str, int, float, bool, type(None))
 """Types whose values are always the same in a line."""
 
@@ -47,7 +46,7 @@ class Example(NamedTuple):
 
     Args:
         attributes, bound, nested: name and type of each, in order; `nested` is None without an
-            extra `event`.
+            extra `event`, and where that is None.
         action: of the event.
     """
 
@@ -137,6 +136,11 @@ def _first_of(lines: list[Line]) -> Line:
     return line
 
 
+def _is_text(name: Any) -> bool:
+    """Tell whether a name is a text that a line can hold as it is."""
+    return type(name) is str and name.encode(errors="replace").decode() == name
+
+
 class _Maker:
     """Write the function of one shape.
 
@@ -204,9 +208,12 @@ class _Maker:
             own.update((name, ("nested", kind)) for name, kind in self._example.nested)
         elif "event" in own:
             return None
-        if "action" not in own or not all(type(name) is str for name in (*sources, *own)):
+        if "action" not in own or not all(map(_is_text, (*sources, *own))):
             return None
-        if not all(name in sources or name in own for name in _IDS) or self._fields - own.keys():
+        if (
+            not all(name in sources or name in own for name in events.IDS)
+            or self._fields - own.keys()
+        ):
             return None
         sources.update(own)
         return sources
@@ -219,38 +226,57 @@ class _Maker:
             self._code.append(f"if list(bound) != {names}: return None")
         else:
             self._code.append("if bound: return None")
+        self._look_at_event()
+
+    def _look_at_event(self) -> None:
+        """Have an extra `event` be what it was, whether it is a property or not: it holds some."""
         if self._example.nested is not None:
             names = self._bind([name for name, _ in self._example.nested])
             self._code.append('nested = attributes["event"]')
             self._code.append(
                 f"if type(nested) is not dict or list(nested) != {names}: return None"
             )
+        elif any(name == "event" for name, _ in self._example.attributes):
+            self._code.append('if attributes["event"] is not None: return None')
 
     def _add(self, name: str, where: str, kind: Any) -> bool:
         """Have a property of one source and type in the line; False where that is not possible."""
-        value = f"v{len(self._known)}"
         if where == "default":
-            value, kind = self._bind(kind), type(kind)
-        else:
-            self._code.append(f"{value} = {where}[{name!r}]")
+            return self._add_default(name, kind)
+        value = f"v{len(self._known)}"
+        self._code.append(f"{value} = {where}[{name!r}]")
         if kind not in _KINDS:
             return False
         if name == "createdAt" and kind not in (int, float):
             return False
         if name in events.REQUIRED and name != "createdAt":
-            if kind is not str and not (kind is int and name in _IDS):
+            if kind is not str and not (kind is int and name in events.IDS):
                 return False
         self._code.append(f"if type({value}) is not {kind.__name__}: return None")
-        self._write(("," if self._line else "{") + _quote(name) + ":")
+        self._begin(name)
         self._add_value(name, value, kind)
         return True
 
+    def _add_default(self, name: str, value: Any) -> bool:
+        """Have a default in the line: as text, since it is the same each time."""
+        coerced = {name: value}
+        events.coerce(coerced)
+        if type(value) not in _KINDS or any(p.property == name for p in events.problems(coerced)):
+            return False
+        if name in events.IDS or name == "createdAt":
+            self._code.append(f"{name} = {self._bind(coerced[name])}")
+        self._begin(name)
+        self._write(encode({"": coerced[name]}).decode()[len('{"":') : -len("}\n")])
+        return True
+
+    def _begin(self, name: str) -> None:
+        self._write(("," if self._line else "{") + _quote(name) + ":")
+
     def _add_value(self, name: str, value: str, kind: Any) -> None:
-        if name in _IDS:
-            if kind is int:
-                self._code.append(f"{value} = str({value})")
+        if name in events.IDS and kind is int:
+            self._code.append(f"{value} = str({value})")
             kind = str
-        if name in _IDS or name == "createdAt":
+        if name in events.IDS or name == "createdAt":
             self._code.append(f"{name} = {value}")
         if name == "action":
             self._code.append(f"if {value} != {self._bind(self._example.action)}: return None")

@@ -3,7 +3,8 @@
 A placeholder reads a named group of the rule's regular expressions or a path of the record
 (`fslog.paths`). Alone in its string it keeps the value's type; among other text it becomes text;
 with `:int` or `:float` it is converted. What cannot be resolved or converted makes the whole
-value `MISSING`, so that the property is left out. `{{` and `}}` are literal braces.
+value `MISSING`, so that the property is left out; what cannot be read (it raises) makes it
+`Unreadable`. `{{` and `}}` are literal braces.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Callable, Mapping
 from logging import LogRecord
 from typing import Any
 
-from fslog.paths import MISSING, Read, compile_path
+from fslog.paths import MISSING, Read, Unreadable, compile_path
 
 Groups = Mapping[str, Any]
 Make = Callable[[LogRecord, Groups], Any]
-"""Makes a value of a record and the groups of its rule; `MISSING` where it cannot."""
+"""Makes a value of a record and the groups of its rule; `MISSING` where it cannot.
+
+It raises nothing but `Unreadable`."""
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float}
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|([{}])")
@@ -96,20 +99,32 @@ def _compile_text(text: str, names: Names) -> tuple[bool, Any]:
     pieces = [piece for piece in [*pieces, text[end:]] if piece != ""]
     if all(isinstance(piece, str) for piece in pieces):
         return True, "".join(pieces)  # type: ignore[arg-type]
-    return False, pieces[0] if len(pieces) == 1 else _joined(pieces)
+    return False, pieces[0] if len(pieces) == 1 else _joined(text, pieces)
 
 
-def _joined(pieces: list[str | Make]) -> Make:
+def _joined(template: str, pieces: list[str | Make]) -> Make:
     def make(record: LogRecord, groups: Groups) -> Any:
         texts = []
         for piece in pieces:
             value = piece if isinstance(piece, str) else piece(record, groups)
             if value is MISSING or value is None:
                 return MISSING
-            texts.append(text_of(value))
-        return MISSING if None in texts else "".join(texts)  # type: ignore[arg-type]
+            texts.append(read_text(value, template))
+        return "".join(texts)
 
     return make
+
+
+def read_text(value: Any, place: str) -> str:
+    """Return a value's text.
+
+    Raises:
+        Unreadable: its `str` fails or is none.
+    """
+    try:
+        return str(value)
+    except Exception as error:  # the application's own __str__
+        raise Unreadable(place, error) from error
 
 
 def text_of(value: Any) -> str | None:
@@ -140,8 +155,10 @@ def _compile_placeholder(inside: str, names: Names) -> Make:
         value = read(record, groups)
         try:
             return MISSING if value is MISSING else convert(value)
-        except Exception:  # not a number, or the value's own __int__ fails
+        except (ValueError, TypeError, OverflowError):  # it is no number
             return MISSING
+        except Exception as error:  # the value's own __int__
+            raise Unreadable(place, error) from error
 
     return make
 

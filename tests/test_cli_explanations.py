@@ -197,6 +197,34 @@ def test_placeholders_that_find_nothing() -> None:
     )
 
 
+def test_what_cannot_be_read_is_told() -> None:
+    """Conditions, placeholders and fields that raise are told as such, and not as missing."""
+
+    class User:
+        @property
+        def id(self) -> str:
+            raise RuntimeError("no database")
+
+    rules = [
+        {"when": {"user.id": "7"}, "event": {"action": "feature"}},
+        {"when": {"logger": "x"}, "event": {"action": "feature", "userId": "{user.id}"}},
+    ]
+    record = of_mapping({"name": "x", "msg": "y", "levelname": "INFO"})
+    record.__dict__["user"] = User()
+    one = explainer(rules=rules, fields={"accountId": "user.id"}).explain(record)
+    assert (one.outcome, [p.code for p in one.problems]) == ("invalid", ["unreadable"])
+    assert "user.id raised RuntimeError: no database" in one.problems[0].message
+    assert sentences(one)[0] == (
+        'user.id cannot be read: user.id raised RuntimeError: no database; wanted "7"'
+    )
+    one = explainer(rules=rules[1:], fields={"accountId": "user.id"}).explain(record)
+    assert [(p.code, p.property) for p in one.problems] == [
+        ("unreadable", "userId"),
+        ("unreadable", "accountId"),
+    ]
+    assert one.left_out == ()
+
+
 def test_warnings_are_told_and_sent() -> None:
     """An event that only warns is an event; a line that is too long is none."""
     one = explained("name=x,action=feature,feature=f", bound=WHO)

@@ -26,6 +26,7 @@ from django.utils.functional import SimpleLazyObject, lazy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fslog import encoding
 from fslog.encoding import encode
 
 
@@ -518,6 +519,173 @@ def test_cycles_end() -> None:
     point.y = {"again": point}
     assert decoded(point)["x"] == 1
     assert decoded([point, math.nan])[0]["x"] == 1
+
+
+@pytest.mark.parametrize("inner", [1, math.nan], ids=["plain", "NaN"])
+@pytest.mark.parametrize("depth", [62, 63, 64, 65, 9_000])
+def test_both_ways_cut_at_the_same_depth(depth: int, inner: Any) -> None:
+    """The C encoder is never given what would recurse deeper than the slow way does."""
+    line = encode({"value": nested(depth, lambda x: [x], inner)})
+    expected = "1" if inner == 1 else "null"
+    if depth >= encoding.MAX_DEPTH:
+        depth, expected = encoding.MAX_DEPTH - 1, '"<list nested too deep>"'
+    assert line.decode() == f'{{"value":{"[" * depth}{expected}{"]" * depth}}}\n'
+
+
+def test_a_deep_value_does_not_overflow_a_small_stack() -> None:
+    """A thread with as little stack as some systems give encodes a list nested 100,000 deep."""
+    code = """
+        import threading
+        from fslog.encoding import encode
+        value = []
+        for _ in range(100_000):
+            value = [value]
+        threading.stack_size(128 * 1024)
+        lines = []
+        thread = threading.Thread(target=lambda: lines.append(encode({"a": 1, "value": value})))
+        thread.start()
+        thread.join()
+        print(lines[0][:8].decode(), flush=True)
+        import os
+        os._exit(0)  # taking the value down recurses too
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, '{"a":1,"\n')
+
+
+def family(children: int) -> dict[str, Any]:
+    """Return a tree node whose children hold their parent."""
+    node: dict[str, Any] = {"name": "root"}
+    node["children"] = [{"name": str(n), "parent": node} for n in range(children)]
+    return node
+
+
+def meshed(count: int) -> list[Any]:
+    """Return nodes each of which holds all of them."""
+    nodes: list[list[Any]] = [[] for _ in range(count)]
+    for node in nodes:
+        node += nodes
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [(lambda: family(10), 40_000), (lambda: family(10)["children"][3], 40_000), (meshed, 20_000)],
+    ids=["root", "child", "mesh"],
+)
+def test_a_cycle_costs_what_is_there(make: Any, most: int) -> None:
+    """Not what it stands for, nor what may be had before it is given up: counted in steps."""
+    value = make(12) if make is meshed else make()
+    steps = 0
+
+    def count(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return count
+
+    sys.settrace(count)
+    try:
+        line = encode({"a": 1, "value": value})
+    finally:
+        sys.settrace(None)
+    assert strictly(line)["a"] == 1
+    assert 100 < steps < most
+
+
+@pytest.mark.parametrize("companion", [None, math.nan], ids=["alone", "beside a NaN"])
+def test_much_that_is_shared_arrives_whole(companion: Any) -> None:
+    """Values that stand for no more than an event may have are not cut, however few they are."""
+    row = [0] * 10
+    event = {"rows": [row] * 20_000, "end": {"a": ["b"]}, "companion": companion}
+    assert strictly(encode(event)) == event | {"companion": None}
+
+
+@pytest.mark.parametrize("companion", [None, math.nan], ids=["alone", "beside a NaN"])
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    "pair",
+    [{1: "o", "1": "t"}, {None: "o", "null": "t"}, {True: "o", "true": "t"}, {1.5: 1, "1.5": "t"}],
+    ids=str,
+)
+def test_no_key_stands_twice(pair: dict[Any, Any], order: int, companion: Any) -> None:
+    """Of two keys that JSON makes equal the text counts, in the event and within it."""
+    pair = dict([*pair.items()][::order])
+    for event in ({**pair, "z": companion}, {"z": companion, "in": [pair, {"in": pair}]}):
+        line = encode(event)
+        found = json.loads(line, object_pairs_hook=lambda pairs: pairs)
+        text = str(found)
+        assert text.count(f"('{next(k for k in pair if type(k) is str)}', 't')") in (1, 2)
+        assert "'o'" not in text
+
+        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            assert len(dict(pairs)) == len(pairs)
+            return dict(pairs)
+
+        json.loads(line, object_pairs_hook=once)
+
+
+def test_names_that_are_no_texts_are_not_taken_for_known_ones() -> None:
+    """Not after their texts have been seen, and not where there are more than are remembered."""
+    for number in range(5_000):
+        encode({str(number): 1, "value": {f"n{number}": 1}})
+    assert len(encoding._names) < 6_000
+    assert encode({"7": 1, 7: 2}) == b'{"7":1}\n'
+    assert encode({"value": {7: 2, "7": 1}}) == b'{"value":{"7":1}}\n'
+
+
+class Meddling(datetime.tzinfo):
+    """A time zone that, when it is asked, does what another thread might do at that moment."""
+
+    def __init__(self, meddle: Callable[[], Any]) -> None:
+        self.meddle = meddle
+
+    def utcoffset(self, at: Any) -> datetime.timedelta:
+        self.meddle()
+        return datetime.timedelta(0)
+
+    def tzname(self, at: Any) -> str:
+        return "UTC"
+
+    def dst(self, at: Any) -> None:
+        return None
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_without_the_gil_the_c_encoder_is_given_copies(shares: bool) -> None:
+    """What happens to a container while it is encoded does not reach the encoder there."""
+    held: list[Any] = []
+    at = datetime.datetime(2026, 1, 31, tzinfo=Meddling(held.clear))
+    held += [at, {"a": [1]}, (2,)]
+    line = encode({"a": 1, "held": held}, shares=shares)
+    whole = ["2026-01-31T00:00:00+00:00", {"a": [1]}, [2]]
+    assert strictly(line) == {"a": 1, "held": whole[:1] if shares else whole}
+
+
+@settings(deadline=None)
+@given(json_events)
+def test_copies_are_encoded_as_what_they_are_copied_from(event: dict[str, Any]) -> None:
+    """A line has the same bytes with and without the GIL."""
+    assert encode(event, shares=False) == encode(event)
+    assert encode({**event, "nan": math.nan}, shares=False) == encode({**event, "nan": math.nan})
+
+
+@pytest.mark.parametrize("make", [lambda: family(3), lambda: nested(9_000, lambda x: [x], 1)])
+def test_copies_have_the_same_bounds(make: Any) -> None:
+    """A cycle and a deep value end there too."""
+    event = {"a": 1, "value": make(), "shared": [[1]] * 2}
+    assert encode(event, shares=False) == encode(event)
+
+
+def test_there_are_copies_where_there_is_no_gil() -> None:
+    """It is asked at import, of interpreters that can be asked."""
+    enabled = getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert encoding._SHARES_CONTAINERS is enabled
 
 
 def test_what_is_shared_is_no_cycle() -> None:

@@ -22,11 +22,20 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import SimpleLazyObject
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fslog import EventFormatter, InvalidEvent, Problem, context, sessions
+from fslog import (
+    EventFormatter,
+    FreshsuccessHandler,
+    InvalidEvent,
+    Problem,
+    context,
+    events,
+    sessions,
+)
 from fslog.collector import Collector
 
 WHO = {"accountId": "acme", "userId": "ann"}
@@ -391,6 +400,86 @@ def test_fields_are_not_read_where_the_call_or_rule_gives_the_property() -> None
     assert reads == ["id"]
 
 
+def lazy_user() -> SimpleLazyObject:
+    """Return Django's `request.user` as it is in an async view."""
+
+    def fail() -> Any:
+        raise SynchronousOnlyOperation("You cannot call this from an async context")
+
+    return SimpleLazyObject(fail)
+
+
+class Broken:
+    """A user whose id has a mistake in it."""
+
+    @property
+    def id(self) -> str:
+        return None.name  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("user", [lazy_user, Broken, lambda: SimpleLazyObject(Broken)])
+@pytest.mark.parametrize("way", ["fields", "rule"])
+def test_an_identity_that_cannot_be_read_becomes_nobody_else_s(way: str, user: Any) -> None:
+    """Neither what is bound nor a default, nor a path further down, stands in for it."""
+    mapping: dict[str, Any] = {"fields": {"userId": "request.user.id", "accountId": "tenant"}}
+    made = record({"request": SimpleNamespace(user=user()), "tenant": "acme", **USE_FLAT})
+    if way == "rule":
+        mapping = {
+            "rules": [{"when": {"logger": "app"}, "event": {**USE, "userId": "{request.user.id}"}}],
+            "fields": {"userId": "name", "accountId": "tenant"},
+        }
+        del made.__dict__["action"]
+    formatter = EventFormatter(**mapping, defaults={"userId": "anonymous", "product": "core"})
+    with context.bound(userId="somebody"), pytest.raises(InvalidEvent) as caught:
+        formatter.event(made)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.property) == ("unreadable", "userId")
+    assert "request.user.id raised" in problem.message
+    assert problem.event is not None
+    assert "userId" not in problem.event
+    assert (problem.event["accountId"], problem.event["product"]) == ("acme", "core")
+
+
+@pytest.mark.parametrize("way", ["fields", "rule"])
+@pytest.mark.parametrize("side", ["flat", "nested"])
+def test_what_the_call_gives_need_not_be_readable_elsewhere(way: str, side: str) -> None:
+    """The call's own comes first, whatever rule or field cannot read."""
+    mapping: dict[str, Any] = {
+        "rules": [{"when": {"logger": "app"}, "event": {**USE, "userId": "{request.user.id}"}}]
+    }
+    if way == "fields":
+        mapping = {
+            "rules": [{"when": {"logger": "app"}, "event": USE}],
+            "fields": {"userId": "request.user.id"},
+        }
+    given_by = {"userId": "ann"} if side == "flat" else {"event": {"userId": "ann"}}
+    made = record({"request": SimpleNamespace(user=lazy_user()), "accountId": "a", **given_by})
+    assert event_of(EventFormatter(**mapping), made)["userId"] == "ann"
+
+
+def test_everything_that_cannot_be_read_is_told() -> None:
+    """Each property by its name and path, of identities and others."""
+    fields = {"userId": "user.id", "plan": "user.plan.name", "accountId": "tenant.slug"}
+    made = explicit(user=lazy_user(), tenant=SimpleLazyObject(Broken))
+    made.__dict__.pop("userId")
+    assert problems_of(EventFormatter(fields=fields), made) == [
+        ("unreadable", "userId"),
+        ("unreadable", "plan"),
+    ]
+
+
+def test_a_rule_that_cannot_be_told_to_fit_makes_the_event_invalid() -> None:
+    """Where a later one fits, which may make the event of another user."""
+    rules = [
+        {"when": {"request.user.is_staff": True}, "event": {**USE, **WHO, "userId": "staff"}},
+        {"when": {"logger": "app"}, "event": {**USE, **WHO}},
+    ]
+    made = record({"request": SimpleNamespace(user=lazy_user())})
+    assert problems_of(EventFormatter(rules=rules), made) == [("unreadable", "")]
+    assert EventFormatter(rules=rules[:1]).event(made) is None
+    assert event_of(EventFormatter(rules=rules), record())["userId"] == "ann"
+
+
 @pytest.mark.parametrize("where", ["defaults", "fields"])
 def test_an_action_is_refused_in_the_configuration(where: str) -> None:
     """It says that something happened, which only a log call or a rule knows."""
@@ -459,13 +548,70 @@ class Torn(Mapping[str, Any]):
         (Torn, "torn"),
     ],
 )
-def test_a_provider_that_fails_makes_the_event_invalid(provide: Any, word: str) -> None:
-    """With a problem that says what happened; nothing comes out of the log call but that."""
-    formatter = EventFormatter(context_provider=provide, defaults=WHO)
-    assert problems_of(formatter, record(USE_FLAT)) == [("context_provider", "")]
-    with pytest.raises(InvalidEvent, match=word):
-        formatter.event(record(USE_FLAT))
+def test_an_event_goes_on_without_a_provider_that_fails(provide: Any, word: str) -> None:
+    """With who the call, a rule, a field or what is bound names, and with a warning."""
+    formatter = EventFormatter(
+        rules=[{"when": {"logger": "ruled"}, "event": {**USE, **WHO}}],
+        fields={"userId": "user"},
+        context_provider=provide,
+        defaults={"product": "core"},
+    )
+    flat = {"accountId": "acme", **USE, **USE_FLAT}
+    del flat["module"]
+    with context.bound(module="m"):
+        for made in (
+            explicit(),
+            record({**flat, "user": "ann"}),
+            record({**flat, "event": {"userId": "ann"}}),
+            record(name="ruled"),
+        ):
+            event = event_of(formatter, made)
+            assert (event["userId"], event["product"]) == ("ann", "core")
+            [warning] = events.warnings(event)
+            assert (warning.code, warning.property) == ("context_provider", "")
+            assert word in warning.message
+            assert json.loads(formatter.format(made)) == event
+        with context.bound(userId="ann"):
+            assert event_of(formatter, record(flat))["userId"] == "ann"
     assert formatter.event(record()) is None
+
+
+@pytest.mark.parametrize("missing", [("accountId",), ("userId",), ("accountId", "userId")])
+def test_a_provider_that_fails_leaves_no_event_to_the_default_user(
+    missing: tuple[str, ...],
+) -> None:
+    """Whom it would have named is not known, so it is nobody; and the problem says why."""
+    formatter = EventFormatter(
+        context_provider=lambda: _raise(RuntimeError("no database")), defaults=WHO
+    )
+    made = explicit()
+    for name in missing:
+        delattr(made, name)
+    assert problems_of(formatter, made) == [("missing", name) for name in missing]
+    with pytest.raises(InvalidEvent, match="context_provider failed: RuntimeError: no database"):
+        formatter.event(made)
+
+
+def test_a_provider_that_fails_is_a_warning_of_the_handler() -> None:
+    """The event is sent and `on_problem` is told; what has no user is counted as invalid."""
+    told: list[Problem] = []
+    with Collector() as collector:
+        handler = FreshsuccessHandler(
+            auth_key="a1",
+            api_key="b2",
+            endpoint=collector.url,
+            on_problem=told.append,
+            context_provider=lambda: _raise(LookupError("outside of a request")),
+            defaults={"userId": "anonymous"},
+        )
+        for _ in range(3):
+            handler.handle(record({"accountId": "acme", "userId": "ann", "action": "pageView"}))
+        handler.handle(record({"accountId": "acme", "action": "pageView"}))
+        assert handler.flush(10)
+        handler.close()
+        assert [event["userId"] for event in collector.events] == ["ann"] * 3
+        assert handler.stats().invalid == 1
+    assert [problem.code for problem in told] == ["context_provider"] * 3 + ["missing"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
@@ -10,10 +11,13 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
+from django.utils.functional import SimpleLazyObject
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 
-from fslog.paths import MISSING, RECORD_ATTRIBUTES, SOURCES, compile_path, parse
+from fslog.paths import MISSING, RECORD_ATTRIBUTES, SOURCES, Unreadable, compile_path, parse
 
 Point = namedtuple("Point", ["x", "y"])
 
@@ -128,9 +132,9 @@ def test_attributes_keys_and_indexes_are_read() -> None:
     ids=lambda mapping: type(mapping).__name__,
 )
 def test_every_kind_of_mapping_is_read_by_key(mapping: Mapping[str, int]) -> None:
-    """Whatever is a Mapping is asked for its keys, never for its attributes."""
+    """Whatever is a Mapping is asked for its keys; its methods are nothing to read."""
     assert read("m.a", m=mapping) == 1
-    for name in ("b", "items", "keys", "data", "0"):
+    for name in ("b", "items", "keys", "0"):
         assert read(f"m.{name}", m=mapping) is MISSING
 
 
@@ -259,6 +263,138 @@ def test_missing_keys_are_not_made_up() -> None:
     assert read("atoms.m", atoms=Guess(m="POST")) == "POST"
 
 
+class Scope(Mapping[str, Any]):
+    """A mapping with attributes, as Starlette's requests are."""
+
+    def __init__(self, **scope: Any) -> None:
+        self.scope = scope
+        self.asked: list[str] = []
+
+    def __getitem__(self, key: str) -> Any:
+        return self.scope[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scope)
+
+    def __len__(self) -> int:
+        return len(self.scope)
+
+    @property
+    def client(self) -> Any:
+        return SimpleNamespace(host="10.0.0.1")
+
+    @property
+    def user(self) -> Any:
+        assert "user" in self.scope, "no middleware"
+        return self.scope["user"]
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked.append(name)
+        return "made up"
+
+
+def test_of_a_mapping_the_key_counts_and_then_the_attribute() -> None:
+    """Where the key leads nowhere, be it at the end of the path, the attribute is read."""
+    request = Scope(client=("10.0.0.2", 1), user=SimpleNamespace(id=7), path="/x")
+    found = {
+        path: read(f"r.{path}", r=request)
+        for path in ("path", "client.0", "client.host", "user.id", "user.name", "scope.path")
+    }
+    assert found == {
+        "path": "/x",
+        "client.0": "10.0.0.2",
+        "client.host": "10.0.0.1",
+        "user.id": 7,
+        "user.name": MISSING,
+        "scope.path": "/x",
+    }
+
+
+def test_a_mapping_makes_up_no_attribute() -> None:
+    """Only what its class declares, or itself holds, is read: `__getattr__` might create a key."""
+    request = Scope()
+    assert read("r.other", r=request) is MISSING
+    assert request.asked == []
+
+    class Growing(defaultdict[str, Any]):
+        __getattr__ = defaultdict.__getitem__
+
+    growing = Growing(dict)
+    assert read("r.a.b", r=growing) is MISSING
+    assert growing == {}
+
+
+def test_a_mapping_whose_attributes_are_its_keys_is_read_once() -> None:
+    """However long the path is, what has led nowhere is not tried again."""
+    steps: list[str] = []
+
+    class Node(dict[str, Any]):
+        @property
+        def a(self) -> Any:
+            steps.append("a")
+            return self["a"]
+
+    node = Node()
+    node["a"] = node
+    assert read("n" + ".a" * 20 + ".b", n=node) is MISSING
+    assert len(steps) == 20
+
+
+def starlette_request() -> Request:
+    headers = [(b"x-user", b"ann"), (b"cookie", b"sid=s-1"), (b"host", b"example.com")]
+    return Request(
+        {
+            "type": "http",
+            "method": "GET",
+            "path": "/reports",
+            "query_string": b"tenant=acme",
+            "headers": headers,
+            "client": ("10.0.0.1", 5),
+            "path_params": {"id": 3},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("headers.x-user", "ann"),
+        ("client.host", "10.0.0.1"),
+        ("client.port", 5),
+        ("cookies.sid", "s-1"),
+        ("query_params.tenant", "acme"),
+        ("path_params.id", 3),
+        ("url.path", "/reports"),
+        ("method", "GET"),
+        ("path", "/reports"),
+        ("scope.path", "/reports"),
+        ("state.tenant", "acme"),
+        ("state.other", MISSING),
+        ("headers.x-other", MISSING),
+        ("cookies.other", MISSING),
+        ("client.name", MISSING),
+        ("other", MISSING),
+        ("json", MISSING),
+    ],
+)
+def test_a_starlette_request_is_read(path: str, expected: Any) -> None:
+    """Its headers, client, cookies and so on, though it is a mapping of its scope."""
+    request = starlette_request()
+    request.state.tenant = "acme"
+    assert read(f"request.{path}", request=request) == expected
+
+
+def test_what_starlette_s_middleware_did_not_provide_cannot_be_read() -> None:
+    """`request.user` and `request.session` raise without it; with it they are read."""
+    for path in ("user.id", "session.key"):
+        with pytest.raises(Unreadable, match=r"raised AssertionError: .*Middleware must be"):
+            read(f"request.{path}", request=starlette_request())
+    request = starlette_request()
+    request.scope["user"], request.scope["session"] = SimpleNamespace(id=7), {"key": "k"}
+    assert read("request.user.id", request=request) == 7
+    assert read("request.session.key", request=request) == "k"
+
+
 ERRORS = [
     ValueError,
     KeyError,
@@ -270,16 +406,16 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_what_raises_is_missing(error: type[Exception]) -> None:
-    """A property, a `__getattr__`, a mapping or a sequence that raises is as if not there."""
+def test_what_raises_is_not_missing(error: type[Exception]) -> None:
+    """What is there and raises when it is read is told apart from what is not there."""
 
     class Lazy:
         @property
         def name(self) -> str:
             raise error("no")
 
-    class Proxy:
-        def __getattr__(self, name: str) -> Any:
+        @functools.cached_property
+        def cached(self) -> str:
             raise error("no")
 
     class Odd(Mapping[str, int]):
@@ -299,9 +435,95 @@ def test_what_raises_is_missing(error: type[Exception]) -> None:
         def __getitem__(self, index: Any) -> Any:
             raise error("no")
 
-    extra = {"lazy": Lazy(), "proxy": Proxy(), "odd": Odd(), "row": Row([1])}
-    for path in ("lazy.name", "proxy.name", "odd.a", "row.0", "lazy.name.x"):
-        assert read(path, **extra) is MISSING
+    class Named(logging.LogRecord):
+        @property
+        def tenant(self) -> str:
+            raise error("no")
+
+    lazy = SimpleLazyObject(Lazy)
+    extra = {"lazy": Lazy(), "proxy": lazy, "odd": Odd(), "row": Row([1]), "in": {"a": Lazy()}}
+    for path in (
+        *("lazy.name", "lazy.cached", "odd.a", "row.0", "lazy.name.x", "in.a.name"),
+        *("proxy.name", "proxy.name.x", "proxy.cached"),
+    ):
+        with pytest.raises(Unreadable) as caught:
+            read(path, **extra)
+        assert str(caught.value).startswith(f"{path} raised {error.__name__}")
+        assert type(caught.value.error) is error
+    with pytest.raises(Unreadable):
+        compile_path("tenant")(Named("app", 20, "", 0, "", (), None))
+
+
+def test_a_proxy_that_cannot_be_resolved_cannot_be_read() -> None:
+    """Django's lazy `request.user` raises in an async view, before it has any attribute."""
+
+    def fail() -> Any:
+        raise SynchronousOnlyOperation("not from an async context")
+
+    for path in ("user.id", "user.id.x"):
+        with pytest.raises(Unreadable, match=f"^{path} raised SynchronousOnlyOperation: not from"):
+            read(path, user=SimpleLazyObject(fail))
+
+
+@pytest.mark.parametrize("error", [KeyError, RuntimeError, IndexError])
+def test_a_getattr_that_raises_is_not_missing(error: type[Exception]) -> None:
+    """But for an AttributeError, which is how it says that there is no such attribute."""
+
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            raise error("no")
+
+    with pytest.raises(Unreadable):
+        read("proxy.name", proxy=Proxy())
+
+    class Refusing:
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError("no")
+
+    assert read("proxy.name", proxy=Refusing()) is MISSING
+    assert read("proxy.name", proxy=SimpleLazyObject(Refusing)) is MISSING
+
+
+def test_an_attribute_that_is_not_set_is_missing() -> None:
+    """A slot, and a field that is annotated only, are there when they are set."""
+
+    class Slotted:
+        __slots__ = ("name",)
+        other: str
+
+    for path in ("s.name", "s.other", "p.name"):
+        assert read(path, s=Slotted(), p=SimpleLazyObject(Slotted)) is MISSING
+
+
+def test_a_descriptor_may_say_that_there_is_none() -> None:
+    """Django's reverse one-to-one raises a class of AttributeError of its own: it is absent."""
+
+    class DoesNotExist(AttributeError):
+        pass
+
+    class User:
+        @property
+        def profile(self) -> Any:
+            raise DoesNotExist("the user has no profile")
+
+    assert read("user.profile.plan", user=User()) is MISSING
+
+
+def test_what_another_thread_takes_away_meanwhile_is_missing() -> None:
+    """A key that is there when it is looked for, and gone when it is read, is not there."""
+
+    class Passing(dict[str, int]):
+        def __getitem__(self, key: str) -> int:
+            del self[key]
+            return super().__getitem__(key)
+
+    class Shrinking(list[int]):
+        def __getitem__(self, index: Any) -> Any:
+            self.clear()
+            return super().__getitem__(index)
+
+    assert read("m.a", m=Passing(a=1)) is MISSING
+    assert read("m.0", m=Shrinking([1])) is MISSING
 
 
 def test_a_deep_path_is_read_without_recursion() -> None:

@@ -253,6 +253,24 @@ def test_records_of_a_factory_s_own_class(kind: type[logging.LogRecord]) -> None
         assert properties(record(FLAT), fields={"plan": "tenant"}) == {**FLAT, "plan": "t"}
 
 
+def test_an_extra_among_the_record_s_own_attributes_is_one() -> None:
+    """A class may set one before the others are set, and delete one of these."""
+
+    class Early(logging.LogRecord):
+        def __init__(self, name: str, *args: Any) -> None:
+            self.name = name
+            self.tenant = "early"
+            super().__init__(name, *args)
+
+    made = Early("app", 20, "app.py", 7, "said", (), None)
+    made.__dict__.update(accountId="acme", userId="ann", action="pageView")
+    for name in ("lineno", "msecs", "processName"):
+        event = EventFormatter().event(made)
+        assert event is not None
+        assert event.get("tenant") == "early"
+        delattr(made, name)
+
+
 def test_a_factory_may_add_to_every_record() -> None:
     """A function that wraps the class, as logging's cookbook has it."""
 

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fslog import EventFormatter, InvalidEvent
-from fslog.rules import Rules
+from fslog.paths import Unreadable
+from fslog.rules import Partial, Rules
 
 
 def record(
@@ -652,23 +653,75 @@ def test_a_message_object_is_not_asked_for_its_text_in_vain() -> None:
     assert watched.asked == []
 
 
-def test_hostile_values_fit_nothing() -> None:
-    """A value that raises when asked for its text fulfils no condition; the next rule is tried."""
-    watched = Watched()
-    rules = Rules(
-        [
-            rule({"message": "x"}, n=0),
-            rule({"message": "/./"}, n=1),
-            rule({"args.0": "x"}, n=2),
-            rule({"args.0": "/./"}, n=3),
-            rule({"args.0.touchy": "x"}, n=4),
-            rule({}, n=5, text="a{args.0}"),
-        ]
-    )
-    assert rules.properties(record(msg=watched, args=(watched, 1))) == {
-        "action": "feature",
-        "n": 5,
-    }
+def test_a_message_without_a_text_fits_nothing() -> None:
+    """A message that raises when asked for its text is none that a rule means."""
+    rules = Rules([rule({"message": "x"}, n=0), rule({"message": "/./"}, n=1), rule({}, n=2)])
+    assert rules.properties(record(msg=Watched())) == {"action": "feature", "n": 2}
+
+
+class Closed:
+    """A value that is there and cannot be read."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    @property
+    def touchy(self) -> str:
+        raise RuntimeError("no database")
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+UNREADABLE: list[Any] = [
+    {"args.0": "x"},
+    {"args.0": "/./"},
+    {"args.0.touchy": "x"},
+    {"args.0.touchy": "/./"},
+    {"args.0.gone": "x"},
+]
+
+
+@pytest.mark.parametrize("when", UNREADABLE, ids=str)
+def test_a_rule_that_cannot_be_decided_makes_way_for_none(when: dict[str, Any]) -> None:
+    """A later rule that fits might make the event of another user: there is none."""
+    undecided = rule({"logger": "app", **when}, userId="vip")
+    rules = Rules([undecided, rule({"logger": "app", "levelname": "INFO"}, userId="guest")])
+    with pytest.raises(Unreadable, match=next(iter(when))):
+        rules.properties(record(args=(Closed(), 1)))
+    # An earlier one is none that it could be.
+    rules = Rules([rule({"levelname": "INFO"}, n=1), undecided])
+    assert rules.properties(record(args=(Closed(), 1))) == {"action": "feature", "n": 1}
+
+
+@pytest.mark.parametrize("when", UNREADABLE, ids=str)
+def test_a_rule_that_cannot_be_decided_makes_no_event_of_any_record(when: dict[str, Any]) -> None:
+    """By itself it fits nothing, or every record of a logger might be an invalid event."""
+    rules = Rules([rule({"logger": "app", **when}), rule({"levelname": "ERROR"})])
+    assert rules.properties(record(args=(Closed(), 1))) is None
+
+
+@pytest.mark.parametrize("message", ["did it", "/^did/"])
+@pytest.mark.parametrize("when", UNREADABLE, ids=str)
+def test_a_rule_that_names_the_message_loses_no_event_in_silence(
+    when: dict[str, Any], message: str
+) -> None:
+    """Where all but the unreadable fits, the record of that one log call is told to be invalid."""
+    rules = Rules([rule({**when, "message": message})])
+    with pytest.raises(Unreadable):
+        rules.properties(record(args=(Closed(), 1)))
+    assert rules.properties(record(msg="other", args=(Closed(), 1))) is None
+    rules = Rules([rule({**when, "message": message, "levelname": "ERROR"})])
+    assert rules.properties(record(args=(Closed(), 1))) is None
+
+
+def test_what_a_rule_cannot_read_is_told_by_its_property() -> None:
+    """The other properties are there, and the event is invalid by name."""
+    event = {"action": "feature", "a": "{args.0.touchy}", "b": "{args.1}", "userId": "u{args.0}"}
+    properties = made([rule({}, event)], args=(Closed(), 1))
+    assert type(properties) is Partial
+    assert properties == {"action": "feature", "b": 1}
+    assert list(properties.unread) == ["a", "userId"]
 
 
 def test_what_was_configured_may_be_changed_afterwards() -> None:

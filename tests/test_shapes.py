@@ -6,6 +6,7 @@ import datetime
 import decimal
 import logging
 import uuid
+from collections import UserDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -212,6 +213,66 @@ def test_another_mind_is_asked_each_time() -> None:
     assert not learned(EventFormatter(fields={"product": "name"}), made)
     assert learned(EventFormatter(fields={"userId": "name"}), made)
     assert not learned(Mine(), made)
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [{"exclude": ["event"]}, {"exclude": ["e*"]}, {"fields": {"plan": "event.plan"}}],
+    ids=str,
+)
+def test_an_event_extra_that_is_no_property_counts_all_the_same(
+    configuration: dict[str, Any],
+) -> None:
+    """Where `event=None` was learned, a mapping in its place is not passed over."""
+    formatter = EventFormatter(**configuration)
+    flat = FEATURE | {"action": "pageView", "plan": "gold"}
+    assert learned(formatter, record({**flat, "event": None}))
+    line = at_once(formatter, record({**flat, "event": None}))
+    assert line == long_way(formatter, record({**flat, "event": None})) is not None
+    for event in ({"userId": "carol", "feature": "f1"}, {}, UserDict(userId="carol"), "text", 0):
+        assert at_once(formatter, record({**flat, "event": event})) is None
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        {"accountId": 7},
+        {"accountId": uuid.UUID(int=5).int, "userId": -1},
+        {"accountId": "zoë", "sessionId": 's"{}'},
+        {"accountId": 7, "createdAt": 1_790_000_000_000},
+        {"accountId": 7, "rate": 2.5, "flag": True, "none": None, "nan": float("nan")},
+        {"accountId": "a\ud800", "huge": 10**5000},
+    ],
+    ids=lambda defaults: ",".join(defaults),
+)
+@pytest.mark.parametrize("session", ["window", "idle"])
+def test_defaults_are_made_at_once(session: str, defaults: dict[str, Any]) -> None:
+    """Whatever may stand there, ids as numbers too, is in the line as on the long way."""
+    formatter = EventFormatter(session=session, defaults={"userId": "nobody", **defaults})
+    made = record({"action": "feature", "feature": "f", "event": {"module": "m"}})
+    assert learned(formatter, made)
+    for _ in range(2):
+        assert at_once(formatter, made) == long_way(formatter, made) is not None
+
+
+@pytest.mark.parametrize("wrong", ["", None, True, 1.5, Text("t"), uuid.UUID(int=5), ["a"]])
+def test_a_default_that_needs_a_look_is_not_made_at_once(wrong: Any) -> None:
+    """An id that is none, and one that is no plain text or number, is for the long way."""
+    formatter = EventFormatter(defaults={"userId": "ann", "accountId": "a"})
+    example = formatter.shapes.example
+    made = record({"action": "feature", "feature": "f", "event": {"module": "m"}})
+    other = EventFormatter(defaults={"userId": "ann", "accountId": wrong})
+    seen = [example(SITE, made.__dict__, {}, "feature") for _ in range(2)][-1]
+    assert seen is not None
+    other.shapes.learn(SITE, seen)
+    assert not other.shapes.of_site
+    formatter.shapes.learn(SITE, seen)
+    assert formatter.shapes.of_site
+
+
+def test_a_name_that_no_line_can_hold_is_not_learned() -> None:
+    """A half of a surrogate pair is replaced on the long way, each time."""
+    assert not learned(EventFormatter(), record(FEATURE | {"event": {"module": "m"}, "\ud800": 1}))
 
 
 class Fickle(Mapping[str, Any]):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fslog.paths import MISSING, SOURCES
+from fslog.paths import MISSING, SOURCES, Unreadable
 from fslog.templates import Names, compile_value
 
 MANY = 10**30
@@ -316,9 +316,12 @@ def test_a_hostile_value_is_passed_on_untouched_when_alone() -> None:
 
 
 @pytest.mark.parametrize("text", ["x{args.0}", "{args.0:int}", "{args.0:float}", "{args.0.a}"])
-def test_a_hostile_value_is_left_out_otherwise(text: str) -> None:
-    """What it raises stays inside."""
-    assert made(text, args=(Hostile(), 1)) is MISSING
+def test_a_hostile_value_cannot_be_read_otherwise(text: str) -> None:
+    """It is there, and what it raises is no reason to put anything in its place."""
+    with pytest.raises(Unreadable, match="raised RuntimeError: not mine to tell"):
+        made(text, args=(Hostile(), 1))
+    with pytest.raises(Unreadable):
+        made({"a": ["b", text]}, args=(Hostile(), 1))
 
 
 def test_nothing_is_called() -> None:

@@ -19,7 +19,7 @@ from fslog.cli.targets import Target
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
-from fslog.paths import MISSING, RECORD_ATTRIBUTES, compile_path
+from fslog.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path
 from fslog.rules import Condition, Rule
 from fslog.templates import Names, compile_value
 
@@ -38,7 +38,7 @@ class Miss:
     Args:
         rule: its index.
         condition: the first that fails.
-        found: what stands there; `MISSING` for nothing.
+        found: what stands there; `MISSING` for nothing, `Unreadable` for what raises.
         held, conditions: how many of its conditions hold, and how many it has.
     """
 
@@ -51,6 +51,8 @@ class Miss:
     def sentence(self) -> str:
         """Say what stands there, and what was wanted."""
         key, wanted = self.condition.key, self.condition.wanted
+        if isinstance(self.found, Unreadable):
+            return f"{key} cannot be read: {self.found}; wanted {_wanted(key, wanted)}"
         came = "missing" if self.found is MISSING else shown(self.found)
         return f"{key} is {came}, wanted {_wanted(key, wanted)}"
 
@@ -167,17 +169,18 @@ class Explainer:
         for index, rule in enumerate(self._rules):
             groups: dict[str, Any] = {}
             failed: Condition | None = None
+            stands: Any = MISSING
             held = 0
             for condition in rule.when:
-                found = condition.fits(condition.read(record))
-                if found is not None:
+                found, yields = _looked_at(condition, record)
+                if yields is not None:
                     held += 1
-                    groups.update(found)
+                    groups.update(yields)
                 elif failed is None:
-                    failed = condition
+                    failed, stands = condition, found
             if failed is None:
                 return index, groups, misses
-            misses.append(Miss(index, failed, failed.read(record), held, len(rule.when)))
+            misses.append(Miss(index, failed, stands, held, len(rule.when)))
         return None, {}, misses
 
     def _make(self, record: logging.LogRecord, made: Explanation) -> None:
@@ -209,7 +212,9 @@ class Explainer:
             if name == "sessionId" and name not in bad:  # it is derived where nobody gives it
                 continue
             if made.event is not None and name not in made.event:
-                value = compile_path(path)(record)
+                value = _read(path, record)
+                if isinstance(value, Unreadable):  # a problem says so
+                    continue
                 what = "leads nowhere" if value is MISSING else f"is {shown(value)}"
                 yield f"{name}: fields reads {path}, which {what}"
 
@@ -227,7 +232,7 @@ class Explainer:
             return "the call"
         if of_rule:
             return of_rule
-        if name in self._fields and _is_same(compile_path(self._fields[name])(record), value):
+        if name in self._fields and _is_same(_read(self._fields[name], record), value):
             return f"fields: {self._fields[name]}"
         if _is_same(context.current().get(name, MISSING), value):
             return "context"
@@ -248,13 +253,34 @@ def _is_same(one: Any, other: Any) -> bool:
     return one is not MISSING and (one == other or str(one) == other)
 
 
+def _looked_at(
+    condition: Condition, record: logging.LogRecord
+) -> tuple[Any, Mapping[str, Any] | None]:
+    """Return what stands where a condition looks, and what it yields, None if it does not hold."""
+    try:
+        value = condition.read(record)
+        return value, condition.fits(value)
+    except Unreadable as error:
+        return error, None
+
+
+def _read(path: str, record: logging.LogRecord) -> Any:
+    try:
+        return compile_path(path)(record)
+    except Unreadable as error:
+        return error
+
+
 def _left_out(rule: Rule, record: logging.LogRecord, groups: Mapping[str, Any]) -> Iterator[str]:
     """Yield the properties of a rule's event whose placeholders find nothing."""
     names = Names(frozenset(_groups(rule)), lambda name: True)
     for path, text in _texts(rule.event, ""):
         constant, make = compile_value(text, names)
-        if not constant and make(record, groups) is MISSING:
-            yield f"{path}: {text} leads nowhere"
+        try:
+            if not constant and make(record, groups) is MISSING:
+                yield f"{path}: {text} leads nowhere"
+        except Unreadable:  # a problem says so
+            continue
 
 
 def _groups(rule: Rule) -> Iterator[str]:

@@ -25,7 +25,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._news: deque[Any] = deque()
-        self._bells: deque[Any] = deque()
+        self._bells: tuple[Any, ...] = ()  # replaced, never changed: log calls take no lock
         self._lock = threading.Lock()
         self._events: list[dict[str, Any]] = []
         self._findings: list[Finding] = []
@@ -44,7 +44,7 @@ class Arrivals:
 
     def _add(self, item: Any) -> None:
         self._news.append(item)
-        for bell in self._bells.copy():
+        for bell in self._bells:
             with contextlib.suppress(RuntimeError):  # it rings already
                 bell.release()
 
@@ -92,7 +92,8 @@ class Arrivals:
         """Wait until something is so, asked now and after each arrival; False if it never was."""
         until = clock() + seconds
         bell = threading.Lock()
-        self._bells.append(bell)
+        with self._lock:
+            self._bells = (*self._bells, bell)
         try:
             while True:
                 bell.acquire(blocking=False)
@@ -102,4 +103,5 @@ class Arrivals:
                 if not bell.acquire(timeout=max(0.0, until - clock())):
                     return is_enough()
         finally:
-            self._bells.remove(bell)
+            with self._lock:
+                self._bells = tuple(other for other in self._bells if other is not bell)
