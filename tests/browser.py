@@ -229,3 +229,50 @@ class Page:
     def console(self) -> list[str]:
         """Return what the browser complained of since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+def fresh(driver: webdriver.Chrome, viewer: Viewer, place: str = "/") -> Page:
+    """Load a viewer's page as for a person who has not been there yet."""
+    page = Page(driver, viewer.url)
+    page.size(1280)
+    page.prefer()
+    page.open(place)
+    page.run("localStorage.clear()")
+    page.console()
+    return page
+
+
+def event(n: int = 0, **more: Any) -> dict[str, Any]:
+    """Return a right event, told from others by its number."""
+    fixed = {"accountId": "acme", "userId": "ann", "createdAt": 1_760_000_000_000 + n}
+    named = {"action": "feature", "module": "reports", "feature": f"export {n}", "sessionId": "s"}
+    return {**fixed, **named, **more}
+
+
+def without(name: str, n: int = 0, **more: Any) -> dict[str, Any]:
+    """Return an event that lacks a property."""
+    return {key: value for key, value in event(n, **more).items() if key != name}
+
+
+@contextlib.contextmanager
+def second(tmp_path: Path, *arguments: str) -> Iterator[Viewer]:
+    """Run a viewer that one test alone needs."""
+    viewer = Viewer(tmp_path, arguments)
+    try:
+        yield viewer
+    finally:
+        viewer.stop()
+
+
+def allow_clipboard(page: Page) -> None:
+    """Let the page write the clipboard, and the test read it."""
+    granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", {"origin": page.url, **granted})
+
+
+def clipboard(page: Page) -> str:
+    """Return the text in the clipboard."""
+    script = (
+        "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](`${error}`))"
+    )
+    return str(page.driver.execute_async_script(script))
