@@ -170,8 +170,10 @@ def test_the_detail_of_an_entry() -> None:
         "invalid": 1,
         "kept": True,
         "scripted": False,
+        "reason": "",
         "user_agent": "test/1",
         "retry_of": None,
+        "try": 1,
     }
 
 
@@ -330,7 +332,7 @@ def test_an_outcome_stands_until_it_is_taken_back() -> None:
         requests = viewer.get("requests")["requests"]
         seen = [(one["status"], one["scripted"], one["kept"]) for one in requests]
         assert seen == [(200, False, True), (503, True, False), (503, True, False)]
-        assert [one["retry_of"] for one in requests] == [2, 1, None]
+        assert [(one["retry_of"], one["try"]) for one in requests] == [(2, 3), (1, 2), (None, 1)]
         assert viewer.ids() == [1]
 
 
@@ -626,7 +628,7 @@ def test_a_handler_delivers_to_it() -> None:
         handler.close()
         assert [entry["event"] for entry in viewer.get("wait")["entries"]] == [event()]
         requests = viewer.get("requests")["requests"]
-        assert [one["retry_of"] for one in requests] == [2, 1, None]
+        assert [(one["retry_of"], one["try"]) for one in requests] == [(2, 3), (1, 2), (None, 1)]
         assert requests[0]["user_agent"].startswith("fslog/")
 
 

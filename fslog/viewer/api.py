@@ -159,7 +159,7 @@ class Api:
         limit = query.number("limit", _LISTED, 1, _MOST_LISTED)
         kept = self._store.requests()
         asked = islice((one for one in kept.requests if after < one["id"] < before), limit)
-        facts = {"total": len(kept.requests), "dropped": kept.dropped}
+        facts = {"total": kept.total, "dropped": kept.dropped}
         return answer({"requests": list(asked), **facts})
 
     def _overview(self, message: Message) -> Answer:

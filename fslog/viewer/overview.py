@@ -29,6 +29,7 @@ def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
     {'count': 0, 'top': []}
     """
     states = Counter(entry.state for entry in entries)
+    unpacked = [request for request in requests if request["bytes_unpacked"]]
     modules = (entry.module for entry in entries if entry.module)
     faults = (fault for entry in entries for fault in entry.faults)
     return {
@@ -36,8 +37,8 @@ def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
         **{state: states[state] for state in STATES},
         "requests": len(requests),
         "failed_requests": sum(request["status"] != 200 for request in requests),
-        "bytes_received": sum(request["bytes_received"] for request in requests),
-        "bytes_unpacked": sum(request["bytes_unpacked"] for request in requests),
+        "bytes_received": sum(request["bytes_received"] for request in unpacked),
+        "bytes_unpacked": sum(request["bytes_unpacked"] for request in unpacked),
         "actions": _top((entry.action for entry in entries if entry.action), _MOST_ACTIONS),
         "features": _features(entries),
         "modules": _top(modules, _TOP),

@@ -66,11 +66,13 @@ class KeptRequests(NamedTuple):
 
     Args:
         requests: the newest first; all, or some of them.
+        total: how many there are.
         dropped: how many left, since the start or the last `clear`, because memory is bounded.
         last_id: of the last request that ever came, 0 for none.
     """
 
     requests: list[Facts]
+    total: int
     dropped: int
     last_id: int
 
@@ -194,7 +196,9 @@ class Store:
         with self._news:
             fresh = min(most, len(self._requests), max(0, self._last_request - after))
             found = list(islice(reversed(self._requests), fresh))
-            return KeptRequests(found, self._requests_dropped, self._last_request)
+            return KeptRequests(
+                found, len(self._requests), self._requests_dropped, self._last_request
+            )
 
     def request(self, id: int) -> Facts | None:
         """Return one request, None where it is not kept."""

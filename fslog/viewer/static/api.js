@@ -2,6 +2,8 @@
 // Promises: every function returns a promise of the answer's JSON, or rejects with an `ApiError`
 // whose message can be shown; `status` 0 means that the server did not answer at all.
 
+const PATIENCE_MS = 30_000;
+
 /** Tell why an answer did not come. */
 export class ApiError extends Error {
   constructor(status, message) {
@@ -33,7 +35,8 @@ export function parameters(query) {
 }
 
 async function ask(method, path, body) {
-  const request = { method, cache: "no-store", headers: {} };
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const request = { method, cache: "no-store", headers: {}, signal };
   if (body !== undefined) {
     request.headers["Content-Type"] = "application/json";
     request.body = typeof body === "string" ? body : JSON.stringify(body);

@@ -2,10 +2,10 @@
 // Promises: what is in force is marked; the requests beneath show the retries as they arrive.
 
 import { leadingTo } from "./address.js";
-import { button, el, keepingFocus, replace } from "./dom.js";
+import { button, el, replace } from "./dom.js";
 import { counted } from "./format.js";
 import { describe, isGood } from "./outcomes.js";
-import { requestTable } from "./requesttable.js";
+import { RequestTable } from "./requesttable.js";
 
 const CHOICES = [
   ["400", "Bad Request: the keys are wrong", { status: 400 }],
@@ -40,7 +40,9 @@ export class BadServer {
       el("span", {}, "As the real endpoint answers"),
     );
     this.choices = CHOICES.map((choice) => this.#choice(choice));
-    this.arrivals = el("div", { class: "arrivals" });
+    this.table = new RequestTable();
+    this.none = el("p", { class: "note" }, "Nothing has arrived yet.");
+    this.arrivals = el("div", { class: "arrivals" }, this.table.element, this.none);
     this.times = this.#timesSelect();
     this.element = this.#layout();
     endpoint.addEventListener("changed", () => this.#draw());
@@ -177,9 +179,9 @@ export class BadServer {
   #drawArrivals() {
     this.#drawing = 0;
     const requests = this.log.requests.slice(0, SHOWN);
-    const none = el("p", { class: "note" }, "Nothing has arrived yet.");
-    const table = requests.length ? requestTable(requests, this.log.requests) : none;
-    keepingFocus(this.arrivals, () => replace(this.arrivals, table));
+    this.table.show(requests);
+    this.table.element.hidden = requests.length === 0;
+    this.none.hidden = requests.length > 0;
   }
 }
 

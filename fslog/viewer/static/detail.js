@@ -6,7 +6,7 @@ import { getEvent } from "./api.js";
 import { leadingTo } from "./address.js";
 import { tabbedCode } from "./codebox.js";
 import { button, el, replace } from "./dom.js";
-import { bytes, clock, counted, moment, saved } from "./format.js";
+import { clock, counted, moment, sizeOf } from "./format.js";
 import { badge, icon } from "./icons.js";
 import { answerOf } from "./outcomes.js";
 import { propertyTable } from "./properties.js";
@@ -177,7 +177,7 @@ function request(received) {
     ["When", moment(received.at)],
     ["Request", isolated(`${brief(received.method, 20)} ${brief(received.path, 120)}`)],
     ["Encoding", received.encoding || "none"],
-    ["Size", size(received)],
+    ["Size", received.encoding ? sizeOf(received) : `${sizeOf(received)}, not compressed`],
     ["Events", `${counted(received.events, "valid event")}${wrong}`],
     ["Answer", answerOf(received)],
     ["Sent", again],
@@ -201,9 +201,4 @@ function request(received) {
     ),
     links,
   ];
-}
-
-function size({ encoding, bytes_received: sent, bytes_unpacked: before }) {
-  if (!encoding) return `${bytes(sent)}, not compressed`;
-  return `${bytes(sent)} on the wire, ${bytes(before)} before (${saved(sent, before)} saved)`;
 }

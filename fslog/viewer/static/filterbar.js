@@ -86,7 +86,8 @@ export class FilterBar {
       if (input.value !== text && !(this.#isOwn && input === document.activeElement))
         input.value = text;
     }
-    this.state.value = filter.state || "";
+    const isKnown = STATES.some(([state]) => state === filter.state);
+    this.state.value = isKnown ? filter.state : "";
     this.problems.setAttribute("aria-pressed", filter.state === "problems");
     replace(
       this.chips,
