@@ -608,6 +608,27 @@ def test_the_overview_is_fresh() -> None:
         assert abs(found["rate"]["from"] + 299 - time.time()) < 5
 
 
+def test_the_overview_and_the_sessions_take_a_filter() -> None:
+    """With a filter they count what it finds, and the requests that bore it."""
+    with viewing() as viewer:
+        viewer.post(event(), event(sessionId="s-2"))
+        viewer.post(event(userId="bob", sessionId="s-3"), event(userId=None))
+        found = viewer.get("overview", user="ann")
+        assert (found["kept"], found["total"], found["requests"]) == (2, 4, 1)
+        assert found["users"] == {"count": 1, "top": [["ann", 2]]}
+        assert sum(found["rate"]["counts"]) == 2
+        assert viewer.get("overview")["requests"] == 2
+        assert viewer.get("overview", user="nobody")["kept"] == 0
+        assert viewer.get("overview", problem="missing userId")["invalid"] == 1
+        listed = viewer.get("sessions", user="bob")
+        assert ([one["sessionId"] for one in listed["sessions"]], listed["total"]) == (["s-3"], 1)
+        everyone = viewer.get("sessions", limit=1, offset=1)
+        assert [one["sessionId"] for one in everyone["sessions"]] == ["s-3"]
+        assert everyone["total"] == 3
+        for path in ("overview?state=bogus", "sessions?state=bogus", "sessions?limit=0"):
+            assert viewer.ask("GET", f"/api/{path}").status == 400
+
+
 # Its own handler
 
 

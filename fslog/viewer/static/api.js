@@ -16,7 +16,8 @@ export const getEvents = (query) => ask("GET", `/api/events?${parameters(query)}
 export const getEvent = (id) => ask("GET", `/api/events/${encodeURIComponent(id)}`);
 export const clearEvents = () => ask("DELETE", "/api/events");
 export const getRequests = (query) => ask("GET", `/api/requests?${parameters(query)}`);
-export const getOverview = () => ask("GET", "/api/overview");
+export const getOverview = (query = {}) => ask("GET", `/api/overview?${parameters(query)}`);
+export const getSessions = (query) => ask("GET", `/api/sessions?${parameters(query)}`);
 export const getOutcomes = () => ask("GET", "/api/outcomes");
 export const setOutcome = (outcome) => ask("PUT", "/api/outcomes", outcome);
 export const scriptOutcomes = (outcomes) => ask("POST", "/api/outcomes", { outcomes });
