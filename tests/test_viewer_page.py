@@ -6,13 +6,14 @@ The everyday use of the page stands in `test_viewer_browser`.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from browser import Page, Viewer, event, until, without
+from browser import Page, Viewer, allow_clipboard, event, until, without
 
 PATH = "/v1/a/b"
 
@@ -325,3 +326,258 @@ def test_a_click_leaves_the_row_where_it_was_clicked(
     page.press(Keys.ESCAPE)
     page.gone(".detail")
     until(lambda: abs(screen_top(page, text) - before) <= 1, "the row back in its place")
+
+
+# Filters everywhere
+
+
+def test_a_kind_of_problem_leads_to_its_events_alone(page: Page, viewer: Viewer) -> None:
+    """From the overview and from an event, a kind of problem is a filter like any other."""
+    viewer.post(without("userId", 1), without("userId", 2), without("accountId", 3), event(4))
+    page.go("#overview")
+    page.click(".card a", "missing userId")
+    until(lambda: page.count() == "2 events found", "both events of that kind")
+    assert "?problem=missing+userId#live" in page.driver.current_url
+    assert all("userId is missing" in row for row in page.rows())
+    page.click(".chip", "missing userId")
+    until(lambda: page.count() == "4 events", "all events")
+    page.click(".row", "accountId is missing")
+    page.click(".problems .only")
+    until(lambda: page.count() == "1 event found", "the one event of the other kind")
+    page.click("button", "Filter")
+    assert page.see("#filter-problem").get_attribute("value") == "missing accountId"
+
+
+def test_the_filter_holds_in_the_overview(page: Page, viewer: Viewer) -> None:
+    """It stands in the address and counts there; what leads on keeps it; one press drops it."""
+    viewer.post(event(1), event(2), without("module", 3))
+    viewer.post(event(4, userId="bob"), without("sessionId", 5, userId="bob"))
+    page.open("/?user=ann#overview")
+    page.see(".head .told", "3 found of 5 events")
+    page.see(".tile.is-warning", "1")
+    page.see(".chip", "ann")
+    assert "bob" not in page.see(".cards").text
+    page.click(".tile.is-warning")
+    until(lambda: page.count() == "1 event found", "the warning of that user")
+    assert page.driver.current_url.endswith("/?user=ann&state=warning#live")
+    page.driver.back()
+    page.see(".head .told", "3 found")
+    page.click(".chip", "ann")
+    page.see(".head .told", "Over the 5 events")
+    assert page.driver.current_url.endswith("/#overview")
+    page.press("/")
+    page.press("bob")
+    page.see(".head .told", "2 found of 5 events")
+    assert page.driver.current_url.endswith("/?q=bob#overview")
+    page.open("/?state=bogus#overview")
+    page.see(".setup", "state is 'bogus'")
+
+
+def test_the_filter_holds_in_the_sessions(page: Page, viewer: Viewer) -> None:
+    """Only sessions with what it finds are listed, each with as many events as its timeline has."""
+    viewer.post(event(1), event(2), event(3, userId="bob"), event(4, userId="eve", sessionId="t"))
+    viewer.post(without("userId", 5))
+    page.open("/#sessions")
+    page.see(".session-list a", "4 events")
+    page.see(".session-list a", "and 1 more")
+    page.see(".head .told", "2 sessions")
+    page.go("/?user=ann#sessions")
+    page.see(".head .told", "1 session")
+    page.click(".session-list a", "2 events")
+    until(lambda: len(page.find(".timeline .step")) == 2, "the two events of ann")
+    page.click(".timeline a", "export 2")
+    page.see(".detail h2", "export 2")
+    assert "session=s" in page.driver.current_url
+    assert "user=ann" in page.driver.current_url
+    page.open("/?request=x#sessions")
+    page.see(".setup", "request is 'x'")
+
+
+# Sessions
+
+
+def test_a_time_in_seconds_does_not_stretch_a_session(page: Page, viewer: Viewer) -> None:
+    """List and timeline count the same, and tell the same time, that of its arrival."""
+    now = viewer_time(viewer)
+    viewer.post(event(1, createdAt=now - 2_000), event(2, createdAt=now // 1000))
+    page.go("#sessions")
+    card = page.see(".session-list a").text
+    assert "2 events" in card
+    assert "1970" not in card
+    assert " d" not in card
+    page.click(".session-list a")
+    page.see(".timeline")
+    assert len(page.find(".timeline .step")) == 2
+    assert "1970" not in page.see("main").text
+    lasted = page.see(".facts.wide", "Lasted").text
+    assert re.search(r"Lasted\n[\d.]+ (s|ms|min)\b", lasted), lasted
+
+
+def viewer_time(viewer: Viewer) -> int:
+    """Return the epoch milliseconds at which an event arrived just now."""
+    viewer.post(event(sessionId=""))
+    at = viewer.ask("GET", "/api/events?limit=1")["entries"][0]["at"]
+    viewer.ask("DELETE", "/api/events")
+    return int(at)
+
+
+def test_every_session_can_be_reached(page: Page, viewer: Viewer) -> None:
+    """The list says how many there are, and one press shows more of them."""
+    viewer.post(*[event(n, sessionId=f"s-{n}") for n in range(130)])
+    page.go("#sessions")
+    page.see(".head .told", "The newest 100 of 130 sessions")
+    assert len(page.find(".session-list a")) == 100
+    page.click("button", "Show more: 30")
+    until(lambda: len(page.find(".session-list a")) == 130, "all of them")
+    page.see(".head .told", "130 sessions")
+    page.gone("button", "Show more")
+
+
+# Widths
+
+
+def test_names_have_room_where_the_window_is_wide(page: Page, viewer: Viewer) -> None:
+    """A column grows with the window, so that a name of an ordinary length is whole."""
+    name = "maria.magdalena.oppenheimer@a-company.example"
+    viewer.post(event(1, userId=name, sessionId=f"{name}-1"))
+    page.size(2_560, 1_000)
+    page.see(".row", name)
+    cut = page.run(
+        "return [...document.querySelectorAll('.row .cell')]"
+        ".filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.innerText)"
+    )
+    assert cut == []
+
+
+BROKEN = """
+    const walker = document.createTreeWalker(arguments[0], NodeFilter.SHOW_TEXT);
+    const broken = [];
+    while (walker.nextNode()) {
+      const text = walker.currentNode;
+      if (!text.parentElement.checkVisibility()) continue;
+      for (const found of text.data.matchAll(/\\w+/g)) {
+        const range = document.createRange();
+        range.setStart(text, found.index);
+        range.setEnd(text, found.index + found[0].length);
+        const lines = new Set([...range.getClientRects()].map((one) => Math.round(one.top)));
+        if (lines.size > 1) broken.push(found[0]);
+      }
+    }
+    return broken;
+"""
+"""The words of an element that stand on more than one line."""
+
+
+@pytest.mark.parametrize("width", [380, 768, 900, 1_000, 1_100, 1_280])
+def test_the_table_of_requests_breaks_no_word(page: Page, viewer: Viewer, width: int) -> None:
+    """At any width a word of the table stands on one line, and the page scrolls downward only."""
+    page.size(width)
+    body = zlib.compress(b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(300)))
+    agent = "fslog/0.1.0 python-urllib3/2.2.1"
+    viewer.ask("POST", "/api/outcomes", b'{"outcomes": [{"status": 503}]}')
+    assert viewer.status("POST", PATH, json.dumps(event(1)).encode()) == 503
+    viewer.ask("POST", PATH, json.dumps(event(1)).encode(), **{"User-Agent": agent})
+    viewer.ask("POST", PATH, body, **{"Content-Encoding": "deflate", "User-Agent": agent})
+    assert refused(viewer, "/v2/a/b") == 400
+    page.go("#requests")
+    assert page.run(BROKEN, page.see("main table.requests")) == []
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    scroll = "const view = document.querySelector('.requests-view .scroll');"
+    assert page.run(f"{scroll} return view.scrollWidth - view.clientWidth") <= 0
+
+
+# Names and focus
+
+MISNAMED = """
+    const plain = (text) => text.toLowerCase().replace(/[^\\p{L}\\p{N}]+/gu, " ").trim();
+    return [...document.querySelectorAll("button, a, [role=option]")]
+      .filter((one) => one.hasAttribute("aria-label"))
+      .filter((one) => one.checkVisibility())
+      .map((one) => [plain(one.textContent), plain(one.getAttribute("aria-label"))])
+      .filter(([seen, name]) => !name.includes(seen));
+"""
+"""What is seen of controls whose name says something else (WCAG 2.5.3)."""
+
+
+def test_what_is_seen_of_a_control_is_in_its_name(page: Page, viewer: Viewer) -> None:
+    """Who speaks to the browser says what they read: no name leaves it out, in any view."""
+    allow_clipboard(page)
+    viewer.post(event(1), without("userId", 2), without("module", 3, details={"a": 1}))
+    newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
+    places = ("live", f"live/{newest - 1}", "overview", "sessions", "sessions/s", "requests")
+    for place in (*places, "server"):
+        page.go(f"/?account=acme#{place}")
+        page.see("main .view h2, main .setup, main .row")
+        assert page.run(MISNAMED) == [], place
+    page.go(f"/#live/{newest}")
+    page.click(".detail [aria-label='Copy JSON']")
+    page.see(".detail .copy", "Copied")
+    assert page.run(MISNAMED) == []
+
+
+FOCUS = "return document.activeElement === document.body ? '' : document.activeElement.className"
+
+
+@pytest.mark.parametrize(
+    ("place", "opener", "field"),
+    [
+        ("/#live", "", "#filter-q"),
+        ("/#live", "Filter", "#filter-user"),
+        ("/#live", "Filter", "#filter-state"),
+        ("/#overview", "", "#filter-q"),
+        ("/#sessions", "Filter", "#filter-account"),
+        ("/#server", "", "#how-long"),
+    ],
+)
+def test_escape_leaves_a_field_for_what_it_is_about(
+    page: Page, viewer: Viewer, place: str, opener: str, field: str
+) -> None:
+    """The focus is then in the view, where the keys go on; in the list, no row is chosen by it."""
+    viewer.post(event(1), event(2))
+    page.open(place)
+    if opener:
+        page.click("button", opener)
+    page.run("document.querySelector(arguments[0]).focus()", field)
+    page.press(Keys.ESCAPE)
+    assert page.run("return document.activeElement.closest('main') !== null")
+    assert page.run("return document.activeElement.matches('input, select')") is False
+    if place == "/#live":
+        assert page.run(FOCUS) == "rows"
+        page.press(Keys.ARROW_DOWN)
+        until(lambda: "export 2" in active_text(page), "the first row")
+
+
+def test_escape_leaves_an_event_for_its_row(page: Page, viewer: Viewer) -> None:
+    """However the event was opened and wherever in it the focus was, its row has it then."""
+    viewer.post(*[event(n) for n in range(300)])
+    newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
+    for width in (1_280, 700):
+        page.size(width)
+        page.open(f"/#live/{newest - 200}")
+        page.see(".detail h2", "export 99")
+        page.run("document.querySelector('.detail [role=tab]').focus()")
+        page.press(Keys.ESCAPE)
+        page.gone(".detail")
+        until(lambda: "export 99" in active_text(page), "the focus on the row")
+
+
+def test_what_goes_away_when_pressed_leaves_the_focus_in_the_page(
+    page: Page, viewer: Viewer
+) -> None:
+    """A chip, the banner's button and the button for what waits vanish, the focus does not."""
+    viewer.post(event(userId="bob"), *[event(n) for n in range(100)])
+    page.open("/?account=acme&user=ann#live")
+    until(lambda: page.count() == "100 events found", "the events of ann")
+    page.click(".chip", "ann")
+    until(lambda: page.count() == "101 events found", "those of bob too")
+    assert page.run(FOCUS) != ""
+    page.run("document.querySelector('.rows').scrollTop = 2000")
+    page.see(".row", "export 40")
+    viewer.post(event(200))
+    page.click(".above")
+    page.see(".row", "export 200")
+    assert page.run(FOCUS) != ""
+    viewer.ask("PUT", "/api/outcomes", b'{"status": 503}')
+    page.click("#banner button", "Be good again")
+    page.gone("#banner")
+    assert page.run(FOCUS) != ""

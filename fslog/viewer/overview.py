@@ -102,7 +102,7 @@ def _session(session: str, members: Sequence[Entry]) -> Facts:
         "sessionId": session[:_LABEL],
         "accountId": first.account and first.account[:_LABEL],
         "userId": first.user and first.user[:_LABEL],
-        "users": len({entry.user for entry in members}),
+        "users": len({entry.user for entry in members} - {None}),
         "from": first.when,
         "to": max(map(_WHEN, members)),
         "count": len(members),

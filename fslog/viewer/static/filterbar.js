@@ -190,7 +190,8 @@ export class FilterBar {
       this.#drop(filter);
     };
     const label = `Drop the filter ${key} ${brief(value, 40)}`;
-    const content = [el("span", { class: "key" }, key), isolated(brief(value, 40)), icon("close")];
+    const name = el("span", { class: "key" }, key);
+    const content = [name, " ", isolated(brief(value, 40)), icon("close")];
     return el("li", {}, button(label, drop, { class: "chip" }, ...content));
   }
 

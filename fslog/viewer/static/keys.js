@@ -39,6 +39,9 @@ function leave(event, live) {
   if (isTyping(event.target)) {
     event.preventDefault(); // or the browser would empty the field
     event.target.blur();
+    if (read().view === "live") live.rows.focus();
+    // Also where the list is empty, and so not seen.
+    if (document.activeElement === document.body) document.getElementById("main").focus();
   } else if (read().view === "live" && live.closeEntry()) event.preventDefault();
 }
 

@@ -84,6 +84,7 @@ export class Live {
   closeEntry() {
     if (!this.detail.isOpen) return false;
     go({ view: "live" });
+    this.rows.reveal();
     this.rows.focus();
     return true;
   }

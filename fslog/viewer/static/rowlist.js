@@ -82,6 +82,14 @@ export class RowList {
     if (this.#aimed === null) this.told.active(this.source.at(this.#at));
   }
 
+  /** Bring the active row into sight: the list may not have been seen when it became active. */
+  reveal() {
+    this.#measure();
+    const position = this.#activePosition();
+    if (position >= 0) this.#reveal(position);
+    this.#render();
+  }
+
   /** Give the focus to the active row, or to the list without making a row active. */
   focus() {
     this.#isGiven = true;
@@ -143,9 +151,9 @@ export class RowList {
     if (last >= first) this.source.want(first, last);
     this.#scroll = this.element.scrollTop;
     this.#edge = this.element.getBoundingClientRect().top;
-    if (!landed) return;
-    if (document.activeElement === this.element) this.focus();
-    this.told.active(landed);
+    const isFocused = document.activeElement === this.element;
+    if (isFocused && this.#rows.has(this.#active)) this.focus();
+    if (landed) this.told.active(landed);
   }
 
   // The height of a row is the style sheet's to say: it differs with the width.

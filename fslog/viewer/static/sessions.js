@@ -131,7 +131,8 @@ export class Sessions {
 
 function sessionCard(session) {
   const who = [session.accountId, session.userId].map((name) => value(name, 60));
-  const others = session.users > 1 ? el("small", {}, ` and ${count(session.users - 1)} more`) : null;
+  const more = session.users - (session.userId === null ? 0 : 1);
+  const others = more > 0 ? el("small", {}, ` and ${count(more)} more`) : null;
   const length = session.to > session.from ? `, ${lasting(session.to - session.from)}` : "";
   return el(
     "li",
