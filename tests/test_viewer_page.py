@@ -124,6 +124,10 @@ def test_every_request_that_is_kept_can_be_reached(page: Page, viewer: Viewer) -
         "Newest requests",
         f"Newer than #{first + 49}",
     ]
+    page.go("/?user=ann#requests")
+    page.see("main .told", "The filter is for events only")
+    page.go("/#requests")
+    page.click(".pages a", "Older")
     page.click(".pages a", "Newest")
     page.see("main .told", f"#{first + 250} to #{first + 449} of")
     oldest = viewer.ask("GET", "/api/events?limit=1&order=asc")["entries"][0]["id"]

@@ -6,7 +6,7 @@ import { getEvent } from "./api.js";
 import { leadingTo } from "./address.js";
 import { tabbedCode } from "./codebox.js";
 import { button, el, replace } from "./dom.js";
-import { clock, counted, moment, sizeOf } from "./format.js";
+import { bytes, clock, counted, moment, saved, sizeOf } from "./format.js";
 import { badge, icon } from "./icons.js";
 import { answerOf } from "./outcomes.js";
 import { onlyButton, propertyTable } from "./properties.js";
@@ -182,7 +182,7 @@ function request(received) {
     ["When", moment(received.at)],
     ["Request", isolated(`${brief(received.method, 20)} ${brief(received.path, 120)}`)],
     ["Encoding", received.encoding || "none"],
-    ["Size", received.encoding ? sizeOf(received) : `${sizeOf(received)}, not compressed`],
+    ["Size", size(received)],
     ["Events", `${counted(received.events, "valid event")}${wrong}`],
     ["Answer", answerOf(received)],
     ["Sent", again],
@@ -206,4 +206,11 @@ function request(received) {
     ),
     links,
   ];
+}
+
+function size(received) {
+  const { encoding, bytes_received: sent, bytes_unpacked: before } = received;
+  if (!encoding) return `${bytes(sent)}, not compressed`;
+  if (!before) return sizeOf(received);
+  return `${bytes(sent)} on the wire, ${bytes(before)} before (${saved(sent, before)} saved)`;
 }

@@ -20,6 +20,7 @@ export class Requests {
   #isAwaited = false;
   #isLoaded = false;
   #isShown = false;
+  #isFiltered = false;
   #drawing = 0;
   #turned = "";
 
@@ -39,8 +40,9 @@ export class Requests {
     log.addEventListener("changed", () => this.#soon());
   }
 
-  show({ id }) {
+  show({ id, filter }) {
     this.#isShown = true;
+    this.#isFiltered = Object.keys(filter).length > 0;
     const [, number, page] = /^(\d{1,15})(-?)$/.exec(id) ?? [];
     const marked = number && !page ? Number(number) : null;
     const last = !number ? Infinity : page ? Number(number) : marked + NEWER;
@@ -108,7 +110,8 @@ export class Requests {
       requests.length < total
         ? `#${from} to #${to} of ${counted(total, "request")}`
         : counted(total, "request");
-    return `${shown}, ${count(failed)} not answered 200, ${counted(retries, "retry", "retries")}`;
+    const facts = `${count(failed)} not answered 200, ${counted(retries, "retry", "retries")}`;
+    return `${shown}, ${facts}${this.#isFiltered ? ". The filter is for events only" : ""}`;
   }
 
   #drawPages(requests) {

@@ -30,7 +30,7 @@ export function drawRow(entry, isNew) {
     el("span", { class: "cell state" }, badge(entry.state)),
     cell("action", event.action, 60),
     el("span", { class: "cell what" }, what(entry)),
-    el("span", { class: "who" }, spaced(who)),
+    el("span", { class: "who" }, who),
     cell("session", event.sessionId, 40),
     el("time", { class: "cell time", title: moment(entry.at) }, clock(entry.at)),
   ];
@@ -45,7 +45,7 @@ function spaced(cells) {
 function cell(name, given, most) {
   const text = shown(given, most);
   const none = el("span", { class: "none", "aria-hidden": "true" }, "–");
-  return el("span", { class: `cell ${name}` }, text ? isolated(text, { title: text }) : none);
+  return el("span", { class: `cell ${name}` }, text ? isolated(text, { title: text }) : none, " ");
 }
 
 function shown(given, most) {
