@@ -272,6 +272,7 @@ class Collector:
             received_at=message.received_at,
             scripted=scripted,
             then=answer.then,
+            reason="" if scripted else verdict.reason,
         )
         self._remember(message, request, intake if request.kept else Intake())
         return answer

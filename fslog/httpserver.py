@@ -18,8 +18,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader
+from itertools import takewhile
 from socketserver import TCPServer
-from typing import Any
+from typing import Any, cast
 
 from fslog.httpbody import Fault, body_length, read_body
 
@@ -29,8 +31,10 @@ _RESET = struct.pack("ii", 1, 0)
 # After an early answer, so much is still read: 413 must reach a client that sends before it reads.
 _LINGER_BYTES = 256 * 1024 * 1024
 _LINGER_SECONDS = 3.0
-# Who takes nothing of a stream for so long has left, or sleeps; either may come again.
+# Who takes nothing of a stream, or sends nothing of a body, for so long has left, or sleeps; either
+# may come again.
 _STUCK_SECONDS = 30.0
+_HEAD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         self._expects, self.command = False, ""
-        self.raw_requestline = self.rfile.readline(_LINE_BYTES + 1)
-        if not self.raw_requestline:
-            self.close_connection = True
-        elif len(self.raw_requestline) > _LINE_BYTES:
-            self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
-        elif self.parse_request():
+        if self._head():
             message = self._receive()
             if message.fault and self.server.stopping.is_set():
                 # Cut off by us: no verdict on the body, so that the client tries again.
@@ -142,6 +141,25 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.failures.append(error)
                 answer = Answer(500)
             self._perform(answer, message.fault, pause)
+
+    def _head(self) -> bool:
+        """Read a head; between two requests a client may be silent for as long as it likes."""
+        self.close_connection = True
+        if not cast(BufferedReader, self.rfile).peek(1):
+            return False
+        self.server.heads.begin(self.connection)
+        try:
+            self.raw_requestline = self.rfile.readline(_LINE_BYTES + 1)
+            if len(self.raw_requestline) > _LINE_BYTES:
+                self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
+                return False
+            is_whole = self.parse_request()
+        finally:
+            # What is left of a head that was cut off can look like a whole one.
+            is_in_time = self.server.heads.end(self.connection)
+        if not is_in_time:
+            self.close_connection = True
+        return is_whole and is_in_time
 
     def handle_expect_100(self) -> bool:
         # Not yet: a body that is refused by its length is not asked for.
@@ -160,7 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
             length = body_length(headers, self.server.limit_bytes)
             if self._expects:
                 self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.connection.settimeout(_STUCK_SECONDS)
             body = read_body(self.rfile, length, self.server.limit_bytes)
+            self.connection.settimeout(None)
         except Fault as error:
             fault = str(error)
         return Message(self.command, self.path, headers, body, fault, time.monotonic())
@@ -229,6 +249,39 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the request line holds both keys."""
 
 
+class _Heads:
+    """Close connections whose head has begun and does not come to its end.
+
+    A time-out of a socket would not do: it begins anew with every byte.
+
+    Args:
+        seconds: that a head may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._guard = threading.Lock()
+        self._due: dict[socket.socket, float] = {}  # in the order of the instants
+
+    def begin(self, connection: socket.socket) -> None:
+        with self._guard:
+            self._due[connection] = time.monotonic() + self._seconds
+
+    def end(self, connection: socket.socket) -> bool:
+        """Tell whether the head has come in time."""
+        with self._guard:
+            return self._due.pop(connection, None) is not None
+
+    def close_overdue(self) -> None:
+        now = time.monotonic()
+        with self._guard:
+            overdue = list(takewhile(lambda one: self._due[one] <= now, self._due))
+            for connection in overdue:
+                del self._due[connection]
+                with contextlib.suppress(OSError):  # its own thread closes it
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
 class Server(ThreadingHTTPServer):
     """Serve from construction until `stop`, each connection in a thread of its own.
 
@@ -238,6 +291,7 @@ class Server(ThreadingHTTPServer):
         address: host and port; port 0 takes a free one, `server_address` says which.
         respond: called with each `Message`, in its connection's thread, before the answer is sent.
         limit_bytes: the longest body that is read.
+        head_seconds: how long a head may take from its first byte; then the connection is closed.
 
     Raises:
         OSError: the address cannot be had.
@@ -249,8 +303,13 @@ class Server(ThreadingHTTPServer):
     timeout = 0.5  # how soon a stop is noticed where a shut listener does not wake its thread
 
     def __init__(
-        self, address: tuple[str, int], respond: Callable[[Message], Answer], limit_bytes: int
+        self,
+        address: tuple[str, int],
+        respond: Callable[[Message], Answer],
+        limit_bytes: int,
+        head_seconds: float = _HEAD_SECONDS,
     ) -> None:
+        self.heads = _Heads(head_seconds)
         self.respond = respond
         self.limit_bytes = limit_bytes
         self.stopping = threading.Event()
@@ -272,6 +331,7 @@ class Server(ThreadingHTTPServer):
     def _accept(self) -> None:
         while not self.stopping.is_set():
             self.handle_request()
+            self.heads.close_overdue()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._guard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +61,7 @@ class Verdict:
         status: 200; 400 for what is not a POST to a right path, or has no right framing; 411 for
             events without a length; 413 for a body over a limit.
         intake: what was in the body, as far as it was read.
+        reason: why the status is not 200, a sentence that holds no key; `""` for 200.
     """
 
     target: str
@@ -67,6 +69,7 @@ class Verdict:
     encoding: str | None
     status: int
     intake: Intake
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class Request:
         received_at: the monotonic instant at which it was complete.
         scripted: whether the answer came from `script` or `always`.
         then: what became of the answer: `"answer"`, or how the script has it instead.
+        reason: why the answer is not 200, where it is no script's: a sentence that holds no key.
     """
 
     method: str
@@ -104,6 +108,7 @@ class Request:
     received_at: float
     scripted: bool
     then: str = "answer"
+    reason: str = ""
 
 
 def judge(
@@ -128,12 +133,46 @@ def judge(
     target = _target(segments)
     encoding = wire.encoding_of(message.headers)
     status, intake = 400, Intake()
-    if message.method == "POST" and message.fault != "malformed":
-        if target == "events" and keys in (None, tuple(unquote(key) for key in segments[2:])):
-            status, intake = _weigh(message, encoding, limit_bytes, limit_events)
-        elif target == "ping":
-            status = 413 if message.fault else 200
-    return Verdict(target, _masked(segments), encoding, status, intake)
+    reason = _refusal(message, target, segments, keys)
+    if not reason and target == "ping":
+        status, reason = (413, _LONG.format(limit_bytes)) if message.fault else (200, "")
+    elif not reason:
+        status, intake, reason = _weigh(message, encoding, limit_bytes, limit_events)
+    path = "/v1/***/***" if target == "events" else _masked(segments)
+    return Verdict(target, path, encoding, status, intake, reason)
+
+
+_EVENTS = "expected /v1/AUTH_KEY/API_KEY"
+_LONG = "the body is longer than {} bytes, as it came or unpacked"
+
+
+def _refusal(
+    message: Message, target: str, segments: list[str], keys: tuple[str, str] | None
+) -> str:
+    """Say why a request gets 400, `""` where it does not."""
+    if target == "other":
+        return _misled(segments)
+    if message.method != "POST":
+        return "the method is not POST"
+    if message.fault == "malformed":
+        return "the body cannot be read: its framing is malformed, or it ends early"
+    if target == "events" and keys not in (None, tuple(unquote(key) for key in segments[2:])):
+        return "the keys are not those that this endpoint was given"
+    return ""
+
+
+def _misled(segments: list[str]) -> str:
+    """Say what is wrong with a path that leads nowhere."""
+    first = segments[1] if len(segments) > 1 else ""
+    if first != "v1":
+        found = f"starts with /{first}" if first and _is_plain(first) else "does not start with /v1"
+        return f"the path {found}; {_EVENTS}: is the base URL right?"
+    if "v1" in segments[2:]:
+        return f"the path has /v1 twice; {_EVENTS}: does the base URL end in /v1?"
+    if len(segments) == 4:
+        return f"a key in the path is empty; {_EVENTS}: are both keys set?"
+    rest = "one segment" if len(segments) == 3 else f"{len(segments) - 2} segments"
+    return f"the path has {rest} after /v1; {_EVENTS}"
 
 
 def _segments(target: str) -> list[str]:
@@ -150,24 +189,34 @@ def _target(segments: list[str]) -> str:
     return "events" if right else "other"
 
 
+_VERSION = re.compile(r"[vV][0-9]{1,2}")
+
+
 def _masked(segments: list[str]) -> str:
     # A key can stand anywhere in a path that is wrong.
-    return "/".join(segment if segment in ("", "v1", "ping") else "***" for segment in segments)
+    return "/".join(segment if _is_plain(segment) else "***" for segment in segments)
+
+
+def _is_plain(segment: str) -> bool:
+    """Tell whether a segment is no key; a version is none, and tells of a wrong base URL."""
+    return segment in ("", "ping") or _VERSION.fullmatch(segment) is not None
 
 
 def _weigh(
     message: Message, encoding: str | None, limit_bytes: int, limit_events: int | None
-) -> tuple[int, Intake]:
+) -> tuple[int, Intake, str]:
     if not message.headers.keys() & {"content-length", "transfer-encoding"}:
-        return 411, Intake()
+        return 411, Intake(), "the request has neither Content-Length nor Transfer-Encoding"
+    if message.fault:
+        return 413, Intake(), _LONG.format(limit_bytes)
     try:
-        if message.fault:
-            return 413, Intake()
         intake = take(message.body, encoding, limit_bytes)
-    except wire.TooLarge:
-        return 413, Intake()
+    except wire.TooLarge as error:
+        return 413, Intake(), str(error)
     lines = len(intake.events) + len(intake.invalid)
-    return (200 if limit_events is None or lines <= limit_events else 413), intake
+    if limit_events is None or lines <= limit_events:
+        return 200, intake, ""
+    return 413, intake, f"the body has {lines} lines; expected at most {limit_events}"
 
 
 def take(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> Intake:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
+import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -57,6 +60,15 @@ def until(is_so: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any
                 return found
         assert time.monotonic() < end, f"in vain: {what}"
         threading.Event().wait(0.03)
+
+
+def _has(element: WebElement, text: str) -> bool:
+    # The text of a whole view takes the browser's driver seconds.
+    return not text or text in element.text
+
+
+def _closed() -> bytes:
+    raise AssertionError("the viewer closed the connection")
 
 
 @contextlib.contextmanager
@@ -129,6 +141,32 @@ class Viewer:
             assert answer.status < 300, (method, path, answer.status, text)
             return json.loads(text) if text else None
 
+    def status(self, method: str, path: str, body: bytes | None = None) -> int:
+        """Make one request; return the status, whatever it is."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        with contextlib.closing(client):
+            client.request(method, path, body)
+            return client.getresponse().status
+
+    def flood(self, path: str, bodies: Sequence[bytes]) -> None:
+        """Make a request of each body on one connection, none of which waits for an answer."""
+        head = f"POST {path} HTTP/1.1\r\nHost: {urlsplit(self.url).netloc}\r\nContent-Length: "
+        asked = b"".join(head.encode() + b"%d\r\n\r\n%b" % (len(one), one) for one in bodies)
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
+            connection.sendall(asked)
+            got = b""
+            while got.count(b"HTTP/1.1 200") < len(bodies):
+                got += connection.recv(65_536) or _closed()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it do nothing at all in a block, while the system keeps its connections."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
     def post(self, *events: Any, **headers: str) -> None:
         """Post events as an application does; `bytes` are a line as they are."""
         lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in events]
@@ -169,14 +207,14 @@ class Page:
     def see(self, selector: str, text: str = "") -> WebElement:
         """Wait for an element that can be seen and holds a text."""
         return until(
-            lambda: next((one for one in self.find(selector) if text in one.text), None),
+            lambda: next((one for one in self.find(selector) if _has(one, text)), None),
             f"{selector} with {text!r}",
         )
 
     def gone(self, selector: str, text: str = "") -> None:
         """Wait until there is no such element to be seen."""
         until(
-            lambda: not any(text in one.text for one in self.find(selector)),
+            lambda: not any(_has(one, text) for one in self.find(selector)),
             f"{selector} with {text!r} goes",
         )
 
@@ -229,3 +267,50 @@ class Page:
     def console(self) -> list[str]:
         """Return what the browser complained of since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+def fresh(driver: webdriver.Chrome, viewer: Viewer, place: str = "/") -> Page:
+    """Load a viewer's page as for a person who has not been there yet."""
+    page = Page(driver, viewer.url)
+    page.size(1280)
+    page.prefer()
+    page.open(place)
+    page.run("localStorage.clear()")
+    page.console()
+    return page
+
+
+def event(n: int = 0, **more: Any) -> dict[str, Any]:
+    """Return a right event, told from others by its number."""
+    fixed = {"accountId": "acme", "userId": "ann", "createdAt": 1_760_000_000_000 + n}
+    named = {"action": "feature", "module": "reports", "feature": f"export {n}", "sessionId": "s"}
+    return {**fixed, **named, **more}
+
+
+def without(name: str, n: int = 0, **more: Any) -> dict[str, Any]:
+    """Return an event that lacks a property."""
+    return {key: value for key, value in event(n, **more).items() if key != name}
+
+
+@contextlib.contextmanager
+def second(tmp_path: Path, *arguments: str) -> Iterator[Viewer]:
+    """Run a viewer that one test alone needs."""
+    viewer = Viewer(tmp_path, arguments)
+    try:
+        yield viewer
+    finally:
+        viewer.stop()
+
+
+def allow_clipboard(page: Page) -> None:
+    """Let the page write the clipboard, and the test read it."""
+    granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    page.driver.execute_cdp_cmd("Browser.grantPermissions", {"origin": page.url, **granted})
+
+
+def clipboard(page: Page) -> str:
+    """Return the text in the clipboard."""
+    script = (
+        "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](`${error}`))"
+    )
+    return str(page.driver.execute_async_script(script))

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,11 @@ from checking import Check, check_command
 from fslog.collector import Collector
 from processes import KEYS
 from uploads import Command, command
+
+if TYPE_CHECKING:  # no other test needs a browser
+    from selenium.webdriver import Chrome
+
+    from browser import Page, Viewer
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +70,37 @@ def person(keys: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 def check(person: None, capfd: pytest.CaptureFixture[str]) -> Check:
     """Give `fslog check`."""
     return check_command(capfd)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Chrome]:
+    """Give one browser to all tests of a module."""
+    from browser import chromium
+
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def new_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+    """Run one viewer, a process of its own, for all tests of a module."""
+    from browser import second
+
+    with second(tmp_path_factory.mktemp("viewer")) as viewer:
+        yield viewer
+
+
+@pytest.fixture
+def viewer(new_viewer: Viewer) -> Viewer:
+    """Give a viewer that is good and holds nothing."""
+    new_viewer.ask("DELETE", "/api/outcomes")
+    new_viewer.ask("DELETE", "/api/events")
+    return new_viewer
+
+
+@pytest.fixture
+def page(driver: Chrome, viewer: Viewer) -> Page:
+    """Give the page, loaded and connected."""
+    from browser import fresh
+
+    return fresh(driver, viewer)

@@ -309,9 +309,12 @@ def test_what_is_not_a_post_gets_400(method: str) -> None:
         ("/v1/the-auth/", "/v1/***/"),
         ("/v1/the-auth/the-api/", "/v1/***/***/"),
         ("/v1/the-auth/the-api/more", "/v1/***/***/***"),
-        ("/v2/the-auth/the-api", "/***/***/***"),
+        ("/v2/the-auth/the-api", "/v2/***/***"),
+        ("/collect/v1/the-auth/the-api", "/***/v1/***/***"),
+        ("/v1/v1/the-auth/the-api", "/v1/v1/***/***"),
+        ("/v123/the-auth/the-api", "/***/***/***"),
         ("/the-auth/the-api", "/***/***"),
-        ("/V1/ping", "/***/ping"),
+        ("/V1/ping", "/V1/ping"),
         ("/v1/ping/", "/v1/ping/"),
         ("http://[the-auth", "***"),
     ],
@@ -324,6 +327,58 @@ def test_another_path_gets_400(path: str, shown: str) -> None:
         assert came == b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
         assert c.events == []
         assert [(r.target, r.path, r.status) for r in c.requests] == [("other", shown, 400)]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (
+            "/",
+            "the path does not start with /v1; "
+            "expected /v1/AUTH_KEY/API_KEY: is the base URL right?",
+        ),
+        ("/v2/the-auth/the-api", "the path starts with /v2; "),
+        ("/the-auth/the-api", "the path does not start with /v1; "),
+        ("/collect/v1/the-auth/the-api", "the path does not start with /v1; "),
+        ("/v1/v1/the-auth/the-api", "the path has /v1 twice; "),
+        ("/v1/the-auth/", "a key in the path is empty; "),
+        ("/v1/the-auth", "the path has one segment after /v1; "),
+        ("/v1", "the path has 0 segments after /v1; "),
+        ("/v1/the-auth/the-api/more", "the path has 3 segments after /v1; "),
+        ("http://[the-auth", "the path does not start with /v1; "),
+        ("/v1/the-auth/other", "the keys are not those "),
+    ],
+)
+def test_a_refused_request_says_why(path: str, words: str) -> None:
+    """What is wrong with a path is told in words that hold no key."""
+    with Collector(keys=("the-auth", "the-api")) as c:
+        body = lines(event())
+        exchange(c, head(f"Content-Length: {len(body)}", path=path), body, end=True)
+        [request] = c.requests
+        assert request.reason.startswith(words)
+        assert not any(word in request.reason for word in ("the-auth", "the-api", "other", "more"))
+
+
+def test_a_request_refused_for_its_method_its_length_or_its_size_says_why() -> None:
+    """Beside a wrong path, whatever else is not 200 has its reason; what a script does has none."""
+    with Collector(limit_bytes=300, limit_events=1) as c:
+        send(c, method="GET")
+        exchange(c, head(), b"", end=True)
+        send(c, b"x" * 301)
+        send(c, zlib.compress(b"x" * 301), Content_Encoding="deflate")
+        send(c, lines({}, {}))
+        c.script(Answer(503))
+        send(c, lines(event()))
+        send(c, lines(event()))
+        assert [(r.status, r.reason) for r in c.requests] == [
+            (400, "the method is not POST"),
+            (411, "the request has neither Content-Length nor Transfer-Encoding"),
+            (413, "the body is longer than 300 bytes, as it came or unpacked"),
+            (413, "the body unpacks to more than 300 bytes"),
+            (413, "the body has 2 lines; expected at most 1"),
+            (503, ""),
+            (200, ""),
+        ]
 
 
 @pytest.mark.parametrize(

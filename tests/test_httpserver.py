@@ -18,9 +18,9 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @contextlib.contextmanager
-def serving(respond: Callable[[Message], Answer]) -> Iterator[Server]:
+def serving(respond: Callable[[Message], Answer], head_seconds: float = 10) -> Iterator[Server]:
     """Run a server; what went wrong in it fails the test."""
-    server = Server(("127.0.0.1", 0), respond, 1000)
+    server = Server(("127.0.0.1", 0), respond, 1000, head_seconds)
     try:
         yield server
     finally:
@@ -46,6 +46,58 @@ def test_a_request_that_a_stop_cuts_off_is_not_answered() -> None:
         conn.sendall(b"half")
         server.stop()
         assert rest(conn) == b""
+
+
+def is_shut(conn: socket.socket, piece: bytes) -> bool:
+    """Send a piece, and tell whether the server has closed the connection."""
+    conn.settimeout(0.01)
+    try:
+        conn.sendall(piece)
+        return conn.recv(99) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("piece", [b"", b"a"], ids=["silent", "dripping"])
+def test_a_head_that_does_not_end_is_cut_off(start: bytes, piece: bytes) -> None:
+    """However many half heads there are, each is closed in time, and none becomes a request."""
+    asked: list[Message] = []
+
+    def respond(message: Message) -> Answer:
+        asked.append(message)
+        return Answer()
+
+    with serving(respond, head_seconds=0.2) as server, contextlib.ExitStack() as stack:
+        idle = stack.enter_context(dial(server))
+        idle.sendall(GET)
+        assert idle.recv(99).startswith(b"HTTP/1.1 200 ")
+        halves = [stack.enter_context(dial(server)) for _ in range(40)]
+        for conn in halves:
+            conn.sendall(start)
+        until = time.monotonic() + 20
+        while halves := [conn for conn in halves if not is_shut(conn, piece)]:
+            assert time.monotonic() < until, f"{len(halves)} are open still"
+        idle.sendall(GET)  # who is silent between two requests is left alone
+        assert idle.recv(99).startswith(b"HTTP/1.1 200 ")
+        assert len(asked) == 2
+
+
+def test_a_body_that_comes_no_further_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends nothing of the rest for long is no client any more; nothing is made of the half."""
+    monkeypatch.setattr(httpserver, "_STUCK_SECONDS", 0.1)
+    asked: list[Message] = []
+
+    def respond(message: Message) -> Answer:
+        asked.append(message)
+        return Answer()
+
+    with serving(respond) as server, dial(server) as conn:
+        conn.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        assert rest(conn) == b""
+        assert asked == []
 
 
 def test_a_stream_is_sent_piece_by_piece() -> None:

@@ -170,8 +170,10 @@ def test_the_detail_of_an_entry() -> None:
         "invalid": 1,
         "kept": True,
         "scripted": False,
+        "reason": "",
         "user_agent": "test/1",
         "retry_of": None,
+        "try": 1,
     }
 
 
@@ -330,7 +332,7 @@ def test_an_outcome_stands_until_it_is_taken_back() -> None:
         requests = viewer.get("requests")["requests"]
         seen = [(one["status"], one["scripted"], one["kept"]) for one in requests]
         assert seen == [(200, False, True), (503, True, False), (503, True, False)]
-        assert [one["retry_of"] for one in requests] == [2, 1, None]
+        assert [(one["retry_of"], one["try"]) for one in requests] == [(2, 3), (1, 2), (None, 1)]
         assert viewer.ids() == [1]
 
 
@@ -606,6 +608,27 @@ def test_the_overview_is_fresh() -> None:
         assert abs(found["rate"]["from"] + 299 - time.time()) < 5
 
 
+def test_the_overview_and_the_sessions_take_a_filter() -> None:
+    """With a filter they count what it finds, and the requests that bore it."""
+    with viewing() as viewer:
+        viewer.post(event(), event(sessionId="s-2"))
+        viewer.post(event(userId="bob", sessionId="s-3"), event(userId=None))
+        found = viewer.get("overview", user="ann")
+        assert (found["kept"], found["total"], found["requests"]) == (2, 4, 1)
+        assert found["users"] == {"count": 1, "top": [["ann", 2]]}
+        assert sum(found["rate"]["counts"]) == 2
+        assert viewer.get("overview")["requests"] == 2
+        assert viewer.get("overview", user="nobody")["kept"] == 0
+        assert viewer.get("overview", problem="missing userId")["invalid"] == 1
+        listed = viewer.get("sessions", user="bob")
+        assert ([one["sessionId"] for one in listed["sessions"]], listed["total"]) == (["s-3"], 1)
+        everyone = viewer.get("sessions", limit=1, offset=1)
+        assert [one["sessionId"] for one in everyone["sessions"]] == ["s-3"]
+        assert everyone["total"] == 3
+        for path in ("overview?state=bogus", "sessions?state=bogus", "sessions?limit=0"):
+            assert viewer.ask("GET", f"/api/{path}").status == 400
+
+
 # Its own handler
 
 
@@ -626,7 +649,7 @@ def test_a_handler_delivers_to_it() -> None:
         handler.close()
         assert [entry["event"] for entry in viewer.get("wait")["entries"]] == [event()]
         requests = viewer.get("requests")["requests"]
-        assert [one["retry_of"] for one in requests] == [2, 1, None]
+        assert [(one["retry_of"], one["try"]) for one in requests] == [(2, 3), (1, 2), (None, 1)]
         assert requests[0]["user_agent"].startswith("fslog/")
 
 

@@ -226,7 +226,7 @@ def test_the_curl_line_posts_the_same_line(raw: bytes) -> None:
         detail = viewer.get("events/1")
         line = detail["copies"]["curl"]
         assert "\n" not in line
-        assert "$FSLOG_AUTH_KEY/$FSLOG_API_KEY" in line
+        assert "/v1/${FSLOG_AUTH_KEY:?" in line
         done = subprocess.run(
             ["sh", "-eu"],
             input=line.encode(),
@@ -258,6 +258,37 @@ def test_the_curl_line_goes_where_the_environment_says() -> None:
         line = viewer.get("events/1")["copies"]["curl"]
         subprocess.run(["sh", "-c", line], env=env, check=True, capture_output=True, timeout=60)
         assert (viewer.get("count")["count"], other.get("count")["count"]) == (1, 1)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("raw", [lines(event()).rstrip(), b"\x00 no text"])
+@pytest.mark.parametrize("missing", ["FSLOG_AUTH_KEY", "FSLOG_API_KEY"])
+def test_the_curl_line_fails_where_a_key_is_not_set(shell: str, raw: bytes, missing: str) -> None:
+    """In a fresh shell nothing is posted, the shell names what to set, and the command fails."""
+    with viewing() as viewer:
+        viewer.post(raw)
+        line = viewer.get("events/1")["copies"]["curl"]
+        env = {"FSLOG_AUTH_KEY": "a", "FSLOG_API_KEY": "b", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        done = _pasted(shell, line, {name: env[name] for name in env if name != missing})
+        assert done.returncode != 0
+        assert f"{missing}: set it first; for the viewer any value is right" in done.stderr.decode()
+        assert viewer.get("requests")["total"] == 1
+
+
+def test_the_curl_line_fails_where_the_answer_is_none_of_success() -> None:
+    """A refusal is an error of the command, and is said."""
+    with viewing() as viewer:
+        viewer.post(event())
+        line = viewer.get("events/1")["copies"]["curl"]
+        viewer.send("PUT", "outcomes", {"status": 400})
+        env = {"FSLOG_AUTH_KEY": "a", "FSLOG_API_KEY": "b", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        done = _pasted("sh", line, env)
+        assert done.returncode == 22
+        assert b"400" in done.stderr
+
+
+def _pasted(shell: str, line: str, env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([shell, "-c", line], env=env, capture_output=True, timeout=60)
 
 
 def test_a_line_too_long_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:

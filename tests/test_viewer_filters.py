@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fslog.viewer.entries import Entry
 from fslog.viewer.filters import Filter
+from fslog.viewer.overview import overview
 from viewing import entries, event
 
 
@@ -41,6 +42,18 @@ def test_a_property_must_be_equal(name: str, property: str) -> None:
 def test_a_wrong_type_is_found_by_its_text(value: Any, text: str) -> None:
     """An account that came as a number is found by its digits."""
     assert chosen(entries(event(accountId=value), event()), account=text) == [1]
+
+
+def test_a_kind_of_problem_is_found_by_its_label_and_by_its_code() -> None:
+    """The labels that the overview counts find just the entries that were counted."""
+    some = entries(event(), event(userId=None), event(accountId=None, userId=None), b"no json")
+    found = dict(overview(some, [])["problems"])
+    assert found == {"missing userId": 2, "missing accountId": 1, "not_json": 1}
+    for label, count in found.items():
+        assert len(chosen(some, problem=label)) == count
+    assert chosen(some, problem="missing") == [2, 3]
+    assert chosen(some, problem="missing accountId", state="invalid") == [3]
+    assert chosen(some, problem="userId") == chosen(some, problem="Missing userId") == []
 
 
 @pytest.mark.parametrize("value", [[], {}, ["acme"], b"null"])

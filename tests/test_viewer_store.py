@@ -16,7 +16,7 @@ from fslog.viewer import store as module
 from fslog.viewer.arrivals import Arrivals
 from fslog.viewer.entries import Entry, fitting
 from fslog.viewer.filters import Filter
-from fslog.viewer.overview import overview
+from fslog.viewer.overview import overview, sessions
 from fslog.viewer.store import MOST_REQUESTS, RATE_SECONDS, Store
 from test_collector import send
 from viewing import entries, event, lines
@@ -108,8 +108,9 @@ def test_requests_are_bounded() -> None:
     store = Store(1, 10**9)
     for _ in range(MOST_REQUESTS + 7):
         store.add({}, [])
-    found, dropped, last_id = store.requests(0, 10**9)
-    assert (len(found), dropped, last_id) == (MOST_REQUESTS, 7, MOST_REQUESTS + 7)
+    found, *facts = store.requests(0, 10**9)
+    assert len(found) == MOST_REQUESTS
+    assert facts == [MOST_REQUESTS, 7, MOST_REQUESTS + 7]
     assert [found[0]["id"], found[-1]["id"]] == [MOST_REQUESTS + 7, 8]
     assert store.request(7) is None
     assert store.request(8) is found[-1]
@@ -139,13 +140,13 @@ def test_ids_go_on_after_clear() -> None:
     store = filled(Store(3, 10**9), 5)
     store.clear()
     assert store.kept().facts() == {"total": 0, "oldest": 0, "newest": 0, "dropped": 0}
-    assert store.requests() == ([], 0, 1)
+    assert store.requests() == ([], 0, 0, 1)
     assert sum(store.rate()["counts"]) == 0
     assert (store.kept().last_id, store.kept().floor) == (5, 5)
     filled(store, 2)
     assert [entry.id for entry in store.kept(5).entries] == [6, 7]
     assert [one["id"] for one in store.requests(1).requests] == [2]
-    assert store.requests(most=0) == ([], 0, 2)
+    assert store.requests(most=0) == ([], 1, 0, 2)
 
 
 def test_a_wait_ends_when_enough_has_come() -> None:
@@ -387,23 +388,17 @@ def test_the_overview_counts_what_is_kept() -> None:
         {
             "sessionId": "s-1",
             "accountId": "acme",
-            "userId": None,
-            "from": base + 3_000,
-            "to": base + 3_000,
-            "count": 1,
-        },
-        {
-            "sessionId": "s-1",
-            "accountId": "acme",
             "userId": "ann",
+            "users": 1,
             "from": base,
-            "to": base + 2_000,
-            "count": 3,
+            "to": base + 3_000,
+            "count": 4,
         },
         {
             "sessionId": "s-2",
             "accountId": "acme",
             "userId": "bob",
+            "users": 1,
             "from": base + 5_000,
             "to": base + 5_000,
             "count": 1,
@@ -438,6 +433,56 @@ def test_odd_times_and_names_are_no_harm() -> None:
     assert found["features"][1] == ("export", 1, None, "export")
     assert found["sessions"][0]["count"] == 6
     assert (found["sessions"][0]["from"], found["sessions"][0]["to"]) == (0, 1_700_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("told", "when"),
+    [
+        (1_700_000_000_000, 1_700_000_000_000),
+        (1_700_000_000, 5),  # seconds: 1970
+        (1_700_000_000_000_000, 5),  # microseconds: the year 55,840
+        (-1, 5),
+        (None, 5),
+        ("yesterday", 5),
+        (True, 5),
+        (1_700_000_000_000.5, 1_700_000_000_000),
+    ],
+)
+def test_the_time_that_an_event_tells(told: Any, when: int) -> None:
+    """A `createdAt` in another unit is no time: the session would last for half a century."""
+    [entry] = entries(event(createdAt=told))
+    entry.at = 5
+    assert json.loads(entry.json())["when"] == when
+
+
+def test_a_session_is_all_that_has_its_id() -> None:
+    """Users who share an id share the session, which counts what a filter by the id finds."""
+    some = entries(
+        event(2_000, userId="bob"),
+        event(1_000),
+        event(sessionId="s-2"),
+        event(3_000, createdAt=1_700_000_000),
+        event(userId=None),
+        event(sessionId=""),
+        event(sessionId=None),
+    )
+    for entry in some:
+        entry.at = 1_700_000_004_000
+    found, total = sessions(some, 9)
+    assert total == 2
+    for one in found:
+        assert one["count"] == len(Filter.of({"session": one["sessionId"]}).select(some))
+    assert found[0] == {
+        "sessionId": "s-1",
+        "accountId": "acme",
+        "userId": None,
+        "users": 2,
+        "from": 1_700_000_000_000,
+        "to": 1_700_000_004_000,
+        "count": 4,
+    }
+    assert sessions(some, 1, 1) == ([found[1]], 2)
+    assert sessions(some, 1, 2) == ([], 2)
 
 
 def test_a_brief_entry_is_short() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import islice
 from operator import attrgetter
@@ -14,9 +15,10 @@ from fslog.httpserver import Message
 from fslog.viewer import filters
 from fslog.viewer.copies import copies
 from fslog.viewer.entries import fitting
+from fslog.viewer.filters import Filter
 from fslog.viewer.hints import hint
 from fslog.viewer.outcomes import MOST_SCRIPTED, answer_of, answers_of, shown
-from fslog.viewer.overview import overview
+from fslog.viewer.overview import overview, sessions
 from fslog.viewer.queries import (
     MOST_ID,
     Query,
@@ -27,7 +29,7 @@ from fslog.viewer.queries import (
     query_of,
     value_of,
 )
-from fslog.viewer.store import Facts, Store
+from fslog.viewer.store import Facts, Kept, Store
 from fslog.viewer.stream import Reader
 
 PREFIX = "/api/"
@@ -56,13 +58,16 @@ class Api:
         self._collector = collector
         self._hello = hello
         self._open = _Slots(_MOST_OPEN)
-        self._last_overview: tuple[int, Facts] | None = None
+        self._last_overview: tuple[tuple[int, Filter], Facts, Mapping[int, int] | None] | None = (
+            None
+        )
         self._table: Mapping[str, Mapping[str, Handle]] = {
             "events": {"GET": self._events, "DELETE": self._clear},
             "count": {"GET": self._count},
             "wait": {"GET": self._wait},
             "requests": {"GET": self._requests},
             "overview": {"GET": self._overview},
+            "sessions": {"GET": self._sessions},
             "stream": {"GET": self._stream},
             "outcomes": {
                 "GET": self._outcomes,
@@ -159,22 +164,38 @@ class Api:
         limit = query.number("limit", _LISTED, 1, _MOST_LISTED)
         kept = self._store.requests()
         asked = islice((one for one in kept.requests if after < one["id"] < before), limit)
-        facts = {"total": len(kept.requests), "dropped": kept.dropped}
+        facts = {"total": kept.total, "dropped": kept.dropped}
         return answer({"requests": list(asked), **facts})
 
     def _overview(self, message: Message) -> Answer:
-        query_of(message, ())
-        changes = self._store.changes()
+        meant = query_of(message, filters.NAMES).filter()
+        asked = self._store.changes(), meant
         last = self._last_overview  # made once for all pages that ask
-        if last is None or last[0] != changes:
+        if last is None or last[0] != asked:
             with self._store.still():
-                changes = self._store.changes()
+                asked = self._store.changes(), meant
                 kept = self._store.kept()
                 requests = self._store.requests().requests
-            facts = overview(kept.entries, requests)
-            facts |= {"total": kept.total + kept.dropped, "dropped": kept.dropped}
-            last = self._last_overview = (changes, facts)
-        return answer({**last[1], "rate": self._store.rate()})
+            last = self._last_overview = (asked, *self._counted(meant, kept, requests))
+        return answer({**last[1], "rate": self._store.rate(last[2])})
+
+    def _counted(
+        self, meant: Filter, kept: Kept, requests: list[Facts]
+    ) -> tuple[Facts, Mapping[int, int] | None]:
+        found = meant.select(kept.entries)
+        if meant != _ANY:
+            bore = {entry.request for entry in found}
+            requests = [request for request in requests if request["id"] in bore]
+        facts = overview(found, requests)
+        facts |= {"total": kept.total + kept.dropped, "dropped": kept.dropped}
+        return facts, (None if meant == _ANY else Counter(entry.at // 1000 for entry in found))
+
+    def _sessions(self, message: Message) -> Answer:
+        query = query_of(message, (*filters.NAMES, "limit", "offset"))
+        limit = query.number("limit", _LISTED, 1, _MOST_LISTED)
+        offset = query.number("offset", 0, 0, MOST_ID)
+        found, total = sessions(query.filter().select(self._store.kept().entries), limit, offset)
+        return answer({"sessions": found, "total": total})
 
     def _outcomes(self, message: Message) -> Answer:
         query_of(message, ())
@@ -246,6 +267,7 @@ class _Slots:
 
 _PAGING = ("before", "after", "limit", "order", "offset", "brief")
 _ID = attrgetter("id")
+_ANY = Filter()
 _RANGE = (("after", 0), ("before", MOST_ID))
 _DONE = Answer(204, headers={"Cache-Control": "no-store"})
 _STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}

@@ -27,7 +27,7 @@ class Arrivals:
     def __init__(self, store: Store, write: Callable[[Sequence[bytes]], None] | None) -> None:
         self._store = store
         self._write = write
-        self._failed: OrderedDict[bytes, int] = OrderedDict()
+        self._failed: OrderedDict[bytes, Facts] = OrderedDict()
 
     def __call__(self, message: Message, request: Request, intake: Intake) -> None:
         """Take one request, as `Collector` calls its `on_intake`."""
@@ -37,10 +37,12 @@ class Arrivals:
             self._write([entry.line for entry in entries if entry.is_line])
         mark = hashlib.blake2b(message.body, digest_size=16).digest() if message.body else None
         facts = facts_of(request, at)
-        facts["retry_of"] = self._failed.pop(mark, None) if mark is not None else None
+        before = self._failed.pop(mark, None) if mark is not None else None
+        if before is not None:
+            facts |= {"retry_of": before["id"], "try": before["try"] + 1}
         self._store.add(facts, entries)
         if mark is not None and request.status != 200:
-            self._failed[mark] = facts["id"]
+            self._failed[mark] = facts
             if len(self._failed) > _MOST_BODIES:
                 self._failed.popitem(last=False)
 
@@ -66,6 +68,8 @@ def facts_of(request: Request, at: int) -> Facts:
         "invalid": request.invalid,
         "kept": request.kept,
         "scripted": request.scripted,
+        "reason": request.reason[:_MOST_TEXT],
         "user_agent": request.headers.get("user-agent", "")[:_MOST_TEXT],
         "retry_of": None,
+        "try": 1,
     }

@@ -13,6 +13,7 @@ MOST_BYTES = 4 * 1024 * 1024
 
 _TOO_LONG = "# this line is too long to copy: take it from the viewer's --store FILE"
 _NO_EVENT = "# this line is no event: no log call makes it"
+_UNSET = "set it first; for the viewer any value is right"
 # Some systems allow no longer word in a command.
 _WORD_BYTES = 100_000
 _WORDS = 60
@@ -54,10 +55,12 @@ def curl(entry: Entry, endpoint: str) -> str:
     """Return a command that posts the line as it came.
 
     Words of a shell cannot hold every line; what is not plain text, or long, goes through `printf`.
+    It fails, and says why, where a key is not set or the answer is none of success.
     """
     data = entry.line
-    url = f'"${{FSLOG_ENDPOINT:-{endpoint}}}/v1/$FSLOG_AUTH_KEY/$FSLOG_API_KEY"'
-    command = "curl -X POST -H 'Content-Type: application/json' --data-binary"
+    keys = "/".join(f"${{{name}:?{_UNSET}}}" for name in ("FSLOG_AUTH_KEY", "FSLOG_API_KEY"))
+    url = f'"${{FSLOG_ENDPOINT:-{endpoint}}}/v1/{keys}"'
+    command = "curl -f -X POST -H 'Content-Type: application/json' --data-binary"
     # A word that begins with @ would be the name of a file.
     if data[:1] == b"{" and len(data) <= _WORD_BYTES and _is_plain(entry.text()):
         return f"{command} {texts.shell_word(entry.text())} {url}"

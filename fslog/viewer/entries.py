@@ -20,6 +20,9 @@ STATES = ("valid", "warning", "invalid")
 BRIEF_BYTES = 4_096
 """A line that is longer is not shown whole in a list."""
 
+LATEST_MS = 253_402_300_800_000
+"""The year 10000: a later time is none, but one in another unit."""
+
 _BRIEF_CHARACTERS = 200
 _SHOWN = ("accountId", "userId", "action", "sessionId", "module", "feature")
 # What an entry takes beside its line and its words, and what is said of it.
@@ -80,6 +83,17 @@ class Entry:
         self.size_bytes = len(line) + words + _OVERHEAD_BYTES * (1 + len(faults))
 
     @property
+    def when(self) -> int | float:
+        """Return the epoch milliseconds that the event tells; of its arrival, where they are none.
+
+        A time in seconds would be one of 1970.
+        """
+        created = self.created
+        if created is None or not events.EARLIEST_MS <= created < LATEST_MS:
+            return self.at
+        return created
+
+    @property
     def is_line(self) -> bool:
         """Tell whether it is one: a body that does not unpack is none."""
         return not (self.faults and self.faults[0].code == _BODY)
@@ -96,7 +110,7 @@ class Entry:
 
         >>> entry = entry_of((b'{"a":\r1e9}\n', {"a": 1e9}), 5)
         >>> entry.json()
-        b'{"id":0,"at":5,"state":"valid","event":{"a": 1e9},"problems":[],"request":0}'
+        b'{"id":0,"at":5,"when":5,"state":"valid","event":{"a": 1e9},"problems":[],"request":0}'
         """
         # Between values JSON allows a CR, inside strings it does not; for a stream it ends a line.
         event = self.line.replace(b"\r", b" ") if self.is_object else b"null"
@@ -104,9 +118,11 @@ class Entry:
         if brief and len(event) > BRIEF_BYTES:
             event, cut = self._brief(), b',"cut":true'
         problems = json.dumps([fault._asdict() for fault in self.faults]) if self.faults else "[]"
-        return b'{"id":%d,"at":%d,"state":"%b","event":%b,"problems":%b,"request":%d%b}' % (
+        shape = b'{"id":%d,"at":%d,"when":%d,"state":"%b","event":%b,"problems":%b,"request":%d%b}'
+        return shape % (
             self.id,
             self.at,
+            self.when,
             self.state.encode(),
             event,
             problems.encode(),

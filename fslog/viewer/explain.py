@@ -54,6 +54,11 @@ class Fault(NamedTuple):
     expected: str
 
 
+def label(fault: Fault) -> str:
+    """Return code and property in one, by which alike problems are counted and found."""
+    return f"{fault.code} {fault.property}".strip()
+
+
 def explain(problem: Problem, value: Any) -> Fault:
     """Say a problem of a line.
 

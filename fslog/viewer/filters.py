@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fslog.viewer.entries import STATES, Entry
+from fslog.viewer.explain import label
 
 EQUAL = ("action", "account", "user", "session", "module", "feature")
 """The parameters that must be equal to what an entry has."""
 
-NAMES = (*EQUAL, "request", "state", "q")
+NAMES = (*EQUAL, "problem", "request", "state", "q")
 """All parameters of a filter."""
 
 
@@ -25,12 +26,14 @@ class Filter:
         states: those that it may have.
         text: what its line, or a message about it, must hold, case-folded; `""` for anything.
         request: id of the request that it must have come in, 0 for any.
+        problem: kind of problem, or its code alone, that it must have, `""` for any.
     """
 
     equal: tuple[tuple[str, str], ...] = ()
     states: tuple[str, ...] = STATES
     text: str = ""
     request: int = 0
+    problem: str = ""
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Filter:
@@ -40,7 +43,9 @@ class Filter:
             ValueError: a state that there is not, or a request that is no number.
 
         >>> Filter.of({"user": "ann", "q": "", "state": "problems"})
-        Filter(equal=(('user', 'ann'),), states=('warning', 'invalid'), text='', request=0)
+        ... # doctest: +NORMALIZE_WHITESPACE
+        Filter(equal=(('user', 'ann'),), states=('warning', 'invalid'), text='', request=0,
+               problem='')
         """
         equal = tuple((name, query[name]) for name in EQUAL if query.get(name))
         state = query.get("state") or "any"
@@ -50,7 +55,8 @@ class Filter:
         request = query.get("request") or "0"
         if not (request.isascii() and request.isdigit() and len(request) < 16):
             raise ValueError(f"request is {request[:50]!r}; expected the id of a request")
-        return cls(equal, known[state], query.get("q", "").casefold(), int(request))
+        text, problem = query.get("q", "").casefold(), query.get("problem", "")
+        return cls(equal, known[state], text, int(request), problem)
 
     def select(self, entries: Iterable[Entry]) -> list[Entry]:
         """Return those of the entries that are meant, in their order."""
@@ -58,11 +64,16 @@ class Filter:
             entries = [entry for entry in entries if getattr(entry, name) == value]
         if self.request:
             entries = [entry for entry in entries if entry.request == self.request]
+        if self.problem:
+            entries = [entry for entry in entries if self._has_problem(entry)]
         if self.states != STATES:
             entries = [entry for entry in entries if entry.state in self.states]
         if self.text:
             entries = filter(_holding(self.text), entries)
         return list(entries)
+
+    def _has_problem(self, entry: Entry) -> bool:
+        return any(self.problem in (label(fault), fault.code) for fault in entry.faults)
 
 
 def _holding(text: str) -> Callable[[Entry], bool]:

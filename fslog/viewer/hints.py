@@ -16,7 +16,7 @@ from typing import Any
 from fslog import events
 from fslog.viewer import texts
 from fslog.viewer.copies import MOST_BYTES, log_call, parsed
-from fslog.viewer.entries import Entry
+from fslog.viewer.entries import LATEST_MS, Entry
 
 _EXAMPLES: dict[str, Any] = {
     "accountId": "acme",
@@ -151,12 +151,9 @@ def _time(value: Any) -> texts.Number | None:
             at = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
             zoned = at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)
             number = zoned.timestamp() * 1000
-        if events.EARLIEST_MS <= number <= _LATEST_MS:
+        if events.EARLIEST_MS <= number < LATEST_MS:
             return texts.Number(str(round(number)))
     return None
-
-
-_LATEST_MS = 253_402_300_800_000  # the year 10000
 
 
 def _rule(event: Mapping[str, Any]) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from fslog.viewer.entries import STATES, Entry
+from fslog.viewer.explain import label
 from fslog.viewer.store import Facts
 
 _TOP = 10
 _MOST_ACTIONS = 50
-_MOST_SESSIONS = 20
+_NEWEST_SESSIONS = 20
 _LABEL = 500
+_WHEN = attrgetter("when")
 
 
 def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
@@ -29,6 +33,7 @@ def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
     {'count': 0, 'top': []}
     """
     states = Counter(entry.state for entry in entries)
+    unpacked = [request for request in requests if request["bytes_unpacked"]]
     modules = (entry.module for entry in entries if entry.module)
     faults = (fault for entry in entries for fault in entry.faults)
     return {
@@ -36,15 +41,15 @@ def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
         **{state: states[state] for state in STATES},
         "requests": len(requests),
         "failed_requests": sum(request["status"] != 200 for request in requests),
-        "bytes_received": sum(request["bytes_received"] for request in requests),
-        "bytes_unpacked": sum(request["bytes_unpacked"] for request in requests),
+        "bytes_received": sum(request["bytes_received"] for request in unpacked),
+        "bytes_unpacked": sum(request["bytes_unpacked"] for request in unpacked),
         "actions": _top((entry.action for entry in entries if entry.action), _MOST_ACTIONS),
         "features": _features(entries),
         "modules": _top(modules, _TOP),
         "accounts": _seen(entry.account for entry in entries if entry.account),
         "users": _seen(entry.user for entry in entries if entry.user),
-        "problems": _top((f"{one.code} {one.property}".strip() for one in faults), _MOST_ACTIONS),
-        "sessions": _sessions(entries),
+        "problems": _top(map(label, faults), _MOST_ACTIONS),
+        "sessions": sessions(entries, _NEWEST_SESSIONS)[0],
     }
 
 
@@ -70,26 +75,35 @@ def _seen(names: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _sessions(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Return the sessions in which something came last, the newest first."""
-    found: dict[tuple[str, str | None, str | None], list[Entry]] = {}
+def sessions(entries: Sequence[Entry], limit: int, offset: int = 0) -> tuple[list[Facts], int]:
+    """Return sessions, those in which something came last first, and how many there are.
+
+    A session is all that has its id, whoever it is of: what a filter by that id finds.
+
+    Args:
+        entries: the oldest first.
+        limit: how many are returned at most.
+        offset: how many are passed over.
+
+    >>> sessions([], 9)
+    ([], 0)
+    """
+    found: dict[str, list[Entry]] = {}
     for entry in reversed(entries):
         if entry.session:
-            key = (entry.session, entry.account, entry.user)
-            if key in found or len(found) < _MOST_SESSIONS:
-                found.setdefault(key, []).append(entry)
-    return [_session(*key, members) for key, members in found.items()]
+            found.setdefault(entry.session, []).append(entry)
+    some = islice(found.items(), offset, offset + limit)
+    return [_session(name, members[::-1]) for name, members in some], len(found)
 
 
-def _session(
-    session: str, account: str | None, user: str | None, members: Sequence[Entry]
-) -> dict[str, Any]:
-    times = [entry.created if entry.created is not None else entry.at for entry in members]
+def _session(session: str, members: Sequence[Entry]) -> Facts:
+    first = min(members, key=_WHEN)
     return {
         "sessionId": session[:_LABEL],
-        "accountId": account and account[:_LABEL],
-        "userId": user and user[:_LABEL],
-        "from": min(times),
-        "to": max(times),
+        "accountId": first.account and first.account[:_LABEL],
+        "userId": first.user and first.user[:_LABEL],
+        "users": len({entry.user for entry in members} - {None}),
+        "from": first.when,
+        "to": max(map(_WHEN, members)),
         "count": len(members),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -66,11 +66,13 @@ class KeptRequests(NamedTuple):
 
     Args:
         requests: the newest first; all, or some of them.
+        total: how many there are.
         dropped: how many left, since the start or the last `clear`, because memory is bounded.
         last_id: of the last request that ever came, 0 for none.
     """
 
     requests: list[Facts]
+    total: int
     dropped: int
     last_id: int
 
@@ -194,7 +196,9 @@ class Store:
         with self._news:
             fresh = min(most, len(self._requests), max(0, self._last_request - after))
             found = list(islice(reversed(self._requests), fresh))
-            return KeptRequests(found, self._requests_dropped, self._last_request)
+            return KeptRequests(
+                found, len(self._requests), self._requests_dropped, self._last_request
+            )
 
     def request(self, id: int) -> Facts | None:
         """Return one request, None where it is not kept."""
@@ -202,10 +206,15 @@ class Store:
             at = id - self._requests[0]["id"] if self._requests else -1
             return self._requests[at] if 0 <= at < len(self._requests) else None
 
-    def rate(self) -> Facts:
-        """Return how many lines arrived in each of the last `RATE_SECONDS`, the last is now."""
-        with self._news:
-            counts = dict(self._rate)
+    def rate(self, counts: Mapping[int, int] | None = None) -> Facts:
+        """Return how many lines arrived in each of the last `RATE_SECONDS`, the last is now.
+
+        Args:
+            counts: by epoch second, of some lines; None for all, those that left memory too.
+        """
+        if counts is None:
+            with self._news:
+                counts = dict(self._rate)
         start = int(time.time()) - RATE_SECONDS + 1
         seconds = range(start, start + RATE_SECONDS)
         return {"from": start, "step": 1, "counts": [counts.get(one, 0) for one in seconds]}

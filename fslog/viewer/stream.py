@@ -21,8 +21,8 @@ MOST_REQUESTS = 100
 PAUSE = 0.1
 """Seconds between two looks at the store, hence ten messages of a kind a second."""
 
-SILENCE = 10.0
-"""Seconds after which a comment is sent, so that both sides notice when the other has gone."""
+SILENCE = 5.0
+"""Seconds after which `alive` is sent, so that both sides notice when the other has gone."""
 
 
 class Reader:
@@ -58,7 +58,7 @@ class Reader:
         seen = -1
         while not store.closing.is_set():
             changes = store.wait(seen, SILENCE)
-            piece = b": alive\n\n" if changes == seen else b"".join(self._news())
+            piece = message("alive", {}) if changes == seen else b"".join(self._news())
             seen = changes
             if piece:
                 yield piece
@@ -79,15 +79,15 @@ class Reader:
     def _news(self) -> Iterator[bytes]:
         with self._store.still():  # or what came after a `clear` could be told before it
             kept = self._store.kept(self._position, MOST_ENTRIES)
-            requests = self._store.requests(self._request, MOST_REQUESTS).requests
+            fresh = self._store.requests(self._request, MOST_REQUESTS)
         if kept.clears != self._clears:
             self._clears = kept.clears
             yield message("cleared", {})
         if kept.entries:
             yield self._entries(kept)
-        if requests:
-            self._request = requests[0]["id"]
-            yield message("requests", {"requests": requests})
+        if fresh.requests:
+            self._request = fresh.last_id
+            yield message("requests", {"requests": fresh.requests, "total": fresh.total})
         outcomes = self._ask()
         if outcomes != self._outcomes:
             self._outcomes = outcomes

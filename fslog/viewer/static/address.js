@@ -9,6 +9,7 @@ export const FILTERS = [
   "session",
   "module",
   "feature",
+  "problem",
   "request",
   "state",
   "q",

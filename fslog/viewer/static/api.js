@@ -2,6 +2,8 @@
 // Promises: every function returns a promise of the answer's JSON, or rejects with an `ApiError`
 // whose message can be shown; `status` 0 means that the server did not answer at all.
 
+const PATIENCE_MS = 30_000;
+
 /** Tell why an answer did not come. */
 export class ApiError extends Error {
   constructor(status, message) {
@@ -14,7 +16,8 @@ export const getEvents = (query) => ask("GET", `/api/events?${parameters(query)}
 export const getEvent = (id) => ask("GET", `/api/events/${encodeURIComponent(id)}`);
 export const clearEvents = () => ask("DELETE", "/api/events");
 export const getRequests = (query) => ask("GET", `/api/requests?${parameters(query)}`);
-export const getOverview = () => ask("GET", "/api/overview");
+export const getOverview = (query = {}) => ask("GET", `/api/overview?${parameters(query)}`);
+export const getSessions = (query) => ask("GET", `/api/sessions?${parameters(query)}`);
 export const getOutcomes = () => ask("GET", "/api/outcomes");
 export const setOutcome = (outcome) => ask("PUT", "/api/outcomes", outcome);
 export const scriptOutcomes = (outcomes) => ask("POST", "/api/outcomes", { outcomes });
@@ -33,7 +36,8 @@ export function parameters(query) {
 }
 
 async function ask(method, path, body) {
-  const request = { method, cache: "no-store", headers: {} };
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const request = { method, cache: "no-store", headers: {}, signal };
   if (body !== undefined) {
     request.headers["Content-Type"] = "application/json";
     request.body = typeof body === "string" ? body : JSON.stringify(body);

@@ -2,10 +2,10 @@
 // Promises: what is in force is marked; the requests beneath show the retries as they arrive.
 
 import { leadingTo } from "./address.js";
-import { button, el, keepingFocus, replace } from "./dom.js";
+import { el, replace } from "./dom.js";
 import { counted } from "./format.js";
 import { describe, isGood } from "./outcomes.js";
-import { requestTable } from "./requesttable.js";
+import { RequestTable } from "./requesttable.js";
 
 const CHOICES = [
   ["400", "Bad Request: the keys are wrong", { status: 400 }],
@@ -32,15 +32,12 @@ export class BadServer {
     this.endpoint = endpoint;
     this.log = log;
     this.state = el("p", { class: "behaviour" });
-    this.good = button(
-      "Good",
-      () => this.#do(() => endpoint.beGood()),
-      { class: "choice good" },
-      el("b", {}, "Good"),
-      el("span", {}, "As the real endpoint answers"),
-    );
+    const good = () => this.#do(() => endpoint.beGood());
+    this.good = choiceButton("Good", "As the real endpoint answers", good, "choice good");
     this.choices = CHOICES.map((choice) => this.#choice(choice));
-    this.arrivals = el("div", { class: "arrivals" });
+    this.table = new RequestTable();
+    this.none = el("p", { class: "note" }, "Nothing has arrived yet.");
+    this.arrivals = el("div", { class: "arrivals" }, this.table.element, this.none);
     this.times = this.#timesSelect();
     this.element = this.#layout();
     endpoint.addEventListener("changed", () => this.#draw());
@@ -97,9 +94,8 @@ export class BadServer {
 
   #choice([name, words, outcome]) {
     const press = () => this.#behave(outcome);
-    const made = button(name, press, { class: "choice" }, el("b", {}, name), el("span", {}, words));
+    const made = choiceButton(name, words, press, "choice");
     made.dataset.outcome = JSON.stringify(plain(outcome));
-    made.setAttribute("aria-label", `${name}: ${words}`);
     return made;
   }
 
@@ -177,10 +173,16 @@ export class BadServer {
   #drawArrivals() {
     this.#drawing = 0;
     const requests = this.log.requests.slice(0, SHOWN);
-    const none = el("p", { class: "note" }, "Nothing has arrived yet.");
-    const table = requests.length ? requestTable(requests, this.log.requests) : none;
-    keepingFocus(this.arrivals, () => replace(this.arrivals, table));
+    this.table.show(requests);
+    this.table.element.hidden = requests.length === 0;
+    this.none.hidden = requests.length > 0;
   }
+}
+
+// Its name is what is seen of it.
+function choiceButton(name, words, click, look) {
+  const content = [el("b", {}, name), " ", el("span", {}, words)];
+  return el("button", { type: "button", class: look, on: { click } }, content);
 }
 
 // Two spellings of one outcome are one outcome.

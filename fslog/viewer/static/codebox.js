@@ -70,14 +70,19 @@ function copyButton(name, text, code, note) {
   const word = el("span", {}, "Copy");
   const press = async () => {
     if (await copy(text)) {
-      say(word, "Copied");
+      call("Copied");
       announce(`${name} copied`);
-      setTimeout(() => say(word, "Copy"), DONE_MS);
+      setTimeout(() => call("Copy"), DONE_MS);
     } else {
       show(code, note, text, text.length);
       select(code);
       replace(note, "The browser refuses the clipboard. The text is selected: press Ctrl+C.");
     }
   };
-  return button(`Copy ${name}`, press, { class: "copy" }, icon("copy"), word);
+  const made = button(`Copy ${name}`, press, { class: "copy" }, icon("copy"), word);
+  const call = (verb) => {
+    say(word, verb);
+    made.setAttribute("aria-label", `${verb} ${name}`);
+  };
+  return made;
 }

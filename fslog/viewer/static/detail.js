@@ -6,10 +6,10 @@ import { getEvent } from "./api.js";
 import { leadingTo } from "./address.js";
 import { tabbedCode } from "./codebox.js";
 import { button, el, replace } from "./dom.js";
-import { bytes, clock, counted, moment, saved } from "./format.js";
+import { bytes, clock, counted, moment, saved, sizeOf } from "./format.js";
 import { badge, icon } from "./icons.js";
 import { answerOf } from "./outcomes.js";
-import { propertyTable } from "./properties.js";
+import { onlyButton, propertyTable } from "./properties.js";
 import { subject } from "./row.js";
 import { brief, isolated } from "./text.js";
 
@@ -144,10 +144,15 @@ function told(problem, state) {
   return el(
     "li",
     { class: `is-${state}` },
-    el("p", { class: "which" }, icon(state), place, el("code", {}, brief(problem.code, 40))),
+    el("p", { class: "which" }, icon(state), place, kind(problem)),
     el("p", {}, isolated(brief(problem.message, 600))),
     facts.length ? el("dl", { class: "facts" }, facts) : null,
   );
+}
+
+function kind({ code, property }) {
+  const label = `${code} ${property}`.trim();
+  return el("code", {}, brief(code, 40), onlyButton(`Only problems ${brief(label, 60)}`, { problem: label }));
 }
 
 function hint(entry) {
@@ -203,7 +208,9 @@ function request(received) {
   ];
 }
 
-function size({ encoding, bytes_received: sent, bytes_unpacked: before }) {
+function size(received) {
+  const { encoding, bytes_received: sent, bytes_unpacked: before } = received;
   if (!encoding) return `${bytes(sent)}, not compressed`;
+  if (!before) return sizeOf(received);
   return `${bytes(sent)} on the wire, ${bytes(before)} before (${saved(sent, before)} saved)`;
 }

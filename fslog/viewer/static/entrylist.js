@@ -23,6 +23,7 @@ export class EntryList {
   #busy = false;
   #dirty = false;
   #held = false;
+  #isLetIn = false;
   #loading = false;
   length = 0;
   waiting = 0;
@@ -70,6 +71,19 @@ export class EntryList {
     return -1;
   }
 
+  /** Ask for the position of an entry that may not be here; -1 where it is not in the list. */
+  async find(id) {
+    const here = this.positionOf(id);
+    if (here >= 0 || !this.loaded || id < 1 || id > this.#anchor) return here;
+    const generation = this.#generation;
+    const top = this.#top;
+    const query = { after: id - 1, before: this.#anchor + 1, order: "asc", limit: 1, brief: 1 };
+    const answer = await getEvents({ ...this.#filter, ...query }).catch(() => null);
+    const isThere = generation === this.#generation && answer?.entries[0]?.id === id;
+    // What was let in meanwhile stands before it.
+    return isThere ? answer.within - 1 + this.#top - top : -1;
+  }
+
   /** Load what is missing between two positions. */
   want(first, last) {
     if (!this.loaded) return;
@@ -97,6 +111,12 @@ export class EntryList {
     this.news();
   }
 
+  /** Let in what waits now, also while the list is held. */
+  letIn() {
+    this.#isLetIn = true;
+    this.news();
+  }
+
   /** Hear that something arrived, or left; or that the server is there again. */
   news() {
     this.#dirty = true;
@@ -109,8 +129,10 @@ export class EntryList {
 
   async #refresh(generation) {
     const began = performance.now();
-    await this.#ask({ after: this.#anchor, limit: this.#held ? 0 : PAGE }, (answer) =>
-      this.#take(answer),
+    const isHeld = this.#held && !this.#isLetIn;
+    this.#isLetIn = false;
+    await this.#ask({ after: this.#anchor, limit: isHeld ? 0 : PAGE }, (answer) =>
+      this.#take(answer, isHeld),
     );
     const pause = Math.max(LEAST_PAUSE_MS, REST * (performance.now() - began));
     setTimeout(() => {
@@ -120,12 +142,12 @@ export class EntryList {
     }, pause);
   }
 
-  #take(answer) {
+  #take(answer, isHeld) {
     if (answer.newest < this.#anchor) {
       this.restart();
       return null;
     }
-    if (this.#held) {
+    if (isHeld) {
       this.waiting = answer.within;
       this.length = answer.total - answer.within;
       return { arrived: [] };

@@ -1,6 +1,6 @@
 // The filter: one field to search, a switch for problems, and fields for who and what.
 // Promises: it shows what stands in the address, and writes there; typing is one step for the
-// back button; values that were seen are offered.
+// back button; values that were seen are offered. Each view that it is for has one of its own.
 
 import { getOverview } from "./api.js";
 import { go, read } from "./address.js";
@@ -15,6 +15,7 @@ const FIELDS = [
   ["account", "Account"],
   ["user", "User"],
   ["session", "Session"],
+  ["problem", "Problem"],
 ];
 const STATES = [
   ["", "any"],
@@ -86,13 +87,14 @@ export class FilterBar {
       if (input.value !== text && !(this.#isOwn && input === document.activeElement))
         input.value = text;
     }
-    this.state.value = filter.state || "";
+    const isKnown = STATES.some(([state]) => state === filter.state);
+    this.state.value = isKnown ? filter.state : "";
     this.problems.setAttribute("aria-pressed", filter.state === "problems");
     replace(
       this.chips,
       Object.entries(filter)
         .filter(([key]) => key !== "q")
-        .map(chip),
+        .map((pair) => this.#chip(pair)),
     );
     const isFiltered = Object.keys(filter).length > 0;
     if (isFiltered)
@@ -100,7 +102,7 @@ export class FilterBar {
         el(
           "li",
           {},
-          button("Clear all", () => go({ view: "live", filter: {} }), { class: "link" }),
+          button("Clear all", () => this.#drop({}), { class: "link" }),
         ),
       );
   }
@@ -173,13 +175,24 @@ export class FilterBar {
 
   #write(values, isStep = true) {
     const filter = { ...read().filter, ...values };
-    go(
-      {
-        view: "live",
-        filter: Object.fromEntries(Object.entries(filter).filter(([, value]) => value)),
-      },
-      isStep,
-    );
+    go({ filter: Object.fromEntries(Object.entries(filter).filter(([, value]) => value)) }, isStep);
+  }
+
+  // The chip that had the focus is gone then.
+  #drop(filter) {
+    go({ filter });
+    this.more.focus();
+  }
+
+  #chip([key, value]) {
+    const drop = () => {
+      const { [key]: gone, ...filter } = read().filter;
+      this.#drop(filter);
+    };
+    const label = `Drop the filter ${key} ${brief(value, 40)}`;
+    const name = el("span", { class: "key" }, key);
+    const content = [name, " ", isolated(brief(value, 40)), icon("close")];
+    return el("li", {}, button(label, drop, { class: "chip" }, ...content));
   }
 
   async #offer() {
@@ -194,6 +207,7 @@ export class FilterBar {
       account: seen.accounts.top,
       user: seen.users.top,
       session: sessions,
+      problem: seen.problems,
     };
     for (const [key, rows] of Object.entries(lists)) {
       const names = [
@@ -205,14 +219,4 @@ export class FilterBar {
       );
     }
   }
-}
-
-function chip([key, value]) {
-  const drop = () => {
-    const { [key]: gone, ...filter } = read().filter;
-    go({ view: "live", filter });
-  };
-  const label = `Drop the filter ${key} ${brief(value, 40)}`;
-  const content = [el("span", { class: "key" }, key), isolated(brief(value, 40)), icon("close")];
-  return el("li", {}, button(label, drop, { class: "chip" }, ...content));
 }

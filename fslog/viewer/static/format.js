@@ -65,7 +65,14 @@ export function lasting(ms) {
 /** Return the share that was saved, "78 %", or a dash where nothing was. */
 export function saved(received, unpacked) {
   if (!(unpacked > 0)) return "–";
-  return `${Math.round(100 * (1 - received / unpacked))} %`;
+  return `${Math.round(100 * Math.max(0, 1 - received / unpacked))} %`;
+}
+
+/** Say how long a body was, and how long before it was compressed. */
+export function sizeOf({ encoding, bytes_received: sent, bytes_unpacked: before }) {
+  if (!encoding) return bytes(sent);
+  if (!before) return `${bytes(sent)}, not unpacked`;
+  return `${bytes(sent)} of ${bytes(before)}, ${saved(sent, before)} saved`;
 }
 
 function both(first, firstUnit, second, secondUnit) {

@@ -8,7 +8,7 @@ import { hasSingleKeys, showHelp } from "./help.js";
 /** Listen for keys from now on. */
 export function listen(live, stream) {
   const acts = {
-    "/": () => inLive(() => live.search()),
+    "/": () => search(live),
     j: () => inLive(() => live.step(1)),
     k: () => inLive(() => live.step(-1)),
     ArrowDown: () => inLive(() => live.step(1), true),
@@ -39,7 +39,18 @@ function leave(event, live) {
   if (isTyping(event.target)) {
     event.preventDefault(); // or the browser would empty the field
     event.target.blur();
+    if (read().view === "live") live.rows.focus();
+    // Also where the list is empty, and so not seen.
+    if (document.activeElement === document.body) document.getElementById("main").focus();
   } else if (read().view === "live" && live.closeEntry()) event.preventDefault();
+}
+
+function search(live) {
+  const field = document.querySelector("main #filter-q");
+  if (!field) return inLive(() => live.search());
+  field.focus();
+  field.select();
+  return true;
 }
 
 // Keys of the live view; those that scroll or press elsewhere are left alone there.

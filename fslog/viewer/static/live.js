@@ -1,6 +1,6 @@
 // The view of what arrives: filter, list, and one entry in full beside it.
-// Promises: the newest is at the top while one is at the top; whoever pauses, or reads further
-// down, is not disturbed and sees how many wait.
+// Promises: the newest is at the top while one is at the top; whoever pauses, reads further down,
+// or has an event open, is not disturbed and sees how many wait.
 
 import { announce, announceArrivals } from "./announce.js";
 import { clearEvents } from "./api.js";
@@ -14,6 +14,7 @@ import { count, counted } from "./format.js";
 import { icon } from "./icons.js";
 import { RowList } from "./rowlist.js";
 import { drawRow } from "./row.js";
+import { noneFound, refused } from "./nothing.js";
 import { setupBlock } from "./setup.js";
 
 const HEADINGS = [
@@ -30,6 +31,7 @@ export class Live {
   #paused = false;
   #news = new Set();
   #filter = null;
+  #refusal = "";
 
   constructor(stream) {
     this.stream = stream;
@@ -38,9 +40,10 @@ export class Live {
       (error) => this.#failed(error),
     );
     this.filterBar = new FilterBar();
-    this.detail = new Detail({ close: () => this.closeEntry(), step: (by) => this.step(by) });
+    this.detail = new Detail({ close: () => this.closeEntry(), step: (by) => this.rows.step(by, false) });
     this.rows = this.#rowList();
     this.element = this.#layout();
+    this.#draw();
     for (const name of ["hello", "entries"])
       stream.addEventListener(name, () => this.entries.news());
     for (const name of ["cleared", "anew"]) stream.addEventListener(name, () => this.#startAnew());
@@ -69,8 +72,7 @@ export class Live {
 
   /** Go to a newer or an older entry, and show it where one is open. */
   step(by) {
-    const entry = this.rows.step(by);
-    if (entry && this.detail.isOpen) go({ view: "live", id: entry.id }, false);
+    this.rows.step(by);
   }
 
   /** Show the entry that the keyboard is at. */
@@ -82,6 +84,7 @@ export class Live {
   closeEntry() {
     if (!this.detail.isOpen) return false;
     go({ view: "live" });
+    this.rows.reveal();
     this.rows.focus();
     return true;
   }
@@ -104,6 +107,7 @@ export class Live {
       (entry) => drawRow(entry, this.#news.has(entry.id)),
       {
         open: (entry) => go({ view: "live", id: entry.id }, !this.detail.isOpen),
+        active: (entry) => this.detail.isOpen && go({ view: "live", id: entry.id }, false),
         top: () => this.#hold(),
       },
     );
@@ -159,14 +163,22 @@ export class Live {
   #openDetail(id) {
     this.panes.classList.add("with-detail");
     this.detail.open(id);
-    if (this.rows.activeId !== id) this.rows.activate(id);
+    this.#hold();
+    if (this.rows.activeId !== id) this.#activate(id);
     // Where there is no room the list is not seen, so that nothing in it can have the focus.
     if (this.list.offsetParent === null) this.detail.element.focus();
+  }
+
+  async #activate(id) {
+    this.rows.activate(id);
+    const position = await this.entries.find(id);
+    if (position >= 0 && this.detail.id === id) this.rows.activate(id, position);
   }
 
   #closeDetail() {
     this.panes.classList.remove("with-detail");
     this.detail.close();
+    this.#hold();
   }
 
   #restart(filter) {
@@ -181,7 +193,7 @@ export class Live {
   }
 
   #hold() {
-    if (this.#paused || !this.rows.isAtTop) this.entries.hold();
+    if (this.#paused || this.detail.isOpen || !this.rows.isAtTop) this.entries.hold();
     else this.entries.release();
     this.#draw();
   }
@@ -190,12 +202,15 @@ export class Live {
     this.rows.element.scrollTop = 0;
     if (this.#paused) this.togglePause();
     this.#hold();
+    this.entries.letIn();
+    this.rows.focus();
   }
 
   #changed({ arrived, count: number = 0, isAnew = false }) {
     this.#news = new Set(arrived.map((entry) => entry.id));
     const wrong = arrived.filter((entry) => entry.state !== "valid").length;
     if (number) announceArrivals(number, wrong);
+    this.#refusal = "";
     if (isAnew) this.#begin();
     else this.rows.update();
     this.#draw();
@@ -203,12 +218,14 @@ export class Live {
 
   #begin() {
     this.rows.reset();
-    if (this.detail.isOpen) this.rows.activate(this.detail.id);
+    if (this.detail.isOpen) this.#activate(this.detail.id);
     this.#hold();
   }
 
   #failed(error) {
-    if (error.status !== 0) say(this.told, error.message);
+    if (error.status === 0) return;
+    this.#refusal = error.message;
+    this.#draw();
   }
 
   async #clear() {
@@ -227,7 +244,8 @@ export class Live {
   #draw() {
     const { length, waiting, newest, loaded, dropped } = this.entries;
     const isFiltered = Object.keys(read().filter).length > 0;
-    say(this.told, loaded ? `${counted(length, "event")}${isFiltered ? " found" : ""}` : "Loading");
+    const found = `${counted(length, "event")}${isFiltered ? " found" : ""}`;
+    say(this.told, this.#refusal ? "" : loaded ? found : "Loading");
     this.#drawPause(waiting);
     this.above.hidden = !waiting || this.#paused;
     replace(this.above, icon("up"), `${counted(waiting, "newer event")}`);
@@ -237,7 +255,8 @@ export class Live {
       `The oldest ${counted(dropped, "event has", "events have")} left: ` +
         `memory keeps the newest ${count(this.stream.hello?.keep)}.`,
     );
-    this.#drawNothing(loaded && length === 0, isFiltered && newest > 0);
+    const isEmpty = this.#refusal !== "" || (loaded && length === 0);
+    this.#drawNothing(isEmpty, isFiltered && newest > 0);
   }
 
   #drawPause(waiting) {
@@ -251,27 +270,16 @@ export class Live {
 
   // Drawn on a change only: a snippet that is being copied must not be replaced by itself.
   #drawNothing(isEmpty, isFiltered) {
-    const kind = !isEmpty ? "" : isFiltered ? "filtered" : `empty ${this.entries.newest > 0}`;
+    const empty = isFiltered ? "filtered" : `empty ${this.entries.newest > 0}`;
+    const kind = isEmpty ? this.#refusal || empty : "";
     if (this.nothing.dataset.kind === kind) return;
     this.nothing.dataset.kind = kind;
     this.nothing.hidden = !isEmpty;
     this.list.classList.toggle("is-empty", isEmpty);
     const endpoint = this.stream.hello?.endpoint || location.origin;
-    if (isFiltered) replace(this.nothing, noneFound());
+    if (this.#refusal) replace(this.nothing, refused(this.#refusal));
+    else if (isFiltered) replace(this.nothing, noneFound());
     else
       replace(this.nothing, isEmpty ? setupBlock(endpoint, "Waiting for the first event") : null);
   }
-}
-
-function noneFound() {
-  const drop = button("Clear the filter", () => go({ view: "live", filter: {} }), {
-    class: "primary",
-  });
-  return el(
-    "section",
-    { class: "setup" },
-    el("h2", {}, "No event matches"),
-    el("p", {}, "What is kept has none of this kind. New ones appear here as they arrive."),
-    drop,
-  );
 }

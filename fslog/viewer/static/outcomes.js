@@ -1,6 +1,8 @@
 // What the endpoint answers, in words.
 // Promises: the same words for the same outcome on every view.
 
+import { count } from "./format.js";
+
 const REASONS = {
   200: "OK",
   400: "Bad Request",
@@ -52,7 +54,14 @@ export function statusText(status) {
   return `${status} ${REASONS[status] || ""}`.trim();
 }
 
-/** Say what a request was answered. */
+/** Tell how a request fared: "valid", "warning" or "invalid". */
+export function signOf(request) {
+  if (request.status === null) return "invalid";
+  if (request.status !== 200) return "warning";
+  return !request.invalid ? "valid" : request.events ? "warning" : "invalid";
+}
+
+/** Say what a request was answered; a 200 is not all that a wrong line needs. */
 export function answerOf(request) {
   const scripted = request.scripted ? ", as the bad server" : "";
   if (request.status === null) {
@@ -63,7 +72,9 @@ export function answerOf(request) {
     };
     return end[request.then] || "none";
   }
-  return `${statusText(request.status)}${scripted}`;
+  const dropped = request.status === 200 && request.invalid;
+  const which = request.events ? count(request.invalid) : "everything";
+  return `${statusText(request.status)}${scripted}${dropped ? `, but ${which} dropped` : ""}`;
 }
 
 function retryAfter(outcome) {

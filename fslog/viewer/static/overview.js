@@ -1,13 +1,15 @@
 // The view for people who would rather look than read.
 // Promises: it is at most a second or so old while it is seen, and asks nothing while it is not;
-// every name leads to its events.
+// it counts what passes the filter; every name leads to as many events as it says.
 
 import { getOverview } from "./api.js";
 import { leadingTo } from "./address.js";
 import { RateChart } from "./chart.js";
 import { el, keepingFocus, replace, say } from "./dom.js";
+import { FilterBar } from "./filterbar.js";
 import { bytes, count, counted, saved } from "./format.js";
 import { badge } from "./icons.js";
+import { refused } from "./nothing.js";
 import { brief, isolated } from "./text.js";
 
 const EVERY_MS = 1000;
@@ -17,27 +19,31 @@ export class Overview {
   #timer = 0;
   #isShown = false;
   #seen = "";
+  #filter = {};
+  #turn = 0;
 
   constructor() {
+    this.filterBar = new FilterBar();
     this.chart = new RateChart();
     this.tiles = el("div", { class: "tiles" });
     this.tables = el("div", { class: "cards" });
     this.note = el("p", { class: "told" });
+    this.refusal = el("div", { hidden: true });
     const head = el("header", { class: "head" }, el("h2", {}, "Overview"), this.note);
-    this.element = el(
-      "div",
-      { class: "view overview scroll" },
-      head,
-      this.tiles,
-      this.chart.element,
-      this.tables,
-    );
+    this.shown = el("div", {}, this.tiles, this.chart.element, this.tables);
+    const bar = el("div", { class: "bar" }, this.filterBar.element);
+    const body = el("div", { class: "scroll" }, head, this.refusal, this.shown);
+    this.element = el("div", { class: "view overview" }, bar, body);
   }
 
-  show() {
-    if (this.#isShown) return;
+  show({ filter }) {
+    this.filterBar.show(filter);
+    const isSame = JSON.stringify(filter) === JSON.stringify(this.#filter);
+    if (this.#isShown && isSame) return;
+    this.hide();
     this.#isShown = true;
-    this.#load();
+    this.#filter = filter;
+    this.#load((this.#turn += 1));
   }
 
   hide() {
@@ -45,54 +51,74 @@ export class Overview {
     clearTimeout(this.#timer);
   }
 
-  async #load() {
+  // Each showing, with each filter, is a turn of its own: a late answer is none for the next one.
+  async #load(turn) {
     const began = performance.now();
+    const isOver = () => !this.#isShown || turn !== this.#turn;
     if (!document.hidden) {
-      const seen = await getOverview().catch(() => null);
-      if (seen && this.#isShown) this.#draw(seen);
+      try {
+        const seen = await getOverview(this.#filter);
+        if (!isOver()) this.#draw(seen);
+      } catch (error) {
+        if (!isOver() && error.status) this.#refuse(error.message);
+      }
     }
+    if (isOver()) return;
     const pause = Math.max(EVERY_MS, REST * (performance.now() - began));
-    if (this.#isShown) this.#timer = setTimeout(() => this.#load(), pause);
+    this.#timer = setTimeout(() => this.#load(turn), pause);
+  }
+
+  #refuse(reason) {
+    this.refusal.hidden = false;
+    this.shown.hidden = true;
+    say(this.note, "");
+    if (this.#seen !== reason) replace(this.refusal, refused(reason));
+    this.#seen = reason;
   }
 
   #draw(seen) {
+    this.refusal.hidden = true;
+    this.shown.hidden = false;
     this.chart.show(seen.rate);
     const { rate, ...rest } = seen;
-    const text = JSON.stringify(rest);
+    const text = JSON.stringify([rest, this.#filter]);
     // A link that has the focus must not be replaced each second for nothing.
     if (text === this.#seen) return;
     this.#seen = text;
     const left = seen.dropped
       ? ` The oldest ${counted(seen.dropped, "event has", "events have")} left memory.`
       : "";
-    say(this.note, `Over the ${counted(seen.kept, "event")} that are kept.${left}`);
-    keepingFocus(this.element, () => {
-      replace(this.tiles, tiles(seen));
-      replace(this.tables, cards(seen));
+    const isAll = Object.keys(this.#filter).length === 0;
+    const found = isAll ? "" : `${count(seen.kept)} found of `;
+    const kept = counted(seen.total - seen.dropped, "event");
+    say(this.note, `Over ${found || "the "}${kept} that ${kept === "1 event" ? "is" : "are"} kept.${left}`);
+    const leading = (filter) => leadingTo({ view: "live", filter: { ...this.#filter, ...filter } });
+    keepingFocus(this.shown, () => {
+      replace(this.tiles, tiles(seen, leading));
+      replace(this.tables, cards(seen, leading));
     });
   }
 }
 
-function tiles(seen) {
+function tiles(seen, leading) {
   const share = saved(seen.bytes_received, seen.bytes_unpacked);
   const size = `${bytes(seen.bytes_received)} sent instead of ${bytes(seen.bytes_unpacked)}`;
   const failed = seen.failed_requests
     ? `${count(seen.failed_requests)} not answered 200`
     : "all answered 200";
   return [
-    stateTile("valid", seen.valid, "taken as they should be"),
-    stateTile("warning", seen.warning, "taken, but odd"),
-    stateTile("invalid", seen.invalid, "would be dropped in silence"),
+    stateTile(leading, "valid", seen.valid, "taken as they should be"),
+    stateTile(leading, "warning", seen.warning, "taken, but odd"),
+    stateTile(leading, "invalid", seen.invalid, "would be dropped in silence"),
     tile("requests", count(seen.requests), seen.requests ? failed : "", { view: "requests" }),
     tile("saved by compression", share, seen.bytes_unpacked ? size : ""),
   ];
 }
 
-function stateTile(state, number, words) {
-  const place = leadingTo({ view: "live", filter: { state } });
+function stateTile(leading, state, number, words) {
   return el(
     "a",
-    { class: `tile is-${state}`, ...place },
+    { class: `tile is-${state}`, ...leading({ state }) },
     badge(state),
     el("strong", {}, count(number)),
     el("small", {}, words),
@@ -110,7 +136,7 @@ function tile(name, number, words, place) {
     : el("div", { class: "tile" }, content);
 }
 
-function cards(seen) {
+function cards(seen, leading) {
   const by =
     (key) =>
     ([name]) => ({ [key]: name });
@@ -118,14 +144,12 @@ function cards(seen) {
     ...(module ? { module } : {}),
     ...(name ? { feature: name } : {}),
   });
+  const good = "No problems. Everything is taken as it should be.";
+  const card = (title, rows, filterOf, none) =>
+    ranking(title, rows, (row) => leading(filterOf(row)), none);
   return [
     card("Actions", seen.actions, by("action")),
-    card(
-      "Problems",
-      seen.problems,
-      () => ({ state: "problems" }),
-      "No problems. Everything is taken as it should be.",
-    ),
+    card("Problems", seen.problems, by("problem"), good),
     card("Top features", seen.features, feature),
     card("Top modules", seen.modules, by("module")),
     card(`Accounts (${count(seen.accounts.count)})`, seen.accounts.top, by("account")),
@@ -133,12 +157,12 @@ function cards(seen) {
   ];
 }
 
-function card(title, rows, filterOf, none = "None yet.") {
+function ranking(title, rows, placeOf, none = "None yet.") {
   const most = Math.max(...rows.map((row) => row[1]), 1);
   const list = el(
     "ol",
     { class: "ranks" },
-    rows.slice(0, 10).map((row) => rank(row, most, filterOf(row))),
+    rows.slice(0, 10).map((row) => rank(row, most, placeOf(row))),
   );
   return el(
     "section",
@@ -148,13 +172,13 @@ function card(title, rows, filterOf, none = "None yet.") {
   );
 }
 
-function rank(row, most, filter) {
+function rank(row, most, place) {
   const share = el("span", { class: "share", "aria-hidden": "true" });
   share.style.width = `${Math.max(1, (100 * row[1]) / most)}%`;
   const name = isolated(brief(row[0], 60), { class: "name", title: brief(row[0], 200) });
   return el(
     "li",
     {},
-    el("a", leadingTo({ view: "live", filter }), name, el("b", {}, count(row[1])), share),
+    el("a", place, name, el("b", {}, count(row[1])), share),
   );
 }

@@ -122,8 +122,12 @@ function remark(name, value, entry) {
 function filterButton(name, value) {
   const key = FILTER_OF[name];
   if (!key || typeof value !== "string" || value === "" || value.length > 200) return null;
-  const label = `Only ${name} ${brief(value, 60)}`;
-  const press = () => go({ view: "live", filter: { [key]: value } });
+  return onlyButton(`Only ${name} ${brief(value, 60)}`, { [key]: value });
+}
+
+/** Return a small button that shows what passes a filter. */
+export function onlyButton(label, filter) {
+  const press = () => go({ view: "live", filter });
   return button(label, press, { class: "only" }, icon("filter"));
 }
 

@@ -1,64 +1,76 @@
 // A table of requests, newest first.
 // Promises: a retry says which request it repeats and which try it is; an answer is told by
-// colour, sign and word; at a narrow width each request is a card.
+// colour, sign and word, and a refusal by its reason; a row that stays is not drawn again; at a
+// narrow width each request is a card.
 
 import { leadingTo } from "./address.js";
 import { el } from "./dom.js";
-import { bytes, clock, count, saved } from "./format.js";
+import { clock, count, sizeOf } from "./format.js";
 import { icon } from "./icons.js";
-import { answerOf } from "./outcomes.js";
+import { answerOf, signOf } from "./outcomes.js";
 import { brief, isolated } from "./text.js";
 
 const NONE = "–";
 const HEADS = ["Request", "Arrived", "Answer", "Events", "Encoding", "Size", "Client"];
 
-/** Return a table of these requests; `known` are all that can say which try one is. */
-export function requestTable(requests, known, marked = null) {
-  const tries = triesOf(known);
-  const head = el(
-    "thead",
-    {},
-    el(
-      "tr",
-      {},
-      HEADS.map((name) => el("th", { scope: "col" }, name)),
-    ),
-  );
-  const rows = requests.map((request) => requestRow(request, tries, request.id === marked));
-  return el("table", { class: "requests" }, head, el("tbody", {}, rows));
-}
+/** A table of requests that grows and shrinks by the rows that come and go. */
+export class RequestTable {
+  #rows = new Map();
 
-/** Tell which try each request is: a Map from its id to a number from 1. */
-export function triesOf(requests) {
-  const roots = new Map();
-  const seen = new Map();
-  const tries = new Map();
-  for (const request of [...requests].sort((a, b) => a.id - b.id)) {
-    const root =
-      request.retry_of === null ? request.id : (roots.get(request.retry_of) ?? request.retry_of);
-    // A first try that is not kept any more was one all the same.
-    const number = (seen.get(root) ?? (root === request.id ? 0 : 1)) + 1;
-    roots.set(request.id, root);
-    seen.set(root, number);
-    tries.set(request.id, number);
+  constructor() {
+    const heads = HEADS.map((name) => el("th", { scope: "col" }, name));
+    this.body = el("tbody", {});
+    this.element = el(
+      "table",
+      { class: "requests" },
+      el("thead", {}, el("tr", {}, heads)),
+      this.body,
+    );
   }
-  return tries;
+
+  /** Show these requests in their order; one of them may be marked by its id. */
+  show(requests, marked = null) {
+    const meant = new Set(requests.map((request) => request.id));
+    for (const [id, row] of this.#rows) {
+      if (!meant.has(id)) this.#drop(id, row);
+    }
+    let next = this.body.firstChild;
+    for (const request of requests) {
+      const row = this.#rows.get(request.id) ?? this.#make(request);
+      row.classList.toggle("marked", request.id === marked);
+      if (row === next) next = next.nextSibling;
+      else this.body.insertBefore(row, next);
+    }
+  }
+
+  /** Return the row of a request, if it is shown. */
+  row(id) {
+    return this.#rows.get(id);
+  }
+
+  #make(request) {
+    const row = requestRow(request);
+    this.#rows.set(request.id, row);
+    return row;
+  }
+
+  #drop(id, row) {
+    row.remove();
+    this.#rows.delete(id);
+  }
 }
 
-function requestRow(request, tries, isMarked) {
+function requestRow(request) {
   const cells = [
-    ["Request", [name(request), again(request, tries)]],
+    ["Request", [name(request), again(request)]],
     ["Arrived", el("time", {}, clock(request.at))],
     ["Answer", answer(request)],
     ["Events", events(request)],
     ["Encoding", request.encoding || "none"],
-    ["Size", size(request)],
+    ["Size", sizeOf(request)],
     ["Client", request.user_agent ? isolated(brief(request.user_agent, 60)) : NONE],
   ];
-  const look = {
-    class: `${lookOf(request)}${isMarked ? " marked" : ""}`,
-    "data-request": request.id,
-  };
+  const look = { class: lookOf(request), "data-request": request.id };
   const cell = ([label, content]) =>
     el(
       "td",
@@ -73,41 +85,29 @@ function name(request) {
   return el("span", { class: "what" }, el("b", {}, `#${request.id}`), " ", isolated(text));
 }
 
-function again(request, tries) {
+function again(request) {
   if (request.retry_of === null) return null;
-  const words = `try ${tries.get(request.id)}, again after #${request.retry_of}`;
+  const words = `try ${request.try}, again after #${request.retry_of}`;
   return el("span", { class: "again" }, words);
 }
 
 function answer(request) {
-  const sign = isTaken(request) ? "valid" : request.status === null ? "invalid" : "warning";
-  return el("span", { class: `answer is-${sign}` }, icon(sign), answerOf(request));
+  const sign = signOf(request);
+  const words = el("span", { class: `answer is-${sign}` }, icon(sign), answerOf(request));
+  const why = request.reason ? el("span", { class: "reason" }, brief(request.reason, 200)) : null;
+  return [words, why];
 }
 
 function events(request) {
-  const total = request.events + request.invalid;
-  if (total === 0) return "0";
-  const wrong = request.invalid
-    ? el("span", { class: "is-invalid" }, ` ${count(request.invalid)} invalid`)
-    : null;
-  const taken = request.kept ? "" : " not taken";
-  const text = [count(total), taken, wrong];
-  return request.kept
-    ? el("a", leadingTo({ view: "live", filter: { request: request.id } }), text)
-    : el("span", {}, text);
-}
-
-function size(request) {
-  if (!request.encoding) return bytes(request.bytes_received);
-  const share = saved(request.bytes_received, request.bytes_unpacked);
-  return `${bytes(request.bytes_received)} of ${bytes(request.bytes_unpacked)}, ${share} saved`;
-}
-
-function isTaken(request) {
-  return request.status === 200;
+  const { events: right, invalid: wrong, kept, id } = request;
+  if (right + wrong === 0) return "0";
+  const bad = wrong ? el("span", { class: "is-invalid" }, `${count(wrong)} invalid`) : null;
+  const good = !wrong ? count(right) : right ? `${count(right)} valid, ` : null;
+  if (!kept) return el("span", {}, good, bad, " not taken");
+  return el("a", leadingTo({ view: "live", filter: { request: id } }), good, bad);
 }
 
 function lookOf(request) {
-  if (isTaken(request)) return request.retry_of === null ? "good" : "good retry";
-  return request.retry_of === null ? "bad" : "bad retry";
+  const look = request.status === 200 && signOf(request) !== "invalid" ? "good" : "bad";
+  return request.retry_of === null ? look : `${look} retry`;
 }

@@ -1,11 +1,11 @@
 // One row of the list: an entry at a glance.
 // Promises: state by colour, sign and word; a wrong entry says in the row what is wrong with it;
-// screen readers get one sentence.
+// screen readers get one sentence, which says what is seen, in the same order.
 
-import { clock } from "./format.js";
+import { clock, moment } from "./format.js";
 import { badge } from "./icons.js";
 import { el } from "./dom.js";
-import { brief, isolated, value } from "./text.js";
+import { brief, isolated } from "./text.js";
 
 const NOT_SAID = new Set([
   "accountId",
@@ -25,21 +25,31 @@ export function drawRow(entry, isNew) {
     class: `row is-${entry.state}${isNew ? " new" : ""}`,
     "aria-label": sentence(entry),
   };
-  return el(
-    "div",
-    parts,
+  const who = [cell("account", event.accountId, 60), cell("user", event.userId, 60)];
+  const cells = [
     el("span", { class: "cell state" }, badge(entry.state)),
-    el("time", { class: "cell time" }, clock(entry.at)),
-    el("span", { class: "cell action" }, value(event.action, 60)),
+    cell("action", event.action, 60),
     el("span", { class: "cell what" }, what(entry)),
-    el(
-      "span",
-      { class: "who" },
-      el("span", { class: "cell account" }, value(event.accountId, 60)),
-      el("span", { class: "cell user" }, value(event.userId, 60)),
-    ),
-    el("span", { class: "cell session" }, value(event.sessionId, 40)),
-  );
+    el("span", { class: "who" }, who),
+    cell("session", event.sessionId, 40),
+    el("time", { class: "cell time", title: moment(entry.at) }, clock(entry.at)),
+  ];
+  return el("div", parts, spaced(cells));
+}
+
+// What is read as one text needs spaces, which the layout does not show.
+function spaced(cells) {
+  return cells.filter(Boolean).flatMap((one, index) => (index ? [" ", one] : [one]));
+}
+
+function cell(name, given, most) {
+  const text = shown(given, most);
+  const none = el("span", { class: "none", "aria-hidden": "true" }, "–");
+  return el("span", { class: `cell ${name}` }, text ? isolated(text, { title: text }) : none, " ");
+}
+
+function shown(given, most) {
+  return given === undefined || given === null ? "" : brief(given, most);
 }
 
 /** Name what an event is about: "reports / export". */
@@ -49,15 +59,21 @@ export function subject(event) {
 }
 
 function what(entry) {
-  const event = entry.event || {};
-  const about = subject(event) || rest(event);
+  const about = aboutOf(entry);
+  const wrong = complaint(entry);
   const name = about ? isolated(about, { class: "about" }) : null;
-  return [name, ...entry.problems.slice(0, 1).map((problem) => complaint(entry, problem))];
+  return spaced([name, wrong ? isolated(wrong, { class: "complaint" }) : null]);
 }
 
-function complaint(entry, problem) {
-  const more = entry.problems.length > 1 ? ` (+${entry.problems.length - 1} more)` : "";
-  return isolated(brief(problem.message, 200) + more, { class: "complaint" });
+function aboutOf(entry) {
+  const event = entry.event || {};
+  return subject(event) || rest(event);
+}
+
+function complaint({ problems }) {
+  if (!problems.length) return "";
+  const more = problems.length > 1 ? ` (+${problems.length - 1} more)` : "";
+  return brief(problems[0].message, 200) + more;
 }
 
 // What else an event says, for an action that has neither module nor feature.
@@ -69,9 +85,8 @@ function rest(event) {
 }
 
 function sentence(entry) {
-  const event = entry.event || {};
-  const wrong = entry.problems.map((problem) => brief(problem.message, 200)).slice(0, 2);
-  const who = [event.accountId, event.userId].filter(Boolean).map((part) => brief(part, 60));
-  const parts = [entry.state, brief(event.action ?? "no action", 60), subject(event), ...who];
-  return [...parts, clock(entry.at), ...wrong].filter(Boolean).join(", ");
+  const { action, accountId, userId, sessionId } = entry.event || {};
+  const what = [shown(action, 60), aboutOf(entry), complaint(entry)];
+  const who = [shown(accountId, 60), shown(userId, 60), shown(sessionId, 40)];
+  return [entry.state, ...what, ...who, clock(entry.at)].filter(Boolean).join(", ");
 }

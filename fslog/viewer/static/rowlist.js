@@ -1,6 +1,7 @@
 // A list of any length of which only the rows that are seen are drawn.
 // Promises: the number of elements depends on the window's height alone; the row that has the
-// focus stays in the document wherever it scrolls to; a row that stays is not drawn again.
+// focus stays in the document wherever it scrolls to; a row that stays is not drawn again; where
+// the height of a row changes, the one that is looked at stays where it is seen.
 
 import { el } from "./dom.js";
 
@@ -11,13 +12,18 @@ const MOST_PX = 15_000_000;
 export class RowList {
   #rows = new Map();
   #active = null;
+  #at = -1; // where the active one was seen last, for when it is not here any more
+  #aimed = null; // a position that becomes active as soon as its entry is here
   #height = 40;
+  #scroll = 0;
+  #edge = null;
   #drawing = 0;
+  #isGiven = false;
 
   /**
    * @param source `{length(), at(position), positionOf(id), want(first, last)}`
    * @param draw makes the element of an entry
-   * @param told `{open(entry), active(entry), top(isAtTop)}`
+   * @param told `{open(entry), active(entry), top(isAtTop)}`; `active` when a step led there
    */
   constructor(label, source, draw, told) {
     this.source = source;
@@ -43,7 +49,8 @@ export class RowList {
   /** Draw every row anew, from the top: it is another list. */
   reset() {
     for (const [id, row] of this.#rows) this.#drop(id, row);
-    this.#active = null;
+    this.#active = this.#aimed = null;
+    this.#at = -1;
     this.element.scrollTop = 0;
     this.#render();
   }
@@ -56,26 +63,38 @@ export class RowList {
     return this.#active;
   }
 
-  /** Mark an entry as the one that is looked at. */
-  activate(id, isFocused = false) {
+  /** Mark an entry as the one that is looked at; its position is said where it is not here yet. */
+  activate(id, position = this.source.positionOf(id)) {
     this.#active = id;
-    const position = this.source.positionOf(id);
+    this.#at = position;
+    this.#aimed = null;
     if (position >= 0) this.#reveal(position);
     this.#render();
-    if (isFocused) this.focus();
   }
 
-  /** Go so many rows up or down, and return the entry there. */
-  step(by) {
+  /** Go so many rows up or down, as soon as the entry there is here. */
+  step(by, isFocused = true) {
     const most = this.#shown() - 1;
-    const at = this.#active === null ? -1 : this.source.positionOf(this.#active);
-    const position = at < 0 ? this.#firstSeen() : Math.min(most, Math.max(0, at + by));
-    return this.#moveTo(position);
+    if (most < 0) return;
+    const at = this.#aimed ?? this.#activePosition();
+    const isNowhere = at < 0 && Number.isFinite(by);
+    this.#moveTo(isNowhere ? this.#firstSeen() : Math.min(most, Math.max(0, at + by)), isFocused);
+    if (this.#aimed === null) this.told.active(this.source.at(this.#at));
   }
 
-  /** Give the focus to the active row, or to the list. */
+  /** Bring the active row into sight: the list may not have been seen when it became active. */
+  reveal() {
+    this.#measure();
+    const position = this.#activePosition();
+    if (position >= 0) this.#reveal(position);
+    this.#render();
+  }
+
+  /** Give the focus to the active row, or to the list without making a row active. */
   focus() {
+    this.#isGiven = true;
     (this.#rows.get(this.#active) || this.element).focus({ preventScroll: true });
+    this.#isGiven = false;
   }
 
   #shown() {
@@ -86,14 +105,26 @@ export class RowList {
     return Math.ceil(this.element.scrollTop / this.#height);
   }
 
-  #moveTo(position) {
-    const entry = this.source.at(position);
+  #activePosition() {
+    const position = this.#active === null ? -1 : this.source.positionOf(this.#active);
+    return position < 0 ? this.#at : position;
+  }
+
+  #moveTo(position, isFocused = true) {
+    this.#aimed = position;
     this.#reveal(position);
-    if (entry) {
-      this.#active = entry.id;
-    }
+    this.#land();
     this.#render();
-    this.focus();
+    if (isFocused) this.focus();
+  }
+
+  // An entry that is not here yet is loaded by the drawing.
+  #land() {
+    const entry = this.#aimed === null ? undefined : this.source.at(this.#aimed);
+    if (!entry) return null;
+    this.#active = entry.id;
+    this.#at = this.#aimed;
+    this.#aimed = null;
     return entry;
   }
 
@@ -109,6 +140,7 @@ export class RowList {
   #render() {
     cancelAnimationFrame(this.#drawing);
     this.#drawing = 0;
+    const landed = this.#land();
     this.#measure();
     const shown = this.#shown();
     const first = Math.max(0, Math.floor(this.element.scrollTop / this.#height) - BEYOND);
@@ -117,12 +149,32 @@ export class RowList {
     this.sizer.style.height = `${shown * this.#height}px`;
     this.#place(this.#needed(first, last), shown);
     if (last >= first) this.source.want(first, last);
+    this.#scroll = this.element.scrollTop;
+    this.#edge = this.element.getBoundingClientRect().top;
+    const isFocused = document.activeElement === this.element;
+    if (isFocused && this.#rows.has(this.#active)) this.focus();
+    if (landed) this.told.active(landed);
   }
 
   // The height of a row is the style sheet's to say: it differs with the width.
   #measure() {
     const height = parseFloat(getComputedStyle(this.element).getPropertyValue("--row"));
-    if (height > 0) this.#height = height;
+    if (!(height > 0) || height === this.#height) return;
+    const before = this.#height;
+    this.#height = height;
+    const edge = this.element.getBoundingClientRect().top;
+    if (this.#edge === null) return;
+    const seen = this.#seenPosition(before);
+    this.sizer.style.height = `${this.#shown() * height}px`;
+    this.element.scrollTop = this.#scroll + seen * (height - before) + edge - this.#edge;
+  }
+
+  // The active row where it is in sight, else the first that is.
+  #seenPosition(height) {
+    const at = this.#activePosition();
+    const top = at * height - this.#scroll;
+    const isSeen = at >= 0 && top > -height && top < this.element.clientHeight;
+    return isSeen ? at : Math.ceil(this.#scroll / height);
   }
 
   #needed(first, last) {
@@ -132,7 +184,10 @@ export class RowList {
       if (entry) needed.set(entry.id, [position, entry]);
     }
     const position = this.#active === null ? -1 : this.source.positionOf(this.#active);
-    if (position >= 0) needed.set(this.#active, [position, this.source.at(position)]);
+    if (position >= 0) {
+      this.#at = position;
+      needed.set(this.#active, [position, this.source.at(position)]);
+    }
     return needed;
   }
 
@@ -170,20 +225,23 @@ export class RowList {
   }
 
   #scrolled() {
+    this.#scroll = this.element.scrollTop;
     this.told.top(this.isAtTop);
     this.update();
   }
 
   #enter() {
-    if (this.#active === null && this.source.length()) this.#moveTo(this.#firstSeen());
+    if (this.#isGiven || this.#active !== null || !this.source.length()) return;
+    this.#moveTo(this.#firstSeen());
   }
 
   #click(event) {
     const row = event.target.closest("[role=option]");
     if (!row || String(window.getSelection())) return;
     const position = this.source.positionOf(Number(row.dataset.id));
-    const entry = position >= 0 ? this.#moveTo(position) : null;
-    if (entry) this.told.open(entry);
+    if (position < 0) return;
+    this.#moveTo(position);
+    this.told.open(this.source.at(position));
   }
 
   #key(event) {

@@ -1,38 +1,44 @@
 // The view of sessions: who was there, and what one user did, in order.
-// Promises: a timeline is in the order of the events' own times; long silences are told; a
-// session under way goes on by itself.
+// Promises: every session that passes the filter can be reached; a timeline has as many events as
+// the list says, in the order of their own times; long silences are told; a session under way goes
+// on by itself.
 
-import { getEvents, getOverview } from "./api.js";
+import { getEvents, getSessions } from "./api.js";
 import { leadingTo } from "./address.js";
 import { button, el, keepingFocus, replace } from "./dom.js";
-import { clock, counted, lasting, moment, when } from "./format.js";
+import { FilterBar } from "./filterbar.js";
+import { clock, count, counted, lasting, moment, when } from "./format.js";
 import { badge, icon } from "./icons.js";
+import { refused } from "./nothing.js";
 import { subject } from "./row.js";
 import { brief, isolated, value } from "./text.js";
 import { strip } from "./strip.js";
 
 const SILENCE_MS = 60_000;
 const MOST = 1000;
-const STEP = 200;
+const STEP = 100;
 const PAUSE_MS = 1000;
 
 export class Sessions {
   #isShown = false;
-  #id = "";
+  #place = { id: "", filter: {} };
   #shown = STEP;
   #waiting = 0;
 
   constructor(stream) {
-    this.body = el("div", { class: "view sessions-view scroll" });
-    this.element = this.body;
+    this.filterBar = new FilterBar();
+    this.body = el("div", { class: "scroll" });
+    const bar = el("div", { class: "bar" }, this.filterBar.element);
+    this.element = el("div", { class: "view sessions-view" }, bar, this.body);
     for (const name of ["entries", "cleared", "anew", "hello"]) {
       stream.addEventListener(name, () => this.#soon());
     }
   }
 
-  show({ id }) {
+  show({ id, filter }) {
+    this.filterBar.show(filter);
     this.#isShown = true;
-    this.#id = id;
+    this.#place = { id, filter };
     this.#shown = STEP;
     this.#load();
   }
@@ -50,33 +56,44 @@ export class Sessions {
   }
 
   async #load() {
-    const id = this.#id;
+    const place = this.#place;
+    const { id, filter } = place;
     try {
-      const draw = id ? await this.#timeline(id) : await this.#list();
-      if (this.#isShown && id === this.#id) keepingFocus(this.body, () => replace(this.body, draw));
+      const draw = id ? await this.#timeline(id, filter) : await this.#list(filter);
+      if (this.#isShown && place === this.#place)
+        keepingFocus(this.body, () => replace(this.body, draw));
     } catch (error) {
-      if (error.status) replace(this.body, el("p", { class: "note" }, error.message));
+      if (error.status && place === this.#place) replace(this.body, refused(error.message));
     }
   }
 
-  async #list() {
-    const { sessions } = await getOverview();
+  async #list(filter) {
+    const { sessions, total } = await getSessions({ ...filter, limit: Math.min(this.#shown, MOST) });
+    const some = sessions.length < total ? `The newest ${count(sessions.length)} of ` : "";
     const head = el(
       "header",
       { class: "head" },
       el("h2", {}, "Sessions"),
-      el("p", { class: "told" }, sessions.length ? `The newest ${sessions.length}` : ""),
+      el("p", { class: "told" }, total ? `${some}${counted(total, "session")}` : ""),
     );
-    const none = el("p", { class: "note" }, "No session yet: no event with a sessionId is kept.");
-    return [
-      head,
-      sessions.length ? el("ol", { class: "session-list" }, sessions.map(sessionCard)) : none,
-    ];
+    const none = el("p", { class: "note" }, "No session: no such event with a sessionId is kept.");
+    if (!total) return [head, none];
+    const cards = el("ol", { class: "session-list" }, sessions.map(sessionCard));
+    return [head, cards, this.#more(Math.min(total, MOST) - sessions.length)];
   }
 
-  async #timeline(id) {
-    const answer = await getEvents({ session: id, order: "asc", limit: MOST, brief: 1 });
-    const entries = [...answer.entries].sort((a, b) => timeOf(a) - timeOf(b));
+  #more(rest) {
+    const press = () => {
+      this.#shown += STEP;
+      this.#load();
+    };
+    return rest > 0 ? button(`Show more: ${count(rest)}`, press, { class: "more" }) : null;
+  }
+
+  async #timeline(id, filter) {
+    const query = { ...filter, session: id, order: "asc", limit: MOST, brief: 1 };
+    const answer = await getEvents(query);
+    const entries = [...answer.entries].sort((a, b) => a.when - b.when);
     const back = el(
       "a",
       { class: "back", ...leadingTo({ view: "sessions" }) },
@@ -93,38 +110,29 @@ export class Sessions {
       return [head, el("p", { class: "note" }, "No event of this session is kept.")];
     return [
       head,
-      summary(id, entries, answer.total),
+      summary({ ...filter, session: id }, entries, answer.total),
       strip(entries.map(mark)),
-      this.#steps(entries),
+      this.#steps(entries, { ...filter, session: id }),
     ];
   }
 
-  #steps(entries) {
+  #steps(entries, filter) {
     const shown = entries.slice(0, this.#shown);
     const steps = shown.flatMap((entry, index) => [
       silence(shown[index - 1], entry),
-      step(entry, shown[0]),
+      step(entry, shown[0], filter),
     ]);
-    const more = () => {
-      this.#shown += STEP;
-      this.#load();
-    };
-    const rest = entries.length - shown.length;
     return [
       el("ol", { class: "timeline" }, steps.filter(Boolean)),
-      rest > 0 ? button(`Show more: ${rest}`, more) : null,
+      this.#more(entries.length - shown.length),
     ];
   }
-}
-
-/** Return the time an entry tells; its arrival where it tells none. */
-export function timeOf(entry) {
-  const at = entry.event?.createdAt;
-  return typeof at === "number" && Number.isFinite(at) && at > 1e11 ? at : entry.at;
 }
 
 function sessionCard(session) {
   const who = [session.accountId, session.userId].map((name) => value(name, 60));
+  const more = session.users - (session.userId === null ? 0 : 1);
+  const others = more > 0 ? el("small", {}, ` and ${count(more)} more`) : null;
   const length = session.to > session.from ? `, ${lasting(session.to - session.from)}` : "";
   return el(
     "li",
@@ -132,7 +140,7 @@ function sessionCard(session) {
     el(
       "a",
       leadingTo({ view: "sessions", id: session.sessionId }),
-      el("span", { class: "who" }, who[1], el("small", {}, who[0])),
+      el("span", { class: "who" }, el("span", {}, who[1], others), el("small", {}, who[0])),
       isolated(brief(session.sessionId, 40), { class: "id" }),
       el("span", { class: "span" }, `${when(session.from)}${length}`),
       el("b", {}, counted(session.count, "event")),
@@ -140,7 +148,7 @@ function sessionCard(session) {
   );
 }
 
-function summary(id, entries, total) {
+function summary(filter, entries, total) {
   const [first, last] = [entries[0], entries[entries.length - 1]];
   const people = new Set(
     entries.map((entry) => entry.event?.userId).filter((name) => typeof name === "string"),
@@ -149,14 +157,14 @@ function summary(id, entries, total) {
   const facts = [
     ["User", value(first.event?.userId, 60)],
     ["Account", value(first.event?.accountId, 60)],
-    ["From", moment(timeOf(first))],
-    ["Lasted", lasting(timeOf(last) - timeOf(first))],
+    ["From", moment(first.when)],
+    ["Lasted", lasting(last.when - first.when)],
     [
       "Events",
       el(
         "a",
-        leadingTo({ view: "live", filter: { session: id } }),
-        total > entries.length ? `first ${entries.length} of ${total}` : String(total),
+        leadingTo({ view: "live", filter }),
+        total > entries.length ? `the first ${count(entries.length)} of ${count(total)}` : count(total),
       ),
     ],
     ["Problems", wrong ? String(wrong) : "none"],
@@ -181,17 +189,17 @@ function summary(id, entries, total) {
 }
 
 function mark(entry) {
-  return { at: timeOf(entry), state: entry.state };
+  return { at: entry.when, state: entry.state };
 }
 
 function silence(before, entry) {
-  const gap = before ? timeOf(entry) - timeOf(before) : 0;
+  const gap = before ? entry.when - before.when : 0;
   return gap >= SILENCE_MS ? el("li", { class: "silence" }, `${lasting(gap)} of silence`) : null;
 }
 
-function step(entry, first) {
+function step(entry, first, filter) {
   const event = entry.event || {};
-  const after = timeOf(entry) - timeOf(first);
+  const after = entry.when - first.when;
   const problem = entry.problems[0];
   return el(
     "li",
@@ -199,12 +207,12 @@ function step(entry, first) {
     el(
       "time",
       {},
-      clock(timeOf(entry)),
+      clock(entry.when),
       el("small", {}, after > 0 ? `+${lasting(after)}` : "start"),
     ),
     el(
       "a",
-      leadingTo({ view: "live", id: entry.id, filter: { session: event.sessionId } }),
+      leadingTo({ view: "live", id: entry.id, filter }),
       entry.state === "valid" ? null : badge(entry.state),
       el("b", {}, isolated(brief(event.action ?? "no action", 60))),
       isolated(subject(event)),

@@ -84,7 +84,9 @@ export class Status {
     if (this.#isAnew) told.push(el("p", { class: "is-anew" }, ANEW));
     if (!isAllGood) told.push(this.#bad());
     this.banner.hidden = told.length === 0;
+    const hadFocus = this.banner.contains(document.activeElement);
     replace(this.banner, told);
+    if (hadFocus) (this.banner.querySelector("button") ?? this.behaviour).focus();
   }
 
   #bad() {

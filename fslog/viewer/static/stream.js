@@ -1,5 +1,6 @@
 // What the server tells by itself, over one server-sent stream.
-// Promises: connects again by itself, for ever, and says whether it is connected ("state"); tells
+// Promises: connects again by itself, for ever, and says whether it is connected ("state"); a
+// server of which nothing is heard for some seconds, not even that it lives, is lost too; tells
 // when the server's memory starts anew ("anew": another run, so that ids begin again); a tab that
 // is not seen gives its connection back, since a browser has only six for one host.
 
@@ -7,6 +8,8 @@ import { ApiError } from "./api.js";
 
 const AGAIN_MS = 1000;
 const HIDDEN_MS = 20_000;
+// The server speaks every five seconds.
+const SILENCE_MS = 15_000;
 const TOLD = ["entries", "requests", "outcomes", "cleared"];
 
 export class Stream extends EventTarget {
@@ -14,6 +17,7 @@ export class Stream extends EventTarget {
   #run = null;
   #again = 0;
   #rest = 0;
+  #silence = 0;
   connected = false;
   hello = null;
 
@@ -29,7 +33,11 @@ export class Stream extends EventTarget {
     this.#close();
     const source = new EventSource("/api/stream?entries=0");
     this.#source = source;
+    this.#heard();
     source.addEventListener("hello", (message) => this.#greet(JSON.parse(message.data)));
+    for (const name of ["hello", "alive", ...TOLD]) {
+      source.addEventListener(name, () => this.#heard());
+    }
     for (const name of TOLD) {
       source.addEventListener(name, (message) => this.#tell(name, parsed(message.data)));
     }
@@ -47,6 +55,11 @@ export class Stream extends EventTarget {
     this.#tell("state", { connected: true, anew: isAnew });
   }
 
+  #heard() {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#lost(), SILENCE_MS);
+  }
+
   // The browser's own reconnecting gives up for good on some failures, so it is not relied on.
   #lost() {
     this.#close();
@@ -57,6 +70,7 @@ export class Stream extends EventTarget {
 
   #close() {
     clearTimeout(this.#again);
+    clearTimeout(this.#silence);
     this.#source?.close();
     this.#source = null;
   }
