@@ -46,7 +46,7 @@ setup(
     package_data={"fslog": ["py.typed"], "fslog.cli": ["*.json"], "fslog.viewer": ["static/*"]},
     zip_safe=False,
     python_requires=">=3.10",
-    install_requires=["python-json-logger>=4", "urllib3>=2", "backoff>=2.2"],
+    install_requires=["python-json-logger>=4", "urllib3>=2.2", "backoff>=2.2"],
     extras_require={
         "test": [
             "pytest>=8",
@@ -65,6 +65,10 @@ setup(
             "redis",
             "rq",
             "selenium",
+            "opentelemetry-sdk",
+            "opentelemetry-instrumentation-urllib3",
+            "sentry-sdk",
+            "elastic-apm",
         ],
         # Each minor release of ruff may format differently.
         "lint": ["ruff>=0.17,<0.18", "mypy>=2"],
