@@ -68,8 +68,11 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    is_kept = not options.dry_run or options.resume  # what was sent, in files of its own
+    if is_kept:
+        parser.require_posix("send", "--dry-run checks the files here; send them from elsewhere")
     try:
-        to = destination_of(options, needs_keys=not options.dry_run or options.resume)
+        to = destination_of(options, needs_keys=is_kept)
         transport = transport_to(to, options, ENCODING)
         upload = Upload(options, arguments, to, _jobs(options, to), transport)
     except (ValueError, TypeError) as error:

@@ -66,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(setaside.spelled_out(arguments))
+    parser.require_posix("a spool", "run it on the machine that has the spool")
     paper = Paper(Screen(sys.stdout))
     try:
         contents = look(options.directory)

@@ -55,7 +55,10 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code, as `--help` explains it.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.store is not None:
+        parser.require_posix("--store", "start it without --store")
     try:
         viewer = _viewer(options)
     except OSError as error:
