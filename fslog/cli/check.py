@@ -74,6 +74,9 @@ def run(arguments: Sequence[str]) -> int:
 
     Returns:
         The exit code, as `--help` explains it.
+
+    Raises:
+        KeyboardInterrupt: after what was found until then was said.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -120,6 +123,7 @@ def _report(
     # An application's paths may look like the endpoint's, and are what its rules are about.
     paper.redact = _joined([one.secrets for one in redactors])
     failure = ""
+    interrupt: KeyboardInterrupt | None = None
     try:
         for one in _explained(options, log, explainer):
             tally.add(one)
@@ -127,10 +131,14 @@ def _report(
                 report.record(one)
     except Damaged as error:
         failure = str(error)
+    except KeyboardInterrupt as error:
+        interrupt, failure = error, "interrupted; what follows was not looked at"
     report.summary(tally, target)
     report.end()
     if failure:
         _say(failure)
+    if interrupt is not None:
+        raise interrupt
     return 0 if is_right and not (failure or tally.outcomes["invalid"]) else 1
 
 
