@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from fslog import arguments
 from fslog.cli.printable import printable
+from fslog.cli.screen import folded
 from fslog.filesystem import CAN_LOCK
 from fslog.redaction import Redactor
 
@@ -52,6 +54,10 @@ class CommandParser(argparse.ArgumentParser):
             **others,
         )
         self._redact = Redactor(*(environ.get(name) for name in KEYS))
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Leave, with a message that a terminal does not break inside of a word."""
+        super().exit(status, message and folded(message, sys.stderr))
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and leave with 2."""

@@ -200,7 +200,7 @@ class Upload:
                     paper.line((f"of {one.job.source.label} nothing {where} was sent", ""))
             command = self._command()
             if command is not None:
-                paper.line((f"nothing is lost; to go on: {command}", ""))
+                paper.verbatim((f"nothing is lost; to go on: {command}", ""))
 
     def _reason(self, reason: str, *, is_setup: bool) -> str:
         if not is_setup:
