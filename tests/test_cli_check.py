@@ -1016,7 +1016,7 @@ def test_ctrl_c_in_a_log(more: list[str], tmp_path: Path) -> None:
         open("fifo", "wb") as fifo,  # returns when the command reads
     ):
         # More than a pipe and the command's buffer hold: the first line was read when it is out.
-        fifo.write(b'not a record\n' + b'{"name": "app", "message": "hello"}\n' * 10_000)
+        fifo.write(b"not a record\n" + b'{"name": "app", "message": "hello"}\n' * 10_000)
         fifo.flush()
         said = interrupted(process)
     assert said.code == 130

@@ -166,4 +166,3 @@ def _short(label: str) -> str:
     while columns_of(label) > _LABEL - 3:
         label = label[1:]
     return f"...{label}"
-
