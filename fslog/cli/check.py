@@ -18,6 +18,7 @@ from fslog.cli.commandline import CommandParser, whole
 from fslog.cli.configurations import Configuration, configuration
 from fslog.cli.examination import KEYS, examine
 from fslog.cli.explanations import OUTCOMES, Explainer, Explanation
+from fslog.cli.hosts import takes_handlers_away
 from fslog.cli.narration import Narration
 from fslog.cli.ndjson import Damaged, Reader, Source, Unusable, source
 from fslog.cli.printable import Paper
@@ -85,9 +86,9 @@ def run(arguments: Sequence[str]) -> int:
         with rehearsal() as rehearsed:
             with application():
                 found = load(options.config, options.key)
-                made = configuration(found.given, is_file=found.is_file)
+                made = configuration(found.given, is_file=found.is_file, name=found.name)
                 all_of_them = list(targets(made, rehearsed))
-                examine(made, all_of_them)
+                examine(made, all_of_them, takes_handlers_away(found.scope))
             return _report(options, log, found.label, made, all_of_them)
     except NoConfiguration as error:
         if error.is_argument:
