@@ -140,3 +140,51 @@ def test_a_project_that_uses_celery(tmp_path: Path) -> None:
     assert (code, of_celery(told)) == (0, [("doubtful", "root")])
     (tmp_path / "logging.json").write_text(json.dumps(changed()))
     assert of_celery(checked("logging.json")[1]) == []
+
+
+@pytest.mark.parametrize("module", ["log_config", "log_config:LOGGING_CONFIG"])
+def test_a_configuration_that_its_program_imports_while_it_starts(
+    module: str, check: Check
+) -> None:
+    """Airflow loads the module that extends its configuration: it is imported as Airflow does."""
+    write("flow/__init__.py", "from flow import loading\nloading.initialize()\n")
+    write(
+        "flow/loading.py",
+        """
+        import importlib
+
+        def initialize():
+            module = importlib.import_module("log_config")
+            if not hasattr(module, "LOGGING_CONFIG"):
+                raise ImportError("Unable to load log_config.LOGGING_CONFIG")
+        """,
+    )
+    write("flow/defaults.py", f"DEFAULT = {changed(handlers={}, root={})!r}\n")
+    write(
+        "log_config.py",
+        f"""
+        from flow.defaults import DEFAULT
+
+        LOGGING_CONFIG = {{**DEFAULT, "handlers": {{"usage": {USAGE!r}}},
+                          "root": {{"handlers": ["usage"], "level": "INFO"}}}}
+        """,
+    )
+    code, out, err = check(module)
+    assert (code, err) == (0, "")
+    assert "this is right" in out
+
+
+def test_a_program_that_cannot_be_imported(check: Check) -> None:
+    """What stands in the way is said in a line, whether or not the program asked for the module."""
+    write("flow.py", "import log_config\nraise ImportError('log_config: no database')\n")
+    write("log_config.py", "import flow\nLOGGING = {}\n")
+    code, out, err = check("log_config")
+    assert (code, out) == (1, "")
+    assert err == "fslog check: importing log_config failed: ImportError: log_config: no database\n"
+    write("handler.py", "raise RuntimeError('the application is not initialized')\n")
+    given = changed(handlers={"usage": USAGE, "task": {"class": "handler.Task"}})
+    (Path("logging.json")).write_text(json.dumps(given))
+    code, out, err = check("logging.json")
+    assert (code, err) == (1, "")
+    assert "handlers.task: " in out
+    assert "the application is not initialized" in out

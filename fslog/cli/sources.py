@@ -16,6 +16,7 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from traceback import walk_tb
 from typing import Any
 
 from fslog.cli import mistakes
@@ -148,6 +149,26 @@ def _module(name: str) -> Any:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise NoConfiguration(f"importing {name} failed: {error}", is_argument=True) from None
+    except ImportError as error:
+        host = _host(name, error)
+        if host is None:
+            raise
+        pkgutil.resolve_name(f"{host}:")
+        return pkgutil.resolve_name(f"{name}:")
+
+
+def _host(name: str, error: ImportError) -> str | None:
+    """Return the package that must be imported first: it loads the module itself, as Airflow does.
+
+    Else the module's own imports lead back to itself, which is not complete by then.
+    """
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    behind = frames[frames.index(name) + 1 :] if name in frames else []
+    for found in behind:
+        package = found.partition(".")[0]
+        if package not in ("importlib", name.partition(".")[0]):
+            return package if name in str(error) else None
+    return None
 
 
 def _run(path: str) -> Any:
