@@ -168,7 +168,7 @@ def configured(kind: str) -> str:
     if kind == "settings":
         return write("mysite.py", f"DEBUG = True\nLOGGING = {PLAIN!r}\n").removesuffix(".py")
     if kind == "file":
-        return write("my.conf.py", f"logconfig_dict = {PLAIN!r}\n")
+        return write("my.conf.py", f"log_config = {PLAIN!r}\n")
     write("my.conf.py", f"made = {{'logging': {PLAIN!r}}}\n")
     return "my.conf.py:made"
 
