@@ -262,12 +262,12 @@ def test_a_pipe_gets_plain_text() -> None:
 
 
 def test_a_terminal_gets_colours_and_short_rows() -> None:
-    """On a terminal a styled part is coloured, and a row ends before the terminal's edge."""
+    """On a terminal a styled part is coloured, a line is broken at a blank, a row is cut."""
     stream = Terminal()
     screen = Screen(stream, {"TERM": "xterm"}, columns=12)
     screen.line(("bold", "bold"), (" and plain", ""))
     screen.row(("module ", ""), ("reports", "red"))
-    assert stream.getvalue() == "\x1b[1mbold\x1b[0m and plain\nmodule \x1b[31mre\x1b[0m...\n"
+    assert stream.getvalue() == "\x1b[1mbold\x1b[0m and\n  plain\nmodule \x1b[31mre\x1b[0m...\n"
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])

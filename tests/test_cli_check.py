@@ -31,6 +31,7 @@ from processes import KEYS, STRICT, run
 from readme_blocks import ROOT
 from spooling import directory, leave, snapshot
 from test_segments import line
+from uploads import at_work, interrupted
 
 RULE = {
     "when": {"logger": "app.reports", "message": "exported %s rows"},
@@ -167,7 +168,7 @@ def configured(kind: str) -> str:
     if kind == "settings":
         return write("mysite.py", f"DEBUG = True\nLOGGING = {PLAIN!r}\n").removesuffix(".py")
     if kind == "file":
-        return write("my.conf.py", f"logconfig_dict = {PLAIN!r}\n")
+        return write("my.conf.py", f"log_config = {PLAIN!r}\n")
     write("my.conf.py", f"made = {{'logging': {PLAIN!r}}}\n")
     return "my.conf.py:made"
 
@@ -1002,3 +1003,27 @@ def test_the_examples_readme_can_use_it(tmp_path: Path, check: Check) -> None:
     """gunicorn's own configuration file is checked where it stands, as a copy of it is."""
     shutil.copy(ROOT / "examples" / "gunicorn_app" / "gunicorn.conf.py", tmp_path)
     assert check("gunicorn.conf.py")[0] == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_ctrl_c_in_a_log(more: list[str], tmp_path: Path) -> None:
+    """Who interrupts it reads what was found until then, in JSON that is whole: 130."""
+    path = as_file(PLAIN)
+    os.mkfifo("fifo")
+    arguments = ["check", path, "--log", "fifo", "--only", "unreadable", *more]
+    with (
+        at_work(*arguments, endpoint="http://127.0.0.1:9", where=tmp_path) as process,
+        open("fifo", "wb") as fifo,  # returns when the command reads
+    ):
+        # More than a pipe and the command's buffer hold: the first line was read when it is out.
+        fifo.write(b"not a record\n" + b'{"name": "app", "message": "hello"}\n' * 10_000)
+        fifo.flush()
+        said = interrupted(process)
+    assert said.code == 130
+    assert said.err == "fslog check: interrupted; what follows was not looked at\n"
+    if more:
+        assert said.json["summary"]["lines"] > 1
+        assert [one["line"] for one in said.json["records"]] == [1]
+    else:
+        assert "line 1  no record" in said.out
+        assert "are no events\n" in said.out

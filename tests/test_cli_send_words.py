@@ -89,12 +89,12 @@ def test_a_key_that_is_a_number_leaves_the_json_whole(
 def test_a_key_in_a_files_name_is_not_shown(
     more: list[str], fslog: Command, collector: Collector, tmp_path: Path
 ) -> None:
-    """Where a file is named, beside its wrong lines and for the next time, a key is masked."""
+    """Where a file is named, in the summary and for the next time, a key is masked."""
     path = tmp_path / f"{KEYS[0]}.ndjson"
     path.write_bytes(line(1, userId=None) + line(2) + line(3))
     collector.script(Answer(200), Answer(401))
     said = fslog("send", "--batch-events", 1, *more, path)  # looks for keys in all that it wrote
-    assert f"{tmp_path}/***.ndjson:1: userId is missing" in said.err
+    assert f"{tmp_path}/***.ndjson" in said.out
     assert way_on(said.err)[-1] == f"{tmp_path}/***.ndjson"
 
 
@@ -166,6 +166,6 @@ def test_nobody_need_listen(closed: str, collector: Collector, tmp_path: Path) -
     )
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
-    assert done.stderr.count(b"\n") == (closed == ">&-")
+    assert done.stderr == b""
     assert done.stdout.startswith(b"sent ") == (closed == "2>&-")
     assert numbers(collector) == [2]

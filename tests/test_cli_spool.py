@@ -457,7 +457,7 @@ def test_an_endpoint_that_is_down(spool: Path) -> None:
 
 
 def test_an_interrupted_drain(spool: Path) -> None:
-    """Ctrl-C ends it at once with 130; what was not confirmed is still there."""
+    """Ctrl-C ends it at once with 130, with a summary; what was not confirmed is still there."""
     with Collector(keys=KEYS) as collector:
         collector.always(Answer(then="hang"))
         arguments = ["spool", "drain", str(spool)]
@@ -468,6 +468,8 @@ def test_an_interrupted_drain(spool: Path) -> None:
             process.send(signal.SIGINT)
             ended = process.end(20.0)
     assert ended.code == 130
+    assert "0 events sent" in ended.out
+    assert "3 events could not be sent and stay: interrupted" in ended.out
     assert "Traceback" not in ended.err
     assert [share.events for share in look(str(spool)).waiting(living=False)] == [3]
 

@@ -65,7 +65,7 @@ def test_the_summary_for_a_program(fslog: Command, mixed: Path) -> None:
     assert (said.code, said.err) == (1, "")
     found = said.json
     (file,) = found.pop("files")
-    assert found == {"valid": 3, "invalid": 3, "with_warnings": 1}
+    assert found == {"valid": 3, "invalid": 3, "with_warnings": 1, "interrupted": False}
     problems = {
         f"{one['code']} {one['property']}": (one["count"], one["lines"]) for one in file["problems"]
     }
@@ -181,15 +181,39 @@ def test_standard_input(tmp_path: Path) -> None:
     assert said.out.startswith("standard input: 1 right event, 1 wrong line\n")
 
 
-def test_ctrl_c(tmp_path: Path) -> None:
-    """A check that is interrupted ends at once, with 130 and without a traceback."""
+@pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]])
+def test_ctrl_c(more: list[str], tmp_path: Path) -> None:
+    """A check that is interrupted says what it found until then, and ends at once with 130."""
+    (tmp_path / "first").write_bytes(line(1) + b"{\n")
     os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "last").write_bytes(line(1))
+    names = ("first", "fifo", "last")
     with (
-        at_work("validate", "fifo", endpoint=NOWHERE, where=tmp_path) as process,
-        open(tmp_path / "fifo", "wb"),  # returns when the command reads
+        at_work("validate", *more, *names, endpoint=NOWHERE, where=tmp_path) as process,
+        open(tmp_path / "fifo", "wb") as fifo,  # returns when the command has done the first
     ):
+        # More than a pipe and the command's buffer hold: the first line was read when it is out.
+        fifo.write(b"[]\n" + lines(range(2_000)))
+        fifo.flush()
         said = interrupted(process)
-    assert said == (130, "", "")
+    assert (said.code, said.err) == (130, "")
+    if more == ["--json"]:
+        assert said.json["interrupted"] is True
+        first, fifo_, last = said.json["files"]
+        assert (first["valid"], first["invalid"], first["failure"]) == (1, 1, None)
+        assert (fifo_["invalid"], fifo_["valid"] > 0) == (1, True)
+        assert fifo_["failure"].startswith("interrupted, in line ")
+        assert (last["valid"], last["failure"]) == (0, "not looked at")
+    elif more == ["--quiet"]:
+        assert said.out == ""
+    else:
+        rows = said.out.splitlines()
+        assert rows[0] == "first: 1 right event, 1 wrong line"
+        assert rows[3].startswith("fifo: ")
+        assert rows[4].startswith("interrupted, in line ")
+        assert rows[4].endswith("; what follows was not looked at")
+        assert rows[6].split()[:4] == ["1", "not_an_object", "line", "1:"]
+        assert rows[7:] == ["last: 0 right events, 0 wrong lines", "not looked at"]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 import fslog
 from fslog import context
+from readme_blocks import environment
 
 ACME = {"accountId": "acme"}
 ANN = {"userId": "ann"}
@@ -200,8 +201,12 @@ def test_the_callers_mapping_is_not_kept() -> None:
 
 
 def test_a_thread_neither_sees_nor_changes_what_another_has_bound() -> None:
-    """Two threads that bind at the same time each see their own, and a new one sees nothing."""
+    """Two threads that bind at the same time each see their own, and a new one sees nothing.
+
+    Unless threads inherit the context of their creator, as the free-threaded Python has it.
+    """
     context.bind(accountId="acme")
+    inherited = ACME if getattr(sys.flags, "thread_inherit_context", 0) else {}
     meeting = threading.Barrier(2)
     seen: dict[str, list[dict[str, Any]]] = {"ann": [], "bob": []}
 
@@ -222,8 +227,31 @@ def test_a_thread_neither_sees_nor_changes_what_another_has_bound() -> None:
     for thread in threads:
         thread.join(10)
     for user, found in seen.items():
-        assert found == [{}, {"userId": user}, {"userId": user, "tier": user}, {"userId": user}]
+        mine = {**inherited, "userId": user}
+        assert found == [inherited, mine, {**mine, "tier": user}, mine]
     assert now() == ACME
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before, no thread inherits a context")
+@pytest.mark.parametrize("flag", ["0", "1"])
+def test_a_thread_begins_with_what_is_bound_if_python_says_so(flag: str) -> None:
+    """With `thread_inherit_context` it sees its creator's properties, and keeps its own."""
+    program = """
+    import threading
+    from fslog import context
+
+    found = []
+    context.bind(accountId="acme")
+    thread = threading.Thread(target=lambda: (found.append(dict(context.current())),
+                                              context.bind(accountId="other")))
+    thread.start()
+    thread.join()
+    print(found[0], dict(context.current()))
+    """
+    env = {**environment({}), "PYTHON_THREAD_INHERIT_CONTEXT": flag}
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{ACME if flag == '1' else {}} {ACME}\n"
 
 
 def test_threads_may_share_one_block() -> None:

@@ -16,6 +16,7 @@ def _kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.delattr(mmap, "MAP_ANONYMOUS")
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the runner has threads
 @pytest.mark.usefixtures("_kind")
 def test_a_mark_is_set_here_and_not_in_a_child() -> None:
     """It is 0 at first, 1 where it was set, and 0 again in a child until that sets it."""

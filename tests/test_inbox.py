@@ -123,6 +123,7 @@ def test_a_process_that_was_stopped_keeps_time() -> None:
     run(program, "http://127.0.0.1:9", deadline=60.0)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the runner has threads
 def test_a_child_of_a_fork_makes_its_own() -> None:
     """One made in a child works, whoever held the bell of the parent's."""
     pid = os.fork()

@@ -18,6 +18,7 @@ from fslog.cli.commandline import CommandParser, whole
 from fslog.cli.configurations import Configuration, configuration
 from fslog.cli.examination import KEYS, examine
 from fslog.cli.explanations import OUTCOMES, Explainer, Explanation
+from fslog.cli.hosts import takes_handlers_away
 from fslog.cli.narration import Narration
 from fslog.cli.ndjson import Damaged, Reader, Source, Unusable, source
 from fslog.cli.printable import Paper
@@ -74,6 +75,9 @@ def run(arguments: Sequence[str]) -> int:
 
     Returns:
         The exit code, as `--help` explains it.
+
+    Raises:
+        KeyboardInterrupt: after what was found until then was said.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -82,9 +86,9 @@ def run(arguments: Sequence[str]) -> int:
         with rehearsal() as rehearsed:
             with application():
                 found = load(options.config, options.key)
-                made = configuration(found.given, is_file=found.is_file)
+                made = configuration(found.given, is_file=found.is_file, name=found.name)
                 all_of_them = list(targets(made, rehearsed))
-                examine(made, all_of_them)
+                examine(made, all_of_them, takes_handlers_away(found.scope))
             return _report(options, log, found.label, made, all_of_them)
     except NoConfiguration as error:
         if error.is_argument:
@@ -120,6 +124,7 @@ def _report(
     # An application's paths may look like the endpoint's, and are what its rules are about.
     paper.redact = _joined([one.secrets for one in redactors])
     failure = ""
+    interrupt: KeyboardInterrupt | None = None
     try:
         for one in _explained(options, log, explainer):
             tally.add(one)
@@ -127,10 +132,14 @@ def _report(
                 report.record(one)
     except Damaged as error:
         failure = str(error)
+    except KeyboardInterrupt as error:
+        interrupt, failure = error, "interrupted; what follows was not looked at"
     report.summary(tally, target)
     report.end()
     if failure:
         _say(failure)
+    if interrupt is not None:
+        raise interrupt
     return 0 if is_right and not (failure or tally.outcomes["invalid"]) else 1
 
 

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from fslog import arguments
 from fslog.cli.printable import printable
+from fslog.cli.screen import folded
+from fslog.filesystem import CAN_LOCK
 from fslog.redaction import Redactor
 
 KEYS = ("FSLOG_AUTH_KEY", "FSLOG_API_KEY")
+
+_POSIX = ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "fchmod", "pread", "pwrite", "geteuid")
+"""Names in `os` without which nothing private, and safe from others, can be written."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -25,6 +31,8 @@ class CommandParser(argparse.ArgumentParser):
         description, epilog: as they are to be shown.
         usage: one line, where argparse would write another.
         environ: where the keys are, which somebody may have pasted into an argument.
+        others: as argparse has them; it hands its own on to the parsers of subcommands, and newer
+            versions of it hand on more.
     """
 
     def __init__(
@@ -34,6 +42,7 @@ class CommandParser(argparse.ArgumentParser):
         epilog: str,
         usage: str | None = None,
         environ: Mapping[str, str] = os.environ,
+        **others: Any,
     ) -> None:
         super().__init__(
             prog=prog,
@@ -42,8 +51,13 @@ class CommandParser(argparse.ArgumentParser):
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            **others,
         )
         self._redact = Redactor(*(environ.get(name) for name in KEYS))
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Leave, with a message that a terminal does not break inside of a word."""
+        super().exit(status, message and folded(message, sys.stderr))
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and leave with 2."""
@@ -52,6 +66,21 @@ class CommandParser(argparse.ArgumentParser):
     def refuse(self, message: str) -> NoReturn:
         """Say why nothing can be done, although the arguments are no mistake, and leave with 2."""
         self.exit(2, f"{self.prog}: error: {self._safe(message)}\n")
+
+    def require_posix(self, what: str, remedy: str) -> None:
+        """Leave with 2 where files of fslog's own cannot be kept as POSIX keeps them.
+
+        Args:
+            what: needs it.
+            remedy: what can be done instead.
+        """
+        missing = [name for name in _POSIX if not hasattr(os, name)]
+        missing += [] if CAN_LOCK else ["fcntl"]
+        if missing:
+            self.refuse(
+                f"{what} needs files as POSIX has them, which this platform does not have "
+                f"({', '.join(missing)}): {remedy}"
+            )
 
     def _safe(self, message: str) -> str:
         return printable(self._redact(message))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fslog import EventFormatter, FreshsuccessHandler
-from fslog.cli import inifiles
+from fslog.cli import hosts, inifiles
 from fslog.cli.factories import makes
 
 ROOT = ""
@@ -85,11 +85,13 @@ class Configuration:
         given: as for `dictConfig`.
         is_ini: whether it is for `fileConfig`.
         is_file: whether it stands in a file, rather than in a program.
+        added: the sections that gunicorn has added.
     """
 
     given: dict[str, Any]
     is_ini: bool = False
     is_file: bool = False
+    added: frozenset[str] = frozenset()
     loggers: dict[str, LoggerPart] = field(default_factory=dict)
     handlers: dict[str, HandlerPart] = field(default_factory=dict)
     formatters: Mapping[str, Any] = field(default_factory=dict)
@@ -117,18 +119,20 @@ class Configuration:
         return self.loggers.get(ROOT) or LoggerPart(ROOT)
 
 
-def configuration(given: Any, *, is_file: bool = False) -> Configuration:
+def configuration(given: Any, *, is_file: bool = False, name: str = "") -> Configuration:
     """Take a configuration apart.
 
     Args:
         given: a mapping as for `dictConfig`, or an ini file's sections.
         is_file: see `Configuration`.
+        name: what it is called in its module, which tells whom it is for.
     """
     if isinstance(given, configparser.RawConfigParser):
         made = Configuration({}, is_ini=True, is_file=True)
         made.given = inifiles.as_mapping(given, made.wrong)
     else:
-        made = Configuration(dict(given), is_file=is_file)
+        given, added = hosts.completed(name, given), hosts.added(name, given)
+        made = Configuration(given, is_file=is_file, added=added)
         if made.given.get("version") != 1:
             what = repr(made.given["version"]) if "version" in made.given else "missing"
             made.wrong("version", f"it is {what}; dictConfig takes 1 and nothing else")
@@ -238,6 +242,9 @@ def _read_loggers(made: Configuration) -> None:
         for one in handlers:
             if one not in made.handlers:
                 hint = _nearest(one, made.handlers)
+                whole = "root" if where == "root" else "loggers"
+                if whole in made.added:
+                    hint = f"; gunicorn adds its own {whole} where none are given: give some"
                 made.wrong(where, f"its handler {one!r} is not among the handlers{hint}")
         filters = _names(made, where, section, "filters")
         _look_for_filters(made, where, filters)

@@ -50,6 +50,8 @@ def drain_and_tell(contents: Contents, options: argparse.Namespace, paper: Paper
         paper.values(_as_json(drained))
     else:
         _write_summary(drained, to.host, paper)
+    if drained.interrupt is not None:
+        raise drained.interrupt
     return 1 if drained.left else 0
 
 
@@ -71,6 +73,7 @@ def _write_summary(drained: Drained, host: str, paper: Paper) -> None:
     if drained.left:
         events = sum(share.events for share in drained.left)
         why = stats.last_error or "other processes died over them a moment ago; try again"
+        why = "interrupted" if drained.interrupt is not None else why
         paper.line((f"{count(events, 'event')} could not be sent and stay: {why}", "red"))
 
 
@@ -83,4 +86,5 @@ def _as_json(drained: Drained) -> dict[str, Any]:
         "set_aside": drained.set_aside,
         "seconds": round(drained.seconds, 3),
         "last_error": drained.stats.last_error,
+        "interrupted": drained.interrupt is not None,
     }

@@ -31,6 +31,7 @@ class Drained:
         living: the shares of living processes that have segments.
         set_aside: how many files were added to the quarantine.
         seconds: how long it took.
+        interrupt: what ended it before its time; None for nothing.
     """
 
     stats: Stats
@@ -38,6 +39,7 @@ class Drained:
     living: tuple[Share, ...]
     set_aside: int
     seconds: float
+    interrupt: KeyboardInterrupt | None
 
 
 def drain(
@@ -46,7 +48,7 @@ def drain(
     tell: Callable[[Stats], None],
     **given: Any,
 ) -> Drained:
-    """Send what dead processes left, until nothing is left or nothing moves any more.
+    """Send what dead processes left, until nothing is left, nothing moves any more, or Ctrl-C.
 
     Args:
         before: what was found in the directory.
@@ -65,9 +67,14 @@ def drain(
         shutdown_timeout=0.0,
         **given,
     )
+    interrupt: KeyboardInterrupt | None = None
+    is_settled = False
     try:
-        with _telling(handler, tell):
-            is_settled = _wait(handler, before.path, patience)
+        try:
+            with _telling(handler, tell):
+                is_settled = _wait(handler, before.path, patience)
+        except KeyboardInterrupt as error:
+            interrupt = error
         stats = handler.stats()
     finally:
         handler.close()
@@ -83,6 +90,7 @@ def drain(
             {one.name for one in after.set_aside} - {one.name for one in before.set_aside}
         ),
         seconds=time.monotonic() - began_at,
+        interrupt=interrupt,
     )
 
 

@@ -15,6 +15,7 @@ from fslog.cli import spoolcheck
 from fslog.cli.configurations import ROOT, Configuration
 from fslog.cli.explanations import is_expression
 from fslog.cli.factories import makes
+from fslog.cli.hosts import HIJACKED
 from fslog.cli.routes import Routes
 from fslog.cli.targets import Target
 from fslog.rules import Rule
@@ -26,18 +27,21 @@ KEYS = {"auth_key": "FSLOG_AUTH_KEY", "api_key": "FSLOG_API_KEY"}
 """The arguments that hold keys, and the variables that do."""
 
 
-def examine(made: Configuration, found: list[Target]) -> None:
+def examine(made: Configuration, found: list[Target], is_taken_away: bool | None = False) -> None:
     """Note in `made.findings` what is wrong, or doubtful.
 
     Args:
         made: the configuration.
         found: its targets.
+        is_taken_away: whether Celery's worker takes the root logger's handlers; None for perhaps.
     """
     if not found:
         _miss(made)
     routes = Routes(made)
     for target in found:
         _reach(made, target, routes)
+        if is_taken_away is not False:
+            _look_at_celery(made, target, routes, is_certain=is_taken_away is True)
         if target.posts:
             _look_at_keys(made, target)
             spoolcheck.look_at_spool(made, target)
@@ -97,6 +101,20 @@ def _reach(made: Configuration, target: Target, routes: Routes) -> None:
                 _logger(name),
                 f"it takes {logging.getLevelName(taken)} and above ({why}): what log.info says "
                 "does not come to fslog; give it the level INFO",
+            )
+
+
+def _look_at_celery(
+    made: Configuration, target: Target, routes: Routes, *, is_certain: bool
+) -> None:
+    for name in routes.holders(target.name):
+        if name in HIJACKED:
+            note = made.wrong if is_certain else made.doubt
+            note(
+                _logger(name),
+                f"Celery's worker takes {target.name} away from it when it starts, and nothing "
+                "comes there any more; set worker_hijack_root_logger to False, or configure "
+                "logging in Celery's signal setup_logging",
             )
 
 

@@ -22,7 +22,7 @@ from fslog.cli.ndjson import STDIN, Damaged, Reader, Source, Unusable
 from fslog.cli.receipts import Receipt, Sent
 from fslog.cli.rejects import Rejects, Vouched
 from fslog.destination import Destination
-from fslog.filesystem import CAN_LOCK, FileSystem
+from fslog.filesystem import FileSystem
 
 
 class Job:
@@ -202,7 +202,7 @@ class Job:
 def _lock(reader: Reader) -> bool:
     """Keep other uploads of the file away until it is closed; where locks work."""
     with contextlib.suppress(OSError):
-        return not CAN_LOCK or FileSystem().try_lock(reader.fileno())
+        return FileSystem().try_lock(reader.fileno())
     return True
 
 

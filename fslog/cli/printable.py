@@ -64,8 +64,12 @@ class Paper:
         self.redact = redact
 
     def line(self, *parts: Part) -> None:
-        """Write one line, whatever its length."""
+        """Write one line; a terminal gets it broken between words, a pipe gets it in one."""
         self._screen.line(*self._safe(parts))
+
+    def verbatim(self, *parts: Part) -> None:
+        """Write one line that is not broken anywhere: somebody is to copy it."""
+        self._screen.raw(*self._safe(parts))
 
     def values(self, value: Any) -> None:
         """Write a JSON value in one line."""
@@ -77,7 +81,7 @@ class Paper:
 
     def raw(self, text: str) -> None:
         """Write one line of which nothing is to be taken out any more."""
-        self._screen.line((text, ""))
+        self._screen.raw((text, ""))
 
     def row(self, *parts: Part) -> None:
         """Write one line, cut where a terminal would break it; a pipe gets all of it."""

@@ -6,12 +6,11 @@ import contextlib
 import math
 import os
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 from fslog.cli.printable import duration, printable
-from fslog.cli.screen import cut
+from fslog.cli.screen import columns_of, cut, folded
 
 _DRAWN_SECONDS = 0.1
 _SAID_SECONDS = 10.0
@@ -92,7 +91,7 @@ class Progress:
         """Write a line of its own."""
         if not self._is_quiet:
             self.clear()
-            self._write(f"{printable(self._redact(text))}\n")
+            self._write(folded(f"{printable(self._redact(text))}\n", self._stream))
 
     def clear(self) -> None:
         """Take the bar away, until it is shown again."""
@@ -123,7 +122,7 @@ class Progress:
 
     def _draw(self, facts: str, done_bytes: int) -> None:
         # In the last column terminals break the line; some characters take two.
-        columns = self._columns() - 1 - (_width(self._label) - len(self._label))
+        columns = self._columns() - 1 - (columns_of(self._label) - len(self._label))
         width = min(_BAR, columns - len(self._label) - len(facts) - 6)
         bar = ""
         if self._size and width >= _LEAST_BAR:
@@ -162,17 +161,8 @@ def _short(label: str) -> str:
     >>> _short("/var/log/a-service/events.ndjson"), len(_short("/var/log/a-service/events.ndjson"))
     ('...service/events.ndjson', 24)
     """
-    if _width(label) <= _LABEL:
+    if columns_of(label) <= _LABEL:
         return label
-    while _width(label) > _LABEL - 3:
+    while columns_of(label) > _LABEL - 3:
         label = label[1:]
     return f"...{label}"
-
-
-def _width(text: str) -> int:
-    """Return how many columns a text takes on a terminal.
-
-    >>> _width("zoë"), _width("東京")
-    (3, 4)
-    """
-    return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)

@@ -109,11 +109,13 @@ def receipt(path: str) -> Receipt:
         )
     found = Receipt(path)
     try:
-        found.sent = _entries(json.loads(found.files.read(path)))
+        text = found.files.read(path)
     except FileNotFoundError:
-        pass
+        return found
     except OSError as error:
         raise Unusable(f"{path} cannot be read: {words(error)}") from None
+    try:
+        found.sent = _entries(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Unusable(f"{path} is not what fslog wrote; move it away to send all") from None
     return found

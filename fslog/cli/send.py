@@ -69,8 +69,11 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    is_kept = not options.dry_run or options.resume  # what was sent, in files of its own
+    if is_kept:
+        parser.require_posix("send", "--dry-run checks the files here; send them from elsewhere")
     try:
-        to = destination_of(options, needs_keys=not options.dry_run or options.resume)
+        to = destination_of(options, needs_keys=is_kept)
         transport = transport_to(to, options, wire.ENCODING)
         upload = Upload(options, arguments, to, _jobs(options, to), transport)
     except (ValueError, TypeError) as error:
@@ -198,7 +201,7 @@ class Upload:
                     paper.line((f"of {one.job.source.label} nothing {where} was sent", ""))
             command = self._command()
             if command is not None:
-                paper.line((f"nothing is lost; to go on: {command}", ""))
+                paper.verbatim((f"nothing is lost; to go on: {command}", ""))
 
     def _reason(self, reason: str, *, is_setup: bool) -> str:
         if not is_setup:

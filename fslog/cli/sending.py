@@ -12,9 +12,6 @@ from fslog.cli.progress import Progress
 from fslog.cli.upload import Stopped, Uploader
 from fslog.errors import Problem
 
-_REPORTED = 10
-"""So many wrong lines are shown as they come; the others are only counted."""
-
 
 class Sending:
     """Send files in order until all are sent or nothing more can be.
@@ -40,7 +37,6 @@ class Sending:
         self._uploader = uploader
         self._progress = progress
         self._limits = {"batch_events": batch_events, "batch_bytes": batch_bytes}
-        self._reported = 0
         self._account: Account | None = None
         self._position: Callable[[], int] = lambda: 0
 
@@ -96,33 +92,32 @@ class Sending:
             is_half = not source.is_stream and _is_half(batch[-1])
             if not batch[0].is_whole:
                 account.job.settle_long(batch[0], reader.rest())
-                self._report(account, batch)
+                _note(account, batch)
             elif whole := batch[:-1] if is_half else batch:
                 self._upload(account, whole)
-            self._progress.show(account.sent, reader.position)
+            self._show(account)
             if is_half:
                 raise Damaged(f"{source.label} ends in the middle of a line")
 
     def _upload(self, account: Account, batch: Sequence[Checked]) -> None:
         for part, refusal in self._uploader.upload(batch):
             wrong = account.job.settle(part, is_refused=bool(refusal))
-            self._report(account, [_refused(one, refusal) for one in wrong])
+            _note(account, [_refused(one, refusal) for one in wrong])
             if not refusal:
                 account.sent += sum(bool(one.text) for one in part)
                 for one in part:
                     if one.warnings:
                         account.doubtful.add(one.number, one.warnings)
-            self._progress.show(account.sent, self._position)
+            self._show(account)
 
-    def _report(self, account: Account, wrong: Sequence[Checked]) -> None:
-        for one in wrong:
-            account.wrong.add(one.number, one.problems)
-            self._reported += 1
-            if self._reported <= _REPORTED:
-                reasons = "; ".join(problem.message for problem in one.problems)
-                self._progress.say(f"{account.job.source.label}:{one.number}: {reasons}")
-            elif self._reported == _REPORTED + 1:
-                self._progress.say("further wrong lines are only counted")
+    def _show(self, account: Account) -> None:
+        wrong = account.wrong.lines
+        self._progress.show(account.sent, self._position, f"{wrong:,} rejected" if wrong else "")
+
+
+def _note(account: Account, wrong: Sequence[Checked]) -> None:
+    for one in wrong:
+        account.wrong.add(one.number, one.problems)
 
 
 def _is_half(one: Checked) -> bool:

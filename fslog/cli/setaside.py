@@ -110,7 +110,7 @@ def list_files(contents: Contents, paper: Paper) -> None:
     now = time.time()
     for one in files:
         age = duration(now - one.written_at)
-        paper.row(
+        paper.line(
             (f"  {one.name:38} {one.bytes:11,} bytes, {age:>10} ago  ", ""), (one.reason, "yellow")
         )
 

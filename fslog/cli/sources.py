@@ -15,7 +15,8 @@ import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from traceback import walk_tb
 from typing import Any
 
 from fslog.cli import mistakes
@@ -50,11 +51,15 @@ class Source:
         label: where, in words.
         given: a mapping as for `dictConfig`, or an ini file's sections.
         is_file: whether it stands in a file, rather than in a program.
+        name: what it is called in its module; empty where it stands in none.
+        scope: that module's names.
     """
 
     label: str
     given: Any
     is_file: bool = True
+    name: str = ""
+    scope: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load(text: str, key: str | None = None) -> Source:
@@ -67,7 +72,7 @@ def load(text: str, key: str | None = None) -> Source:
     Raises:
         NoConfiguration: there is none.
     """
-    found = _read(text)
+    found, name, scope = _read(text)
     if isinstance(found, configparser.RawConfigParser):
         if key is not None:
             raise NoConfiguration(
@@ -79,7 +84,8 @@ def load(text: str, key: str | None = None) -> Source:
     path, found = _below(found, key.split(".")) if key else _located(found)
     where = f"{text}, at {'.'.join(path)}" if path else text
     is_file = os.path.isfile(text) and not text.endswith(".py")
-    return Source(f"{where}, in the format of dictConfig", found, is_file)
+    name = name if not path else ""  # below a key it is not what it is called
+    return Source(f"{where}, in the format of dictConfig", found, is_file, name, scope)
 
 
 @contextlib.contextmanager
@@ -96,7 +102,11 @@ def application() -> Iterator[None]:
         yield
 
 
-def _read(text: str) -> Any:
+_Found = tuple[Any, str, Mapping[str, Any]]
+"""A configuration, what it is called in its module, and the module's names."""
+
+
+def _read(text: str) -> _Found:
     if os.path.isfile(text):
         ending = os.path.splitext(text)[1].lower()
         if ending == ".py":
@@ -107,10 +117,10 @@ def _read(text: str) -> Any:
                 f"{text} has an ending that says nothing; expected {known}, or .py",
                 is_argument=True,
             )
-        return _READERS[ending](text)
+        return _READERS[ending](text), "", {}
     found = _PYTHON_FILE.fullmatch(text)
     if found and os.path.isfile(found["path"]):
-        return _walk(_run(found["path"]), found["name"].split("."), text)
+        return _named(_run(found["path"]), found["name"], text)
     if found or os.sep in text or os.path.splitext(text)[1].lower() in _READERS:
         raise NoConfiguration(f"there is no file {text}", is_argument=True)
     if not _MODULE.fullmatch(text):
@@ -120,10 +130,15 @@ def _read(text: str) -> Any:
     return _imported(text)
 
 
-def _imported(text: str) -> Any:
+def _imported(text: str) -> _Found:
     module, _, name = text.partition(":")
-    found = _guarded(lambda: _module(module), f"importing {module}")
-    return _walk(found, name.split("."), text) if name else _of_names(vars(found), module)
+    scope = vars(_guarded(lambda: _module(module), f"importing {module}"))
+    return _named(scope, name, text) if name else _of_names(scope, module)
+
+
+def _named(scope: Mapping[str, Any], name: str, where: str) -> _Found:
+    names = name.split(".")
+    return _walk(scope, names, where), names[-1], scope
 
 
 def _module(name: str) -> Any:
@@ -134,6 +149,26 @@ def _module(name: str) -> Any:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise NoConfiguration(f"importing {name} failed: {error}", is_argument=True) from None
+    except ImportError as error:
+        host = _host(name, error)
+        if host is None:
+            raise
+        pkgutil.resolve_name(f"{host}:")
+        return pkgutil.resolve_name(f"{name}:")
+
+
+def _host(name: str, error: ImportError) -> str | None:
+    """Return the package that must be imported first: it loads the module itself, as Airflow does.
+
+    Else the module's own imports lead back to itself, which is not complete by then.
+    """
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    behind = frames[frames.index(name) + 1 :] if name in frames else []
+    for found in behind:
+        package = found.partition(".")[0]
+        if package not in ("importlib", name.partition(".")[0]):
+            return package if name in str(error) else None
+    return None
 
 
 def _run(path: str) -> Any:
@@ -149,10 +184,10 @@ def _guarded(act: Callable[[], Any], what: str) -> Any:
         raise NoConfiguration(f"{what} failed: {type(error).__name__}: {error}") from None
 
 
-def _of_names(scope: Mapping[str, Any], where: str) -> Any:
+def _of_names(scope: Mapping[str, Any], where: str) -> _Found:
     for name in NAMES:
         if isinstance(scope.get(name), Mapping):
-            return scope[name]
+            return scope[name], name, scope
     raise NoConfiguration(
         f"{where} has no mapping of the name {', '.join(NAMES)}; say which: {where}:NAME",
         is_argument=True,

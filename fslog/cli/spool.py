@@ -66,6 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(setaside.spelled_out(arguments))
+    parser.require_posix("a spool", "run it on the machine that has the spool")
     paper = Paper(Screen(sys.stdout))
     try:
         contents = look(options.directory)
@@ -120,14 +121,14 @@ def _list(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
     shown = [share for share in contents.shares if share.segments or share.is_living]
     if shown:
         paper.line()
-        paper.row((f"{'owner':24} {'events':>9} {'bytes':>13} {'since':>12}  state", "bold"))
+        paper.line((f"{'owner':24} {'events':>9} {'bytes':>13} {'since':>12}  state", "bold"))
     for share in shown:
-        paper.row(*_row(share, now))
+        paper.line(*_row(share, now))
         if options.segments:
             for one in share.segments:
                 age = duration(now - one.written_at)
                 name = str(one.name)[len(share.owner) :]
-                paper.row((f"  {name:22} {one.events:9,} {one.bytes:13,} {age:>12}", "dim"))
+                paper.line((f"  {name:22} {one.events:9,} {one.bytes:13,} {age:>12}", "dim"))
     idle = len(contents.shares) - len(shown)
     if idle:
         paper.line((f"{count(idle, 'dead process', 'dead processes')} left nothing", "dim"))

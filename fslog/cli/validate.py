@@ -53,7 +53,7 @@ class Opinion:
     events: int = 0
     wrong: Findings = field(default_factory=Findings)
     doubtful: Findings = field(default_factory=Findings)
-    failure: str = ""
+    failure: str = "not looked at"
 
     def is_right(self, *, is_strict: bool) -> bool:
         """Tell whether nothing is wrong with it."""
@@ -96,6 +96,9 @@ def run(arguments: Sequence[str]) -> int:
 
     Returns:
         The exit code, as `--help` explains it.
+
+    Raises:
+        KeyboardInterrupt: after what was found until then was said.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -103,24 +106,33 @@ def run(arguments: Sequence[str]) -> int:
         found = sources(options.files)
     except Unusable as error:
         parser.refuse(str(error))
-    with shown(Progress(sys.stderr, is_quiet=options.quiet)) as progress:
-        opinions = [opinion(source, options.batch_bytes, progress) for source in found]
-    _show(opinions, options)
+    opinions = [Opinion(source) for source in found]
+    interrupt: KeyboardInterrupt | None = None
+    try:
+        with shown(Progress(sys.stderr, is_quiet=options.quiet)) as progress:
+            for one in opinions:
+                _form(one, options.batch_bytes, progress)
+    except KeyboardInterrupt as error:
+        interrupt = error
+    _show(opinions, options, is_interrupted=interrupt is not None)
+    if interrupt is not None:
+        raise interrupt
     return 0 if all(one.is_right(is_strict=options.strict) for one in opinions) else 1
 
 
-def opinion(source: Source, limit_bytes: int, progress: Progress) -> Opinion:
+def _form(found: Opinion, limit_bytes: int, progress: Progress) -> None:
     """Check one file.
 
     Args:
-        source: the file.
+        found: what is to be filled in; after Ctrl-C it holds what was found until then.
         limit_bytes: what a line may have.
         progress: shows how far it is.
     """
-    found = Opinion(source)
+    source = found.source
+    reader = Reader(source, limit_bytes)
     progress.begin(source.label, source.size_bytes, 0)
     try:
-        with Reader(source, limit_bytes) as reader:
+        with reader:
             for line in reader.lines():
                 one = check(line, limit_bytes)
                 if one.problems:
@@ -130,17 +142,24 @@ def opinion(source: Source, limit_bytes: int, progress: Progress) -> Opinion:
                     found.doubtful.add(one.number, one.warnings)
                 if not one.number % _LOOK_LINES:
                     progress.show(found.events, reader.position)
+        found.failure = ""
     except Damaged as error:
         found.failure = f"{error}, in line {reader.newlines + 1:,}"
-    return found
+    except KeyboardInterrupt:
+        at = reader.newlines + 1
+        found.failure = f"interrupted, in line {at:,}; what follows was not looked at"
+        raise
 
 
-def _show(opinions: Sequence[Opinion], options: argparse.Namespace) -> None:
+def _show(
+    opinions: Sequence[Opinion], options: argparse.Namespace, *, is_interrupted: bool
+) -> None:
     if options.json:
         report = {
             "valid": sum(one.events for one in opinions),
             "invalid": sum(one.wrong.lines for one in opinions),
             "with_warnings": sum(one.doubtful.lines for one in opinions),
+            "interrupted": is_interrupted,
             "files": [one.json() for one in opinions],
         }
         print(json.dumps(report))

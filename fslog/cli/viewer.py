@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 from fslog.cli.commandline import CommandParser
 from fslog.cli.printable import printable
-from fslog.cli.screen import Screen
+from fslog.cli.screen import Screen, folded
 from fslog.version import VERSION
 from fslog.viewer.server import KEEP, Viewer
 
@@ -55,7 +55,10 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code, as `--help` explains it.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.store is not None:
+        parser.require_posix("--store", "start it without --store")
     try:
         viewer = _viewer(options)
     except OSError as error:
@@ -100,9 +103,9 @@ def _introduce(screen: Screen, url: str, options: argparse.Namespace) -> None:
     screen.line(("endpoint  ", "bold"), (f"{url} takes events, with any keys", ""))
     screen.line()
     screen.line(("Start your application with", ""))
-    screen.line((f"  export FSLOG_ENDPOINT={url} FSLOG_AUTH_KEY=any FSLOG_API_KEY=any", "green"))
+    screen.raw((f"  export FSLOG_ENDPOINT={url} FSLOG_AUTH_KEY=any FSLOG_API_KEY=any", "green"))
     screen.line(("or give its handler, in the logging configuration,", ""))
-    screen.line((f"  endpoint: {url}", "green"))
+    screen.raw((f"  endpoint: {url}", "green"))
     screen.line()
     kept = f", and {options.store} gets every line" if options.store else ""
     screen.line((f"The last {options.keep:,} events are kept in memory{printable(kept)}.", "dim"))
@@ -143,7 +146,8 @@ def _no_address(options: argparse.Namespace, error: OSError) -> str:
 def _say(words: str) -> None:
     # Nobody may read it any more, and what is said must not end the viewer.
     with contextlib.suppress(OSError, ValueError):
-        print(f"fslog viewer: {printable(words)}", file=sys.stderr, flush=True)
+        said = folded(f"fslog viewer: {printable(words)}", sys.stderr)
+        print(said, file=sys.stderr, flush=True)
 
 
 def _fail(words: str) -> int:
