@@ -200,6 +200,11 @@ class Notices:
                 "are more",
             )
 
+    def remark(self, text: str) -> None:
+        """Something in the spool is not as fslog leaves it: WARNING, once for each text."""
+        if self.is_first(f"remark {text}"):
+            self._say(logging.WARNING, text)
+
     def problem(self, code: str, message: str, where: str) -> None:
         """An event is invalid, or probably not what was meant: WARNING.
 
