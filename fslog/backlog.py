@@ -280,8 +280,6 @@ class SpooledBacklog(Backlog):
     def _end(self, chain: Chain) -> None:
         if chain.orphan is not None and not chain and not chain.travelling:
             self._spool.end_orphan(chain.orphan)
-            if self._wants_more():
-                self.look_at = self._clock()
 
     def abandon(self, reason: str) -> bool:
         """Set the head, a single event, aside in the quarantine; False where it is lost."""

@@ -82,17 +82,23 @@ class File:
         self.is_unreadable = False
         self.parts: list[Batch] = []
         self.settled = 0
-        self.begin_piece(0)
+        self.begin_piece()
 
-    def begin_piece(self, at: int) -> None:
-        """Forget what was read, for a piece that begins at a place."""
+    def begin_piece(self) -> None:
+        """Forget what was read before, for the next piece."""
         self.lines: list[bytes] = []
         self.bad: list[BadLine] = []
         self.ends = array("Q")
-        self.end = at
+        self.end = 0
         self.expected = 0
         self.is_kept = bool(self.kept) or self.is_unreadable
         self.is_whole = True
+
+    def next_at(self, disk_bytes: int) -> int:
+        """Return where the next piece begins, in a file that is so large."""
+        if self.at is not None and disk_bytes == self.moved[0]:
+            self.at, self.moved = self.moved[1], (0, 0)
+        return self.at or 0
 
     def travels(self) -> None:
         """Take it that the piece which was read is on its way."""
@@ -130,7 +136,7 @@ class File:
                     head += lines[at : at + count]
                 at += count
         yield b"".join(head)
-        at = self.at or 0
+        at = 0 if self.is_whole else self.next_at(fs.lstat(self.path).st_size)
         while not self.is_whole and (text := fs.read(self.path, at, _COPY_BYTES)):
             yield text
             at += len(text)
@@ -214,14 +220,13 @@ class Chain:
         if file is None:
             events = self._events[at] if self.orphan is None else 0
             file = File(self, self._numbers[at], self._sizes[at], events)
-        file.begin_piece(file.at or 0)
+        file.begin_piece()
         file.expected = file.events
         fs = self._spool.fs
         try:
             found = fs.lstat(file.path)
             file.disk_bytes, written_at_ns = found.st_size, found.st_mtime_ns
-            if file.at is not None and found.st_size == file.moved[0]:
-                file.at = file.end = file.moved[1]
+            file.end = file.next_at(found.st_size)
             if file.at is None and self.orphan is not None:
                 file.end = self.orphan.register.settled_bytes(file.name.number, found.st_size)
             text = self._piece_of(file, most_bytes)

@@ -275,7 +275,9 @@ class Spool:
         taken, untaken = self._take(names, now)
         if not self._looks and self.directory.strangers:
             shown = ", ".join(repr(name) for name in self.directory.strangers[:3])
-            self.remarks.append(f"the spool's directory also holds what is not fslog's: {shown}")
+            self.remarks.append(
+                f"the spool's directory also holds what is not fslog's, and is not sent: {shown}"
+            )
         self._looks += 1
         if not taken and self._looks % _STRAYS_EVERY != 1:
             return []
@@ -338,8 +340,13 @@ class Spool:
             if error.errno in _PASSING:
                 continue
             try:
-                if self.directory.free_place(name):
+                moved_to = self.directory.free_place(name)
+                if moved_to:
                     freed.append(name)
+                    self.remarks.append(
+                        f"{moved_to!r} stood in the place of an owner's file, and kept events from "
+                        "being sent; it is no file of fslog's and can be removed"
+                    )
                     continue
             except OSError as other:
                 error = other

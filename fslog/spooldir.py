@@ -188,20 +188,21 @@ class SpoolDirectory:
         if marker != right:
             self.write(path, json.dumps(right).encode("ascii") + b"\n")
 
-    def free_place(self, owner: str) -> bool:
-        """Move what is no file out of an owner's place, under another name.
+    def free_place(self, owner: str) -> str:
+        """Move what is no file out of an owner's place.
 
         Returns:
-            False where there is a file, or another process is at it.
+            Where it is now; empty where there is a file, or another process is at it.
         """
         path = self.of(OWNERS, owner)
         fd = self.fs.open_register(self.of(MARKER), make=False)
         try:
             # One at a time: the next moment it may be a file there that somebody has locked.
             if not self.fs.try_lock(fd) or stat.S_ISREG(self.fs.lstat(path).st_mode):
-                return False
-            self.fs.replace(path, f"{path}.{self._token()}.stray")
-            return True
+                return ""
+            stray = f"{path}.{self._token()}.stray"
+            self.fs.replace(path, stray)
+            return stray
         finally:
             self.fs.close(fd)
 
