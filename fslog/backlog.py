@@ -187,7 +187,7 @@ class SpooledBacklog(Backlog):
             self._end(chain)
             return True
         number = chain.number
-        files, expected = chain.read(self._limits[1], self._now(), self._notices.unreadable)
+        files, expected = chain.read(*self._limits, self._now(), self._notices.unreadable)
         batches = cut(files, number, *self._limits)
         for batch in batches:
             batch.pack(self._encoding, self._level)

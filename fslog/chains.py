@@ -196,11 +196,13 @@ class Chain:
         self._written_at_ns.append(written_at_ns)
         return True
 
-    def read(self, most_bytes: int, now: float, lost: Lost) -> tuple[list[File], int | None]:
-        """Read the next segments, one at least, and no more than travel together.
+    def read(
+        self, most_events: int, most_bytes: int, now: float, lost: Lost
+    ) -> tuple[list[File], int | None]:
+        """Read the next segments, one at least, and no more bytes than travel together.
 
-        A segment that has more is read a piece at a time. Reading changes nothing: what was read
-        is read again, unless `forget` is told of it.
+        A segment that has more is read a piece at a time, each one batch. Reading changes nothing:
+        what was read is read again, unless `forget` is told of it.
 
         Returns:
             The segments, and how many events they should hold; None for an orphan's.
@@ -210,12 +212,12 @@ class Chain:
         for at in range(self._at, len(self._numbers)):
             if files and (total + self._sizes[at] > most_bytes or not files[-1].is_whole):
                 break
-            files.append(self._read(at, most_bytes, now, lost))
+            files.append(self._read(at, most_events, most_bytes, now, lost))
             total += self._sizes[at]
             expected += files[-1].expected
         return files, expected if self.orphan is None else None
 
-    def _read(self, at: int, most_bytes: int, now: float, lost: Lost) -> File:
+    def _read(self, at: int, most_events: int, most_bytes: int, now: float, lost: Lost) -> File:
         file = self._piece
         if file is None:
             events = self._events[at] if self.orphan is None else 0
@@ -229,7 +231,7 @@ class Chain:
             file.end = file.next_at(found.st_size)
             if file.at is None and self.orphan is not None:
                 file.end = self.orphan.register.settled_bytes(file.name.number, found.st_size)
-            text = self._piece_of(file, most_bytes)
+            text = self._piece_of(file, most_events, most_bytes)
         except FileNotFoundError:
             lost("somebody removed it", file.events)
             return file
@@ -251,16 +253,17 @@ class Chain:
         self._set_aside(file)
         return file
 
-    def _piece_of(self, file: File, most_bytes: int) -> bytes:
+    def _piece_of(self, file: File, most_events: int, most_bytes: int) -> bytes:
         """Return whole lines, as many as fit, one at least; all that is left where that fits."""
         while True:
             # One byte more than is wanted tells whether there is more.
             text = self._spool.fs.read(file.path, file.end, most_bytes + 1)
             if len(text) <= most_bytes:
                 return text
-            if whole := text.rfind(b"\n") + 1:
+            *lines, beyond = text.split(b"\n", most_events)
+            if lines:
                 file.is_whole = False
-                return text[:whole]
+                return text[: len(text) - len(beyond)]
             most_bytes *= 2
 
     def _is_untouched(self, at: int, text: bytes, written_at_ns: int) -> bool:

@@ -674,7 +674,7 @@ def test_a_large_segment_is_read_and_delivered_in_pieces(tmp_path: Path) -> None
         found: list[int] = []
         while (numbers := head(process)) and len(found) < 500:
             found += numbers
-            assert len(process.backlog._loaded) <= 2
+            assert len(process.backlog._loaded) == 1
             assert process.counts("adopted")[0] <= len(found) + 40
             process.backlog.delivered()
         assert (tmp_path / name).stat().st_size > 1000 * SIZE  # as it was
@@ -698,6 +698,21 @@ def test_who_comes_after_begins_behind_what_was_delivered(posts: int, tmp_path: 
             found += process.post(posts)
             assert on_disk(tmp_path) == list(range(len(found), 100))
     assert found + recover(tmp_path) == list(range(100))
+
+
+@pytest.mark.parametrize("limits", [(3, 10**4), (40, 10**9), (50, 17 * SIZE), (1, 1)])
+def test_pieces_are_whole_batches(limits: tuple[int, int], tmp_path: Path) -> None:
+    """Whatever ends them, events or bytes: no batch is smaller because a piece ended."""
+    large(tmp_path, 120)
+    with processes(tmp_path, batch_events=limits[0], batch_bytes=limits[1]) as [process]:
+        process.backlog.look()
+        counts = []
+        while numbers := head(process):
+            counts.append(len(numbers))
+            process.backlog.delivered()
+        assert sum(counts) == 120
+        most = min(limits[0], max(1, limits[1] // (SIZE + 2)))
+        assert min(counts[:-1]) >= most
 
 
 def test_bad_lines_in_a_large_segment(tmp_path: Path) -> None:

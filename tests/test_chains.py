@@ -50,7 +50,7 @@ class Watching:
         if now is None:
             times = [os.stat(self.share.where / n).st_mtime for n in segments(self.share.where)]
             now = max(times, default=0.0) + 1
-        return self.chain.read(most_bytes, now, lambda *told: self.lost.append(told))
+        return self.chain.read(MOST, most_bytes, now, lambda *told: self.lost.append(told))
 
 
 @pytest.fixture
@@ -143,7 +143,9 @@ def test_an_orphans_segments_are_always_looked_at(tmp_path: Path) -> None:
         dead.die()
         chain = orphan_chain(share)
         assert chain.number == 0
-        files, expected = chain.read(MOST, os.stat(tmp_path / name).st_mtime, lambda *told: None)
+        files, expected = chain.read(
+            MOST, MOST, os.stat(tmp_path / name).st_mtime, lambda *told: None
+        )
         assert expected is None
         assert [file.lines for file in files] == [[line(1)]]
         assert quarantined(tmp_path)[f"{name[:-7]}-{len(line(1))}.ndjson"] == b'{"torn'
