@@ -593,15 +593,17 @@ def test_what_is_read_already_waits_for_older_processes(tmp_path: Path) -> None:
             assert process.counts("accepted", "adopted", "pending") == [2, 3, 0]
 
 
-def test_an_older_process_goes_before_a_younger_one_that_waits(tmp_path: Path) -> None:
-    """Whichever of them was found first."""
-    with processes(tmp_path, 2) as [older, younger]:
-        logged(older, 1)
-        logged(younger, 2)
-        younger.die()
+@pytest.mark.parametrize("is_older_first", [True, False])
+def test_an_older_process_goes_before_a_younger_one(is_older_first: bool, tmp_path: Path) -> None:
+    """Whichever of them died, and was found, first."""
+    with processes(tmp_path, 2) as dead:
+        for number, one in enumerate(dead, 1):
+            logged(one, number)
+        first, second = dead if is_older_first else reversed(dead)
+        first.die()
         with processes(tmp_path) as [process]:
             process.backlog.look()
-            older.die()
+            second.die()
             process.now += LOOK_SECONDS
             process.backlog.look()
             assert process.post() == [1, 2]
@@ -797,8 +799,12 @@ def test_an_unreadable_segment_that_cannot_be_set_aside_stays_as_it_is(
     logged(process, 1, 2)
     [name] = segments(tmp_path)
     process.fs.hooks["read"] = failing(errno.EIO, where=name)
-    process.fs.hooks["replace"] = failing(errno.EIO, where=name)
-    (tmp_path / "quarantine").mkdir()
+
+    def replace(old: str, new: str) -> None:
+        if "quarantine" in new and new.endswith(".ndjson"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    process.fs.hooks["replace"] = replace
     assert process.post() == []
     process.backlog.end()
     assert (tmp_path / name).read_bytes() == line(1) + line(2)
