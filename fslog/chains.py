@@ -193,7 +193,8 @@ class Chain:
         self._numbers.append(number)
         self._events.append(events)
         self._sizes.append(size_bytes)
-        self._written_at_ns.append(written_at_ns)
+        # A clock may be set beyond 2262, where nanoseconds need more than 64 bits: unknown, then.
+        self._written_at_ns.append(written_at_ns if abs(written_at_ns) < 1 << 63 else 0)
         return True
 
     def read(

@@ -101,6 +101,14 @@ def test_a_segment_that_was_put_twice_is_there_once(watching: Watching) -> None:
     assert len(watching.read()[0]) == 1
 
 
+def test_a_clock_far_in_the_future_costs_no_segment(watching: Watching) -> None:
+    """File systems have times that 64 bits of nanoseconds have not."""
+    name = watching.share.write(line(1))
+    assert watching.chain.push(1, 1, len(line(1)), 10_000_000_000 * 10**9)
+    [file] = watching.read()[0]
+    assert (file.path, file.lines) == (watching.share.directory.of(name), [line(1)])
+
+
 def test_a_fresh_segment_is_believed(watching: Watching) -> None:
     """One that nobody changed since it was written costs no look at each of its lines."""
     watching.push(b"not even JSON\n")
