@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from checking import Check, check_command
 from fslog.collector import Collector
+from needs import pytest_runtest_setup  # noqa: F401  (a hook)
 from processes import KEYS
 from uploads import Command, command
+
+# How fast the machine is proves nothing about fslog; what costs are is in `timing`.
+settings.register_profile(
+    "tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+# `nohup pytest &` begins with SIGINT ignored, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

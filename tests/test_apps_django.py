@@ -21,7 +21,6 @@ from servers import (
     Server,
     ask,
     example,
-    interruptible,
     serving,
     settings_for,
     without,
@@ -55,7 +54,7 @@ def where(project: Path, tmp_path: Path) -> Path:
 def runserver(collector: Collector, where: Path) -> Iterator[Server]:
     """Run Django's own server."""
     command = ["manage.py", "runserver", "--noreload", "{port}"]
-    with interruptible(), serving(collector, where, *command, headers=HOST) as server:
+    with serving(collector, where, *command, headers=HOST) as server:
         yield server
 
 

@@ -762,7 +762,11 @@ def make_link(path: Path) -> None:
         (lambda path: path.touch(), "it is no directory"),
         (make_link, "it is a symbolic link, which is not followed"),
         (lambda path: (path / "notes").mkdir(parents=True), "it holds something else ('notes')"),
-        (lambda path: (path.mkdir(), os.chown(path, 12345, -1)), "it belongs to another user"),
+        pytest.param(
+            lambda path: (path.mkdir(), os.chown(path, 12345, -1)),
+            "it belongs to another user",
+            marks=pytest.mark.needs("root"),
+        ),
     ],
 )
 def test_a_spool_that_cannot_be_used(make: Callable[[Path], Any], why: str, check: Check) -> None:

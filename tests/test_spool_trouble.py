@@ -93,6 +93,7 @@ def through_an_outage(program: str, fact: str, **options: Any) -> tuple[Ended, l
         return ended, numbers(collector)
 
 
+@pytest.mark.needs("namespaces")
 def test_a_full_disk_never_reaches_the_application() -> None:
     """On a full disk events go to memory, are said once, and all arrive in order, none twice."""
     inner = """
