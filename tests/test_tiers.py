@@ -64,11 +64,8 @@ def test_no_example_of_hypothesis_has_a_deadline() -> None:
 
 def test_the_readme_lists_the_tiers() -> None:
     """Each mark that `python -m pytest` leaves out has its line for contributors."""
-    (expression,) = re.findall(
-        r'^    "-m",\n    "(.*)",$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE
-    )
-    left_out = re.findall(r"not (\w+)", expression)
-    shown = re.findall(
-        r"^\| `python -m pytest -m (\w+)[^`]*` ", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE
-    )
-    assert shown == left_out
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (expression,) = re.findall(r'^    "-m",\n    "(.*)",$', project, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `python -m pytest -m (\w+)[^`]*` ", readme, re.MULTILINE)
+    assert shown == re.findall(r"not (\w+)", expression)
