@@ -30,10 +30,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the keys, the endpoint and the proxies of whoever runs the tests away from them."""
+    """Keep the keys, the endpoint and the proxies of whoever runs the tests away from them.
+
+    Coverage is measured in pytest and its workers, not in the programs that tests start: some of
+    those are about what an interpreter loads, or how soon it ends.
+    """
     for name in list(os.environ):
         ours = name.startswith("FSLOG_") and name != "FSLOG_TEST_INSTALLED"
-        if ours or name.lower().endswith("_proxy"):
+        if ours or name.startswith("COVERAGE_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

@@ -26,6 +26,8 @@ from servers import (
     without,
 )
 
+pytestmark = pytest.mark.slow
+
 HOST = {"Host": "acme.localhost"}
 ANN = {**HOST, "X-Remote-User": "ann"}
 BOB = {**HOST, "X-Remote-User": "bob", "Host": "globex.localhost"}

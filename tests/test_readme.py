@@ -45,7 +45,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(block, id=block.id, marks=[pytest.mark.needs("curl")] * runs_curl)
 
 
-@pytest.mark.parametrize("block", cases())
+@pytest.mark.parametrize("block", list(cases()))
 def test_a_block_of_the_readme(block: Block, tmp_path: Path) -> None:
     """What a reader pastes does what the README says."""
     execute_block(block, BLOCKS, tmp_path)

@@ -318,6 +318,7 @@ def test_a_hundred_thousand_segments_wait_at_the_start(tmp_path: Path) -> None:
     assert files(spool) == []
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_in_an_outage() -> None:
     """What is on disk is not also held in memory: 200,000 events more, the same size."""
     program = """
