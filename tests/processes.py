@@ -224,7 +224,7 @@ def run(
     *,
     code: int = 0,
     err: str | None = "",
-    deadline: float = 30.0,
+    deadline: float = 100.0,
     **options: Any,
 ) -> Ended:
     """Run a program to its end, and assert on how it ends.

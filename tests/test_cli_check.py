@@ -939,6 +939,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=4))
 def test_no_configuration_breaks_it(given: dict[str, Any], handler: dict[str, Any]) -> None:

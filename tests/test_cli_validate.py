@@ -192,6 +192,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert said == (130, "", "")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """A file of 24 MiB, and a single line of 128 MiB, need no more memory than an empty file."""
     program = PEAK.replace("COMMAND", "validate")

@@ -97,6 +97,7 @@ def start(name: str, copy: Path, settings: Mapping[str, str]) -> Server:
     return Server(["bash", "-eu", "-c", script], copy, given, port)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("name", APPS)
 def test_an_application_does_what_its_reader_is_told(name: str, copy: Path) -> None:
