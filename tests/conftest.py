@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from checking import Check, check_command
 from fslog.collector import Collector
+from needs import pytest_runtest_setup  # noqa: F401  (a hook)
 from processes import KEYS
 from uploads import Command, command
 
@@ -19,14 +22,27 @@ if TYPE_CHECKING:  # no other test needs a browser
     from selenium.webdriver import Chrome
 
     from browser import Page, Viewer
+# How fast the machine is proves nothing about fslog; what costs are is in `timing`.
+settings.register_profile(
+    "tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+# `nohup pytest &` begins with SIGINT ignored, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the keys, the endpoint and the proxies of whoever runs the tests away from them."""
+    """Keep the keys, the endpoint and the proxies of whoever runs the tests away from them.
+
+    Coverage is measured in pytest and its workers, not in the programs that tests start: some of
+    those are about what an interpreter loads, or how soon it ends.
+    """
     for name in list(os.environ):
         ours = name.startswith("FSLOG_") and name != "FSLOG_TEST_INSTALLED"
-        if ours or name.lower().endswith("_proxy"):
+        if ours or name.startswith("COVERAGE_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

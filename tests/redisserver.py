@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import tempfile
 import threading
@@ -13,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from fslog.collector import Collector
 from processes import KEYS, Process, numbers, run, started
@@ -90,13 +87,10 @@ class RedisServer(Server):
 @contextlib.contextmanager
 def redis_server() -> Iterator[RedisServer]:
     """Run a Redis server until the end of the block."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.fail("there is no redis-server: install it (Debian: `apt-get install redis-server`)")
     options = ["--bind", "127.0.0.1", "--port", "{port}", "--save", "", "--appendonly", "no"]
     with (
         tempfile.TemporaryDirectory() as place,
-        RedisServer([program, *options], Path(place), {}) as server,
+        RedisServer(["redis-server", *options], Path(place), {}) as server,
     ):
         server.until(server.is_answering)
         yield server

@@ -152,16 +152,6 @@ def serving(
         yield server
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Have the processes that are started meanwhile take SIGINT, even if this one ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def without(event: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return an event without the properties that no test can foresee; they must be there."""
     rest = dict(event)

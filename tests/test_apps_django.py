@@ -21,11 +21,12 @@ from servers import (
     Server,
     ask,
     example,
-    interruptible,
     serving,
     settings_for,
     without,
 )
+
+pytestmark = pytest.mark.slow
 
 HOST = {"Host": "acme.localhost"}
 ANN = {**HOST, "X-Remote-User": "ann"}
@@ -55,7 +56,7 @@ def where(project: Path, tmp_path: Path) -> Path:
 def runserver(collector: Collector, where: Path) -> Iterator[Server]:
     """Run Django's own server."""
     command = ["manage.py", "runserver", "--noreload", "{port}"]
-    with interruptible(), serving(collector, where, *command, headers=HOST) as server:
+    with serving(collector, where, *command, headers=HOST) as server:
         yield server
 
 

@@ -23,6 +23,8 @@ from processes import Process
 from readme_blocks import ROOT
 from servers import DEADLINE, Server, example, serving, settings_for, without
 
+pytestmark = pytest.mark.slow
+
 PASSWORDS = {"ann": "wonder", "bob": "builder"}
 BOOTED = re.compile(r"Booting worker with pid: (\d+)")
 

@@ -14,6 +14,8 @@ from fslog.collector import Collector
 from fslog.sessions import by_window
 from servers import example, serving, without
 
+pytestmark = pytest.mark.slow
+
 START = ("uvicorn", "app:app", "--port", "{port}", "--log-config", "logging.json")
 ANN = {"Authorization": "Bearer token-of-ann"}
 BOB = {"Authorization": "Bearer token-of-bob"}
@@ -84,3 +86,15 @@ def test_two_workers_lose_nothing(number: int, tmp_path: Path) -> None:
             assert server.ask("POST", "/board/sort", ANN) == 200
         server.stop(number)
         assert received(collector) == [use(ANN, "board", "sort", status=200)] * 6
+
+
+def test_under_gunicorn_nothing_is_lost(tmp_path: Path) -> None:
+    """gunicorn with uvicorn's workers, which SIGTERM ends by itself: the lifespan has flushed."""
+    where = example("starlette_app", tmp_path)
+    options = ("--worker-class", "uvicorn.workers.UvicornWorker", "--bind", "127.0.0.1:{port}")
+    start = ("gunicorn", "app:app", *options, "--log-config-json", "logging.json")
+    with Collector() as collector, serving(collector, where, *start) as server:
+        for _ in range(6):
+            assert server.ask("POST", "/tasks/create", BOB) == 200
+        server.stop()
+        assert received(collector) == [use(BOB, "tasks", "create", priority="high")] * 6

@@ -265,6 +265,7 @@ def test_a_hundred_thousand_own_segments_wait_in_little_memory(watching: Watchin
     assert held_bytes(make) < 10_000_000
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_orphaned_segments_wait_in_little_memory(tmp_path: Path) -> None:
     """What was listed when they were taken over is not held beside them: less than 10 MB."""
     with shares(tmp_path, 2) as [dead, share]:

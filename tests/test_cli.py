@@ -177,7 +177,7 @@ def test_a_reader_that_has_no_descriptor_may_go_too(monkeypatch: pytest.MonkeyPa
 FULL = "/dev/full"
 
 
-@pytest.mark.skipif(not os.path.exists(FULL), reason="the system has no device that is full")
+@pytest.mark.needs(FULL)
 @pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
 def test_a_full_disk_is_told(command: list[str], tmp_path: Path) -> None:
     """Where stdout has no room the exit code is 1, and stderr has one line that says why."""
@@ -185,7 +185,7 @@ def test_a_full_disk_is_told(command: list[str], tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"fslog: No space left on device\n")
 
 
-@pytest.mark.skipif(not os.path.exists(FULL), reason="the system has no device that is full")
+@pytest.mark.needs(FULL)
 def test_a_full_disk_below_stderr(tmp_path: Path) -> None:
     """Where stderr has no room the exit code is 1, and stdout has what it would have."""
     leave(tmp_path / "spool", line(1) + b'{"x"\n')

@@ -763,7 +763,11 @@ def make_link(path: Path) -> None:
         (lambda path: path.touch(), "it is no directory"),
         (make_link, "it is a symbolic link, which is not followed"),
         (lambda path: (path / "notes").mkdir(parents=True), "it holds something else ('notes')"),
-        (lambda path: (path.mkdir(), os.chown(path, 12345, -1)), "it belongs to another user"),
+        pytest.param(
+            lambda path: (path.mkdir(), os.chown(path, 12345, -1)),
+            "it belongs to another user",
+            marks=pytest.mark.needs("root"),
+        ),
     ],
 )
 def test_a_spool_that_cannot_be_used(make: Callable[[Path], Any], why: str, check: Check) -> None:
@@ -936,6 +940,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=4))
 def test_no_configuration_breaks_it(given: dict[str, Any], handler: dict[str, Any]) -> None:

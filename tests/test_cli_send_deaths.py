@@ -99,6 +99,7 @@ AT_EVERY_STEP = """
     """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_loses_nothing() -> None:
     """Killed and resumed twice, all arrives, and only what was under way comes again.
 
@@ -268,6 +269,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     assert "\x1b[K" not in below
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """A file of 24 MiB, and a line of 64 MiB that is set aside, are sent in little memory."""
     program = PEAK.replace("COMMAND", "send")

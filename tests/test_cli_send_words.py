@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shlex
 import subprocess
 import sys
@@ -135,7 +134,7 @@ def test_the_way_to_go_on_is_told_whatever_becomes_of_the_summary(
     assert rest == (["fslog: No space left on device"] if out is Full else [])
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
+@pytest.mark.needs("/dev/full")
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_a_full_disk_below_the_summary(
     more: list[str], collector: Collector, tmp_path: Path

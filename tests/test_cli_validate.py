@@ -216,6 +216,7 @@ def test_ctrl_c(more: list[str], tmp_path: Path) -> None:
         assert rows[7:] == ["last: 0 right events, 0 wrong lines", "not looked at"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """A file of 24 MiB, and a single line of 128 MiB, need no more memory than an empty file."""
     program = PEAK.replace("COMMAND", "validate")

@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +26,6 @@ from fslog.collector import Answer, Collector, InvalidLine, Request
 from fslog.httpserver import Message, Server
 
 PATH = "/v1/the-auth/the-api"
-CURL = shutil.which("curl") or "curl"
 
 
 def event(n: int = 0, **more: Any) -> dict[str, Any]:
@@ -1340,14 +1338,14 @@ def test_a_forked_child_does_not_keep_the_port() -> None:
 def curl(c: Collector, *args: str, path: str = PATH, stdin: bytes = b"") -> str:
     """Run curl and return the statuses of what it received, interim ones included."""
     command = [
-        CURL,
+        "curl",
         "--disable",
         "--silent",
         "--show-error",
         "--noproxy",
         "*",
         "--max-time",
-        "5",
+        "60",
     ]
     command += ["--include", *args, c.url + path]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
@@ -1358,6 +1356,7 @@ def curl(c: Collector, *args: str, path: str = PATH, stdin: bytes = b"") -> str:
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, **PACKERS}
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("expect", ["", "100-continue"])
 @pytest.mark.parametrize("encoding", ENCODERS)
 @pytest.mark.parametrize("source", ["file", "pipe"])
@@ -1386,6 +1385,7 @@ def test_curl_uploads_are_taken(tmp_path: Path, source: str, encoding: str, expe
         assert request.bytes_received == len(body)
 
 
+@pytest.mark.needs("curl")
 def test_curl_sends_a_large_file_as_it_likes(tmp_path: Path) -> None:
     """A file of megabytes, for which curl asks leave by itself, is taken whole."""
     file = tmp_path / "events.json"
@@ -1395,6 +1395,7 @@ def test_curl_sends_a_large_file_as_it_likes(tmp_path: Path) -> None:
         assert len(c.events) == 2000
 
 
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("source", ["-", "file"])
 def test_curl_without_post_gets_400(tmp_path: Path, source: str) -> None:
     """`curl -T` alone sends a PUT, chunked or not, which is read and refused."""
@@ -1406,6 +1407,7 @@ def test_curl_without_post_gets_400(tmp_path: Path, source: str) -> None:
         assert (c.events, c.requests[0].method) == ([], "PUT")
 
 
+@pytest.mark.needs("curl")
 def test_curl_pings() -> None:
     """`curl -X POST` of the ping path, without any body, gets 200."""
     with Collector() as c:

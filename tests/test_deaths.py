@@ -38,6 +38,9 @@ DEATHS = {
     "os._exit": Death("os._exit(4)", 4, False),
 }
 
+NAMES = [pytest.param(name, marks=[] if name == "SIGKILL" else pytest.mark.slow) for name in DEATHS]
+"""The hardest death of all in the quick tier, the others in the slow one."""
+
 LIFE = """
     import atexit
     import os
@@ -111,7 +114,7 @@ def _live(
 
 @pytest.mark.parametrize("successor", SUCCESSORS)
 @pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
-@pytest.mark.parametrize("name", DEATHS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_spool_keeps_every_event(name: str, is_up: bool, successor: str, tmp_path: Path) -> None:
     """Whatever ends a process, each of its events arrives, once, at the latest by the next one."""
     death, spool = DEATHS[name], tmp_path / "spool"
@@ -135,7 +138,7 @@ def test_a_spool_keeps_every_event(name: str, is_up: bool, successor: str, tmp_p
 
 
 @pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
-@pytest.mark.parametrize("name", DEATHS)
+@pytest.mark.parametrize("name", NAMES)
 def test_without_a_spool_what_is_not_posted_is_lost(name: str, is_up: bool) -> None:
     """An orderly end posts the rest or says how much it gave up; any other loses the rest."""
     death = DEATHS[name]

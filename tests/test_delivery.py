@@ -181,7 +181,7 @@ def test_a_flush_that_cannot_succeed_says_so_in_time(make: Make) -> None:
     case.endpoint.open.clear()
     began_at = time.monotonic()
     assert case.delivery.flush(0.2) is False
-    assert 0.2 <= time.monotonic() - began_at < 1.0
+    assert 0.2 <= time.monotonic() - began_at < 4.0
     case.endpoint.open.set()
     assert case.delivery.flush() is True
 
@@ -248,7 +248,7 @@ def test_blocking_ends_after_its_time(make: Make) -> None:
     refused = case.delivery.stats().refused
     began_at = time.monotonic()
     assert case.put(100) == [False]
-    assert 0.1 <= time.monotonic() - began_at < 1.0
+    assert 0.1 <= time.monotonic() - began_at < 5.0
     assert case.delivery.stats().refused == refused + 1
 
 
@@ -265,7 +265,7 @@ def test_nobody_blocks_in_fslogs_own_work(make: Make) -> None:
         began_at = time.monotonic()
         while case.put(100) == [True]:
             pass
-        assert time.monotonic() - began_at < 1.0
+        assert time.monotonic() - began_at < 4.0
 
 
 def test_nobody_blocks_who_holds_loggings_lock(make: Make) -> None:
@@ -277,7 +277,7 @@ def test_nobody_blocks_who_holds_loggings_lock(make: Make) -> None:
             pass
         assert case.delivery.flush(5.0) is False
         case.delivery.close()
-        assert time.monotonic() - began_at < 1.0
+        assert time.monotonic() - began_at < 4.0
     case.endpoint.outcomes.clear()
     assert case.delivery.flush() is True
 
@@ -315,15 +315,15 @@ def test_a_closed_delivery_works_on(make: Make) -> None:
 
 def test_closing_in_an_outage_is_bounded_and_loses_nothing(make: Make) -> None:
     """`close` gives up waiting after `shutdown_timeout`, once; later the events are delivered."""
-    case = make(shutdown_timeout=0.2)
+    case = make(shutdown_timeout=0.5)
     case.endpoint.open.clear()
     case.put(1)
     began_at = time.monotonic()
     case.delivery.close()
-    assert 0.2 <= time.monotonic() - began_at < 1.0
+    assert 0.5 <= time.monotonic() - began_at < 4.0
     began_at = time.monotonic()
     case.delivery.close()
-    assert time.monotonic() - began_at < 0.1
+    assert time.monotonic() - began_at < 0.5
     case.endpoint.open.set()
     assert eventually(lambda: case.numbers() == (1, 1, 0, 0))
     assert eventually(lambda: not threads())
@@ -472,7 +472,7 @@ def test_the_end_delivers_what_it_can(make: Make) -> None:
 
 def test_the_end_is_bounded_as_a_whole(make: Make) -> None:
     """However often the end is told of, all of it takes one `shutdown_timeout`."""
-    case = make(shutdown_timeout=0.3)
+    case = make(shutdown_timeout=1.0)
     case.endpoint.open.clear()
     case.put(1)
     began_at = time.monotonic()
@@ -480,7 +480,7 @@ def test_the_end_is_bounded_as_a_whole(make: Make) -> None:
     case.put(2)
     case.finish()
     case.finish()
-    assert time.monotonic() - began_at < 1.0
+    assert time.monotonic() - began_at < 1.9
     assert case.numbers() == (2, 0, 0, 2)
     case.endpoint.open.set()
 

@@ -31,7 +31,6 @@ from fslog.cli.demo_app import activities
 from fslog.collector import Collector
 from processes import STRICT, Ended, run
 from readme_blocks import environment
-from servers import interruptible
 
 NOWHERE = "http://127.0.0.1:9"
 MODULE = (*STRICT, "-m", "fslog")
@@ -247,17 +246,14 @@ def test_the_story_is_the_same_every_time() -> None:
 def test_ctrl_c_ends_it_cleanly() -> None:
     """After Ctrl-C what was accepted is delivered and accounted for, and the exit code is 130."""
     command = [sys.executable, *MODULE, "demo", "--events", "5000", "--pace", "0.01"]
-    with (
-        interruptible(),
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment({}),
-            text=True,
-        ) as process,
-    ):
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment({}),
+        text=True,
+    ) as process:
         assert process.stdout is not None
         out = ""
         while " events in one batch, " not in out:
@@ -326,8 +322,7 @@ def test_ctrl_c_between_two_rows_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
     """Interrupted while it writes, the demo still accounts for what was accepted until then."""
     stdout = Interrupting()
     monkeypatch.setattr(sys, "stdout", stdout)
-    with interruptible():
-        assert main(["demo", "--events", "5000", "--pace", "0.01"]) == 130
+    assert main(["demo", "--events", "5000", "--pace", "0.01"]) == 130
     summary = summary_of(stdout.getvalue())
     found = re.search(r"= (\d+) accepted", summary["records"])
     assert found is not None

@@ -18,7 +18,7 @@ import pytest
 
 from processes import run
 from readme_blocks import ROOT, environment, parse
-from servers import DEADLINE, Server, free_port, interruptible
+from servers import DEADLINE, Server, free_port
 
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
@@ -61,16 +61,14 @@ def copy(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def endpoint(directory: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     """Run `endpoint.py`; give the process and what it says is to be set."""
-    with interruptible():
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "endpoint.py", str(free_port())],
-            cwd=directory,
-            env=environment({}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    with process:
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "endpoint.py", str(free_port())],
+        cwd=directory,
+        env=environment({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         try:
             assert process.stdout is not None
             said = process.stdout.readline()
@@ -96,10 +94,11 @@ def start(name: str, copy: Path, settings: Mapping[str, str]) -> Server:
     *before, last = blocks_under(f"## {name}")[0].replace("8000", str(port)).splitlines()
     script = "\n".join([*before, f"exec {last}"])
     given = {**settings, "XDG_RUNTIME_DIR": str(copy)}
-    with interruptible():
-        return Server(["bash", "-eu", "-c", script], copy, given, port)
+    return Server(["bash", "-eu", "-c", script], copy, given, port)
 
 
+@pytest.mark.slow
+@pytest.mark.needs("curl")
 @pytest.mark.parametrize("name", APPS)
 def test_an_application_does_what_its_reader_is_told(name: str, copy: Path) -> None:
     """Started and asked by the README's commands, an application's events arrive."""

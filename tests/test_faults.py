@@ -386,14 +386,14 @@ def test_another_configuration_in_an_outage_loses_nothing() -> None:
 
 def test_a_slow_endpoint_slows_no_log_call() -> None:
     """However long the endpoint takes, a log call takes microseconds, and all arrives."""
-    with Collector() as collector, application(collector.url, timeout=3.0) as app:
-        collector.always(Answer(200, delay=0.1))
+    with Collector() as collector, application(collector.url, timeout=30.0) as app:
+        collector.always(Answer(200, delay=1.0))
         slowest = 0.0
         for _ in range(20):
             began_at = time.perf_counter()
             app.log(1)
             slowest = max(slowest, time.perf_counter() - began_at)
-        assert slowest < 0.09
+        assert slowest < 0.9
         collector.always(None)
         assert app.delivered()
         assert numbers(collector.events) == [*range(20)]

@@ -125,7 +125,7 @@ def test_a_handler_that_was_built_before_the_patch() -> None:
         """
     flags = ("-W", "ignore")  # gevent warns of a late patch
     with Collector() as collector:
-        ended = run(program, collector.url, flags=flags, deadline=20.0, err=None)
+        ended = run(program, collector.url, flags=flags, err=None)
         assert numbers(collector) == list(range(11))
         assert ended.facts["progress"] > 5
         assert ended.ended_at - ended.facts["before_exit"] < 3.0

@@ -18,6 +18,8 @@ import pytest
 from fslog.collector import Collector
 from processes import GEVENT, Process, numbers, said, started
 
+pytestmark = pytest.mark.slow
+
 APP = """
     import os
     from counted import log, say

@@ -15,6 +15,8 @@ from fslog.collector import Answer, Collector
 from processes import COUNTED, KEYS, numbers
 from servers import Server, settings_for
 
+pytestmark = pytest.mark.slow
+
 APP = """
     import logging.config
     from counted import say

@@ -120,7 +120,7 @@ def test_a_process_that_was_stopped_keeps_time() -> None:
     while not ended.wait(0.0005):
         signal.pthread_kill(thread.ident, signal.SIGUSR1)
     """
-    run(program, "http://127.0.0.1:9", deadline=60.0)
+    run(program, "http://127.0.0.1:9")
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the runner has threads

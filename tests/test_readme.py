@@ -6,7 +6,9 @@ import os
 import select
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +38,14 @@ def execute(markdown: str, directory: Path) -> None:
         execute_block(block, blocks, beneath)
 
 
-@pytest.mark.parametrize("block", executed_here(BLOCKS), ids=lambda block: block.id)
+def cases() -> Iterator[Any]:
+    """Yield the blocks to execute, each with the programs that it needs."""
+    for block in executed_here(BLOCKS):
+        runs_curl = block.language in SHELL and "curl" in block.text
+        yield pytest.param(block, id=block.id, marks=[pytest.mark.needs("curl")] * runs_curl)
+
+
+@pytest.mark.parametrize("block", list(cases()))
 def test_a_block_of_the_readme(block: Block, tmp_path: Path) -> None:
     """What a reader pastes does what the README says."""
     execute_block(block, BLOCKS, tmp_path)

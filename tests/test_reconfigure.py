@@ -7,7 +7,7 @@ import pytest
 from fslog.collector import Answer, Collector
 from processes import STRICT, numbers, run
 
-PROMPT_SECONDS = 1.0
+PROMPT_SECONDS = 2.5
 
 CONFIGURE = """
     import logging.config
@@ -54,8 +54,8 @@ def test_while_the_endpoint_hangs_and_threads_log() -> None:
     tell(**totals)
     """
     with Collector() as collector:
-        collector.script(Answer(delay=1.5))
-        ended = run(program, collector.url, deadline=30.0)
+        collector.script(Answer(delay=4.0))
+        ended = run(program, collector.url)
         facts = ended.facts
         assert max(facts.pop("seconds")) < PROMPT_SECONDS
         assert len(facts) == 3
@@ -78,7 +78,7 @@ def test_an_endpoint_that_never_answers_delays_no_dict_config() -> None:
         collector.always(Answer(then="hang"))
         ended = run(program, collector.url, err=None)
     assert max(ended.facts["seconds"]) < PROMPT_SECONDS
-    assert ended.leaving_seconds < 0.5 + 1.5
+    assert ended.leaving_seconds < 0.5 + 4.0
     assert ended.err.count("given up") == len(ended.err.splitlines()) == 10
 
 
@@ -154,7 +154,7 @@ def test_while_the_listener_wants_to_log() -> None:
             "loggers": {{"app": {{"handlers": ["events"]}}, "fslog": {{"handlers": ["slow"]}}}},
         }})
         tell(seconds=time.monotonic() - began_at)
-        assert time.monotonic() - began_at < 1.3
+        assert time.monotonic() - began_at < 4.0
         old[:] = log.handlers
         say(next(counter))
     """

@@ -14,7 +14,10 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "usual")) for name in SETTINGS],
+)
 def test_a_signal_handler_that_logs(settings: str) -> None:
     """A signal each millisecond that logs, amid 20,000 events, costs none, nor their order."""
     program = f"""
@@ -123,7 +126,7 @@ def test_a_log_call_at_any_instruction(action: str) -> None:
     tell(places=places, outer=next(outer), inner=next(inner), refused=refused)
     """
     with Collector() as collector:
-        ended = run(program, collector.url, err=None, deadline=60.0)
+        ended = run(program, collector.url, err=None)
         facts = ended.facts
         assert facts["places"] > 100
         assert facts["inner"] == facts["places"]
@@ -150,7 +153,7 @@ def test_other_calls_at_any_instruction_of_a_log_call(inner: str) -> None:
     tell(places=places, outer=next(outer), longest=longest)
     """
     with Collector() as collector:
-        facts = run(program, collector.url, deadline=60.0).facts
+        facts = run(program, collector.url).facts
         assert facts["places"] > 100
         assert sorted(numbers(collector)) == list(range(facts["outer"]))
         assert facts["longest"] < 2.0
@@ -176,7 +179,7 @@ def test_the_first_log_call_of_all_at_any_instruction() -> None:
     tell(places=places, outer=next(outer), inner=next(inner))
     """
     with Collector() as collector:
-        facts = run(program, collector.url, deadline=60.0).facts
+        facts = run(program, collector.url).facts
         assert facts["places"] > 100
         assert numbers(collector) == list(range(facts["outer"]))
         assert numbers(collector, "inner") == list(range(facts["inner"]))
@@ -221,7 +224,7 @@ def test_a_text_that_logs_itself() -> None:
         assert numbers(collector) == [1, 2]
 
 
-@pytest.mark.parametrize("settings", ["", "batch_events=2"])
+@pytest.mark.parametrize("settings", ["", pytest.param("batch_events=2", marks=pytest.mark.slow)])
 def test_finalizers_that_log_amid_appends(settings: str) -> None:
     """A collector that runs all the time, and finalizers that log, wherever: each arrives once."""
     program = f"""
@@ -288,6 +291,7 @@ def test_a_finalizer_on_the_listeners_own_thread() -> None:
         assert sorted(said(collector)) == [("fslog", 1), ("main", 1)]
 
 
+@pytest.mark.slow
 def test_a_handler_dropped_in_the_middle_of_another_ones_log_call() -> None:
     """A handler that the garbage collector takes while another one appends delivers its lines."""
     program = """
@@ -307,7 +311,7 @@ def test_a_handler_dropped_in_the_middle_of_another_ones_log_call() -> None:
                 say(10 * number + again)
         """
     with Collector() as collector:
-        run(program, collector.url, deadline=60.0)
+        run(program, collector.url)
         assert sorted(numbers(collector, "short")) == list(range(40))
         assert numbers(collector) == list(range(400))
 

@@ -14,6 +14,8 @@ from fslog.collector import Answer
 from processes import Process
 from redisserver import LOGGING, NEVER, Site, site
 
+pytestmark = [pytest.mark.services, pytest.mark.needs("redis-server")]
+
 FILES = {
     "logging_settings.py": LOGGING,
     "settings.py": """

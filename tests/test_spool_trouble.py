@@ -93,6 +93,7 @@ def through_an_outage(program: str, fact: str, **options: Any) -> tuple[Ended, l
         return ended, numbers(collector)
 
 
+@pytest.mark.needs("namespaces")
 def test_a_full_disk_never_reaches_the_application() -> None:
     """On a full disk events go to memory, are said once, and all arrive in order, none twice."""
     inner = """
@@ -317,6 +318,7 @@ def test_a_hundred_thousand_segments_wait_at_the_start(tmp_path: Path) -> None:
     assert files(spool) == []
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_in_an_outage() -> None:
     """What is on disk is not also held in memory: 200,000 events more, the same size."""
     program = """

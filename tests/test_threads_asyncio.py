@@ -108,7 +108,7 @@ def test_threads_flush_and_close_at_once() -> None:
         tell(longest=max(longest))
         """
     with Collector() as collector:
-        facts = run(program, collector.url, deadline=60.0).facts
+        facts = run(program, collector.url).facts
         assert _by_source(collector) == {f"thread {n}": list(range(150)) for n in range(4)}
         assert facts["longest"] < 5.0
 

@@ -35,6 +35,8 @@ from fslog.viewer import assets
 from processes import KEYS
 from readme_blocks import ROOT
 
+pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")]
+
 # Read before the fixture of all tests takes the settings of the machine away.
 SCREENSHOTS = Path(os.environ.get("FSLOG_SCREENSHOTS") or ROOT / "build" / "screenshots")
 VIEWS = ("live", "overview", "sessions", "requests", "server")

@@ -17,7 +17,6 @@ from fslog.cli import main
 from fslog.collector import Collector
 from processes import KEYS, STRICT
 from readme_blocks import environment
-from servers import interruptible
 
 DEADLINE = 30.0
 """Seconds for anything that a slow machine may take long for."""
@@ -119,9 +118,9 @@ def at_work(
     options = {"stderr": subprocess.PIPE, **options}
     env = environment({**given, **options.pop("settings", {})})
     program = [sys.executable, *STRICT, "-m", "fslog", *map(str, arguments)]
-    with interruptible():
-        process = subprocess.Popen(program, cwd=where, env=env, start_new_session=True, **options)
-    with process:
+    with subprocess.Popen(
+        program, cwd=where, env=env, start_new_session=True, **options
+    ) as process:
         try:
             yield process
         finally:

@@ -152,10 +152,11 @@ _WHEN: list[dict[str, str]] = [
     {"logger": "bench", "message": workload.MESSAGE},
 ]
 RULES = [{"when": when, "event": _EVENT} for when in _WHEN]
+SEARCHED = [{"when": {"message": f"/sold .* of {n}/"}, "event": _EVENT} for n in range(10)]
 
 
-def _ruled(url: str, message: str) -> Made:
-    handler = _fslog(url, rules=RULES, defaults={"product": workload.MARK.decode()})
+def _ruled(url: str, message: str, rules: list[dict[str, Any]] = RULES) -> Made:
+    handler = _fslog(url, rules=rules, defaults={"product": workload.MARK.decode()})
     return plain(handler, message), _flushed(handler)
 
 
@@ -165,6 +166,10 @@ def fslog_tenth(url: str) -> Made:
 
 def fslog_no_match(url: str) -> Made:
     return _ruled(url, workload.OTHER_MESSAGE)
+
+
+def fslog_searched(url: str) -> Made:
+    return _ruled(url, workload.OTHER_MESSAGE, SEARCHED)
 
 
 _FSLOG = {"group": "fslog", "packages": ("python-json-logger>=4", "urllib3>=2.2", "backoff>=2.2")}
@@ -189,6 +194,7 @@ ALL: dict[str, Contender] = {
         Contender("fslog-context", fslog_context, "bound", "null-bound", **_FSLOG),
         Contender("fslog-tenth", fslog_tenth, "plain", "null-plain", **_FSLOG),
         Contender("fslog-no-match", fslog_no_match, "plain", "null-plain", sends=False, **_FSLOG),
+        Contender("fslog-searched", fslog_searched, "plain", "null-plain", sends=False, **_FSLOG),
         *(
             Contender(name, make, kind, group="peer", packages=packages, note=note)
             for name, make, kind, packages, note in peers.ALL

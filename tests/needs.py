@@ -1,0 +1,62 @@
+"""What a test needs of the machine beside Python: `@pytest.mark.needs("curl")`.
+
+Without it a test is skipped with the reason. Under `CI=true` it fails instead, so that nothing is
+left out there without a word.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+PACKAGES = {"chromedriver": "chromium-driver", "unshare": "util-linux"}
+"""Debian's packages of programs whose name is another."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test, before its fixtures are made, if something that it needs is missing."""
+    for mark in item.iter_markers("needs"):
+        for need in mark.args:
+            if why := why_missing(need):
+                (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+
+
+def why_missing(need: str) -> str | None:
+    """Return why the machine does not have what is needed, or None if it does.
+
+    Args:
+        need: `root`, `namespaces` (of users and mounts), the path of a device, or a program.
+    """
+    if need in _FEATURES:
+        return _FEATURES[need]()
+    if need.startswith("/"):
+        return None if os.path.exists(need) else f"the system has no {need}"
+    if shutil.which(need):
+        return None
+    return f"{need} is not installed (Debian: apt-get install {PACKAGES.get(need, need)})"
+
+
+def _why_no_root() -> str | None:
+    return None if os.geteuid() == 0 else "only root can do this"
+
+
+@functools.cache
+def _why_no_namespaces() -> str | None:
+    # Tried out: a kernel's settings, a container and a security module may each forbid it.
+    command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    if why := why_missing(command[0]):
+        return why
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"no user namespaces: {done.stderr.strip()}" if done.returncode else None
+
+
+_FEATURES: dict[str, Callable[[], str | None]] = {
+    "root": _why_no_root,
+    "namespaces": _why_no_namespaces,
+}

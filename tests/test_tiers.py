@@ -1,0 +1,71 @@
+"""The tests themselves: what they need of a machine, and what of it they do not depend on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from readme_blocks import ROOT, environment
+
+NEEDY = """
+import pytest
+
+@pytest.mark.needs("python", "no-such-program")
+def test_needy():
+    raise AssertionError("it was run")
+
+@pytest.mark.needs("/dev/null")
+def test_content():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("", "1 passed, 1 skipped"), ("true", "1 passed, 1 error")]
+)
+def test_what_the_machine_lacks_is_told(tmp_path: Path, ci: str, outcome: str) -> None:
+    """A test that needs it is skipped with the reason, and fails with it under `CI=true`."""
+    (tmp_path / "test_needy.py").write_text(NEEDY, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "needs", "-p", "no:cacheprovider"]
+    env = environment({"PYTHONPATH": str(ROOT / "tests"), "CI": ci})
+    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # which takes longer than the test
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert outcome in done.stdout
+    assert "no-such-program is not installed (Debian: apt-get install no-such-" in done.stdout
+    assert done.returncode == (1 if ci else 0)
+
+
+def test_an_ignored_ctrl_c_is_not_passed_on() -> None:
+    """Started by `nohup ... &`, which ignores SIGINT, the tests start programs that take it."""
+    ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    start = "import subprocess, sys; {}subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    env = environment({"PYTHONPATH": str(ROOT / "tests")})
+    found = []
+    for more in ("", "import conftest; "):
+        command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c"]
+        command += [start.format(more), ask]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        found.append(done.stdout.strip())
+    assert found == ["False", "True"]
+
+
+def test_no_example_of_hypothesis_has_a_deadline() -> None:
+    """A machine that is slow, or busy, makes no property wrong."""
+    assert settings().deadline is None
+
+
+def test_the_readme_lists_the_tiers() -> None:
+    """Each mark that `python -m pytest` leaves out has its line for contributors."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (expression,) = re.findall(r'^    "-m",\n    "(.*)",$', project, re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `python -m pytest -m (\w+)[^`]*` ", readme, re.MULTILINE)
+    assert shown == re.findall(r"not (\w+)", expression)
