@@ -20,6 +20,12 @@ Say = Callable[[int, str], None]
 _MAX_KINDS = 100
 _STATES = ("full", "split", "abandoned", "spool")
 
+_PASSING = ("full", "spool")
+"""States that may come and go many times a second: a small buffer under load, a full disk."""
+
+_REST_SECONDS = 60.0
+"""How long such a state is not said again."""
+
 
 def say(level: int, text: str) -> None:
     """Say a text on the logger `fslog`, or on stderr where that would reach nobody.
@@ -77,7 +83,8 @@ class Notices:
         self._trouble: set[str] = set()
         self._troubled_at = 0.0
         self._said: dict[str, object] = {}
-        self._refused_before = 0
+        self._rests_until: dict[str, float] = {}
+        self._refused_before: int | None = None
 
     def down(self, reason: str, pending: int, max_backoff: float) -> None:
         """The endpoint cannot be reached, or is not up to it: WARNING, once per outage."""
@@ -113,15 +120,24 @@ class Notices:
     def is_first(self, kind: str) -> bool:
         """Claim the right to say something of a kind, for the first who asks; from any thread.
 
-        At most so many kinds are told apart that a program's mistakes cannot fill the memory.
+        At most so many kinds are told apart that a program's mistakes cannot fill the memory. A
+        state that comes and goes rests for a minute after each time.
         """
         mark = object()
         if kind in self._said or (kind not in _STATES and len(self._said) >= _MAX_KINDS):
             return False
-        return self._said.setdefault(kind, mark) is mark
+        if self._rests(kind) or self._said.setdefault(kind, mark) is not mark:
+            return False
+        if kind in _PASSING:
+            self._rests_until[kind] = self._clock() + _REST_SECONDS
+        return True
+
+    def _rests(self, kind: str) -> bool:
+        until = self._rests_until.get(kind)
+        return until is not None and self._clock() < until
 
     def full(self, refused: int, name: str, limit_bytes: int) -> None:
-        """Events are refused for lack of room: WARNING, once until everything is delivered.
+        """Events are refused for lack of room: WARNING, once until all is delivered, and a minute.
 
         Called by who claimed `"full"`.
 
@@ -129,7 +145,8 @@ class Notices:
             refused: how many were, so far.
             name, limit_bytes: the setting that they were refused by.
         """
-        self._refused_before = refused - 1
+        if self._refused_before is None:
+            self._refused_before = refused - 1
         self._say(
             logging.WARNING,
             f"{name}, {limit_bytes} bytes, is full and new events are refused: a larger {name} "
@@ -137,9 +154,15 @@ class Notices:
         )
 
     def emptied(self, refused: int) -> None:
-        """Nothing is pending any more: INFO, if events were refused before."""
-        if self._said.pop("full", None) is not None:
-            count = refused - self._refused_before
+        """Nothing is pending any more: INFO, if events were refused before.
+
+        Those that were refused while this was not said are told a minute later.
+        """
+        count = refused - (self._refused_before or 0)
+        was_said = self._said.pop("full", None) is not None
+        if was_said or (self._refused_before is not None and count and not self._rests("full")):
+            self._refused_before = refused
+            self._rests_until["full"] = self._clock() + _REST_SECONDS
             self._say(logging.INFO, f"there is room again; {count} events were refused meanwhile")
 
     def split(self, body_bytes: int) -> None:
@@ -199,6 +222,11 @@ class Notices:
                 f"a segment of the spool cannot be read: {reason}{count}. Said once, also if there "
                 "are more",
             )
+
+    def remark(self, text: str) -> None:
+        """Something in the spool is not as fslog leaves it: WARNING, once for each text."""
+        if self.is_first(f"remark {text}"):
+            self._say(logging.WARNING, text)
 
     def problem(self, code: str, message: str, where: str) -> None:
         """An event is invalid, or probably not what was meant: WARNING.

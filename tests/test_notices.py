@@ -214,7 +214,39 @@ def test_a_full_buffer_is_claimed_once_until_it_is_empty() -> None:
     [(level, text)] = book.take()
     assert level == logging.INFO
     assert "5 events were refused" in text
+    book.now += 61
     assert book.notices.is_first("full")
+
+
+def test_a_buffer_that_is_full_and_empty_many_times_a_second_is_said_once_a_minute() -> None:
+    """Ten minutes of it are not ten thousand sentences; each refused event is told in the end."""
+    book = Notebook()
+    refused = 0
+    for _ in range(60_000):
+        refused += 3
+        book.now += 0.01
+        if book.notices.is_first("full"):
+            book.notices.full(refused - 2, "buffer_bytes", 1000)
+        book.notices.emptied(refused)
+    book.now += 60
+    book.notices.emptied(refused)
+    said = book.take()
+    assert 10 <= len(said) <= 25
+    told = [int(text.split()[4]) for _, text in said if "room again" in text]
+    assert sum(told) == refused
+
+
+def test_a_disk_at_its_limit_is_said_once_a_minute() -> None:
+    """Also where every second line finds room."""
+    book = Notebook()
+    for _ in range(6_000):
+        book.now += 0.01
+        book.notices.spool_failed(OSError(28, "No space left on device"))
+        book.notices.spool_works()
+    assert len(book.take()) == 2
+    book.now += 61
+    book.notices.spool_failed(OSError(28, "No space left on device"))
+    assert len(book.take()) == 1
 
 
 def test_an_empty_buffer_is_nothing_to_speak_of() -> None:
