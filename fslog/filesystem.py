@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,30 +54,45 @@ class FileSystem:
 
     def open_register(self, path: str, *, make: bool) -> int:
         """Open such a file; where it is not there, make it if that is wanted."""
-        fd = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0) | _FLAGS, 0o600)
-        return self._private(fd) if make else fd
+        flags = os.O_RDWR | os.O_NONBLOCK | (os.O_CREAT if make else 0) | _FLAGS
+        fd = os.open(path, flags, 0o600)
+        try:
+            _expect_file(fd)
+            return self._private(fd) if make else fd
+        except BaseException:
+            os.close(fd)
+            raise
 
-    def read(self, path: str) -> bytes:
-        """Return all that a regular file holds."""
+    def read(self, path: str, at: int = 0, most_bytes: int | None = None) -> bytes:
+        """Return what a regular file holds, from a place on, and no more than so many bytes."""
         # O_NONBLOCK: a FIFO that somebody put there must not hang the thread.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError("not a regular file")
-            return self.read_from(fd)
+            _expect_file(fd)
+            return self.read_from(fd, at, most_bytes)
         finally:
             os.close(fd)
 
-    def read_from(self, fd: int) -> bytes:
-        """Return all that an open file holds, wherever its position is."""
-        parts = [os.pread(fd, _READ_BYTES, 0)]
-        while len(parts[-1]) == _READ_BYTES:
-            parts.append(os.pread(fd, _READ_BYTES, len(parts) * _READ_BYTES))
+    def read_from(self, fd: int, at: int = 0, most_bytes: int | None = None) -> bytes:
+        """Return what an open file holds, as `read` does, wherever its position is."""
+        parts = []
+        left = sys.maxsize if most_bytes is None else most_bytes
+        while left > 0:
+            wanted = min(left, _READ_BYTES)
+            parts.append(os.pread(fd, wanted, at))
+            if len(parts[-1]) < wanted:
+                break
+            at += wanted
+            left -= wanted
         return b"".join(parts)
 
     def write_at_start(self, fd: int, text: bytes) -> None:
         """Replace the first bytes of a file."""
         os.pwrite(fd, text, 0)
+
+    def write_at(self, fd: int, text: bytes, at: int) -> None:
+        """Replace bytes of a file from a place on."""
+        os.pwrite(fd, text, at)
 
     def cut(self, fd: int, size_bytes: int) -> None:
         """Shorten a file to so many bytes."""
@@ -118,3 +134,8 @@ class FileSystem:
                 with contextlib.suppress(FileNotFoundError):  # delivered meanwhile
                     found: Any = entry.stat(follow_symlinks=False)
                     yield entry.name, found.st_size, found.st_mtime
+
+
+def _expect_file(fd: int) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError("not a regular file")

@@ -1,4 +1,6 @@
-"""A mark that a fork takes away: whether this is still the process that set it.
+"""Forks: a mark that one takes away, and whether one happened meanwhile in another thread.
+
+The mark tells whether this is still the process that set it.
 
 `os.getpid` would tell, too, and is a system call for each log call. Linux can be asked to hand a
 page of memory to no child (`MADV_WIPEONFORK`, Linux 4.14, see madvise(2)); a look at it costs next
@@ -8,8 +10,10 @@ either.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
+import threading
 from typing import Any
 
 _WIPE_ON_FORK = 18
@@ -46,3 +50,41 @@ def fork_mark() -> Any:
     except (AttributeError, OSError, ValueError):  # another system, an older kernel
         return _ByPid()
     return page
+
+
+_forking: set[int] = set()
+"""The threads that are in the middle of a fork."""
+
+_counter = itertools.count(1)
+_last_fork = 0
+
+
+def forks() -> int | None:
+    """Return a number that each fork by another thread changes; None in the middle of one.
+
+    Where it is the same number before and after something, no child has a copy of what was half
+    done then. Only forks that run Python's hooks count.
+
+    >>> before = forks()
+    >>> before is not None and forks() == before
+    True
+    """
+    # In this order, the reverse of `_before_fork`'s: a fork that begins in between is noticed.
+    last = _last_fork
+    return None if _forking - {threading.get_ident()} else last
+
+
+def _before_fork() -> None:
+    global _last_fork
+    _forking.add(threading.get_ident())
+    _last_fork = next(_counter)
+
+
+def _after_fork() -> None:
+    _forking.discard(threading.get_ident())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_forking.clear
+    )

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from typing import NamedTuple
 
 from fslog import events
 
-_NAME = re.compile(r"(?P<owner>[0-9]{8,20}-[0-9a-f]{8,64})-(?P<number>[0-9]{8,20})\.ndjson\Z", re.A)
-_OWNER = re.compile(r"(?P<generation>[0-9]{8,20})-[0-9a-f]{8,64}\Z", re.A)
+LARGEST = 2**64 - 1
+"""The largest number that a name may have. What bears a larger one is a stray file."""
+
+_OWNED = r"(?P<generation>[0-9]{8,20})-[0-9a-f]{8,64}"
+_OWNER = re.compile(rf"{_OWNED}\Z", re.A)
+# With more zeros than are written here, a number would lead to another file.
+_NAME = re.compile(
+    rf"(?P<owner>{_OWNED})-(?P<number>[0-9]{{8}}|[1-9][0-9]{{8,19}})\.ndjson\Z", re.A
+)
 
 
 class Name(NamedTuple):
@@ -46,7 +54,10 @@ def parse_name(text: str) -> Name | None:
     True
     """
     found = _NAME.match(text)
-    return Name(found["owner"], int(found["number"])) if found else None
+    if found is None or int(found["generation"]) > LARGEST:
+        return None
+    number = int(found["number"])
+    return Name(found["owner"], number) if number <= LARGEST else None
 
 
 def owner_name(generation: int, token: str) -> str:
@@ -65,7 +76,18 @@ def generation_of(owner: str) -> int | None:
     (3, None)
     """
     found = _OWNER.match(owner)
-    return int(found["generation"]) if found else None
+    if found is None or int(found["generation"]) > LARGEST:
+        return None
+    return int(found["generation"])
+
+
+def by_age(owner: str) -> tuple[int, str]:
+    """Return a key that sorts owners by when they began, the earliest first.
+
+    >>> sorted(["100000000-5f0c77a1", "00000003-5f0c77a1"], key=by_age)
+    ['00000003-5f0c77a1', '100000000-5f0c77a1']
+    """
+    return generation_of(owner) or 0, owner
 
 
 class BadLine(NamedTuple):
@@ -86,18 +108,31 @@ def sort_lines(text: bytes) -> tuple[list[bytes], list[BadLine]]:
     >>> good, [(line.offset, line.text) for line in bad]
     ([], [(0, b'{"a":\n'), (7, b'{"b')])
     """
+    good, bad, _ = place_lines(text, 0)
+    return good, bad
+
+
+def place_lines(text: bytes, at: int) -> tuple[list[bytes], list[BadLine], array[int]]:
+    """Tell lines apart as `sort_lines` does, and where in their segment each good one ends.
+
+    Args:
+        text: a piece of the segment, of whole lines.
+        at: where the piece begins.
+    """
     good: list[bytes] = []
     bad: list[BadLine] = []
-    offset = 0
+    ends = array("Q")
+    offset = at
     for line in text.splitlines(keepends=True) if b"\r" not in text else _lines(text):
+        offset += len(line)
         if not line.isspace():
             reason = _reason(line)
             if reason is None:
                 good.append(line if line[-2:] != b"\r\n" else line[:-2] + b"\n")
+                ends.append(offset)
             else:
-                bad.append(BadLine(offset, line, reason))
-        offset += len(line)
-    return good, bad
+                bad.append(BadLine(offset - len(line), line, reason))
+    return good, bad, ends
 
 
 def _lines(text: bytes) -> list[bytes]:

@@ -171,6 +171,38 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     assert fs.read(f"{tmp_path}/file") == text
 
 
+@pytest.mark.parametrize(
+    "most_bytes", [None, 0, 1, 500, 1 << 20, (1 << 20) + 1, 2_500_000, 1 << 40]
+)
+@pytest.mark.parametrize("at", [0, 7, 1 << 20, 3_000_000, 4_000_000])
+def test_a_piece_of_a_file_is_read(at: int, most_bytes: int | None, tmp_path: Path) -> None:
+    """From a place on, as much as is wanted or there is; nothing behind the end."""
+    text = os.urandom(3_000_001)
+    (tmp_path / "file").write_bytes(text)
+    wanted = text[at:] if most_bytes is None else text[at : at + most_bytes]
+    assert FileSystem().read(f"{tmp_path}/file", at, most_bytes) == wanted
+
+
+def test_only_a_regular_file_is_a_register(tmp_path: Path) -> None:
+    """A FIFO, which could be opened and locked, is none; no descriptor is left behind."""
+    os.mkfifo(tmp_path / "fifo")
+    before = os.listdir("/dev/fd")
+    for make in (False, True):
+        with pytest.raises(OSError, match="not a regular file"):
+            FileSystem().open_register(f"{tmp_path}/fifo", make=make)
+    assert os.listdir("/dev/fd") == before
+
+
+def test_bytes_are_written_in_place(tmp_path: Path) -> None:
+    """What stands before and after stays; behind the end there are zeros between."""
+    fs = FileSystem()
+    with closing(fs.create_register(f"{tmp_path}/file")) as fd:
+        fs.write_at_start(fd, b"0123456789")
+        fs.write_at(fd, b"xx", 4)
+        fs.write_at(fd, b"end", 12)
+    assert (tmp_path / "file").read_bytes() == b"0123xx6789\0\0end"
+
+
 def test_segments_are_appended_to_and_registers_rewritten(tmp_path: Path) -> None:
     """A segment's writes go to its end, also after it was cut; a register's to its start."""
     fs = FileSystem()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.segments import Name, generation_of, owner_name, parse_name, sort_lines
+from fslog.segments import LARGEST, Name, generation_of, owner_name, parse_name, sort_lines
 
 
 def event(number: int = 1, **more: object) -> dict[str, object]:
@@ -59,10 +59,14 @@ def test_names_sort_as_they_were_written(pairs: list[tuple[int, int]]) -> None:
         "00000001-aaaaaaaa-0000001.ndjson",
         "../00000001-aaaaaaaa-00000001.ndjson",
         "\N{ARABIC-INDIC DIGIT ONE}" * 8 + "-aaaaaaaa-00000001.ndjson",
+        f"00000001-aaaaaaaa-{2**64}.ndjson",
+        f"{2**64}-aaaaaaaa-00000001.ndjson",
+        f"{'9' * 20}-aaaaaaaa-{'9' * 20}.ndjson",
+        "00000001-aaaaaaaa-000000012.ndjson",
     ],
 )
 def test_what_is_no_segment_has_no_name(text: str) -> None:
-    """Drafts, notes, and what only looks like a segment are none."""
+    """Drafts, notes, what only looks like a segment, and numbers that none can have, are none."""
     assert parse_name(text) is None
 
 
@@ -71,6 +75,14 @@ def test_an_owner_has_a_generation_and_nothing_else_has() -> None:
     assert generation_of(owner_name(123_456_789, "0" * 8)) == 123_456_789
     for text in ("", "00000001-aaaaaaaa\n", "00000001-aaaaaaaa-00000001.ndjson", "aaaaaaaa-1"):
         assert generation_of(text) is None
+
+
+def test_numbers_end_with_64_bits() -> None:
+    """The largest is one; what is larger would fit no number, and is a stray file's."""
+    name = Name(owner_name(LARGEST, "0" * 8), LARGEST)
+    assert parse_name(str(name)) == name
+    assert generation_of(name.owner) == LARGEST == 2**64 - 1
+    assert generation_of(owner_name(LARGEST + 1, "0" * 8)) is None
 
 
 BAD = {
