@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fslog.batches import Batch, Batches
 from fslog.chains import Chain, File, cut, divide
 from fslog.notices import Notices
-from fslog.segments import BadLine
+from fslog.segments import BadLine, by_age
 from fslog.spool import Spool
 from fslog.spooled import Sealed, SpooledBatches
 
@@ -145,6 +145,7 @@ class SpooledBacklog(Backlog):
         self._clock = clock
         self._now = now
         self._unmended: list[File] = []
+        self._posted: Batch | None = None
         self._is_forked = is_forked
         self.look_at = clock() + (LOOK_SECONDS if is_forked else 0.0)
 
@@ -165,7 +166,19 @@ class SpooledBacklog(Backlog):
             except OSError as error:
                 self._notices.spool_failed(error)
 
+    def head(self) -> Batch | None:
+        """Return the batch to be posted now, as `Backlog` does."""
+        self._posted = super().head()
+        return self._posted
+
+    def oldest(self) -> int | None:
+        """Return the number of the oldest batch, as `Backlog` does; asked after each POST."""
+        self._posted = None
+        return super().oldest()
+
     def _load(self) -> bool:
+        if self._wants_more():
+            self._take_over()  # older than what is ours: it goes first
         if not self._waiting or not isinstance(self._waiting[0], Chain):
             return super()._load()
         chain = self._waiting[0]
@@ -174,18 +187,18 @@ class SpooledBacklog(Backlog):
             self._end(chain)
             return True
         number = chain.number
-        files, expected = chain.read(self._limits[1], self._now(), self._notices.unreadable)
+        files, expected = chain.read(*self._limits, self._now(), self._notices.unreadable)
         batches = cut(files, number, *self._limits)
         for batch in batches:
             batch.pack(self._encoding, self._level)
         self._batches.load(batches, expected)
-        chain.forget(len(files))
+        chain.forget(files)
         self._loaded.extend(batches)
         for file in files:
             if file.bad:
                 self._notices.quarantined(len(file.bad), file.bad[0].reason)
             if not file.parts:
-                self._remove(file)
+                self._done(file)
         return True
 
     def delivered(self) -> None:
@@ -195,18 +208,33 @@ class SpooledBacklog(Backlog):
         self._release(batch)
 
     def _release(self, batch: Batch) -> None:
-        for file, _ in batch.files:
-            file.parts.remove(batch)
-            if file.parts:
-                self._shorten(file)
-            else:
-                self._remove(file)
+        for file, count in batch.files:
+            file.settle(batch, count)
+            self._done(file)
+
+    def _done(self, file: File) -> None:
+        """Remove a segment, or have it said on disk up to where it is settled."""
+        if not file.parts and file.is_whole:
+            self._remove(file)
+        elif file.is_kept:
+            self._shorten(file)
+        else:
+            file.chain.mark(file)
 
     def _shorten(self, file: File) -> None:
-        """Leave on disk only what is not settled: who comes after us must not send it again."""
-        text = b"".join(file.rest(self._encoding))
+        """Leave on disk only what is not settled, where that is not all behind one place."""
+        sizes: list[int] = []
+
+        def rest() -> Iterator[bytes]:
+            for text in file.rest(self._spool.fs, self._encoding):
+                sizes.append(len(text))
+                yield text
+
         with contextlib.suppress(OSError):  # a full disk: it would be sent twice, not lost
-            self._spool.directory.write(file.path, text, is_synced=self._spool.fsync != "never")
+            is_synced = self._spool.fsync != "never"
+            self._spool.directory.write(file.path, rest(), is_synced=is_synced)
+        if sizes:  # the next look at the file tells whether it took effect
+            file.moved = sum(sizes), sizes[0]
 
     def _remove(self, file: File) -> None:
         if self._mend(file):
@@ -232,12 +260,14 @@ class SpooledBacklog(Backlog):
             return self._spool.remove(file.path)
         directory = self._spool.directory
         try:
-            if not file.bad:
+            for line in file.kept:
+                directory.quarantine(file.name.stem, str(line.offset), line.text, line.reason)
+            if file.is_unreadable:
                 directory.quarantine_file(file.name, "it could not be read")
                 return True
-            for line in file.bad:
-                directory.quarantine(file.name.stem, str(line.offset), line.text, line.reason)
         except OSError:
+            if file.is_unreadable:
+                return False
             self._shorten(file)
             return False
         return self._spool.remove(file.path)
@@ -250,8 +280,6 @@ class SpooledBacklog(Backlog):
     def _end(self, chain: Chain) -> None:
         if chain.orphan is not None and not chain and not chain.travelling:
             self._spool.end_orphan(chain.orphan)
-            if self._spool.has_room_for_orphans():
-                self.look_at = min(self.look_at or 0.0, self._clock() + 0.5)
 
     def abandon(self, reason: str) -> bool:
         """Set the head, a single event, aside in the quarantine; False where it is lost."""
@@ -268,8 +296,7 @@ class SpooledBacklog(Backlog):
         except OSError as error:
             self._notices.spool_failed(error)
             for file, _ in batch.files:  # it stays where it is, and is set aside when that works
-                file.is_kept = True
-                file.bad.append(BadLine(0, batch.text(self._encoding), reason))
+                file.keep(BadLine(0, batch.text(self._encoding), reason))
             return bool(batch.files)
         return True
 
@@ -294,14 +321,37 @@ class SpooledBacklog(Backlog):
             return
         self.look_at = self._clock() + LOOK_SECONDS
         self._mend_all()
+        self._take_over()
+
+    def _wants_more(self) -> bool:
+        """Tell whether the last look left orphans that can be taken over now, as none wait."""
+        is_possible = self._spool.left_some and self._spool.has_room_for_orphans()
+        return is_possible and not self._is_orphaned()
+
+    def _is_orphaned(self) -> bool:
+        """Tell whether what waits begins with a dead process's."""
+        first = self._waiting[0] if self._waiting else None
+        return isinstance(first, Chain) and first.orphan is not None
+
+    def _take_over(self) -> None:
+        """Put what dead processes left before all that is this process's own, the oldest first."""
         try:
             orphans = self._spool.orphans(self._now())
         except OSError:  # no directory, or no descriptors left; said where a line cannot be written
             return
-        for orphan in reversed(orphans):
-            self._waiting.appendleft(Chain(self._spool, orphan.owner.name, orphan))
-        if orphans:
-            self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
+        while self._spool.remarks:
+            self._notices.remark(self._spool.remarks.pop(0))
+        if not orphans:
+            return
+        chains = [Chain(self._spool, orphan.owner.name, orphan) for orphan in orphans]
+        if self._loaded and not any(f.chain.orphan for f, _ in self._loaded[0].files):
+            # Read, and perhaps tried, but not delivered: no POST is under way during a look.
+            self._waiting.extendleft(reversed(self._loaded))
+            self._loaded.clear()
+        while self._is_orphaned():
+            chains.append(self._waiting.popleft())
+        self._waiting.extendleft(sorted(chains, key=lambda c: by_age(c.owner), reverse=True))
+        self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
 
     def last_look(self) -> None:
         """Look for orphans now, because the process ends."""
@@ -313,4 +363,7 @@ class SpooledBacklog(Backlog):
         """End the ownership of segments that are all gone."""
         if not is_exclusive:
             self._mend_all()
+            batch = self._posted
+            under_way = {file.chain.owner for file, _ in batch.files} if batch else set()
+            self._spool.end_in_order(under_way)
         self._batches.end_spool(is_exclusive=is_exclusive)

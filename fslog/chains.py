@@ -1,20 +1,23 @@
 """Segments of one owner that wait, and the batches that are made of them.
 
 A chain holds three numbers for each segment, whatever that holds. A few segments at a time are
-read; small ones travel together, a large one in pieces. A segment is removed when every event in
-it was settled, and when a piece of it was, what is left of it takes its place on disk.
+read, or a piece of a large one; small ones travel together. A segment is removed when every event
+in it was settled; until then a mark in its owner's file says up to where that is so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 from array import array
 from collections.abc import Callable, Iterator
 
 from fslog import wire
 from fslog.batches import Batch
-from fslog.segments import BadLine, Name, sort_lines
+from fslog.filesystem import FileSystem
+from fslog.owners import Mark
+from fslog.segments import BadLine, Name, place_lines
 from fslog.spool import Orphan, Spool
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
@@ -23,44 +26,122 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 _FRESH_SECONDS = 60.0
 """How long a file that nobody changed is believed to hold what was written."""
 
+_COPY_BYTES = 1 << 20
+
 Lost = Callable[[str, int], None]
 """Told why a segment cannot be read, and how many events of this process's own were in it."""
 
 
 class File:
-    """A segment whose events travel.
+    """A segment whose events travel, all of them or a piece at a time.
+
+    The lines of a piece are settled in order, and before the next piece is read.
 
     Args:
         chain: that it belongs to.
         number: of the segment.
         size_bytes: as it was accounted for.
+        events: how many this process has written to it; 0 for an orphan's.
     """
 
-    __slots__ = ("bad", "chain", "is_kept", "lines", "name", "parts", "path", "size_bytes")
+    __slots__ = (
+        "at",
+        "bad",
+        "chain",
+        "disk_bytes",
+        "end",
+        "ends",
+        "events",
+        "expected",
+        "is_kept",
+        "is_unreadable",
+        "is_whole",
+        "kept",
+        "lines",
+        "moved",
+        "name",
+        "parts",
+        "path",
+        "settled",
+        "size_bytes",
+    )
 
-    def __init__(self, chain: Chain, number: int, size_bytes: int) -> None:
+    def __init__(self, chain: Chain, number: int, size_bytes: int, events: int = 0) -> None:
         self.chain = chain
         self.name = Name(chain.owner, number)
         self.path = chain.path(number)
         self.size_bytes = size_bytes
+        self.events = events
+        self.disk_bytes = size_bytes
+        self.at: int | None = None  # where the next piece begins; None before the first was read
+        self.moved = (
+            0,
+            0,
+        )  # how large it is, and where the next piece begins, once it is shortened
+        self.kept: list[BadLine] = []  # what could not be set aside by itself
+        self.is_unreadable = False
+        self.parts: list[Batch] = []
+        self.settled = 0
+        self.begin_piece()
+
+    def begin_piece(self) -> None:
+        """Forget what was read before, for the next piece."""
         self.lines: list[bytes] = []
         self.bad: list[BadLine] = []
-        self.is_kept = False  # what is bad in it could not be set aside by itself
-        self.parts: list[Batch] = []
+        self.ends = array("Q")
+        self.end = 0
+        self.expected = 0
+        self.is_kept = bool(self.kept) or self.is_unreadable
+        self.is_whole = True
 
-    def rest(self, encoding: str | None) -> Iterator[bytes]:
-        """Yield the lines that are not settled, and those that could not be set aside."""
+    def next_at(self, disk_bytes: int) -> int:
+        """Return where the next piece begins, in a file that is so large."""
+        if self.at is not None and disk_bytes == self.moved[0]:
+            self.at, self.moved = self.moved[1], (0, 0)
+        return self.at or 0
+
+    def travels(self) -> None:
+        """Take it that the piece which was read is on its way."""
+        self.at, self.settled = self.end, 0
+        self.events -= self.expected
         if self.is_kept:
-            yield from (line.text for line in self.bad if line.text.endswith(b"\n"))
+            self.kept += self.bad
+
+    def settle(self, batch: Batch, events: int) -> None:
+        """Take it that a batch, which had so many of the lines, is settled."""
+        self.parts.remove(batch)
+        self.settled += events
+
+    @property
+    def settled_bytes(self) -> int:
+        """Up to where all is settled, after some of it was."""
+        return self.ends[self.settled - 1] if self.parts else self.at or 0
+
+    def keep(self, line: BadLine) -> None:
+        """Have a line stay in the segment, because it could not be set aside."""
+        self.is_kept = True
+        self.kept.append(line)
+
+    def rest(self, fs: FileSystem, encoding: str | None) -> Iterator[bytes]:
+        """Yield what is not settled, and what could not be set aside; the read part in one piece.
+
+        What was not read yet comes after it.
+        """
+        head = [line.text for line in self.kept if line.text.endswith(b"\n")]
         for batch in self.parts:
             lines = list(wire.lines_of(batch.text(encoding)))
             at = 0
             for file, count in batch.files:
                 if file is self:
-                    yield from lines[at : at + count]
+                    head += lines[at : at + count]
                 at += count
-        if self.is_kept:  # the torn one is the last
-            yield from (line.text for line in self.bad if not line.text.endswith(b"\n"))
+        yield b"".join(head)
+        at = 0 if self.is_whole else self.next_at(fs.lstat(self.path).st_size)
+        while not self.is_whole and (text := fs.read(self.path, at, _COPY_BYTES)):
+            yield text
+            at += len(text)
+        # The torn one is the last.
+        yield b"".join(line.text for line in self.kept if not line.text.endswith(b"\n"))
 
 
 class Chain:
@@ -85,6 +166,7 @@ class Chain:
         self._claim_bytes = sum(self._sizes)
         self._at = 0
         self._last = 0
+        self._piece: File | None = None
 
     def __bool__(self) -> bool:
         return self._at < len(self._numbers)
@@ -111,11 +193,17 @@ class Chain:
         self._numbers.append(number)
         self._events.append(events)
         self._sizes.append(size_bytes)
-        self._written_at_ns.append(written_at_ns)
+        # A clock may be set beyond 2262, where nanoseconds need more than 64 bits: unknown, then.
+        self._written_at_ns.append(written_at_ns if abs(written_at_ns) < 1 << 63 else 0)
         return True
 
-    def read(self, most_bytes: int, now: float, lost: Lost) -> tuple[list[File], int | None]:
-        """Read the next segments, one at least, and no more than travel together.
+    def read(
+        self, most_events: int, most_bytes: int, now: float, lost: Lost
+    ) -> tuple[list[File], int | None]:
+        """Read the next segments, one at least, and no more bytes than travel together.
+
+        A segment that has more is read a piece at a time, each one batch. Reading changes nothing:
+        what was read is read again, unless `forget` is told of it.
 
         Returns:
             The segments, and how many events they should hold; None for an orphan's.
@@ -123,36 +211,61 @@ class Chain:
         files: list[File] = []
         total = expected = 0
         for at in range(self._at, len(self._numbers)):
-            if files and total + self._sizes[at] > most_bytes:
+            if files and (total + self._sizes[at] > most_bytes or not files[-1].is_whole):
                 break
-            files.append(self._read(at, now, lost))
+            files.append(self._read(at, most_events, most_bytes, now, lost))
             total += self._sizes[at]
-            expected += self._events[at] if self.orphan is None else 0
+            expected += files[-1].expected
         return files, expected if self.orphan is None else None
 
-    def _read(self, at: int, now: float, lost: Lost) -> File:
-        file = File(self, self._numbers[at], self._sizes[at])
-        expected = self._events[at] if self.orphan is None else 0
+    def _read(self, at: int, most_events: int, most_bytes: int, now: float, lost: Lost) -> File:
+        file = self._piece
+        if file is None:
+            events = self._events[at] if self.orphan is None else 0
+            file = File(self, self._numbers[at], self._sizes[at], events)
+        file.begin_piece()
+        file.expected = file.events
         fs = self._spool.fs
         try:
-            written_at_ns = fs.lstat(file.path).st_mtime_ns
-            text = fs.read(file.path)
+            found = fs.lstat(file.path)
+            file.disk_bytes, written_at_ns = found.st_size, found.st_mtime_ns
+            file.end = file.next_at(found.st_size)
+            if file.at is None and self.orphan is not None:
+                file.end = self.orphan.register.settled_bytes(file.name.number, found.st_size)
+            text = self._piece_of(file, most_events, most_bytes)
         except FileNotFoundError:
-            lost("somebody removed it", expected)
+            lost("somebody removed it", file.events)
             return file
         except OSError as error:
             if error.errno in _PASSING:
                 raise
-            file.is_kept = True
-            lost(error.strerror or str(error), expected)
+            file.is_kept = file.is_unreadable = True
+            lost(error.strerror or str(error), file.events)
             return file
+        begin, file.end = file.end, file.end + len(text)
         fresh = 0 <= now - written_at_ns / 1e9 < _FRESH_SECONDS
-        if fresh and self._is_untouched(at, text, written_at_ns):
+        if fresh and not begin and self._is_untouched(at, text, written_at_ns):
             file.lines = text.splitlines(keepends=True)
+            file.ends.extend(itertools.accumulate(map(len, file.lines)))
             return file
-        file.lines, file.bad = sort_lines(text)
+        file.lines, file.bad, file.ends = place_lines(text, begin)
+        if not file.is_whole:
+            file.expected = min(file.events, len(file.lines))
         self._set_aside(file)
         return file
+
+    def _piece_of(self, file: File, most_events: int, most_bytes: int) -> bytes:
+        """Return whole lines, as many as fit, one at least; all that is left where that fits."""
+        while True:
+            # One byte more than is wanted tells whether there is more.
+            text = self._spool.fs.read(file.path, file.end, most_bytes + 1)
+            if len(text) <= most_bytes:
+                return text
+            *lines, beyond = text.split(b"\n", most_events)
+            if lines:
+                file.is_whole = False
+                return text[: len(text) - len(beyond)]
+            most_bytes *= 2
 
     def _is_untouched(self, at: int, text: bytes, written_at_ns: int) -> bool:
         return (
@@ -170,8 +283,12 @@ class Chain:
             except OSError:
                 file.is_kept = True
 
-    def forget(self, count: int) -> None:
-        """Have so many segments, which were read, travel."""
+    def forget(self, files: list[File]) -> None:
+        """Have segments, which were read, travel; the next piece of the last one may be to come."""
+        for file in files:
+            file.travels()
+        self._piece = None if not files or files[-1].is_whole else files[-1]
+        count = len(files) - (self._piece is not None)
         self.travelling += count
         self._at += count
         if self._at > 1000 and self._at * 2 > len(self._numbers):
@@ -179,11 +296,23 @@ class Chain:
                 del column[: self._at]
             self._at = 0
 
+    def mark(self, file: File) -> None:
+        """Write down up to where a segment is settled: who comes after us begins there."""
+        owner = self.orphan or self._spool.owner(self.owner)
+        if owner is None:  # somebody removed its file
+            return
+        if owner.tries:
+            owner.progressed()
+            with contextlib.suppress(OSError):
+                owner.claim(self._claim_bytes)
+        with contextlib.suppress(OSError):  # it would be sent twice, not lost
+            owner.mark(Mark(file.name.number, file.settled_bytes, file.disk_bytes))
+
     def lower_claim(self, size_bytes: int) -> None:
         """Give back the room of an orphan's segment that is gone."""
         self._claim_bytes -= size_bytes
         if self.orphan is not None:
-            self.orphan.tries = 0
+            self.orphan.progressed()
             with contextlib.suppress(OSError):  # it claims too much until the next time
                 self.orphan.claim(self._claim_bytes)
 

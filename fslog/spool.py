@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fslog import owners
 from fslog.owners import Owner
-from fslog.segments import Name, generation_of
+from fslog.segments import Name, by_age
 from fslog.spooldir import OWNERS, SpoolDirectory
 
 FSYNC = ("never", "segment", "line")
@@ -25,6 +25,9 @@ _MAX_ORPHANS = 32
 
 _STRAYS_EVERY = 6
 """Every so many looks all segments are listed, in case an owner's file was removed."""
+
+_PASSING = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""Errors that say nothing of an owner's file: it ended meanwhile, or the next look may take it."""
 
 _FULL_SECONDS = 0.05
 """How long a claim that failed is not made again: looking costs some system calls."""
@@ -133,11 +136,16 @@ class Spool:
         self._clock = clock
         self._owner: Owner | None = None
         self._adopted: dict[str, Owner] = {}
+        self._held: set[Owner] = set()  # those two, and what is on the way to be one of them
         self._claimed_bytes = 0
         self._full_until = 0.0
         self._set_aside_bytes = 0
         self._looks = 0
         self.used_bytes = 0
+        self.left_some = False
+        """Whether the last look left orphans, because this process holds as many as it may."""
+        self.remarks: list[str] = []
+        """What a look found that somebody should hear of."""
 
     @property
     def room_bytes(self) -> int:
@@ -150,7 +158,7 @@ class Spool:
             again = self.owner_name
             if self._owner is not None:
                 self._owner.close()
-            self._owner = self.directory.begin(again)
+            self._owner = self.directory.begin(again, self._held)
             self._claimed_bytes = 0
         return self._owner
 
@@ -221,6 +229,11 @@ class Spool:
         """This process's owner's name; empty while there is none."""
         return self._owner.name if self._owner is not None else ""
 
+    def owner(self, name: str) -> Owner | None:
+        """Return this process's owner, if that is its name."""
+        owner = self._owner  # a log call may end it, and begin another
+        return owner if owner is not None and owner.name == name else None
+
     def sync(self, path: str) -> None:
         """Have a sealed segment and its name written to the disk itself, if that is wanted."""
         if self.fsync == "segment":
@@ -253,12 +266,18 @@ class Spool:
             now: seconds since the epoch.
 
         Returns:
-            Only those that nobody else holds; a part of them where there are very many.
+            Only those that nobody else holds; a part of them where there are very many, as
+            `left_some` tells.
         """
         self._set_aside_bytes = self.directory.quarantined_bytes()
-        folder = self.directory.of(OWNERS)
-        names = {name for name in self.fs.listdir(folder) if generation_of(name) is not None}
-        taken = self._take(sorted(names), now)
+        self.left_some = False
+        names = owners.names_in(self.fs, self.directory.of(OWNERS))
+        taken, untaken = self._take(names, now)
+        if not self._looks and self.directory.strangers:
+            shown = ", ".join(repr(name) for name in self.directory.strangers[:3])
+            self.remarks.append(
+                f"the spool's directory also holds what is not fslog's, and is not sent: {shown}"
+            )
         self._looks += 1
         if not taken and self._looks % _STRAYS_EVERY != 1:
             return []
@@ -266,7 +285,8 @@ class Spool:
         try:
             # Listed with their locks held: what is there now is all, and stays.
             segments = self.directory.segments()
-            strays = self._take(sorted(segments.keys() - names), now, make=True)
+            freed = self._free_places({name: untaken[name] for name in untaken & segments.keys()})
+            strays, _ = self._take([*(segments.keys() - set(names)), *freed], now, make=True)
             if strays:
                 taken += strays
                 segments = self.directory.segments()
@@ -283,29 +303,58 @@ class Spool:
                 found.append(Orphan(owner, segments[owner.name]))
             else:
                 self.end_orphan(owner)
-        return sorted(found, key=lambda orphan: orphan.owner.name)
+        return sorted(found, key=lambda orphan: by_age(orphan.owner.name))
 
     def has_room_for_orphans(self) -> bool:
         """Tell whether a look could bring any, after one that may have left some."""
-        return not self._adopted
+        return len(self._adopted) < _MAX_ORPHANS
 
-    def _take(self, names: list[str], now: float, *, make: bool = False) -> list[Owner]:
+    def _take(
+        self, names: list[str], now: float, *, make: bool = False
+    ) -> tuple[list[Owner], dict[str, OSError]]:
+        """Return the owners that are ours now, and those that could not be looked at, and why."""
         # Made anew only for segments: one that ended since the listing must not be there again.
         taken: list[Owner] = []
-        folder = self.directory.of(OWNERS)
-        for name in names:
-            if len(self._adopted) >= _MAX_ORPHANS:
-                break
+        untaken: dict[str, OSError] = {}
+        folder, digest = self.directory.of(OWNERS), self.directory.digest
+        for name in sorted(names, key=by_age):
             if name == self.owner_name or name in self._adopted:
                 continue
+            if not self.has_room_for_orphans():
+                self.left_some = True
+                break
             try:
-                owner = owners.adopt(self.fs, folder, name, self.directory.digest, now, make=make)
-            except OSError:  # no file, or no descriptors left: the others are none the worse
+                owner = owners.adopt(self.fs, folder, name, digest, now, make=make, held=self._held)
+            except OSError as error:  # the others are none the worse
+                untaken[name] = error
                 continue
             if owner is not None:
-                self._adopted[owner.name] = owner  # at once: a fork must find it there
+                self._adopted[owner.name] = owner
                 taken.append(owner)
-        return taken
+        return taken, untaken
+
+    def _free_places(self, untaken: dict[str, OSError]) -> list[str]:
+        """Move what is no file out of owners' places, and return whose segments it hid."""
+        freed = []
+        for name, error in untaken.items():
+            if error.errno in _PASSING:
+                continue
+            try:
+                moved_to = self.directory.free_place(name)
+                if moved_to:
+                    freed.append(name)
+                    self.remarks.append(
+                        f"{moved_to!r} stood in the place of an owner's file, and kept events from "
+                        "being sent; it is no file of fslog's and can be removed"
+                    )
+                    continue
+            except OSError as other:
+                error = other
+            self.remarks.append(
+                f"the events of {name}, a process that ended, wait, because its file in the "
+                f"spool's {OWNERS}/ cannot be used: {error.strerror or error}"
+            )
+        return freed
 
     def end_orphan(self, owner: Owner) -> None:
         """End the ownership of an orphan whose segments are all gone."""
@@ -319,8 +368,17 @@ class Spool:
         if owner is not None:
             owner.remove()
 
+    def end_in_order(self, but: set[str]) -> None:
+        """Have what was taken over, and is not delivered, count as not tried: the process ends.
+
+        Args:
+            but: the owners of what is being posted now, and may arrive all the same.
+        """
+        for owner in list(self._adopted.values()):
+            if owner.name not in but:
+                owner.end_in_order()
+
     def leave_to_parent(self) -> None:
         """Close what a fork copied, in the child: a lock is held as long as any copy is open."""
-        for owner in (self._owner, *self._adopted.values()):
-            if owner is not None:
-                owner.close()
+        for owner in list(self._held):
+            owner.close()

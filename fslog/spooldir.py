@@ -17,7 +17,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fslog import arguments, owners
@@ -32,6 +32,8 @@ QUARANTINE = "quarantine"
 DRAFT = ".new"
 
 _OLD_SECONDS = 600.0
+_MOST_BYTES = 4096
+"""What is read of a marker."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -50,13 +52,19 @@ def spool_directory(
         value = arguments.environment("FSLOG_SPOOL", environ) or ""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"spool is of type {type(value).__name__}; expected a path, as a string")
-    path = os.fspath(value)
-    if not path:
+    given = os.fspath(value)
+    if not given:
         return None
-    if destination.redact.secrets(path) != path:
+    path = given if "\0" in given else os.path.expanduser(given)
+    if any(destination.redact.secrets(text) != text for text in (given, path)):
         raise ValueError("spool is a path that holds a key (it is not shown); expected another")
     if "\0" in path:
         raise ValueError(f"spool is {path!r}, which no path can be")
+    if path.startswith("~"):
+        raise ValueError(
+            f"spool is {path!r}, but there is no such user's home directory; expected a whole path "
+            "(a directory that is called so is ./~...)"
+        )
     if not CAN_LOCK:
         raise ValueError("spool needs file locks (flock), which this platform does not have")
     return SpoolDirectory(os.path.abspath(path), destination.keys_digest())
@@ -84,6 +92,8 @@ class SpoolDirectory:
         self.path = path
         self.digest = digest
         self.fs = fs or FileSystem()
+        self.strangers: list[str] = []
+        """What was found in it that is none of a spool's, and is left alone."""
         self._token = token
         self._pause = pause
 
@@ -100,8 +110,17 @@ class SpoolDirectory:
             ValueError: it cannot be used, or living processes use it with other keys.
         """
         try:
-            self._prepare()
-            self.begin().remove()
+            owner = self.begin()
+            try:
+                if not owners.is_living(self.fs, self.of(OWNERS), owner.name):
+                    raise ValueError(
+                        f"spool is {self.path!r}, which cannot be used: file locks (flock) have no "
+                        "effect in its file system, so that processes would send one another's "
+                        "events again; expected a directory in a file system that has them, such "
+                        "as one of a local disk"
+                    )
+            finally:
+                owner.remove()
         except OSError as error:
             if error.errno not in _FULL:
                 raise _unusable(self.path, error.strerror or str(error)) from None
@@ -115,10 +134,12 @@ class SpoolDirectory:
             raise _unusable(self.path, f"it is {what or 'no directory'}")
         if found.st_uid != os.geteuid():
             raise _unusable(self.path, "it belongs to another user")
-        strangers = [name for name in self.fs.listdir(self.path) if not _is_ours(name)]
-        if strangers:
+        names = self.fs.listdir(self.path)
+        self.strangers = strangers(names)
+        if self.strangers and not is_spool(names):
             raise _unusable(
-                self.path, f"it holds something else ({min(strangers)!r}); give it one of its own"
+                self.path,
+                f"it holds something else ({self.strangers[0]!r}); give it one of its own",
             )
         for path in (self.path, self.of(OWNERS)):
             self._make_own(path)
@@ -132,18 +153,19 @@ class SpoolDirectory:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise OSError(errno.ENOTDIR, f"{os.path.basename(path)!r} is no directory of its own")
 
-    def begin(self, again: str = "") -> owners.Owner:
+    def begin(self, again: str = "", held: set[owners.Owner] | None = None) -> owners.Owner:
         """Make an owner for this process, and the directory anew where somebody removed it.
 
         Args:
             again: the name of this process's owner whose file was removed.
+            held: as for `Owner`.
 
         Raises:
             ValueError: the directory cannot be used, or living processes use it with other keys.
         """
         self._prepare()
         folder = self.of(OWNERS)
-        owner = owners.begin(self.fs, folder, self.digest, self._token, again)
+        owner = owners.begin(self.fs, folder, self.digest, self._token, again, held)
         try:
             if owners.lives_with_other_keys(self.fs, folder, self.digest, self._pause):
                 raise _unusable(
@@ -159,26 +181,40 @@ class SpoolDirectory:
     def _mark(self) -> None:
         """Have the marker say whose the directory is: ours, now that nobody else lives."""
         path = self.of(MARKER)
-        try:
-            marker = json.loads(self.fs.read(path))
-        except FileNotFoundError:
-            marker = None
-        except ValueError:  # torn by a power cut; it says nothing that we do not know
-            marker = None
-        if isinstance(marker, dict) and marker.get("format", 0) != FORMAT:
-            raise _unusable(self.path, f"it is of format {marker.get('format')!r}, not {FORMAT}")
+        marker = read_marker(self.fs, path)
+        if marker is not None and marker.get("format", 0) != FORMAT:
+            raise _unusable(self.path, f"it is of {format_of(marker)}, not {FORMAT}")
         right = {"format": FORMAT, "keys": self.digest}
         if marker != right:
             self.write(path, json.dumps(right).encode("ascii") + b"\n")
 
-    def write(self, path: str, text: bytes, *, is_synced: bool = False) -> None:
+    def free_place(self, owner: str) -> str:
+        """Move what is no file out of an owner's place.
+
+        Returns:
+            Where it is now; empty where there is a file, or another process is at it.
+        """
+        path = self.of(OWNERS, owner)
+        fd = self.fs.open_register(self.of(MARKER), make=False)
+        try:
+            # One at a time: the next moment it may be a file there that somebody has locked.
+            if not self.fs.try_lock(fd) or stat.S_ISREG(self.fs.lstat(path).st_mode):
+                return ""
+            stray = f"{path}.{self._token()}.stray"
+            self.fs.replace(path, stray)
+            return stray
+        finally:
+            self.fs.close(fd)
+
+    def write(self, path: str, text: bytes | Iterable[bytes], *, is_synced: bool = False) -> None:
         """Make or replace a file as a whole: it is never seen half written."""
         draft = f"{path}.{self._token()}{DRAFT}"
         fd = self.fs.create(draft)
         try:
             try:
-                if self.fs.write(fd, text) != len(text):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                for part in (text,) if isinstance(text, bytes) else text:
+                    if self.fs.write(fd, part) != len(part):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if is_synced:
                     self.fs.fsync(fd)
             finally:
@@ -271,10 +307,43 @@ class SpoolDirectory:
         return self.of(str(name))
 
 
-def _is_ours(name: str) -> bool:
-    plain = name in (MARKER, OWNERS, QUARANTINE) or parse_name(name) is not None
-    # Drafts that a crash left; and what file systems and their tools put at the root of a volume.
-    return plain or name.endswith(DRAFT) or name == "lost+found" or name.startswith(".")
+def strangers(names: Iterable[str]) -> list[str]:
+    """Return which names in a directory are none of a spool's, in order.
+
+    Drafts that a crash left are; and what file systems and their tools put at the root of a volume.
+
+    >>> strangers(["spool.json", "lost+found", "notes.txt", "00000003-5f0c77a1-00000012.ndjson~"])
+    ['00000003-5f0c77a1-00000012.ndjson~', 'notes.txt']
+    """
+    plain = (MARKER, OWNERS, QUARANTINE, "lost+found")
+    return sorted(
+        name
+        for name in names
+        if name not in plain
+        and parse_name(name) is None
+        and not (name.endswith(DRAFT) or name.startswith("."))
+    )
+
+
+def is_spool(names: Iterable[str]) -> bool:
+    """Tell whether a directory that holds these names is used as a spool already."""
+    return not {MARKER, OWNERS}.isdisjoint(names)
+
+
+def read_marker(fs: FileSystem, path: str) -> dict[str, Any] | None:
+    """Return what the marker says; None where it says nothing, torn by a power cut perhaps."""
+    try:
+        marker = json.loads(fs.read(path, 0, _MOST_BYTES))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    return marker if isinstance(marker, dict) else None
+
+
+def format_of(marker: Mapping[str, Any]) -> str:
+    """Return which format a marker names, as a person may see it."""
+    found = marker.get("format")
+    is_short = isinstance(found, int) and 0 <= found < 10**9
+    return f"format {found}" if is_short else "a format that none of fslog's is"
 
 
 def _unusable(path: str, why: str) -> ValueError:

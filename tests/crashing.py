@@ -40,7 +40,7 @@ LOOKING = frozenset({"fstat", "fsync", "listdir", "lstat", "read", "read_from", 
 """The calls that leave nothing behind: for them before and after is the same."""
 
 OPENING = frozenset({"create", "create_register", "open_register"})
-APPENDING = frozenset({"write", "write_at_start"})
+APPENDING = frozenset({"write", "write_at", "write_at_start"})
 
 PARTS = ("half", "most")
 
@@ -176,9 +176,9 @@ class Disk(FileSystem):
     def _date(self, fd: int) -> None:
         os.utime(fd, (self.epoch(), self.epoch()))
 
-    def _write_part(self, moment: str, name: str, fd: int, text: bytes) -> int:
+    def _write_part(self, moment: str, name: str, fd: int, text: bytes, at: int = 0) -> int:
         self.torn = text[:-1] if moment == "most" else text[: len(text) // 2]
-        written = os.write(fd, self.torn) if name == "write" else os.pwrite(fd, self.torn, 0)
+        written = os.write(fd, self.torn) if name == "write" else os.pwrite(fd, self.torn, at)
         self._date(fd)
         return written
 

@@ -195,14 +195,12 @@ def test_a_split_across_segments(process: Process, tmp_path: Path) -> None:
     assert process.counts("delivered", "pending") == [5, 0]
 
 
-def test_a_half_delivered_segment_whose_rest_cannot_be_written(
-    process: Process, tmp_path: Path
-) -> None:
+def test_a_half_delivered_segment_that_cannot_be_marked(process: Process, tmp_path: Path) -> None:
     """On a full disk nothing is lost: it would be sent twice after a kill, and once without."""
     logged(process, 1, 2)
     head(process)
     process.backlog.split()
-    process.fs.hooks["create"] = failing(errno.ENOSPC)
+    process.fs.hooks["write_at"] = failing(errno.ENOSPC)
     head(process)
     process.backlog.delivered()
     assert on_disk(tmp_path) == [1, 2]
@@ -210,18 +208,37 @@ def test_a_half_delivered_segment_whose_rest_cannot_be_written(
     assert segments(tmp_path) == []
 
 
+def test_what_is_delivered_of_a_segment_is_marked_and_not_rewritten(
+    process: Process, tmp_path: Path
+) -> None:
+    """One small write in place for each part; the file stays as it is until all is delivered."""
+    logged(process, *range(8))
+    head(process)
+    process.backlog.split()
+    process.fs.calls.clear()
+    process.backlog.delivered()
+    assert process.fs.names("write", "write_at", "write_at_start", "replace") == ["write_at"]
+    assert on_disk(tmp_path) == [4, 5, 6, 7]
+    [name] = segments(tmp_path)
+    assert len((tmp_path / name).read_bytes()) == 8 * SIZE
+
+
 @pytest.mark.parametrize(("fsync", "synced"), [("never", 0), ("segment", 1), ("line", 1)])
 def test_a_shortened_segment_is_as_safe_as_a_sealed_one(
     fsync: str, synced: int, tmp_path: Path
 ) -> None:
-    """What takes its place is on the disk itself before it does, where that is wanted."""
+    """A refused event stays; what takes the file's place is on the disk itself before it does."""
     with processes(tmp_path, share={"fsync": fsync}) as [process]:
         logged(process, 1, 2)
         head(process)
         process.backlog.split()
+        head(process)
+        (tmp_path / "quarantine").touch()
+        assert process.backlog.abandon("why") is True
         process.fs.calls.clear()
-        process.backlog.delivered()
+        process.backlog._shorten(process.backlog._loaded[0].files[0][0])
         assert process.fs.names("fsync", "replace") == ["fsync"] * synced + ["replace"]
+        assert on_disk(tmp_path) == [1, 2]
 
 
 def test_sealed_segments_are_synced_where_that_is_wanted(tmp_path: Path) -> None:
@@ -485,16 +502,111 @@ def test_a_look_that_fails_is_made_again(tmp_path: Path) -> None:
 
 
 def test_more_orphans_than_are_taken_at_a_time(tmp_path: Path) -> None:
-    """All of 40 are sent, in order, and the second part does not wait for ten seconds."""
+    """All of 70 are sent, in order, no more than 32 held at once, before what is our own."""
+    with processes(tmp_path, 70) as dead:
+        for number, one in enumerate(dead):
+            logged(one, number)
+    with processes(tmp_path) as [process]:
+        logged(process, 100)
+        process.backlog.look()
+        assert len(process.share._adopted) == 32
+        logged(process, 101)
+        assert process.post() == [*range(70), 100, 101]
+        assert process.counts("adopted", "delivered", "pending") == [70, 72, 0]
+        process.backlog.end()
+        assert os.listdir(tmp_path / "owners") == []
+
+
+def test_more_orphans_are_taken_where_nothing_else_waits(tmp_path: Path) -> None:
+    """The rest of 40 waits for no further look, and the listener does not sleep before it."""
     with processes(tmp_path, 40) as dead:
         for number, one in enumerate(dead):
             logged(one, number)
     with processes(tmp_path) as [process]:
         process.backlog.look()
-        assert process.post() == list(range(32))
-        process.now += 0.5
+        for number in range(40):
+            assert process.backlog
+            process.backlog._limits = (1, 1)
+            assert head(process) == [number]
+            process.backlog.delivered()
+        assert process.post() == []
+        process.backlog.end()
+        assert os.listdir(tmp_path / "owners") == []
+
+
+def test_those_that_end_in_order_have_not_tried_in_vain(tmp_path: Path) -> None:
+    """The endpoint is down, three take over and end: the fourth sends it before its own."""
+    died(tmp_path, [1, 2])
+    for _ in range(3):
+        with processes(tmp_path) as [process]:
+            process.backlog.look()
+            assert head(process) == [1, 2]
+            assert process.backlog.oldest() == 0  # the POST has failed
+            process.backlog.end()
+    with processes(tmp_path) as [process]:
+        logged(process, 3)
         process.backlog.look()
-        assert process.post() == list(range(32, 40))
+        assert process.post() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["in a POST", "killed"])
+def test_what_is_taken_over_in_vain_rests(how: str, tmp_path: Path) -> None:
+    """Two that end amid a POST of it, or are killed: the third leaves it alone for a while."""
+    died(tmp_path, [1, 2])
+    for _ in range(2):
+        with processes(tmp_path) as [process]:
+            process.epoch = 1.0
+            process.backlog.look()
+            assert head(process) == [1, 2]
+            if how == "in a POST":
+                process.backlog.end()
+            else:
+                process.backlog.oldest()
+    with processes(tmp_path) as [process]:
+        process.epoch = 1.0
+        process.backlog.look()
+        assert process.post() == []
+        process.epoch = 12.0
+        process.backlog.last_look()
+        assert process.post() == [1, 2]
+
+
+def test_what_is_read_already_waits_for_older_processes(tmp_path: Path) -> None:
+    """A batch of our own that could not be delivered yet is sent after what is taken over then."""
+    first = died(tmp_path, [1, 2])
+    with processes(tmp_path) as [living]:
+        living.backlog.look()
+        with processes(tmp_path) as [process]:
+            logged(process, 5)
+            logged(process, 6)
+            process.backlog._limits = (1, 10_000)
+            process.backlog.look()
+            assert head(process) == [5]
+            assert process.backlog.oldest() == 1
+            logged(living, 3)
+            living.die()
+            process.now += LOOK_SECONDS
+            process.backlog.look()
+            assert process.backlog.oldest() == 0
+            assert first in segments(tmp_path)
+            assert process.post() == [1, 2, 3, 5, 6]
+            assert process.counts("accepted", "adopted", "pending") == [2, 3, 0]
+
+
+@pytest.mark.parametrize("is_older_first", [True, False])
+def test_an_older_process_goes_before_a_younger_one(is_older_first: bool, tmp_path: Path) -> None:
+    """Whichever of them died, and was found, first."""
+    with processes(tmp_path, 2) as dead:
+        for number, one in enumerate(dead, 1):
+            logged(one, number)
+        first, second = dead if is_older_first else reversed(dead)
+        first.die()
+        with processes(tmp_path) as [process]:
+            process.backlog.look()
+            second.die()
+            process.now += LOOK_SECONDS
+            process.backlog.look()
+            assert process.post() == [1, 2]
 
 
 def test_a_segment_that_cannot_be_removed_is_tried_again(process: Process, tmp_path: Path) -> None:
@@ -545,6 +657,157 @@ def test_an_owner_that_changed_begins_a_chain_of_its_own(tmp_path: Path) -> None
         logged(process, 2)
         assert process.share.owner_name != before
         assert process.post() == [1, 2]
+
+
+def large(path: Path, count: int, bad: bytes = b"") -> str:
+    """Leave a segment of so many events, with something bad after the fifth; return its name."""
+    lines = [line(number) for number in range(count)]
+    with processes(path, share={"max_bytes": 10**9}) as [dead]:
+        return dead.share.write(*lines[:5], bad, *lines[5:])
+
+
+def test_a_large_segment_is_read_and_delivered_in_pieces(tmp_path: Path) -> None:
+    """All of it, in order, once; no more than a batch of it is held, and none of it rewritten."""
+    name = large(tmp_path, 1000)
+    limits = {"batch_events": 50, "batch_bytes": 40 * SIZE}
+    with processes(tmp_path, **limits) as [process]:
+        process.backlog.look()
+        process.fs.calls.clear()
+        found: list[int] = []
+        while (numbers := head(process)) and len(found) < 500:
+            found += numbers
+            assert len(process.backlog._loaded) == 1
+            assert process.counts("adopted")[0] <= len(found) + 40
+            process.backlog.delivered()
+        assert (tmp_path / name).stat().st_size > 1000 * SIZE  # as it was
+        assert "replace" not in process.fs.names("replace")
+        found += process.post()
+        assert found == list(range(1000))
+        assert process.counts("adopted", "delivered", "pending") == [1000, 1000, 0]
+        assert segments(tmp_path) == []
+        written = [given[1] for call, given in process.fs.calls if call.startswith("write")]
+        assert sum(map(len, written)) < 100 * 30
+
+
+@pytest.mark.parametrize("posts", [1, 2, 3, 11])
+def test_who_comes_after_begins_behind_what_was_delivered(posts: int, tmp_path: Path) -> None:
+    """Killed after any POST of a large segment, also one that was taken over itself."""
+    large(tmp_path, 100)
+    found = []
+    for _ in range(2):
+        with processes(tmp_path, batch_bytes=7 * SIZE) as [process]:
+            process.backlog.look()
+            found += process.post(posts)
+            assert on_disk(tmp_path) == list(range(len(found), 100))
+    assert found + recover(tmp_path) == list(range(100))
+
+
+@pytest.mark.parametrize("limits", [(3, 10**4), (40, 10**9), (50, 17 * SIZE), (1, 1)])
+def test_pieces_are_whole_batches(limits: tuple[int, int], tmp_path: Path) -> None:
+    """Whatever ends them, events or bytes: no batch is smaller because a piece ended."""
+    large(tmp_path, 120)
+    with processes(tmp_path, batch_events=limits[0], batch_bytes=limits[1]) as [process]:
+        process.backlog.look()
+        counts = []
+        while numbers := head(process):
+            counts.append(len(numbers))
+            process.backlog.delivered()
+        assert sum(counts) == 120
+        most = min(limits[0], max(1, limits[1] // (SIZE + 2)))
+        assert min(counts[:-1]) >= most
+
+
+def test_bad_lines_in_a_large_segment(tmp_path: Path) -> None:
+    """They are set aside with their place in the whole segment, and its pieces go on."""
+    name = large(tmp_path, 100, b"garbled\n\r\n" + b"x" * 20 * SIZE + b"\n")
+    with processes(tmp_path, batch_bytes=3 * SIZE) as [process]:
+        process.backlog.look()
+        assert process.post() == list(range(100))
+    stem = name[: -len(".ndjson")]
+    places = [f"{stem}-{5 * SIZE}.ndjson", f"{stem}-{5 * SIZE + 10}.ndjson"]
+    assert sorted(one for one in quarantined(tmp_path) if one.endswith(".ndjson")) == places
+
+
+@pytest.mark.parametrize("posts", [2, 3, 5, 8])
+def test_a_large_segment_whose_bad_lines_cannot_be_set_aside(posts: int, tmp_path: Path) -> None:
+    """It is shortened instead, the bad lines stay in it; nothing is lost, nothing sent twice."""
+    large(tmp_path, 40, b"garbled\n\n")
+    (tmp_path / "quarantine").touch()
+    with processes(tmp_path, batch_events=3, batch_bytes=8 * SIZE) as [process]:
+        process.backlog.look()
+        found = process.post(posts)
+        process.backlog.end()
+        assert b"garbled\n" in (tmp_path / segments(tmp_path)[0]).read_bytes()
+    (tmp_path / "quarantine").unlink()
+    assert found + recover(tmp_path) == list(range(40))
+    assert b"garbled\n" in quarantined(tmp_path).values()
+
+
+def test_a_shortened_segment_of_which_that_was_not_told(tmp_path: Path) -> None:
+    """The renaming took effect although it failed: the next piece begins where it does now."""
+    large(tmp_path, 40, b"garbled\n")
+    (tmp_path / "quarantine").touch()
+    with processes(tmp_path, batch_bytes=8 * SIZE) as [process]:
+
+        def replace(draft: str, path: str) -> None:
+            os.replace(draft, path)
+            raise OSError(errno.EIO, "but it was renamed")
+
+        process.fs.hooks["replace"] = replace
+        process.fs.hooks["unlink"] = failing(errno.ENOENT, where=".new")
+        process.backlog.look()
+        assert process.post() == list(range(40))
+
+
+def test_an_own_segment_that_grew_is_read_in_pieces(process: Process, tmp_path: Path) -> None:
+    """What somebody added to it is accepted when it is found, and what was written is settled."""
+    logged(process, 1, 2)
+    with open(tmp_path / segments(tmp_path)[0], "ab") as file:
+        file.write(b"".join(line(number) for number in range(3, 60)))
+    process.backlog._limits = (100, 5 * SIZE)
+    assert process.post() == list(range(1, 60))
+    assert process.counts("accepted", "delivered", "abandoned", "pending") == [59, 59, 0, 0]
+
+
+def test_a_segment_that_goes_amid_its_pieces(tmp_path: Path) -> None:
+    """Nothing of it is counted that was not read."""
+    name = large(tmp_path, 40)
+    with processes(tmp_path, batch_bytes=8 * SIZE) as [process]:
+        process.backlog.look()
+        found = process.post(2)
+        os.unlink(tmp_path / name)
+        assert process.post() == []
+        assert process.counts("adopted", "delivered", "pending") == [len(found), len(found), 0]
+
+
+def test_a_mark_of_another_file_says_nothing(tmp_path: Path) -> None:
+    """A segment that was shortened, by an earlier version perhaps, is sent whole."""
+    name = large(tmp_path, 100)
+    with processes(tmp_path, batch_bytes=10 * SIZE) as [process]:
+        process.backlog.look()
+        found = process.post(2)
+    path = tmp_path / name
+    text = b"".join(line(number) for number in found)
+    path.write_bytes(text)
+    assert recover(tmp_path) == found
+
+
+def test_an_unreadable_segment_that_cannot_be_set_aside_stays_as_it_is(
+    process: Process, tmp_path: Path
+) -> None:
+    """Not emptied, not removed: its events are there when the disk works again."""
+    logged(process, 1, 2)
+    [name] = segments(tmp_path)
+    process.fs.hooks["read"] = failing(errno.EIO, where=name)
+
+    def replace(old: str, new: str) -> None:
+        if "quarantine" in new and new.endswith(".ndjson"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    process.fs.hooks["replace"] = replace
+    assert process.post() == []
+    process.backlog.end()
+    assert (tmp_path / name).read_bytes() == line(1) + line(2)
 
 
 def test_a_stray_of_no_owner_is_delivered(tmp_path: Path) -> None:

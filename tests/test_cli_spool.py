@@ -22,7 +22,7 @@ import pytest
 
 from fslog import owners
 from fslog.cli import draining, locks, main, requeueing
-from fslog.cli.spools import NotSpool, look
+from fslog.cli.spools import NotSpool, events_of, look
 from fslog.collector import Answer, Collector
 from fslog.destination import DATACENTERS
 from fslog.filesystem import FileSystem
@@ -746,3 +746,47 @@ def look_dead(path: str) -> Any:
     contents = look(path)
     shares = tuple(replace(share, pid=None) for share in contents.shares)
     return replace(contents, shares=shares)
+
+
+def test_what_was_delivered_of_a_segment_does_not_wait(
+    tmp_path: Path, command: Spool, keys: None
+) -> None:
+    """A process died amid a large segment: ls, show and drain have what is left of it, only."""
+    path = tmp_path / "spool"
+    texts = [line(1) + line(2) + b"garbled\n" + line(3), line(4)]
+    name = leave(path, *texts)
+    owner = owners.adopt(FileSystem(), str(path / "owners"), name, digest(), 0.0)
+    assert owner is not None
+    owner.mark(owners.Mark(1, len(line(1)), len(texts[0])))
+    owner.close()
+    left = sum(map(len, texts)) - len(line(1))
+    code, out, _ = command("ls", path, "--json")
+    assert code == 0
+    [share] = json.loads(out)["owners"]
+    assert (share["events"], share["bytes"]) == (4, left)
+    assert [one["bytes"] for one in share["segments"]] == [left - len(line(4)), len(line(4))]
+    code, out, err = command("show", path)
+    assert (code, numbers(out)) == (0, [2, 3, 4])
+    assert "1 line left out" in err
+    [(_, _, _, [bad]), _] = events_of(look(str(path)))
+    assert bad.offset == 2 * len(line(1))
+    with Collector() as collector:
+        assert command("drain", path, "--endpoint", collector.url)[0] == 0
+        assert [one["number"] for one in collector.events] == [2, 3, 4]
+    assert f"{name}-00000001-{bad.offset}.ndjson" in os.listdir(path / "quarantine")
+
+
+@pytest.mark.parametrize("kind", ["claim", "marker", "name"])
+def test_garbage_is_looked_at_without_a_traceback(kind: str, spool: Path, command: Spool) -> None:
+    """Numbers of thousands of digits, and a marker of brackets, are no spool's, and no trouble."""
+    if kind == "claim":
+        [path] = (spool / "owners").iterdir()
+        path.write_bytes(b"x " + b"9" * 5000 + b" " + b"9" * 5000)
+    elif kind == "marker":
+        (spool / "spool.json").write_bytes(b"[" * 100_000)
+    else:
+        (spool / f"00000001-aaaaaaaa-{2**64}.ndjson").write_bytes(line(5))
+        (spool / "owners" / f"{2**64}-aaaaaaaa").touch()
+    code, out, err = command("show", spool)
+    assert (code, numbers(out), err) == (0, [1, 2, 3], "")
+    assert command("ls", spool)[0] == 0

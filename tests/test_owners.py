@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from fslog import owners
-from fslog.owners import Owner
-from fslog.segments import generation_of, owner_name
+from fslog.owners import Mark, Owner, read_register
+from fslog.segments import LARGEST, generation_of, owner_name
 from test_filesystem import Watched, failing, mode
 
 KEYS, OTHER_KEYS = "a" * 32, "b" * 32
@@ -506,3 +506,108 @@ def test_no_file_holds_more_than_a_digest_and_numbers(folder: Folder) -> None:
     assert (digest, claim) == (KEYS, f"{2**63:020d}")
     assert all(word.isdecimal() and len(word) < 8 for word in rest)
     owner.remove()
+
+
+STRANGE = {
+    "of thousands of digits": b"a" * 32 + b" " + b"9" * 5000 + b" 0\n",
+    "above 64 bits": b"a" * 32 + b" " + b"9" * 21 + b" 0\n",
+    "of no ASCII digits": f"{KEYS} \N{ARABIC-INDIC DIGIT ONE} 0\n".encode(),
+    "negative": KEYS.encode() + b" -5 -5\n",
+    "of gigabytes": None,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_claim_that_nobody_can_have_made_counts_nothing(kind: str, folder: Folder) -> None:
+    """It raises nothing either; its owner can be taken over, as any other."""
+    path = folder.path / owner_name(3, "0" * 8)
+    text = STRANGE[kind]
+    if text is None:
+        path.touch()
+        os.truncate(path, 1 << 40)
+    else:
+        path.write_bytes(text)
+    assert folder.claimed() == 0
+    folder.lives_with_other_keys()
+    owner = folder.adopt(path.name)
+    assert owner is not None
+    owner.claim(10**30)
+    assert owner.read().claim_bytes == 10**20 - 1
+    owner.remove()
+
+
+def test_a_file_that_is_no_owners_has_no_say(folder: Folder) -> None:
+    """It claims nothing, and whoever has it locked is no process with other keys."""
+    other = folder.path / "notes.txt"
+    other.write_bytes(OTHER_KEYS.encode() + b" 500 0\n")
+    with other.open() as file:
+        assert folder.fs.try_lock(file.fileno())
+        assert folder.claimed() == 0
+        assert not folder.lives_with_other_keys()
+
+
+def test_generations_end_with_64_bits(folder: Folder) -> None:
+    """Where somebody left the largest name that there is, a new owner has one that is valid."""
+    (folder.path / owner_name(LARGEST, "f" * 8)).touch()
+    (folder.path / owner_name(LARGEST + 5, "f" * 8)).touch()
+    owner = folder.begin()
+    assert generation_of(owner.name) == LARGEST
+    owner.remove()
+
+
+def test_marks_are_read_as_they_were_written(folder: Folder) -> None:
+    """The newest of a segment counts; claims, and those who take over, leave marks alone."""
+    owner = folder.begin()
+    assert owner.read().settled_bytes(7, 1000) == 0
+    for settled in (100, 250, 400):
+        owner.mark(Mark(7, settled, 1000))
+        owner.claim(settled)
+        assert owner.read().settled_bytes(7, 1000) == settled
+    assert owner.read().settled_bytes(7, 600) == 0
+    assert owner.read().settled_bytes(8, 1000) == 0
+    owner.close()
+    adopted = folder.adopt(owner.name)
+    assert adopted is not None
+    assert adopted.register.settled_bytes(7, 1000) == 400
+    adopted.mark(Mark(8, 3, 5))
+    found = adopted.read()
+    assert (found.digest, found.claim_bytes, found.tries) == (KEYS, 400, 1)
+    assert (found.settled_bytes(7, 1000), found.settled_bytes(8, 5)) == (400, 3)
+    assert len((folder.path / owner.name).read_bytes()) < 256
+    adopted.remove()
+
+
+def test_a_torn_mark_leaves_the_one_before(folder: Folder) -> None:
+    """However much of it was written: never a place between, and never none."""
+    owner = folder.begin()
+    path = folder.path / owner.name
+    seen = set()
+    owner.mark(Mark(7, 99_999_999, 10**12))
+    owner.mark(Mark(7, 123_456_789, 10**12))
+    before = path.read_bytes()
+    owner.mark(Mark(7, 987_654_321, 10**12))
+    after = path.read_bytes()
+    assert len(before) == len(after)
+    for cut in range(len(after) + 1):
+        seen.add(read_register(after[:cut] + before[cut:]).settled_bytes(7, 10**12))
+    assert seen == {123_456_789, 987_654_321}
+    owner.remove()
+
+
+def test_who_ends_in_order_has_not_tried(folder: Folder) -> None:
+    """Its try is taken back; those of the dead before it are not."""
+    dead = folder.begin()
+    dead.claim(5)
+    dead.close()
+    for tries in (0, 1):
+        for _ in range(3):
+            owner = folder.adopt(dead.name)
+            assert owner is not None
+            assert owner.read().tries == tries + 1
+            owner.end_in_order()
+            assert owner.read()[:3] == (KEYS, 5, tries)
+            owner.close()
+        owner = folder.adopt(dead.name)
+        assert owner is not None
+        owner.close()  # killed
+    assert folder.adopt(dead.name) is None

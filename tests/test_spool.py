@@ -490,7 +490,8 @@ def test_many_orphans_are_taken_a_part_at_a_time(tmp_path: Path) -> None:
             if not found:
                 break
             assert len(found) <= 32
-            assert share.has_room_for_orphans() is False
+            assert share.left_some is (len(found) == 32)
+            assert share.has_room_for_orphans() is not share.left_some
             assert share.adopt() == []
             for orphan in found:
                 share.finish(orphan)
@@ -670,6 +671,132 @@ def test_a_fork_amid_a_look_leaves_the_child_no_lock(tmp_path: Path) -> None:
         os.close(heard)
         assert ended_well(pids[0])
         assert found == [(dead.owner_name, [1])]
+
+
+class Forking(Watched):
+    """A file system in which a process is forked after a call took effect, before it returns.
+
+    So it is when another thread forks in the moment between.
+    """
+
+    def __init__(self, when: str, fork: Callable[[], object]) -> None:
+        super().__init__()
+        self.when = when
+        self.fork = fork
+
+    def _call(self, name: str, real: Any, *given: Any, **named: Any) -> Any:
+        answer = super()._call(name, real, *given, **named)
+        if name == self.when:
+            self.when = ""
+            thread = threading.Thread(target=self.fork)
+            thread.start()
+            thread.join()
+        return answer
+
+
+LOCKING = ["fstat", "try_lock", "lstat", "write_at_start"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        *(("adopts", call) for call in ["open_register", "read_from", *LOCKING]),
+        *(("begins", call) for call in ["create_register", *LOCKING]),
+    ],
+)
+def test_a_fork_at_any_moment_leaves_the_child_no_lock(
+    kind: str, call: str, tmp_path: Path
+) -> None:
+    """Amid taking over, and amid beginning: what the parent has is free when the parent dies."""
+    with shares(tmp_path, 3) as [dead, parent, other]:
+        dead.write(line(1))
+        if kind == "adopts":
+            dead.die()
+        ready, told = os.pipe()
+        heard, going = os.pipe()
+        pids: list[int] = []
+
+        def child() -> None:
+            os.close(going)
+            parent.leave_to_parent()
+            os.write(told, b".")
+            os.read(heard, 1)
+
+        parent.fs = parent.directory.fs = Forking(call, lambda: pids.append(fork(child)))
+        if kind == "adopts":
+            assert parent.adopt() == [(dead.owner_name, [1])]
+        else:
+            parent.write(line(2))
+        owner = parent.owner_name or dead.owner_name
+        os.read(ready, 1)
+        parent.die()
+        try:
+            assert [name for name, _ in other.adopt()] == [owner]
+        finally:
+            os.close(going)
+            assert ended_well(pids[0])
+            for fd in (ready, told, heard):
+                os.close(fd)
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_strange_owners_file_keeps_no_segments(kind: str, tmp_path: Path) -> None:
+    """What stands in an owner's place is moved, not deleted, and said; the segments are sent."""
+    with shares(tmp_path, 3) as [dead, share, other]:
+        dead.write(line(1))
+        dead.die()
+        path = tmp_path / "owners" / dead.owner_name
+        path.unlink()
+        FOREIGN[kind](path)
+        before = os.lstat(path)
+        [orphan] = share.look()
+        assert orphan.segments == [(1, len(line(1)))]
+        assert path.is_file()
+        assert not path.is_symlink()
+        assert other.adopt() == []
+        [stray] = set(os.listdir(tmp_path / "owners")) - {dead.owner_name}
+        assert os.path.samestat(os.lstat(tmp_path / "owners" / stray), before)
+        [remark] = share.remarks
+        assert stray in remark
+        share.finish(orphan)
+        assert share.adopt() == []
+
+
+def test_an_owners_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    """Its segments wait, which somebody should know; what passes is not worth a word."""
+    with shares(tmp_path, 2) as [dead, share]:
+        dead.write(line(1))
+        dead.die()
+        share.watched.hooks["open_register"] = failing(errno.EMFILE, where="owners")
+        assert share.adopt() == []
+        assert share.remarks == []
+        share.watched.hooks["open_register"] = failing(errno.EACCES, where="owners")
+        for _ in range(6):
+            assert share.adopt() == []
+        [remark] = share.remarks
+        assert dead.owner_name in remark
+        assert "Permission denied" in remark
+
+
+def test_a_place_is_freed_by_one_at_a_time(tmp_path: Path) -> None:
+    """Another process that is at it is left to it: a file that it made there is not moved."""
+    with shares(tmp_path, 3) as [dead, share, other]:
+        dead.write(line(1))
+        dead.die()
+        path = tmp_path / "owners" / dead.owner_name
+        path.unlink()
+        path.mkdir()
+        found: list[Any] = []
+
+        def lstat(given: str) -> None:
+            if given == str(path) and os.path.isdir(path):
+                share.watched.hooks.clear()
+                found.extend(other.look())
+
+        share.watched.hooks["lstat"] = lstat
+        mine = share.look()
+        assert len(mine) + len(found) == 1
+        assert path.is_file()
 
 
 def test_the_open_segment_is_closed_by_the_child_without_harm(share: Share) -> None:

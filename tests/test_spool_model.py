@@ -59,13 +59,13 @@ ERRORS: dict[int, frozenset[str]] = {
 }
 
 TROUBLES: dict[str, tuple[frozenset[str], int]] = {
-    "full": (ROOM_TAKING - {"write_at_start", "replace"}, errno.ENOSPC),
+    "full": (ROOM_TAKING - {"write_at_start", "write_at", "replace"}, errno.ENOSPC),
     "full, and never written in place": (ROOM_TAKING, errno.ENOSPC),
     "read-only": (CALLS - LOOKING - {"close", "try_lock"}, errno.EROFS),
     "dead": (CALLS - {"close"}, errno.EIO),
     "nothing can be removed": (frozenset({"unlink"}), errno.EACCES),
     "nothing can be renamed": (frozenset({"replace"}), errno.EIO),
-    "no claim can be made": (frozenset({"write_at_start"}), errno.EIO),
+    "no claim can be made": (frozenset({"write_at_start", "write_at"}), errno.EIO),
     "no descriptors": (OPENING | {"read", "listdir", "sizes"}, errno.EMFILE),
     "locks": (frozenset({"try_lock"}), errno.ENOLCK),
 }
@@ -260,6 +260,54 @@ def test_a_disk_may_be_full_at_any_byte() -> None:
             world.limit_bytes = ANYTHING
             world.finish()
             assert len(world.order) == 6
+
+
+def deliver_a_large_segment(world: World, plan: Plan = nothing) -> list[str]:
+    """Have a process deliver, in many pieces, what another one left; return its system calls."""
+    dead = world.start(batch_events=50, batch_bytes=5000)
+    assert dead is not None
+    assert world.do(dead, lambda: log_all(dead, [150] * 14))
+    world.kill(dead)
+    assert len(world.segments()) == 1
+    process = world.start(plan=plan, batch_events=2, batch_bytes=500)
+    if process is None:
+        return []
+    world.outcomes = [OK] * 6 + [DOWN] * 9
+    if world.do(process, process.flush):
+        process.disk.plan = nothing
+        if world.do(process, lambda: log_all(process, (150, 150))):
+            world.do(process, process.end)
+    world.outcomes = []
+    return process.disk.calls
+
+
+@pytest.mark.parametrize("error", [None, errno.EIO])
+def test_a_large_segment_at_any_system_call(error: int | None) -> None:
+    """Who delivers it in pieces may die, or fail, anywhere: one batch is sent twice, not more."""
+    with a_world("without a fault") as world:
+        calls = deliver_a_large_segment(world)
+        world.finish()
+        assert max(world.arrived.values()) == 1
+        assert calls.count("write_at") == 6
+    for number, name in enumerate(calls):
+        is_done = name not in LOOKING and name != "write"
+        for moment in ["before"] + ["after"] * is_done + list(PARTS) * (name in APPENDING):
+            with a_world(f"{moment} call {number}, {name}") as world:
+                deliver_a_large_segment(world, at(number, Fault(moment, error)))
+                world.finish()
+                assert len(world.order) >= 14 or world.is_unread
+                assert sum(times > 1 for times in world.arrived.values()) <= 2
+
+
+@pytest.mark.parametrize("error", [None, errno.EIO])
+def test_a_mark_may_be_torn(error: int | None) -> None:
+    """A process may die, or the disk fail, while it writes down what was delivered."""
+    for number, name in enumerate(calls_of_a_life()):
+        if name == "write_at":
+            for moment in ("before", "after", *PARTS):
+                with a_world(f"{moment} call {number}") as world:
+                    live(world, at(number, Fault(moment, error)))
+                    world.finish()
 
 
 def test_what_the_dead_left_is_delivered_from_a_disk_that_stays_full() -> None:

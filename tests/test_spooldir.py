@@ -154,6 +154,61 @@ def test_a_foreign_directory_is_refused(tmp_path: Path) -> None:
     assert mode(tmp_path) == 0o755
 
 
+@pytest.mark.parametrize("sign", ["spool.json", "owners"])
+def test_strangers_in_a_spool_are_left_alone(sign: str, tmp_path: Path) -> None:
+    """What an editor or a person left in one that is used keeps nothing from starting."""
+    directory(tmp_path).check()
+    (tmp_path / ("owners" if sign == "spool.json" else "spool.json")).rename(tmp_path / ".away")
+    strange = {f"{NAME}~": b"x\n", f"{NAME}x": b"", "notes.txt": b"n", "lost+found": None}
+    for name, text in strange.items():
+        (tmp_path / name).mkdir() if text is None else (tmp_path / name).write_bytes(text)
+    spool = directory(tmp_path)
+    spool.check()
+    assert spool.strangers == sorted({*strange} - {"lost+found"})
+    assert spool.segments() == {}
+    assert {name: text for name, text in strange.items() if text is not None}.items() <= files(
+        tmp_path
+    ).items()
+
+
+def test_strangers_are_said_once(tmp_path: Path) -> None:
+    """Whoever put a file there hears that it is not sent."""
+    with Collector() as collector, handler(tmp_path, endpoint=collector.url) as first:
+        (tmp_path / "notes.ndjson").touch()
+        assert first.flush(10)
+    heard: list[str] = []
+
+    class Hearing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    hearing = Hearing()
+    logging.getLogger("fslog").addHandler(hearing)
+    try:
+        record = logging.makeLogRecord(
+            {"event": {"accountId": "a", "userId": "u", "action": "x", "sessionId": "s"}}
+        )
+        with Collector() as collector, handler(tmp_path, endpoint=collector.url) as second:
+            for _ in range(3):
+                second.handle(record)
+                assert second.flush(10)
+    finally:
+        logging.getLogger("fslog").removeHandler(hearing)
+    assert [text for text in heard if "'notes.ndjson'" in text] == [
+        "the spool's directory also holds what is not fslog's, and is not sent: 'notes.ndjson'"
+    ]
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path) -> None:
+    """Where `flock` keeps nobody away the dead cannot be told; the error says what to do."""
+    spool = directory(tmp_path / "spool")
+    hooks(spool)["try_lock"] = lambda fd: True
+    with pytest.raises(ValueError, match=r"file locks \(flock\) have no effect.*local disk"):
+        spool.check()
+    assert os.listdir(tmp_path / "spool" / "owners") == []
+    directory(tmp_path / "spool").check()
+
+
 def test_what_tools_leave_behind_is_no_hindrance(tmp_path: Path) -> None:
     """A volume's lost+found, hidden files, and drafts that a crash left, may be there."""
     for name in (".keep", ".nfs000012", "spool.json.0a.new", f"{NAME}.0a.new", str(NAME)):
@@ -204,9 +259,26 @@ def test_a_directory_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spool.json").write_text('{"format": 2}')
     assert "it is of format 2, not 1" in unusable(tmp_path)
     assert files(tmp_path) == {"spool.json": b'{"format": 2}'}
+    for strange in ("9" * 2000, "[" * 500 + "]" * 500, '"' + "x" * 3000 + '"'):
+        (tmp_path / "spool.json").write_text(f'{{"format": {strange}}}')
+        text = unusable(tmp_path)
+        assert "a format that none of fslog's is" in text
+        assert len(text) < 500
 
 
-@pytest.mark.parametrize("text", [b"", b"\0\0\0", b'{"form', b"[]", b"\xff"])
+MARKERS = [
+    b"",
+    b"\0\0\0",
+    b'{"form',
+    b"[]",
+    b"\xff",
+    b"[" * 100_000,
+    b'{"format":' + b"[" * 100_000,
+    b'{"format": ' + b"9" * 5000 + b"}",
+]
+
+
+@pytest.mark.parametrize("text", MARKERS, ids=lambda text: repr(text[:12]))
 def test_a_marker_that_is_torn_is_made_anew(text: bytes, tmp_path: Path) -> None:
     """It says nothing that is not known, so that a power cut while it was made does no harm."""
     (tmp_path / "spool.json").write_bytes(text)
@@ -417,6 +489,31 @@ def test_the_argument_and_the_environment(tmp_path: Path) -> None:
     assert path(None, {}) is None
     assert path("rel/../x") == os.path.join(os.getcwd(), "x")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_tilde_is_a_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a shell, in the argument and the environment; inside of a path it is a name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def path(value: Any, environ: Any = None) -> str:
+        spool = spool_directory(value, DESTINATION, environ or {})
+        assert spool is not None
+        return spool.path
+
+    assert path("~/x") == path(Path("~/x")) == path(None, {"FSLOG_SPOOL": "~/x"}) == f"{tmp_path}/x"
+    assert path("~") == str(tmp_path)
+    assert path("./~/x") == f"{tmp_path}/~/x"
+    with pytest.raises(
+        ValueError, match=r"spool is '~nobody-is-called-so/x', but there is no such"
+    ):
+        path("~nobody-is-called-so/x")
+    with pytest.raises(ValueError, match="no path can be"):
+        path("~\0/x")
+    monkeypatch.setenv("HOME", "/home/the-auth-key")
+    with pytest.raises(ValueError, match="holds a key") as caught:
+        path("~/x")
+    assert "the-auth-key" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [5, b"/bytes", True, ["/x"], object()])

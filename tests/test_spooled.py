@@ -24,6 +24,8 @@ from fslog.backlog import SpooledBacklog
 from fslog.batches import Batch
 from fslog.collector import Answer, Collector
 from fslog.notices import Notices
+from fslog.owners import read_register
+from fslog.segments import parse_name
 from fslog.spooled import Sealed, SpooledBatches
 from test_filesystem import Watched, failing
 from test_segments import event, line
@@ -141,8 +143,19 @@ def numbers_of(text: bytes) -> list[int]:
 
 
 def on_disk(path: Path) -> list[int]:
-    """Return the numbers of all events on disk, in the order of the segments' names."""
-    return [n for name in segments(path) for n in numbers_of((path / name).read_bytes())]
+    """Return the numbers of all events that wait on disk, in the order of the segments' names."""
+    return [n for name in segments(path) for n in numbers_of(waiting(path, name))]
+
+
+def waiting(path: Path, name: str) -> bytes:
+    """Return what waits in a segment: what its owner's file does not mark as settled."""
+    text, found = (path / name).read_bytes(), parse_name(name)
+    assert found is not None
+    try:
+        register = read_register((path / "owners" / found.owner).read_bytes())
+    except FileNotFoundError:
+        return text
+    return text[register.settled_bytes(found.number, len(text)) :]
 
 
 def recover(path: Path) -> list[int]:

@@ -9,8 +9,7 @@ from fslog.cli.configurations import Configuration
 from fslog.cli.printable import count
 from fslog.cli.spools import Contents, NotSpool, look
 from fslog.cli.targets import Target
-from fslog.segments import parse_name
-from fslog.spooldir import DRAFT, MARKER, OWNERS, QUARANTINE
+from fslog.spooldir import is_spool, strangers
 
 
 def look_at_spool(made: Configuration, target: Target) -> None:
@@ -66,8 +65,9 @@ def unusable(path: str) -> str:
         return "it belongs to another user"
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return "it may not be written to"
-    strangers = [name for name in os.listdir(path) if not _is_ours(name)]
-    return f"it holds something else ({min(strangers)!r})" if strangers else ""
+    names = os.listdir(path)
+    found_else = [] if is_spool(names) else strangers(names)
+    return f"it holds something else ({found_else[0]!r})" if found_else else ""
 
 
 def _unmakable(path: str) -> str:
@@ -78,8 +78,3 @@ def _unmakable(path: str) -> str:
         return f"{parent!r} is no directory"
     may = os.access(parent, os.W_OK | os.X_OK)
     return "" if may else f"it is not there, and {parent!r} may not be written to"
-
-
-def _is_ours(name: str) -> bool:
-    plain = name in (MARKER, OWNERS, QUARANTINE, "lost+found") or parse_name(name) is not None
-    return plain or name.endswith(DRAFT) or name.startswith(".")

@@ -7,7 +7,6 @@ goes while it is looked at (it was delivered) is not there.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from typing import Any
 
 from fslog.cli import locks
 from fslog.filesystem import FileSystem
-from fslog.segments import BadLine, Name, generation_of, parse_name, sort_lines
-from fslog.spooldir import FORMAT, MARKER, OWNERS, QUARANTINE
+from fslog.owners import REGISTER_BYTES, Register, read_register
+from fslog.segments import BadLine, Name, by_age, generation_of, parse_name, place_lines
+from fslog.spooldir import FORMAT, MARKER, OWNERS, QUARANTINE, format_of, read_marker
 
 VAIN = 2
 """How many must have taken segments over in vain before they rest for a while."""
@@ -35,14 +35,16 @@ class Segment:
 
     Args:
         name: of the file.
-        bytes, events: how large it is, and how many lines have their newline.
+        bytes, events: how much of it waits, and how many lines of that have their newline.
         written_at: when it was last written, seconds since the epoch.
+        begin: where in the file that begins; what stands before was delivered.
     """
 
     name: Name
     bytes: int
     events: int
     written_at: float
+    begin: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,16 +151,11 @@ def _names(fs: FileSystem, path: str) -> set[str]:
 
 def _marked(fs: FileSystem, path: str) -> str | None:
     """Return the digest that the marker holds; None for one that a power cut tore."""
-    try:
-        marker = json.loads(fs.read(os.path.join(path, MARKER)))
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(marker, dict) or not isinstance(marker.get("keys"), str):
+    marker = read_marker(fs, os.path.join(path, MARKER))
+    if marker is None or not isinstance(marker.get("keys"), str):
         return None
     if marker.get("format") != FORMAT:
-        raise NotSpool(
-            f"{path!r} is a spool of format {marker.get('format')!r}; this fslog knows {FORMAT}"
-        )
+        raise NotSpool(f"{path!r} is a spool of {format_of(marker)}; this fslog knows {FORMAT}")
     return str(marker["keys"])
 
 
@@ -173,35 +170,34 @@ def _shares(fs: FileSystem, path: str) -> Iterator[Share]:
     folder = os.path.join(path, OWNERS)
     owners = {name for name in _listed(fs, folder) if generation_of(name) is not None}
     known = locks.holders()
-    for owner in sorted(owners | segments.keys()):
-        register = os.path.join(folder, owner)
-        names = sorted(segments.get(owner, []))
-        measured = (_measured(fs, os.path.join(path, str(name)), name) for name in names)
-        found = tuple(segment for segment in measured if segment is not None)
-        pid, claim_bytes, tries = _registered(fs, register, known)
-        yield Share(owner, pid, claim_bytes, tries, found)
+    for owner in sorted(owners | segments.keys(), key=by_age):
+        pid, found = _registered(fs, os.path.join(folder, owner), known)
+        measured = (_measured(fs, path, name, found) for name in sorted(segments.get(owner, [])))
+        waiting = tuple(segment for segment in measured if segment is not None)
+        yield Share(owner, pid, found.claim_bytes, found.tries, waiting)
 
 
-def _registered(fs: FileSystem, path: str, known: locks.Holders) -> tuple[int | None, int, int]:
-    """Return who holds an owner's file, the claim and the tries in it."""
+def _registered(fs: FileSystem, path: str, known: locks.Holders) -> tuple[int | None, Register]:
+    """Return who holds an owner's file, and what it says."""
     try:
         pid = locks.holder(path, known)
-        words = [*fs.read(path).decode("ascii", "replace").split(), "", "", ""]
+        return pid, read_register(fs.read(path, 0, REGISTER_BYTES))
     except OSError:  # it was removed, by hand or because all is delivered
-        return None, 0, 0
-    claim, tries = (int(word) if word.isdecimal() else 0 for word in words[1:3])
-    return pid, claim, tries
+        return None, read_register(b"")
 
 
-def _measured(fs: FileSystem, path: str, name: Name) -> Segment | None:
+def _measured(fs: FileSystem, folder: str, name: Name, register: Register) -> Segment | None:
+    path = os.path.join(folder, str(name))
+    begin = 0
     try:
         found = fs.lstat(path)
-        events = fs.read(path).count(b"\n")
+        begin = register.settled_bytes(name.number, found.st_size)
+        events = fs.read(path, begin).count(b"\n")
     except FileNotFoundError:
         return None
     except OSError:  # it may not be read, or is no regular file: it waits all the same
         events = 0
-    return Segment(name, found.st_size, events, found.st_mtime)
+    return Segment(name, found.st_size - begin, events, found.st_mtime, begin)
 
 
 def _listed(fs: FileSystem, path: str) -> list[str]:
@@ -254,7 +250,7 @@ def events_of(
     for share in contents.shares:
         for segment in share.segments:
             try:
-                text = fs.read(os.path.join(contents.path, str(segment.name)))
+                text = fs.read(os.path.join(contents.path, str(segment.name)), segment.begin)
             except OSError as error:
                 if isinstance(error, FileNotFoundError):
                     continue
@@ -263,7 +259,8 @@ def events_of(
                 continue
             if share.is_living:
                 text = text[: text.rfind(b"\n") + 1]
-            yield share, segment, *sort_lines(text)
+            good, bad, _ = place_lines(text, segment.begin)
+            yield share, segment, good, bad
 
 
 def as_json(contents: Contents) -> dict[str, Any]:
