@@ -270,8 +270,7 @@ class Delivery:
         self._transport.close()
 
     def _closed(self, backlog: Backlog) -> None:
-        if not backlog:
-            backlog.end()
+        backlog.end()
         self._transport.close()
 
     def _is_turn(self) -> bool:
@@ -385,6 +384,8 @@ class Delivery:
                 self._debt = self._request(Flush(number, math.inf))
 
     def _let_go(self) -> bool:
+        if self._backlog:  # taken over from others, and not read yet
+            return False
         lifecycle.let_go(self)
         self._backlog.end(is_exclusive=True)
         return True
@@ -410,17 +411,19 @@ class Delivery:
                 self._last_seconds = min(self._last_seconds, max(0.0, left))
         finally:  # a signal handler may have ended the wait
             if not is_done:
-                self._give_up(None if request is None else request.number)
+                self._give_up(request)
         self._batches.end_unless_used(self._forget)
 
     def _forget(self) -> bool:
         lifecycle.let_go(self)
         return True
 
-    def _give_up(self, number: int | None) -> None:
-        count = self._batches.abandon(number)
+    def _give_up(self, request: Flush | None) -> None:
+        count = self._batches.abandon(None if request is None else request.number)
         if count:
             self._report(count)
+        if request is None or request.reply.empty():  # a POST is under way, and not waited for
+            self._backlog.end()
 
     def end_thread(self) -> None:
         """End the thread, and wait for its end."""
