@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import translate
+from itertools import islice
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -34,8 +35,9 @@ EXCLUDE = ("otel*", "dd.*", "_*")
 
 SESSIONS = ("window", "idle", "none")
 
-_OWN_NAMES = list(logging.LogRecord("", 0, "", 0, "", (), None).__dict__)
-_OWN = len(_OWN_NAMES)
+_BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
+_LAST_OWN = len(_BLANK) - 1
+_FIRST_NAME, *_, _LAST_NAME = _BLANK
 
 _MAX_NAMES = 4096
 
@@ -130,25 +132,28 @@ class EventFormatter(JsonFormatter):
             return self._event(record)
         except InvalidEvent:
             raise
+        except Unreadable as error:
+            message = f"it cannot be told whether a rule fits: {error}"
+            raise InvalidEvent([Problem("unreadable", "", message)]) from error
         except Exception as error:  # an attribute is missing, or does what attributes do not do
             message = f"the event could not be made: {type(error).__name__}"
             raise InvalidEvent([Problem("failed", "", message)]) from error
 
     def _event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         attributes = record.__dict__
-        unread: Mapping[str, Unreadable] = {}
+        unread = None
         nested = attributes.get("event")
         if nested is not None and type(nested) is not dict:
             nested = _unshared(nested)
         if "action" in attributes or (nested is not None and "action" in nested):
-            own = _extras(attributes, self._explicit)
+            own = _extras(record, self._explicit)
         else:
-            rule_made = self._ruled(record)
+            rule_made = self._rules.properties(record)
             if rule_made is None:
                 return None
             if type(rule_made) is Partial:
                 unread = rule_made.unread
-            own = {**rule_made, **_extras(attributes, self._rule_made)}
+            own = {**rule_made, **_extras(record, self._rule_made)}
         if nested is not None:
             own.pop("event", None)
             own.update(nested)
@@ -169,17 +174,12 @@ class EventFormatter(JsonFormatter):
         except InvalidEvent:
             return False
 
-    def _ruled(self, record: logging.LogRecord) -> dict[str, Any] | None:
-        try:
-            return self._rules.properties(record)
-        except Unreadable as error:
-            message = f"it cannot be told whether a rule fits: {error}"
-            raise InvalidEvent([Problem("unreadable", "", message)]) from error
-
     def _completed(
-        self, own: dict[str, Any], record: logging.LogRecord, unread: Mapping[str, Unreadable]
+        self, own: dict[str, Any], record: logging.LogRecord, unread: dict[str, Unreadable] | None
     ) -> dict[str, Any]:
-        bound, defaults, failure = context.current(), self._defaults, ""
+        bound = context.current()
+        defaults = self._defaults
+        failure = ""
         if self._provider is not None:
             try:
                 bound = {**self._provided(), **bound}
@@ -192,12 +192,12 @@ class EventFormatter(JsonFormatter):
             event = {**defaults, **bound}
             for name, read in self._fields:
                 # Not read where the call gives it: an ORM's attribute may cost a query.
-                if name in own or name in unread:
+                if name in own or (unread and name in unread):
                     continue
                 try:
                     value = read(record)
                 except Unreadable as error:
-                    unread = {**unread, name: error}
+                    unread = {**(unread or {}), name: error}
                     continue
                 if value is not MISSING and value is not None:
                     event[name] = value
@@ -277,20 +277,25 @@ class _Kept(dict[Any, bool]):
         return kept
 
 
-def _extras(attributes: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
     """Return those extras of a record that are properties.
 
     `LogRecord.__init__` sets its own attributes first, always in the same order, so extras stand
-    behind them. Where that does not hold (a subclass, a deleted attribute, a record made by hand)
-    every attribute is looked at; where another thread changes them meanwhile (a formatter in a
-    QueueListener's thread sets `message`), a copy is.
+    behind the last of them. Where that does not hold (a class of somebody's own, a deleted
+    attribute, a record made by hand) every attribute is looked at; where another thread adds one
+    meanwhile (a formatter in a QueueListener's thread sets `message`), a copy is.
     """
+    attributes = record.__dict__
     try:
-        names = list(attributes)
-        if names[:_OWN] == _OWN_NAMES:
-            return {name: attributes[name] for name in names[_OWN:] if kept[name]}
+        items = islice(attributes.items(), _LAST_OWN, None)
+        if (
+            type(record) is logging.LogRecord
+            and next(items, ("", None))[0] == _LAST_NAME
+            and next(iter(attributes)) == _FIRST_NAME
+        ):
+            return {name: value for name, value in items if kept[name]}
         return {name: value for name, value in attributes.items() if kept[name]}
-    except (RuntimeError, KeyError):
+    except RuntimeError:
         return {name: value for name, value in list(attributes.items()) if kept[name]}
 
 

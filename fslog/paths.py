@@ -103,29 +103,41 @@ def compile_path(text: object) -> Read:
     """
     first, *rest = parse(text)
     first = WORDS.get(first, first)
-    steps = tuple((part, int(part) if part.isdecimal() else None) for part in rest)
-    place, count = str(text), len(steps)
+    steps = tuple(
+        (part, int(part) if part.isdecimal() else None, number)
+        for number, part in enumerate(rest, 1)
+    )
+    place = str(text)
 
     def read(record: logging.LogRecord) -> Any:
-        others: list[tuple[Any, str, Any, int]] = []
+        others: list[tuple[Any, str, Any, int]] | None = None
+        ahead = steps
         try:
-            value, at = _attribute(record, first), 0
+            value = getattr(record, first, MISSING)
+            if value is MISSING:
+                value = _absent(record, first)
             while True:
-                while at < count and value is not MISSING:
-                    mapping, (part, index) = value, steps[at]
-                    at += 1
-                    if not isinstance(mapping, Mapping):
-                        value = _step(mapping, part, index)
-                        continue
-                    value = _item(mapping, part, index)
-                    if type(mapping) is not dict:  # which has no attributes but methods
-                        others.append((mapping, part, value, at))
+                for part, index, number in ahead:
+                    if value is MISSING:
+                        break
+                    holder = value
+                    if isinstance(holder, Mapping):
+                        value = _item(holder, part, index)
+                        if type(holder) is not dict:  # which has no attributes but methods
+                            others = others or []
+                            others.append((holder, part, value, number))
+                    elif index is not None and isinstance(holder, (tuple, list)):
+                        value = _element(holder, index)
+                    else:
+                        value = getattr(holder, part, MISSING)
+                        if value is MISSING:
+                            value = _absent(holder, part)
                 if value is not MISSING and not callable(value):
                     return value
                 if not others:
                     return MISSING
-                mapping, part, seen, at = others.pop()
-                value = _declared(mapping, part)
+                holder, part, seen, number = others.pop()
+                value, ahead = _declared(holder, part), steps[number:]
                 if value is seen:  # it has led nowhere already
                     value = MISSING
         except Exception as error:  # whatever the application's own attributes raise
@@ -134,15 +146,13 @@ def compile_path(text: object) -> Read:
     return read
 
 
-def _step(value: Any, part: str, index: int | None) -> Any:
-    if index is not None and isinstance(value, (tuple, list)):
-        try:
-            return value[index] if index < len(value) else MISSING
-        except IndexError:
-            if index < len(value):  # or another thread has shortened it meanwhile
-                raise
-            return MISSING
-    return _attribute(value, part)
+def _element(items: Any, index: int) -> Any:
+    try:
+        return items[index] if index < len(items) else MISSING
+    except IndexError:
+        if index < len(items):  # or another thread has shortened it meanwhile
+            raise
+        return MISSING
 
 
 def _item(mapping: Mapping[Any, Any], part: str, index: int | None) -> Any:
@@ -159,9 +169,9 @@ def _item(mapping: Mapping[Any, Any], part: str, index: int | None) -> Any:
         return MISSING
 
 
-def _attribute(value: Any, name: str) -> Any:
-    found = getattr(value, name, MISSING)
-    if found is MISSING and _is_computed(_definition(value, name)):
+def _absent(value: Any, name: str) -> Any:
+    """Return `MISSING` for an attribute that was not got, if it is really not there."""
+    if _is_computed(_definition(value, name)):
         try:
             return getattr(value, name)
         except AttributeError as error:
@@ -169,14 +179,15 @@ def _attribute(value: Any, name: str) -> Any:
             # `RelatedObjectDoesNotExist` says that there is none.
             if type(error) is AttributeError:
                 raise
-    return found
+    return MISSING
 
 
 def _declared(mapping: Any, name: str) -> Any:
     """Return an attribute of a mapping, not one that its `__getattr__` would make up."""
     if _definition(mapping, name) is MISSING and name not in getattr(mapping, "__dict__", ()):
         return MISSING
-    return _attribute(mapping, name)
+    value = getattr(mapping, name, MISSING)
+    return _absent(mapping, name) if value is MISSING else value
 
 
 def _definition(value: Any, name: str) -> Any:

@@ -154,7 +154,7 @@ class Partial(dict[str, Any]):
         unread: by the names of these, why not.
     """
 
-    def __init__(self, made: Mapping[str, Any], unread: Mapping[str, Unreadable]) -> None:
+    def __init__(self, made: Mapping[str, Any], unread: dict[str, Unreadable]) -> None:
         super().__init__(made)
         self.unread = unread
 
