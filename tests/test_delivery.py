@@ -27,7 +27,7 @@ OK = Outcome(Kind.DELIVERED)
 DOWN = Outcome(Kind.RETRY, "it answers 503", retry_after=900.0)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Wait for what another thread does; False: it did not."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():

@@ -26,7 +26,7 @@ from rawserver import OK, RawServer, Script, drip, half_answer, hang, read_reque
 APP = logging.getLogger("faults.app")
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Wait for what another thread does; False: it did not."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():
@@ -376,7 +376,7 @@ def test_another_configuration_in_an_outage_loses_nothing() -> None:
         app.log(4)
         began_at = time.monotonic()
         app.configure()
-        assert time.monotonic() - began_at < 1.0
+        assert time.monotonic() - began_at < 4.0  # of the five that `shutdown_timeout` is
         app.log(4)
         collector.always(None)
         assert app.delivered()

@@ -663,7 +663,7 @@ def test_work_without_a_thread_never_gives_a_post_more_time_than_is_left() -> No
     assert time.monotonic() < deadline_at + 2.0
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Wait for what another thread does; False: it did not."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():
