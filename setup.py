@@ -65,6 +65,10 @@ setup(
             "redis",
             "rq",
             "selenium",
+            "opentelemetry-sdk",
+            "opentelemetry-instrumentation-urllib3",
+            "sentry-sdk",
+            "elastic-apm",
         ],
         # Each minor release of ruff may format differently.
         "lint": ["ruff>=0.17,<0.18", "mypy>=2"],

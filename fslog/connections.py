@@ -1,21 +1,31 @@
-"""HTTP connections that keep a promise urllib3's own do not: a request ends in time.
+"""HTTP connections that keep two promises urllib3's own do not: a request ends in time, unseen.
 
-`urllib3.Timeout` bounds each wait on the socket. An endpoint that sends one byte now and then
-holds a request for hours that way, and with it the listener thread. Here the time for the answer
-is bounded as a whole: before each read the socket's timeout becomes what is left.
+In time: `urllib3.Timeout` bounds each wait on the socket. An endpoint that sends one byte now and
+then holds a request for hours that way, and with it the listener thread; a name with many
+addresses does so for a multiple of the timeout. Here all of a request has one deadline: before each
+wait the socket's timeout becomes what is left.
+
+Unseen: the keys stand in the request's path. Tracers replace the functions that a path passes in
+urllib3 (`urlopen`, `_make_request`) and in http.client (`request`, `putrequest`, `endheaders`,
+`getresponse`), some of them by changing the function itself, and export it. So no request of
+fslog's passes through any of these: urllib3 opens and keeps the connections, with TLS and through
+proxies, and the request is written onto the socket here. For the same reason no local variable
+holds the path while anything is waited for: there are tools that show those of every frame.
 """
 
 from __future__ import annotations
 
 import codecs
+import errno
 import io
+import logging
 import queue
 import socket
+import ssl
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException, HTTPResponse, parse_headers
 from typing import Any
@@ -23,6 +33,7 @@ from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.connection import allowed_gai_family
 
 # Looked up now, because `socket.getaddrinfo` does it at the first connection: a late import in the
 # listener while another thread forks leaves the child on a dead lock.
@@ -31,6 +42,57 @@ codecs.lookup("idna")
 
 _LONGEST_SECONDS = 1e9
 """More than any socket's timeout may be is as good as for ever."""
+
+_ANSWER_BYTES = 65_536
+"""How much of an answer's body is read so that its connection can be kept; the rest is cut off."""
+
+_PIECE_BYTES = 65_536
+"""How much is sent at a time: over TLS the timeout holds for each piece."""
+
+_log = logging.getLogger("urllib3.connectionpool")
+
+Resolve = Callable[..., Sequence[Any]]
+"""Takes and returns what `socket.getaddrinfo` does."""
+
+
+class Gone(ConnectionError):
+    """Report that a connection which had been kept was gone: a new one may do better."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Describe a POST without holding what is secret in it.
+
+    Args:
+        target: returns what stands in the request line: a path, or a URL for a proxy.
+        shown: what is shown in its place.
+        host: what the Host header says.
+        headers: further ones.
+        body: as it travels.
+        is_forwarded: whether a proxy is asked to pass it on, and not to open a tunnel for it.
+    """
+
+    target: Callable[[], str]
+    shown: str
+    host: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    is_forwarded: bool = False
+
+    def encoded(self, **more: str) -> bytes:
+        """Return the request as it travels, with more headers: a secret."""
+        fixed = {"Host": self.host, "Accept-Encoding": "identity"}
+        headers = {**fixed, "Content-Length": len(self.body), **self.headers, **more}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {self.target()} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + self.body
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hold what counts of an answer."""
+
+    status: int
+    retry_after: str | None
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -86,79 +148,97 @@ def _response(sock: socket.socket, *args: Any, deadline_at: float, **kwargs: Any
     return _Response(_DeadlineSocket(sock, deadline_at), *args, **kwargs)  # type: ignore[arg-type]
 
 
-_deadline_at: ContextVar[float | None] = ContextVar("fslog.deadline_at", default=None)
-
-
-def _left(otherwise: float) -> float:
-    """Return how many seconds this thread's request may still take, never none at all."""
-    deadline_at = _deadline_at.get()
-    return otherwise if deadline_at is None else max(0.001, deadline_at - time.monotonic())
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Bound what this thread's connections do in the block, taken together.
-
-    Connecting, sending and the answer share the time. Looking up the host's name is not bounded:
-    the system's resolver knows no deadline.
-    """
-    _deadline_at.set(time.monotonic() + min(seconds, _LONGEST_SECONDS))
-    try:
-        yield
-    finally:
-        _deadline_at.set(None)
-
-
 class _Bounded:
     """What plain and TLS connections have in common here."""
 
     # An application that debugs its own connections by http.client's class attribute would print
-    # our request lines, which hold the keys.
+    # the CONNECT to a proxy, with its password.
     debuglevel = 0
-    _cut_short = False
+    deadline_at = 0.0
+    resolve: Resolve
     sock: Any
-    timeout: Any
+    socket_options: Any
+    _dns_host: str
+    port: int
+    close: Callable[[], None]
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        self._cut_short = False
-        try:
-            super().request(*args, **kwargs)  # type: ignore[misc]
-        except (BrokenPipeError, ConnectionResetError):
-            # urllib3 goes on to read the answer, which is how a 413 that came early gets through.
-            self._cut_short = True
-            raise
-
-    def connect(self) -> None:
-        self.timeout = _left(self.timeout)
-        self._bound()  # a proxy's answer to CONNECT is read here
-        super().connect()  # type: ignore[misc]
+    def _left(self) -> float:
+        """Return how many seconds the request may still take, never none at all."""
+        return max(0.001, self.deadline_at - time.monotonic())
 
     def _new_conn(self) -> socket.socket:
-        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
-        sock.settimeout(_left(self.timeout))  # for the TLS handshake, what connecting has left
-        return sock
+        host = self._dns_host.strip("[]")
+        found = self.resolve(host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        error = OSError("its name has no address")
+        for tried, (family, kind, protocol, _, address) in enumerate(found):
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as unknown:  # a family that this machine does not speak
+                error = unknown
+                continue
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                # Each has its share of what is left, so that one that hangs leaves time to others.
+                sock.settimeout(self._left() / (len(found) - tried))
+                sock.connect(address)
+                sock.settimeout(self._left())  # for the TLS handshake
+                return sock
+            except BaseException as failure:
+                sock.close()
+                if not isinstance(failure, OSError):
+                    raise
+                error = failure
+        raise error
 
     def _tunnel(self) -> None:
+        self.response_class = partial(_response, deadline_at=self.deadline_at)
         super()._tunnel()  # type: ignore[misc]
-        self.sock.settimeout(_left(self.timeout))
+        self.sock.settimeout(self._left())
 
     def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        self.sock.settimeout(_left(self.timeout))
-        super().send(data)  # type: ignore[misc]
+        # Nothing that http.client's own tells an audit hook: the data.
+        view = memoryview(data)
+        while view:
+            self.sock.settimeout(self._left())
+            view = view[self.sock.send(view[:_PIECE_BYTES]) :]
 
-    def _bound(self) -> None:
-        deadline_at = time.monotonic() + _left(self.timeout)
-        self.response_class = partial(_response, deadline_at=deadline_at)
+    def exchange(self, request: Request, proxy_headers: Mapping[str, str]) -> Answer:
+        """Send a request and read its answer, over this connection, which is open.
 
-    def getresponse(self) -> Any:
-        self._bound()
-        response = super().getresponse()  # type: ignore[misc]
-        if self._cut_short and response.status == 200:
+        Raises:
+            OSError, HTTPException: there is no answer; the connection is of no more use.
+        """
+        is_cut = False
+        try:
+            self.send(memoryview(request.encoded(**proxy_headers)))  # whose repr shows nothing
+        except OSError as error:
+            if not isinstance(error, ConnectionError) and error.errno != errno.EPROTOTYPE:
+                raise
+            is_cut = True  # the answer may have come before, which is how an early 413 gets through
+        response = _response(self.sock, method="POST", deadline_at=self.deadline_at)
+        try:
+            response.begin()
+            if is_cut and response.status == 200:
+                raise HTTPException("the endpoint answered 200 before it had the whole body")
+            if is_cut or not _finish(response):
+                self.close()
+            return Answer(response.status, response.headers.get("Retry-After"))
+        finally:
             response.close()
-            raise HTTPException("the endpoint answered 200 before it had the whole body")
-        return response
+
+
+def _finish(response: HTTPResponse) -> bool:
+    """Read the answer's body, and tell whether its connection can be kept.
+
+    The status has come, and it is all that counts: a body that breaks off changes nothing.
+    """
+    try:
+        response.read(_ANSWER_BYTES)
+        is_over = not response.read(1) and not response.length
+    except Exception:
+        return False
+    return is_over and not response.will_close
 
 
 class _Connection(_Bounded, HTTPConnection):  # type: ignore[misc]
@@ -195,12 +275,69 @@ class _Idle:
         return len(self._items)
 
 
-class _Pool(urllib3.HTTPConnectionPool):
+class _Posting:
+    """What plain and TLS pools have in common here."""
+
+    proxy: Any
+    proxy_headers: Mapping[str, str]
+    _get_conn: Any
+    _put_conn: Any
+    _prepare_proxy: Any
+
+    def post(
+        self,
+        request: Request,
+        *,
+        seconds: float,
+        resolve: Resolve,
+        see: Callable[[Any], object] | None = None,
+    ) -> Answer:
+        """Post once, over a connection that was kept or a new one.
+
+        Connecting, sending and the answer share the time. Looking up the host's name is not
+        bounded, though it counts: the system's resolver knows no deadline.
+
+        Args:
+            request: what to post.
+            seconds: for all of it.
+            resolve: looks up the addresses of a name.
+            see: shown the socket of a new connection as soon as it can be used, TLS included.
+
+        Raises:
+            Gone: a connection that had been kept was gone.
+            OSError, HTTPException: other trouble on the way.
+        """
+        conn = self._get_conn()
+        conn.deadline_at = time.monotonic() + min(seconds, _LONGEST_SECONDS)
+        conn.resolve = resolve
+        is_new = conn.is_closed
+        try:
+            if is_new:
+                if self.proxy is None or request.is_forwarded:
+                    conn.connect()
+                else:
+                    self._prepare_proxy(conn)  # which connects
+                if see is not None:
+                    see(conn.sock)
+            more = self.proxy_headers if request.is_forwarded else {}
+            answer: Answer = conn.exchange(request, more)
+        except BaseException as error:
+            conn.close()
+            if not is_new and isinstance(error, (ConnectionError, ssl.SSLEOFError)):
+                raise Gone(*error.args) from None
+            raise
+        self._put_conn(conn)
+        # What urllib3 says of its own requests, for whoever turned that on.
+        _log.debug('%s "POST %s HTTP/1.1" %s', request.host, request.shown, answer.status)
+        return answer
+
+
+class _Pool(_Posting, urllib3.HTTPConnectionPool):
     ConnectionCls = _Connection
     QueueCls = _Idle  # type: ignore[assignment]
 
 
-class _TLSPool(urllib3.HTTPSConnectionPool):
+class _TLSPool(_Posting, urllib3.HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
     QueueCls = _Idle  # type: ignore[assignment]
 

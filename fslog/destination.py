@@ -68,6 +68,21 @@ class Destination:
         """Return the URL that tells whether the endpoint can be reached; it holds no key."""
         return self._base + wire.PING_PATH
 
+    def is_forwarded(self) -> bool:
+        """Tell whether a proxy passes requests on itself, instead of opening a tunnel for them."""
+        return self._proxy is not None and urlsplit(self._base).scheme == "http"
+
+    def events_target(self) -> str:
+        """Return what stands in the request line of events: a secret."""
+        return self._target(self.events_url())
+
+    def ping_target(self) -> str:
+        """Return what stands in the request line of a ping; it holds no key."""
+        return self._target(self.ping_url())
+
+    def _target(self, url: str) -> str:
+        return url if self.is_forwarded() else urlsplit(url).path
+
     def proxy_url(self) -> str | None:
         """Return the proxy's URL, which may hold a password; None for the direct way."""
         return self._proxy

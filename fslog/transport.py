@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import urllib3
-from urllib3 import exceptions
 
 from fslog import wire
-from fslog.connections import manager, within
+from fslog.connections import Gone, Request, Resolve, manager
 from fslog.destination import Destination
 from fslog.outcomes import Kind, Outcome, outcome_of
 from fslog.ownwork import own_work
-from fslog.redaction import guard_urllib3
+from fslog.redaction import MASK, guard_urllib3
 
-_ANSWER_BYTES = 65_536
-"""How much of an answer's body is read so that its connection can be kept; the rest is cut off."""
+_SHOWN_PATH = wire.events_path(MASK, MASK)
+
+_ZONE = re.compile(r"%[^]]*")
+"""What an IPv6 address is scoped by is this machine's business (RFC 6874 4)."""
 
 _VALIDITY = frozenset({9, 10, 62, 64})
 """OpenSSL's codes (x509_vfy.h): not valid yet, not any more, another host name, another address."""
@@ -72,6 +75,12 @@ def tls_context(ca_certs: str | None) -> ssl.SSLContext:
         ) from None
 
 
+def _addresses(*query: Any) -> Any:
+    # Looked up here, because gevent may patch the module later; outside of the caller's context, in
+    # which tracers keep the span that such a question would become a part of.
+    return Context().run(socket.getaddrinfo, *query)
+
+
 class Transport:
     """Post bodies to one destination.
 
@@ -81,6 +90,7 @@ class Transport:
         encoding: the bodies' Content-Encoding, None for plain ones.
         timeout: seconds for one request: connecting, sending and the whole answer.
         now: seconds since the epoch, for Retry-After dates.
+        resolve: looks up the addresses of a name, as `socket.getaddrinfo` does.
     """
 
     def __init__(
@@ -91,17 +101,19 @@ class Transport:
         encoding: str | None,
         timeout: float,
         now: Callable[[], float] = time.time,
+        resolve: Resolve = _addresses,
     ) -> None:
         self._destination = destination
         self._headers = wire.headers(encoding)
         self._timeout = timeout
         self._now = now
+        self._resolve = resolve
         self._ca_certs = ca_certs
         self._made: urllib3.PoolManager | None = None
         guard_urllib3()
 
     @property
-    def _manager(self) -> urllib3.PoolManager:
+    def _pool(self) -> Any:
         # Made with the first request: gevent may patch ssl between the handler and that.
         if self._made is None:
             self._made = manager(
@@ -111,7 +123,7 @@ class Transport:
                 ssl_context=tls_context(self._ca_certs),
                 retries=False,
             )
-        return self._made
+        return self._made.connection_from_url(self._destination.ping_url())
 
     def post(self, body: bytes, timeout: float | None = None) -> Outcome:
         """Post one body and say what came of it.
@@ -121,17 +133,16 @@ class Transport:
             timeout: seconds, where less time is left than usual.
         """
         with own_work(self._destination.redact):
-            pool = None
-            connections = 0
             try:
-                pool = self._manager.connection_from_url(self._destination.events_url())
-                connections = pool.num_connections
-                response = self._request(self._destination.events_url(), body, timeout)
-                return outcome_of(response.status, response.headers.get("Retry-After"), self._now)
+                request = self._request(self._destination.events_target, _SHOWN_PATH, body)
+                answer = self._pool.post(
+                    request,
+                    seconds=self._timeout if timeout is None else min(timeout, self._timeout),
+                    resolve=self._resolve,
+                )
+                return outcome_of(answer.status, answer.retry_after, self._now)
             except Exception as error:
-                kept = pool is not None and pool.num_connections == connections
-                stale = kept and isinstance(error, exceptions.ProtocolError)
-                return Outcome(Kind.RETRY, self._reason(error)[1], stale=stale)
+                return Outcome(Kind.RETRY, self._reason(error)[1], stale=isinstance(error, Gone))
 
     def ping(self, see: Callable[[Any], object] | None = None) -> float:
         """Return the seconds that the endpoint took to answer a ping.
@@ -145,12 +156,11 @@ class Transport:
         with own_work(self._destination.redact):
             began_at = 0.0
             try:
-                pool = self._manager.connection_from_url(self._destination.ping_url())
-                if see is not None:
-                    _watch(pool, see)
+                pool = self._pool
+                request = self._request(self._destination.ping_target, wire.PING_PATH, b"")
                 began_at = time.monotonic()  # what was there to load is loaded
-                status = self._request(self._destination.ping_url(), b"", None).status
-                outcome = outcome_of(status, None, self._now)
+                answer = pool.post(request, seconds=self._timeout, resolve=self._resolve, see=see)
+                outcome = outcome_of(answer.status, None, self._now)
                 kind, reason = "busy" if outcome.kind is Kind.RETRY else "status", outcome.reason
             except Exception as error:
                 kind, reason = self._reason(error)
@@ -169,79 +179,37 @@ class Transport:
                 pool.close()
         self._made.clear()
 
-    def _request(self, url: str, body: bytes, timeout: float | None) -> Any:
-        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
-        with within(seconds):
-            response = self._manager.urlopen(
-                "POST",
-                url,
-                body=body,
-                headers=self._headers,
-                retries=False,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-            _finish(response)
-            return response
+    def _request(self, target: Callable[[], str], shown: str, body: bytes) -> Request:
+        to = self._destination
+        host = _ZONE.sub("", to.host)
+        return Request(target, shown, host, self._headers, body, to.is_forwarded())
 
     def _reason(self, error: Exception) -> tuple[str, str]:
         kind, words = _words(error, self._timeout)
         return kind, _shown(self._destination.redact(words))
 
 
-def _watch(pool: Any, see: Callable[[Any], object]) -> None:
-    plain: Any = type(pool).ConnectionCls
-
-    class Watched(plain):  # type: ignore[misc]
-        def connect(self) -> None:
-            super().connect()
-            see(self.sock)
-
-    pool.ConnectionCls = Watched
-
-
-def _finish(response: Any) -> None:
-    """Read the answer's body so that the connection can be kept, or else cut it off.
-
-    The status has come, and it is all that counts: a body that breaks off changes nothing.
-    """
-    try:
-        response.read(_ANSWER_BYTES)
-        if response.read(1):
-            response.close()
-        response.release_conn()
-    except Exception:
-        response.close()
-
-
-def _words(error: BaseException, timeout: float) -> tuple[str, str]:
-    """Say what went wrong, by the innermost cause; the type names of libraries help nobody.
+def _words(error: Exception, timeout: float) -> tuple[str, str]:
+    """Say what went wrong; the type names of libraries help nobody.
 
     Returns:
         The kind, as `PingFailed` has it, and the words.
     """
-    causes = [error]
-    while (cause := _cause(causes[-1])) is not None and cause not in causes:
-        causes.append(cause)
-    for cause in reversed(causes):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            kind = "validity" if cause.verify_code in _VALIDITY else "certificate"
-            return kind, f"its certificate is not trusted ({cause.verify_message})"
-        if isinstance(cause, (socket.gaierror, exceptions.NameResolutionError)):
-            return "name", "its name cannot be resolved"
-        timed_out = isinstance(cause, (TimeoutError, exceptions.TimeoutError))
-        if timed_out and not isinstance(cause, exceptions.NewConnectionError):
-            return "timeout", f"no answer within {timeout:g} s"
-        gone = isinstance(cause, http.client.RemoteDisconnected)
-        if isinstance(cause, http.client.HTTPException) and not gone:
-            return "status", "what it answers is no HTTP"  # its own words may be any
-    inner = causes[-1]
-    kind = "refused" if isinstance(inner, ConnectionRefusedError) else "connection"
-    kind = "tls" if isinstance(inner, ssl.SSLError) else kind
-    if isinstance(inner, OSError) and inner.strerror:
-        return kind, f"{inner.strerror[0].lower()}{inner.strerror[1:]}"
-    return kind, f"{inner or type(inner).__name__}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        kind = "validity" if error.verify_code in _VALIDITY else "certificate"
+        return kind, f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, socket.gaierror):
+        return "name", "its name cannot be resolved"
+    if isinstance(error, TimeoutError):
+        return "timeout", f"no answer within {timeout:g} s"
+    gone = isinstance(error, http.client.RemoteDisconnected)
+    if isinstance(error, http.client.HTTPException) and not gone:
+        return "status", "what it answers is no HTTP"  # its own words may be any
+    kind = "refused" if isinstance(error, ConnectionRefusedError) else "connection"
+    kind = "tls" if isinstance(error, ssl.SSLError) else kind
+    if isinstance(error, OSError) and error.strerror:
+        return kind, f"{error.strerror[0].lower()}{error.strerror[1:]}"
+    return kind, f"{error or type(error).__name__}"
 
 
 def _shown(words: str) -> str:
@@ -253,11 +221,3 @@ def _shown(words: str) -> str:
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in words
     )
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    original = getattr(error, "original_error", None)
-    if isinstance(original, BaseException):
-        return original
-    inner = [arg for arg in error.args if isinstance(arg, BaseException)]
-    return inner[0] if inner else (error.__cause__ or error.__context__)

@@ -971,6 +971,28 @@ def test_plain_http_goes_through_a_loopback_proxy(connect: Connect) -> None:
             assert headers["proxy-authorization"].startswith("Basic ")
 
 
+def test_plain_http_goes_through_a_loopback_proxy_with_tls(
+    connect: Connect, authority: trustme.CA, ca_file: str
+) -> None:
+    """No tunnel is asked for either where the way to the proxy is encrypted."""
+    with server(over_tls(secure_answer, authority)) as between:
+        transport = connect("http://127.0.0.1:9", proxy=https(between), ca=ca_file)
+        assert [transport.post(b"x").kind for _ in range(2)] == [Kind.DELIVERED] * 2
+        firsts = {request_of(raw)[0] for raw in between.requests}
+    assert firsts == {f"POST http://127.0.0.1:9/v1/{AUTH}/{API} HTTP/1.1"}
+
+
+def test_a_scoped_address_is_told_without_its_scope(connect: Connect) -> None:
+    """The zone of an IPv6 address is used to connect, and left out of the Host header."""
+    with server(answer()) as running:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", running.port))]
+        asked: list[Any] = []
+        transport = connect("http://[::1%25lo]:80", resolve=lambda *q: asked.append(q) or found)
+        assert transport.post(b"x").kind is Kind.DELIVERED
+        assert request_of(running.requests[0])[1]["host"] == "[::1]:80"
+    assert "%" in asked[0][0]
+
+
 def test_a_proxy_that_is_not_there_is_told_in_words(connect: Connect) -> None:
     """Who reads the reason learns that the connection was refused."""
     with socket.create_server(("127.0.0.1", 0)) as free:
