@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import logging
 import re
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from fslog import arguments, wire
-from fslog.redaction import Redactor
+from fslog import arguments, notices, wire
+from fslog.ownwork import own_work
+from fslog.redaction import LEAST_LENGTH, Redactor
 
 DATACENTERS = {
     "us": "https://events-us.freshsuccess.com",
@@ -30,6 +32,9 @@ _LONGEST_WORD = 12
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 _KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+
+_mentioned: set[str] = set()
+"""Which of the two keys this process has said to be too short."""
 
 
 class Destination:
@@ -122,7 +127,24 @@ def destination(
         endpoint = arguments.environment("FSLOG_ENDPOINT", environ)
     if endpoint is not None:
         base = endpoint_url(endpoint)
-    return Destination(base, keys[0], keys[1], proxy_url(base, proxy, environ))
+    to = Destination(base, keys[0], keys[1], proxy_url(base, proxy, environ))
+    if needs_keys:
+        _mention_short(to, {"auth_key": keys[0] or "", "api_key": keys[1] or ""})
+    return to
+
+
+def _mention_short(to: Destination, keys: Mapping[str, str]) -> None:
+    for name, value in keys.items():
+        if len(value) < LEAST_LENGTH and name not in _mentioned:
+            _mentioned.add(name)
+            # What listens on this machine (a collector, the viewer) takes any keys.
+            is_serious = not is_loopback(urlsplit(to.ping_url()).hostname or "")
+            with own_work(to.redact):
+                notices.say(
+                    logging.WARNING if is_serious else logging.INFO,
+                    f"{name} has {len(value)} characters only: a placeholder? Keys are longer, and "
+                    f"one of fewer than {LEAST_LENGTH} is not taken out of texts, only out of URLs",
+                )
 
 
 def key(

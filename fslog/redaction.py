@@ -15,30 +15,40 @@ from fslog.ownwork import redaction
 
 MASK = "***"
 
-_PATH = re.compile(r"/v1/[^\s/'\"?#]+/[^\s/'\"?#,)]+")
-_SURE_LENGTH = 8
+LEAST_LENGTH = 8
+"""How many characters a key has at the least, or it is no secret but a word.
+
+Of the 64 characters that keys are made of, eight are 48 bits, which is the least that nobody finds
+by trying; and the words that stand in for keys ("test", "dev", "staging") are shorter. Taking them
+out of texts would hide nothing and make riddles of messages and paths.
+"""
+
+_END = r"(?![\w.~!$&'()*+,;=:@%-])"
+_SEGMENTS = (r"[^\s/'\"?#]+", r"[^\s/'\"?#,)]+")
 
 
 class Redactor:
     """Replace secrets, and whatever stands where the keys stand in a path, by `***`.
 
-    A secret of eight characters or more is replaced wherever it stands; a shorter one (only tests
-    have such keys) where it stands alone, so that a key "a" does not eat every word.
+    A secret of `LEAST_LENGTH` is replaced wherever it stands; a shorter one in the keys' places of
+    a path, `/v1/{auth_key}/{api_key}`, and nowhere else.
 
-    >>> Redactor("s3cret-key", "b")("POST /v1/s3cret-key/b gave s3cret-key%2Fb, absent, b")
-    'POST /v1/***/*** gave ***%2Fb, absent, ***'
+    >>> Redactor("s3cret-key", "dev")("POST /v1/s3cret-key/dev gave s3cret-key%2Fx in dev")
+    'POST /v1/***/*** gave ***%2Fx in dev'
     """
 
     def __init__(self, *secrets: str | None) -> None:
         forms = {form for secret in secrets if secret for form in (secret, quote(secret, safe=""))}
-        patterns = [
-            re.escape(form) if len(form) >= _SURE_LENGTH else rf"(?<!\w){re.escape(form)}(?!\w)"
-            for form in sorted(forms, key=len, reverse=True)
-        ]
-        self._pattern = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
+        ordered = sorted(forms, key=len, reverse=True)
+        sure = [re.escape(form) for form in ordered if len(form) >= LEAST_LENGTH]
+        self._pattern = re.compile("|".join(sure), re.IGNORECASE) if sure else None
+        # A key may hold what ends other segments.
+        known = "".join(f"{re.escape(form)}{_END}|" for form in (MASK, *ordered))
+        first, second = (f"(?:{known}{segment})" for segment in _SEGMENTS)
+        self._path = re.compile(f"/v1/{first}/{second}", re.IGNORECASE)
 
     def __call__(self, text: str) -> str:
-        return _PATH.sub(f"/v1/{MASK}/{MASK}", self.secrets(text))
+        return self._path.sub(f"/v1/{MASK}/{MASK}", self.secrets(text))
 
     def secrets(self, text: str) -> str:
         """Replace the secrets alone, in what holds no URL: a file's path may have a `/v1/`, too.

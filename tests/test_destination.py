@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import string
 import traceback
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fslog.destination
 from fslog import FreshsuccessHandler
 from fslog.destination import Destination, destination, endpoint_url, is_loopback, proxy_url
+from fslog.spooldir import spool_directory
 
 AUTH, API = "the-auth-key-1", "the-api-key-2"
 GOOD = string.ascii_letters + string.digits + "._~!$&'()*+,;=:@-"
@@ -109,6 +112,63 @@ def test_a_bad_key_is_refused_without_being_shown(
     assert str(len(start) + 1) in text
     assert start not in text
     assert end not in text
+
+
+@pytest.fixture
+def unmentioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin as a process does that has said nothing of its keys yet."""
+    monkeypatch.setattr(fslog.destination, "_mentioned", set())
+
+
+@pytest.mark.usefixtures("unmentioned")
+def test_a_key_that_is_too_short_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Each of the two, by its name and without its value; a warning, and one time a process."""
+    caplog.set_level("INFO", "fslog")
+    for _ in range(2):
+        make(auth_key="jjjjj", api_key="8-letter")
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.name == "fslog"
+    assert "auth_key has 5 characters" in record.getMessage()
+    for _ in range(2):
+        make(auth_key="jjjjj", api_key="qqqqqqq")
+    assert "api_key has 7 characters" in caplog.records[1].getMessage()
+    assert len(caplog.records) == 2
+    assert "jjjjj" not in caplog.text
+    assert "qqqqqqq" not in caplog.text
+
+
+@pytest.mark.usefixtures("unmentioned")
+def test_a_short_key_for_this_machine_is_no_warning(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What listens on a loopback address takes any keys: nobody who has not asked is told."""
+    make(auth_key="any", api_key="any", needs_keys=False)
+    assert caplog.records == []
+    caplog.set_level("INFO", "fslog")
+    make(auth_key="any", api_key="any", endpoint="http://127.0.0.1:8020")
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("unmentioned")
+def test_a_short_key_that_no_handler_shows_is_said_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every warning of fslog's, also where logging is about to be configured."""
+    monkeypatch.setattr(logging.getLogger("fslog"), "propagate", False)
+    make(auth_key="jjjjj")
+    err = capsys.readouterr().err
+    assert "auth_key has 5 characters" in err
+    assert "jjjjj" not in err
+
+
+def test_a_path_may_hold_a_word_that_is_a_short_key() -> None:
+    """A spool below `/test/` is no path that holds a key; one that holds a real key is."""
+    to = make(auth_key="test", api_key=API)
+    assert spool_directory("/srv/test/spool", to, {}) is not None
+    with pytest.raises(ValueError, match="holds a key"):
+        spool_directory(f"/srv/test/{API}/spool", to, {})
 
 
 @pytest.mark.parametrize("name", ["auth_key", "api_key"])

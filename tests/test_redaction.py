@@ -10,11 +10,11 @@ from urllib.parse import quote
 import pytest
 import urllib3.connectionpool
 import urllib3.util.retry
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fslog.ownwork import own_work
-from fslog.redaction import MASK, Redactor, guard_urllib3
+from fslog.redaction import LEAST_LENGTH, MASK, Redactor, guard_urllib3
 
 KEYS = st.text(alphabet="aZ09._~!$&'()*+,;=:@-", min_size=8, max_size=20)
 # What stands around a URL in messages, tracebacks and headers; none of it can be part of a key.
@@ -89,10 +89,33 @@ def test_keys_in_a_strangers_path_are_masked() -> None:
     )
 
 
+SHORT = st.text(alphabet="aZ09._~!$&'()*+,;=:@-", min_size=1, max_size=7)
+
+
+@settings(deadline=None)
+@given(auth=SHORT, api=SHORT, before=AROUND, after=AROUND)
+def test_short_keys_are_masked_in_the_path(auth: str, api: str, before: str, after: str) -> None:
+    """In the keys' places of a path they go, whatever their length and characters."""
+    redact = Redactor(auth, api)
+    for first, second in ((auth, api), (quote(auth, safe=""), quote(api, safe=""))):
+        text = redact(f"{before}/v1/{first}/{second}{after}")
+        assert text == f"{before}/v1/{MASK}/{MASK}{after}"
+
+
 def test_a_short_key_does_not_eat_words() -> None:
-    """Tests have keys such as "a": masked where they stand alone, in a path, not inside words."""
-    redact = Redactor("a", "b")
-    assert redact("a bad apple, /v1/a/b, b") == f"{MASK} bad apple, /v1/{MASK}/{MASK}, {MASK}"
+    """A word that equals a short key ("test", "dev") stays wherever it is not in a key's place."""
+    redact = Redactor("test", "dev")
+    text = "a test in /srv/test/dev of test-dev.example, tested by dev"
+    assert redact(text) == text
+    assert redact.secrets(f"{text} /v1/test/dev") == f"{text} /v1/test/dev"
+    assert redact("test of /v1/test/dev, dev") == f"test of /v1/{MASK}/{MASK}, dev"
+    assert redact("/v1/tested/develop /v1/test/x") == f"/v1/{MASK}/{MASK} /v1/{MASK}/{MASK}"
+
+
+def test_what_is_as_long_as_a_real_key_is_masked_anywhere() -> None:
+    """The least length is the boundary: one character less is a word like others."""
+    assert LEAST_LENGTH == 8
+    assert Redactor("k" * 8, "m" * 7)(f"x{'k' * 8}y {'m' * 7}") == f"x{MASK}y {'m' * 7}"
 
 
 def test_without_secrets_paths_are_still_masked() -> None:
@@ -104,7 +127,7 @@ def test_without_secrets_paths_are_still_masked() -> None:
 def test_secrets_alone_leave_paths_as_they_are() -> None:
     """In a text that holds no URL only the keys are masked: a file's path may look like one."""
     redact = Redactor("the-auth-key", "b")
-    assert redact.secrets("/x/v1/2024/e, the-auth-key, b") == f"/x/v1/2024/e, {MASK}, {MASK}"
+    assert redact.secrets("/x/v1/2024/e, the-auth-key, b") == f"/x/v1/2024/e, {MASK}, b"
     assert Redactor().secrets("/v1/x/y") == "/v1/x/y"
 
 
