@@ -16,6 +16,10 @@ CONTENT_TYPE = "application/json"
 ENCODINGS = ("deflate", "gzip")
 """The only values of Content-Encoding that the endpoint understands; any other loses the body."""
 
+ENCODING = "deflate"
+LEVEL = 4
+"""How a body is packed unless somebody wants it otherwise; the level by measurement."""
+
 PING_PATH = "/v1/ping"
 
 # HTTP's deflate is the zlib format (RFC 9110 8.4.1.2), not a raw DEFLATE stream.

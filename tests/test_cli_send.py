@@ -5,15 +5,18 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
+import logging
 import os
 import shlex
 import stat
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fslog import FreshsuccessHandler
 from fslog.cli.receipts import receipt
 from fslog.collector import Answer, Collector
 from fslog.filesystem import FileSystem
@@ -70,6 +73,25 @@ def test_batches_are_those_of_a_handler(fslog: Command, collector: Collector) ->
     made("large", b"".join(line(number, note="x" * 400_000) for number in range(3)))
     assert fslog("send", "many", "large").code == 0
     assert [one.events for one in collector.requests] == [5_000, 1, 2, 1]
+
+
+@pytest.mark.usefixtures("keys")
+def test_bodies_are_those_of_a_handler(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a handler posts unless told otherwise, `send` posts byte for byte from its lines."""
+    with RawServer(answer()) as server:
+        monkeypatch.setenv("FSLOG_ENDPOINT", server.url)
+        handler = FreshsuccessHandler(flush_interval=60.0)
+        for number in range(500):
+            event = {"action": "feature", "accountId": f"a{number % 7}", "userId": f"u{number}"}
+            event |= {"module": "reports", "feature": "export"}
+            handler.handle(logging.makeLogRecord({"event": event}))
+        assert handler.flush(10.0)
+        handler.close()
+        body = server.requests[0].partition(b"\r\n\r\n")[2]
+        made("a.ndjson", zlib.decompress(body))
+        assert fslog("send", "a.ndjson").code == 0
+        assert len(server.requests) == 2
+        assert server.requests[1] == server.requests[0]
 
 
 @pytest.mark.parametrize("is_gzip", [True, False])

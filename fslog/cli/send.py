@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from fslog import wire
 from fslog.cli.accounts import rejected, rows, totals
 from fslog.cli.commandline import CommandParser, seconds, whole
 from fslog.cli.destinations import add_options, destination_of, transport_to
@@ -18,7 +19,7 @@ from fslog.cli.printable import Paper
 from fslog.cli.progress import Progress, shown
 from fslog.cli.screen import Screen
 from fslog.cli.sending import Sending
-from fslog.cli.upload import ENCODING, Uploader
+from fslog.cli.upload import Uploader
 from fslog.destination import Destination
 from fslog.outcomes import Kind, Outcome
 from fslog.transport import Transport
@@ -70,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         to = destination_of(options, needs_keys=not options.dry_run or options.resume)
-        transport = transport_to(to, options, ENCODING)
+        transport = transport_to(to, options, wire.ENCODING)
         upload = Upload(options, arguments, to, _jobs(options, to), transport)
     except (ValueError, TypeError) as error:
         parser.refuse(str(error))

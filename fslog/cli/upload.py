@@ -14,10 +14,8 @@ from fslog.cli.judgement import Checked
 from fslog.cli.printable import duration
 from fslog.outcomes import Kind, Outcome
 
-ENCODING = "deflate"
-LEVEL = 6
 MAX_BACKOFF = 60.0
-"""As a handler compresses, and waits between two tries at the most."""
+"""As a handler waits between two tries at the most."""
 
 
 class Stopped(Exception):
@@ -103,7 +101,7 @@ class Uploader:
 
     def _settle(self, texts: Sequence[bytes]) -> Outcome:
         """Post until the answer is not to try again."""
-        body = wire.pack(texts, ENCODING, LEVEL)
+        body = wire.pack(texts, wire.ENCODING, wire.LEVEL)
         pauses = _pauses()
         failed_at: float | None = None
         is_stale = False
