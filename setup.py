@@ -46,7 +46,7 @@ setup(
     package_data={"fslog": ["py.typed"], "fslog.cli": ["*.json"], "fslog.viewer": ["static/*"]},
     zip_safe=False,
     python_requires=">=3.10",
-    install_requires=["python-json-logger>=4", "urllib3>=2", "backoff>=2.2"],
+    install_requires=["python-json-logger>=4", "urllib3>=2.2", "backoff>=2.2"],
     extras_require={
         "test": [
             "pytest>=8",

@@ -71,16 +71,18 @@ def test_a_files_path_is_no_endpoints_in_json(
     assert shlex.split(found["resume"]) == words
 
 
+@pytest.mark.parametrize(("key", "shown"), [("1", "events-1.ndjson"), ("12345678", "***.ndjson")])
 def test_a_key_that_is_a_number_leaves_the_json_whole(
-    fslog: Command, monkeypatch: pytest.MonkeyPatch
+    key: str, shown: str, fslog: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key such as 1 is taken out of texts, not out of the numbers of the JSON."""
+    """A key of digits is taken out of texts, if it is long, and never out of numbers."""
     monkeypatch.setenv("FSLOG_AUTH_KEY", "a")
-    monkeypatch.setenv("FSLOG_API_KEY", "1")
-    Path("events-1.ndjson").write_bytes(line(1))
-    found = fslog("send", "--dry-run", "--json", "events-1.ndjson").json
+    monkeypatch.setenv("FSLOG_API_KEY", key)
+    name = shown.replace("***", key)
+    Path(name).write_bytes(line(1))
+    found = fslog("send", "--dry-run", "--json", name).json
     assert (found["batches"], found["sent"]) == (1, 1)
-    assert found["files"][0]["file"] == "events-***.ndjson"
+    assert found["files"][0]["file"] == shown
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

@@ -73,7 +73,7 @@ def test_the_dependencies() -> None:
     """fslog needs three packages at run time and nothing else."""
     required = importlib.metadata.requires("fslog") or []
     needed = {line.replace(" ", "") for line in required if "extra ==" not in line}
-    assert needed == {"python-json-logger>=4", "urllib3>=2", "backoff>=2.2"}
+    assert needed == {"python-json-logger>=4", "urllib3>=2.2", "backoff>=2.2"}
 
 
 def test_the_command() -> None:

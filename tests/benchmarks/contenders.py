@@ -167,7 +167,7 @@ def fslog_no_match(url: str) -> Made:
     return _ruled(url, workload.OTHER_MESSAGE)
 
 
-_FSLOG = {"group": "fslog", "packages": ("python-json-logger>=4", "urllib3>=2", "backoff>=2.2")}
+_FSLOG = {"group": "fslog", "packages": ("python-json-logger>=4", "urllib3>=2.2", "backoff>=2.2")}
 _JSON = ("python-json-logger",)
 
 ALL: dict[str, Contender] = {
