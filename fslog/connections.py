@@ -46,8 +46,8 @@ _LONGEST_SECONDS = 1e9
 _ANSWER_BYTES = 65_536
 """How much of an answer's body is read so that its connection can be kept; the rest is cut off."""
 
-_PIECE_BYTES = 65_536
-"""How much is sent at a time: over TLS the timeout holds for each piece."""
+_PIECE_BYTES = 1_048_576
+"""How much is given to the socket at a time, which over TLS takes all of it or none."""
 
 _log = logging.getLogger("urllib3.connectionpool")
 

@@ -197,22 +197,25 @@ def test_json_with_a_path_in_a_label(check: Check) -> None:
 
 def test_json_with_a_key_like_a_number(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
     """A key that looks like a number takes no number out of the JSON of `check`."""
-    monkeypatch.setenv("FSLOG_API_KEY", "1")
+    monkeypatch.setenv("FSLOG_API_KEY", "12345678")
     configured([PATHS])
-    found = json.loads(check("logging.json", "--json", "--record", "name=web,msg=1,args=[1]")[1])
+    record = "name=web,msg=12345678,args=[1]"
+    found = json.loads(check("logging.json", "--json", "--record", record)[1])
     assert found["handlers"][0]["rules"] == 1
     assert found["summary"]["lines"] == 1
     assert found["records"][0]["message"] == "***"
 
 
 def test_json_of_ping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A key that looks like a number takes no number out of the JSON of `ping`."""
-    monkeypatch.setenv("FSLOG_API_KEY", "0")
+    """A key is taken out of texts, and no number out of the JSON of `ping`."""
+    monkeypatch.setenv("FSLOG_API_KEY", "127.0.0.1")
     with Collector() as collector:
         main(["ping", "--endpoint", collector.url, "--json"])
+        collector_port = int(collector.url.rpartition(":")[2])
     report = json.loads(capsys.readouterr().out)
     assert report["reachable"] is True
-    assert report["address"] == "127.***.***.1"
+    assert report["address"] == "***"
+    assert report["port"] == collector_port
 
 
 def test_json_of_a_summary() -> None:
