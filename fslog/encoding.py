@@ -30,6 +30,8 @@ from typing import Any
 
 from pythonjsonlogger import defaults
 
+from fslog.interrupts import is_interrupt
+
 MAX_DEPTH = 64
 """How deep a value is followed; what lies deeper is named, not followed."""
 
@@ -57,7 +59,9 @@ def plain(value: Any) -> Any:
     """
     try:
         return _plain(value)
-    except Exception:  # a proxy that is not all that it claims to be
+    except Exception as error:  # a proxy that is not all that it claims to be
+        if is_interrupt(error):
+            raise
         return defaults.unknown_default(value)
 
 
@@ -168,8 +172,9 @@ def encode(event: Mapping[str, Any], *, shares: bool = _SHARES_CONTAINERS) -> by
             event = _snapshot(event)
         if _is_small(event):
             return (_fast(event) + "\n").encode()
-    except Exception:  # what the C encoder, or UTF-8, has no form for
-        pass
+    except Exception as error:  # what the C encoder, or UTF-8, has no form for
+        if is_interrupt(error):
+            raise
     return (_fast(_Rebuild().value(event)) + "\n").encode()
 
 
@@ -260,7 +265,9 @@ class _Rebuild:
     def value(self, value: Any) -> Any:
         try:
             return self._value(value)
-        except Exception:  # a hostile __str__, items(), __iter__, or one that fails by chance
+        except Exception as error:  # a hostile __str__, or one that fails by chance
+            if is_interrupt(error):
+                raise
             return f"<{_name(value)} that could not be encoded>"
 
     def _value(self, value: Any) -> Any:

@@ -25,6 +25,7 @@ from fslog import arguments, context, events, sessions
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.glances import Glance
+from fslog.interrupts import is_interrupt
 from fslog.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.rules import Partial, Rules
 from fslog.shapes import Shapes
@@ -136,6 +137,8 @@ class EventFormatter(JsonFormatter):
             message = f"it cannot be told whether a rule fits: {error}"
             raise InvalidEvent([Problem("unreadable", "", message)]) from error
         except Exception as error:  # an attribute is missing, or does what attributes do not do
+            if is_interrupt(error):
+                raise
             message = f"the event could not be made: {type(error).__name__}"
             raise InvalidEvent([Problem("failed", "", message)]) from error
 
@@ -184,6 +187,8 @@ class EventFormatter(JsonFormatter):
             try:
                 bound = {**self._provided(), **bound}
             except Exception as error:  # the application's own function
+                if is_interrupt(error):
+                    raise
                 failure = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
                 # Whom it would have named nobody knows: it is not whom `defaults` names.
                 defaults = {name: defaults[name] for name in defaults if name not in events.IDS}
@@ -304,11 +309,15 @@ def _unshared(nested: Any) -> dict[str, Any] | None:
     try:
         if not isinstance(nested, Mapping):
             return None
-    except Exception:  # what cannot be looked at is no mapping
+    except Exception as error:  # what cannot be looked at is no mapping
+        if is_interrupt(error):
+            raise
         return None
     try:
         return dict(nested)
     except Exception as error:  # the application's own mapping
+        if is_interrupt(error):
+            raise
         message = f"the extra event cannot be read: {type(error).__name__}"
         raise InvalidEvent([Problem("unreadable", "", message)]) from error
 

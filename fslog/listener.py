@@ -30,7 +30,7 @@ from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import Redact, own_work
 from fslog.spooled import Sealed
 from fslog.stats import Counter
-from fslog.worker import Start, Worker, start_thread
+from fslog.worker import IN_SUBINTERPRETER, Start, Worker, start_thread
 
 _TURN_SECONDS = 0.05
 """How often a listener whose turn it is not looks again."""
@@ -81,6 +81,8 @@ class Listener(QueueListener):
         is_turn: returns whether this listener may post, or others have older events.
         jitter: makes a pause of a pause at random.
         start: starts a bare thread.
+        is_brief: whether the thread ends each time that nothing is pending, as it has to where a
+            thread that waits for something to do would be in the way of an end.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Listener(QueueListener):
         is_turn: Callable[[], bool] = lambda: True,
         jitter: Callable[[float], float] = full_jitter,
         start: Start = start_thread,
+        is_brief: bool = IN_SUBINTERPRETER,
     ) -> None:
         super().__init__(queue)
         self._items = queue
@@ -123,7 +126,7 @@ class Listener(QueueListener):
         self._turn_at: float | None = None
         self._pauses = self._new_pauses()
         self._stale = False
-        self._retired = False
+        self._is_brief = self._retired = is_brief
         self._token: object = None
         self.worker = Worker(self._serve, start=start)
         self.retries = Counter()
@@ -183,7 +186,7 @@ class Listener(QueueListener):
         if not self._items.empty():
             return False
         self._ended()
-        self._retired = False
+        self._retired = self._is_brief
         self.worker.release(self._token)
         # Whoever asks for something puts it on the queue first and then looks whether the thread
         # serves; we look the other way round, so that one of the two sees the other.

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
+from fslog.interrupts import is_interrupt
+
 MISSING: Final[Any] = object()
 """What a path yields where there is nothing to read."""
 
@@ -79,7 +81,9 @@ class Unreadable(Exception):
     def __str__(self) -> str:
         try:
             text = str(self.error)
-        except Exception:  # the application's own exception
+        except Exception as error:  # the application's own exception
+            if is_interrupt(error):
+                raise
             text = ""
         return f"{self.place} raised {type(self.error).__name__}{text and f': {text}'}"
 
@@ -141,6 +145,8 @@ def compile_path(text: object) -> Read:
                 if value is seen:  # it has led nowhere already
                     value = MISSING
         except Exception as error:  # whatever the application's own attributes raise
+            if is_interrupt(error):
+                raise
             raise Unreadable(place, error) from error
 
     return read

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from logging import LogRecord
 from typing import Any
 
+from fslog.interrupts import is_interrupt
 from fslog.paths import MISSING, Read, Unreadable, compile_path
 
 Groups = Mapping[str, Any]
@@ -124,6 +125,8 @@ def read_text(value: Any, place: str) -> str:
     try:
         return str(value)
     except Exception as error:  # the application's own __str__
+        if is_interrupt(error):
+            raise
         raise Unreadable(place, error) from error
 
 
@@ -135,7 +138,9 @@ def text_of(value: Any) -> str | None:
     """
     try:
         text = str(value)
-    except Exception:  # the application's own __str__
+    except Exception as error:  # the application's own __str__
+        if is_interrupt(error):
+            raise
         return None
     return text
 
@@ -158,6 +163,8 @@ def _compile_placeholder(inside: str, names: Names) -> Make:
         except (ValueError, TypeError, OverflowError):  # it is no number
             return MISSING
         except Exception as error:  # the value's own __int__
+            if is_interrupt(error):
+                raise
             raise Unreadable(place, error) from error
 
     return make
