@@ -10,10 +10,10 @@ Every block is executed in the way of its language:
     `logging.config.dictConfig`, any other by `FreshsuccessHandler` as keyword arguments; `parse`
     says that a block is neither. What it keeps below `/var/spool/` is kept in its own directory.
 `sh`, `shell`, `bash`, `console`
-    runs under `bash -eu` in a copy of the checkout (less hidden files, and less the package: it
-    uses the fslog under test), the interpreter's own commands first in PATH. It must exit with 0.
-    In a `console` block the lines after a `$ ` are the commands; lines without one are the output
-    to expect.
+    runs under `bash -eu` in a copy of the checkout (less hidden files, `pyproject.toml` and the
+    package: it uses the fslog under test), the interpreter's own commands first in PATH. It must
+    exit with 0. In a `console` block the lines after a `$ ` are the commands; lines without one
+    are the output to expect.
 `text`, or no language
     must be marked `output` or `prose`.
 
@@ -82,7 +82,10 @@ _KNOWN_MARKS = {
     "ci": SHELL,
 }
 _WITH_VALUE = {"name", "expect-events"}
-_NOT_COPIED = shutil.ignore_patterns(".*", "fslog", "build", "dist", "*.egg-info", "__pycache__")
+# Without the settings of pytest, too: a reader's own tests are not run by those of ours.
+_NOT_COPIED = shutil.ignore_patterns(
+    ".*", "fslog", "build", "dist", "*.egg-info", "__pycache__", "pyproject.toml"
+)
 _LOAD = """
 import json, logging.config, sys
 given = json.load(sys.stdin)

@@ -128,6 +128,7 @@ def test_a_kill_at_any_step_loses_nothing() -> None:
     assert len(arrived) == facts["steps"] * 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_taken", [True, False])
 @pytest.mark.parametrize("is_gzip", [True, False])
 def test_a_kill_in_the_middle_of_a_post(is_taken: bool, is_gzip: bool, tmp_path: Path) -> None:

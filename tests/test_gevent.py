@@ -9,6 +9,8 @@ from processes import GEVENT, numbers, run, said
 from rawserver import RawServer, hang
 from test_exit import TROUBLED, WAYS_OUT
 
+pytestmark = pytest.mark.slow
+
 PATCHED = ("-X", "dev", "-m", "gevent.monkey", "program.py")
 """The program runs patched from its first line on. Warnings of gevent's own are its own."""
 

@@ -7,7 +7,10 @@ import pytest
 from fslog.collector import Answer, Collector
 from processes import FORKING, numbers, run, said
 
-METHODS = ("fork", "spawn", "forkserver")
+METHODS = (
+    "fork",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("spawn", "forkserver")),
+)
 
 # What a child needs is set up by a function that it calls, or was inherited by a fork.
 PROGRAM = """
@@ -71,10 +74,7 @@ def _with(body: str) -> str:
     return PROGRAM.replace("        BODY\n", body.strip("\n").rstrip() + "\n")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "fork")) for name in METHODS],
-)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", BODIES)
 def test_every_event_of_every_child_arrives_once(kind: str, method: str) -> None:
     """However children are made and used, each event of theirs and of the parent's arrives once."""
@@ -143,7 +143,7 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[2]])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_child_delivers_however_it_ends(ending: str, method: str) -> None:
     """An exception, `sys.exit`, a late finalizer or an early shutdown cost a child no event."""

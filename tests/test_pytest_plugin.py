@@ -183,6 +183,7 @@ def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None
     assert features(real) == ["before", "after"]
 
 
+@pytest.mark.slow
 def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None:
     """Whichever fixture comes first, the next test finds the environment as it was."""
     pytester.makepyfile(
@@ -210,6 +211,7 @@ def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None
     run(passed=3)
 
 
+@pytest.mark.slow
 def test_for_all_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
     """With `usefixtures` in pytest's configuration no test sends anything."""
     pytester.makepyfile(
@@ -226,6 +228,7 @@ def test_for_all_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> 
     assert real.requests == []
 
 
+@pytest.mark.slow
 def test_with_xdist(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
     """In several processes at a time, each test sees its own events and no other's."""
     pytester.makepyfile(
@@ -271,7 +274,14 @@ FAILING = """
     """
 
 
-@pytest.mark.parametrize("arguments", [[], ["--assert=plain", "--tb=long"], ["-q", "--tb=short"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        pytest.param(["--assert=plain", "--tb=long"], marks=pytest.mark.slow),
+        pytest.param(["-q", "--tb=short"], marks=pytest.mark.slow),
+    ],
+)
 def test_messages(arguments: list[str], run: Run, pytester: pytest.Pytester) -> None:
     """Without `-v` a failure shows the nearest events, problems and counts, at the test's line."""
     pytester.makepyfile(test_shop=FAILING)
@@ -303,6 +313,7 @@ def test_messages(arguments: list[str], run: Run, pytester: pytest.Pytester) -> 
         result.stdout.fnmatch_lines([">  *freshsuccess.assert_event(action=*", "test_shop.py:7: *"])
 
 
+@pytest.mark.slow
 def test_async_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
     """In asyncio and trio, tasks and worker threads are seen, and a wait holds up no loop."""
     pytester.makepyfile(
@@ -337,6 +348,7 @@ def test_async_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> No
     assert real.requests == []
 
 
+@pytest.mark.slow
 def test_django(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
     """Views that Django's test client asks make events, in Django's own kind of test case too."""
     pytester.makepyfile(

@@ -31,7 +31,8 @@ CONFIGURE = """
 def test_while_the_endpoint_hangs_and_threads_log() -> None:
     """With a POST on its way that takes seconds, `dictConfig` returns at once; all is delivered."""
     program = f"""{CONFIGURE}
-    configure(batch_events=10)
+    settings = {{"batch_events": 10, "shutdown_timeout": 30.0}}
+    configure(**settings)
     enough = threading.Event()
     done = threading.Event()
     totals = {{}}
@@ -47,7 +48,7 @@ def test_while_the_endpoint_hangs_and_threads_log() -> None:
     for thread in threads:
         thread.start()
     enough.wait()
-    tell(seconds=[configure(batch_events=10) for _ in range(3)])
+    tell(seconds=[configure(**settings) for _ in range(3)])
     done.set()
     for thread in threads:
         thread.join()
@@ -104,6 +105,7 @@ def test_loggers_that_keep_the_closed_handler_deliver_on() -> None:
         assert numbers(collector) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_many_reconfigurations_leave_no_thread_behind() -> None:
     """After thirty times `dictConfig`, with events between, the threads of closed handlers end."""
     program = f"""{CONFIGURE}

@@ -17,7 +17,14 @@ def _by_source(collector: Collector) -> dict[str, list[int]]:
     return dict(found)
 
 
-@pytest.mark.parametrize("settings", ["", "batch_events=7", "batch_bytes=500, compression=None"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "",
+        "batch_events=7",
+        pytest.param("batch_bytes=500, compression=None", marks=pytest.mark.slow),
+    ],
+)
 def test_eight_threads(settings: str) -> None:
     """Eight threads log at full speed: each event arrives once, in the order of its thread."""
     program = f"""
