@@ -204,6 +204,11 @@ class Page:
         found = self.driver.find_elements(By.CSS_SELECTOR, selector)
         return [element for element in found if element.is_displayed()]
 
+    def all(self, selector: str, count: int) -> list[WebElement]:
+        """Wait until so many such elements can be seen, and return them."""
+        until(lambda: len(self.find(selector)) == count, f"{count} of {selector}")
+        return self.find(selector)
+
     def see(self, selector: str, text: str = "") -> WebElement:
         """Wait for an element that can be seen and holds a text."""
         return until(

@@ -24,6 +24,7 @@ NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
 INTERRUPTED = """
     import dis
+    import gc
     import itertools
     import os
     import queue
@@ -34,6 +35,8 @@ INTERRUPTED = """
 
     home = os.path.dirname(fslog.__file__)
     files = (threading.__file__, queue.__file__)
+
+    gc.disable()
 
     class Interrupt(Exception):
         pass
@@ -138,6 +141,7 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
             {call}
         number = next(count)
         begin()
+        gc.collect()  # what an exception out of a finalizer does, the interpreter decides
         error, interrupt = interrupted(place, act, {EXCEPTIONS[exception]})
         (returned if error is None else raised).append(number)
         if error is None and interrupt.left == -1:

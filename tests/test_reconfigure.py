@@ -177,7 +177,9 @@ def test_a_handler_that_is_thrown_away_delivers_and_its_thread_ends(how: str) ->
         from counted import *
         handler = handle(flush_interval=0.2)
         say(1)
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "fslog"]
+        while not (threads := [one for one in threading.enumerate() if one.name == "fslog"]):
+            threading.Event().wait(0.01)  # it is being started
+        (thread,) = threads
         log.removeHandler(handler)
         gone = weakref.ref(handler)
         if {how!r} == "dropped in a cycle":

@@ -15,6 +15,8 @@ from selenium.webdriver.common.keys import Keys
 
 from browser import Page, Viewer, allow_clipboard, event, until, without
 
+pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")]
+
 PATH = "/v1/a/b"
 
 
@@ -48,7 +50,7 @@ def test_a_refused_request_says_why_beside_its_answer(page: Page, viewer: Viewer
     assert refused(viewer, "/v2/secret-a/secret-b") == 400
     assert refused(viewer, "/v1/v1/secret-a/secret-b") == 400
     page.go("#requests")
-    [twice, other] = [row.text for row in page.find("main table.requests tbody tr")]
+    [twice, other] = [row.text for row in page.all("main table.requests tbody tr", 2)]
     assert "POST /v2/***/***" in other
     assert "400 Bad Request" in other
     assert "the path starts with /v2; expected /v1/AUTH_KEY/API_KEY" in other
@@ -63,7 +65,7 @@ def test_a_request_of_wrong_lines_is_no_green_200(page: Page, viewer: Viewer) ->
     viewer.post(event(2))
     page.go("#requests")
     signs, cells = [], []
-    for row in page.find("main table.requests tbody tr"):
+    for row in page.all("main table.requests tbody tr", 3):
         answer = row.find_element(By.CSS_SELECTOR, ".answer")
         signs.append((answer.get_attribute("class"), answer.text))
         cells.append(row.find_element(By.CSS_SELECTOR, "[data-label=Events]").text)
