@@ -95,6 +95,7 @@ class Delivery:
         self._debt: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
         self._gave_up: tuple[int, int, float] | None = None
+        self._reports = Counter()
         self.skipped = Counter()
         self.invalid = Counter()
         self.take: Callable[[bytes], bool] = _take_nothing
@@ -430,10 +431,15 @@ class Delivery:
         self._listener.end()
 
     def _report(self, count: int) -> None:
+        # Late log calls, each of which waits for its own event, may come by the thousand.
+        number = self._reports.add()
+        if number > 1:
+            return
         reason = self._listener.last_error
+        more = ", as are any after them" if number else ""
         text = (
             f"{count} events were not confirmed by {self._destination.host} before the process "
-            f"ended, and are given up{f': {reason}' if reason else ''}"
+            f"ended, and are given up{more}{f': {reason}' if reason else ''}"
         )
         with own_work(self._destination.redact):
             if notices.is_heard():

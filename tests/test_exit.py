@@ -581,3 +581,25 @@ def test_a_late_event_that_is_refused_is_counted_once() -> None:
     with Collector() as collector:
         ended = run(program, collector.url, err=None)
         assert ended.facts == {"refused": 1}
+
+
+def test_late_events_that_are_given_up_are_not_said_one_by_one() -> None:
+    """With the endpoint down and the time over, two lines on stderr stand for any number."""
+    program = """
+        import atexit
+        from counted import *
+        def late():
+            for number in range(50):
+                say(number)
+            tell(**balance(handler))
+        atexit.register(late)
+        handler = handle(shutdown_timeout=0.2)
+        say(-1)
+        """
+    with Collector() as collector:
+        collector.always(Answer(503))
+        ended = run(program, collector.url, err=None)
+        given_up = [text for text in ended.err.splitlines() if "given up" in text]
+        assert len(given_up) == 2
+        assert "as are any after them" in given_up[1]
+        assert ended.facts["abandoned"] == 51
