@@ -308,6 +308,9 @@ class Batches:
                 self._busy = True
                 self._finish_seal()
                 change()
+            except BaseException:
+                self._finish_seal()  # what was noted is to be on the queue, and its bell rung
+                raise
             finally:
                 self._busy = False
             if self._aside:

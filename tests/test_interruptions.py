@@ -198,3 +198,28 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
     with Collector() as collector:
         text = program(action, exception, 1, SPOOLS[settings])
         judge(collector, run(text, collector.url, deadline=590.0, settings=NO_CERTIFICATES).facts)
+
+
+@pytest.mark.parametrize("call", ["handler.flush(10)", "handler.close()"])
+def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str) -> None:
+    """An application that says no more after it waits for nothing: the thread has been told."""
+    text = f"""{INTERRUPTED}
+    count = itertools.count()
+    for place in itertools.count(0, {STEP // 4 + 1}):
+        handler = handle(flush_interval=0.02)
+        say(next(count))
+        error, _ = interrupted(place, lambda: {call}, Interrupt())
+        until = time.monotonic() + 20
+        while (stats := handler.stats()).pending:
+            assert time.monotonic() < until, (place, stats)
+            time.sleep(0.001)
+        assert stats.accepted == stats.delivered == 1, (place, stats)
+        log.removeHandler(handler)
+        if error is None:
+            break
+    tell(places=place, total=next(count))
+    """
+    with Collector() as collector:
+        facts = run(text, collector.url, deadline=100.0, settings=NO_CERTIFICATES).facts
+        assert facts["places"] > 20
+        assert numbers(collector) == list(range(facts["total"]))
