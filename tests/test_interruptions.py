@@ -24,9 +24,11 @@ NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
 INTERRUPTED = """
     import dis
+    import gc
     import itertools
     import os
     import queue
+    import signal
     import sys
     import threading
     import fslog
@@ -56,12 +58,17 @@ INTERRUPTED = """
                 nones = nones + 1 if is_none or name == "DUP_TOP" else 0
         return found
 
+    gc.disable()  # what is raised in a finalizer is lost, whoever raises it
+
     class Interrupting:
         # Raises before the nth of these places that is come to in this thread.
         def __init__(self, n, exception):
             self.left = n
             self.exception = exception
             self.known = {}
+            signal.signal(signal.SIGINT, self.handle)
+        def handle(self, number, frame):
+            raise self.exception
         def __call__(self, frame, event, argument):
             name = frame.f_code.co_filename
             if not name.startswith(home) and name not in files:
@@ -78,7 +85,7 @@ INTERRUPTED = """
                 if frame.f_lasti in self.known[code]:
                     if self.left == 0:
                         self.left = -1
-                        raise self.exception
+                        signal.raise_signal(signal.SIGINT)
                     self.left -= 1
             return self.at
 
@@ -138,6 +145,8 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
             {call}
         number = next(count)
         begin()
+        if place % 50 == 0:
+            gc.collect()
         error, interrupt = interrupted(place, act, {EXCEPTIONS[exception]})
         (returned if error is None else raised).append(number)
         if error is None and interrupt.left == -1:
