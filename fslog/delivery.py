@@ -426,7 +426,7 @@ class Delivery:
             self._backlog.end()
 
     def end_thread(self) -> None:
-        """End the thread, and wait for its end."""
+        """Have the thread end."""
         self._listener.end()
 
     def _report(self, count: int) -> None:

@@ -161,10 +161,9 @@ class Listener(QueueListener):
         self.worker.wait(timeout)
 
     def end(self) -> None:
-        """End the thread, whatever is pending, and wait until it has ended; start no other."""
+        """Have the thread end, whatever is pending, and start no other."""
         self.worker.end()
         self._items.put(WAKE)
-        self.worker.join()
 
     def _serve(self, token: object) -> None:
         self._token = token
