@@ -184,12 +184,13 @@ class Listener(QueueListener):
     def _end(self) -> bool:
         if not self._items.empty():
             return False
+        token = self._token  # another's, as soon as this one is released
         self._ended()
         self._retired = self._is_brief
-        self.worker.release(self._token)
+        self.worker.release(token)
         # Whoever asks for something puts it on the queue first and then looks whether the thread
         # serves; we look the other way round, so that one of the two sees the other.
-        if self._items.empty() or not self.worker.claim(self._token):
+        if self._items.empty() or not self.worker.claim(token):
             return True
         self._retired = True
         self._begun()
@@ -213,7 +214,8 @@ class Listener(QueueListener):
         if opened_at is not None:
             instants.append(opened_at + self._flush_interval)
         if self._backlog:
-            instants.append(self._turn_at or self._retry_at or self._clock())
+            at = [at for at in (self._turn_at, self._retry_at) if at is not None]
+            instants.append(max(at, default=self._clock()))
         if self._backlog.look_at is not None:
             instants.append(self._backlog.look_at)
         if self._received:
