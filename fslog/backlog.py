@@ -49,8 +49,9 @@ class Backlog:
         """Take a sealed batch from the queue."""
         if item.is_queued or item.settled:  # put twice, by an interrupted append
             return
-        item.is_queued = True
+        # In this order: interrupted in between it stands here twice, and is posted once.
         self._waiting.append(item)
+        item.is_queued = True
         self._batches.pack(item, self._encoding, self._level)
 
     def head(self) -> Batch | None:

@@ -217,11 +217,6 @@ class Batches:
                 self.opened_at = self._clock()
             self._announced = self._opened()
 
-    def reopen(self) -> None:
-        """Announce the open batch again: who served it has ended in an unusual way."""
-        self._announced = False
-        self.exclusively(self._announce)
-
     def _take_aside(self) -> None:
         was_late, self._is_late = self._is_late, True
         try:
@@ -308,6 +303,9 @@ class Batches:
                 self._busy = True
                 self._finish_seal()
                 change()
+            except BaseException:
+                self._finish_seal()  # what was noted is to be on the queue, and its bell rung
+                raise
             finally:
                 self._busy = False
             if self._aside:

@@ -335,8 +335,9 @@ class Delivery:
         return self._request(Flush(number, deadline_at, once=once, is_last=True))
 
     def _request(self, request: Flush) -> Flush:
-        for other in self._creditors():
-            other.hurry(request.deadline_at)
+        if request.deadline_at < math.inf:
+            for other in self._creditors():
+                other.hurry(request.deadline_at)
         self._queue.put(request)
         if not self._listener.is_alive() and self._batches.counts()["pending"]:
             self._opened()
@@ -427,7 +428,7 @@ class Delivery:
             self._backlog.end()
 
     def end_thread(self) -> None:
-        """End the thread, and wait for its end."""
+        """Have the thread end."""
         self._listener.end()
 
     def _report(self, count: int) -> None:

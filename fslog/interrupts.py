@@ -7,12 +7,21 @@ call must swallow what an application's value raises, but never this: the task w
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Final
+
+_DELETED: Final = object()
+_HAS_REST = 0x04
+"""`inspect.CO_VARARGS`; the module itself would double what `import fslog` loads."""
+
 
 def is_interrupt(error: BaseException) -> bool:
     """Return whether a signal handler raised an exception, and not the interrupted code.
 
-    The interpreter gives a signal handler the interrupted frame as an argument; no other call has
-    its own caller's frame among its variables.
+    The interpreter gives a signal handler a signal's number and the interrupted frame as arguments,
+    one after the other. Other calls may look at their caller's frame, but are not called so.
 
     >>> try:
     ...     {}["missing"]
@@ -22,9 +31,37 @@ def is_interrupt(error: BaseException) -> bool:
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
-        frame, called = trace.tb_frame, trace.tb_next.tb_frame
-        for value in called.f_locals.values():
-            if value is frame or (type(value) is tuple and any(one is frame for one in value)):
-                return True
+        if _is_handler(trace.tb_next.tb_frame, trace.tb_frame):
+            return True
         trace = trace.tb_next
     return False
+
+
+def _is_handler(called: FrameType, interrupted: FrameType) -> bool:
+    before: Any = None
+    for value in _arguments(called):
+        if value is interrupted and isinstance(before, int):
+            return True
+        if value is _DELETED and called.f_code in _handlers():  # some `del` what they do not use
+            return True
+        before = value
+    return False
+
+
+def _arguments(frame: FrameType) -> Iterator[Any]:
+    code, found = frame.f_code, frame.f_locals
+    names = code.co_varnames
+    for name in names[: code.co_argcount]:
+        yield found.get(name, _DELETED)
+    if code.co_flags & _HAS_REST:
+        rest = found.get(names[code.co_argcount + code.co_kwonlyargcount], _DELETED)
+        yield from rest if type(rest) is tuple else (rest,)
+
+
+def _handlers() -> Iterator[Any]:
+    """Return the code of the signal handlers that are set."""
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        if callable(handler):
+            made_of = handler if hasattr(handler, "__code__") else handler.__call__
+            yield getattr(made_of, "__code__", None)

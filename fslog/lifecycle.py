@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fslog.worker import IN_SUBINTERPRETER
+from fslog.worker import IN_SUBINTERPRETER, join_all
 
 
 class Forked(Protocol):
@@ -133,6 +133,7 @@ def finish_all() -> None:
     if IN_SUBINTERPRETER:
         for delivery in deliveries:
             attempt(delivery.end_thread)
+        attempt(join_all)
     if raised:
         raise raised[0]
 

@@ -11,6 +11,7 @@ happened in a log call, where saying it would have cost the application's thread
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections import deque
@@ -161,10 +162,9 @@ class Listener(QueueListener):
         self.worker.wait(timeout)
 
     def end(self) -> None:
-        """End the thread, whatever is pending, and wait until it has ended; start no other."""
+        """Have the thread end, whatever is pending, and start no other."""
         self.worker.end()
         self._items.put(WAKE)
-        self.worker.join()
 
     def _serve(self, token: object) -> None:
         self._token = token
@@ -185,12 +185,13 @@ class Listener(QueueListener):
     def _end(self) -> bool:
         if not self._items.empty():
             return False
+        token = self._token  # another's, as soon as this one is released
         self._ended()
         self._retired = self._is_brief
-        self.worker.release(self._token)
+        self.worker.release(token)
         # Whoever asks for something puts it on the queue first and then looks whether the thread
         # serves; we look the other way round, so that one of the two sees the other.
-        if self._items.empty() or not self.worker.claim(self._token):
+        if self._items.empty() or not self.worker.claim(token):
             return True
         self._retired = True
         self._begun()
@@ -214,7 +215,8 @@ class Listener(QueueListener):
         if opened_at is not None:
             instants.append(opened_at + self._flush_interval)
         if self._backlog:
-            instants.append(self._turn_at or self._retry_at or self._clock())
+            at = [at for at in (self._turn_at, self._retry_at) if at is not None]
+            instants.append(max(at, default=self._clock()))
         if self._backlog.look_at is not None:
             instants.append(self._backlog.look_at)
         if self._received:
@@ -249,7 +251,8 @@ class Listener(QueueListener):
         self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
         self._retry_at = self._clock() + self._max_backoff
         self._notices.down(self.last_error, self._pending(), self._max_backoff)
-        self._answer_flushes()
+        with contextlib.suppress(Exception):  # the same mistake, perhaps
+            self._answer_flushes()
 
     def _take_received(self) -> None:
         """Take what came off the queue, in order; what fails stays there for the next time."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fslog import owners
+from fslog.interrupts import is_interrupt
 from fslog.owners import Owner
 from fslog.segments import Name, by_age
 from fslog.spooldir import OWNERS, SpoolDirectory
@@ -72,8 +73,11 @@ class OpenSegment:
 
     def _undo(self, size_bytes: int) -> None:
         # Where this fails, what is left of the line is torn, the last of its segment, and not sent.
-        with contextlib.suppress(OSError):
+        try:
             self._fs.cut(self._fd, self._fs.fstat(self._fd).st_size - size_bytes)
+        except OSError as error:
+            if is_interrupt(error):
+                raise
 
     def rescued(self) -> bytes | None:
         """Return what was written, if the file is no longer to be found; None where it is."""
@@ -81,14 +85,18 @@ class OpenSegment:
             if self._fs.fstat(self._fd).st_nlink:
                 return None
             return self._fs.read_from(self._fd)
-        except OSError:
+        except OSError as error:
+            if is_interrupt(error):
+                raise
             return None
 
     def written_at_ns(self) -> int:
         """Return when the file was last changed, by its own clock; 0 where that is unknown."""
         try:
             return self._fs.fstat(self._fd).st_mtime_ns
-        except OSError:
+        except OSError as error:
+            if is_interrupt(error):
+                raise
             return 0
 
     def close(self) -> None:
@@ -97,8 +105,11 @@ class OpenSegment:
             fd = self._fds.pop()  # atomic: a descriptor must not be closed twice
         except IndexError:
             return
-        with contextlib.suppress(OSError):
+        try:
             self._fs.close(fd)
+        except OSError as error:
+            if is_interrupt(error):
+                raise
 
 
 class Orphan(NamedTuple):

@@ -13,6 +13,7 @@ if another has it. However often a start is interrupted, doubled or repeated, on
 from __future__ import annotations
 
 import _thread
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Token:
 
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
+        self.turn = threading.Lock()
         self.ended = threading.Lock()
         self.ended.acquire()
 
@@ -78,7 +80,6 @@ class Worker:
         self._role: dict[str, Any] = {}
         self._starting: Token | None = None
         self._is_ended = False
-        self._threads: list[Any] = []
 
     def is_served(self) -> bool:
         """Return whether a thread has the role, or is being started and will claim it."""
@@ -92,7 +93,8 @@ class Worker:
         """
         if self.is_served():
             return True
-        if self._is_ended or sys.is_finalizing():  # a thread that is started now never runs
+        # A thread that is started now would never run, or not be waited for.
+        if self._is_ended or (self._must_join and _is_over) or sys.is_finalizing():
             return False
         token = Token()
         try:
@@ -100,7 +102,7 @@ class Worker:
             self._start(token)
         except BaseException as error:
             self._starting = None
-            if isinstance(error, RuntimeError) and not is_interrupt(error):
+            if isinstance(error, Exception) and not is_interrupt(error):
                 return False  # at interpreter exit (3.12.0-3.12.2), or the system has no more
             # Perhaps it was started, perhaps not. The line that asked for it may be the last.
             self._start(Token())
@@ -110,11 +112,16 @@ class Worker:
     def _start(self, token: Token) -> None:
         if not self._must_join:
             self._start_thread(self._begin, (token,))
-        elif hasattr(_thread, "start_joinable_thread"):  # 3.13 and newer
-            self._threads.append(_thread.start_joinable_thread(lambda: self._begin(token)))
+            return
+        for thread in _threads.copy():
+            if thread.is_done():
+                with contextlib.suppress(ValueError):  # another start did so
+                    _threads.remove(thread)
+        if hasattr(_thread, "start_joinable_thread"):  # 3.13 and newer
+            _threads.append(_thread.start_joinable_thread(lambda: self._begin(token)))
         else:
             ended = _Ended()
-            self._threads.append(ended)
+            _threads.append(ended)
             self._start_thread(ended.watch, (self._begin, token))
 
     def _begin(self, token: Token) -> None:
@@ -132,6 +139,8 @@ class Worker:
         self._run(token)
 
     def _run(self, token: Token) -> None:
+        if not token.turn.acquire(blocking=False):  # a start that failed had begun all the same
+            return
         try:
             if self.claim(token):
                 self._serve(token)
@@ -144,8 +153,12 @@ class Worker:
         return self._role.setdefault("token", token) is token
 
     def serves(self, token: object) -> bool:
-        """Return whether the token has the role, and may go on."""
-        return self._role.get("token") is token and not self._is_ended
+        """Return whether the token has the role, and may go on.
+
+        A thread that lends itself may also when no other is to serve any more.
+        """
+        is_ending = self._is_ended and isinstance(token, Token)
+        return self._role.get("token") is token and not is_ending
 
     def release(self, token: object) -> None:
         """Give the role back, if the token has it. May be called more than once."""
@@ -170,10 +183,23 @@ class Worker:
             token.thread.join(timeout)
         return True
 
-    def join(self) -> None:
-        """Wait until every thread that was started has ended. Only where `must_join`."""
-        while self._threads:
-            self._threads.pop().join()
+
+_threads: list[Any] = []
+"""Those that are waited for before this interpreter ends, of all workers."""
+
+_is_over = False
+
+
+def join_all() -> None:
+    """Start no more threads that are to be waited for, and wait for those that there are.
+
+    All of them: one that has just found nothing more to do may still be on its way out.
+    """
+    global _is_over
+    _is_over = True
+    while _threads:
+        _threads[-1].join()
+        _threads.pop()
 
 
 class _Ended:
@@ -191,8 +217,16 @@ class _Ended:
         self._began.release()
         function(token)
 
+    def is_done(self) -> bool:
+        """Return whether it has come."""
+        if self._lock is None or not self._lock.acquire(False):
+            return False
+        self._lock.release()
+        return True
+
     def join(self) -> None:
         """Wait for the end."""
         self._began.acquire()
+        self._began.release()
         self._lock.acquire()
         self._lock.release()

@@ -28,6 +28,7 @@ INTERRUPTED = """
     import itertools
     import os
     import queue
+    import signal
     import sys
     import threading
     import fslog
@@ -35,8 +36,6 @@ INTERRUPTED = """
 
     home = os.path.dirname(fslog.__file__)
     files = (threading.__file__, queue.__file__)
-
-    gc.disable()
 
     class Interrupt(Exception):
         pass
@@ -59,12 +58,17 @@ INTERRUPTED = """
                 nones = nones + 1 if is_none or name == "DUP_TOP" else 0
         return found
 
+    gc.disable()  # what is raised in a finalizer is lost, whoever raises it
+
     class Interrupting:
         # Raises before the nth of these places that is come to in this thread.
         def __init__(self, n, exception):
             self.left = n
             self.exception = exception
             self.known = {}
+            signal.signal(signal.SIGINT, self.handle)
+        def handle(self, number, frame):
+            raise self.exception
         def __call__(self, frame, event, argument):
             name = frame.f_code.co_filename
             if not name.startswith(home) and name not in files:
@@ -81,7 +85,7 @@ INTERRUPTED = """
                 if frame.f_lasti in self.known[code]:
                     if self.left == 0:
                         self.left = -1
-                        raise self.exception
+                        signal.raise_signal(signal.SIGINT)
                     self.left -= 1
             return self.at
 
@@ -141,7 +145,8 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
             {call}
         number = next(count)
         begin()
-        gc.collect()  # what an exception out of a finalizer does, the interpreter decides
+        if place % 50 == 0:
+            gc.collect()
         error, interrupt = interrupted(place, act, {EXCEPTIONS[exception]})
         (returned if error is None else raised).append(number)
         if error is None and interrupt.left == -1:
@@ -202,3 +207,28 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
     with Collector() as collector:
         text = program(action, exception, 1, SPOOLS[settings])
         judge(collector, run(text, collector.url, deadline=590.0, settings=NO_CERTIFICATES).facts)
+
+
+@pytest.mark.parametrize("call", ["handler.flush(10)", "handler.close()"])
+def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str) -> None:
+    """An application that says no more after it waits for nothing: the thread has been told."""
+    text = f"""{INTERRUPTED}
+    count = itertools.count()
+    for place in itertools.count(0, {STEP // 4 + 1}):
+        handler = handle(flush_interval=0.02)
+        say(next(count))
+        error, _ = interrupted(place, lambda: {call}, Interrupt())
+        until = time.monotonic() + 20
+        while (stats := handler.stats()).pending:
+            assert time.monotonic() < until, (place, stats)
+            time.sleep(0.001)
+        assert stats.accepted == stats.delivered == 1, (place, stats)
+        log.removeHandler(handler)
+        if error is None:
+            break
+    tell(places=place, total=next(count))
+    """
+    with Collector() as collector:
+        facts = run(text, collector.url, deadline=100.0, settings=NO_CERTIFICATES).facts
+        assert facts["places"] > 20
+        assert numbers(collector) == list(range(facts["total"]))

@@ -957,3 +957,37 @@ def test_whose_turn_it_is_not_waits_without_losing_a_flush() -> None:
     world.run(until=5.0)
     assert reply(request) is False
     assert world.counts()["pending"] == 1
+
+
+def test_who_ends_does_not_take_the_role_of_who_came_after() -> None:
+    """A thread that began while another one ended serves alone, though something came meanwhile."""
+    world = World()
+    listener, mine, others = world.listener, object(), object()
+    listener._retired = True
+    listener._token = mine
+    assert listener.worker.claim(mine)
+    release = listener.worker.release
+
+    def begin_another(token: object) -> None:
+        release(token)
+        assert listener.worker.claim(others)
+        listener._token = others
+        world.queue.put(WAKE)
+
+    listener.worker.release = begin_another  # type: ignore[method-assign]
+    assert listener.dequeue(block=False) is None
+    assert listener.worker.serves(others)
+
+
+def test_a_turn_that_is_over_does_not_hide_the_next_try() -> None:
+    """A listener that waited for its turn, and then failed, sleeps until the next try."""
+    world = World(max_backoff=60.0)
+    world.listener._is_turn = lambda: False
+    world.batch(1)
+    world.run()
+    world.queue.put(lambda: 1 / 0)
+    world.listener.handle(WAKE)
+    world.now += 1.0
+    instant = world.listener._instant()
+    assert instant is not None
+    assert instant > world.now + 50.0

@@ -22,7 +22,10 @@ PROGRAM = """
     script = '''
     import sys
     sys.path.insert(0, ".")
+    import atexit
     from counted import *
+    late = []
+    atexit.register(lambda: [say(number) for number in late])  # called after fslog's own
     handler = handle()
     for number in range(3):
         say(number)
@@ -43,7 +46,23 @@ PROGRAM = """
                 time.sleep(0.01)
     """
 
-LAST = {"an idle thread": "pass", "an event that waits": "say(3)"}
+LAST = {
+    "an idle thread": "pass",
+    "an event that waits": "say(3)",
+    "an event that waits, and a later one": "say(3); late.append(4)",
+    "a thread that is ending": """
+    import fslog.listener
+    dequeue = fslog.listener.Listener.dequeue
+    def slowly(*arguments):
+        item = dequeue(*arguments)
+        if item is None:
+            time.sleep(0.05)
+        return item
+    fslog.listener.Listener.dequeue = slowly
+    say(3)
+    handler.flush(20)
+    """,
+}
 
 
 @pytest.mark.parametrize("last", LAST)
@@ -58,5 +77,5 @@ def test_a_sub_interpreter_ends_with_its_thread(kind: str, last: str) -> None:
     with Collector() as collector:
         ended = run(text, collector.url, flags=(), err=None)
         assert "Fatal" not in ended.err
-        each = [0, 1, 2] if last == "an idle thread" else [0, 1, 2, 3]
-        assert numbers(collector) == each * 2
+        each = {"an idle thread": 3, "an event that waits, and a later one": 5}.get(last, 4)
+        assert numbers(collector) == list(range(each)) * 2

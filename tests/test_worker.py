@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from fslog import worker
 from fslog.worker import Token, Worker, start_thread
 
 WAIT_SECONDS = 30.0
@@ -120,8 +122,9 @@ def test_a_thread_that_lends_itself_keeps_others_out() -> None:
     assert served.tokens == []
 
 
-def test_where_threads_must_end_they_are_waited_for() -> None:
+def test_where_threads_must_end_they_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a sub-interpreter the end waits for every thread, and no other is started."""
+    monkeypatch.setattr(worker, "_is_over", False)
     served = Served(must_join=True)
     assert served.worker.ensure()
     assert served.begun.acquire(timeout=WAIT_SECONDS)
@@ -129,7 +132,26 @@ def test_where_threads_must_end_they_are_waited_for() -> None:
     served.worker.end()
     assert not served.worker.serves(served.tokens[0])
     served.let_go.set()
-    served.worker.join()
+    worker.join_all()
     assert not served.worker.is_served()
     assert not served.worker.ensure()
     assert threading.active_count() <= before
+    assert not Served(must_join=True).worker.ensure()
+    lent = object()
+    assert served.worker.claim(lent)
+    assert served.worker.serves(lent)
+
+
+def test_threads_that_ended_are_not_kept() -> None:
+    """Where each batch has a thread of its own, their handles, and stacks, do not add up."""
+    for _ in range(5):
+        served = Served(must_join=True)
+        assert served.worker.ensure()
+        assert served.begun.acquire(timeout=WAIT_SECONDS)
+        [*_, thread] = worker._threads
+        served.end()
+        until = time.monotonic() + WAIT_SECONDS
+        while not thread.is_done():
+            assert time.monotonic() < until
+            time.sleep(0.001)
+    assert len(worker._threads) == 1
