@@ -171,11 +171,15 @@ def test_a_handler_that_is_thrown_away_delivers_and_its_thread_ends(how: str) ->
     program = f"""
         import gc
         import threading
+        import time
         import weakref
         from counted import *
         handler = handle(flush_interval=0.2)
         say(1)
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "fslog"]
+        # It may only begin after the log call has returned.
+        while not (threads := [t for t in threading.enumerate() if t.name == "fslog"]):
+            time.sleep(0.01)
+        (thread,) = threads
         log.removeHandler(handler)
         gone = weakref.ref(handler)
         if {how!r} == "dropped in a cycle":
