@@ -218,7 +218,10 @@ RAW_FORK = """
     def fork():
         # Without the hooks of os.fork, as uWSGI forks. Like it, with no other thread about to run.
         def switches():
-            (task,) = [t.native_id for t in threading.enumerate() if t.name == "fslog"]
+            tasks = [t.native_id for t in threading.enumerate() if t.name == "fslog"]
+            if not tasks:  # it may only begin after the log call has returned
+                return object()
+            (task,) = tasks
             with open(f"/proc/self/task/{task}/status") as status:
                 return [line for line in status if "switches" in line]
         seen = None
