@@ -24,8 +24,10 @@ import math
 import numbers
 import sys
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from pythonjsonlogger import defaults
@@ -247,6 +249,9 @@ def _snapshot(event: Mapping[str, Any]) -> dict[str, Any]:
 _TRIES = 5
 """How often a container is copied that changes meanwhile."""
 
+_LOCKED = frozenset({list, set, frozenset, type({}.items())})
+"""What `list` copies without letting a thread in that changes it."""
+
 
 class _Rebuild:
     """Copy one event with nothing in it but what the C encoder takes without a question.
@@ -309,7 +314,10 @@ class _Rebuild:
     def _copy(self, value: Any) -> Any:
         if isinstance(value, Mapping):
             copy: dict[str, Any] = {}
-            for key, item in self._bounded(value.items):
+            items = value.items
+            if type(value) is OrderedDict and not _SHARES_CONTAINERS:
+                items = partial(dict.items, value)  # its own order has no lock
+            for key, item in self._bounded(items):
                 name = self.value(_key(key))
                 # Of two that JSON makes equal the one that is a text by itself counts.
                 if name not in copy or issubclass(type(key), str):
@@ -323,11 +331,17 @@ class _Rebuild:
         """Copy first, at most so many: a container may be endless, or change while it is read.
 
         The copy is one call into C, but what the garbage collector runs (`gc.callbacks`, a
-        finalizer) lets other threads in all the same: then it is made again.
+        finalizer) lets other threads in all the same: then it is made again. Without the GIL they
+        need no letting in, and would be quicker each time; but `list` locks what it knows.
         """
+        most = max(0, min(self._left, self._room))
         for tries in range(_TRIES, 0, -1):
             try:
-                found = list(itertools.islice(items(), max(0, min(self._left, self._room))))
+                source = items()
+                if type(source) in _LOCKED and len(source) <= MAX_VALUES:  # type: ignore[arg-type]
+                    found = list(source)[:most]
+                else:
+                    found = list(itertools.islice(source, most))
                 break
             except RuntimeError:  # "dictionary changed size during iteration"
                 if tries == 1:

@@ -934,6 +934,46 @@ def test_a_value_may_change_meanwhile() -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("make", [dict, collections.OrderedDict, collections.defaultdict, set])
+def test_what_is_always_being_changed_arrives(make: Any) -> None:
+    """Also where threads run at the same time, so that no second try finds it at rest."""
+    kept = [f"kept{number}" for number in range(200)]
+    shared = make()
+    add = shared.add if make is set else lambda name: shared.__setitem__(name, 1)
+    remove = shared.discard if make is set else lambda name: shared.pop(name, None)
+    for name in kept:
+        add(name)
+    stop = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            add(f"k{number % 50}")
+            remove(f"k{(number * 7) % 50}")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(20):
+            arrived = strictly(encode({"one": shared, "other": shared}))  # no tree: the slow way
+            for found in arrived.values():
+                assert type(found) is (list if make is set else dict)
+                assert set(kept) <= set(found)
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_an_ordered_dict_arrives_whole_without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read by what locks it, which does not know that an entry was moved."""
+    monkeypatch.setattr(encoding, "_SHARES_CONTAINERS", False)
+    value = collections.OrderedDict(a=1, b={"c": [2]}, d=3)
+    value.move_to_end("a")
+    assert decoded(value) == {"a": 1, "b": {"c": [2]}, "d": 3}
+
+
 def test_a_line_does_not_depend_on_later_changes() -> None:
     """The line is made when `encode` returns; bytes do not change."""
     tags = ["a"]

@@ -457,6 +457,10 @@ def test_a_formatter_may_raise_invalid_event(make: Make) -> None:
     assert told == [Problem("mine", "page", "not this page")]
 
 
+@pytest.mark.skipif(
+    hasattr(logging.Logger, "_is_disabled"),
+    reason="the logging module of some releases ignores log calls inside of log calls",
+)
 def test_a_value_may_log_while_it_is_encoded(make: Make, collector: Collector) -> None:
     """A log call inside a value's `__str__` is an event of its own, before the outer one."""
 

@@ -214,7 +214,7 @@ def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str)
     """An application that says no more after it waits for nothing: the thread has been told."""
     text = f"""{INTERRUPTED}
     count = itertools.count()
-    for place in itertools.count(0, {STEP // 4 + 1}):
+    for place in itertools.count(0, {STEP}):
         handler = handle(flush_interval=0.02)
         say(next(count))
         error, _ = interrupted(place, lambda: {call}, Interrupt())
@@ -224,6 +224,7 @@ def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str)
             time.sleep(0.001)
         assert stats.accepted == stats.delivered == 1, (place, stats)
         log.removeHandler(handler)
+        handler.close()
         if error is None:
             break
     tell(places=place, total=next(count))
