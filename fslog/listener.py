@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from logging.handlers import QueueListener
 from queue import Empty
 from typing import Any, Final
 
-from backoff import expo, full_jitter
+from backoff import expo
 
 from fslog.backlog import Backlog
 from fslog.batches import Batch, Batches
@@ -35,6 +36,18 @@ from fslog.worker import IN_SUBINTERPRETER, Start, Worker, start_thread
 
 _TURN_SECONDS = 0.05
 """How often a listener whose turn it is not looks again."""
+
+_random = random.SystemRandom()
+
+
+def full_jitter(pause: float) -> float:
+    """Return a time between none and the whole of a pause, as `backoff.full_jitter` does.
+
+    But not by the module's own generator: an application that seeds it gets the numbers that it
+    would get without us, and forked children do not all draw the same.
+    """
+    return _random.uniform(0.0, pause)
+
 
 WAKE: Final = object()
 """An item that asks for nothing but another look at the clock."""
