@@ -248,8 +248,8 @@ class Listener(QueueListener):
         self._received.append(item)
         with own_work(self._redact):
             for step in (
+                self._look,  # first: a flush means what it finds, too
                 self._take_received,
-                self._look,
                 self._seal_if_due,
                 lambda: self._post_if_due(deadline_at, token),
             ):
