@@ -20,7 +20,7 @@ from fslog import batches as batches_module
 from fslog import wire
 from fslog.backlog import Backlog
 from fslog.batches import Batches
-from fslog.listener import WAKE, Flush, Listener
+from fslog.listener import WAKE, Flush, Listener, full_jitter
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import is_own, redaction
@@ -204,22 +204,25 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 
 def test_the_jitter_is_full() -> None:
-    """By itself the listener waits a random part of each pause, as `backoff.full_jitter` says."""
-    state = random.getstate()
-    try:
-        random.seed(7)
-        expected = [random.uniform(0, pause) for pause in (1, 2, 4, 8)]
-        random.seed(7)
-        world = World(*[DOWN] * 4, jitter=None)
-        world.batch(1)
-        for at in range(16 * 64):
-            world.run(until=at / 64, step=1 / 64)
-    finally:
-        random.setstate(state)
+    """By itself the listener waits a random part of each pause."""
+    world = World(*[DOWN] * 4, jitter=None)
+    world.batch(1)
+    for at in range(16 * 64):
+        world.run(until=at / 64, step=1 / 64)
     pauses = [after - before for before, after in zip(world.times, world.times[1:], strict=False)]
     assert len(pauses) == 4
-    for pause, wanted in zip(pauses, expected, strict=True):
-        assert wanted <= pause <= wanted + 1 / 64
+    for pause, most in zip(pauses, (1, 2, 4, 8), strict=True):
+        assert 0.0 <= pause <= most + 1 / 64
+
+
+def test_the_jitter_leaves_the_applications_random_numbers_alone() -> None:
+    """Parts of a pause lie everywhere in it, and a seeded program draws what it would draw."""
+    state = random.getstate()
+    parts = [full_jitter(8.0) for _ in range(1000)]
+    assert random.getstate() == state
+    assert 0.0 <= min(parts) < 1.0
+    assert 7.0 < max(parts) <= 8.0
+    assert 3.0 < sum(parts) / len(parts) < 5.0
 
 
 def test_success_begins_the_pauses_anew() -> None:
