@@ -32,7 +32,7 @@ from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import Redact, own_work
 from fslog.spooled import Sealed
 from fslog.stats import Counter
-from fslog.worker import IN_SUBINTERPRETER, Start, Worker, start_thread
+from fslog.worker import IN_SUBINTERPRETER, Start, Token, Worker, start_thread
 
 _TURN_SECONDS = 0.05
 """How often a listener whose turn it is not looks again."""
@@ -179,8 +179,10 @@ class Listener(QueueListener):
         self.worker.end()
         self._items.put(WAKE)
 
-    def _serve(self, token: object) -> None:
+    def _serve(self, token: Token) -> None:
         self._token = token
+        if token.is_doubtful:  # perhaps nothing is left to do, and nobody to say that it may end
+            self._retired = True
         while self.worker.serves(token):
             item = self.dequeue()
             if item is None:

@@ -46,10 +46,14 @@ def start_thread(function: Callable[..., object], arguments: tuple[Any, ...]) ->
 
 
 class Token:
-    """One start of a thread, which may serve or find that another one does."""
+    """One start of a thread, which may serve or find that another one does.
+
+    A doubtful one may come when another has served and ended, and then has nothing to wait for.
+    """
 
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
+        self.is_doubtful = False
         self.turn = threading.Lock()
         self.ended = threading.Lock()
         self.ended.acquire()
@@ -67,7 +71,7 @@ class Worker:
 
     def __init__(
         self,
-        serve: Callable[[object], None],
+        serve: Callable[[Token], None],
         name: str = "fslog",
         *,
         start: Start = start_thread,
@@ -105,7 +109,9 @@ class Worker:
             if isinstance(error, Exception) and not is_interrupt(error):
                 return False  # at interpreter exit (3.12.0-3.12.2), or the system has no more
             # Perhaps it was started, perhaps not. The line that asked for it may be the last.
-            self._start(Token())
+            again = Token()
+            token.is_doubtful = again.is_doubtful = True
+            self._start(again)
             raise
         return True
 

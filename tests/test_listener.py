@@ -24,7 +24,7 @@ from fslog.listener import WAKE, Flush, Listener, full_jitter
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import is_own, redaction
-from fslog.worker import start_thread
+from fslog.worker import Token, start_thread
 
 OK = Outcome(Kind.DELIVERED)
 DOWN = Outcome(Kind.RETRY, "it answers 503")
@@ -994,3 +994,16 @@ def test_a_turn_that_is_over_does_not_hide_the_next_try() -> None:
     instant = world.listener._instant()
     assert instant is not None
     assert instant > world.now + 50.0
+
+
+def test_a_thread_whose_start_was_interrupted_does_not_stay_for_nothing() -> None:
+    """It may begin when another has served and ended: it does what there is, and ends."""
+    world = World(threads=True)
+    token = Token()
+    token.is_doubtful = True
+    start_thread(world.listener.worker._begin, (token,))
+    assert token.ended.acquire(timeout=20)
+    assert not world.listener.is_alive()
+    world.log(1)
+    assert world.flush().reply.get(timeout=20) is True
+    world.listener.stop(20)

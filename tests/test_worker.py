@@ -74,9 +74,11 @@ def test_of_many_that_are_started_one_serves() -> None:
 def test_a_start_that_is_interrupted_leaves_one_thread(is_started: bool) -> None:
     """Whether the interrupt came before or after the system started it: one serves."""
     interrupts = [Interrupt()]
+    started: list[Token] = []
 
     def start(*call: Any) -> None:
         if is_started or not interrupts:
+            started.extend(call[1])
             start_thread(*call)
         if interrupts:
             raise interrupts.pop()
@@ -86,8 +88,13 @@ def test_a_start_that_is_interrupted_leaves_one_thread(is_started: bool) -> None
         served.worker.ensure()
     assert served.begun.acquire(timeout=WAIT_SECONDS)
     assert served.worker.ensure()
+    for token in started:
+        if token not in served.tokens:
+            assert token.ended.acquire(timeout=WAIT_SECONDS)
     served.end()
     assert len(served.tokens) == 1
+    assert len(started) == (2 if is_started else 1)
+    assert started[-1].is_doubtful
 
 
 def test_a_system_without_threads_is_asked_again() -> None:
