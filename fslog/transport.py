@@ -21,6 +21,7 @@ import urllib3
 from fslog import wire
 from fslog.connections import Gone, Request, Resolve, manager
 from fslog.destination import Destination
+from fslog.interrupts import is_interrupt
 from fslog.outcomes import Kind, Outcome, outcome_of
 from fslog.ownwork import own_work
 from fslog.redaction import MASK, guard_urllib3
@@ -142,6 +143,8 @@ class Transport:
                 )
                 return outcome_of(answer.status, answer.retry_after, self._now)
             except Exception as error:
+                if is_interrupt(error):  # in the main thread, at the end of a process
+                    raise
                 return Outcome(Kind.RETRY, self._reason(error)[1], stale=isinstance(error, Gone))
 
     def ping(self, see: Callable[[Any], object] | None = None) -> float:
@@ -163,6 +166,8 @@ class Transport:
                 outcome = outcome_of(answer.status, None, self._now)
                 kind, reason = "busy" if outcome.kind is Kind.RETRY else "status", outcome.reason
             except Exception as error:
+                if is_interrupt(error):
+                    raise
                 kind, reason = self._reason(error)
             if reason:
                 raise PingFailed(f"{self._destination.host} cannot be reached: {reason}", kind)
