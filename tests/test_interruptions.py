@@ -34,7 +34,8 @@ INTERRUPTED = """
     import fslog
     from counted import *
 
-    # Without an interrupt: from 3.13 on the instructions of a function are told from its second run.
+    # Without an interrupt: from 3.13 on a function is traced instruction by instruction from its
+    # second run on.
     WARM_UP = (10**9, 10**9)
 
     home = os.path.dirname(fslog.__file__)
