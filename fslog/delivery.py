@@ -263,6 +263,9 @@ class Delivery:
 
     def _opened(self) -> bool:
         lifecycle.hold(self)
+        # A thread that is started when the process ends may never begin: who waits works itself.
+        if lifecycle.is_finishing() and not self._listener.is_alive():
+            return False
         return self._listener.wake()
 
     def _ended(self, backlog: Backlog) -> None:
@@ -398,6 +401,7 @@ class Delivery:
         Returns:
             What `finish` waits for; None from within an append on this very thread.
         """
+        self._listener.worker.settle()
         number = self._batches.seal()
         return None if number is None else self._ask_last(number)
 

@@ -16,6 +16,7 @@ import _thread
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ IN_SUBINTERPRETER = (
 the process (`Py_EndInterpreter`), daemon or not. mod_wsgi and uWSGI run applications in such."""
 
 
+_BEGIN_SECONDS = 1.0
+
 Start = Callable[[Callable[..., object], "tuple[Any, ...]"], Any]
 """Starts a bare thread that calls a function with arguments; `RuntimeError` if it cannot."""
 
@@ -55,6 +58,8 @@ class Token:
         self.thread: threading.Thread | None = None
         self.is_doubtful = False
         self.turn = threading.Lock()
+        self.begun = threading.Lock()
+        self.begun.acquire()
         self.ended = threading.Lock()
         self.ended.acquire()
 
@@ -83,6 +88,7 @@ class Worker:
         self._must_join = must_join
         self._role: dict[str, Any] = {}
         self._starting: Token | None = None
+        self._unbegun: dict[Token, None] = {}
         self._is_ended = False
 
     def is_served(self) -> bool:
@@ -107,6 +113,7 @@ class Worker:
         except BaseException as error:
             self._starting = None
             if isinstance(error, Exception) and not is_interrupt(error):
+                self._unbegun.pop(token, None)
                 return False  # at interpreter exit (3.12.0-3.12.2), or the system has no more
             # Perhaps it was started, perhaps not. The line that asked for it may be the last.
             again = Token()
@@ -116,6 +123,7 @@ class Worker:
         return True
 
     def _start(self, token: Token) -> None:
+        self._unbegun[token] = None
         if not self._must_join:
             self._start_thread(self._begin, (token,))
             return
@@ -147,6 +155,8 @@ class Worker:
     def _run(self, token: Token) -> None:
         if not token.turn.acquire(blocking=False):  # a start that failed had begun all the same
             return
+        self._unbegun.pop(token, None)
+        token.begun.release()
         try:
             if self.claim(token):
                 self._serve(token)
@@ -172,6 +182,16 @@ class Worker:
             self._starting = None
         if self._role.get("token") is token:
             del self._role["token"]
+
+    def settle(self, seconds: float = _BEGIN_SECONDS) -> None:
+        """Wait until the threads that were started have begun, because the process ends.
+
+        One whose first step is taken when the interpreter is no longer there crashes the process.
+        """
+        until = time.monotonic() + seconds
+        for token in list(self._unbegun):
+            if token.begun.acquire(timeout=max(0.0, until - time.monotonic())):
+                token.begun.release()
 
     def end(self) -> None:
         """Have the thread end at its next look, and start no other."""

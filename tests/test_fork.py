@@ -218,7 +218,10 @@ RAW_FORK = """
     def fork():
         # Without the hooks of os.fork, as uWSGI forks. Like it, with no other thread about to run.
         def switches():
-            while not (tasks := [t.native_id for t in threading.enumerate() if t.name == "fslog"]):
+            def begun():
+                threads = [t.native_id for t in threading.enumerate() if t.name == "fslog"]
+                return [task for task in threads if task]
+            while not (tasks := begun()):
                 threading.Event().wait(0.01)  # it is being started
             (task,) = tasks
             with open(f"/proc/self/task/{task}/status") as status:

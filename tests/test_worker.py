@@ -162,3 +162,18 @@ def test_threads_that_ended_are_not_kept() -> None:
             assert time.monotonic() < until
             time.sleep(0.001)
     assert len(worker._threads) == 1
+
+
+def test_the_end_waits_for_a_thread_to_begin() -> None:
+    """A thread that was asked for begins before `settle` returns; one that cannot costs a bound."""
+    asked: list[Any] = []
+    served = Served(lambda *call: asked.append(call))
+    assert served.worker.ensure()
+    served.worker.settle(0.01)
+    assert served.tokens == []
+    [(function, arguments)] = asked
+    threading.Timer(0.05, start_thread, (function, arguments)).start()
+    served.worker.settle(WAIT_SECONDS)
+    assert served.begun.acquire(timeout=WAIT_SECONDS)
+    served.worker.settle(0.0)
+    served.end()

@@ -16,7 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any
 
 from fslog import FreshsuccessHandler
@@ -24,8 +24,9 @@ from fslog.cli.commandline import CommandParser
 from fslog.cli.demo_app import activities
 from fslog.cli.report import HEADING, event_row, summary
 from fslog.cli.screen import Screen
-from fslog.collector import Collector, Request
+from fslog.collector import Collector
 from fslog.errors import Problem
+from fslog.inbox import Inbox
 from fslog.version import VERSION
 
 _MOST_EVENTS = 100_000
@@ -47,8 +48,6 @@ example:
 The exit code is 0 if every event that was accepted was delivered and seen by
 the endpoint, 1 if not, 2 for a wrong argument, 130 after Ctrl-C."""
 
-Arrivals = SimpleQueue[tuple[Request, list[dict[str, Any]]]]
-
 
 def run(arguments: Sequence[str]) -> int:
     """Run the demo.
@@ -61,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     screen = Screen(sys.stdout)
-    arrivals: Arrivals = SimpleQueue()
+    arrivals = Inbox()
     problems: list[Problem] = []
     with Collector(on_request=lambda *arrival: arrivals.put(arrival)) as collector:
         settings = configuration(collector.url, problems.append)
@@ -127,7 +126,7 @@ def _introduce(screen: Screen, url: str) -> None:
     screen.row(*HEADING)
 
 
-def _work(options: argparse.Namespace, screen: Screen, arrivals: Arrivals) -> bool:
+def _work(options: argparse.Namespace, screen: Screen, arrivals: Inbox) -> bool:
     """Let the application do its work, showing what arrives meanwhile; True after Ctrl-C."""
     pace = _SECONDS / options.events if options.pace is None else options.pace
     try:
@@ -139,7 +138,7 @@ def _work(options: argparse.Namespace, screen: Screen, arrivals: Arrivals) -> bo
     return False
 
 
-def _show(screen: Screen, arrivals: Arrivals, seconds: float) -> None:
+def _show(screen: Screen, arrivals: Inbox, seconds: float) -> None:
     """Show what has arrived and what arrives in so many seconds."""
     until = time.monotonic() + seconds
     with contextlib.suppress(Empty):
