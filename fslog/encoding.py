@@ -343,8 +343,8 @@ class _Rebuild:
                 else:
                     found = list(itertools.islice(source, most))
                 break
-            except RuntimeError:  # "dictionary changed size during iteration"
-                if tries == 1:
+            except RuntimeError as error:  # "dictionary changed size during iteration"
+                if tries == 1 or is_interrupt(error):
                     raise
         self._left -= len(found)
         self._room -= len(found)

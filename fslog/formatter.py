@@ -300,7 +300,9 @@ def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
         ):
             return {name: value for name, value in items if kept[name]}
         return {name: value for name, value in attributes.items() if kept[name]}
-    except RuntimeError:
+    except RuntimeError as error:  # another thread changed it meanwhile
+        if is_interrupt(error):
+            raise
         return {name: value for name, value in list(attributes.items()) if kept[name]}
 
 

@@ -18,7 +18,8 @@ from fslog.collector import Collector
 from processes import numbers, run
 
 STEP = int(os.environ.get("FSLOG_TEST_STEP", "11"))
-"""Every so many places are tried by the quick tests; the slow ones try all."""
+SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "4"))
+"""Every so many places are tried, by the quick tests and by the slow ones; 1 tries all."""
 
 pytestmark = pytest.mark.skipif(
     sys.version_info >= (3, 14), reason="sys.settrace tells of few of the instructions there"
@@ -212,9 +213,9 @@ def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> Non
 def test_any_exception_out_of_a_signal_handler_anywhere(
     action: str, exception: str, settings: str
 ) -> None:
-    """The same at every place, whatever is raised."""
+    """The same at many more places, whatever is raised."""
     with Collector() as collector:
-        text = program(action, exception, 1, SPOOLS[settings])
+        text = program(action, exception, SLOW_STEP, SPOOLS[settings])
         judge(collector, run(text, collector.url, deadline=590.0, settings=NO_CERTIFICATES).facts)
 
 
