@@ -7,7 +7,6 @@ back a batch at a time: a backlog of any length takes next to no memory.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 from fslog.batches import Batch, Batches
 from fslog.chains import Chain, File, cut, divide
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.notices import Notices
 from fslog.segments import BadLine, by_age
 from fslog.spool import Spool
@@ -71,23 +71,30 @@ class Backlog:
         """Bring the next batches forward; False when there are none."""
         if not self._waiting:
             return False
-        self._loaded.append(self._waiting.popleft())
+        # In this order: interrupted in between it stands here twice, and is posted once.
+        self._loaded.append(self._waiting[0])
+        self._waiting.popleft()
         return True
 
     def delivered(self) -> None:
         """Account for the head, which the endpoint has."""
-        self._batches.settle(self._loaded.popleft(), delivered=True)
+        self._batches.settle(self._loaded[0], delivered=True)
+        self._loaded.popleft()
 
     def abandon(self, reason: str) -> bool:
         """Give the head up; True where it is set aside on disk instead of lost."""
-        self._batches.settle(self._loaded.popleft(), delivered=False)
+        self._batches.settle(self._loaded[0], delivered=False)
+        self._loaded.popleft()
         return False
 
     def split(self) -> None:
         """Replace the head by its halves."""
-        halves = self._batches.split(self._loaded[0], self._encoding, self._level)
+        batch = self._loaded[0]
+        halves = batch.halves(self._encoding, self._level)
+        self._loaded.extendleft([*reversed(halves), batch])
+        del self._loaded[len(halves) + 1]
+        self._batches.replace(batch, halves)
         self._loaded.popleft()
-        self._loaded.extendleft(reversed(halves))
 
     def oldest(self) -> int | None:
         """Return the number of the oldest batch that is not settled; None when there is none."""
@@ -165,7 +172,7 @@ class SpooledBacklog(Backlog):
         if last.push(item.number, item.events, item.encoded_bytes, item.written_at_ns):
             try:
                 self._spool.sync(last.path(item.number))
-            except OSError as error:
+            except unless_interrupt(OSError) as error:
                 self._notices.spool_failed(error)
 
     def head(self) -> Batch | None:
@@ -232,7 +239,7 @@ class SpooledBacklog(Backlog):
                 sizes.append(len(text))
                 yield text
 
-        with contextlib.suppress(OSError):  # a full disk: it would be sent twice, not lost
+        with Suppressed(OSError):  # a full disk: it would be sent twice, not lost
             is_synced = self._spool.fsync != "never"
             self._spool.directory.write(file.path, rest(), is_synced=is_synced)
         if sizes:  # the next look at the file tells whether it took effect
@@ -267,7 +274,7 @@ class SpooledBacklog(Backlog):
             if file.is_unreadable:
                 directory.quarantine_file(file.name, "it could not be read")
                 return True
-        except OSError:
+        except unless_interrupt(OSError):
             if file.is_unreadable:
                 return False
             self._shorten(file)
@@ -295,7 +302,7 @@ class SpooledBacklog(Backlog):
         stem = batch.files[0][0].name.stem if batch.files else f"memory-{batch.number:08d}"
         try:
             self._spool.directory.quarantine(stem, "refused", batch.text(self._encoding), reason)
-        except OSError as error:
+        except unless_interrupt(OSError) as error:
             self._notices.spool_failed(error)
             for file, _ in batch.files:  # it stays where it is, and is set aside when that works
                 file.keep(BadLine(0, batch.text(self._encoding), reason))
@@ -339,7 +346,8 @@ class SpooledBacklog(Backlog):
         """Put what dead processes left before all that is this process's own, the oldest first."""
         try:
             orphans = self._spool.orphans(self._now())
-        except OSError:  # no directory, or no descriptors left; said where a line cannot be written
+        except unless_interrupt(OSError):
+            # No directory, or no descriptors left; said where a line cannot be written.
             return
         while self._spool.remarks:
             self._notices.remark(self._spool.remarks.pop(0))

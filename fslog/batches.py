@@ -74,7 +74,8 @@ class Batch:
     def halves(self, encoding: str | None, level: int) -> list[Batch]:
         """Return two packed batches with the first and the second half of the events.
 
-        Only a 413 asks for this, so the body is unpacked again rather than the lines kept.
+        They count as settled until `Batches.replace` accounts for them. Only a 413 asks for this,
+        so the body is unpacked again rather than the lines kept.
         """
         lines = list(wire.lines_of(self.text(encoding)))
         middle = len(lines) // 2
@@ -84,6 +85,7 @@ class Batch:
         ]
         for half in halves:
             half.pack(encoding, level)
+            half.settled = True
         return halves
 
 
@@ -362,21 +364,23 @@ class Batches:
         batch.pack(encoding, level)
         self.exclusively(lambda: self._hold(0 if batch.settled else batch.held_bytes - before))
 
-    def split(self, batch: Batch, encoding: str | None, level: int) -> list[Batch]:
-        """Replace a batch by its halves."""
-        halves = batch.halves(encoding, level)
+    def replace(self, batch: Batch, halves: list[Batch]) -> None:
+        """Account for halves in the place of a batch; until then they count as settled."""
+        more_bytes = sum(half.held_bytes for half in halves) - batch.held_bytes
+        others = dict.fromkeys(halves)
 
         def replace() -> None:
             if batch.settled:
-                for half in halves:
-                    half.settled = True
                 return
-            self._forget(batch)
-            self._unsettled |= dict.fromkeys(halves)
-            self._hold(sum(half.held_bytes for half in halves))
+            self._unsettled.pop(batch, None)
+            # From here on nothing is called, so that nothing is interrupted.
+            batch.settled = True
+            self._unsettled |= others
+            self._held_bytes += more_bytes
+            halves[0].settled = halves[1].settled = False
+            self._hold(0)
 
         self.exclusively(replace)
-        return halves
 
     def settle(self, batch: Batch, *, delivered: bool) -> bool:
         """Account for the end of a batch, once: whoever comes first decides.
@@ -384,28 +388,29 @@ class Batches:
         Returns:
             Whether this call did.
         """
-        settled: list[Batch] = []
+        is_first = False
 
         def settle() -> None:
+            nonlocal is_first
             if batch.settled:
                 return
-            settled.append(batch)
-            self._forget(batch)
-            if not delivered:
+            held_bytes = batch.held_bytes
+            self._unsettled.pop(batch, None)
+            # From here on nothing is called, so that nothing is interrupted.
+            is_first = batch.settled = True
+            self._held_bytes -= held_bytes
+            if delivered:
+                self.delivered += batch.events
+                self.batches += 1
+                self.bytes_encoded += batch.encoded_bytes
+                self.bytes_sent += held_bytes
+            else:
                 self.abandoned += batch.events
-                return
-            self.delivered += batch.events
-            self.batches += 1
-            self.bytes_encoded += batch.encoded_bytes
-            self.bytes_sent += batch.held_bytes
+            self._hold(0)
+            self._wake()
 
         self.exclusively(settle)
-        return bool(settled)
-
-    def _forget(self, batch: Batch) -> None:
-        batch.settled = True
-        self._unsettled.pop(batch, None)
-        self._hold(-batch.held_bytes)
+        return is_first
 
     def abandon(self, number: int | None = None) -> int:
         """Give up what the end of the process loses, and return how many events that are.

@@ -7,7 +7,6 @@ in it was settled; until then a mark in its owner's file says up to where that i
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 from array import array
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from fslog import wire
 from fslog.batches import Batch
 from fslog.filesystem import FileSystem
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.owners import Mark
 from fslog.segments import BadLine, Name, place_lines
 from fslog.spool import Orphan, Spool
@@ -236,7 +236,7 @@ class Chain:
         except FileNotFoundError:
             lost("somebody removed it", file.events)
             return file
-        except OSError as error:
+        except unless_interrupt(OSError) as error:
             if error.errno in _PASSING:
                 raise
             file.is_kept = file.is_unreadable = True
@@ -280,7 +280,7 @@ class Chain:
         for line in file.bad:
             try:
                 directory.quarantine(file.name.stem, str(line.offset), line.text, line.reason)
-            except OSError:
+            except unless_interrupt(OSError):
                 file.is_kept = True
 
     def forget(self, files: list[File]) -> None:
@@ -303,9 +303,9 @@ class Chain:
             return
         if owner.tries:
             owner.progressed()
-            with contextlib.suppress(OSError):
+            with Suppressed(OSError):
                 owner.claim(self._claim_bytes)
-        with contextlib.suppress(OSError):  # it would be sent twice, not lost
+        with Suppressed(OSError):  # it would be sent twice, not lost
             owner.mark(Mark(file.name.number, file.settled_bytes, file.disk_bytes))
 
     def lower_claim(self, size_bytes: int) -> None:
@@ -313,7 +313,7 @@ class Chain:
         self._claim_bytes -= size_bytes
         if self.orphan is not None:
             self.orphan.progressed()
-            with contextlib.suppress(OSError):  # it claims too much until the next time
+            with Suppressed(OSError):  # it claims too much until the next time
                 self.orphan.claim(self._claim_bytes)
 
 

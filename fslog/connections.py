@@ -35,6 +35,8 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import allowed_gai_family
 
+from fslog.interrupts import unless_interrupt
+
 # Looked up now, because `socket.getaddrinfo` does it at the first connection: a late import in the
 # listener while another thread forks leaves the child on a dead lock.
 codecs.lookup("idna")
@@ -173,7 +175,8 @@ class _Bounded:
         for tried, (family, kind, protocol, _, address) in enumerate(found):
             try:
                 sock = socket.socket(family, kind, protocol)
-            except OSError as unknown:  # a family that this machine does not speak
+            except unless_interrupt(OSError) as unknown:
+                # A family that this machine does not speak.
                 error = unknown
                 continue
             try:
@@ -212,7 +215,7 @@ class _Bounded:
         is_cut = False
         try:
             self.send(memoryview(request.encoded(**proxy_headers)))  # whose repr shows nothing
-        except OSError as error:
+        except unless_interrupt(OSError) as error:
             if not isinstance(error, ConnectionError) and error.errno != errno.EPROTOTYPE:
                 raise
             is_cut = True  # the answer may have come before, which is how an early 413 gets through
@@ -236,7 +239,7 @@ def _finish(response: HTTPResponse) -> bool:
     try:
         response.read(_ANSWER_BYTES)
         is_over = not response.read(1) and not response.length
-    except Exception:
+    except unless_interrupt(Exception):
         return False
     return is_over and not response.will_close
 

@@ -7,7 +7,6 @@ after `close`; a thread is there whenever there is something to deliver, and onl
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import math
@@ -22,6 +21,7 @@ from fslog.batches import Batches, wait
 from fslog.destination import Destination
 from fslog.errors import Problem
 from fslog.inbox import Inbox
+from fslog.interrupts import Suppressed
 from fslog.listener import Flush, Listener
 from fslog.outcomes import Outcome
 from fslog.ownwork import own_work, redaction
@@ -161,7 +161,7 @@ class Delivery:
         """Start what must not wait for a log call: keep others' keys away, take orphans over."""
         if self._spool is None:
             return
-        with contextlib.suppress(OSError, ValueError):  # it was possible a moment ago
+        with Suppressed(OSError, ValueError):  # it was possible a moment ago
             self._spool.begin()
         if self._spool.directory.holds_segments():
             self._opened()
@@ -283,9 +283,10 @@ class Delivery:
     def _creditors(self) -> list[Delivery]:
         """Return who has older events of this process to deliver to the same endpoint.
 
-        A second `dictConfig` leaves a delivery behind that has not delivered everything yet.
+        The oldest first. A second `dictConfig` leaves a delivery behind that has not delivered
+        everything yet.
         """
-        return [
+        found = [
             other
             for other in lifecycle.held()
             if isinstance(other, Delivery)
@@ -295,6 +296,7 @@ class Delivery:
             and other._settings.ca_certs == self._settings.ca_certs
             and other._destination.is_reached_as(self._destination)
         ]
+        return sorted(found, key=lambda other: other._serial)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Try now, and wait until all that was held at the call is settled.
@@ -351,8 +353,15 @@ class Delivery:
         if self._debt is not None:
             self._queue.put(Flush(self._debt.number, deadline_at))
 
+    def lend(self, deadline_at: float) -> None:
+        """Do in this thread what others wait for, where no thread can."""
+        if not self._listener.is_alive():
+            self._listener.work_until(deadline_at)
+
     def _await(self, request: Flush) -> bool:
         if not self._listener.is_alive():
+            for other in self._creditors():
+                other.lend(request.deadline_at)
             self._listener.work_until(request.deadline_at)
         return bool(wait(request.reply, request.deadline_at - self._clock()))
 

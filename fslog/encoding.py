@@ -32,7 +32,7 @@ from typing import Any
 
 from pythonjsonlogger import defaults
 
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import is_interrupt, unless_interrupt
 
 MAX_DEPTH = 64
 """How deep a value is followed; what lies deeper is named, not followed."""
@@ -61,9 +61,7 @@ def plain(value: Any) -> Any:
     """
     try:
         return _plain(value)
-    except Exception as error:  # a proxy that is not all that it claims to be
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(Exception):  # a proxy that is not all that it claims to be
         return defaults.unknown_default(value)
 
 
@@ -174,9 +172,8 @@ def encode(event: Mapping[str, Any], *, shares: bool = _SHARES_CONTAINERS) -> by
             event = _snapshot(event)
         if _is_small(event):
             return (_fast(event) + "\n").encode()
-    except Exception as error:  # what the C encoder, or UTF-8, has no form for
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(Exception):  # what the C encoder, or UTF-8, has no form for
+        pass
     return (_fast(_Rebuild().value(event)) + "\n").encode()
 
 
@@ -270,9 +267,7 @@ class _Rebuild:
     def value(self, value: Any) -> Any:
         try:
             return self._value(value)
-        except Exception as error:  # a hostile __str__, or one that fails by chance
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception):  # a hostile __str__, or one that fails by chance
             return f"<{_name(value)} that could not be encoded>"
 
     def _value(self, value: Any) -> Any:

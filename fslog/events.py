@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from fslog.errors import Problem
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 
 REQUIRED = ("accountId", "userId", "createdAt", "action", "sessionId")
 """The properties that every event must have (EVENT_API, "Event")."""
@@ -115,9 +115,7 @@ def coerce(event: dict[str, Any]) -> None:
             convert = _as_time if name == "createdAt" else _as_id if name in IDS else _as_text
             try:
                 event[name] = convert(event[name])
-            except Exception as error:  # the value's own methods; `problems` tells
-                if is_interrupt(error):
-                    raise
+            except unless_interrupt(Exception):  # the value's own methods; `problems` tells
                 continue
 
 
@@ -277,9 +275,7 @@ def _fits(value: Any, types: Any) -> bool:
             return False
         # NaN and the infinities are sent as null, which is no number.
         return not _is_float(value) or math.isfinite(value)
-    except Exception as error:  # the value's own methods
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(Exception):  # the value's own methods
         return False
 
 

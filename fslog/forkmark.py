@@ -16,6 +16,8 @@ import os
 import threading
 from typing import Any
 
+from fslog.interrupts import unless_interrupt
+
 _WIPE_ON_FORK = 18
 """Not among `mmap`'s names; the same on every architecture (asm-generic/mman-common.h)."""
 
@@ -47,7 +49,7 @@ def fork_mark() -> Any:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         page = mmap.mmap(-1, mmap.PAGESIZE, flags=flags)
         page.madvise(_WIPE_ON_FORK)
-    except (AttributeError, OSError, ValueError):  # another system, an older kernel
+    except unless_interrupt(AttributeError, OSError, ValueError):  # another system, an older kernel
         return _ByPid()
     return page
 

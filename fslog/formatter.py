@@ -25,7 +25,7 @@ from fslog import arguments, context, events, sessions
 from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.glances import Glance
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 from fslog.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.rules import Partial, Rules
 from fslog.shapes import Shapes
@@ -136,9 +136,8 @@ class EventFormatter(JsonFormatter):
         except Unreadable as error:
             message = f"it cannot be told whether a rule fits: {error}"
             raise InvalidEvent([Problem("unreadable", "", message)]) from error
-        except Exception as error:  # an attribute is missing, or does what attributes do not do
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception) as error:
+            # An attribute is missing, or does what attributes do not do.
             message = f"the event could not be made: {type(error).__name__}"
             raise InvalidEvent([Problem("failed", "", message)]) from error
 
@@ -186,9 +185,7 @@ class EventFormatter(JsonFormatter):
         if self._provider is not None:
             try:
                 bound = {**self._provided(), **bound}
-            except Exception as error:  # the application's own function
-                if is_interrupt(error):
-                    raise
+            except unless_interrupt(Exception) as error:  # the application's own function
                 failure = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
                 # Whom it would have named nobody knows: it is not whom `defaults` names.
                 defaults = {name: defaults[name] for name in defaults if name not in events.IDS}
@@ -300,9 +297,7 @@ def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
         ):
             return {name: value for name, value in items if kept[name]}
         return {name: value for name, value in attributes.items() if kept[name]}
-    except RuntimeError as error:  # another thread changed it meanwhile
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(RuntimeError):  # another thread changed it meanwhile
         return {name: value for name, value in list(attributes.items()) if kept[name]}
 
 
@@ -311,15 +306,11 @@ def _unshared(nested: Any) -> dict[str, Any] | None:
     try:
         if not isinstance(nested, Mapping):
             return None
-    except Exception as error:  # what cannot be looked at is no mapping
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(Exception):  # what cannot be looked at is no mapping
         return None
     try:
         return dict(nested)
-    except Exception as error:  # the application's own mapping
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(Exception) as error:  # the application's own mapping
         message = f"the extra event cannot be read: {type(error).__name__}"
         raise InvalidEvent([Problem("unreadable", "", message)]) from error
 

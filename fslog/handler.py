@@ -24,7 +24,7 @@ from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.forkmark import fork_mark
 from fslog.formatter import EventFormatter
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 from fslog.ownwork import is_own, mark, redaction
 from fslog.settings import Settings
 from fslog.spool import FSYNC
@@ -213,9 +213,7 @@ class FreshsuccessHandler(logging.Handler):
                     is_out = self._glance(record.name)
                     if is_out is not None and is_out(record):
                         line = b""
-            except Exception as error:  # not of the usual make; `emit` sees what it is
-                if is_interrupt(error):
-                    raise
+            except unless_interrupt(Exception):  # not of the usual make; `emit` sees what it is
                 line = None
         elif self.filters:
             kept: Any = self.filter(record)
@@ -249,9 +247,8 @@ class FreshsuccessHandler(logging.Handler):
             delivery.invalid.add()
             self._tell(delivery, record, error.problems)
             return
-        except Exception as error:  # a mistake of ours, or of a subclass of EventFormatter
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception) as error:
+            # A mistake of ours, or of a subclass of EventFormatter.
             delivery.invalid.add()
             message = f"the event could not be made: {type(error).__name__}"
             self._tell(delivery, record, (Problem("failed", "", message),))
@@ -279,9 +276,8 @@ class FreshsuccessHandler(logging.Handler):
         try:
             site = (record.pathname, record.lineno)
             example = shapes.example(site, record.__dict__, bound, event.get("action"))
-        except Exception as error:  # a record made by hand, or one that another thread changes
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception):
+            # A record made by hand, or one that another thread changes.
             return
         if example is not None:
             delivery.tell(lambda: shapes.learn(site, example))
@@ -298,9 +294,7 @@ class FreshsuccessHandler(logging.Handler):
         _calling.set(True)
         try:
             self._on_problem(problem)
-        except Exception as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception):
             self.handleError(record)
         finally:
             _calling.set(False)

@@ -1,23 +1,27 @@
-"""A queue whose `get` waits no longer than it was told.
+"""A queue whose `get` waits no longer than it was told, and out of which nothing gets lost.
 
-The standard library's `queue.SimpleQueue` hands items over without a lock that a fork or a signal
-handler could find taken. But its `get(timeout)` waits for ever when a signal interrupts the thread
-after its time is over, as happens to a process that was stopped and goes on (`_queuemodule.c`, up
-to 3.12: what is left of the time is negative then, and means no limit). A lock's `acquire` looks
-for that. So the queue holds the items, and a lock is the bell that wakes who waits for them.
+A `collections.deque` hands items over without a lock that a fork or a signal handler could find
+taken; a lock is the bell that wakes who waits for them. Not `queue.SimpleQueue`: its `get(timeout)`
+waits for ever when a signal interrupts the thread after its time is over, as happens to a process
+that was stopped and goes on (`_queuemodule.c`, up to 3.12: what is left of the time is negative
+then, and means no limit). And what a signal handler raises right after `get` took an item, before
+the caller has it, takes the item along; `wait` takes none, and `move_to` is one instruction.
 
-Made of what `queue` and `threading` offer at the time: gunicorn's gevent worker patches both long
+The lock is made of what `threading` offers at the time: gunicorn's gevent worker patches it long
 after the handler was built, and a greenlet that waits on a native lock holds up all the others.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import queue
 import threading
 import time
+from collections import deque
 from typing import Any
 
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 
 
 class Inbox:
@@ -29,27 +33,31 @@ class Inbox:
     ('item', True, 0)
     """
 
-    __slots__ = ("_bell", "_items", "empty", "get_nowait", "qsize")
+    __slots__ = ("_bell", "_items")
 
     def __init__(self) -> None:
-        self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._items: deque[Any] = deque()
         self._bell = threading.Lock()
         self._bell.acquire()
-        self.empty = self._items.empty
-        self.qsize = self._items.qsize
-        self.get_nowait = self._items.get_nowait
+
+    def empty(self) -> bool:
+        """Return whether there is no item."""
+        return not self._items
+
+    def qsize(self) -> int:
+        """Return how many items there are."""
+        return len(self._items)
 
     def put(self, item: Any) -> None:
         """Add an item, without waiting."""
-        self._items.put(item)
+        self._items.append(item)
         self._ring()
 
     def _ring(self) -> None:
         try:
             self._bell.release()
-        except RuntimeError as error:  # it has rung, and nobody has heard it yet
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(RuntimeError):  # it has rung, and nobody has heard it yet
+            pass
 
     put_nowait = put
 
@@ -65,12 +73,34 @@ class Inbox:
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
-                item = self.get_nowait()
-                if not self.empty():  # one ring may stand for many items, and many may wait
+                item = self._items.popleft()
+            except IndexError:
+                if not self.wait(None if until is None else until - time.monotonic()):
+                    raise queue.Empty from None
+            else:
+                if self._items:  # one ring may stand for many items, and many may wait
                     self._ring()
                 return item
-            except queue.Empty:
-                left = -1.0 if until is None else until - time.monotonic()
-                if until is not None and left <= 0:
-                    raise
-                self._bell.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+
+    def get_nowait(self) -> Any:
+        """Return the next item, or raise `queue.Empty`."""
+        return self.get(0.0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is an item, and leave it there; False if none comes in time."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._items:
+            left = -1.0 if until is None else until - time.monotonic()
+            if until is not None and left <= 0:
+                return False
+            self._bell.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+        return True
+
+    def move_to(self, others: deque[Any]) -> None:
+        """Move all items to the end of a deque.
+
+        Wherever this is interrupted, an item is here or there.
+        """
+        # One call of a function in C that calls others in C: no signal handler runs amid it.
+        with contextlib.suppress(IndexError):  # the end of the items
+            others.extend(itertools.starmap(self._items.popleft, itertools.repeat(())))

@@ -7,10 +7,14 @@ call must swallow what an application's value raises, but never this: the task w
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 from collections.abc import Iterator
-from types import FrameType
-from typing import Any, Final
+from types import FrameType, TracebackType
+from typing import Any, Final, TypeVar
+
+E = TypeVar("E", bound=Exception)
 
 _DELETED: Final = object()
 _HAS_REST = 0x04
@@ -35,6 +39,32 @@ def is_interrupt(error: BaseException) -> bool:
             return True
         trace = trace.tb_next
     return False
+
+
+def unless_interrupt(*types: type[E]) -> tuple[type[E], ...]:
+    """Return the types for an `except` that lets what a signal handler raised go up.
+
+    >>> try:
+    ...     {}["missing"]
+    ... except unless_interrupt(KeyError) as error:
+    ...     print(error)
+    'missing'
+    """
+    error = sys.exc_info()[1]
+    return () if error is not None and is_interrupt(error) else types
+
+
+class Suppressed(contextlib.suppress):
+    """Suppress exceptions as `contextlib.suppress` does, but none that a signal handler raised."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        is_ours = super().__exit__(kind, error, trace)
+        return bool(is_ours and error is not None and not is_interrupt(error))
 
 
 def _is_handler(called: FrameType, interrupted: FrameType) -> bool:

@@ -11,7 +11,6 @@ happened in a log call, where saying it would have cost the application's thread
 
 from __future__ import annotations
 
-import contextlib
 import math
 import random
 import threading
@@ -23,10 +22,11 @@ from typing import Any, Final
 
 from backoff import expo
 
+from fslog import ownwork
 from fslog.backlog import Backlog
 from fslog.batches import Batch, Batches
 from fslog.inbox import Inbox
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
 from fslog.ownwork import Redact, own_work
@@ -187,7 +187,8 @@ class Listener(QueueListener):
             item = self.dequeue()
             if item is None:
                 return
-            self._work(item, None, token)
+            self._received.append(item)
+            self._work(None, token)
 
     def dequeue(self, block: bool = True) -> Any:
         """Return the next item, `WAKE` when an instant comes first, None to end the thread."""
@@ -244,10 +245,10 @@ class Listener(QueueListener):
         An exception out of here would end the thread for good, so even a mistake of ours only
         costs a pause.
         """
-        self._work(item, None, None)
-
-    def _work(self, item: Any, deadline_at: float | None, token: object) -> None:
         self._received.append(item)
+        self._work(None, None)
+
+    def _work(self, deadline_at: float | None, token: object) -> None:
         with own_work(self._redact):
             for step in (
                 self._look,  # first: a flush means what it finds, too
@@ -257,23 +258,20 @@ class Listener(QueueListener):
             ):
                 try:
                     step()
-                except Exception as error:
-                    if is_interrupt(error):  # in the main thread, at the end of a process
-                        raise
+                except unless_interrupt(Exception) as error:
                     self._failed_inside(error)
 
     def _failed_inside(self, error: Exception) -> None:
         self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
         self._retry_at = self._clock() + self._max_backoff
         self._notices.down(self.last_error, self._pending(), self._max_backoff)
-        with contextlib.suppress(Exception):  # the same mistake, perhaps
+        with Suppressed(Exception):  # the same mistake, perhaps
             self._answer_flushes()
 
     def _take_received(self) -> None:
         """Take what came off the queue, in order; what fails stays there for the next time."""
         # All that came meanwhile, too: a POST may take long, and packed it is small.
-        for _ in range(self._items.qsize()):
-            self._received.append(self._next(self._clock()))
+        self._items.move_to(self._received)
         while self._received:
             item = self._received[0]
             if callable(item):
@@ -286,7 +284,8 @@ class Listener(QueueListener):
     def _look(self) -> None:
         try:
             self._backlog.look()
-        except Exception as error:  # it is made again; what is here can be posted meanwhile
+        except unless_interrupt(Exception) as error:
+            # It is made again; what is here can be posted meanwhile.
             self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
 
     def work_until(self, deadline_at: float) -> None:
@@ -295,21 +294,26 @@ class Listener(QueueListener):
         One at a time: where somebody does it already, nothing is done here. Two would post a
         batch twice, or one before another.
         """
-        token = object()
+        token, mark = object(), ownwork.mark()
         try:
             if not self.worker.claim(token):
                 return
             while self._pending() and self._clock() < deadline_at:
                 instant = self._instant()
                 at = deadline_at if instant is None else min(instant, deadline_at)
-                self._work(self._next(at), deadline_at, token)
+                self._items.wait(max(0.0, at - self._clock()))
+                self._work(deadline_at, token)
                 if self._retry_at is not None and self._retry_at >= deadline_at:
                     break
             self.take_rest()
         finally:
-            self.worker.release(token)
-            if self._pending():  # logged meanwhile, and told that somebody serves
-                self.wake()
+            try:
+                self.worker.release(token)
+            finally:  # once more: what a signal handler raises may be in the way of the first
+                self.worker.release(token)
+                ownwork.restore(mark)
+                if self._pending():  # logged meanwhile, and told that somebody serves
+                    self.wake()
 
     def take_rest(self) -> None:
         """Take what is on the queue without posting: notices are said, flushes answered."""

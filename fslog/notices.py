@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from fslog.interrupts import unless_interrupt
+
 LOGGER = "fslog"
 
 Say = Callable[[int, str], None]
@@ -39,7 +41,8 @@ def say(level: int, text: str) -> None:
                 write_stderr(text)
         else:
             logger.log(level, "%s", text)
-    except Exception:  # an application's own filter or handler; there is nobody left to tell
+    except unless_interrupt(Exception):
+        # An application's own filter or handler; there is nobody left to tell.
         return
 
 
@@ -63,7 +66,7 @@ def write_stderr(text: str, stream: TextIO | None = None) -> None:
         if stream is not None:
             stream.write(f"fslog: {text}\n")
             stream.flush()
-    except Exception:  # a stderr that is closed, full, or not a stream at all
+    except unless_interrupt(Exception):  # a stderr that is closed, full, or not a stream at all
         return
 
 

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from fslog.interrupts import unless_interrupt
+
 RETRY_AFTER_LIMIT = 900.0
 """The longest wait in seconds that an endpoint may ask for."""
 
@@ -90,7 +92,7 @@ def retry_after_seconds(value: str | None, now: Callable[[], float]) -> float | 
             # Dates of the obsolete forms name no zone and mean GMT (RFC 9110 5.6.7).
             date = date if date.tzinfo else date.replace(tzinfo=datetime.timezone.utc)
             seconds = date.timestamp() - now()
-    except (ValueError, TypeError, OverflowError, OSError):
+    except unless_interrupt(ValueError, TypeError, OverflowError, OSError):
         return None
     return min(max(seconds, 0.0), RETRY_AFTER_LIMIT)
 

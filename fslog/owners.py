@@ -15,7 +15,6 @@ the segment's size, so that it says nothing of a segment that another version ha
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import zlib
@@ -24,6 +23,7 @@ from typing import NamedTuple
 
 from fslog.filesystem import FileSystem
 from fslog.forkmark import forks
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.segments import LARGEST, by_age, generation_of, owner_name
 
 _NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, None})
@@ -129,7 +129,7 @@ class Owner:
         """How many have taken the segments over and delivered none of them."""
         try:
             self._id = _identity(fs, fd)
-        except OSError:
+        except unless_interrupt(OSError):
             self.close()
             raise
 
@@ -167,7 +167,7 @@ class Owner:
         """Write down that this process did not try in vain: it ends, and in no POST of these."""
         if self.tries != self._earlier_tries:
             self.tries = self._earlier_tries
-            with contextlib.suppress(OSError):  # they may rest for a while
+            with Suppressed(OSError):  # they may rest for a while
                 self.claim(self._claim_bytes)
 
     def is_linked(self) -> bool:
@@ -195,7 +195,7 @@ class Owner:
     def remove(self) -> None:
         """End the ownership of segments that are all gone."""
         # Where this fails an owner without segments is left; whoever adopts it tries again.
-        with contextlib.suppress(OSError):
+        with Suppressed(OSError):
             if self.is_linked():
                 self._fs.unlink(self._path)
         self.close()
@@ -208,7 +208,7 @@ class Owner:
         except IndexError:
             return
         # A daemon may have closed all descriptors; the number may be another file's by now.
-        with contextlib.suppress(OSError):
+        with Suppressed(OSError):
             if self._id is None or _identity(self._fs, fd) == self._id:
                 self._fs.close(fd)
 
@@ -260,7 +260,7 @@ def begin(
             owner.claim(0)
             if owner.is_locked():
                 return owner
-        except OSError:  # a full disk
+        except unless_interrupt(OSError):  # a full disk
             owner.remove()
             raise
         owner.close()  # somebody took it for an orphan's, in between
@@ -298,7 +298,7 @@ def adopt(
                 owner.adopted(found)
                 try:
                     owner.claim(found.claim_bytes)  # at once: the digest is ours from now on
-                except OSError:  # a full disk, on which delivering makes room
+                except unless_interrupt(OSError):  # a full disk, on which delivering makes room
                     if found.digest != digest:
                         raise
                 return owner
@@ -322,7 +322,7 @@ def claimed_bytes(fs: FileSystem, folder: str) -> int:
             total += read_register(
                 fs.read(os.path.join(folder, name), 0, REGISTER_BYTES)
             ).claim_bytes
-        except OSError as error:
+        except unless_interrupt(OSError) as error:
             if error.errno not in _NO_FILE:
                 raise
     return total
@@ -350,7 +350,7 @@ def lives_with_other_keys(
 def _digest(fs: FileSystem, path: str) -> str | None:
     try:
         return read_register(fs.read(path, 0, REGISTER_BYTES)).digest
-    except OSError:  # gone meanwhile
+    except unless_interrupt(OSError):  # gone meanwhile
         return None
 
 

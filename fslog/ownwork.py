@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 Redact = Callable[[str], str]
 """Takes the keys out of a text."""
@@ -55,6 +56,11 @@ def own_work(redact: Redact) -> Iterator[None]:
     finally:
         mark.active = False
         _work.set(before)
+
+
+def restore(mark: Any) -> None:
+    """Have the mark that was there before, because an exception may have left another."""
+    _work.set(mark)
 
 
 def redaction() -> Redact | None:

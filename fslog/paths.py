@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 
 MISSING: Final[Any] = object()
 """What a path yields where there is nothing to read."""
@@ -81,9 +81,7 @@ class Unreadable(Exception):
     def __str__(self) -> str:
         try:
             text = str(self.error)
-        except Exception as error:  # the application's own exception
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception):  # the application's own exception
             text = ""
         return f"{self.place} raised {type(self.error).__name__}{text and f': {text}'}"
 
@@ -144,9 +142,8 @@ def compile_path(text: object) -> Read:
                 value, ahead = _declared(holder, part), steps[number:]
                 if value is seen:  # it has led nowhere already
                     value = MISSING
-        except Exception as error:  # whatever the application's own attributes raise
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception) as error:
+            # Whatever the application's own attributes raise.
             raise Unreadable(place, error) from error
 
     return read

@@ -11,6 +11,7 @@ import re
 import traceback
 from urllib.parse import quote
 
+from fslog.interrupts import unless_interrupt
 from fslog.ownwork import redaction
 
 MASK = "***"
@@ -74,7 +75,8 @@ class _RecordFilter(logging.Filter):
         if redact is not None:
             try:
                 text = record.getMessage()
-            except Exception:  # a wrong log call of urllib3's would be shown with its arguments
+            except unless_interrupt(Exception):
+                # A wrong log call of urllib3's would be shown with its arguments.
                 text = f"{record.msg} {record.args}"
             record.msg, record.args = redact(text), None
             if record.exc_info:

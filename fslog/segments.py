@@ -14,6 +14,7 @@ from array import array
 from typing import NamedTuple
 
 from fslog import events
+from fslog.interrupts import unless_interrupt
 
 LARGEST = 2**64 - 1
 """The largest number that a name may have. What bears a larger one is a stray file."""
@@ -148,7 +149,7 @@ def _reason(line: bytes) -> str | None:
         return "the line is torn: its newline is missing"
     try:
         event = _decode(line.decode())
-    except (ValueError, RecursionError) as error:
+    except unless_interrupt(ValueError, RecursionError) as error:
         return f"the line is garbled: it is no JSON ({type(error).__name__})"
     if not isinstance(event, dict):
         return f"the line is garbled: it holds a JSON {type(event).__name__}, not an object"

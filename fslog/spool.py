@@ -8,13 +8,12 @@ disk before there is a line to write. The methods that a log call uses run under
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Callable
 from typing import NamedTuple
 
 from fslog import owners
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.owners import Owner
 from fslog.segments import Name, by_age
 from fslog.spooldir import OWNERS, SpoolDirectory
@@ -67,7 +66,7 @@ class OpenSegment:
         if self._is_synced:
             try:
                 self._fs.fsync(self._fd)
-            except OSError:
+            except unless_interrupt(OSError):
                 self._undo(written)
                 raise
 
@@ -75,9 +74,8 @@ class OpenSegment:
         # Where this fails, what is left of the line is torn, the last of its segment, and not sent.
         try:
             self._fs.cut(self._fd, self._fs.fstat(self._fd).st_size - size_bytes)
-        except OSError as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(OSError):
+            pass
 
     def rescued(self) -> bytes | None:
         """Return what was written, if the file is no longer to be found; None where it is."""
@@ -85,18 +83,14 @@ class OpenSegment:
             if self._fs.fstat(self._fd).st_nlink:
                 return None
             return self._fs.read_from(self._fd)
-        except OSError as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(OSError):
             return None
 
     def written_at_ns(self) -> int:
         """Return when the file was last changed, by its own clock; 0 where that is unknown."""
         try:
             return self._fs.fstat(self._fd).st_mtime_ns
-        except OSError as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(OSError):
             return 0
 
     def close(self) -> None:
@@ -107,9 +101,8 @@ class OpenSegment:
             return
         try:
             self._fs.close(fd)
-        except OSError as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(OSError):
+            pass
 
 
 class Orphan(NamedTuple):
@@ -202,7 +195,7 @@ class Spool:
         if self.fsync == "line":
             try:
                 self.fs.sync(self.directory.path)
-            except OSError:
+            except unless_interrupt(OSError):
                 self.discard(segment)
                 raise
         return segment
@@ -226,7 +219,7 @@ class Spool:
             segment.write(line)
             if self.fsync == "line":
                 self.fs.sync(self.directory.path)
-        except OSError:
+        except unless_interrupt(OSError):
             self.discard(segment)
             raise
         segment.close()
@@ -257,7 +250,7 @@ class Spool:
             self.fs.unlink(path)
         except FileNotFoundError:
             pass
-        except OSError:
+        except unless_interrupt(OSError):
             return False
         return True
 
@@ -266,7 +259,7 @@ class Spool:
         need = self.used_bytes + open_bytes + self._chunk_bytes
         if self._owner is not None and self._claimed_bytes > need + 4 * self._chunk_bytes:
             self._claimed_bytes = need
-            with contextlib.suppress(OSError):
+            with Suppressed(OSError):
                 self._owner.claim(need)
         self._full_until = 0.0
 
@@ -301,7 +294,7 @@ class Spool:
             if strays:
                 taken += strays
                 segments = self.directory.segments()
-        except OSError:
+        except unless_interrupt(OSError):
             for owner in taken:
                 del self._adopted[owner.name]
                 owner.close()
@@ -309,7 +302,7 @@ class Spool:
         found = []
         for owner in taken:
             if owner.name in segments:
-                with contextlib.suppress(OSError):  # what the dead one claimed stays claimed
+                with Suppressed(OSError):  # what the dead one claimed stays claimed
                     owner.claim(sum(size for _, size in segments[owner.name]))
                 found.append(Orphan(owner, segments[owner.name]))
             else:
@@ -336,7 +329,7 @@ class Spool:
                 break
             try:
                 owner = owners.adopt(self.fs, folder, name, digest, now, make=make, held=self._held)
-            except OSError as error:  # the others are none the worse
+            except unless_interrupt(OSError) as error:  # the others are none the worse
                 untaken[name] = error
                 continue
             if owner is not None:
@@ -359,7 +352,7 @@ class Spool:
                         "being sent; it is no file of fslog's and can be removed"
                     )
                     continue
-            except OSError as other:
+            except unless_interrupt(OSError) as other:
                 error = other
             self.remarks.append(
                 f"the events of {name}, a process that ended, wait, because its file in the "

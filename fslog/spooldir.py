@@ -11,7 +11,6 @@ Directories are 0700 and files 0600; nothing holds a key.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -23,6 +22,7 @@ from typing import Any
 from fslog import arguments, owners
 from fslog.destination import Destination
 from fslog.filesystem import CAN_LOCK, FileSystem
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.segments import Name, parse_name
 
 FORMAT = 1
@@ -121,7 +121,7 @@ class SpoolDirectory:
                     )
             finally:
                 owner.remove()
-        except OSError as error:
+        except unless_interrupt(OSError) as error:
             if error.errno not in _FULL:
                 raise _unusable(self.path, error.strerror or str(error)) from None
 
@@ -220,7 +220,7 @@ class SpoolDirectory:
             finally:
                 self.fs.close(fd)
             self.fs.replace(draft, path)
-        except OSError:
+        except unless_interrupt(OSError):
             self.fs.unlink(draft)
             raise
 
@@ -258,7 +258,7 @@ class SpoolDirectory:
             now: seconds since the epoch.
         """
         for folder in (self.path, self.of(QUARANTINE)):
-            with contextlib.suppress(OSError):
+            with Suppressed(OSError):
                 for name, _, written_at in list(self.fs.sizes(folder)):
                     if name.endswith(DRAFT) and now - written_at > _OLD_SECONDS:
                         self.fs.unlink(os.path.join(folder, name))
@@ -267,7 +267,7 @@ class SpoolDirectory:
         """Tell whether there is any segment, whoever's."""
         try:
             return any(parse_name(name) is not None for name in self.fs.listdir(self.path))
-        except OSError:
+        except unless_interrupt(OSError):
             return False
 
     def segments(self) -> dict[str, list[tuple[int, int]]]:
@@ -290,7 +290,7 @@ class SpoolDirectory:
                     count += 1
                     size_bytes += size
                     oldest = written_at if oldest is None else min(oldest, written_at)
-        except OSError:  # it was removed
+        except unless_interrupt(OSError):  # it was removed
             pass
         age = None if oldest is None else max(0.0, now - oldest)
         return {"spool_segments": count, "spool_bytes": size_bytes, "spool_oldest_age": age}
@@ -299,7 +299,7 @@ class SpoolDirectory:
         """Return how much is set aside."""
         try:
             return sum(size for _, size, _ in self.fs.sizes(self.of(QUARANTINE)))
-        except OSError:
+        except unless_interrupt(OSError):
             return 0
 
     def segment(self, name: Name) -> str:

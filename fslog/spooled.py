@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from fslog import wire
 from fslog.batches import Batch, Batches
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 from fslog.spool import OpenSegment, Spool
 
 _ON_DISK: Final = b""
@@ -107,9 +107,7 @@ class SpooledBatches(Batches):
                 self._segment.write(line)
                 # What interrupts here leaves a line on disk that is not tallied; `load` finds it.
                 held = _ON_DISK
-            except OSError as error:
-                if is_interrupt(error):
-                    raise
+            except unless_interrupt(OSError) as error:
                 self._fall_back(error)
                 if self._open_bytes + size > self._limit():
                     return False
@@ -149,9 +147,7 @@ class SpooledBatches(Batches):
                 return False
             self._open_number = next(self._numbers)
             self._segment = self._spool.open(self._open_number)
-        except (OSError, ValueError) as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(OSError, ValueError) as error:
             self._go_to_memory(error)
         return True
 
@@ -160,9 +156,7 @@ class SpooledBatches(Batches):
             return True
         try:
             return self._spool.reserve(self._open_bytes + size)
-        except (OSError, ValueError) as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(OSError, ValueError) as error:
             self._fall_back(error)
             return True
 
@@ -232,9 +226,7 @@ class SpooledBatches(Batches):
         number = next(self._numbers)
         try:
             self._spool.keep(number, line)
-        except OSError as error:
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(OSError):
             return line
         return number, len(line)
 
@@ -246,7 +238,7 @@ class SpooledBatches(Batches):
         try:
             self._spool.begin()
             self._spool.keep(next(self._numbers), line)
-        except Exception:  # the disk, or a module that is half taken down
+        except unless_interrupt(Exception):  # the disk, or a module that is half taken down
             return False
         return True
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from logging import LogRecord
 from typing import Any
 
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 from fslog.paths import MISSING, Read, Unreadable, compile_path
 
 Groups = Mapping[str, Any]
@@ -124,9 +124,7 @@ def read_text(value: Any, place: str) -> str:
     """
     try:
         return str(value)
-    except Exception as error:  # the application's own __str__
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(Exception) as error:  # the application's own __str__
         raise Unreadable(place, error) from error
 
 
@@ -138,9 +136,7 @@ def text_of(value: Any) -> str | None:
     """
     try:
         text = str(value)
-    except Exception as error:  # the application's own __str__
-        if is_interrupt(error):
-            raise
+    except unless_interrupt(Exception):  # the application's own __str__
         return None
     return text
 
@@ -160,11 +156,9 @@ def _compile_placeholder(inside: str, names: Names) -> Make:
         value = read(record, groups)
         try:
             return MISSING if value is MISSING else convert(value)
-        except (ValueError, TypeError, OverflowError):  # it is no number
+        except unless_interrupt(ValueError, TypeError, OverflowError):  # it is no number
             return MISSING
-        except Exception as error:  # the value's own __int__
-            if is_interrupt(error):
-                raise
+        except unless_interrupt(Exception) as error:  # the value's own __int__
             raise Unreadable(place, error) from error
 
     return make

@@ -21,7 +21,7 @@ import urllib3
 from fslog import wire
 from fslog.connections import Gone, Request, Resolve, manager
 from fslog.destination import Destination
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import unless_interrupt
 from fslog.outcomes import Kind, Outcome, outcome_of
 from fslog.ownwork import own_work
 from fslog.redaction import MASK, guard_urllib3
@@ -69,7 +69,7 @@ def tls_context(ca_certs: str | None) -> ssl.SSLContext:
         if os.path.isdir(ca_certs):
             return ssl.create_default_context(capath=ca_certs)
         return ssl.create_default_context(cafile=ca_certs)
-    except (OSError, ValueError) as error:
+    except unless_interrupt(OSError, ValueError) as error:
         raise ValueError(
             f"ca_certs is {ca_certs!r}, which cannot be used: {error}; expected a PEM file or a "
             "directory of certificates"
@@ -142,9 +142,7 @@ class Transport:
                     resolve=self._resolve,
                 )
                 return outcome_of(answer.status, answer.retry_after, self._now)
-            except Exception as error:
-                if is_interrupt(error):  # in the main thread, at the end of a process
-                    raise
+            except unless_interrupt(Exception) as error:
                 return Outcome(Kind.RETRY, self._reason(error)[1], stale=isinstance(error, Gone))
 
     def ping(self, see: Callable[[Any], object] | None = None) -> float:
@@ -165,9 +163,7 @@ class Transport:
                 answer = pool.post(request, seconds=self._timeout, resolve=self._resolve, see=see)
                 outcome = outcome_of(answer.status, None, self._now)
                 kind, reason = "busy" if outcome.kind is Kind.RETRY else "status", outcome.reason
-            except Exception as error:
-                if is_interrupt(error):
-                    raise
+            except unless_interrupt(Exception) as error:
                 kind, reason = self._reason(error)
             if reason:
                 raise PingFailed(f"{self._destination.host} cannot be reached: {reason}", kind)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import is_interrupt, unless_interrupt
 
 try:
     import _interpreters as _subinterpreters  # type: ignore[import-not-found]
@@ -148,7 +148,8 @@ class Worker:
                 )
                 token.thread.start()
                 return
-        except Exception:  # the system has no more threads, or memory; this one is as good
+        except unless_interrupt(Exception):
+            # The system has no more threads, or memory; this one is as good.
             pass
         self._run(token)
 

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from fslog.backlog import LOOK_SECONDS, Backlog
 from fslog.batches import Batch, Batches
 from fslog.collector import Answer, Collector
+from fslog.inbox import Inbox
 from fslog.segments import Name, owner_name, parse_name
 from test_chains import quarantined
 from test_filesystem import failing
@@ -63,7 +63,7 @@ def died(path: Path, *batches: list[int], bad: bytes = b"") -> str:
 
 def test_memory_batches_wait_in_order() -> None:
     """Without a spool the backlog is batches, packed as they come, each once."""
-    items: SimpleQueue[Any] = SimpleQueue()
+    items = Inbox()
     batches = Batches(
         items,
         lambda: True,
@@ -100,7 +100,7 @@ def test_memory_batches_wait_in_order() -> None:
 
 def test_a_batch_that_could_not_be_packed_is_packed_when_its_turn_comes() -> None:
     """There was no memory for it before; it is neither lost nor sent as it is."""
-    items: SimpleQueue[Any] = SimpleQueue()
+    items = Inbox()
     limits = {"batch_events": 1, "batch_bytes": 10_000, "buffer_bytes": 100_000}
     batches = Batches(items, lambda: True, clock=lambda: 0.0, **limits)
     backlog = Backlog(batches, "deflate", 6)

@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 from fslog import batches as batches_module
 from fslog import wire
 from fslog.batches import Batch, Batches, wait
+from fslog.inbox import Inbox
 
 
 class Gathered:
     """Batches of small limits, the queue that they go to, and a clock that is set by hand."""
 
     def __init__(self, **limits: int) -> None:
-        self.queue: SimpleQueue[Any] = SimpleQueue()
+        self.queue = Inbox()
         self.now = 100.0
         self.clock: Callable[[], float] = lambda: self.now
         self.opened: Callable[[], Any] = lambda: None
@@ -242,7 +243,8 @@ def test_a_split_keeps_every_line_in_its_order(encoding: str | None, events: int
     gathered.batches.seal()
     [batch] = gathered.take()
     gathered.batches.pack(batch, encoding, 6)
-    halves = gathered.batches.split(batch, encoding, 6)
+    halves = batch.halves(encoding, 6)
+    gathered.batches.replace(batch, halves)
     assert len(halves) == 2
     texts = [wire.unpack(half.body or b"", encoding) for half in halves]
     assert b"".join(texts) == b"".join(line(n, 20) for n in range(events))
@@ -265,7 +267,8 @@ def test_a_split_frees_and_holds_as_many_bytes_as_it_should() -> None:
     gathered.batches.seal()
     [batch] = gathered.take()
     gathered.batches.pack(batch, None, 6)
-    halves = gathered.batches.split(batch, None, 6)
+    halves = batch.halves(None, 6)
+    gathered.batches.replace(batch, halves)
     assert not gathered.batches.append(line(10, 1))
     for half in halves:
         gathered.batches.settle(half, delivered=True)
@@ -281,7 +284,9 @@ def test_what_was_abandoned_meanwhile_is_not_counted_again_by_its_halves() -> No
     [batch] = gathered.take()
     gathered.batches.pack(batch, None, 6)
     assert gathered.batches.abandon() == 4
-    for half in gathered.batches.split(batch, None, 6):
+    halves = batch.halves(None, 6)
+    gathered.batches.replace(batch, halves)
+    for half in halves:
         gathered.batches.settle(half, delivered=True)
     counts = gathered.batches.counts()
     assert (counts["abandoned"], counts["delivered"], counts["pending"]) == (4, 0, 0)
@@ -583,17 +588,17 @@ def test_waiting_in_vain_leaves_nothing_behind() -> None:
     gathered.batches.append(line(0, 100))
     gathered.batches.wait_for_room(line(1, 50), 0.0)
     gc.collect()
-    before = sum(type(thing) is SimpleQueue for thing in gc.get_objects())
+    before = sum(type(thing) is Inbox for thing in gc.get_objects())
     for n in range(500):
         assert not gathered.batches.wait_for_room(line(n, 50), 0.0)
     gc.collect()
-    after = sum(type(thing) is SimpleQueue for thing in gc.get_objects())
+    after = sum(type(thing) is Inbox for thing in gc.get_objects())
     assert after - before < 10
 
 
 def test_a_wait_of_any_length_is_possible() -> None:
     """What `block_timeout` and `flush` allow, up to for ever, a queue can wait for."""
-    queue: SimpleQueue[int] = SimpleQueue()
+    queue = Inbox()
     for seconds in (0.0, -1.0, 1e6, 1e10, 1e300, float("inf")):
         queue.put(7)
         assert wait(queue, seconds) == 7
@@ -613,7 +618,7 @@ def test_a_waiter_that_gives_up_while_it_is_woken(monkeypatch: pytest.MonkeyPatc
     gathered.batches.append(line(1))
     gathered.batches.seal()
     [batch] = gathered.take()
-    gathered.batches._waiters = Raced([SimpleQueue()])
+    gathered.batches._waiters = Raced([Inbox()])
     gathered.batches.settle(batch, delivered=True)
     assert gathered.pending() == 0
     assert gathered.batches.append(line(2))

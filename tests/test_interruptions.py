@@ -37,7 +37,9 @@ INTERRUPTED = """
     import signal
     import sys
     import threading
+    import warnings
     import fslog
+    import fslog.worker
     from counted import *
 
     # Without an interrupt: from 3.13 on a function is traced instruction by instruction from its
@@ -67,6 +69,13 @@ INTERRUPTED = """
                 is_none = name == "LOAD_CONST" and one.argval is None
                 nones = nones + 1 if is_none or name == "DUP_TOP" else 0
         return found
+
+    def refuse_threads():
+        def refuse(*arguments):
+            raise RuntimeError("can't start new thread")
+        fslog.worker._thread.start_new_thread = refuse
+        # A socket is lost when the call that makes it is interrupted right after it.
+        warnings.simplefilter("ignore", ResourceWarning)
 
     gc.disable()  # what is raised in a finalizer is lost, whoever raises it
 
@@ -125,6 +134,8 @@ EXCEPTIONS = {
     "another": "RuntimeError('out of a signal handler')",
 }
 
+WITHOUT_THREADS = "flush where no thread can be started"
+
 ACTIONS = {
     # What is done before the interrupted call, and the call.
     "the first log call": ("pass", "say(number)"),
@@ -136,6 +147,7 @@ ACTIONS = {
     "flush": ("say(number)", "handler.flush(10)"),
     "close": ("say(number)", "handler.close()"),
     "a log call after close": ("say(next(count)); handler.close()", "say(number)"),
+    WITHOUT_THREADS: ("refuse_threads(); say(number)", "handler.flush(10)"),
 }
 
 
@@ -184,10 +196,12 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
     """
 
 
-def judge(collector: Collector, facts: dict[str, Any]) -> None:
+def judge(collector: Collector, facts: dict[str, Any], action: str) -> None:
     """Assert that each event whose call returned arrived once, and no event twice."""
     arrived = numbers(collector)
-    assert len(arrived) == len(set(arrived)), "an event arrived twice"
+    # A POST that was interrupted in the main thread may have arrived: it is made again.
+    if action != WITHOUT_THREADS:
+        assert len(arrived) == len(set(arrived)), "an event arrived twice"
     assert set(facts["returned"]) <= set(arrived), "an event was lost"
     assert facts["swallowed"] == [], "what a signal handler raised was swallowed"
     assert len(facts["raised"]) > 3
@@ -195,20 +209,30 @@ def judge(collector: Collector, facts: dict[str, Any]) -> None:
 
 SPOOLS = {"in memory": "", "with a spool": "spool=spool"}
 
+# What a spool has read back when it is interrupted there stays on disk for the next process.
+CASES = [
+    (action, settings)
+    for action in ACTIONS
+    for settings in SPOOLS
+    if (action, settings) != (WITHOUT_THREADS, "with a spool")
+]
 
-@pytest.mark.parametrize("settings", SPOOLS)
-@pytest.mark.parametrize("action", ACTIONS)
+
+@pytest.mark.parametrize(("action", "settings"), CASES)
 def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> None:
     """Wherever it lands, it comes out of the call, and all other events arrive exactly once."""
     with Collector() as collector:
         text = program(action, "a task's time limit", STEP, SPOOLS[settings])
-        judge(collector, run(text, collector.url, deadline=110.0, settings=NO_CERTIFICATES).facts)
+        judge(
+            collector,
+            run(text, collector.url, deadline=110.0, settings=NO_CERTIFICATES).facts,
+            action,
+        )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", SPOOLS)
 @pytest.mark.parametrize("exception", EXCEPTIONS)
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(("action", "settings"), CASES)
 @pytest.mark.timeout(600)
 def test_any_exception_out_of_a_signal_handler_anywhere(
     action: str, exception: str, settings: str
@@ -216,7 +240,11 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
     """The same at many more places, whatever is raised."""
     with Collector() as collector:
         text = program(action, exception, SLOW_STEP, SPOOLS[settings])
-        judge(collector, run(text, collector.url, deadline=590.0, settings=NO_CERTIFICATES).facts)
+        judge(
+            collector,
+            run(text, collector.url, deadline=590.0, settings=NO_CERTIFICATES).facts,
+            action,
+        )
 
 
 @pytest.mark.parametrize("call", ["handler.flush(10)", "handler.close()"])

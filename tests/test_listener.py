@@ -9,7 +9,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from fslog import batches as batches_module
 from fslog import wire
 from fslog.backlog import Backlog
 from fslog.batches import Batches
+from fslog.inbox import Inbox
 from fslog.listener import WAKE, Flush, Listener, full_jitter
 from fslog.notices import Notices
 from fslog.outcomes import Kind, Outcome
@@ -45,7 +45,7 @@ class World:
         *outcomes: Outcome | Exception,
         jitter: Callable[[float], float] | None = lambda pause: pause,
         threads: bool = False,
-        queue: SimpleQueue[Any] | None = None,
+        queue: Inbox | None = None,
         encoding: str | None = "deflate",
         flush_interval: float = 5.0,
         max_backoff: float = 60.0,
@@ -61,7 +61,7 @@ class World:
         self.encoding = encoding
         self.threads = threads
         self.clock: Callable[[], float] = time.monotonic if threads else lambda: self.now
-        self.queue = queue or SimpleQueue()
+        self.queue = queue or Inbox()
         fixed = {"batch_events": 1000, "batch_bytes": 10_000, "buffer_bytes": 10**9, **limits}
         self.batches = Batches(
             self.queue, lambda: not threads or self.listener.wake(), clock=self.clock, **fixed
@@ -810,7 +810,7 @@ def test_only_one_serves_the_queue() -> None:
     assert world.counts()["pending"] == 0
 
 
-class Watched(SimpleQueue[Any]):
+class Watched(Inbox):
     """A queue that tells when somebody asks whether it is empty."""
 
     asked: Callable[[], None] | None = None

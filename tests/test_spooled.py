@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty
 from types import FrameType
 from typing import Any
 
@@ -23,6 +23,7 @@ from fslog import FreshsuccessHandler
 from fslog.backlog import SpooledBacklog
 from fslog.batches import Batch
 from fslog.collector import Answer, Collector
+from fslog.inbox import Inbox
 from fslog.notices import Notices
 from fslog.owners import read_register
 from fslog.segments import parse_name
@@ -46,7 +47,7 @@ class Process:
         self.epoch: Callable[[], float] | float = 0.0
         self.share = Share(path, keys, **(share or {}))
         self.fs: Watched = self.share.watched
-        self.queue: SimpleQueue[Any] = SimpleQueue()
+        self.queue = Inbox()
         self.failures: list[Exception | None] = []
         self.opened: Callable[[], Any] = lambda: None
         self.said: list[str] = []
