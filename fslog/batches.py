@@ -30,6 +30,7 @@ from typing import Any
 
 from fslog import wire
 from fslog.inbox import Inbox
+from fslog.interrupts import new_lock
 from fslog.stats import Counter
 
 
@@ -118,7 +119,7 @@ class Batches:
         self._batch_bytes = batch_bytes
         self._buffer_bytes = buffer_bytes
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock = new_lock()
         self._busy = False
         self._aside: deque[Any] = deque()
         self._waiters: deque[Inbox] = deque()

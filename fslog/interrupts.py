@@ -7,10 +7,12 @@ call must swallow what an application's value raises, but never this: the task w
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, TypeVar
 
@@ -65,6 +67,30 @@ class Suppressed(contextlib.suppress):
     ) -> bool:
         is_ours = super().__exit__(kind, error, trace)
         return bool(is_ours and error is not None and not is_interrupt(error))
+
+
+class _Lock(_thread.RLock):  # type: ignore[misc]
+    """A lock that a `with` statement releases whatever a signal handler raises, on 3.14 too.
+
+    There a handler may run after `__enter__` and before the statement sees to `__exit__`
+    (https://github.com/python/cpython/issues/148874); a call of a function in Python ends without.
+    """
+
+    def __enter__(self) -> bool:  # type: ignore[override]
+        before = self._recursion_count()  # type: ignore[attr-defined]
+        try:
+            is_taken = self.acquire()
+        except BaseException:
+            if self._recursion_count() > before:  # type: ignore[attr-defined]
+                self.release()
+            raise
+        return is_taken
+
+
+new_lock: Callable[[], _thread.RLock] = (
+    _Lock if sys.version_info[:2] == (3, 14) else threading.RLock
+)
+"""Return a re-entrant lock."""
 
 
 def _is_handler(called: FrameType, interrupted: FrameType) -> bool:

@@ -9,7 +9,6 @@ calls of the standard library, and goes on logging afterwards as the application
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import pytest
@@ -20,10 +19,6 @@ from processes import numbers, run
 STEP = int(os.environ.get("FSLOG_TEST_STEP", "11"))
 SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "4"))
 """Every so many places are tried, by the quick tests and by the slow ones; 1 tries all."""
-
-pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 13), reason="sys.settrace tells of few of the instructions there"
-)
 
 NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 """Loading the system's takes longer than all else that a handler does; the endpoint has none."""
@@ -41,10 +36,6 @@ INTERRUPTED = """
     import fslog
     import fslog.worker
     from counted import *
-
-    # Without an interrupt: from 3.13 on a function is traced instruction by instruction from its
-    # second run on.
-    WARM_UP = (10**9, 10**9)
 
     home = os.path.dirname(fslog.__file__)
     files = (threading.__file__, queue.__file__)
@@ -66,7 +57,7 @@ INTERRUPTED = """
                 found.add(one.argval)
             if name not in ("CACHE", "EXTENDED_ARG", "NOP", "PRECALL"):
                 before = "call" if calls or name == "RESUME" else name
-                is_none = name == "LOAD_CONST" and one.argval is None
+                is_none = name in ("LOAD_CONST", "LOAD_COMMON_CONSTANT") and one.argval is None
                 nones = nones + 1 if is_none or name == "DUP_TOP" else 0
         return found
 
@@ -84,46 +75,68 @@ INTERRUPTED = """
         def __init__(self, n, exception):
             self.left = n
             self.exception = exception
-            self.known = {}
+            self.thread = threading.get_ident()
             signal.signal(signal.SIGINT, self.handle)
         def handle(self, number, frame):
             raise self.exception
-        def __call__(self, frame, event, argument):
-            name = frame.f_code.co_filename
-            if not name.startswith(home) and name not in files:
-                return None
-            if frame.f_code.co_name in ("__del__", "_excepthook"):
+        def is_watched(self, code):
+            is_ours = code.co_filename.startswith(home) or code.co_filename in files
+            return is_ours and code.co_name not in ("__del__", "_excepthook")
+        def at(self, code, offset):
+            if code not in known:
+                known[code] = places(code) if self.is_watched(code) else ()
+            if offset not in known[code]:
+                return False
+            if threading.get_ident() == self.thread:
+                if self.left == 0:
+                    self.left = -1
+                    signal.raise_signal(signal.SIGINT)
+                self.left -= 1
+            return True
+        def trace(self, frame, event, argument):
+            if not self.is_watched(frame.f_code):
                 return None
             frame.f_trace_opcodes = True
-            return self.at
-        def at(self, frame, event, argument):
             if event == "opcode":
-                code = frame.f_code
-                if code not in self.known:
-                    self.known[code] = places(code)
-                if frame.f_lasti in self.known[code]:
-                    if self.left == 0:
-                        self.left = -1
-                        signal.raise_signal(signal.SIGINT)
-                    self.left -= 1
-            return self.at
+                self.at(frame.f_code, frame.f_lasti)
+            return self.trace
+        def begin(self):
+            # From 3.13 on sys.settrace tells of the instructions of a function's later runs only.
+            if monitoring is None:
+                sys._getframe(1).f_trace_opcodes = True  # or 3.12 would trace none
+                sys.settrace(self.trace)
+                return
+            def at(code, offset):
+                return None if self.at(code, offset) else monitoring.DISABLE
+            monitoring.register_callback(TOOL, monitoring.events.INSTRUCTION, at)
+            monitoring.set_events(TOOL, monitoring.events.INSTRUCTION)
+        def end(self):
+            if monitoring is None:
+                sys.settrace(None)
+            else:
+                monitoring.set_events(TOOL, 0)
+
+    known = {}
+    TOOL = 4
+    monitoring = sys.monitoring if sys.version_info >= (3, 13) else None
+    if monitoring is not None:
+        monitoring.use_tool_id(TOOL, "interrupting")
 
     def interrupted(n, action, exception):
         # Do the action, interrupted at the nth place; tell what came out of it, None for nothing.
         interrupt = Interrupting(n, exception)
-        sys._getframe().f_trace_opcodes = True  # or 3.12 would trace none
-        sys.settrace(interrupt)
+        interrupt.begin()
         try:
             action()
         except BaseException as error:
-            sys.settrace(None)
+            interrupt.end()
             if error is not exception and not (
                 error.__context__ is exception or error.__cause__ is exception
             ):
                 raise
             return error, interrupt
         finally:
-            sys.settrace(None)
+            interrupt.end()
         return None, interrupt
     """
 
@@ -158,7 +171,7 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
     import tempfile
     count = itertools.count()
     returned, raised, swallowed = [], [], []
-    for place in itertools.chain(WARM_UP, itertools.count(0, {step})):
+    for place in itertools.count(0, {step}):
         spool = tempfile.mkdtemp(dir=".")
         handler = handle(batch_events=4, flush_interval=0.02, {settings})
         def begin():
@@ -190,7 +203,7 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
         handler.close()
         for thread in threads:
             thread.join(10)
-        if error is None and interrupt.left >= 0 and place not in WARM_UP:
+        if error is None and interrupt.left >= 0:
             break
     tell(places=place, returned=returned, raised=raised, swallowed=swallowed, total=next(count))
     """
@@ -252,7 +265,7 @@ def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str)
     """An application that says no more after it waits for nothing: the thread has been told."""
     text = f"""{INTERRUPTED}
     count = itertools.count()
-    for place in itertools.chain(WARM_UP, itertools.count(0, {STEP})):
+    for place in itertools.count(0, {STEP}):
         handler = handle(flush_interval=0.02)
         say(next(count))
         error, _ = interrupted(place, lambda: {call}, Interrupt())
@@ -263,7 +276,7 @@ def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str)
         assert stats.accepted == stats.delivered == 1, (place, stats)
         log.removeHandler(handler)
         handler.close()
-        if error is None and place not in WARM_UP:
+        if error is None:
             break
     tell(places=place, total=next(count))
     """

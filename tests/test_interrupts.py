@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fslog import FreshsuccessHandler
-from fslog.interrupts import is_interrupt
+from fslog.interrupts import is_interrupt, new_lock
 
 
 class TimeLimit(Exception):
@@ -102,3 +102,21 @@ def test_what_a_call_raises_itself(call: Callable[[], None]) -> None:
     )
     handler.handle(logging.makeLogRecord({"action": ""}))
     assert handler.stats().invalid == 1
+
+
+def test_a_lock_is_released_whatever_a_signal_handler_raises() -> None:
+    """A timer's signals interrupt a loop of `with` statements anywhere; others get the lock."""
+    lock = new_lock()
+    before = signal.signal(signal.SIGALRM, plain)
+    try:
+        for n in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 + n % 50 * 0.000001)
+                while True:
+                    with lock:
+                        pass
+            except TimeLimit:
+                assert not lock._is_owned()  # type: ignore[attr-defined]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

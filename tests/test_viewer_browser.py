@@ -893,7 +893,7 @@ def test_a_tab_that_is_not_seen_gives_its_connection_back(page: Page, viewer: Vi
     """Six hidden tabs would use up all connections of a browser; a seen one connects again."""
     page.run(
         "const real = window.setTimeout; window.setTimeout = (act, ms, ...more) =>"
-        " real(act, ms > 5000 ? 1 : ms, ...more);"
+        " real(act, ms === 20000 ? 1 : ms, ...more);"
         "Object.defineProperty(document, 'hidden', {configurable: true, get: () => window.away});"
         "window.opened = window.shut = 0; const Real = EventSource;"
         "const close = Real.prototype.close;"
