@@ -25,6 +25,7 @@ NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
 INTERRUPTED = """
     import dis
+    import faulthandler
     import gc
     import itertools
     import os
@@ -122,6 +123,14 @@ INTERRUPTED = """
     if monitoring is not None:
         monitoring.use_tool_id(TOOL, "interrupting")
 
+    def until_there_are_at_most(number, place):
+        until = time.monotonic() + 20
+        while len(found := [one for one in threading.enumerate() if one.name == "fslog"]) > number:
+            if time.monotonic() > until:
+                faulthandler.dump_traceback()
+                raise AssertionError((place, found))
+            threading.Event().wait(0.001)
+
     def interrupted(n, action, exception):
         # Do the action, interrupted at the nth place; tell what came out of it, None for nothing.
         interrupt = Interrupting(n, exception)
@@ -195,14 +204,10 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
         assert stats.pending == stats.abandoned == 0, (place, stats)
         assert stats.delivered == stats.accepted, (place, stats)
         # A second thread may have been asked for; it ends itself when it finds the first.
-        until = time.monotonic() + 20
-        while len(threads := [one for one in threading.enumerate() if one.name == "fslog"]) > 1:
-            assert time.monotonic() < until, (place, threads)
-            threading.Event().wait(0.001)
+        until_there_are_at_most(1, place)
         log.removeHandler(handler)
         handler.close()
-        for thread in threads:
-            thread.join(10)
+        until_there_are_at_most(0, place)
         if error is None and interrupt.left >= 0:
             break
     tell(places=place, returned=returned, raised=raised, swallowed=swallowed, total=next(count))
