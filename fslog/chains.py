@@ -1,6 +1,6 @@
 """Segments of one owner that wait, and the batches that are made of them.
 
-A chain holds three numbers for each segment, whatever that holds. A few segments at a time are
+A chain holds four numbers for each segment, whatever that holds. A few segments at a time are
 read, or a piece of a large one; small ones travel together. A segment is removed when every event
 in it was settled; until then a mark in its owner's file says up to where that is so.
 """

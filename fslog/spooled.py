@@ -1,7 +1,7 @@
 """Batches whose lines stand on disk before the log call returns.
 
 The open batch is the open segment: each line is written to it, and only tallied in memory. A
-sealed one is a name and three numbers; the listener reads it back when its turn comes. Where the
+sealed one is a name and four numbers; the listener reads it back when its turn comes. Where the
 disk fails, batches are held in memory meanwhile, in the same queue and so in the same order; the
 disk is tried again with each new batch.
 
