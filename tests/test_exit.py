@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -215,6 +216,13 @@ FINALIZERS = {
 }
 
 
+FINALIZERS_LOG = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without the GIL a module's names are gone before its last finalizers run",
+)
+
+
+@FINALIZERS_LOG
 @pytest.mark.parametrize("which", FINALIZERS)
 def test_events_of_finalizers_at_shutdown_are_not_lost_in_silence(which: str) -> None:
     """What is logged while Python takes its modules down arrives, or is said, once, to be late."""
@@ -230,6 +238,7 @@ def test_events_of_finalizers_at_shutdown_are_not_lost_in_silence(which: str) ->
     assert which == "first" or 100 in arrived
 
 
+@FINALIZERS_LOG
 def test_a_thread_that_logs_to_the_very_end_keeps_nobody_alive() -> None:
     """A daemon thread that logs without pause neither hangs the exit nor breaks the order."""
     program = """

@@ -28,6 +28,7 @@ from fslog.notices import Notices
 from fslog.owners import read_register
 from fslog.segments import parse_name
 from fslog.spooled import Sealed, SpooledBatches
+from test_delivery import eventually
 from test_filesystem import Watched, failing
 from test_segments import event, line
 from test_spool import KEYS, Share, segments
@@ -734,7 +735,8 @@ def test_what_waits_is_in_the_stats(tmp_path: Path) -> None:
             assert (stats.pending, stats.delivered, stats.spool_segments) == (0, 5, 0)
             assert (stats.spool_bytes, stats.spool_oldest_age) == (0, None)
         assert [one["number"] for one in collector.events] == list(range(5))
-        assert os.listdir(tmp_path / "owners") == []
+        # By the thread, at its end.
+        assert eventually(lambda: os.listdir(tmp_path / "owners") == [])
 
 
 def test_a_full_spool_refuses_or_blocks(tmp_path: Path) -> None:
