@@ -45,7 +45,11 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["fslog", "fslog.*"]),
-    package_data={"fslog": ["py.typed"], "fslog.cli": ["*.json"], "fslog.viewer": ["static/*"]},
+    package_data={
+        "fslog": ["py.typed"],
+        "fslog.cli.demo": ["*.json"],
+        "fslog.viewer": ["static/*"],
+    },
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=["python-json-logger>=4", "urllib3>=2.2", "backoff>=2.2"],

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fslog import lifecycle
-from fslog.destination import Destination
 from fslog.errors import Problem
+from fslog.net.destination import Destination
 from fslog.stats import Counter, Stats
 
 
 class Taker(Protocol):
-    """What a handler asks of who takes its lines; a `fslog.delivery.Delivery` is one."""
+    """What a handler asks of who takes its lines; a `fslog.delivery.delivery.Delivery` is one."""
 
     skipped: Counter
     invalid: Counter

@@ -21,15 +21,16 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from fslog import arguments, context, events, sessions
-from fslog.encoding import encode
+from fslog import arguments, context
 from fslog.errors import InvalidEvent, Problem
-from fslog.glances import Glance
 from fslog.interrupts import unless_interrupt
-from fslog.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
-from fslog.rules import Partial, Rules
-from fslog.shapes import Shapes
-from fslog.templates import text_of
+from fslog.mapping import events, sessions
+from fslog.mapping.encoding import encode
+from fslog.mapping.glances import Glance
+from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
+from fslog.mapping.rules import Partial, Rules
+from fslog.mapping.shapes import Shapes
+from fslog.mapping.templates import text_of
 
 EXCLUDE = ("otel*", "dd.*", "_*")
 """What well-known instrumentations add to every record, and what is marked as internal."""
@@ -54,7 +55,7 @@ class EventFormatter(JsonFormatter):
         fields: property → path of the record where it lives (`{"userId": "request.user.id"}`). A
             path that leads nowhere, or to None, leaves the property to context and defaults; one
             that raises does not: the event is invalid (`unreadable`).
-        rules: see `fslog.rules`.
+        rules: see `fslog.mapping.rules`.
         defaults: properties for events that have them from nowhere else.
         include: extras, by name or glob, that a rule-made event has as properties too.
         exclude: extras, by name or glob, that are no properties of an explicit event; `include`

@@ -15,22 +15,24 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fslog import arguments, detours, events, lifecycle, wire
+from fslog import arguments, detours, lifecycle
 from fslog.context import current
-from fslog.delivery import Delivery
-from fslog.destination import Destination, destination
+from fslog.delivery.delivery import Delivery
 from fslog.detours import Taker
-from fslog.encoding import encode
 from fslog.errors import InvalidEvent, Problem
 from fslog.forkmark import fork_mark
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
-from fslog.ownwork import is_own, mark, redaction
+from fslog.mapping import events
+from fslog.mapping.encoding import encode
+from fslog.net import wire
+from fslog.net.destination import Destination, destination
+from fslog.net.ownwork import is_own, mark, redaction
+from fslog.net.transport import Transport, tls_context
 from fslog.settings import Settings
-from fslog.spool import FSYNC
-from fslog.spooldir import spool_directory
+from fslog.spool.directory import spool_directory
+from fslog.spool.share import FSYNC
 from fslog.stats import Stats
-from fslog.transport import Transport, tls_context
 
 _MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
 

@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fslog.worker import IN_SUBINTERPRETER, join_all
+from fslog.delivery.worker import IN_SUBINTERPRETER, join_all
 
 
 class Forked(Protocol):

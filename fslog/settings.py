@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fslog.spool import Spool
-from fslog.spooldir import SpoolDirectory
+from fslog.spool.directory import SpoolDirectory
+from fslog.spool.share import Spool
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fslog.collector import Collector
-from fslog.sessions import by_window
+from fslog.mapping.sessions import by_window
 from processes import Process
 from servers import (
     DEADLINE,

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fslog.collector import Collector
-from fslog.sessions import by_window
+from fslog.mapping.sessions import by_window
 from processes import Process
 from readme_blocks import ROOT
 from servers import DEADLINE, Server, example, serving, settings_for, without

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fslog.collector import Collector
-from fslog.sessions import by_window
+from fslog.mapping.sessions import by_window
 from servers import example, serving, without
 
 pytestmark = pytest.mark.slow

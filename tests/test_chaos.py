@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from fslog import wire
 from fslog.collector import Answer
+from fslog.net import wire
 from oracle import (
     MARGIN_SECONDS,
     MAX_BACKOFF_SECONDS,

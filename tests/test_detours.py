@@ -18,7 +18,7 @@ import pytest
 import fslog.handler
 from fslog import FreshsuccessHandler, detours, flush, lifecycle
 from fslog.collector import Answer, Collector
-from fslog.destination import Destination
+from fslog.net.destination import Destination
 from fslog.testing.arrivals import Arrivals
 from fslog.testing.standin import ToArrivals
 from processes import run, said
@@ -410,7 +410,7 @@ def test_dictconfig_on_a_detour(endpoint: Collector, make: Make) -> None:
 PROGRAM = """
     from counted import *
     from fslog import detours
-    from fslog.destination import Destination
+    from fslog.net.destination import Destination
     from fslog.testing.arrivals import Arrivals
     from fslog.testing.standin import ToArrivals
 

@@ -143,7 +143,7 @@ def test_the_readme_knows_every_example() -> None:
 
 def test_the_demo_is_configured_by_an_example() -> None:
     """What `fslog demo` is configured by is `examples/demo.json`, letter by letter."""
-    packaged = importlib.resources.files("fslog.cli").joinpath("demo.json")
+    packaged = importlib.resources.files("fslog.cli.demo").joinpath("demo.json")
     assert packaged.read_text(encoding="utf-8") == (EXAMPLES / "demo.json").read_text(
         encoding="utf-8"
     )
@@ -151,10 +151,10 @@ def test_the_demo_is_configured_by_an_example() -> None:
 
 def test_the_demos_configuration_is_there_once() -> None:
     """In a checkout the package's file is a link to the example; a build copies the example."""
-    link = ROOT / "fslog" / "cli" / "demo.json"
+    link = ROOT / "fslog" / "cli" / "demo" / "demo.json"
     in_checkout = os.environ.get("FSLOG_TEST_INSTALLED") != "1"
     assert link.is_symlink() == in_checkout
-    assert not in_checkout or os.readlink(link) == "../../examples/demo.json"
+    assert not in_checkout or os.readlink(link) == "../../../examples/demo.json"
 
 
 def test_the_demos_configuration_serves_a_reader() -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-from fslog import FreshsuccessHandler, Problem, Stats, wire
+from fslog import FreshsuccessHandler, Problem, Stats
 from fslog.collector import Answer, Collector
+from fslog.net import wire
 from rawserver import OK, RawServer, Script, drip, half_answer, hang, read_request, reset
 
 APP = logging.getLogger("faults.app")

@@ -27,16 +27,9 @@ from django.utils.functional import SimpleLazyObject
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fslog import (
-    EventFormatter,
-    FreshsuccessHandler,
-    InvalidEvent,
-    Problem,
-    context,
-    events,
-    sessions,
-)
+from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent, Problem, context
 from fslog.collector import Collector
+from fslog.mapping import events, sessions
 
 WHO = {"accountId": "acme", "userId": "ann"}
 USE = {"action": "feature", "module": "reports", "feature": "export"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from exits import TROUBLED, WAYS_OUT
 from fslog.collector import Answer, Collector
 from processes import GEVENT, numbers, run, said
 from rawserver import RawServer, hang
-from test_exit import TROUBLED, WAYS_OUT
 
 pytestmark = pytest.mark.slow
 

@@ -35,7 +35,7 @@ INTERRUPTED = """
     import threading
     import warnings
     import fslog
-    import fslog.worker
+    import fslog.delivery.worker
     from counted import *
 
     home = os.path.dirname(fslog.__file__)
@@ -65,7 +65,7 @@ INTERRUPTED = """
     def refuse_threads():
         def refuse(*arguments):
             raise RuntimeError("can't start new thread")
-        fslog.worker._thread.start_new_thread = refuse
+        fslog.delivery.worker._thread.start_new_thread = refuse
         # A socket is lost when the call that makes it is interrupted right after it.
         warnings.simplefilter("ignore", ResourceWarning)
 

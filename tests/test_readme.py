@@ -113,7 +113,7 @@ key = 1
 
 # Shell
 ```sh
-ls setup.py tests/readme_blocks.py
+ls setup.py tests/support/readme_blocks.py
 python -c 'import fslog'
 ```
 ```console
@@ -211,7 +211,7 @@ def test_a_block_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def run_ci(markdown: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run the `readme` step of `.ci/run` in a checkout that holds little but a README."""
     root = directory / "checkout"
-    for name in (".ci/run", "tests/readme_blocks.py"):
+    for name in (".ci/run", "tests/support/readme_blocks.py"):
         (root / name).parent.mkdir(parents=True)
         shutil.copy(ROOT / name, root / name)
     (root / "README.md").write_text(markdown, encoding="utf-8")

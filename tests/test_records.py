@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fslog import EventFormatter, context
-from fslog.paths import RECORD_ATTRIBUTES
+from fslog.mapping.paths import RECORD_ATTRIBUTES
 
 WHO = {"accountId": "acme", "userId": "ann"}
 FLAT = {**WHO, "action": "feature", "feature": "export"}

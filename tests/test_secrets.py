@@ -25,7 +25,7 @@ import urllib3
 
 from fslog import FreshsuccessHandler
 from fslog.collector import Answer, Collector
-from fslog.transport import PingFailed
+from fslog.net.transport import PingFailed
 from rawserver import RawServer, Script, answer, half_answer, hang, read_request, reset
 
 # One pair as keys are, one with all that a URL's path may hold and a text may break at.

@@ -51,14 +51,14 @@ LAST = {
     "an event that waits": "say(3)",
     "an event that waits, and a later one": "say(3); late.append(4)",
     "a thread that is ending": """
-    import fslog.listener
-    dequeue = fslog.listener.Listener.dequeue
+    import fslog.delivery.listener
+    dequeue = fslog.delivery.listener.Listener.dequeue
     def slowly(*arguments):
         item = dequeue(*arguments)
         if item is None:
             time.sleep(0.05)
         return item
-    fslog.listener.Listener.dequeue = slowly
+    fslog.delivery.listener.Listener.dequeue = slowly
     say(3)
     handler.flush(20)
     """,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,9 @@ def test_content():
 """
 
 
+PATHS = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests" / "support")])
+
+
 @pytest.mark.parametrize(
     ("ci", "outcome"), [("", "1 passed, 1 skipped"), ("true", "1 passed, 1 error")]
 )
@@ -33,7 +37,12 @@ def test_what_the_machine_lacks_is_told(tmp_path: Path, ci: str, outcome: str) -
     (tmp_path / "test_needy.py").write_text(NEEDY, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "needs", "-p", "no:cacheprovider"]
-    env = environment({"PYTHONPATH": str(ROOT / "tests"), "CI": ci})
+    env = environment(
+        {
+            "PYTHONPATH": PATHS,
+            "CI": ci,
+        }
+    )
     env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # which takes longer than the test
     done = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
@@ -47,7 +56,7 @@ def test_an_ignored_ctrl_c_is_not_passed_on() -> None:
     """Started by `nohup ... &`, which ignores SIGINT, the tests start programs that take it."""
     ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     start = "import subprocess, sys; {}subprocess.run([sys.executable, '-c', sys.argv[1]])"
-    env = environment({"PYTHONPATH": str(ROOT / "tests")})
+    env = environment({"PYTHONPATH": PATHS})
     found = []
     for more in ("", "import conftest; "):
         command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c"]

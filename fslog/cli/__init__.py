@@ -38,7 +38,7 @@ class Command:
 
 
 def _demo() -> Callable[[Sequence[str]], int]:
-    from fslog.cli import demo
+    from fslog.cli.demo import demo
 
     return demo.run
 
@@ -50,7 +50,7 @@ def _viewer() -> Callable[[Sequence[str]], int]:
 
 
 def _check() -> Callable[[Sequence[str]], int]:
-    from fslog.cli import check
+    from fslog.cli.check import check
 
     return check.run
 
@@ -62,19 +62,19 @@ def _ping() -> Callable[[Sequence[str]], int]:
 
 
 def _send() -> Callable[[Sequence[str]], int]:
-    from fslog.cli import send
+    from fslog.cli.upload import send
 
     return send.run
 
 
 def _validate() -> Callable[[Sequence[str]], int]:
-    from fslog.cli import validate
+    from fslog.cli.upload import validate
 
     return validate.run
 
 
 def _spool() -> Callable[[Sequence[str]], int]:
-    from fslog.cli import spool
+    from fslog.cli.spool import spool
 
     return spool.run
 

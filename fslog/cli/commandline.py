@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from fslog import arguments
 from fslog.cli.printable import printable
 from fslog.cli.screen import folded
-from fslog.filesystem import CAN_LOCK
-from fslog.redaction import Redactor
+from fslog.net.redaction import Redactor
+from fslog.spool.filesystem import CAN_LOCK
 
 KEYS = ("FSLOG_AUTH_KEY", "FSLOG_API_KEY")
 

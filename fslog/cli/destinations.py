@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fslog.cli.commandline import KEYS, seconds
-from fslog.destination import Destination, destination
-from fslog.transport import Transport, tls_context
+from fslog.net.destination import Destination, destination
+from fslog.net.transport import Transport, tls_context
 
 _NO_KEYS = (
     "the keys of the source are taken from FSLOG_AUTH_KEY and FSLOG_API_KEY, never from arguments, "

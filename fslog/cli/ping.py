@@ -15,8 +15,8 @@ from fslog.cli.commandline import CommandParser
 from fslog.cli.destinations import add_options, destination_of, transport_to
 from fslog.cli.printable import Paper
 from fslog.cli.screen import Part, Screen
-from fslog.destination import Destination
-from fslog.transport import PingFailed, Transport
+from fslog.net.destination import Destination
+from fslog.net.transport import PingFailed, Transport
 
 SOON_DAYS = 14
 """A certificate that ends within so many days is worth a warning."""

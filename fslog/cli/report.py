@@ -10,7 +10,7 @@ from typing import Any
 
 from fslog.cli.screen import Part
 from fslog.errors import Problem
-from fslog.events import WARNINGS
+from fslog.mapping.events import WARNINGS
 from fslog.stats import Stats
 
 _SHOWN = frozenset(

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from fslog import events
+from fslog.collector.intake import Intake, take
 from fslog.errors import Problem
-from fslog.intake import Intake, take
+from fslog.mapping import events
 from fslog.testing.findings import Finding, finding, place_of
 
 

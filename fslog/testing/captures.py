@@ -14,7 +14,7 @@ from typing import Any
 
 from fslog import detours
 from fslog.collector import Collector
-from fslog.destination import Destination
+from fslog.net.destination import Destination
 from fslog.stats import Stats
 from fslog.testing.arrivals import Arrivals
 from fslog.testing.environment import Overlay

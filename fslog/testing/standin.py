@@ -8,14 +8,14 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from fslog.delivery import Delivery
-from fslog.destination import Destination
+from fslog.delivery.delivery import Delivery
 from fslog.detours import Taker
 from fslog.errors import Problem
+from fslog.net.destination import Destination
+from fslog.net.transport import Transport
 from fslog.settings import Settings
 from fslog.stats import Counter, Stats
 from fslog.testing.arrivals import Arrivals
-from fslog.transport import Transport
 
 _OF_CHILDREN = Settings(
     encoding="deflate",

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from fslog.collector import Answer, Collector
-from fslog.httpserver import Message
+from fslog.collector.httpserver import Message
 from fslog.viewer import filters
 from fslog.viewer.copies import copies
 from fslog.viewer.entries import fitting

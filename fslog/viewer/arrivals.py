@@ -7,8 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from fslog.httpserver import Message
-from fslog.intake import Intake, Request
+from fslog.collector.httpserver import Message
+from fslog.collector.intake import Intake, Request
 from fslog.viewer.entries import entry_of
 from fslog.viewer.store import Facts, Store
 

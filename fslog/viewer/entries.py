@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from sys import getsizeof
 from typing import Any
 
-from fslog import events
-from fslog.intake import InvalidLine
+from fslog.collector.intake import InvalidLine
+from fslog.mapping import events
 from fslog.viewer.explain import Fault, explain
 
 STATES = ("valid", "warning", "invalid")
@@ -145,7 +145,7 @@ def entry_of(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Entry
     """Make an entry of one of an intake's lines.
 
     Args:
-        line: as `fslog.intake` gives it.
+        line: as `fslog.collector.intake` gives it.
         at: epoch milliseconds of its arrival.
     """
     if isinstance(line, InvalidLine):

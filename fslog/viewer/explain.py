@@ -1,7 +1,7 @@
 """What is wrong with a line, as a person reads it: what came, of which type, and what is right.
 
-`fslog.events` judges what Python programs have; here stands what JSON has, where an `int` is no
-right `accountId` any more, because nobody will make a string of it.
+`fslog.mapping.events` judges what Python programs have; here stands what JSON has, where an `int`
+is no right `accountId` any more, because nobody will make a string of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fslog.errors import Problem
-from fslog.events import EARLIEST_MS
+from fslog.mapping.events import EARLIEST_MS
 
 _SHOWN = 60
 _TEXT = "a string that is not empty"
@@ -63,7 +63,7 @@ def explain(problem: Problem, value: Any) -> Fault:
     """Say a problem of a line.
 
     Args:
-        problem: from `fslog.events` or `fslog.intake`.
+        problem: from `fslog.mapping.events` or `fslog.collector.intake`.
         value: the line's JSON value, None where it has none.
 
     >>> explain(Problem("wrong_type", "userId", "..."), {"userId": 5})[2:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fslog.httpserver import Message
+from fslog.collector.httpserver import Message
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fslog import events
+from fslog.mapping import events
 from fslog.viewer import texts
 from fslog.viewer.copies import MOST_BYTES, log_call, parsed
 from fslog.viewer.entries import LATEST_MS, Entry

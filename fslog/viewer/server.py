@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from fslog.collector import Answer, Collector
-from fslog.httpserver import Message
+from fslog.collector.httpserver import Message
 from fslog.version import VERSION
 from fslog.viewer import assets
 from fslog.viewer.api import PREFIX, Api

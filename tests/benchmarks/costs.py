@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from fslog import FreshsuccessHandler, context, wire
-from fslog.transport import Transport
+from fslog import FreshsuccessHandler, context
+from fslog.net import wire
+from fslog.net.transport import Transport
 from tests.benchmarks import workload
 from tests.benchmarks.calls import explicit
 from tests.benchmarks.endpoint import Endpoint

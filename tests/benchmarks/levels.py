@@ -1,6 +1,6 @@
 """Show what zlib's levels and strategies make of a batch: `python -m tests.benchmarks.levels`.
 
-It is how the default of `compression_level`, and the strategy in `fslog.wire`, were chosen.
+It is how the default of `compression_level`, and the strategy in `fslog.net.wire`, were chosen.
 """
 
 from __future__ import annotations

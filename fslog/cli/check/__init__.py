@@ -1,0 +1,1 @@
+"""`fslog check`: what a logging configuration makes of log calls."""

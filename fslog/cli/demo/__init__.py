@@ -1,0 +1,1 @@
+"""`fslog demo`: a small application, and what arrives of it."""

@@ -1,0 +1,182 @@
+"""`fslog demo`: an application, its logging configuration, an endpoint, and what arrives there.
+
+The application (`demo_app`) and the configuration (`demo.json`) are what a reader would write.
+Around them stand the embedded endpoint and a few arguments, which make sure that no event of the
+demo leaves this machine, whatever the environment says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.resources
+import json
+import logging.config
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty
+from typing import Any
+
+from fslog import FreshsuccessHandler
+from fslog.cli.commandline import CommandParser
+from fslog.cli.demo.demo_app import activities
+from fslog.cli.report import HEADING, event_row, summary
+from fslog.cli.screen import Screen
+from fslog.collector import Collector
+from fslog.delivery.queue import Inbox
+from fslog.errors import Problem
+from fslog.version import VERSION
+
+_MOST_EVENTS = 100_000
+_EVENTS = 60
+_SECONDS = 3.0
+_FLUSH_SECONDS = 30.0
+
+_DESCRIPTION = """\
+Run a small application against an embedded endpoint and show what arrives.
+
+The application logs; its logging configuration turns log calls into events and
+posts them, in batches, to an endpoint that listens on this machine only. One
+log call is wrong on purpose, so that you see what fslog says of it."""
+
+_EPILOG = """\
+example:
+  fslog demo --events 200 --pace 0.01
+
+The exit code is 0 if every event that was accepted was delivered and seen by
+the endpoint, 1 if not, 2 for a wrong argument, 130 after Ctrl-C."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the demo.
+
+    Args:
+        arguments: those behind `fslog demo`.
+
+    Returns:
+        The exit code, as `--help` explains it.
+    """
+    options = _parser().parse_args(arguments)
+    screen = Screen(sys.stdout)
+    arrivals = Inbox()
+    problems: list[Problem] = []
+    with Collector(on_request=lambda *arrival: arrivals.put(arrival)) as collector:
+        settings = configuration(collector.url, problems.append)
+        _introduce(screen, collector.url)
+        with _configured(settings) as handler:
+            interrupted = _work(options, screen, arrivals)
+            handler.flush(_FLUSH_SECONDS)
+            _show(screen, arrivals, 0.0)
+            stats = handler.stats()
+            screen.line()
+            for row in summary(stats, collector.events, problems):
+                screen.line(*row)
+        complete = stats.accepted == stats.delivered == len(collector.events)
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0 if complete and not collector.invalid else 1
+
+
+def configuration(endpoint: str, on_problem: Callable[[Problem], None]) -> dict[str, Any]:
+    """Return the demo's logging configuration, its events led to an endpoint.
+
+    Args:
+        endpoint: base URL.
+        on_problem: told of the invalid event.
+    """
+    settings: dict[str, Any] = json.loads(_beside("demo.json").read_text(encoding="utf-8"))
+    settings["handlers"]["freshsuccess"] |= {
+        "endpoint": endpoint,
+        "auth_key": "demo-auth-key",
+        "api_key": "demo-api-key",
+        "datacenter": "us",
+        "enabled": True,
+        "on_problem": on_problem,
+    }
+    return settings
+
+
+def _beside(name: str) -> Any:
+    return importlib.resources.files("fslog.cli.demo").joinpath(name)
+
+
+@contextlib.contextmanager
+def _configured(settings: dict[str, Any]) -> Iterator[FreshsuccessHandler]:
+    logging.config.dictConfig(settings)
+    logger = logging.getLogger("tracker")
+    (handler,) = (h for h in logger.handlers if isinstance(h, FreshsuccessHandler))
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def _introduce(screen: Screen, url: str) -> None:
+    screen.line((f"fslog {VERSION} demo", "bold"))
+    for label, text in (
+        ("application", str(_beside("demo_app.py"))),
+        ("its logging", str(_beside("demo.json"))),
+        ("endpoint", f"{url}, embedded: nothing leaves this machine"),
+    ):
+        screen.line((f"{label:13}", "bold"), (text, ""))
+    screen.line()
+    screen.row(*HEADING)
+
+
+def _work(options: argparse.Namespace, screen: Screen, arrivals: Inbox) -> bool:
+    """Let the application do its work, showing what arrives meanwhile; True after Ctrl-C."""
+    pace = _SECONDS / options.events if options.pace is None else options.pace
+    try:
+        for activity in activities(options.events):
+            activity()
+            _show(screen, arrivals, pace)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _show(screen: Screen, arrivals: Inbox, seconds: float) -> None:
+    """Show what has arrived and what arrives in so many seconds."""
+    until = time.monotonic() + seconds
+    with contextlib.suppress(Empty):
+        while True:
+            request, events = arrivals.get(timeout=max(0.0, until - time.monotonic()))
+            for event in events:
+                screen.row(*event_row(event))
+            sizes = f"{request.bytes_unpacked:,} bytes compressed to {request.bytes_received:,}"
+            screen.row((f"  {len(events)} events in one batch, {sizes}", "dim"))
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("fslog demo", _DESCRIPTION, _EPILOG)
+    parser.add_argument(
+        "--events",
+        type=_count,
+        default=_EVENTS,
+        metavar="N",
+        help=f"how many events, 1 to {_MOST_EVENTS} (default: {_EVENTS})",
+    )
+    parser.add_argument(
+        "--pace",
+        type=_pause,
+        metavar="SECONDS",
+        help=f"pause between two of them (default: {_SECONDS:g} seconds in all)",
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 1 <= int(text) <= _MOST_EVENTS:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {_MOST_EVENTS}")
+
+
+def _pause(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if math.isfinite(float(text)) and float(text) >= 0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")

@@ -1,0 +1,1 @@
+"""`fslog spool`: what waits in a spool's directory."""

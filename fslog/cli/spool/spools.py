@@ -1,0 +1,292 @@
+"""A spool's directory as somebody sees it who only looks: who waits in it, and what was set aside.
+
+Nothing is made, changed or removed, and no lock is taken that a living process could miss. What
+goes while it is looked at (it was delivered) is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fslog.cli.spool import locks
+from fslog.spool.directory import FORMAT, MARKER, OWNERS, QUARANTINE, format_of, read_marker
+from fslog.spool.filesystem import FileSystem
+from fslog.spool.owners import REGISTER_BYTES, Register, read_register
+from fslog.spool.segments import BadLine, Name, by_age, generation_of, parse_name, place_lines
+
+VAIN = 2
+"""How many must have taken segments over in vain before they rest for a while."""
+
+_ENDING = ".ndjson"
+
+
+class NotSpool(ValueError):
+    """Say why a directory is no spool that can be looked at."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One file of lines.
+
+    Args:
+        name: of the file.
+        bytes, events: how much of it waits, and how many lines of that have their newline.
+        written_at: when it was last written, seconds since the epoch.
+        begin: where in the file that begins; what stands before was delivered.
+    """
+
+    name: Name
+    bytes: int
+    events: int
+    written_at: float
+    begin: int = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process has, or had, of the directory.
+
+    Args:
+        owner: its name there.
+        pid: of the living process that has it now; 0 where that is not known; None for nobody.
+        claim_bytes: how much room it claims.
+        tries: how many processes took it over and delivered nothing of it.
+        segments: the oldest first.
+    """
+
+    owner: str
+    pid: int | None
+    claim_bytes: int
+    tries: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def is_living(self) -> bool:
+        """Whether a process has it that sees to its delivery."""
+        return self.pid is not None
+
+    @property
+    def events(self) -> int:
+        """How many events wait in it."""
+        return sum(segment.events for segment in self.segments)
+
+    @property
+    def bytes(self) -> int:
+        """How large its segments are."""
+        return sum(segment.bytes for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file of the quarantine.
+
+    Args:
+        name: without its ending.
+        bytes, lines: how large it is; a torn line counts.
+        written_at: when it was set aside, seconds since the epoch.
+        reason: why.
+    """
+
+    name: str
+    bytes: int
+    lines: int
+    written_at: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a spool's directory held at one moment.
+
+    Args:
+        path: absolute.
+        digest: of the keys that it belongs to; None where its marker says nothing.
+        shares: in the order in which their processes began.
+        set_aside: by name.
+    """
+
+    path: str
+    digest: str | None
+    shares: tuple[Share, ...]
+    set_aside: tuple[SetAside, ...]
+
+    def waiting(self, *, living: bool) -> list[Share]:
+        """Return the shares that have segments, of living or of dead processes."""
+        return [s for s in self.shares if s.segments and s.is_living == living]
+
+
+def look(path: str, fs: FileSystem | None = None) -> Contents:
+    """Look at a spool's directory.
+
+    Raises:
+        NotSpool: it is none, or may not be read; the message says why.
+    """
+    fs = fs or FileSystem()
+    path = os.path.abspath(path)
+    try:
+        names = _names(fs, path)
+        digest = _marked(fs, path) if MARKER in names else None
+        return Contents(path, digest, tuple(_shares(fs, path)), tuple(_set_aside(fs, path)))
+    except OSError as error:
+        raise NotSpool(f"{path!r} cannot be looked at: {error.strerror or error}") from None
+
+
+def _names(fs: FileSystem, path: str) -> set[str]:
+    mode = fs.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        raise NotSpool(f"{path!r} is a symbolic link, which a spool may not be; give its target")
+    if not stat.S_ISDIR(mode):
+        raise NotSpool(f"{path!r} is no directory, and so no spool")
+    names = set(fs.listdir(path))
+    if not ({MARKER, OWNERS} & names or any(parse_name(name) for name in names)):
+        what = "holds something else" if names else "is empty"
+        raise NotSpool(f"{path!r} is no spool: it {what}, and has no {MARKER}")
+    return names
+
+
+def _marked(fs: FileSystem, path: str) -> str | None:
+    """Return the digest that the marker holds; None for one that a power cut tore."""
+    marker = read_marker(fs, os.path.join(path, MARKER))
+    if marker is None or not isinstance(marker.get("keys"), str):
+        return None
+    if marker.get("format") != FORMAT:
+        raise NotSpool(f"{path!r} is a spool of {format_of(marker)}; this fslog knows {FORMAT}")
+    return str(marker["keys"])
+
+
+def _shares(fs: FileSystem, path: str) -> Iterator[Share]:
+    # Segments first: a process has its owner's file before it has segments, so that nothing of one
+    # that begins meanwhile looks dead.
+    segments: dict[str, list[Name]] = {}
+    for text in fs.listdir(path):
+        name = parse_name(text)
+        if name is not None:
+            segments.setdefault(name.owner, []).append(name)
+    folder = os.path.join(path, OWNERS)
+    owners = {name for name in _listed(fs, folder) if generation_of(name) is not None}
+    known = locks.holders()
+    for owner in sorted(owners | segments.keys(), key=by_age):
+        pid, found = _registered(fs, os.path.join(folder, owner), known)
+        measured = (_measured(fs, path, name, found) for name in sorted(segments.get(owner, [])))
+        waiting = tuple(segment for segment in measured if segment is not None)
+        yield Share(owner, pid, found.claim_bytes, found.tries, waiting)
+
+
+def _registered(fs: FileSystem, path: str, known: locks.Holders) -> tuple[int | None, Register]:
+    """Return who holds an owner's file, and what it says."""
+    try:
+        pid = locks.holder(path, known)
+        return pid, read_register(fs.read(path, 0, REGISTER_BYTES))
+    except OSError:  # it was removed, by hand or because all is delivered
+        return None, read_register(b"")
+
+
+def _measured(fs: FileSystem, folder: str, name: Name, register: Register) -> Segment | None:
+    path = os.path.join(folder, str(name))
+    begin = 0
+    try:
+        found = fs.lstat(path)
+        begin = register.settled_bytes(name.number, found.st_size)
+        events = fs.read(path, begin).count(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError:  # it may not be read, or is no regular file: it waits all the same
+        events = 0
+    return Segment(name, found.st_size - begin, events, found.st_mtime, begin)
+
+
+def _listed(fs: FileSystem, path: str) -> list[str]:
+    try:
+        return fs.listdir(path)
+    except FileNotFoundError:
+        return []
+
+
+def _set_aside(fs: FileSystem, path: str) -> Iterator[SetAside]:
+    folder = os.path.join(path, QUARANTINE)
+    for name in sorted(_listed(fs, folder)):
+        if not name.endswith(_ENDING):
+            continue
+        stem = name[: -len(_ENDING)]
+        with contextlib.suppress(FileNotFoundError):
+            found = fs.lstat(os.path.join(folder, name))
+            lines = len(lines_of(fs, os.path.join(folder, name)))
+            reason = _reason(fs, os.path.join(folder, f"{stem}.reason"))
+            yield SetAside(stem, found.st_size, lines, found.st_mtime, reason)
+
+
+def lines_of(fs: FileSystem, path: str) -> list[bytes]:
+    """Return the lines of a file, the torn one included; none where it may not be read."""
+    try:
+        text = fs.read(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return []
+    return [line for line in text.split(b"\n") if line]
+
+
+def _reason(fs: FileSystem, path: str) -> str:
+    try:
+        return fs.read(path).decode("utf-8", "replace").strip()
+    except OSError:
+        return "nothing says why"
+
+
+def events_of(
+    contents: Contents, fs: FileSystem | None = None
+) -> Iterator[tuple[Share, Segment, list[bytes], list[BadLine]]]:
+    """Yield each waiting segment with its lines, the good and the bad, in the order of delivery.
+
+    The last line of a living process's segment may be half written at this moment; it is not
+    there yet.
+    """
+    fs = fs or FileSystem()
+    for share in contents.shares:
+        for segment in share.segments:
+            try:
+                text = fs.read(os.path.join(contents.path, str(segment.name)), segment.begin)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    continue
+                reason = f"it cannot be read: {error.strerror or error}"
+                yield share, segment, [], [BadLine(0, b"", reason)]
+                continue
+            if share.is_living:
+                text = text[: text.rfind(b"\n") + 1]
+            good, bad, _ = place_lines(text, segment.begin)
+            yield share, segment, good, bad
+
+
+def as_json(contents: Contents) -> dict[str, Any]:
+    """Return the contents as plain values; instants are seconds since the epoch."""
+    return {
+        "path": contents.path,
+        "owners": [
+            {
+                "owner": share.owner,
+                "state": "living" if share.is_living else "dead",
+                "pid": share.pid or None,
+                "claim_bytes": share.claim_bytes,
+                "tries": share.tries,
+                "events": share.events,
+                "bytes": share.bytes,
+                "segments": [
+                    {
+                        "name": str(segment.name),
+                        "events": segment.events,
+                        "bytes": segment.bytes,
+                        "written_at": segment.written_at,
+                    }
+                    for segment in share.segments
+                ],
+            }
+            for share in contents.shares
+        ],
+        "quarantine": [vars(one) for one in contents.set_aside],
+    }

@@ -1,0 +1,1 @@
+"""`fslog send` and `fslog validate`: files of events."""

@@ -1,0 +1,284 @@
+"""One request, judged as the endpoint does: its path, its body, and every line (EVENT_API)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from fslog.collector.httpserver import Message
+from fslog.errors import Problem
+from fslog.mapping.events import problems
+from fslog.net import wire
+
+MOST_LINES = 500_000
+"""A body of more lines is too large, however short: what is known of a line takes its memory."""
+
+
+@dataclass(frozen=True)
+class InvalidLine:
+    """Show what the endpoint would drop in silence.
+
+    Args:
+        line: as it came, with its newline; the whole body where that does not unpack.
+        value: the line's JSON value, None where it has none.
+        problems: at least one.
+    """
+
+    line: bytes
+    value: Any
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Hold what one body came to.
+
+    Args:
+        events: the valid ones, in the body's order.
+        invalid: the others, in the body's order.
+        lines: all of them, in the body's order, each event with the line that it came as.
+        bytes_unpacked: size of the body after decompression, 0 where it does not unpack.
+    """
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    invalid: list[InvalidLine] = field(default_factory=list)
+    lines: list[tuple[bytes, dict[str, Any]] | InvalidLine] = field(default_factory=list)
+    bytes_unpacked: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Say what the endpoint makes of one request.
+
+    Args:
+        target: `"events"`, `"ping"` or `"other"`.
+        path: with every segment masked that could be a key.
+        encoding: how the body is compressed, None for plain text.
+        status: 200; 400 for what is not a POST to a right path, or has no right framing; 411 for
+            events without a length; 413 for a body over a limit.
+        intake: what was in the body, as far as it was read.
+        reason: why the status is not 200, a sentence that holds no key; `""` for 200.
+    """
+
+    target: str
+    path: str
+    encoding: str | None
+    status: int
+    intake: Intake
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Account for one request whose head could be read.
+
+    Args:
+        method: as sent.
+        target: `"events"`, `"ping"` or `"other"`.
+        path: with every segment masked that could be a key.
+        status: of the answer, None where the script gave none.
+        encoding: how the body was unpacked, None for plain text.
+        headers: by lower-case name.
+        bytes_received: size of the body as it travelled, less chunk framing.
+        bytes_unpacked: size of its lines, 0 where it was not read or does not unpack.
+        events: how many valid events were in it, taken or not.
+        invalid: how many invalid lines were in it.
+        kept: whether its events were taken.
+        received_at: the monotonic instant at which it was complete.
+        scripted: whether the answer came from `script` or `always`.
+        then: what became of the answer: `"answer"`, or how the script has it instead.
+        reason: why the answer is not 200, where it is no script's: a sentence that holds no key.
+    """
+
+    method: str
+    target: str
+    path: str
+    status: int | None
+    encoding: str | None
+    headers: Mapping[str, str]
+    bytes_received: int
+    bytes_unpacked: int
+    events: int
+    invalid: int
+    kept: bool
+    received_at: float
+    scripted: bool
+    then: str = "answer"
+    reason: str = ""
+
+
+def judge(
+    message: Message, keys: tuple[str, str] | None, limit_bytes: int, limit_events: int | None
+) -> Verdict:
+    """Judge one request (EVENT_API, "Endpoint" to "Response"; 411 and 413 as RFC 9110 has them).
+
+    Args:
+        message: as the server read it.
+        keys: auth key and API key that are right; None takes any.
+        limit_bytes: the longest body, before and after unpacking.
+        limit_events: the most lines; None for no limit.
+
+    >>> message = Message("POST", "/v1/auth/api", {"content-length": "2"}, b"{}", "", 0.0)
+    >>> verdict = judge(message, None, 9, None)
+    >>> verdict.status, verdict.path, len(verdict.intake.invalid)
+    (200, '/v1/***/***', 1)
+    >>> judge(message, ("auth", "other"), 9, None).status, judge(message, None, 1, None).status
+    (400, 413)
+    """
+    segments = _segments(message.target)
+    target = _target(segments)
+    encoding = wire.encoding_of(message.headers)
+    status, intake = 400, Intake()
+    reason = _refusal(message, target, segments, keys)
+    if not reason and target == "ping":
+        status, reason = (413, _LONG.format(limit_bytes)) if message.fault else (200, "")
+    elif not reason:
+        status, intake, reason = _weigh(message, encoding, limit_bytes, limit_events)
+    path = "/v1/***/***" if target == "events" else _masked(segments)
+    return Verdict(target, path, encoding, status, intake, reason)
+
+
+_EVENTS = "expected /v1/AUTH_KEY/API_KEY"
+_LONG = "the body is longer than {} bytes, as it came or unpacked"
+
+
+def _refusal(
+    message: Message, target: str, segments: list[str], keys: tuple[str, str] | None
+) -> str:
+    """Say why a request gets 400, `""` where it does not."""
+    if target == "other":
+        return _misled(segments)
+    if message.method != "POST":
+        return "the method is not POST"
+    if message.fault == "malformed":
+        return "the body cannot be read: its framing is malformed, or it ends early"
+    if target == "events" and keys not in (None, tuple(unquote(key) for key in segments[2:])):
+        return "the keys are not those that this endpoint was given"
+    return ""
+
+
+def _misled(segments: list[str]) -> str:
+    """Say what is wrong with a path that leads nowhere."""
+    first = segments[1] if len(segments) > 1 else ""
+    if first != "v1":
+        found = f"starts with /{first}" if first and _is_plain(first) else "does not start with /v1"
+        return f"the path {found}; {_EVENTS}: is the base URL right?"
+    if "v1" in segments[2:]:
+        return f"the path has /v1 twice; {_EVENTS}: does the base URL end in /v1?"
+    if len(segments) == 4:
+        return f"a key in the path is empty; {_EVENTS}: are both keys set?"
+    rest = "one segment" if len(segments) == 3 else f"{len(segments) - 2} segments"
+    return f"the path has {rest} after /v1; {_EVENTS}"
+
+
+def _segments(target: str) -> list[str]:
+    try:
+        return urlsplit(target).path.split("/")
+    except ValueError:
+        return [target]
+
+
+def _target(segments: list[str]) -> str:
+    if "/".join(segments) == wire.PING_PATH:
+        return "ping"
+    right = len(segments) == 4 and segments[:2] == ["", "v1"] and all(segments[2:])
+    return "events" if right else "other"
+
+
+_VERSION = re.compile(r"[vV][0-9]{1,2}")
+
+
+def _masked(segments: list[str]) -> str:
+    # A key can stand anywhere in a path that is wrong.
+    return "/".join(segment if _is_plain(segment) else "***" for segment in segments)
+
+
+def _is_plain(segment: str) -> bool:
+    """Tell whether a segment is no key; a version is none, and tells of a wrong base URL."""
+    return segment in ("", "ping") or _VERSION.fullmatch(segment) is not None
+
+
+def _weigh(
+    message: Message, encoding: str | None, limit_bytes: int, limit_events: int | None
+) -> tuple[int, Intake, str]:
+    if not message.headers.keys() & {"content-length", "transfer-encoding"}:
+        return 411, Intake(), "the request has neither Content-Length nor Transfer-Encoding"
+    if message.fault:
+        return 413, Intake(), _LONG.format(limit_bytes)
+    try:
+        intake = take(message.body, encoding, limit_bytes)
+    except wire.TooLarge as error:
+        return 413, Intake(), str(error)
+    lines = len(intake.events) + len(intake.invalid)
+    if limit_events is None or lines <= limit_events:
+        return 200, intake, ""
+    return 413, intake, f"the body has {lines} lines; expected at most {limit_events}"
+
+
+def take(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> Intake:
+    r"""Judge every line of a body (EVENT_API, "Request" and "Response").
+
+    Args:
+        body: as it travelled.
+        encoding: from `wire.encoding_of`; None reads the body as plain text.
+        limit_bytes: the most that is unpacked.
+
+    Raises:
+        wire.TooLarge: it unpacks to more, or to more than `MOST_LINES`.
+
+    >>> [(bad.line, bad.problems[0].code) for bad in take(b'[]\r\n{"a":NaN}', None).invalid]
+    [(b'[]\n', 'not_an_object'), (b'{"a":NaN}\n', 'not_json')]
+    >>> take(b"plain", "gzip").invalid[0].problems[0].code
+    'not_compressed_so'
+    """
+    try:
+        text = wire.unpack(body, encoding, limit_bytes)
+    except wire.TooLarge:
+        raise
+    except ValueError as error:
+        problem = Problem("not_compressed_so", "", f"{error} ({encoding})")
+        bad = InvalidLine(body, None, (problem,))
+        return Intake(invalid=[bad], lines=[bad])
+    if text.count(b"\n") > MOST_LINES:
+        raise wire.TooLarge(f"the body has more than {MOST_LINES} lines")
+    lines = [_judge_line(line) for line in wire.lines_of(text)]
+    events = [one[1] for one in lines if type(one) is tuple]
+    invalid = [one for one in lines if isinstance(one, InvalidLine)]
+    return Intake(events, invalid, lines, len(text))
+
+
+def _judge_line(line: bytes) -> tuple[bytes, dict[str, Any]] | InvalidLine:
+    try:
+        event = _decode(line.decode())
+    except (ValueError, RecursionError) as error:
+        return _unreadable(line, error)
+    if type(event) is not dict:
+        return _not_an_object(line, event)
+    found = problems(event)
+    return InvalidLine(line, event, tuple(found)) if found else (line, event)
+
+
+def _reject(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_decode = json.JSONDecoder(parse_constant=_reject).decode
+
+
+def _unreadable(line: bytes, error: Exception) -> InvalidLine:
+    if isinstance(error, UnicodeDecodeError):
+        problem = Problem(
+            "not_utf8", "", f"the line is not UTF-8: {error.reason}, byte {error.start}"
+        )
+    else:
+        problem = Problem("not_json", "", f"the line is not strict JSON: {error}")
+    return InvalidLine(line, None, (problem,))
+
+
+def _not_an_object(line: bytes, value: Any) -> InvalidLine:
+    message = f"the line is of type {type(value).__name__}; expected one JSON object a line"
+    return InvalidLine(line, value, (Problem("not_an_object", "", message),))

@@ -1,0 +1,1 @@
+"""Line → batch → answer, in one thread per process."""

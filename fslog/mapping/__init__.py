@@ -1,0 +1,1 @@
+"""Record → event → line, in the thread that logs."""

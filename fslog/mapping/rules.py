@@ -1,0 +1,381 @@
+r"""Zero-code mapping: log calls that already exist, told apart by rules in the configuration.
+
+A rule has a `when`, all of whose conditions must hold, and an `event`, the properties of the event
+that it makes; the first rule that fits wins. A condition's key is `logger` (a prefix, as logging
+means it), `message` (the unformatted one) or a path of the record; its value is a literal,
+or a regular expression between slashes that is searched in the value's text.
+
+A condition that cannot be read (its path raises) leaves its rule undecided, if all others hold. If
+the rule names the message, which one log call has, the record is an event that cannot be made. If
+not, it may be any record, and is one only where another rule fits: that must not make the event
+which this rule might have made.
+
+Everything that can be decided once is decided once. Which rules may concern a logger is worked out
+at its first record and remembered; among those, a literal message is looked up, not compared.
+A record of a logger that no rule names costs one dictionary look-up.
+
+>>> rules = Rules([{"when": {"logger": "app", "message": r"/(?P<n>\d+) rows/"},
+...                 "event": {"action": "feature", "total": "{n:int}"}}])
+>>> record = logging.LogRecord("app.reports", 20, "", 0, "exported 3 rows", (), None)
+>>> rules.properties(record)
+{'action': 'feature', 'total': 3}
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fslog.mapping import events, templates
+from fslog.mapping.glances import Glance, glance
+from fslog.mapping.paths import MISSING, SOURCES, WORDS, Read, Unreadable, compile_path, parse
+
+_MAX_LOGGERS = 4096
+
+_CONVERSION = re.compile(r"%(\([^)]*\))?[#0 +-]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
+
+Fits = Callable[[Any], "Mapping[str, Any] | None"]
+"""Whether a value fulfils a condition: the named groups that it yields, or None."""
+
+
+class Condition(NamedTuple):
+    """One condition of a rule by itself, for whoever tells why the rule does not fit.
+
+    Args:
+        key: as in `when`.
+        wanted: what is to be there, as in `when`.
+        read: reads what is there.
+        fits: tells whether that fulfils it.
+    """
+
+    key: str
+    wanted: Any
+    read: Read
+    fits: Fits
+
+
+class Rules:
+    """Find the properties that the first fitting rule gives to a record.
+
+    Args:
+        rules: as in the configuration: mappings with `when` and `event`.
+        known: tells of a name whether the records may have an attribute of that name.
+
+    Raises:
+        TypeError, ValueError: a rule that can never work; the message begins with its index.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Mapping[str, Any]] | None,
+        known: Callable[[str], bool] = lambda name: False,
+    ) -> None:
+        if rules is None:
+            rules = ()
+        if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Sequence):
+            raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
+        self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
+        self._by_logger: dict[Any, _Candidates | None] = {}
+        self.glances: dict[Any, Glance] = {}
+        """Tell at a glance whether no rule fits a record, of those loggers where that can be."""
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self._rules)
+
+    def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
+        """Return the properties that the first fitting rule makes; None where no rule fits.
+
+        They are a `Partial` where some of them cannot be read.
+
+        Raises:
+            Unreadable: it cannot be told which rule fits.
+        """
+        logger = record.__dict__.get("name")  # a record made by hand may have none
+        try:
+            candidates = self._by_logger[logger]
+        except KeyError:
+            candidates = self._candidates(logger)
+        if candidates is None:
+            return None
+        undecided: Unreadable | None = None
+        for rule, groups in candidates.get(record):
+            try:
+                made = rule.properties(record, groups)
+            except Unreadable as error:
+                if rule.names_message:
+                    raise
+                undecided = undecided or error
+                continue
+            if made is not None:
+                if undecided is not None:
+                    raise undecided
+                return made
+        return None
+
+    def _candidates(self, logger: Any) -> _Candidates | None:
+        fitting = [
+            (rule, groups) for rule in self._rules if (groups := rule.logger(logger)) is not None
+        ]
+        if len(self._by_logger) >= _MAX_LOGGERS:  # loggers named after requests, say
+            self._by_logger = {}
+            self.glances.clear()
+        found = self._by_logger[logger] = _Candidates(fitting) if fitting else None
+        needed = [rule.needed for rule, _ in fitting]
+        if None not in needed:
+            self.glances[logger] = glance(frozenset(filter(None, needed)))
+        return found
+
+
+class _Candidates:
+    """The rules that may fit a logger's records, in their order, by literal message."""
+
+    def __init__(self, rules: list[tuple[Rule, Mapping[str, Any]]]) -> None:
+        self._others = tuple(pair for pair in rules if pair[0].message is None)
+        self._by_message = {
+            literal: tuple(pair for pair in rules if pair[0].message in (None, literal))
+            for literal in {rule.message for rule, _ in rules if rule.message is not None}
+        }
+
+    def get(self, record: logging.LogRecord) -> tuple[tuple[Rule, Mapping[str, Any]], ...]:
+        if not self._by_message:
+            return self._others
+        message = record.__dict__.get("msg")
+        text = message if type(message) is str else templates.text_of(message)
+        return self._others if text is None else self._by_message.get(text, self._others)
+
+
+class Partial(dict[str, Any]):
+    """The properties that a rule makes, less those that cannot be read.
+
+    Args:
+        made: the others.
+        unread: by the names of these, why not.
+    """
+
+    def __init__(self, made: Mapping[str, Any], unread: dict[str, Unreadable]) -> None:
+        super().__init__(made)
+        self.unread = unread
+
+
+class Rule:
+    """One rule, compiled.
+
+    Args:
+        when, event: its conditions, and its event as in the configuration.
+        logger, message: two of the conditions, by which rules are found: the logger's name, and
+            the literal message; None where that is not given, or a regular expression.
+        conditions: the others.
+        constants, made: properties as they are, and those with placeholders.
+        needed: a literal condition: the attribute's name, and its value as text; None without one.
+    """
+
+    def __init__(
+        self,
+        when: list[Condition],
+        event: Mapping[str, Any],
+        logger: Fits,
+        message: str | None,
+        conditions: list[tuple[Read, Fits]],
+        constants: dict[str, Any],
+        made: list[tuple[str, templates.Make]],
+        needed: tuple[str, str] | None,
+    ) -> None:
+        self.when = when
+        self.event = event
+        self.logger = logger
+        self.message = message
+        self.names_message = any(condition.key == "message" for condition in when)
+        self.needed = needed
+        self._conditions = conditions
+        self._constants = constants
+        self._made = made
+
+    def properties(
+        self, record: logging.LogRecord, groups: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return the properties that it makes; None where it does not fit.
+
+        Raises:
+            Unreadable: it cannot be told whether it fits.
+        """
+        unread: Unreadable | None = None
+        for read, fits in self._conditions:
+            try:
+                found = fits(read(record))
+            except Unreadable as error:
+                if error.place == "when.message":  # without a text it is none that a rule means
+                    return None
+                unread = error
+                continue
+            if found is None:
+                return None
+            if found:
+                groups = {**groups, **found}
+        if unread is not None:
+            raise unread
+        properties = dict(self._constants)
+        for name, make in self._made:
+            try:
+                value = make(record, groups)
+            except Unreadable as error:
+                unread_before = properties.unread if isinstance(properties, Partial) else {}
+                properties = Partial(properties, {**unread_before, name: error})
+                continue
+            if value is not MISSING:
+                properties[name] = value
+        return properties
+
+
+def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> Rule:
+    where = f"rules[{index}]"
+    if not isinstance(rule, Mapping):
+        raise TypeError(f"{where} is of type {type(rule).__name__}; expected when and event")
+    if unknown := set(rule) - {"when", "event"}:
+        raise ValueError(f"{where} has the unknown key {unknown.pop()!r}; expected when and event")
+    for part in ("when", "event"):
+        if not isinstance(rule.get(part), Mapping):
+            raise ValueError(f"{where} has no {part}, or one that is no mapping")
+    try:
+        return _compile_parts(rule["when"], rule["event"], known)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+def _compile_parts(
+    when: Mapping[str, Any], event: Mapping[str, Any], known: Callable[[str], bool]
+) -> Rule:
+    logger: Fits = _anything
+    message: str | None = None
+    all_of_them: list[Condition] = []
+    conditions: list[tuple[Read, Fits]] = []
+    groups: set[str] = set()
+    needed: tuple[str, str] | None = None
+    for key in when:
+        pattern = _pattern(key, when[key])
+        if pattern is not None:
+            groups |= set(pattern.groupindex)
+            fits = _searching(pattern, f"when.{key}")
+        else:
+            prefixed = key == "logger"
+            fits = _prefixed(str(when[key])) if prefixed else _equal(when[key], f"when.{key}")
+        read = compile_path(key)
+        all_of_them.append(Condition(key, when[key], read, fits))
+        if key == "logger":
+            logger = fits
+        elif key == "message" and pattern is None:
+            message = str(when[key])
+            needed = (WORDS[key], message)
+        else:
+            conditions.append((read, fits))
+            if pattern is None and "." not in key and message is None:
+                needed = (WORDS.get(key, key), str(when[key]))
+    roots = {parse(key)[0] for key in when}
+    names = templates.Names(
+        frozenset(groups),
+        lambda name: name in SOURCES or name in roots or known(name),
+        _arguments(message),
+    )
+    constants, made = _compile_event(event, names)
+    return Rule(all_of_them, event, logger, message, conditions, constants, made, needed)
+
+
+def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:
+    """Return the regular expression that a condition holds; None for a literal."""
+    parse(key)
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == "/":
+        try:
+            pattern = re.compile(value[1:-1])
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"when.{key} is no regular expression: {error}") from None
+        if not pattern.pattern:
+            raise ValueError(f"when.{key} is an empty regular expression, which fits everything")
+        return pattern
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(
+            f"when.{key} is of type {type(value).__name__}; expected text, a number, true or false"
+        )
+    return None
+
+
+def _anything(value: Any) -> Mapping[str, Any]:
+    return {}
+
+
+def _prefixed(prefix: str) -> Fits:
+    dotted = f"{prefix}."
+
+    def fits(name: Any) -> Mapping[str, Any] | None:
+        if not prefix or name == prefix:
+            return {}
+        # makeLogRecord makes records without a name.
+        return {} if isinstance(name, str) and name.startswith(dotted) else None
+
+    return fits
+
+
+def _searching(pattern: re.Pattern[str], place: str) -> Fits:
+    search, named = pattern.search, bool(pattern.groupindex)
+
+    def fits(value: Any) -> Mapping[str, Any] | None:
+        if value is MISSING or value is None:
+            return None
+        found = search(value if type(value) is str else templates.read_text(value, place))
+        if found is None:
+            return None
+        return {k: v for k, v in found.groupdict().items() if v is not None} if named else {}
+
+    return fits
+
+
+def _equal(literal: Any, place: str) -> Fits:
+    """Compare by text: what is 200 in one library's records is "200" in another's."""
+    text = str(literal)
+
+    def fits(value: Any) -> Mapping[str, Any] | None:
+        if type(value) is str:
+            return {} if value == text else None
+        if value is MISSING or value is None:
+            return None
+        return {} if templates.read_text(value, place) == text else None
+
+    return fits
+
+
+def _compile_event(
+    event: Mapping[str, Any], names: templates.Names
+) -> tuple[dict[str, Any], list[tuple[str, templates.Make]]]:
+    constants: dict[str, Any] = {}
+    made: list[tuple[str, templates.Make]] = []
+    for name in event:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"event has the key {name!r}; expected the name of a property")
+        try:
+            constant, value = templates.compile_value(event[name], names)
+        except ValueError as error:
+            raise ValueError(f"event.{name}: {error}") from None
+        if constant:
+            constants[name] = value
+        else:
+            made.append((name, value))
+    return _checked_constants(event, constants), made
+
+
+def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> dict[str, Any]:
+    if "action" not in event:
+        raise ValueError("event has no action: a rule must say which event it makes")
+    checked = dict(constants)
+    events.coerce(checked)
+    for problem in events.problems(checked):
+        if problem.property in constants:
+            raise ValueError(f"event.{problem.property}: {problem.message}")
+    return checked
+
+
+def _arguments(message: str | None) -> int | None:
+    """Count the arguments that a literal message takes; None where that cannot be told."""
+    if message is None or "*" in message:
+        return None
+    slots = [slot for slot in _CONVERSION.findall(message) if slot[1] != "%"]
+    return len(slots) if slots and not any(key for key, _ in slots) else None

@@ -1,0 +1,195 @@
+"""Values with placeholders: `"{args.0}"`, `"report-{kind}"`, `"{total:int}"`, compiled once.
+
+A placeholder reads a named group of the rule's regular expressions or a path of the record
+(`fslog.mapping.paths`). Alone in its string it keeps the value's type; among other text it becomes
+text; with `:int` or `:float` it is converted. What cannot be resolved or converted makes the whole
+value `MISSING`, so that the property is left out; what cannot be read (it raises) makes it
+`Unreadable`. `{{` and `}}` are literal braces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from logging import LogRecord
+from typing import Any
+
+from fslog.interrupts import unless_interrupt
+from fslog.mapping.paths import MISSING, Read, Unreadable, compile_path
+
+Groups = Mapping[str, Any]
+Make = Callable[[LogRecord, Groups], Any]
+"""Makes a value of a record and the groups of its rule; `MISSING` where it cannot.
+
+It raises nothing but `Unreadable`."""
+
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float}
+_TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|([{}])")
+
+
+class Names:
+    """Decide whether a placeholder that is one bare name can ever find something.
+
+    Args:
+        groups: the named groups of the rule.
+        known: tells of any other name whether the records may have it.
+        arguments: how many arguments the rule's message takes; None where that is not known.
+    """
+
+    def __init__(
+        self, groups: frozenset[str], known: Callable[[str], bool], arguments: int | None = None
+    ) -> None:
+        self.groups = groups
+        self.known = known
+        self.arguments = arguments
+
+
+def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
+    """Compile a configured value, however deeply its placeholders lie in lists and mappings.
+
+    Returns:
+        (True, the value) for a constant, (False, a `Make`) for anything with a placeholder.
+
+    Raises:
+        ValueError: a placeholder is malformed, or has no source.
+
+    >>> compile_value({"total": [1, "{{2}}"]}, Names(frozenset(), lambda name: False))
+    (True, {'total': [1, '{2}']})
+    """
+    if isinstance(value, str):
+        return _compile_text(value, names)
+    if isinstance(value, Mapping):
+        return _compile_mapping({key: compile_value(value[key], names) for key in value})
+    if isinstance(value, (list, tuple)):
+        return _compile_list([compile_value(item, names) for item in value])
+    return True, value
+
+
+def _compile_mapping(parts: dict[Any, tuple[bool, Any]]) -> tuple[bool, Any]:
+    if all(constant for constant, _ in parts.values()):
+        return True, {key: item for key, (_, item) in parts.items()}
+
+    def make(record: LogRecord, groups: Groups) -> Any:
+        made = {k: v if same else v(record, groups) for k, (same, v) in parts.items()}
+        return {key: item for key, item in made.items() if item is not MISSING}
+
+    return False, make
+
+
+def _compile_list(parts: list[tuple[bool, Any]]) -> tuple[bool, Any]:
+    if all(constant for constant, _ in parts):
+        return True, [item for _, item in parts]
+
+    def make(record: LogRecord, groups: Groups) -> Any:
+        made = [v if same else v(record, groups) for same, v in parts]
+        return [item for item in made if item is not MISSING]
+
+    return False, make
+
+
+def _compile_text(text: str, names: Names) -> tuple[bool, Any]:
+    pieces: list[str | Make] = []
+    end = 0
+    for token in _TOKEN.finditer(text):
+        pieces.append(text[end : token.start()])
+        end = token.end()
+        literal, inside, stray = token.groups()
+        if stray:
+            raise ValueError(f"{text!r} has a stray {stray!r}: write it twice if you mean it")
+        pieces.append(literal[0] if literal else _compile_placeholder(inside, names))
+    pieces = [piece for piece in [*pieces, text[end:]] if piece != ""]
+    if all(isinstance(piece, str) for piece in pieces):
+        return True, "".join(pieces)  # type: ignore[arg-type]
+    return False, pieces[0] if len(pieces) == 1 else _joined(text, pieces)
+
+
+def _joined(template: str, pieces: list[str | Make]) -> Make:
+    def make(record: LogRecord, groups: Groups) -> Any:
+        texts = []
+        for piece in pieces:
+            value = piece if isinstance(piece, str) else piece(record, groups)
+            if value is MISSING or value is None:
+                return MISSING
+            texts.append(read_text(value, template))
+        return "".join(texts)
+
+    return make
+
+
+def read_text(value: Any, place: str) -> str:
+    """Return a value's text.
+
+    Raises:
+        Unreadable: its `str` fails or is none.
+    """
+    try:
+        return str(value)
+    except unless_interrupt(Exception) as error:  # the application's own __str__
+        raise Unreadable(place, error) from error
+
+
+def text_of(value: Any) -> str | None:
+    """Return a value's text, or None for one whose `str` fails or is none.
+
+    >>> text_of(200)
+    '200'
+    """
+    try:
+        text = str(value)
+    except unless_interrupt(Exception):  # the application's own __str__
+        return None
+    return text
+
+
+def _compile_placeholder(inside: str, names: Names) -> Make:
+    place, colon, conversion = inside.partition(":")
+    if colon and conversion not in _CONVERSIONS:
+        raise ValueError(
+            f"the placeholder {{{inside}}} asks for {conversion!r}; only int and float"
+        )
+    read = _source(place, names)
+    if not colon:
+        return read
+    convert = _CONVERSIONS[conversion]
+
+    def make(record: LogRecord, groups: Groups) -> Any:
+        value = read(record, groups)
+        try:
+            return MISSING if value is MISSING else convert(value)
+        except unless_interrupt(ValueError, TypeError, OverflowError):  # it is no number
+            return MISSING
+        except unless_interrupt(Exception) as error:  # the value's own __int__
+            raise Unreadable(place, error) from error
+
+    return make
+
+
+def _source(place: str, names: Names) -> Make:
+    if not place:
+        raise ValueError("a placeholder is empty: name a group or a path of the record in it")
+    if place in names.groups:
+
+        def read_group(record: LogRecord, groups: Groups) -> Any:
+            return groups.get(place, MISSING)
+
+        return read_group
+    read: Read = compile_path(place)
+    first, _, index = place.partition(".")
+    if names.arguments is not None and first == "args" and index.isdecimal():
+        if int(index) >= names.arguments:
+            raise ValueError(
+                f"the placeholder {{{place}}} has no source: the message has {names.arguments} "
+                "arguments"
+            )
+    if "." not in place and not names.known(place):
+        groups = ", ".join(sorted(names.groups)) or "none"
+        raise ValueError(
+            f"the placeholder {{{place}}} has no source: it is no named group of the rule "
+            f"({groups}), no attribute that every record has, and nothing that when, fields or "
+            "include name; to read an extra of that name, name it in one of these"
+        )
+
+    def read_record(record: LogRecord, groups: Groups) -> Any:
+        return read(record)
+
+    return read_record

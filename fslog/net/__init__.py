@@ -1,0 +1,1 @@
+"""How a body gets to the endpoint."""

@@ -1,0 +1,292 @@
+"""Where events go: data center or endpoint, the keys, and the proxy on the way.
+
+Everything is checked here, at configuration time, and nothing here shows a key: not `repr`, not
+an error, even where somebody put a key into the wrong argument.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import logging
+import re
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from fslog import arguments
+from fslog.delivery import notices
+from fslog.net import wire
+from fslog.net.ownwork import own_work
+from fslog.net.redaction import LEAST_LENGTH, Redactor
+
+DATACENTERS = {
+    "us": "https://events-us.freshsuccess.com",
+    "eu": "https://events-eu.freshsuccess.com",
+}
+
+# RFC 3986's pchar without the percent sign: what stands in a path as it is.
+_LONGEST_WORD = 12
+"""What is longer than any data center's name may be a key in the wrong place."""
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
+_KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+
+_mentioned: set[str] = set()
+"""Which of the two keys this process has said to be too short."""
+
+
+class Destination:
+    """Hold the base URL and the keys of an endpoint, and show the one without the other.
+
+    Args:
+        base: scheme, host, port and path prefix, checked by `endpoint_url`.
+        auth_key, api_key: checked by `key`, or None (a disabled handler needs none).
+        proxy: the URL of the proxy to go through, None for the direct way.
+    """
+
+    def __init__(
+        self, base: str, auth_key: str | None, api_key: str | None, proxy: str | None = None
+    ) -> None:
+        parts = urlsplit(base)
+        self._base = base
+        self._keys = (auth_key, api_key)
+        self._proxy = proxy
+        self.host = parts.netloc
+        self.redact = Redactor(auth_key, api_key, *_credentials(proxy))
+
+    def is_reached_as(self, other: Destination) -> bool:
+        """Return whether events go to the same endpoint, with the same keys, by the same way."""
+        mine = (self._base, self._keys, self._proxy)
+        return mine == (other._base, other._keys, other._proxy)
+
+    def events_url(self) -> str:
+        """Return the URL to post events to: a secret."""
+        auth_key, api_key = self._keys
+        if auth_key is None or api_key is None:
+            raise RuntimeError("a destination without keys takes no events")
+        return self._base + wire.events_path(auth_key, api_key)
+
+    def keys_digest(self) -> str:
+        """Return what tells one pair of keys from another, and tells nothing about them."""
+        auth_key, api_key = (key or "" for key in self._keys)
+        text = f"{len(auth_key)}:{auth_key}{api_key}".encode()
+        return hashlib.blake2b(text, digest_size=16, person=b"fslog spool keys").hexdigest()
+
+    def ping_url(self) -> str:
+        """Return the URL that tells whether the endpoint can be reached; it holds no key."""
+        return self._base + wire.PING_PATH
+
+    def is_forwarded(self) -> bool:
+        """Tell whether a proxy passes requests on itself, instead of opening a tunnel for them."""
+        return self._proxy is not None and urlsplit(self._base).scheme == "http"
+
+    def events_target(self) -> str:
+        """Return what stands in the request line of events: a secret."""
+        return self._target(self.events_url())
+
+    def ping_target(self) -> str:
+        """Return what stands in the request line of a ping; it holds no key."""
+        return self._target(self.ping_url())
+
+    def _target(self, url: str) -> str:
+        return url if self.is_forwarded() else urlsplit(url).path
+
+    def proxy_url(self) -> str | None:
+        """Return the proxy's URL, which may hold a password; None for the direct way."""
+        return self._proxy
+
+    def __repr__(self) -> str:
+        return f"Destination({self.host!r})"
+
+
+def destination(
+    *,
+    auth_key: Any,
+    api_key: Any,
+    datacenter: Any,
+    endpoint: Any,
+    proxy: Any,
+    needs_keys: bool,
+    environ: Mapping[str, str],
+) -> Destination:
+    """Make a destination of a handler's arguments and, where they are None, the environment.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or value, named in the message.
+    """
+    keys = [
+        key(name, given, variable, environ, needed=needs_keys)
+        for name, given, variable in (
+            ("auth_key", auth_key, "FSLOG_AUTH_KEY"),
+            ("api_key", api_key, "FSLOG_API_KEY"),
+        )
+    ]
+    if datacenter is None:
+        datacenter = arguments.environment("FSLOG_DATACENTER", environ) or "us"
+    if isinstance(datacenter, str) and len(datacenter) > _LONGEST_WORD:
+        raise ValueError("datacenter is a long text, which is not shown; expected 'us', 'eu'")
+    base = DATACENTERS[arguments.one_of("datacenter", datacenter, tuple(DATACENTERS))]
+    if endpoint is None:
+        endpoint = arguments.environment("FSLOG_ENDPOINT", environ)
+    if endpoint is not None:
+        base = endpoint_url(endpoint)
+    to = Destination(base, keys[0], keys[1], proxy_url(base, proxy, environ))
+    if needs_keys:
+        _mention_short(to, {"auth_key": keys[0] or "", "api_key": keys[1] or ""})
+    return to
+
+
+def _mention_short(to: Destination, keys: Mapping[str, str]) -> None:
+    for name, value in keys.items():
+        if len(value) < LEAST_LENGTH and name not in _mentioned:
+            _mentioned.add(name)
+            # What listens on this machine (a collector, the viewer) takes any keys.
+            is_serious = not is_loopback(urlsplit(to.ping_url()).hostname or "")
+            with own_work(to.redact):
+                notices.say(
+                    logging.WARNING if is_serious else logging.INFO,
+                    f"{name} has {len(value)} characters only: a placeholder? Keys are longer, and "
+                    f"one of fewer than {LEAST_LENGTH} is not taken out of texts, only out of URLs",
+                )
+
+
+def key(
+    name: str, given: Any, variable: str, environ: Mapping[str, str], *, needed: bool
+) -> str | None:
+    r"""Take one of the two keys; blanks and newlines around it, as mounted files have, go.
+
+    >>> key("api_key", "k3y\n", "FSLOG_API_KEY", {}, needed=True)
+    'k3y'
+    """
+    if given is not None and not isinstance(given, str):
+        raise TypeError(f"{name} is of type {type(given).__name__}; expected a string")
+    value = (environ.get(variable, "") if given is None else given).strip()
+    if not value:
+        if given is None and not needed:
+            return None
+        if needed:
+            raise ValueError(f"{name} is missing: give it as an argument or in {variable}")
+        return None
+    match = _KEY.match(value)
+    good = match.end() if match else 0
+    if good < len(value):
+        raise ValueError(
+            f"{name} has a character that cannot stand in a URL's path, at position {good + 1} "
+            f"of {len(value)} (the value is not shown)"
+        )
+    if value in (".", ".."):
+        raise ValueError(f"{name} consists of dots only, which a URL's path cannot keep")
+    return value
+
+
+def endpoint_url(value: Any) -> str:
+    """Take the base URL of an endpoint.
+
+    Plain http is taken for a loopback address only: the keys stand in the path. A URL that holds
+    them already, or a password, a query or a fragment, is refused without being shown.
+
+    >>> endpoint_url("http://127.0.0.1:8080/")
+    'http://127.0.0.1:8080'
+    """
+    url = arguments.text("endpoint", value).rstrip("/")
+    parts, host = _split("endpoint", url)
+    if parts.scheme not in ("https", "http"):
+        raise ValueError("endpoint has no scheme that can be used; expected https://host")
+    if parts.query or parts.fragment or parts.username is not None or "/v1" in parts.path:
+        raise ValueError(
+            f"endpoint (host {host}) is expected to be a base URL, without user, query, fragment "
+            "or /v1/...: the keys are given by auth_key and api_key"
+        )
+    if parts.path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", parts.path):
+        raise ValueError(f"endpoint (host {host}) has a path with characters that are not plain")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError(
+            f"endpoint is plain http to {host}, which would show the keys to the network; "
+            "expected https (http is for loopback addresses only)"
+        )
+    return url
+
+
+def proxy_url(base: str, given: Any, environ: Mapping[str, str]) -> str | None:
+    """Decide on the proxy: the argument, `""` for none, else the usual environment variables.
+
+    A plain-http endpoint is on loopback: no proxy from the environment is asked to reach it, and
+    a given one must be on loopback as well, since it is shown the whole URL.
+    """
+    parts, host = _split("endpoint", base)
+    if given is None:
+        found = None if parts.scheme == "http" else _proxy_of(parts, host, environ)
+        if found is None:
+            return None
+        name, url = "the proxy of the environment", found
+    else:
+        name, url = "proxy", arguments.text("proxy", given)
+        if not url:
+            return None
+    proxy, proxy_host = _split(name, url if "://" in url else f"http://{url}")
+    if proxy.scheme not in ("http", "https"):
+        raise ValueError(f"{name} has the scheme {proxy.scheme!r}; expected http or https")
+    if parts.scheme == "http" and not is_loopback(proxy_host):
+        raise ValueError(f"{name} would be shown the keys of a plain http endpoint; use https")
+    return proxy.geturl()
+
+
+def _proxy_of(parts: SplitResult, host: str, environ: Mapping[str, str]) -> str | None:
+    lowered = {k.lower(): v for k, v in environ.items() if k.lower().endswith("_proxy")}
+    proxies = {k[: -len("_proxy")]: v.strip() for k, v in lowered.items() if v.strip()}
+    # Lower case wins, as everywhere (curl, urllib): it is read second.
+    proxies |= {k[: -len("_proxy")]: v for k, v in environ.items() if k.endswith("_proxy")}
+    bypassed = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009 - untyped
+    if bypassed(parts.netloc.rpartition("@")[2], proxies):
+        return None
+    return proxies.get("https") or proxies.get("all") or None
+
+
+def _split(name: str, url: str) -> tuple[SplitResult, str]:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or not _is_host(host) or re.search(r"[\s\x00-\x1f\\]", url):
+        raise ValueError(
+            f"{name} is no URL with a host; expected https://host, an international name in its "
+            "ASCII form (it is not shown)"
+        )
+    return parts, host
+
+
+def _is_host(host: str) -> bool:
+    if ":" in host:
+        try:
+            return bool(ipaddress.ip_address(host.partition("%")[0]))
+        except ValueError:
+            return False
+    return len(host) <= 253 and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address can only be this machine.
+
+    >>> is_loopback("localhost"), is_loopback("127.8.0.1"), is_loopback("::1"), is_loopback("a.b")
+    (True, True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _credentials(proxy: str | None) -> list[str]:
+    parts = urlsplit(proxy or "")
+    found = [part for part in (parts.username, parts.password) if part]
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        found.append(base64.b64encode(pair.encode()).decode())  # as Proxy-Authorization has it
+    return [*found, *map(unquote, found)]

@@ -1,0 +1,224 @@
+"""One POST to one outcome. Never raises, never follows, never shows a key.
+
+Connections are kept alive and verified; one request travels at a time. Nothing is retried here:
+what to do next is the listener's business, and every outcome says enough for it to decide.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+import urllib3
+
+from fslog.interrupts import unless_interrupt
+from fslog.net import wire
+from fslog.net.connections import Gone, Request, Resolve, manager
+from fslog.net.destination import Destination
+from fslog.net.outcomes import Kind, Outcome, outcome_of
+from fslog.net.ownwork import own_work
+from fslog.net.redaction import MASK, guard_urllib3
+
+_SHOWN_PATH = wire.events_path(MASK, MASK)
+
+_ZONE = re.compile(r"%[^]]*")
+"""What an IPv6 address is scoped by is this machine's business (RFC 6874 4)."""
+
+_VALIDITY = frozenset({9, 10, 62, 64})
+"""OpenSSL's codes (x509_vfy.h): not valid yet, not any more, another host name, another address."""
+
+
+class PingFailed(ConnectionError):
+    """Report that the endpoint did not answer a ping with 200, and why.
+
+    Args:
+        message: a sentence.
+        kind: `"name"`, `"refused"`, `"timeout"`, `"certificate"` for one that nobody known has
+            signed, `"validity"` for one of another time or name, `"tls"`, `"busy"` for an answer
+            that asks to try again later, `"status"` for any other that is not 200, or
+            `"connection"` for other trouble on the way.
+    """
+
+    def __init__(self, message: str, kind: str = "connection") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def tls_context(ca_certs: str | None) -> ssl.SSLContext:
+    """Make the context in which certificates and host names are verified.
+
+    Args:
+        ca_certs: a PEM file, or a directory of hashed ones; None for the system's, which
+            `SSL_CERT_FILE` and `SSL_CERT_DIR` may name (OpenSSL).
+
+    Raises:
+        ValueError: it cannot be read, or holds no certificate.
+    """
+    if ca_certs is None:
+        return ssl.create_default_context()
+    if not ca_certs:
+        raise ValueError("ca_certs is empty; expected a PEM file or a directory of certificates")
+    try:
+        if os.path.isdir(ca_certs):
+            return ssl.create_default_context(capath=ca_certs)
+        return ssl.create_default_context(cafile=ca_certs)
+    except unless_interrupt(OSError, ValueError) as error:
+        raise ValueError(
+            f"ca_certs is {ca_certs!r}, which cannot be used: {error}; expected a PEM file or a "
+            "directory of certificates"
+        ) from None
+
+
+def _addresses(*query: Any) -> Any:
+    # Looked up here, because gevent may patch the module later; outside of the caller's context, in
+    # which tracers keep the span that such a question would become a part of.
+    return Context().run(socket.getaddrinfo, *query)
+
+
+class Transport:
+    """Post bodies to one destination.
+
+    Args:
+        destination: where to.
+        ca_certs: as for `tls_context`.
+        encoding: the bodies' Content-Encoding, None for plain ones.
+        timeout: seconds for one request: connecting, sending and the whole answer.
+        now: seconds since the epoch, for Retry-After dates.
+        resolve: looks up the addresses of a name, as `socket.getaddrinfo` does.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        ca_certs: str | None,
+        encoding: str | None,
+        timeout: float,
+        now: Callable[[], float] = time.time,
+        resolve: Resolve = _addresses,
+    ) -> None:
+        self._destination = destination
+        self._headers = wire.headers(encoding)
+        self._timeout = timeout
+        self._now = now
+        self._resolve = resolve
+        self._ca_certs = ca_certs
+        self._made: urllib3.PoolManager | None = None
+        guard_urllib3()
+
+    @property
+    def _pool(self) -> Any:
+        # Made with the first request: gevent may patch ssl between the handler and that.
+        if self._made is None:
+            self._made = manager(
+                self._destination.proxy_url(),
+                num_pools=1,
+                maxsize=1,
+                ssl_context=tls_context(self._ca_certs),
+                retries=False,
+            )
+        return self._made.connection_from_url(self._destination.ping_url())
+
+    def post(self, body: bytes, timeout: float | None = None) -> Outcome:
+        """Post one body and say what came of it.
+
+        Args:
+            body: packed as the transport's encoding says.
+            timeout: seconds, where less time is left than usual.
+        """
+        with own_work(self._destination.redact):
+            try:
+                request = self._request(self._destination.events_target, _SHOWN_PATH, body)
+                answer = self._pool.post(
+                    request,
+                    seconds=self._timeout if timeout is None else min(timeout, self._timeout),
+                    resolve=self._resolve,
+                )
+                return outcome_of(answer.status, answer.retry_after, self._now)
+            except unless_interrupt(Exception) as error:
+                return Outcome(Kind.RETRY, self._reason(error)[1], stale=isinstance(error, Gone))
+
+    def ping(self, see: Callable[[Any], object] | None = None) -> float:
+        """Return the seconds that the endpoint took to answer a ping.
+
+        Args:
+            see: shown the socket of a new connection as soon as it can be used, TLS included.
+
+        Raises:
+            PingFailed: it did not answer, or not with 200.
+        """
+        with own_work(self._destination.redact):
+            began_at = 0.0
+            try:
+                pool = self._pool
+                request = self._request(self._destination.ping_target, wire.PING_PATH, b"")
+                began_at = time.monotonic()  # what was there to load is loaded
+                answer = pool.post(request, seconds=self._timeout, resolve=self._resolve, see=see)
+                outcome = outcome_of(answer.status, None, self._now)
+                kind, reason = "busy" if outcome.kind is Kind.RETRY else "status", outcome.reason
+            except unless_interrupt(Exception) as error:
+                kind, reason = self._reason(error)
+            if reason:
+                raise PingFailed(f"{self._destination.host} cannot be reached: {reason}", kind)
+            return time.monotonic() - began_at
+
+    def close(self) -> None:
+        """Close the kept connections; the next POST opens another."""
+        if self._made is None:
+            return
+        # One by one: at exit the finalizers that urllib3 leaves it to may have run already.
+        keys = self._made.pools.keys()
+        for key in keys:
+            if (pool := self._made.pools.get(key)) is not None:
+                pool.close()
+        self._made.clear()
+
+    def _request(self, target: Callable[[], str], shown: str, body: bytes) -> Request:
+        to = self._destination
+        host = _ZONE.sub("", to.host)
+        return Request(target, shown, host, self._headers, body, to.is_forwarded())
+
+    def _reason(self, error: Exception) -> tuple[str, str]:
+        kind, words = _words(error, self._timeout)
+        return kind, _shown(self._destination.redact(words))
+
+
+def _words(error: Exception, timeout: float) -> tuple[str, str]:
+    """Say what went wrong; the type names of libraries help nobody.
+
+    Returns:
+        The kind, as `PingFailed` has it, and the words.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        kind = "validity" if error.verify_code in _VALIDITY else "certificate"
+        return kind, f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, socket.gaierror):
+        return "name", "its name cannot be resolved"
+    if isinstance(error, TimeoutError):
+        return "timeout", f"no answer within {timeout:g} s"
+    gone = isinstance(error, http.client.RemoteDisconnected)
+    if isinstance(error, http.client.HTTPException) and not gone:
+        return "status", "what it answers is no HTTP"  # its own words may be any
+    kind = "refused" if isinstance(error, ConnectionRefusedError) else "connection"
+    kind = "tls" if isinstance(error, ssl.SSLError) else kind
+    if isinstance(error, OSError) and error.strerror:
+        return kind, f"{error.strerror[0].lower()}{error.strerror[1:]}"
+    return kind, f"{error or type(error).__name__}"
+
+
+def _shown(words: str) -> str:
+    r"""Escape what a terminal would obey: a peer's own words are in some reasons.
+
+    >>> _shown("it says \x1b[31mno")
+    'it says \\x1b[31mno'
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in words
+    )

@@ -1,0 +1,1 @@
+"""Lines on disk, until the endpoint has them."""

@@ -1,0 +1,394 @@
+"""The command line: which commands there are, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import uploads
+from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, main
+from fslog.cli.report import event_row, summary
+from fslog.cli.screen import STYLES, Screen, cut
+from fslog.errors import Problem
+from fslog.stats import Stats
+from fslog.version import VERSION
+from processes import KEYS, STRICT, run
+from readme_blocks import environment
+from spooling import leave
+from spools import line
+
+NOWHERE = "http://127.0.0.1:9"
+MODULE = (*STRICT, "-m", "fslog")
+
+
+def buffered() -> dict[str, str]:
+    """Return the environment of a process that may hold back what it writes, as is usual."""
+    return {name: value for name, value in environment({}).items() if name != "PYTHONUNBUFFERED"}
+
+
+def shell(arguments: list[str], redirection: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `fslog ARGUMENTS` with a redirection, as a shell has it."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, *MODULE, *arguments],
+        env=buffered(),
+        capture_output=True,
+        check=False,
+    )
+
+
+def argument(command: list[str], where: Path) -> list[str]:
+    """Return what a command works on, with one event in it."""
+    if command == ["validate"]:
+        (where / "e.ndjson").write_bytes(uploads.line(1))
+        return [str(where / "e.ndjson")]
+    if command == ["spool", "show"]:
+        leave(where / "spool", line(1))
+        return [str(where / "spool")]
+    return []
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_version() -> None:
+    """`python -m fslog --version` says name and version on stdout."""
+    assert run("", NOWHERE, flags=MODULE, arguments=["--version"]).out == f"fslog {VERSION}\n"
+
+
+def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`fslog --help` has a line for each command, and ends with 0."""
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    for name, command in COMMANDS.items():
+        assert f"  {name:10}{command.summary}" in shown
+
+
+def test_letters_that_the_output_does_not_have(tmp_path: Path) -> None:
+    """Where stdout takes ASCII only, other letters are escaped, and nothing fails."""
+    path = tmp_path / "zo\u00eb.ndjson"
+    path.write_text('{"accountId": "a"}\n', encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *MODULE, "validate", str(path)],
+        env={**environment({}), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert b"zo\\xeb.ndjson" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["-v"]])
+def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a command that exists the exit code is 2, and stderr says how to use fslog."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("usage: fslog [-h] [--version] COMMAND")
+
+
+def test_what_stands_behind_a_command_is_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """`fslog demo --help` is the demo's help, with an example, not that of fslog."""
+    assert main(["demo", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: fslog demo [-h] [--events N] [--pace SECONDS]")
+    assert "example:\n  fslog demo --events" in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_found_in_a_module_of_its_name(command: str) -> None:
+    """Each command is a function of a module of its name."""
+    assert COMMANDS[command].load().__module__.rpartition(".")[2] == command
+
+
+def test_commands_load_when_they_are_asked_for() -> None:
+    """What a command needs, urllib3 and the collector among it, is not loaded without it."""
+    program = """
+        import sys
+        from fslog.cli import COMMANDS, main
+
+        assert main(["--help"]) == 0
+        named = [name for name in sys.modules if name.rpartition(".")[2] in COMMANDS]
+        assert not {*named, "urllib3", "http.server"} & {*sys.modules} - {"fslog.spool"}, named
+    """
+    run(program, NOWHERE)
+
+
+def test_the_arguments_of_the_process_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`main()`, as the console script calls it, reads `sys.argv`."""
+    monkeypatch.setattr(sys, "argv", ["fslog", "nonsense"])
+    assert main() == 2
+
+
+def test_an_exit_with_words_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that leaves by `sys.exit("words")` has failed: the exit code is 1."""
+
+    def leave(arguments: Any) -> int:
+        sys.exit("words")
+
+    replaced = type(COMMANDS["demo"])("leaves", lambda: leave)
+    monkeypatch.setitem(COMMANDS, "demo", replaced)
+    assert main(["demo"]) == 1
+
+
+def test_ctrl_c_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is interrupted ends without a traceback: the exit code is 130."""
+
+    def wait(arguments: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "demo", type(COMMANDS["demo"])("waits", lambda: wait))
+    assert main(["demo"]) == INTERRUPTED == 130
+
+
+def test_a_closed_pipe_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the reader has gone the exit code is 141, and what is buffered can be closed away."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["--version"]) == PIPE_CLOSED == 141
+        # Leads nowhere from now on, as the interpreter's own last flush needs it.
+        stdout.write("more")
+        stdout.flush()
+
+
+def test_a_reader_that_has_no_descriptor_may_go_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a stdout that is no file of the system's, and whose reader has gone, gives 141."""
+
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    assert main(["--version"]) == PIPE_CLOSED
+
+
+FULL = "/dev/full"
+
+
+@pytest.mark.needs(FULL)
+@pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
+def test_a_full_disk_is_told(command: list[str], tmp_path: Path) -> None:
+    """Where stdout has no room the exit code is 1, and stderr has one line that says why."""
+    done = shell([*command, *argument(command, tmp_path)], f">{FULL}")
+    assert (done.returncode, done.stderr) == (1, b"fslog: No space left on device\n")
+
+
+@pytest.mark.needs(FULL)
+def test_a_full_disk_below_stderr(tmp_path: Path) -> None:
+    """Where stderr has no room the exit code is 1, and stdout has what it would have."""
+    leave(tmp_path / "spool", line(1) + b'{"x"\n')
+    done = shell(["spool", "show", str(tmp_path / "spool")], f"2>{FULL}")
+    assert (done.returncode, done.stdout) == (1, line(1))
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
+def test_closed_streams(command: list[str], closed: str, tmp_path: Path) -> None:
+    """A command whose stdout or stderr was closed does its work as if nobody listened."""
+    done = shell([*command, *argument(command, tmp_path)], closed)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bool(done.stdout) == (closed == "2>&-")
+
+
+def test_trouble_with_a_file_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error about a file, for which a command has no words, is a bug, and shown as one."""
+
+    def fail(arguments: Any) -> int:
+        raise FileNotFoundError(2, "No such file or directory", "x")
+
+    monkeypatch.setitem(COMMANDS, "demo", type(COMMANDS["demo"])("fails", lambda: fail))
+    with pytest.raises(FileNotFoundError):
+        main(["demo"])
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("nonsense", 2)])
+def test_python_m_fslog_is_the_command(argument: str, code: int) -> None:
+    """`python -m fslog` hands its arguments to the command line, and ends with its exit code."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "fslog", argument], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code
+    assert (ended.stdout == f"fslog {VERSION}\n") == (code == 0)
+    assert ended.stderr.startswith("usage: fslog ") == (code == 2)
+
+
+def test_a_reader_that_goes_away_ends_the_command(tmp_path: Path) -> None:
+    """`fslog demo | head -1` ends soon, by the exit code of a closed pipe and without a word."""
+    command = [sys.executable, *MODULE, "demo", "--events", "2000", "--pace", "0.01"]
+    errors = tmp_path / "err.txt"
+    with (
+        errors.open("wb") as err,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, env=buffered()) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"fslog {VERSION} demo\n".encode()
+        process.stdout.close()
+        assert process.wait(30.0) == 141
+    assert [line for line in errors.read_text().splitlines() if "WARNING fslog:" not in line] == []
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_output_that_nobody_reads(argument: str) -> None:
+    """Where the reader is gone before the first word, that is told by the exit code alone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, *MODULE, argument]
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, env=buffered(), check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_pipe_gets_plain_text() -> None:
+    """Where no terminal reads, a line has neither colours nor an end cut off."""
+    stream = io.StringIO()
+    screen = Screen(stream, {}, columns=10)
+    screen.line(("bold", "bold"), (" and plain", ""))
+    screen.row(("x" * 200, "red"))
+    assert stream.getvalue() == f"bold and plain\n{'x' * 200}\n"
+
+
+def test_a_terminal_gets_colours_and_short_rows() -> None:
+    """On a terminal a styled part is coloured, a line is broken at a blank, a row is cut."""
+    stream = Terminal()
+    screen = Screen(stream, {"TERM": "xterm"}, columns=12)
+    screen.line(("bold", "bold"), (" and plain", ""))
+    screen.row(("module ", ""), ("reports", "red"))
+    assert stream.getvalue() == "\x1b[1mbold\x1b[0m and\n  plain\nmodule \x1b[31mre\x1b[0m...\n"
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_declined(environ: dict[str, str]) -> None:
+    """NO_COLOR, and a terminal that has none, get plain text of the terminal's width."""
+    stream = Terminal()
+    screen = Screen(stream, environ, columns=10)
+    for style in STYLES:
+        screen.line((style, style))
+    screen.row(("module reports", "bold"))
+    assert stream.getvalue() == "".join(f"{style}\n" for style in STYLES) + "module ...\n"
+
+
+@pytest.mark.parametrize("columns", range(18))
+def test_a_row_is_as_wide_as_it_may_be(columns: int) -> None:
+    """A cut row has exactly the columns that there are, but for the three that its dots need."""
+    parts = (("module", "bold"), (" ", ""), ("reports", ""))
+    text = "".join(text for text, _ in cut(parts, columns))
+    whole = "module reports"
+    assert text == (whole if columns >= 14 else f"{whole[: max(0, columns - 3)]}...")
+
+
+def row(event: dict[str, Any]) -> str:
+    """Return an event's row behind its time."""
+    base = {"accountId": "acme", "userId": "ann", "createdAt": 1_700_000_000_123, "sessionId": "s"}
+    text = "".join(text for text, _ in event_row({**base, **event}))
+    return text[14:]
+
+
+def test_an_event_is_one_row() -> None:
+    """A row shows who did what where, and every free property, objects as JSON."""
+    event = {"action": "identifyUser", "details": {"name": "Zoë"}, "note": "two words"}
+    assert row(event) == 'acme     ann      identifyUser     details={"name": "Zoë"} note=two words'
+    assert row({"action": "feature", "module": "m", "feature": "f"}).endswith(
+        "feature          m / f"
+    )
+    assert row({"action": "moduleEnd", "module": "m", "timeSpent": 5}).endswith("m  timeSpent=5")
+
+
+def test_the_summary_accounts_for_everything() -> None:
+    """The summary says each number once, counts by action and feature, and names each problem."""
+    stats = Stats(
+        emitted=9,
+        skipped=2,
+        invalid=1,
+        refused=1,
+        accepted=5,
+        delivered=3,
+        pending=1,
+        abandoned=1,
+        retries=2,
+        batches=2,
+        bytes_encoded=5_000,
+        bytes_sent=1_000,
+        last_error="it answers 503",
+    )
+    use = {"action": "feature", "module": "reports", "feature": "export"}
+    problems = [
+        Problem("missing", "userId", "userId is missing", {"action": "feature", "module": "mail"}),
+        Problem("expected", "module", "module is expected", use),
+        Problem("failed", "", "it could not be made"),
+    ]
+    lines = summary(stats, [use, use, {"action": "moduleEnd"}], problems)
+    assert ["".join(text for text, _ in line) for line in lines] == [
+        "records    9 log records = 5 accepted + 2 skipped (no event) + 1 invalid + 1 refused",
+        "delivered  3 events sent in 2 batches, 3 seen by the endpoint, 1 pending, 1 abandoned, "
+        "2 failed attempts",
+        "bytes      5,000 before compression, 1,000 sent: 5.0 : 1",
+        "actions    feature 2, moduleEnd 1",
+        "features   reports    export 2",
+        "not sent   feature mail: userId is missing",
+        "warning    feature reports / export: module is expected",
+        "not sent   it could not be made",
+        "failed     it answers 503",
+    ]
+
+
+def test_the_summary_of_nothing() -> None:
+    """Where nothing happened the summary says so, and divides by nothing."""
+    assert ["".join(text for text, _ in line) for line in summary(Stats(), [], [])] == [
+        "records    0 log records = 0 accepted + 0 skipped (no event) + 0 invalid + 0 refused",
+        "delivered  0 events sent in 0 batches, 0 seen by the endpoint, 0 pending",
+        "bytes      none",
+        "actions    none",
+    ]
+
+
+def test_the_configuration_is_part_of_the_package() -> None:
+    """The demo's configuration is found beside its module, wherever that is installed."""
+    import fslog.cli.demo.demo
+
+    path = Path(fslog.cli.demo.demo.__file__).with_name("demo.json")
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 1
+    assert os.access(path, os.R_OK)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [KEYS[0]],
+        [f"https://events.example/v1/{KEYS[0]}/{KEYS[1]}"],
+        ["demo", KEYS[0]],
+        ["demo", "--events", KEYS[1]],
+        ["demo", f"--pace={KEYS[0]}"],
+        ["viewer", KEYS[1]],
+        ["viewer", "--port", KEYS[0]],
+        ["viewer", "--host", f"{KEYS[0]}/"],
+        ["viewer", "--allow-host", f"{KEYS[0]}/"],
+        ["viewer", "--keep", KEYS[0]],
+        ["check", KEYS[0], "--nonsense", KEYS[1]],
+        ["ping", KEYS[0]],
+        ["send", "--timeout", KEYS[0], "e"],
+        ["validate", "--batch-bytes", KEYS[0], "e"],
+        ["spool", KEYS[0]],
+    ],
+)
+def test_a_key_in_the_wrong_place_is_an_error_that_shows_none(
+    given: list[str], keys: None, fslog: uploads.Command
+) -> None:
+    """Wherever a key of the environment was pasted to, no command repeats it."""
+    said = fslog(*given)  # which looks for the keys
+    assert (said.code, said.out) == (2, "")
+    assert "error: " in said.err
+    assert "***" in said.err

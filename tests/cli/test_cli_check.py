@@ -1,0 +1,1016 @@
+"""`fslog check`: every kind of configuration, what is wrong in it, and nothing happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checking import Check, write
+from configurations import PLAIN, RULE, USAGE, changed
+from fslog import FreshsuccessHandler
+from fslog.cli.check import examination
+from fslog.cli.check.configurations import configuration
+from fslog.cli.check.factories import makes
+from fslog.cli.check.rehearsal import rehearsal
+from fslog.cli.check.routes import Routes
+from fslog.cli.check.targets import targets
+from fslog.collector import Collector
+from processes import KEYS, STRICT, run
+from readme_blocks import ROOT
+from spooling import directory, leave, snapshot
+from spools import line
+from uploads import at_work, interrupted
+
+pytestmark = pytest.mark.usefixtures("person")
+
+
+def usage(**arguments: Any) -> dict[str, Any]:
+    """Return the plain configuration with further arguments for the handler."""
+    return changed(handlers={"usage": {**USAGE, **arguments}})
+
+
+def as_file(given: Any, name: str = "logging.json") -> str:
+    """Write a JSON file here and return its name."""
+    return write(name, json.dumps(given))
+
+
+def findings(check: Check, given: Any, kind: str) -> list[tuple[str, str]]:
+    """Return where something is of a kind, and what it is; the exit code fits that."""
+    code, out, _ = check(as_file(given), "--json")
+    told = json.loads(out)
+    assert told["is_right"] == (code == 0)
+    assert code == any(one["kind"] == "wrong" for one in told["findings"])
+    return [(one["where"], one["message"]) for one in told["findings"] if one["kind"] == kind]
+
+
+def wrong(check: Check, given: Any) -> list[tuple[str, str]]:
+    """Return what is wrong."""
+    return findings(check, given, "wrong")
+
+
+def doubtful(check: Check, given: Any) -> list[tuple[str, str]]:
+    """Return what is doubtful, in a configuration in which nothing is wrong."""
+    assert wrong(check, given) == []
+    return findings(check, given, "doubtful")
+
+
+INI = """\
+    [loggers]
+    keys=root,reports
+
+    [handlers]
+    keys=file,usage
+
+    [formatters]
+    keys=plain
+
+    [logger_root]
+    level=INFO
+    handlers=usage,file
+
+    [logger_reports]
+    qualname=app.reports
+    handlers=
+
+    [handler_file]
+    class=FileHandler
+    args=("made.log",)
+    formatter=plain
+
+    [handler_usage]
+    class=fslog.FreshsuccessHandler
+    level=INFO
+    args=()
+    kwargs={'rules': [{'when': {'logger': 'app.reports', 'message': 'exported %%s rows'},
+      'event': {'action': 'feature', 'module': 'reports', 'feature': 'export'}}]}
+
+    [formatter_plain]
+    format=%(message)s
+    """
+
+YAML = """\
+    app:
+      logging:
+        version: 1
+        disable_existing_loggers: false
+        handlers:
+          usage:
+            class: fslog.FreshsuccessHandler
+            rules:
+              - when: {logger: app.reports, message: "exported %s rows"}
+                event: {action: feature, module: reports, feature: export}
+        root: {handlers: [usage], level: INFO}
+    """
+
+TOML = """\
+    [tool.app]
+    name = "app"
+    [tool.app.logging]
+    version = 1
+    disable_existing_loggers = false
+    [tool.app.logging.root]
+    handlers = ["usage"]
+    level = "INFO"
+    [tool.app.logging.handlers.usage]
+    class = "fslog.FreshsuccessHandler"
+    [[tool.app.logging.handlers.usage.rules]]
+    when = {logger = "app.reports", message = "exported %s rows"}
+    event = {action = "feature", module = "reports", feature = "export"}
+    """
+
+RECORD = 'name=app.reports,msg="exported %s rows",args=[3],accountId=acme,userId=ann'
+
+
+def configured(kind: str) -> str:
+    """Write a configuration of a kind; return what to call it."""
+    if kind == "json":
+        return as_file(PLAIN)
+    if kind == "yaml":
+        return write("config.yaml", YAML)
+    if kind == "toml":
+        return write("pyproject.toml", TOML)
+    if kind == "ini":
+        return write("logging.ini", INI)
+    if kind == "module":
+        write("pack/__init__.py", "")
+        write("pack/logs.py", f"class settings:\n    LOGGING = {PLAIN!r}\nOTHER = 1\n")
+        return "pack.logs:settings.LOGGING"
+    if kind == "settings":
+        return write("mysite.py", f"DEBUG = True\nLOGGING = {PLAIN!r}\n").removesuffix(".py")
+    if kind == "file":
+        return write("my.conf.py", f"log_config = {PLAIN!r}\n")
+    write("my.conf.py", f"made = {{'logging': {PLAIN!r}}}\n")
+    return "my.conf.py:made"
+
+
+KINDS = ["json", "yaml", "ini", "module", "settings", "file", "name in a file"]
+if sys.version_info >= (3, 11):
+    KINDS.append("toml")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_configuration(kind: str, check: Check) -> None:
+    """Wherever it stands, it is found, said to be right, and makes the event that it is to make."""
+    text = configured(kind)
+    code, out, err = check(text, "--record", RECORD)
+    assert (code, err) == (0, "")
+    assert "this is right\n" in out
+    assert "event, by rules[0]\n" in out
+    assert not Path("made.log").exists()
+
+
+def test_toml_on_an_old_python(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """Where the standard library has no TOML, that is said."""
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    code, out, err = check(write("pyproject.toml", TOML))
+    assert (code, out) == (2, "")
+    assert "TOML needs Python 3.11 or newer" in err
+
+
+def test_yaml_without_pyyaml(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """Where PyYAML is not installed, the message says what to install."""
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    code, out, err = check(write("config.yml", YAML))
+    assert (code, out) == (2, "")
+    assert "YAML needs PyYAML: pip install PyYAML" in err
+
+
+@pytest.mark.parametrize(
+    ("config", "record"),
+    [
+        ("demo.json", 'name=tracker.reports,msg="exported %d rows as %s",args=[3,"csv"]'),
+        ("starlette_app/logging.json",
+         'name=uvicorn.access,args=["-","POST","/board/sort/","1.1",200]'),
+        ("gunicorn_app/gunicorn.conf.py:logconfig_dict",
+         "name=gunicorn.access,args.m=POST,args.U=/board/sort,args.s=200,args.u=ann"),
+        ("django_app/settings.py", 'name=tracker,msg="exported %d rows",args=[3]'),
+        ("django_app/settings.py:LOGGING", 'name=django.server,args=["POST /wiki/edit H",204]'),
+    ],
+)  # fmt: skip
+def test_the_examples(config: str, record: str, check: Check) -> None:
+    """The configurations of the examples are right, and do what their README says."""
+    context = "accountId=acme,userId=ann"
+    path = ROOT / "examples" / config
+    code, out, err = check(path, "--record", record, "--context", context, "--json")
+    told = json.loads(out)
+    assert (code, err, told["findings"]) == (0, "", [])
+    (explained,) = told["records"]
+    assert (explained["outcome"], explained["event"]["accountId"]) == ("event", "acme")
+
+
+def test_nothing_happens(check: Check) -> None:
+    """No thread, no POST, no file, no directory: neither the handler's own nor those of others."""
+    with Collector() as collector:
+        os.environ["FSLOG_ENDPOINT"] = collector.url
+        given = usage(spool="spool", flush_interval=0)
+        given["handlers"]["file"] = {"class": "logging.FileHandler", "filename": "made.log"}
+        given["root"]["handlers"] = ["usage", "file"]
+        path = as_file(given)
+        before, threads = snapshot(Path.cwd()), threading.active_count()
+        handlers = list(logging.root.handlers)
+        code, out, err = check(path, "--record", RECORD)
+        assert (code, err) == (0, "")
+        assert f"spool     {Path.cwd() / 'spool'}, not there yet" in out
+        assert (snapshot(Path.cwd()), threading.active_count()) == (before, threads)
+        assert logging.root.handlers == handlers
+        assert collector.requests == []
+        del os.environ["FSLOG_ENDPOINT"]
+
+
+def test_a_spool_in_use_is_left_alone(check: Check) -> None:
+    """A spool with events of a dead process is neither taken over nor touched, only told of."""
+    leave(Path("spool").absolute(), line(1))
+    given = usage(spool="spool")
+    path = as_file(given)
+    before = snapshot(Path("spool"))
+    code, out, _ = check(path)
+    assert code == 0
+    assert "spool, 1 event wait in it" in out
+    assert snapshot(Path("spool")) == before
+
+
+def test_a_module_that_configures_logging_itself(check: Check) -> None:
+    """What a module does to logging at its import is not done, and its output is kept apart."""
+    write(
+        "app.py",
+        f"""
+        import logging.config
+        from fslog import FreshsuccessHandler
+
+        print("hello from the module")
+        LOGGING = {{**{PLAIN!r}, "handlers": {{"usage": {{"class": "fslog.FreshsuccessHandler",
+                    "spool": "spool"}}, "file": {{"class": "logging.FileHandler",
+                    "filename": "made.log"}}}}}}
+        logging.config.dictConfig(LOGGING)
+        logging.getLogger("app").addHandler(FreshsuccessHandler(spool="other"))
+        """,
+    )
+    handlers = list(logging.root.handlers)
+    code, out, err = check("app", "--json")
+    assert code == 0
+    assert json.loads(out)["handlers"][0]["handler"] == "usage"
+    assert err == "hello from the module\n"
+    assert {path.name for path in Path.cwd().iterdir()} <= {"app.py", "__pycache__"}
+    assert logging.root.handlers == handlers
+    (handler,) = logging.getLogger("app").handlers
+    logging.getLogger("app").removeHandler(handler)
+
+
+def test_it_is_as_before_afterwards(check: Check) -> None:
+    """After a rehearsal, even one that failed, handlers and dictConfig are what they were."""
+    init, configure = FreshsuccessHandler.__init__, logging.config.dictConfig
+    with pytest.raises(KeyError), rehearsal():
+        raise KeyError
+    check("nothing.json")
+    assert FreshsuccessHandler.__init__ is init
+    assert logging.config.dictConfig is configure
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("missing.json", "there is no file missing.json"),
+        ("missing/logging.yaml", "there is no file"),
+        ("missing.py:LOGGING", "there is no file"),
+        ("what is that?", "is no file, and no name such as package.module:LOGGING"),
+        ("odd.txt", "has an ending that says nothing; expected .json, .yaml"),
+        ("right:NOTHING", "it has no NOTHING"),
+        ("right:LOGGING.nothing.more", "LOGGING has no nothing"),
+        ("empty", "has no mapping of the name LOGGING"),
+        ("empty.py", "has no mapping of the name LOGGING"),
+    ],
+)
+def test_arguments_that_lead_nowhere(config: str, why: str, check: Check) -> None:
+    """What is not there is a wrong argument: 2, and a word on what was expected."""
+    write("right.py", f"LOGGING = {PLAIN!r}")
+    write("empty.py", "")
+    write("odd.txt", "{}")
+    code, out, err = check(config)
+    assert (code, out) == (2, "")
+    assert err.startswith("fslog check: error: ")
+    assert why in err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.json", "{", "is no JSON"),
+        ("a.json", "[]", "holds a list; expected a mapping"),
+        ("a.json", "[" * 100_000, "is no JSON"),
+        ("a.json", "{}", "there is no logging configuration in it"),
+        ("a.json", '{"version": 3, "services": {"a": {}}}', "there is no logging configuration"),
+        ("a.yaml", "a: [", "is no YAML"),
+        ("a.yaml", "", "holds a NoneType"),
+        ("a.ini", "x", "is no ini file"),
+        ("a.cfg", "[metadata]\n", "has no section [formatters], which fileConfig needs"),
+        ("a.py", "1/0", "running a.py failed: ZeroDivisionError"),
+        ("a.py", "raise SystemExit(3)", "running a.py failed: SystemExit: 3"),
+    ],
+)
+def test_configurations_that_cannot_be_read(name: str, text: str, why: str, check: Check) -> None:
+    """What is there and cannot be read is wrong: 1, and the reason."""
+    code, out, err = check(write(name, text))
+    assert (code, out) == (1, "")
+    assert err.startswith("fslog check: ")
+    assert why in err
+
+
+def test_text_that_is_not_utf8(check: Check) -> None:
+    """A file in another encoding is told of, and a byte order mark is no harm."""
+    Path("a.json").write_bytes(b'{"\xff": 1}')
+    assert check("a.json")[::2] == (1, "fslog check: a.json is not UTF-8\n")
+    Path("a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(PLAIN).encode())
+    assert check("a.json")[0] == 0
+
+
+def test_a_module_that_cannot_be_imported(check: Check) -> None:
+    """What importing raises is told with its kind; a terminal obeys none of it."""
+    write("broken.py", "raise RuntimeError('no \\x1b[31m database')")
+    code, out, err = check("broken")
+    assert (code, out) == (1, "")
+    assert err == ("fslog check: importing broken failed: RuntimeError: no \\x1b[31m database\n")
+    assert "No module named 'not_there'" in check("not_there:LOGGING")[2]
+
+
+def test_a_key_says_where(check: Check) -> None:
+    """A configuration below a key is found by itself; of several, the key says which."""
+    nested = {"a": {"b": PLAIN}, "c": changed(handlers={})}
+    path = as_file(nested)
+    code, _, err = check(path)
+    assert code == 1
+    assert "there are several configurations (a.b, c): say which by --key" in err
+    code, out, _ = check(path, "--key", "a.b")
+    assert (code, out.splitlines()[0]) == (0, f"{path}, at a.b, in the format of dictConfig")
+    for key, why in (("a.x", "a has no key 'x'"), ("x", "the top level has no key 'x'")):
+        code, _, err = check(path, "--key", key)
+        assert code == 2
+        assert why in err
+    # The version of something else at the top is no configuration's.
+    assert check(as_file({"version": "3", "app": {"logging": PLAIN}}))[0] == 0
+
+
+def test_what_a_person_reads(check: Check) -> None:
+    """The handler, where it posts, with which keys, what it makes, and from where."""
+    given = usage(
+        fields={"accountId": "tenant"},
+        defaults={"product": "core"},
+        datacenter="eu",
+        spool=str(Path("spool").absolute()),
+        proxy="http://ann:secret@127.0.0.1:3128",
+    )
+    given["loggers"] = {"quiet": {"propagate": False, "level": "DEBUG"}}
+    code, out, err = check(as_file(given))
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "logging.json, in the format of dictConfig",
+        "",
+        "handler usage  fslog.FreshsuccessHandler",
+        "  posts to  https://events-eu.freshsuccess.com/v1/***/*** by the proxy 127.0.0.1:3128",
+        "  auth_key  in FSLOG_AUTH_KEY",
+        "  api_key   in FSLOG_API_KEY",
+        f"  spool     {Path('spool').absolute()}, not there yet",
+        "  events    by log calls and 1 rule; fields accountId; defaults product",
+        "  from      the root logger, INFO and above",
+        "  not from  quiet: the logger quiet does not propagate",
+        "",
+        "this is right",
+    ]
+
+
+def test_fslog_is_not_in_it(check: Check) -> None:
+    """A configuration without any of fslog's handlers is wrong."""
+    given = changed(handlers={"a": {"class": "logging.NullHandler"}}, root={"handlers": ["a"]})
+    assert wrong(check, given) == [
+        ("handlers", "fslog is not among them; add one with class: fslog.FreshsuccessHandler")
+    ]
+
+
+WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
+    ({"rulez": []}, "FreshsuccessHandler has no argument 'rulez'"),
+    ({"batch_events": 0}, "batch_events is 0; expected a whole number, 1 or more"),
+    ({"datacenter": "mars"}, "datacenter is 'mars'; expected one of 'us', 'eu'"),
+    ({"enabled": "perhaps"}, "enabled is 'perhaps'; expected one of"),
+    ({"on_problem": "app.tell"}, "in a logging configuration write ext://package.module.name"),
+    ({"on_problem": "ext://nowhere.tell"}, "Cannot resolve 'nowhere.tell'"),
+    ({"rules": [{"when": {"logger": "a"}}]}, "rules[0] has no event, or one that is no mapping"),
+    ({"defaults": {"action": "x"}}, "defaults has an action, which only a log call or a rule may"),
+    ({"endpoint": "http://example.com"}, "endpoint is plain http to example.com"),
+    ({"auth_key": "a b"}, "auth_key has a character that cannot stand in a URL's path"),
+    ({"ca_certs": "/nowhere.pem"}, "ca_certs"),
+    ({"spool": 5}, "spool is of type int; expected a path, as a string"),
+    ({"level": "LOUD"}, "Unknown level: 'LOUD'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "why"), WRONG_ARGUMENTS)
+def test_arguments_of_the_handler(arguments: dict[str, Any], why: str, check: Check) -> None:
+    """What the application would be told by its own dictConfig is told, word for word."""
+    given = usage(**arguments)
+    found = dict(wrong(check, given))
+    assert why in found["handlers.usage"]
+    with pytest.raises(ValueError, match="Unable to configure handler 'usage'") as caught:
+        logging.config.dictConfig(given)
+    assert str(caught.value.__cause__) in found.values()
+
+
+def test_missing_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """Missing keys are wrong, unless fslog is switched off; records are explained all the same."""
+    monkeypatch.delenv("FSLOG_API_KEY")
+    ((where, why),) = wrong(check, PLAIN)
+    assert where == "handlers.usage"
+    assert why.startswith("api_key is missing: give it as an argument or in FSLOG_API_KEY")
+    code, out, _ = check(as_file(PLAIN), "--record", RECORD)
+    assert code == 1
+    assert "  auth_key  in FSLOG_AUTH_KEY\n  api_key   missing\n" in out
+    assert "event, by rules[0]" in out
+    monkeypatch.setenv("FSLOG_ENABLED", "no")
+    code, out, _ = check(as_file(PLAIN), "--record", RECORD)
+    assert code == 0
+    assert "  disabled  it takes nothing here (enabled, or FSLOG_ENABLED)\n" in out
+    assert "event, by rules[0]" in out
+
+
+def test_an_environment_that_is_wrong(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """What the environment says counts as what the arguments say; a disabled spool does not."""
+    for name, value, why in (
+        ("FSLOG_ENABLED", "perhaps", "FSLOG_ENABLED is 'perhaps'; expected one of"),
+        ("FSLOG_DATACENTER", "mars", "datacenter is 'mars'"),
+        ("FSLOG_ENDPOINT", "http://example.com", "endpoint is plain http to example.com"),
+        ("FSLOG_SPOOL", "/dev/null/spool", "'/dev/null/spool' cannot be used"),
+    ):
+        monkeypatch.setenv(name, value)
+        ((_, message),) = wrong(check, PLAIN)
+        assert why in message
+        if name != "FSLOG_SPOOL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FSLOG_ENABLED", "no")
+    assert wrong(check, PLAIN) == []
+
+
+def test_keys_in_the_configuration(check: Check) -> None:
+    """Keys in a file are doubtful, and shown as little as those of the environment."""
+    given = usage(auth_key=KEYS[0], api_key=KEYS[1])
+    assert [where for where, _ in doubtful(check, given)] == [
+        "handlers.usage.auth_key",
+        "handlers.usage.api_key",
+    ]
+    code, out, _ = check(as_file(given))
+    assert code == 0
+    assert "  auth_key  in the configuration\n" in out
+    # In a program they may be from anywhere.
+    write("pack.py", f"LOGGING = {given!r}")
+    assert "doubtful" not in check("pack")[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "where", "why"),
+    [
+        (changed(version=None), "version", "it is missing; dictConfig takes 1 and nothing else"),
+        (changed(version=2), "version", "it is 2; dictConfig takes 1 and nothing else"),
+        (changed(incremental=True), "incremental", "makes no handlers"),
+        (changed(root={"handlers": ["usgae"], "level": "INFO"}), "root",
+         "its handler 'usgae' is not among the handlers; did you mean 'usage'?"),
+        (changed(root={"handlers": "usage", "level": "INFO"}), "root.handlers",
+         "it is of type str; expected a list"),
+        (changed(root={"handlers": ["usage"], "level": "info"}), "root.level",
+         "'info' is no level that is known here; did you mean 'INFO'?"),
+        (changed(root={"handlers": ["usage"], "level": "INFO", "filters": ["a"]}), "root",
+         "its filter 'a' is not among the filters"),
+        (usage(formatter="evnt") | {"formatters": {"event": {}}}, "handlers.usage",
+         "its formatter 'evnt' is not among the formatters; did you mean 'event'?"),
+        (changed(root=None), "handlers.usage", "no logger has it, so that nothing comes to it"),
+        (changed(loggers={"app": {"handlers": ["usage"]}}), "loggers.app",
+         "its records come to usage 2 times, by the logger app and by the root logger"),
+        (changed(handlers={"usage": {"class": "fslog.FreshSuccessHandler"}}), "handlers.usage",
+         "did you mean 'fslog.FreshsuccessHandler'?"),
+        (changed(handlers={"usage": {"level": "INFO"}}), "handlers.usage",
+         "it has no class, and no '()' either"),
+        (changed(handlers={"usage": 5}), "handlers.usage", "it is no mapping"),
+        (changed(handlers=[]), "handlers", "it is of type list; expected a mapping"),
+        (changed(loggers={"app": 5}), "loggers.app", "it is no mapping"),
+        (usage(formatter="plain") | {"formatters": {"plain": {"format": "%(message)s"}}},
+         "handlers.usage", "the formatter is of type Formatter; a FreshsuccessHandler takes an"),
+        (usage(formatter="event") | {"formatters": {"event": {"()": "fslog.EventFormatter"}}},
+         "handlers.usage", "are given to the handler and by a formatter; give them to one of"),
+        (usage(spool="/dev/null/spool"), "handlers.usage.spool", "cannot be used: Not a directory"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong(given: dict[str, Any], where: str, why: str, check: Check) -> None:
+    """Whatever keeps the configuration from loading, or events from being made once, is wrong."""
+    assert [message for place, message in wrong(check, given) if place == where and why in message]
+
+
+def test_a_formatter_of_its_own(check: Check) -> None:
+    """An EventFormatter of its own makes the events; by class its arguments are ignored."""
+    made = {"()": "fslog.EventFormatter", "rules": [RULE], "session": "idle"}
+    handler = {"class": "fslog.FreshsuccessHandler", "formatter": "event"}
+    given = changed(formatters={"event": made}, handlers={"usage": handler})
+    code, out, _ = check(as_file(given), "--record", RECORD)
+    assert code == 0
+    assert "event, by rules[0]" in out
+    by_class = {**made, "class": made["()"]}
+    del by_class["()"]
+    ((where, why),) = wrong(check, {**given, "formatters": {"event": by_class}})
+    assert (where, why) == (
+        "formatters.event",
+        "dictConfig ignores rules, session beside 'class'; write '()' instead of 'class'",
+    )
+    ((where, why),) = wrong(check, {**given, "formatters": {"event": {**made, "rules": 5}}})
+    assert where == "handlers.usage"
+    assert "rules is of type int" in why
+
+
+SUBCLASS = """
+    import functools
+    import logging
+    from fslog import FreshsuccessHandler
+
+    class Tenants(FreshsuccessHandler):
+        def __init__(self, tenant, **more):
+            super().__init__(defaults={"accountId": tenant}, spool="spool", **more)
+
+    def make(tenant):
+        return Tenants(tenant, enabled=True)
+
+    def broken(tenant):
+        if tenant:
+            return logging.FileHandler("made.log")
+        return FreshsuccessHandler()
+
+    def other(tenant):
+        return logging.FileHandler("made.log")
+
+    def odd():
+        return 5 if FreshsuccessHandler else None
+
+    partial = functools.partial(Tenants, "acme")
+    LEVEL = "INFO"
+    FILTER = logging.Filter("app")
+
+    class Settings:
+        @property
+        def LOGGING(self):
+            raise RuntimeError("not configured")
+
+    settings = Settings()
+    """
+
+
+@pytest.mark.parametrize("factory", ["Tenants", "make", "partial"])
+def test_subclasses_and_factories(factory: str, check: Check) -> None:
+    """A subclass, a factory and a partial are fslog's handler, too, and are switched off."""
+    write("own.py", SUBCLASS)
+    name = "class" if factory == "Tenants" else "()"
+    handler = {name: f"own.{factory}"} | ({} if factory == "partial" else {"tenant": "acme"})
+    path = as_file(changed(handlers={"usage": handler}))
+    record = "name=app,action=signIn,userId=ann"
+    code, out, _ = check(path, "--record", record)
+    assert code == 0
+    assert 'accountId  "acme"' in out
+    assert not Path("spool").exists()
+
+
+def test_factories_of_other_handlers(check: Check) -> None:
+    """A factory that does not name fslog's handler is not called; what it makes is looked at."""
+    write("own.py", SUBCLASS)
+    handler = {"()": "own.other", "tenant": "acme"}
+    assert wrong(check, changed(handlers={"usage": handler}))[0][0] == "handlers"
+    assert not Path("made.log").exists()
+    ((where, why),) = wrong(check, changed(handlers={"usage": {"()": "own.odd"}}))
+    assert (where, why) == ("handlers.usage", "it makes a int, which is no FreshsuccessHandler")
+    handler = {"()": "own.broken", "tenant": ""}
+    assert wrong(check, changed(handlers={"usage": handler})) == []
+    assert makes(object(), FreshsuccessHandler) is False
+    assert makes(FreshsuccessHandler.setFormatter, FreshsuccessHandler) is False
+
+
+def test_what_stands_elsewhere(check: Check) -> None:
+    """What `ext://` and `cfg://` lead to, and filters that are objects, are seen."""
+    write("own.py", SUBCLASS)
+    given = changed(root={"level": "ext://own.LEVEL", "handlers": "cfg://lists.root"})
+    given["lists"] = {"root": ["usage"]}
+    given["handlers"]["usage"]["filters"] = ["one", "two"]
+    given["filters"] = {"one": {"()": "logging.Filter", "name": "app"}, "two": {"()": "own.other"}}
+    assert doubtful(check, given) == []
+    _, out, _ = check(as_file(given), "--record", "name=web,action=x,accountId=a,userId=u")
+    assert "does not come here: a filter of the handler usage stops it" in out
+    write(
+        "pack.py", f"import own\nLOGGING = {PLAIN!r}\nLOGGING['root']['filters'] = [own.FILTER]\n"
+    )
+    _, out, _ = check("pack", "--record", "name=root,action=x,accountId=a,userId=u")
+    assert "does not come here: a filter of the root logger stops it" in out
+    given["root"]["level"] = "ext://own.NOTHING"
+    assert dict(wrong(check, given))["root.level"].startswith("'ext://own.NOTHING' is no level")
+
+
+def test_settings_that_fail(check: Check) -> None:
+    """Settings that raise when they are asked (Django's, without a module) are told of."""
+    write("own.py", SUBCLASS)
+    code, out, err = check("own:settings.LOGGING")
+    assert (code, out) == (1, "")
+    assert err == "fslog check: own:settings.LOGGING: RuntimeError: not configured\n"
+
+
+def test_a_file_that_holds_events(check: Check) -> None:
+    """Another's handler that writes events needs the same formatter among its filters."""
+    event = {"()": "fslog.EventFormatter", "rules": [RULE]}
+    file = {"class": "logging.FileHandler", "filename": "events.ndjson", "formatter": "event"}
+    given = changed(formatters={"event": event}, handlers={"usage": file})
+    ((where, why),) = doubtful(check, given)
+    assert where == "handlers.usage.filters"
+    assert "it writes an empty line for each record that is no event" in why
+    given["handlers"]["usage"]["filters"] = ["events"]
+    given["filters"] = {"events": {"()": "fslog.EventFormatter"}}
+    ((_, why),) = doubtful(check, given)
+    assert "have different arguments" in why
+    given["filters"] = {"events": event}
+    assert doubtful(check, given) == []
+    code, out, _ = check(as_file(given), "--record", RECORD)
+    assert code == 0
+    assert "writes    events as lines; something else has to ship them" in out
+    assert "event, by rules[0]" in out
+    code, out, _ = check(as_file(given), "--record", "name=app,msg=hello")
+    assert "does not come here: a filter of the handler usage stops it" in out
+    assert not Path("events.ndjson").exists()
+    given["filters"] = {"events": {**event, "session": "never"}}
+    assert "session is 'never'" in dict(wrong(check, given))["filters.events"]
+
+
+RULES = [
+    {"when": {"logger": "app"}, "event": {"action": "a"}},
+    {"when": {"logger": "app.reports", "args.0": 1}, "event": {"action": "b"}},
+    {"when": {"logger": "application", "args.0": 1}, "event": {"action": "c"}},
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "where", "why"),
+    [
+        (changed(disable_existing_loggers=None), "disable_existing_loggers",
+         "it is not given, and so true: loggers that modules made before"),
+        (changed(disable_existing_loggers=True), "disable_existing_loggers", "it is true: loggers"),
+        (changed(root={"handlers": ["usage"]}), "root",
+         "it takes WARNING and above (it has no level): what log.info says does not come"),
+        (changed(root={"handlers": ["usage"], "level": "ERROR"}), "root",
+         "it takes ERROR and above (its level)"),
+        (changed(root={"level": "ERROR"}, loggers={"app": {"handlers": ["usage"]}}), "loggers.app",
+         "it takes ERROR and above (the root logger's level)"),
+        (usage(level="WARNING"), "handlers.usage.level", "it is WARNING: what log.info says makes"),
+        (usage(rules=RULES), "handlers.usage.rules[1]",
+         "it never fits: whatever it would fit, rules[0] fits first"),
+        (changed(loggers={"app": {"propagate": False}}), "handlers.usage.rules[0]",
+         "the records of the logger app.reports do not come here: the logger app does not propag"),
+        (changed(loggers={"app": {"level": "ERROR"}}), "handlers.usage.rules[0]",
+         "what the logger app.reports says at INFO does not come here: the logger app takes ERROR"),
+        (usage(rules=[{"when": {"logger": "django.server"}, "event": {"action": "a"}}]),
+         "handlers.usage.rules[0]", "(Django sees to that, unless it is configured with propagate"),
+        (usage(rules=[{"when": {"logger": "gunicorn.access"}, "event": {"action": "a"}}])
+         | {"loggers": {"app": {}}}, "handlers.usage.rules[0]", "(gunicorn sees to that"),
+    ],
+)  # fmt: skip
+def test_what_is_doubtful(given: dict[str, Any], where: str, why: str, check: Check) -> None:
+    """What loads, and is probably not meant, is told, and does not change the exit code."""
+    found = doubtful(check, given)
+    assert [message for place, message in found if place == where and why in message], found
+    assert len(found) == 1
+
+
+def test_what_is_not_doubtful(check: Check) -> None:
+    """Other loggers' rules, gunicorn without loggers and Django's levels are as they should be."""
+    rules = [
+        {"when": {"logger": name}, "event": {"action": "a"}}
+        for name in ("gunicorn.access", "django.request", "application", "app")
+    ]
+    assert doubtful(check, usage(rules=rules)) == []
+
+
+def test_behind_a_queue(check: Check) -> None:
+    """What a QueueHandler hands on counts as reached, but has neither message nor arguments."""
+    write(
+        "queues.py", "import logging.handlers\nclass Queue(logging.handlers.QueueHandler): pass\n"
+    )
+    given = changed()
+    given["handlers"] = {"usage": USAGE, "queue": {"class": "queues.Queue", "handlers": ["usage"]}}
+    given["root"] = {"handlers": ["queue"], "level": "INFO"}
+    ((where, why),) = doubtful(check, given)
+    assert where == "handlers.usage.rules[0]"
+    assert why.startswith("the QueueHandler queue joins message and arguments")
+
+
+def test_behind_a_memory_handler(check: Check) -> None:
+    """What a MemoryHandler hands on comes, unless its own level stops it."""
+    memory = {"class": "logging.handlers.MemoryHandler", "capacity": 9, "target": "usage"}
+    given = changed(handlers={"usage": USAGE, "memory": memory})
+    given["root"] = {"handlers": ["memory"], "level": "INFO"}
+    assert doubtful(check, given) == []
+    given["handlers"]["memory"] = {**memory, "level": "ERROR"}
+    _, out, _ = check(as_file(given), "--record", RECORD)
+    assert "the handler memory takes ERROR and above (it would be an event, by rules[0])" in out
+
+
+def test_a_spool_of_other_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """Other keys are wrong while a living process has the spool, and doubtful when none has."""
+    spool = directory(Path("spool").absolute())
+    owner = spool.begin()
+    given = usage(spool="spool")
+    assert wrong(check, given) == []
+    monkeypatch.setenv("FSLOG_API_KEY", "another-key")
+    ((where, why),) = wrong(check, given)
+    assert where == "handlers.usage.spool"
+    assert "a living process uses it with other keys" in why
+    owner.remove()
+    ((_, why),) = doubtful(check, given)
+    assert "it belongs to other keys; with those given here it is taken over" in why
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.touch(), "it is no directory"),
+        (make_link, "it is a symbolic link, which is not followed"),
+        (lambda path: (path / "notes").mkdir(parents=True), "it holds something else ('notes')"),
+        pytest.param(
+            lambda path: (path.mkdir(), os.chown(path, 12345, -1)),
+            "it belongs to another user",
+            marks=pytest.mark.needs("root"),
+        ),
+    ],
+)
+def test_a_spool_that_cannot_be_used(make: Callable[[Path], Any], why: str, check: Check) -> None:
+    """The reasons are those that the handler itself would give."""
+    make(Path("spool"))
+    given = usage(spool="spool")
+    ((where, message),) = wrong(check, given)
+    assert where == "handlers.usage.spool"
+    assert why in message
+    with pytest.raises(ValueError, match="cannot be used") as caught:
+        FreshsuccessHandler(spool="spool")
+    assert why in str(caught.value)
+
+
+def test_a_spool_below_nothing(check: Check) -> None:
+    """Where the directory could not be made, that is told; parents that can be made are fine."""
+    Path("link").symlink_to("elsewhere")
+    ((_, why),) = wrong(check, usage(spool="link/spool"))
+    assert why.endswith("link' is no directory")
+    assert wrong(check, usage(spool="a/b/c/spool")) == []
+    assert not Path("a").exists()
+
+
+def test_an_empty_directory_may_be_a_spool(check: Check) -> None:
+    """An empty directory, and one with a volume's own files, is as good as none."""
+    Path("spool/lost+found").mkdir(parents=True)
+    code, out, _ = check(as_file(usage(spool="spool")))
+    assert code == 0
+    assert "spool, empty so far" in out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "why"),
+    [
+        ("%%s", "%s", "handler_usage.kwargs", "write %% for a percent sign"),
+        ("args=()", "args=(1,)", "handler_usage", "args is not empty"),
+        ("kwargs={", "kwargs={{", "handler_usage", "its arguments cannot be evaluated"),
+        ("qualname=app.reports", "", "logger_reports", "it has no qualname"),
+        ("keys=plain", "keys=plain,more", "formatter_more", "there is no section of this name"),
+        ("handlers=usage,file", "handlers=usge,file", "root", "did you mean 'usage'?"),
+        ("class=FileHandler", "class=FleHandler", "handlers.file", "Cannot resolve 'FleHandler'"),
+        ("class=FileHandler", "", "handlers.file", "it has no class"),
+    ],
+)
+def test_ini_files_that_are_wrong(old: str, new: str, where: str, why: str, check: Check) -> None:
+    """The mistakes that fileConfig trips over are told with the section where they are."""
+    assert old in INI
+    code, out, _ = check(write("logging.ini", INI.replace(old, new)), "--json")
+    assert code == 1
+    found = [(one["where"], one["message"]) for one in json.loads(out)["findings"]]
+    assert [message for place, message in found if place == where and why in message], found
+
+
+def test_an_ini_file_is_as_fileconfig_has_it(check: Check) -> None:
+    """Loggers propagate unless told otherwise, `logging`'s classes are short, existing ones end."""
+    text = INI.replace("handlers=\n", "handlers=\n    propagate=0\n")
+    code, out, _ = check(write("logging.ini", text), "--record", RECORD)
+    assert code == 0
+    assert "does not come here: the logger app.reports does not propagate (it would be" in out
+    assert "it switches off all loggers that exist already" in out
+    assert not Path("made.log").exists()
+
+
+def test_configurations_in_a_circle(check: Check) -> None:
+    """References that lead in a circle, as YAML's can, are followed for a while only."""
+    event = "{'()': fslog.EventFormatter, defaults: *a}"
+    path = write(
+        "circle.yaml",
+        f"""
+        version: 1
+        more: &a {{b: *a}}
+        formatters: {{event: {event}}}
+        filters: {{events: {event}}}
+        handlers: {{file: {{class: logging.NullHandler, formatter: event, filters: [events]}}}}
+        root: {{handlers: [file], level: INFO}}
+        """,
+    )
+    code, _, err = check(path)
+    assert (code, err) == (0, "")
+    code, _, err = check(write("circle.yaml", "a: &a {b: *a}"))
+    assert (code, err) == (
+        1,
+        "fslog check: there is no logging configuration in it: no mapping with handlers\n",
+    )
+
+
+def test_several_handlers(check: Check) -> None:
+    """Of several handlers the one that posts is meant, unless another is named."""
+    file = {"class": "logging.FileHandler", "filename": "a.log", "formatter": "event"}
+    given = changed(
+        formatters={"event": {"()": "fslog.EventFormatter"}},
+        handlers={"file": file, "other": {"class": "fslog.FreshsuccessHandler"}, "usage": USAGE},
+    )
+    given["root"] = {"handlers": ["file", "other", "usage"], "level": "INFO"}
+    path = as_file(given)
+    assert "no event\n" in check(path, "--record", RECORD)[1]
+    assert "event, by rules[0]" in check(path, "--record", RECORD, "--handler", "usage")[1]
+    code, _, err = check(path, "--record", RECORD, "--handler", "nothing")
+    assert code == 2
+    assert "'nothing' gives no events; those that do: file, other, usage" in err
+
+
+def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
+    """Without any handler no record can be explained; that is told."""
+    path = as_file(usage(rulez=[]))
+    code, out, _ = check(path, "--record", RECORD)
+    assert code == 1
+    assert "no handler can be made, so that no record can be explained\n" in out
+    code, out, _ = check(path, "--record", RECORD, "--json")
+    assert (code, json.loads(out)["records"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "the following arguments are required: CONFIG"),
+        (["a.json", "--record", "nothing"], "expected name=value at 'nothing'"),
+        (["a.json", "--context", "action=x"], "action cannot be bound"),
+        (["a.json", "--only", "event,nothing"], "'nothing' is none of event, warning"),
+        (["a.json", "--details", "-1"], "is no whole number"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], why: str, check: Check) -> None:
+    """A wrong argument is told, with what is right."""
+    code, out, err = check(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: fslog check")
+    assert why in err
+
+
+def test_help(check: Check) -> None:
+    """The help explains records and log lines, has examples, and the exit codes."""
+    code, out, _ = check("--help")
+    assert code == 0
+    for part in ("a record:\n", "log lines:\n", "examples:\n  fslog check", "The exit code is 0"):
+        assert part in out
+
+
+def test_as_a_process(tmp_path: Path) -> None:
+    """As a process of its own it ends at once, warns of nothing, and leaves nothing behind."""
+    arguments = ["check", "logging.json", "--record", RECORD]
+    flags = (*STRICT, "-m", "fslog")
+    files = {"logging.json": json.dumps(usage(spool=str(tmp_path / "spool")))}
+    ended = run("", "http://127.0.0.1:9", flags=flags, arguments=arguments, files=files)
+    assert "this is right" in ended.out
+    assert not (tmp_path / "spool").exists()
+
+
+def test_hostile_names_are_shown_and_not_obeyed(check: Check) -> None:
+    """Whatever stands in a configuration, a terminal shows it and obeys none of it."""
+    name = "a\x1b[31m\u202e\x9b"
+    given = changed(handlers={name: {**USAGE, "fields": {name: name}, "defaults": {name: name}}})
+    given["root"] = {"handlers": [name, f"{name}2"], "level": "INFO"}
+    path = as_file(given)
+    code, out, _ = check(path, "--record", f"name={json.dumps(name)},msg=x")
+    assert code == 1
+    assert not [one for one in out if not one.isprintable() and one != "\n"]
+    assert json.loads(check(path, "--json")[1])["handlers"][0]["handler"] == name
+
+
+NAMES = st.sampled_from(
+    ["version", "handlers", "loggers", "root", "formatters", "filters", "class", "()", "usage",
+     "level", "propagate", "rules", "when", "event", "fields", "formatter", "target", "app", "",
+     "fslog.FreshsuccessHandler", "fslog.EventFormatter", "logging.handlers.MemoryHandler",
+     "INFO", "ext://sys.stdout", "cfg://handlers", "logger", "action", "spool", "a", "1"]
+)  # fmt: skip
+ATOMS = st.none() | st.booleans() | st.integers(-2, 60) | st.floats() | NAMES
+VALUES = st.recursive(
+    ATOMS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4)
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=120, deadline=None)
+@given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=4))
+def test_no_configuration_breaks_it(given: dict[str, Any], handler: dict[str, Any]) -> None:
+    """Whatever mapping it is, it is taken apart, and what is wrong with it is told in words."""
+    usual = {"class": "fslog.FreshsuccessHandler", **handler}
+    for mapping in (given, {**PLAIN, **given}, {**PLAIN, "handlers": {"usage": usual}}):
+        with rehearsal() as rehearsed:
+            made = configuration(mapping)
+            examination.examine(made, list(targets(made, rehearsed)))
+        assert all(one.where and one.message for one in made.findings)
+
+
+PARTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "level": st.sampled_from(["NOTSET", "DEBUG", "INFO", "ERROR"]),
+        "handlers": st.lists(st.sampled_from(["usage", "other"]), max_size=2),
+        "propagate": st.booleans(),
+    },
+)
+
+
+class Counting(logging.Handler):
+    """Counts its records."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["a", "a.b", "a.b.c", "b"]), PARTS),
+    PARTS,
+    st.sampled_from([0, 10, 20, 40]),
+    st.sampled_from(["a", "a.b", "a.b.c", "a.b.c.d", "b", "x", "root"]),
+    st.sampled_from([10, 20, 30, 40]),
+)
+def test_records_are_led_as_logging_leads_them(
+    loggers: dict[str, Any], root: dict[str, Any], least: int, name: str, level: int
+) -> None:
+    """Whatever levels, handlers and propagation are: a record comes as often as told, or not."""
+    handlers = {"usage": {"class": "fslog.FreshsuccessHandler", "level": least}}
+    handlers["other"] = {"class": "logging.NullHandler"}
+    given = {"version": 1, "handlers": handlers, "loggers": loggers, "root": root}
+    way = Routes(configuration(given)).way(name, level, "usage")
+
+    top = logging.RootLogger(logging.WARNING)
+    manager = logging.Manager(top)
+    top.addHandler(logging.NullHandler())
+    made = {"usage": Counting(least), "other": logging.NullHandler()}
+    for one, part in (("", root), *loggers.items()):
+        logger = manager.getLogger(one) if one else top
+        logger.setLevel(part.get("level", "NOTSET" if one else "WARNING"))
+        logger.propagate = part.get("propagate", True)
+        for handler in part.get("handlers", []):
+            logger.addHandler(made[handler])
+    (top if name == "root" else manager.getLogger(name)).log(level, "x")
+    assert len(way.by) == made["usage"].count  # type: ignore[attr-defined]
+    assert bool(way.why) == (not way.by)
+
+
+def test_the_examples_readme_can_use_it(tmp_path: Path, check: Check) -> None:
+    """gunicorn's own configuration file is checked where it stands, as a copy of it is."""
+    shutil.copy(ROOT / "examples" / "gunicorn_app" / "gunicorn.conf.py", tmp_path)
+    assert check("gunicorn.conf.py")[0] == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_ctrl_c_in_a_log(more: list[str], tmp_path: Path) -> None:
+    """Who interrupts it reads what was found until then, in JSON that is whole: 130."""
+    path = as_file(PLAIN)
+    os.mkfifo("fifo")
+    arguments = ["check", path, "--log", "fifo", "--only", "unreadable", *more]
+    with (
+        at_work(*arguments, endpoint="http://127.0.0.1:9", where=tmp_path) as process,
+        open("fifo", "wb") as fifo,  # returns when the command reads
+    ):
+        # More than a pipe and the command's buffer hold: the first line was read when it is out.
+        fifo.write(b"not a record\n" + b'{"name": "app", "message": "hello"}\n' * 10_000)
+        fifo.flush()
+        said = interrupted(process)
+    assert said.code == 130
+    assert said.err == "fslog check: interrupted; what follows was not looked at\n"
+    if more:
+        assert said.json["summary"]["lines"] > 1
+        assert [one["line"] for one in said.json["records"]] == [1]
+    else:
+        assert "line 1  no record" in said.out
+        assert "are no events\n" in said.out

@@ -1,0 +1,317 @@
+"""What `check` shows of mistakes: never a key, always valid JSON, never a traceback."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checking import SECRET, Check, write
+from fslog.cli import main
+from fslog.cli.check.mistakes import of_expression, of_ini, of_yaml, unquoted
+from fslog.cli.check.records import of_mapping
+from fslog.cli.printable import Paper
+from fslog.cli.screen import Screen
+from fslog.collector import Collector
+from processes import KEYS
+from spooling import leave
+from spools import line
+
+AUTH, API = KEYS
+HANDLER = {"class": "fslog.FreshsuccessHandler"}
+PATHS = {
+    "when": {"logger": "web", "args.U": r"/^\/v1\/(?P<module>\w+)\/(?P<feature>\w+)$/"},
+    "event": {"action": "feature", "module": "{module}", "feature": "{feature}"},
+}
+
+INI = """\
+[loggers]
+keys=root
+[handlers]
+keys=usage
+[formatters]
+keys=
+[logger_root]
+level=INFO
+handlers=usage
+[handler_usage]
+class=fslog.FreshsuccessHandler
+"""
+
+pytestmark = pytest.mark.usefixtures("person")
+
+
+def configured(rules: Any = (), **arguments: Any) -> str:
+    """Write a configuration and return its name."""
+    handler = {**HANDLER, "rules": list(rules), **arguments}
+    root = {"handlers": ["usage"], "level": "INFO"}
+    made = {"version": 1, "handlers": {"usage": handler}, "root": root}
+    return write("logging.json", json.dumps(made))
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "what"),
+    [
+        (f'auth_key: "{SECRET}', "line 5, column 1", "quoted scalar, from line 4, column 15 on"),
+        (f"auth_key: {SECRET}: x", "line 4, column 25", "mapping values are not allowed here"),
+        (f"auth_key: *{SECRET}", "line 4, column 15", "found undefined alias '...'"),
+        (f"auth_key: !{SECRET}", "line 4, column 15", "constructor for the tag '...'"),
+        (f"auth_key: !{SECRET}'x y", "line 4, column 15", "'...'"),
+        (f"{{auth_key: '{SECRET}' x}}", "line 4, column 29", "expected ',' or '}'"),
+    ],
+)
+def test_yaml_that_is_none(text: str, place: str, what: str, check: Check) -> None:
+    """A mistake in YAML is told with line and column, and the line itself is not shown."""
+    write("logging.yaml", f"version: 1\nhandlers:\n  usage:\n    {text}\n")
+    code, out, err = check("logging.yaml")
+    assert (code, out) == (1, "")
+    assert err.startswith("fslog check: logging.yaml is no YAML: line ")
+    assert place in err
+    assert what in err
+    assert "\\n" not in err
+
+
+def test_yaml_with_characters_that_it_cannot_have(check: Check) -> None:
+    """A mistake for which the parser knows no line is told with the reason."""
+    write("logging.yaml", f"auth_key: {SECRET}\x07")
+    assert "special characters are not allowed" in check("logging.yaml")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            f"kwargs={{'proxy': 'http://u:pa%40ss@p:1', 'auth_key': '{SECRET}'}}",
+            "handler_usage.kwargs: it has a % that begins no substitution",
+        ),
+        (f"kwargs={{\n'auth_key' '{SECRET}'}}", "line 13: neither a [section] nor name=value"),
+        (f"kwargs={{'auth_key': {SECRET}}}", "NameError: a name in it is not known"),
+        (f"kwargs={{'auth_key': 'x'.{SECRET}}}", "AttributeError: a name in it is not known"),
+        (f"kwargs={{'auth_key': int('{SECRET}')}}", "invalid literal for int() with base 10: '..."),
+    ],
+)
+def test_an_ini_file_that_is_none(text: str, what: str, check: Check) -> None:
+    """A mistake in an ini file is told with its place, and neither line nor value is shown."""
+    code, out, err = check(write("logging.ini", f"{INI}{text}\n"))
+    assert code == 1
+    assert what in out + err
+    assert "\\n" not in out + err
+
+
+def test_a_line_before_any_section(check: Check) -> None:
+    """A line before the first section is told by its number."""
+    write("logging.ini", f"kwargs={{'auth_key': '{SECRET}'}}\n{INI}")
+    assert "line 1 stands before any [section]" in check("logging.ini")[2]
+
+
+def test_a_percent_sign_is_told_with_its_remedy(check: Check) -> None:
+    """What a percent sign of an ini file has to become is said."""
+    write("logging.ini", f"{INI}kwargs={{'proxy': 'http://u:{SECRET}%40@p:1'}}\n")
+    assert "write %% for a percent sign" in check("logging.ini")[1]
+
+
+def test_errors_of_other_versions_of_the_parsers() -> None:
+    """An error that lacks what most of its kind have is told nevertheless."""
+    assert of_yaml(RecursionError(SECRET)) == "RecursionError"
+    later = configparser.ParsingError("a.ini")
+    del later.errors
+    assert of_ini(later).startswith("line unknown: ")
+    assert "already exists" in of_ini(configparser.DuplicateSectionError("handlers"))
+    assert of_expression(KeyError("FSLOG_X")) == "KeyError: 'FSLOG_X'"
+
+
+@given(st.text())
+def test_what_is_quoted_is_not_shown(text: str) -> None:
+    """Whatever stands in a message as Python writes a text in quotes is taken out of it."""
+    shown = unquoted(f"found {SECRET + text!r} there")
+    assert SECRET not in shown
+    assert shown.startswith("found '...'")
+
+
+def test_what_a_module_raises_shows_no_key(check: Check) -> None:
+    """What importing raises may hold the keys of the environment, or a URL: neither is shown."""
+    write("p.py", f'raise RuntimeError("https://e/v1/{SECRET}/zzzz {AUTH}")')
+    code, _, err = check("p.py")
+    assert code == 1
+    assert err == "fslog check: running p.py failed: RuntimeError: https://e/v1/***/*** ***\n"
+
+
+def test_keys_of_a_handler_that_cannot_be_made(check: Check) -> None:
+    """Keys in a configuration are found there, and not shown, whatever else is wrong beside."""
+    configured(flush_intervall=3, auth_key=SECRET, api_key=SECRET)
+    code, out, _ = check("logging.json", "--record", f"name=app,msg={SECRET}")
+    assert code == 1
+    assert out.count("in the configuration\n") == 2
+    assert "in FSLOG_" not in out
+    code, out, _ = check("logging.json", "--json")
+    assert json.loads(out)["handlers"][0]["keys"] == dict.fromkeys(
+        ("auth_key", "api_key"), "configuration"
+    )
+
+
+def test_a_handler_whose_name_is_no_text(check: Check) -> None:
+    """A handler of a number's name, which dictConfig does not find, is told without a traceback."""
+    write("a.yaml", "version: 1\nhandlers: {5: {class: fslog.FreshsuccessHandler, auth_key: k}}\n")
+    assert check("a.yaml")[0] == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_paths_of_the_application(as_json: bool, check: Check) -> None:
+    """Paths that look like the endpoint's are shown in records, rules and events; keys are not."""
+    configured([PATHS])
+    record = ["--record", f"name=web,args.U=/v1/users/list,note={AUTH}"]
+    other = ["--record", "name=web,args.U=/v1/users/list/5,msg=/v1/a/b"]
+    code, out, _ = check("logging.json", *record, *other, *(["--json"] if as_json else []))
+    assert code in (0, 1)
+    assert "/v1/users/list" in out
+    assert "/v1/a/b" in out
+    if as_json:
+        found = json.loads(out)["records"]
+        assert found[1]["misses"][0]["found"] == "/v1/users/list/5"
+        assert found[1]["message"] == "/v1/a/b"
+
+
+@pytest.mark.parametrize("message", ["/v1/users/5", "http://e/v1/a/b", f"{API}", '"', "\x1b[31m"])
+def test_json_whatever_is_redacted(message: str, check: Check) -> None:
+    """The JSON of `check` is whole, whatever is taken out of it."""
+    configured()
+    code, out, _ = check("logging.json", "--json", "--record", f"name=web,msg={message}")
+    assert code == 0
+    assert json.loads(out)["records"][0]["message"] == message.replace(API, "***")
+    assert "\x1b" not in out
+
+
+def test_json_with_a_path_in_a_label(check: Check) -> None:
+    """A file in a directory that looks like the endpoint's path leaves the JSON whole."""
+    Path("v1/a").mkdir(parents=True)
+    path = Path(configured()).resolve().rename(Path("v1/a/b.json").resolve())
+    assert json.loads(check(str(path), "--json")[1])["is_right"] is True
+
+
+def test_json_with_a_key_like_a_number(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """A key that looks like a number takes no number out of the JSON of `check`."""
+    monkeypatch.setenv("FSLOG_API_KEY", "12345678")
+    configured([PATHS])
+    record = "name=web,msg=12345678,args=[1]"
+    found = json.loads(check("logging.json", "--json", "--record", record)[1])
+    assert found["handlers"][0]["rules"] == 1
+    assert found["summary"]["lines"] == 1
+    assert found["records"][0]["message"] == "***"
+
+
+def test_json_of_ping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key is taken out of texts, and no number out of the JSON of `ping`."""
+    monkeypatch.setenv("FSLOG_API_KEY", "127.0.0.1")
+    with Collector() as collector:
+        main(["ping", "--endpoint", collector.url, "--json"])
+        collector_port = int(collector.url.rpartition(":")[2])
+    report = json.loads(capsys.readouterr().out)
+    assert report["reachable"] is True
+    assert report["address"] == "***"
+    assert report["port"] == collector_port
+
+
+def test_json_of_a_summary() -> None:
+    """A key that looks like a number takes no number out of a summary."""
+    out = io.StringIO()
+    paper = Paper(Screen(out), lambda text: text.replace("1", "***"))
+    paper.values({"delivered": 1, "last_error": "status 1", "left": [1, "1"], "1": None})
+    assert json.loads(out.getvalue()) == {
+        "delivered": 1,
+        "last_error": "status ***",
+        "left": [1, "***"],
+        "***": None,
+    }
+
+
+def test_json_of_a_drained_spool(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A key that looks like a number takes no number out of the JSON of `spool drain`."""
+    # A spool's path may hold no key, and pytest numbers its directories.
+    number = next(n for n in range(2, 99) if str(n) not in re.findall(r"\w+", str(tmp_path)))
+    leave(tmp_path / "spool", b"".join(map(line, range(number))))
+    monkeypatch.setenv("FSLOG_API_KEY", str(number))
+    with Collector() as collector:
+        to = ["--endpoint", collector.url, "--take-over", "--json"]
+        assert main(["spool", "drain", str(tmp_path / "spool"), *to]) == 0
+    assert json.loads(capfd.readouterr().out)["delivered"] == number
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "name=5,msg=x",
+        '{"name": [1], "message": "x"}',
+        '{"levelname": "INFO", "levelno": "x", "message": "x"}',
+        '{"levelname": ["INFO"], "levelno": null, "message": "x", "created": {}}',
+        f'{{"created": {"9" * 400}, "message": "x"}}',
+        '{"created": 1e299, "timestamp": NaN, "message": "x", "levelno": -5}',
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_record_of_wrong_types(record: str, as_json: bool, check: Check) -> None:
+    """A name or a level of a wrong type makes no trouble, given directly or in a log."""
+    configured([PATHS])
+    way = ["--json"] if as_json else []
+    assert check("logging.json", "--record", record, *way)[0] == 0
+    if record.startswith("{"):
+        write("app.log", f"{record}\n" * 2)
+        assert check("logging.json", "--log", "app.log", *way)[0] == 0
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=3,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["name", "levelno", "levelname", "created"]), VALUES))
+def test_what_is_read_of_a_record_is_of_its_type(values: dict[str, Any]) -> None:
+    """Name, level and time of a record are of the types that they are in logging."""
+    record = of_mapping(values)
+    assert isinstance(record.name, str)
+    assert isinstance(record.levelno, int)
+    assert isinstance(record.created, float)
+
+
+@pytest.mark.parametrize("name", ["nosuch", "nope.module:X", "json.nosuch", "json.decoder.no:X"])
+def test_a_module_that_is_not_there(name: str, check: Check) -> None:
+    """A module that is missing, itself or what it would be in, is a mistake in the argument."""
+    code, _, err = check(name)
+    assert code == 2
+    assert "failed: No module named" in err
+
+
+def test_a_module_that_misses_another(check: Check) -> None:
+    """A module that is there, and imports one that is not, is wrong itself."""
+    write("mine.py", "import nosuch\nLOGGING = {}")
+    code, _, err = check("mine")
+    assert code == 1
+    assert "importing mine failed: ModuleNotFoundError: No module named 'nosuch'" in err
+
+
+def test_a_key_below_which_an_ini_file_has_nothing(check: Check) -> None:
+    """`--key` for an ini file is refused, as it can lead nowhere."""
+    code, _, err = check(write("logging.ini", INI), "--key", "a.b")
+    assert code == 2
+    assert "--key: an ini file has no keys below which it could stand" in err
+    assert check("logging.ini")[0] == 0
+
+
+def test_an_empty_log(check: Check) -> None:
+    """A log without any line is said to have had no records."""
+    configured()
+    write("empty.log", "")
+    code, out, _ = check("logging.json", "--log", "empty.log")
+    assert code == 0
+    assert out.endswith("\n\n0 records\n")

@@ -1,0 +1,750 @@
+"""Why a record becomes an event or none: the explanation agrees with the formatter, and says it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pythonjsonlogger.json import JsonFormatter
+
+from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent
+from fslog.cli import main
+from fslog.cli.check.configurations import Configuration, HandlerPart, configuration
+from fslog.cli.check.explanations import Explainer, Explanation, shown
+from fslog.cli.check.narration import Narration
+from fslog.cli.check.records import NoRecord, of_line, of_mapping, of_text, recovered, values_of
+from fslog.cli.check.rehearsal import rehearsal
+from fslog.cli.check.routes import Routes
+from fslog.cli.check.tally import Tally
+from fslog.cli.check.targets import Target, targets
+from fslog.cli.printable import Paper
+from fslog.cli.screen import Screen
+from processes import KEYS
+
+EXPORT = {
+    "when": {"logger": "app.reports", "message": "exported %s rows"},
+    "event": {"action": "feature", "module": "reports", "feature": "export", "total": "{args.0}"},
+}
+ACCESS = {
+    "when": {
+        "logger": "gunicorn.access",
+        "args.m": "POST",
+        "args.s": "/^2/",
+        "args.U": r"/^/(?P<module>\w+)/(?P<feature>\w+)$/",
+    },
+    "event": {
+        "action": "feature",
+        "module": "{module}",
+        "feature": "{feature}",
+        "ms": "{args.M:int}",
+        "details": {"path": "{args.U}", "agent": "{args.a}", "list": ["{args.b}"]},
+    },
+}
+WHO = {"accountId": "acme", "userId": "ann"}
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSLOG_AUTH_KEY", KEYS[0])
+    monkeypatch.setenv("FSLOG_API_KEY", KEYS[1])
+
+
+def explainer(bound: dict[str, Any] | None = None, **arguments: Any) -> Explainer:
+    """Return what explains records of a handler on the root logger, at INFO."""
+    usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT, ACCESS], **arguments}
+    return of_configuration({"usage": usage}, bound=bound)
+
+
+def of_configuration(
+    handlers: dict[str, Any], bound: dict[str, Any] | None = None, **parts: Any
+) -> Explainer:
+    """Return what explains records of the handler `usage`."""
+    given = {
+        "version": 1,
+        "handlers": handlers,
+        "root": {"handlers": ["usage"], "level": "INFO"},
+        **parts,
+    }
+    with rehearsal() as rehearsed:
+        made = configuration(given)
+        found = [target for target in targets(made, rehearsed) if target.name == "usage"]
+        assert not made.findings
+        return Explainer(found[0], Routes(made), bound or {})
+
+
+def explained(text: str, **arguments: Any) -> Explanation:
+    """Return the explanation of a `--record` text."""
+    return explainer(**arguments).explain(of_text(text))
+
+
+def sentences(one: Explanation) -> dict[int, str]:
+    """Return why the rules do not fit."""
+    return {miss.rule: miss.sentence() for miss in one.misses}
+
+
+def test_a_rule_that_fits() -> None:
+    """The rule is named, the event is there, and each property says where it is from."""
+    one = explained(
+        'name=app.reports.csv,msg="exported %s rows",args=[3],userId=7,tenant.slug=acme',
+        fields={"accountId": "tenant.slug"},
+        defaults={"product": "core"},
+    )
+    assert (one.outcome, one.rule, one.is_explicit, one.misses) == ("event", 0, False, ())
+    assert one.event is not None
+    assert (one.event["total"], one.event["userId"]) == (3, "7")
+    assert one.sources == {
+        "product": "defaults",
+        "accountId": "fields: tenant.slug",
+        "userId": "the call",
+        "action": "rules[0]",
+        "module": "rules[0]",
+        "feature": "rules[0]",
+        "total": "rules[0]",
+        "createdAt": "the record's time",
+        "sessionId": "derived",
+    }
+
+
+def test_an_event_that_the_call_says_itself() -> None:
+    """Rules are not asked where the call has an action, flat or nested; both sources are told."""
+    one = explained("name=x,action=signIn,userId=u,event.module=door", bound={"accountId": "a"})
+    assert (one.outcome, one.rule, one.is_explicit, one.misses) == ("event", None, True, ())
+    assert one.sources["module"] == "the call's event"
+    assert (one.sources["action"], one.sources["accountId"]) == ("the call", "context")
+    assert explained("name=x,event.action=signIn", bound=WHO).is_explicit
+
+
+def test_a_rule_that_the_call_overrules() -> None:
+    """What a nested extra without an action, or a required extra, says wins, and is told."""
+    one = explained(
+        'name=app.reports,msg="exported %s rows",args=[3],event.module=other,sessionId=s',
+        bound=WHO,
+    )
+    assert one.rule == 0
+    assert one.sources["module"] == "the call's event"
+    assert one.sources["sessionId"] == "the call"
+    assert one.sources["feature"] == "rules[0]"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "sentence", "held"),
+    [
+        ("name=app.db,msg=x", 0, 'logger is "app.db", wanted "app.reports" or below', 0),
+        ("name=app.reports2", 0, 'logger is "app.reports2", wanted "app.reports" or below', 0),
+        ("name=app.reports,msg=x", 0, 'message is "x", wanted "exported %s rows"', 1),
+        ("name=gunicorn.access,args.m=GET,args.s=200,args.U=/a/b", 1,
+         'args.m is "GET", wanted "POST"', 3),
+        ("name=gunicorn.access,args.m=POST,args.s=404,args.U=/a/b", 1,
+         "args.s is 404, wanted a match of /^2/", 3),
+        ("name=gunicorn.access,args.m=POST,args.U=/a/b", 1,
+         "args.s is missing, wanted a match of /^2/", 3),
+        ("name=gunicorn.access,args.m=POST,args.s=null,args.U=x", 1,
+         "args.s is null, wanted a match of /^2/", 2),
+        ("name=gunicorn.access", 1, 'args.m is missing, wanted "POST"', 1),
+    ],
+)  # fmt: skip
+def test_why_a_rule_does_not_fit(text: str, rule: int, sentence: str, held: int) -> None:
+    """The first condition that fails is told with what stood there, and how many hold."""
+    one = explained(text)
+    assert (one.outcome, one.rule, one.event) == ("skipped", None, None)
+    assert sentences(one)[rule] == sentence
+    assert [miss.held for miss in one.misses if miss.rule == rule] == [held]
+
+
+def test_what_is_missing_is_told_with_its_place() -> None:
+    """An invalid event names what is missing, the fields that led nowhere, and a way out."""
+    one = explained(
+        'name=app.reports,msg="exported %s rows",args=[3]',
+        fields={"accountId": "tenant.slug", "userId": "user", "sessionId": "session"},
+    )
+    assert (one.outcome, one.rule) == ("invalid", 0)
+    assert [(p.code, p.property) for p in one.problems] == [
+        ("missing", "accountId"),
+        ("missing", "userId"),
+    ]
+    assert one.left_out == (
+        "accountId: fields reads tenant.slug, which leads nowhere",
+        "userId: fields reads user, which leads nowhere",
+    )
+    assert one.notes == ("what fslog.context may have bound is not known; say it by --context",)
+    told = explained('name=app.reports,msg="exported %s rows",args=[3]', bound={"userId": "u"})
+    assert told.notes == ()
+    null = explained("name=x,action=a,user=null", fields={"userId": "user"}, bound={"a": 1})
+    assert null.left_out == ("userId: fields reads user, which is null",)
+
+
+def test_placeholders_that_find_nothing() -> None:
+    """Each placeholder that leads nowhere, however deep, is told; the event goes without it."""
+    one = explained(
+        "name=gunicorn.access,args.m=POST,args.s=201,args.U=/a/b,args.M=soon", bound=WHO
+    )
+    assert (one.outcome, one.rule) == ("event", 1)
+    assert one.event is not None
+    assert (one.event["module"], one.event["details"]) == ("a", {"path": "/a/b", "list": []})
+    assert one.left_out == (
+        "ms: {args.M:int} leads nowhere",
+        "details.agent: {args.a} leads nowhere",
+        "details.list.0: {args.b} leads nowhere",
+    )
+
+
+def test_what_cannot_be_read_is_told() -> None:
+    """Conditions, placeholders and fields that raise are told as such, and not as missing."""
+
+    class User:
+        @property
+        def id(self) -> str:
+            raise RuntimeError("no database")
+
+    rules = [
+        {"when": {"user.id": "7"}, "event": {"action": "feature"}},
+        {"when": {"logger": "x"}, "event": {"action": "feature", "userId": "{user.id}"}},
+    ]
+    record = of_mapping({"name": "x", "msg": "y", "levelname": "INFO"})
+    record.__dict__["user"] = User()
+    one = explainer(rules=rules, fields={"accountId": "user.id"}).explain(record)
+    assert (one.outcome, [p.code for p in one.problems]) == ("invalid", ["unreadable"])
+    assert "user.id raised RuntimeError: no database" in one.problems[0].message
+    assert sentences(one)[0] == (
+        'user.id cannot be read: user.id raised RuntimeError: no database; wanted "7"'
+    )
+    one = explainer(rules=rules[1:], fields={"accountId": "user.id"}).explain(record)
+    assert [(p.code, p.property) for p in one.problems] == [
+        ("unreadable", "userId"),
+        ("unreadable", "accountId"),
+    ]
+    assert one.left_out == ()
+
+
+def test_warnings_are_told_and_sent() -> None:
+    """An event that only warns is an event; a line that is too long is none."""
+    one = explained("name=x,action=feature,feature=f", bound=WHO)
+    assert one.outcome == "warning"
+    assert [p.code for p in one.problems] == ["expected"]
+    long = explained(f"name=x,action=a,note={'x' * 300}", bound=WHO, batch_bytes=200)
+    assert long.outcome == "invalid"
+    assert [p.code for p in long.problems] == ["too_large"]
+    assert "batch_bytes allows 200" in long.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("parts", "record", "why"),
+    [
+        ({}, "level=DEBUG", "the root logger takes INFO and above"),
+        ({"root": {"handlers": ["usage"]}}, "level=INFO",
+         "the root logger takes WARNING and above"),
+        ({"loggers": {"app": {"level": "ERROR"}}}, "level=INFO",
+         "the logger app takes ERROR and above"),
+        ({"loggers": {"app.reports": {"propagate": False}}}, "level=INFO",
+         "the logger app.reports does not propagate"),
+        ({"root": {"level": "INFO"}, "loggers": {"other": {"handlers": ["usage"]}}}, "level=INFO",
+         "neither the logger app.reports nor any above it has the handler"),
+        ({"filters": {"f": {"name": "web"}}, "root": {"level": "INFO", "handlers": ["usage"]},
+          "loggers": {"app.reports": {"filters": ["f"]}}}, "level=INFO",
+         "a filter of the logger app.reports stops it"),
+        ({"filters": {"f": {"name": "web"}}}, "level=WARNING,filters=usage",
+         "a filter of the handler usage stops it"),
+        ({}, "level=WARNING,handler=ERROR", "the handler usage takes ERROR and above"),
+    ],
+)  # fmt: skip
+def test_what_stops_a_record(parts: dict[str, Any], record: str, why: str) -> None:
+    """Level, filter or propagation: what stops a record is named, and what it would have been."""
+    values = values_of(record)
+    usage: dict[str, Any] = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT]}
+    if "filters" in values:
+        usage["filters"] = ["f"]
+    if "handler" in values:
+        usage["level"] = values["handler"]
+    text = f'name=app.reports,msg="exported %s rows",args=[3],level={values["level"]}'
+    one = of_configuration({"usage": usage}, WHO, **parts).explain(of_text(text))
+    assert (one.outcome, one.why) == ("stopped", why)
+    assert one.event is not None
+
+
+def test_a_filter_of_somebodys_own() -> None:
+    """A filter that is not fslog's is not built and not asked; that is told."""
+    usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT], "filters": ["own"]}
+    filters = {"own": {"()": "logging.handlers.RotatingFileHandler", "filename": "made.log"}}
+    one = of_configuration({"usage": usage}, WHO, filters=filters).explain(
+        of_text('name=app.reports,msg="exported %s rows",args=[3]')
+    )
+    assert one.outcome == "event"
+    assert one.notes == ("the filter own is not asked here; it may stop it",)
+    assert not Path("made.log").exists()
+
+
+def test_a_line_without_a_level() -> None:
+    """Where a line tells no level, none stops it."""
+    record = of_line(b'{"name": "app.reports", "message": "exported 3 rows"}')
+    assert explainer(WHO).explain(record).outcome == "event"
+
+
+def test_a_formatter_of_somebodys_own() -> None:
+    """Events of a subclass with a mind of its own are shown although no rule fits; errors, too."""
+
+    class Own(EventFormatter):
+        def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
+            if record.msg == "bad":
+                raise RuntimeError("no")
+            return {"action": "own", **WHO, "createdAt": 1, "sessionId": "s"}
+
+    explain = explainer()
+    explain._formatter = Own()
+    one = explain.explain(of_text("name=x,msg=hello"))
+    assert (one.outcome, one.rule, len(one.misses)) == ("warning", None, 2)
+    assert explain.explain(of_text("name=x,msg=bad")).problems[0].message == "RuntimeError: no"
+
+
+RULE_TEXTS = st.sampled_from(["", "a", "a.b", "ab", "POST", "1", "/a/", "/^a.(?P<x>b)?/", "%s a"])
+WHENS = st.dictionaries(
+    st.sampled_from(["logger", "message", "args.0", "args.m", "extra", "levelname", "x.y"]),
+    RULE_TEXTS | st.integers(0, 2) | st.booleans(),
+    max_size=3,
+)
+LEAVES = st.none() | st.integers(0, 2) | st.sampled_from(["", "a", "ab", "a.b", "POST", "1", "x a"])
+RECORDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["a", "a.b", "ab", "b", "root", ""]),
+        "msg": LEAVES.filter(lambda value: value is not None),
+        "message": LEAVES.filter(lambda value: value is not None),
+        "args": st.lists(LEAVES, max_size=2) | st.dictionaries(st.just("m"), LEAVES),
+        "extra": LEAVES,
+        "x": st.dictionaries(st.just("y"), LEAVES),
+        "event": st.dictionaries(st.sampled_from(["action", "module"]), LEAVES) | LEAVES,
+        "action": LEAVES,
+        "levelname": st.sampled_from(["INFO", "DEBUG", "odd"]),
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(WHENS, max_size=4), RECORDS)
+def test_the_explanation_agrees_with_the_formatter(
+    whens: list[dict[str, Any]], line: dict[str, Any]
+) -> None:
+    """Whatever rules and record are: the rule, the event and the problems are the formatter's."""
+    event = {"action": "made", "value": "{args.0}"}
+    rules = [{"when": when, "event": {**event, "rule": at}} for at, when in enumerate(whens)]
+    arguments: Any = {"rules": rules, "session": "none", "defaults": {"sessionId": "s"}}
+    target = Target(HandlerPart("usage", None), posts=False, formatter=EventFormatter(**arguments))
+    explain = Explainer(target, Routes(Configuration({})), WHO)
+    one = explain.explain(of_mapping(line))
+    assert one.record is not None
+    formatter = EventFormatter(rules=rules, session="none", defaults={"sessionId": "s", **WHO})
+    try:
+        made = formatter.event(one.record)
+        problems: tuple[Any, ...] = ()
+    except InvalidEvent as error:
+        made, problems = None, error.problems
+    codes = [(problem.code, problem.property) for problem in problems]
+    if problems:
+        assert [(problem.code, problem.property) for problem in one.problems] == codes
+        return
+    assert one.event == made
+    assert one.outcome == "stopped"  # no logger has the handler
+    if made is not None and not one.is_explicit:
+        assert made["rule"] == one.rule
+    if not one.is_explicit:
+        last = len(rules) if one.rule is None else one.rule
+        assert [miss.rule for miss in one.misses] == list(range(last))
+        assert all(miss.held < miss.conditions for miss in one.misses)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name=app", {"name": "app", "levelno": 20, "msg": "", "args": ()}),
+        ("logger=app,level=WARNING,msg=hi", {"name": "app", "levelno": 30, "msg": "hi"}),
+        ("name=a,levelno=7", {"levelno": 7}),
+        ("name=a,severity=error", {"levelno": 40}),
+        ("msg=one, two,b=2", {"name": "root", "msg": "one, two", "b": 2}),
+        ('msg="a=b,c=d",e=f=g', {"msg": "a=b,c=d", "e": "f=g"}),
+        ("msg=exported %s rows, x,args=[3, 4]", {"msg": "exported %s rows, x", "args": (3, 4)}),
+        ("a=true,b=null,c=1.5,d=[],e={}", {"a": True, "b": None, "c": 1.5, "d": [], "e": {}}),
+        ("a=truely,b=12monkeys,c=,d=]", {"a": "truely", "b": "12monkeys", "c": "", "d": "]"}),
+        ("args.0=3,args.1=x", {"args": (3, "x")}),
+        ("args.m=POST,args.{x-account}i=acme", {"args": {"m": "POST", "{x-account}i": "acme"}}),
+        ("request.user.id=5,request.path=/a", {"request": {"user": {"id": 5}, "path": "/a"}}),
+        ('{"name": "a", "message": "hi"}', {"name": "a", "msg": "hi"}),
+        ("created=12.5,a=1,", {"created": 12.5, "a": 1}),
+    ],
+)
+def test_records_of_the_command_line(text: str, expected: dict[str, Any]) -> None:
+    """Names and values as the help says: JSON where it reads as JSON, else text."""
+    record = of_text(text)
+    assert {name: record.__dict__[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is empty"),
+        ("app", "expected name=value at 'app', character 1"),
+        ("=x", "expected name=value"),
+        ('a=1,"b"=2', "expected name=value"),
+        ("a=1,a.b=2", "a is given both as a value and with names below it"),
+        ("{", "it is no JSON"),
+    ],
+)
+def test_texts_that_are_no_record(text: str, why: str) -> None:
+    """What does not read as names and values is refused, with the place."""
+    with pytest.raises(NoRecord, match=why.replace("(", r"\(")):
+        of_text(text)
+
+
+def log_line(level: int = logging.INFO, fmt: str = "", **more: Any) -> bytes:
+    """Return what python-json-logger makes of a log call."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(fmt or "%(name)s %(levelname)s %(message)s", **more))
+    logger = logging.Logger("app.reports")
+    logger.addHandler(handler)
+    logger.log(level, "exported %s rows", 42, extra={"userId": "ann", "tags": ["a"]})
+    return stream.getvalue().encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        log_line(),
+        log_line(fmt="%(name)s %(levelname)s %(msg)s %(args)s"),
+        log_line(rename_fields={"levelname": "severity", "name": "logger"}, timestamp=True),
+        log_line(fmt="%(asctime)s %(name)s %(levelno)s %(message)s"),
+    ],
+)
+def test_lines_of_python_json_logger(line: bytes) -> None:
+    """However the formatter was told to write, the record is found again, and its rule fits."""
+    record = of_line(line)
+    assert (record.name, record.levelno) == ("app.reports", logging.INFO)
+    assert not {"severity", "logger", "timestamp"} & record.__dict__.keys()
+    one = explainer({"accountId": "acme"}).explain(record, 7)
+    assert (one.number, one.outcome, one.rule) == (7, "event", 0)
+    assert one.event is not None
+    assert (one.event["total"], one.event["userId"], "tags" in one.event) == (42, "ann", False)
+
+
+@pytest.mark.parametrize(
+    ("value", "created"),
+    [
+        (12.5, 12.5),
+        (1_700_000_000_500, 1_700_000_000.5),
+        ("1970-01-01T00:00:12.500000+00:00", 12.5),
+        ("1970-01-01T00:00:12Z", 12.0),
+    ],
+)
+def test_instants(value: Any, created: float) -> None:
+    """Seconds, milliseconds and ISO texts are when the record was made."""
+    assert of_mapping({"timestamp": value}).created == created
+    assert "timestamp" not in of_mapping({"timestamp": value}).__dict__
+
+
+def test_what_is_no_instant_is_an_extra() -> None:
+    """A name that means something else in an application stays what it is."""
+    record = of_mapping({"time": "soon", "level": "gold", "logger": 5, "created": True})
+    assert (record.time, record.level, record.logger) == ("soon", "gold", 5)  # type: ignore[attr-defined]
+    assert (record.name, record.levelno) == ("root", 0)
+    assert of_mapping({"timestamp": "0001-01-01", "time": float("inf")}).created > 1e9
+
+
+@pytest.mark.parametrize(
+    ("message", "template", "args"),
+    [
+        ("a 1 b 2.5 c", "a %d b %.1f c", (1, 2.5)),
+        ("50 % of x", "%d %% of %s", (50, "x")),
+        ("user ann did it", "user %(user)s did %(what)s", {"user": "ann", "what": "it"}),
+        ("one\ntwo", "%s", ("one\ntwo",)),
+        ("007 is 1e3", "%s is %s", ("007", "1e3")),
+        ("done", "done", None),
+        ("done", "do%%ne", None),
+        ("exported x rows", "exported %d rows", None),
+        ("x" * 3_000, "%s", None),
+        (5, "%s", None),
+    ],
+)
+def test_arguments_out_of_a_message(message: Any, template: str, args: Any) -> None:
+    """A joined message is taken apart where a template allows it, and only there."""
+    assert recovered(message, template) == args
+
+
+def test_a_message_is_taken_apart_for_a_rule_only() -> None:
+    """It is, where the rule's logger fits and the line has no arguments; and that is told."""
+    explain = explainer(WHO)
+    one = explain.explain(of_mapping({"name": "app.reports", "message": "exported 3 rows"}))
+    assert (one.rule, one.notes) == (0, ("msg and args are taken out of the joined message",))
+    for name, args in (("other", ()), ("app.reports", [1])):
+        record = of_mapping({"name": name, "message": "exported 3 rows", "args": args})
+        one = explain.explain(record)
+        assert (one.outcome, one.notes) == ("skipped", ())
+        assert record.msg == "exported 3 rows"
+
+
+def test_shown_values() -> None:
+    """Values are shown as JSON, long ones cut, and what is no JSON by its type."""
+    assert shown("a" * 100, 10) == '"aaaaaaaa...'
+    assert shown({1, 2}) == "of type set"
+    endless: list[Any] = []
+    endless.append(endless)
+    assert shown(endless) == "of type list"
+
+
+Check = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def check(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Check:
+    """Return what runs `fslog check` and gives its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "providing", raising=False)
+    usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT, ACCESS]}
+    given = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"usage": usage},
+        "root": {"handlers": ["usage"], "level": "INFO"},
+    }
+    Path("logging.json").write_text(json.dumps(given))
+
+    def run_it(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(["check", "logging.json", *map(str, arguments)])
+        sys.stdout.flush()
+        return (code, *capfd.readouterr())
+
+    return run_it
+
+
+def logged(*lines: Any) -> str:
+    """Write a log file here and return its name."""
+    texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+    Path("app.log").write_bytes(b"".join(text + b"\n" for text in texts))
+    return "app.log"
+
+
+MISSING = (
+    "accountId is missing: give it in the log call's extra, in fields, in context or in defaults"
+)
+LINES: list[Any] = [
+    {"name": "app.reports", "levelname": "INFO", "message": "exported 3 rows", **WHO},
+    {"name": "app.reports", "levelname": "INFO", "message": "exported 4 rows", "userId": "u"},
+    {"name": "app.db", "levelname": "INFO", "message": "connected"},
+    {"name": "app.db", "levelname": "INFO", "message": "slow"},
+    b"Traceback (most recent call last):",
+    b"",
+    {"name": "app.reports", "levelname": "DEBUG", "message": "exported 5 rows", **WHO},
+    {"name": "web", "levelname": "INFO", "message": "hi", "action": "feature", **WHO},
+    b"[1]",
+]
+
+
+def test_what_a_person_reads_of_a_log(check: Check) -> None:
+    """Each line in full while there are few, and all of them in numbers."""
+    code, out, err = check("--log", logged(*LINES), "--details", "2")
+    assert (code, err) == (1, "")
+    lines = out[out.index("this is right") :].splitlines()[2:]
+    told = [" ".join(line.split()) for line in lines]
+    assert [line for line in told if not line.startswith(("createdAt ", "sessionId "))] == [
+        'line 1 app.reports INFO "exported %s rows" [3]',
+        "event, by rules[0]",
+        'action "feature" rules[0]',
+        'module "reports" rules[0]',
+        'feature "export" rules[0]',
+        "total 3 rules[0]",
+        'accountId "acme" the call',
+        'userId "ann" the call',
+        "msg and args are taken out of the joined message",
+        "",
+        'line 2 app.reports INFO "exported %s rows" [4]',
+        "invalid: it is not sent, by rules[0]",
+        'action "feature" rules[0]',
+        'module "reports" rules[0]',
+        'feature "export" rules[0]',
+        "total 4 rules[0]",
+        'userId "u" the call',
+        MISSING,
+        "msg and args are taken out of the joined message",
+        "what fslog.context may have bound is not known; say it by --context",
+        "",
+        "6 more records not shown; see --details and --only",
+        "",
+        "8 records",
+        "1 event",
+        "1 event with a warning",
+        "1 action 'feature' is expected to have feature, a string",
+        "1 action 'feature' is expected to have module, a string",
+        "1 is invalid, and not sent",
+        f"1 {MISSING}",
+        "2 are no events",
+        "of app.db 2",
+        "1 does not come here",
+        "1 the root logger takes INFO and above",
+        "1 of them would be an event",
+        "2 lines that are no records",
+        "by",
+        "1 the log call itself",
+        "2 rules[0]",
+        'never rules[1]: nearest was a record whose logger is "app.db", wanted "gunicorn.access" '
+        "or below",
+    ]
+
+
+def test_only_some_records(check: Check) -> None:
+    """Only what is asked for is explained, and all is counted."""
+    path = logged(*LINES)
+    told = json.loads(check("--log", path, "--only", "skipped,unreadable", "--json")[1])
+    assert [one["line"] for one in told["records"]] == [3, 4, 5, 9]
+    assert told["records"][2]["why"].startswith("it is no JSON: ")
+    assert told["summary"]["outcomes"] == {
+        "event": 1,
+        "invalid": 1,
+        "skipped": 2,
+        "unreadable": 2,
+        "stopped": 1,
+        "warning": 1,
+    }
+    _, out, _ = check("--log", path, "--only", "stopped")
+    assert "  does not come here: the root logger takes INFO and above (it would be an event" in out
+    assert "line 1 " not in out
+
+
+def test_the_summary_for_a_program(check: Check) -> None:
+    """By rule, by logger, by problem, and what kept a rule from ever fitting."""
+    access = {"name": "gunicorn.access", "levelname": "INFO", "args": {"m": "GET", "s": 200}}
+    told = json.loads(check("--log", logged(*LINES, access), "--json")[1])
+    assert (told["handler"], told["is_right"]) == ("usage", True)
+    summary = told["summary"]
+    assert (summary["lines"], summary["explicit"], summary["stopped_events"]) == (9, 1, 1)
+    assert summary["skipped_by_logger"] == {"app.db": 2, "gunicorn.access": 1}
+    first, second = summary["rules"]
+    assert (first["fits"], first["failed"]) == (2, {"logger": 3})
+    assert (second["fits"], second["nearest"]) == (0, 'args.m is "GET", wanted "POST"')
+    assert summary["stopped"] == {"the root logger takes INFO and above": 1}
+    assert {one["code"] for one in summary["problems"]} == {"missing", "expected"}
+    explained = told["records"][0]
+    assert (explained["outcome"], explained["event"]["total"]) == ("event", 3)
+    assert explained["sources"]["total"] == "rules[0]"
+
+
+def test_what_would_be_invalid(check: Check) -> None:
+    """A record that is stopped, and would be invalid otherwise, is said to be both."""
+    record = 'name=app.reports,msg="exported %s rows",args=[3],level=DEBUG'
+    code, out, _ = check("--record", record)
+    assert code == 0
+    assert "takes INFO and above (it would be invalid, by rules[0])" in out
+
+
+def test_rules_that_never_fit_are_told(check: Check) -> None:
+    """The summary names the record that came nearest to a rule that never fitted."""
+    access = {"name": "gunicorn.access", "levelname": "INFO", "args": {"m": "GET", "s": 200}}
+    _, out, _ = check("--log", logged(LINES[0], LINES[2], access))
+    assert out.splitlines()[-3:] == [
+        "by",
+        "        1  rules[0]",
+        '    never  rules[1]: nearest was a record whose args.m is "GET", wanted "POST"',
+    ]
+    _, out, _ = check("--log", logged(LINES[0], LINES[0]))
+    assert out.splitlines()[-1].startswith("    never  rules[1]: an earlier one fitted whenever")
+
+
+def test_logs_from_anywhere(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log may be compressed, or come on stdin; all of it is read at constant memory."""
+    text = json.dumps(LINES[0]).encode() + b"\n"
+    Path("app.log.gz").write_bytes(gzip.compress(text * 20))
+    assert "20 records" in check("--log", "app.log.gz")[1]
+    code, out, err = check("--log", "missing.log")
+    assert (code, out) == (2, "")
+    assert "missing.log cannot be read: No such file or directory" in err
+    Path("torn.log.gz").write_bytes(gzip.compress(text * 2_000)[:-20])
+    code, out, err = check("--log", "torn.log.gz")
+    assert code == 1
+    assert "ends in the middle of its gzip data" in err
+    assert " records\n" in out
+
+
+def test_lines_that_are_too_long(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of any length costs no more memory than the longest that is read."""
+    monkeypatch.setattr("fslog.cli.check.check._LINE_BYTES", 1_000)
+    path = logged({"name": "a", "message": "x" * 5_000}, LINES[0])
+    told = json.loads(check("--log", path, "--json")[1])
+    assert [one["outcome"] for one in told["records"]] == ["unreadable", "event"]
+    assert told["records"][0]["why"] == "it has more than 1,000 bytes"
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}', b"null", b"\x00"])
+def test_hostile_lines(line: bytes, check: Check) -> None:
+    """Whatever stands in a line, it is a record or none, and breaks nothing."""
+    code, out, err = check("--log", logged(line, LINES[0]), "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["summary"]["lines"] == 2
+
+
+def test_hostile_values_are_shown_and_not_obeyed(check: Check) -> None:
+    """A terminal obeys nothing of a log line; a key in it is not shown."""
+    evil = "\x1b[31m\x9b\u202e\r"
+    line = {"name": evil, "levelname": evil, "message": evil, "action": evil, "k": KEYS[0], **WHO}
+    _, out, _ = check("--log", logged(line, {**line, evil: evil}))
+    assert not [one for one in out if not one.isprintable() and one != "\n"]
+    assert KEYS[0] not in out
+    told = check("--log", logged(line), "--json")[1]
+    assert KEYS[0] not in told
+    assert json.loads(told)["records"][0]["event"]["action"] == evil
+
+
+def test_the_context_provider_is_asked(check: Check) -> None:
+    """The application's own function gives what it gives, and what it raises is told."""
+    Path("providing.py").write_text(
+        "def actor(): return {'accountId': 'provided', 'userId': 'u'}\n"
+        "def broken(): raise RuntimeError('no request')\n"
+    )
+    given = json.loads(Path("logging.json").read_text())
+    record = "name=x,action=signIn"
+    for name, outcome in (("actor", "event"), ("broken", "invalid")):
+        given["handlers"]["usage"]["context_provider"] = f"ext://providing.{name}"
+        Path("logging.json").write_text(json.dumps(given))
+        (one,) = json.loads(check("--record", record, "--json")[1])["records"]
+        assert one["outcome"] == outcome
+        if outcome == "event":
+            assert one["sources"]["accountId"] == "context_provider"
+        else:
+            assert "RuntimeError: no request" in one["problems"][0]["message"]
+
+
+def test_many_kinds_do_not_fill_the_memory() -> None:
+    """Loggers named after requests are counted up to a number, and no further."""
+    tally = Tally(0)
+    for number in range(1_200):
+        record = of_mapping({"name": f"request.{number}"})
+        tally.add(Explanation(number, record, "skipped"))
+    assert (tally.lines, len(tally.skipped)) == (1_200, 1_000)
+
+
+def test_a_single_record_needs_no_summary() -> None:
+    """One record is explained, and not counted for its reader."""
+    stream = io.StringIO()
+    narration = Narration(Paper(Screen(stream, {})), 10)
+    tally = Tally(2)
+    tally.add(explained("name=x,msg=y"))
+    narration.summary(tally, None)  # type: ignore[arg-type]
+    assert stream.getvalue() == ""
+
+
+def test_the_handler_sends_what_the_explanation_shows() -> None:
+    """What is explained as an event is what a handler of the same rules makes of the record."""
+    handler = FreshsuccessHandler(enabled=False, rules=[EXPORT, ACCESS], defaults=WHO)
+    one = explained(
+        "name=gunicorn.access,args.m=POST,args.s=201,args.U=/a/b,created=5000", defaults=WHO
+    )
+    assert one.record is not None
+    assert handler.formatter.event(one.record) == one.event

@@ -1,0 +1,230 @@
+"""One line's judgement, lines gathered into batches, and problems counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fslog.cli.upload.findings import Findings
+from fslog.cli.upload.judgement import Checked, batches, check
+from fslog.cli.upload.ndjson import Damaged, Line, Reader, source
+from fslog.collector.intake import take
+from fslog.errors import Problem
+from uploads import event, line, lines
+
+NASTY: list[bytes] = [
+    line(1),
+    line(2, userId=None),
+    line(3, module=None),
+    line(4, createdAt=17),
+    b" \t" + line(5).replace(b"\n", b" \r\n"),
+    b"\n",
+    b"\r\n",
+    b"  \t \n",
+    b"\xef\xbb\xbf" + line(6),
+    b"\x00\n",
+    b"\x00" + line(7),
+    b"\xff\xfe{\x00\n",
+    b"[" + line(8)[:-1] + b"]\n",
+    b"[\n",
+    b"{\n",
+    b"17\n",
+    b"null\n",
+    b'"text"\n',
+    b'{"accountId": NaN}\n',
+    b"{} {}\n",
+    line(9)[:-1] + line(10),
+    b'{"a":1}\x0b\n',
+    b"[" * 100_000 + b"\n",
+    b'{"createdAt": ' + b"9" * 5_000 + b"}\n",
+    line(11, note="\u2028<script>\ud800"),
+    line(12).replace(b"acme", "zo\u00eb".encode("latin-1")),
+    line(13, accountId=5, userId=True, sessionId="", action=[]),
+    line(14, total="3"),
+]
+
+
+def judged(raw: bytes, limit_bytes: int = 1_048_576) -> Checked:
+    """Return what is thought of one line."""
+    return check(Line(1, raw), limit_bytes)
+
+
+@pytest.mark.parametrize("raw", NASTY, ids=range(len(NASTY)))
+def test_the_judgement_is_the_endpoints(raw: bytes) -> None:
+    """A line is right, wrong or blank as the collector finds it, and sent as it takes it."""
+    one, intake = judged(raw), take(raw, None)
+    assert [json.loads(text) for text in (one.text,) if text] == intake.events
+    codes = [problem.code for bad in intake.invalid for problem in bad.problems]
+    assert [problem.code for problem in one.problems] == codes
+    assert one.raw == raw
+
+
+@given(parts=st.lists(st.sampled_from([*NASTY[:22], b"{", b"\r", b" ", b"\n"])))
+def test_a_file_is_judged_like_its_body(
+    parts: list[bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Line by line a file gives the same events, and as many wrong lines, as in one body."""
+    text = b"".join(parts)
+    path = tmp_path_factory.mktemp("body") / "body"
+    path.write_bytes(text)
+    with Reader(source(str(path)), 1_048_576) as reader:
+        found = [check(one, 1_048_576) for one in reader.lines()]
+    intake = take(text, None)
+    assert [json.loads(one.text) for one in found if one.text] == intake.events
+    assert [one.raw.strip(b" \t\r\n") for one in found if one.problems] == [
+        bad.line[:-1] for bad in intake.invalid
+    ]
+
+
+def test_warnings_are_kept_apart() -> None:
+    """What the endpoint takes but was hardly meant is sent, and said."""
+    one = judged(line(1, module=None, createdAt=5))
+    assert one.text
+    assert not one.problems
+    assert {problem.code for problem in one.warnings} == {"expected", "looks_like_seconds"}
+
+
+def test_problems_hold_no_events() -> None:
+    """Many problems may be kept: each is a few words, not a whole event."""
+    for raw in NASTY:
+        one = judged(raw)
+        assert all(problem.event is None for problem in (*one.problems, *one.warnings))
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"\xef\xbb\xbf" + line(1), "byte order mark"),
+        (b"[" + line(1)[:-1] + b"]\n", "jq -c"),
+        (b"[\n", "jq -c"),
+    ],
+)
+def test_usual_mistakes_have_their_remedy(raw: bytes, words: str) -> None:
+    """A byte order mark, and a file that is one array, are called so."""
+    (problem,) = judged(raw).problems
+    assert words in problem.message
+
+
+def test_a_files_mistakes_are_told_in_a_files_words() -> None:
+    """What a log call may give otherwise, an id as a number say, a file is not told to give."""
+    raw = line(1, accountId=5, userId=None, createdAt="now", action="", sessionId=True)
+    assert [problem.message for problem in judged(raw).problems] == [
+        "accountId is of type int; expected a string that is not empty",
+        "userId is missing; expected a string that is not empty",
+        "createdAt is of type str; expected a number, epoch milliseconds",
+        "action is empty; expected a string that is not",
+        "sessionId is True; expected a string that is not empty",
+    ]
+
+
+def test_a_line_has_to_fit_a_batch() -> None:
+    """A line is as long as a batch at the most, its newline counted and its blanks not."""
+    size = len(line(1))
+    assert judged(line(1), size).text == line(1)
+    assert judged(line(1)[:-1], size).text == line(1)
+    assert judged(b"  " + line(1)[:-1] + b" \r\n", size).text == line(1)
+    one = judged(line(1), size - 1)
+    assert (one.text, [problem.code for problem in one.problems]) == (b"", ["too_large"])
+    one = check(Line(1, line(1)[:9], is_whole=False), 5)
+    assert (one.is_whole, [problem.code for problem in one.problems]) == (False, ["too_large"])
+
+
+def gathered(raws: list[bytes], **limits: int) -> list[list[int]]:
+    """Return the numbers of the lines that travel together."""
+    walk = (Line(number, raw) for number, raw in enumerate(raws, 1))
+    given_limits = {"batch_events": 3, "batch_bytes": 10_000, **limits}
+    return [[one.number for one in batch] for batch in batches(walk, **given_limits)]
+
+
+def test_batches_have_so_many_events() -> None:
+    """A batch is full with its events; other lines between them cost no room, and none is lost."""
+    raws = [line(1), b"\n", line(2), b"{\n", line(3), line(4), b"\n"]
+    assert gathered(raws) == [[1, 2, 3, 4, 5], [6, 7]]
+    assert gathered([]) == []
+    assert gathered([b"\n"]) == [[1]]
+
+
+def test_batches_have_so_many_bytes() -> None:
+    """A batch has as many bytes as it may, and not one more."""
+    size = len(line(1))
+    raws = [line(1), line(2), line(3), line(4)]
+    assert gathered(raws, batch_bytes=2 * size) == [[1, 2], [3, 4]]
+    assert gathered(raws, batch_bytes=2 * size - 1) == [[1], [2], [3], [4]]
+
+
+def test_what_is_not_sent_is_bounded_too() -> None:
+    """A file of blank lines, or of wrong ones, is not held as a whole."""
+    assert max(map(len, gathered([b"\n"] * 100))) == 12
+    assert max(map(len, gathered([b"{" * 100 + b"\n"] * 100, batch_bytes=200))) == 7
+
+
+def test_a_long_line_comes_alone_and_at_once(tmp_path: Path) -> None:
+    """What is before a long line comes first; its rest can still be read when it comes itself."""
+    path = tmp_path / "long"
+    path.write_bytes(line(1) + b"x" * 5_000 + b"\n" + line(3))
+    with Reader(source(str(path)), 1_000) as reader:
+        found = batches(reader.lines(), batch_events=10, batch_bytes=1_000)
+        assert [one.number for one in next(found)] == [1]
+        (long,) = next(found)
+        assert long.raw + b"".join(reader.rest()) == b"x" * 5_000 + b"\n"
+        assert [[one.number for one in batch] for batch in found] == [[3]]
+
+
+def test_damage_comes_after_what_was_before_it() -> None:
+    """Lines that were read are handed on before it is said that no more can be."""
+
+    def damaged() -> Iterator[Line]:
+        yield Line(1, line(1))
+        raise Damaged("no more")
+
+    walk = batches(damaged(), batch_events=10, batch_bytes=1_000)
+    assert [one.number for one in next(walk)] == [1]
+    with pytest.raises(Damaged, match="no more"):
+        next(walk)
+    nothing: Iterator[Any] = batches(iter(()), batch_events=1, batch_bytes=1)
+    assert list(nothing) == []
+
+
+def test_problems_are_counted_by_kind() -> None:
+    """Each kind has its count and the numbers of its first lines; the most frequent is first."""
+    found = Findings()
+    for number in range(1, 21):
+        problems = [Problem("missing", "userId", f"in {number}")]
+        if number % 5 == 0:
+            problems.append(Problem("empty", "action", f"also in {number}"))
+        found.add(number, problems)
+    assert found.lines == 20
+    assert found.json() == [
+        {
+            "code": "missing",
+            "property": "userId",
+            "count": 20,
+            "lines": list(range(1, 11)),
+            "message": "in 1",
+        },
+        {
+            "code": "empty",
+            "property": "action",
+            "count": 4,
+            "lines": [5, 10, 15, 20],
+            "message": "also in 5",
+        },
+    ]
+    rows = ["".join(text for text, _ in row) for row in found.rows("red")]
+    assert [" ".join(row.split()) for row in rows] == [
+        "20 missing userId lines 1, 2, 3, 4, 5, ...: in 1",
+        "4 empty action lines 5, 10, 15, 20: also in 5",
+    ]
+
+
+def test_the_lines_of_the_tests_are_right() -> None:
+    """What the other tests send is what the endpoint takes."""
+    intake = take(lines(range(3)), None)
+    assert intake.events == [event(number) for number in range(3)]
+    assert [judged(line(number)).warnings for number in range(3)] == [(), (), ()]

@@ -1,0 +1,275 @@
+"""Lines of files and streams: numbers, endings, compression, damage, and lines of any length."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fslog.cli.upload.ndjson import Damaged, Reader, Unusable, source, sources
+from processes import run
+
+LIMIT = 100
+
+
+def read(path: Path, limit_bytes: int = LIMIT) -> list[tuple[int, bytes]]:
+    """Return number and text of each line of a file, long ones put together."""
+    with Reader(source(str(path)), limit_bytes) as reader:
+        return [(one.number, one.raw + b"".join(reader.rest())) for one in reader.lines()]
+
+
+def write(tmp_path: Path, text: bytes) -> Path:
+    """Make a file."""
+    path = tmp_path / "lines"
+    path.write_bytes(text)
+    return path
+
+
+@given(
+    text=st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"\x00", b"b" * 101, b"c" * 300])),
+    is_gzip=st.booleans(),
+)
+def test_lines_are_what_newlines_separate(
+    text: list[bytes], is_gzip: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """All text comes out again, newlines alone end lines, and numbers have no gap."""
+    whole = b"".join(text)
+    path = write(tmp_path_factory.mktemp("lines"), gzip.compress(whole) if is_gzip else whole)
+    found = read(path)
+    assert b"".join(raw for _, raw in found) == whole
+    assert [number for number, _ in found] == list(range(1, len(found) + 1))
+    assert all(raw.index(b"\n") == len(raw) - 1 for _, raw in found[:-1])
+    assert sum(raw.count(b"\n") for _, raw in found) == whole.count(b"\n")
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
+def test_what_fits_the_limit_comes_in_one_piece(ending: bytes, tmp_path: Path) -> None:
+    """A line of just so many bytes is whole whatever ends it; a longer one need not be."""
+    text = b"x" * (LIMIT - 1)
+    with Reader(source(str(write(tmp_path, text + ending))), LIMIT) as reader:
+        assert [one.is_whole for one in reader.lines()] == [True]
+    with Reader(source(str(write(tmp_path, b"x" * (3 * LIMIT) + ending))), LIMIT) as reader:
+        (line,) = reader.lines()
+        assert not line.is_whole
+        assert len(line.raw) < 2 * LIMIT
+        assert reader.newlines == ending.count(b"\n")
+
+
+def test_a_long_line_that_nobody_takes_is_read_over(tmp_path: Path) -> None:
+    """The rest of a long line is no line, whether or not somebody asked for it."""
+    path = write(tmp_path, b"a\n" + b"x" * 1_000 + b"\nb\n")
+    with Reader(source(str(path)), LIMIT) as reader:
+        assert [(one.number, one.raw[:2]) for one in reader.lines()] == [
+            (1, b"a\n"),
+            (2, b"xx"),
+            (3, b"b\n"),
+        ]
+        assert reader.newlines == 3
+
+
+def test_members_of_gzip_are_one_text(tmp_path: Path) -> None:
+    """Concatenated gzip files, as log rotation makes them, are read as one; zeros may follow."""
+    path = write(tmp_path, gzip.compress(b"a\nb") + gzip.compress(b"c\n") + bytes(512))
+    assert read(path) == [(1, b"a\n"), (2, b"bc\n")]
+
+
+@pytest.mark.parametrize("text", [b"", gzip.compress(b"", mtime=0)])
+def test_an_empty_input_has_no_lines(text: bytes, tmp_path: Path) -> None:
+    """Nothing is no line, also when it is compressed."""
+    assert read(write(tmp_path, text)) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda packed: packed[:-9], "ends in the middle of its gzip data"),
+        (lambda packed: packed[:-1] + b"?", "has damaged gzip data"),
+        (lambda packed: packed[:200] + bytes(200) + packed[400:], "has damaged gzip data"),
+        (lambda packed: packed[:5], "ends in the middle of its gzip data"),
+        (lambda packed: b"\x1fno gzip", "has damaged gzip data"),
+        (lambda packed: packed + b"garbage", "has damaged gzip data"),
+    ],
+)
+def test_damage_is_told(damage: object, words: str, tmp_path: Path) -> None:
+    """Gzip that ends early, or is none, is said to be so, after the lines before it came out."""
+    text = b"".join(hashlib.sha512(bytes([n])).hexdigest().encode() + b"\n" for n in range(200))
+    path = write(tmp_path, damage(gzip.compress(text)))  # type: ignore[operator]
+    found: list[bytes] = []
+
+    def read_all() -> None:
+        with Reader(source(str(path)), 1_000) as reader:
+            for line in reader.lines():
+                found.append(line.raw)  # noqa: PERF401 - what came before the damage is wanted
+
+    with pytest.raises(Damaged, match=words) as caught:
+        read_all()
+    assert text.startswith(b"".join(found))
+    assert all(raw.endswith(b"\n") for raw in found)
+    assert str(path) in str(caught.value)
+
+
+def test_damage_in_a_long_line_is_told(tmp_path: Path) -> None:
+    """Who asks for the rest of a line that is damaged hears of it."""
+    packed = gzip.compress(os.urandom(50_000).replace(b"\n", b"x"))
+    with Reader(source(str(write(tmp_path, packed[:-9]))), LIMIT) as reader:
+        line = next(reader.lines())
+        assert not line.is_whole
+        with pytest.raises(Damaged):
+            list(reader.rest())
+
+
+def test_a_file_that_cannot_be_read_is_told() -> None:
+    """An error of the system's while reading is told in its words."""
+    with pytest.raises(Damaged, match="Input/output error"):
+        read(Path("/proc/self/mem"))
+
+
+def test_a_file_that_vanished_is_told(tmp_path: Path) -> None:
+    """What is gone when it is its turn is told like what cannot be read."""
+    path = write(tmp_path, b"a\n")
+    found = source(str(path))
+    path.unlink()
+    with pytest.raises(Damaged, match="No such file"), Reader(found, LIMIT):
+        pass
+
+
+@pytest.mark.parametrize("is_gzip", [True, False])
+def test_what_was_read_over_is_vouched_for(is_gzip: bool, tmp_path: Path) -> None:
+    """Skipping gives the hash of just that text, compressed or not, and reading goes on behind."""
+    text = b"first\nsecond\nthird\n"
+    path = write(tmp_path, gzip.compress(text) if is_gzip else text)
+    with Reader(source(str(path)), LIMIT) as reader:
+        digest = reader.skip(6)
+        assert digest.digest() == hashlib.blake2b(b"first\n", digest_size=16).digest()
+        assert [one.raw for one in reader.lines()] == [b"second\n", b"third\n"]
+    with Reader(source(str(path)), LIMIT) as reader:
+        assert reader.skip(1_000).digest() == hashlib.blake2b(text, digest_size=16).digest()
+
+
+def test_the_position_is_that_in_the_file(tmp_path: Path) -> None:
+    """How far reading is, is counted in the bytes that the file has, as its size is."""
+    packed = gzip.compress(os.urandom(200_000))
+    path = write(tmp_path, packed)
+    with Reader(source(str(path)), LIMIT) as reader:
+        assert 0 <= reader.position() < len(packed)
+        for _ in reader.lines():
+            pass
+        assert reader.position() == len(packed) == source(str(path)).size_bytes
+
+
+def test_a_fifo_is_a_stream(tmp_path: Path) -> None:
+    """A FIFO is read to its end, however slowly it is written; its size is unknown."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    packed = gzip.compress(b"a\nb\n")
+
+    def feed() -> None:
+        with open(path, "wb", buffering=0) as fifo:
+            for byte in packed:
+                fifo.write(bytes([byte]))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        assert source(str(path)).is_stream
+        assert read(path) == [(1, b"a\n"), (2, b"b\n")]
+    finally:
+        thread.join()
+
+
+def test_standard_input_is_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-` is the process's standard input, also where that is a file, and stays open."""
+    before = os.dup(0)
+    with open(write(tmp_path, b"a\n"), "rb") as file:
+        os.dup2(file.fileno(), 0)
+    try:
+        assert source("-").is_stream
+        assert read(Path("-")) == [(1, b"a\n")]
+        assert os.fstat(0)
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_a_closed_standard_input_is_told() -> None:
+    """Where there is no standard input, that is said."""
+    program = """
+        import os
+        from fslog.cli.upload.ndjson import Unusable, source
+
+        os.close(0)
+        try:
+            source("-")
+        except Unusable as error:
+            print('{"said": "%s"}' % error)
+    """
+    facts = run(program, "http://127.0.0.1:9").facts
+    assert facts == {"said": "standard input cannot be read: Bad file descriptor"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (".", "is a directory; name the files in it"),
+        ("missing", "cannot be read: No such file or directory"),
+        ("\0", "cannot be read: .*embedded null"),
+        ("", "cannot be read: No such file or directory"),
+        ("loop", "cannot be read: Too many levels of symbolic links"),
+    ],
+)
+def test_what_is_no_input(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be read at all is said before anything is done."""
+    monkeypatch.chdir(tmp_path)
+    os.symlink("loop", "loop")
+    with pytest.raises(Unusable, match=words):
+        sources([name])
+
+
+def test_an_input_of_others_is_told() -> None:
+    """A file that may not be read is said to be one, before anything is done."""
+    program = """
+        import json, os
+        from fslog.cli.upload.ndjson import Unusable, source
+
+        open("theirs", "w").close()
+        os.chmod("theirs", 0)
+        os.chmod(".", 0o755)
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        try:
+            source("theirs")
+        except Unusable as error:
+            print(json.dumps({"said": str(error)}))
+    """
+    assert run(program, "http://127.0.0.1:9").facts == {
+        "said": "theirs cannot be read: Permission denied"
+    }
+
+
+def test_a_file_that_is_named_twice(tmp_path: Path) -> None:
+    """An input is read once, under whatever names; two that are alike are two."""
+    path = write(tmp_path, b"a\n")
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "copy").write_bytes(b"a\n")
+    assert len(sources([str(path), str(tmp_path / "copy")])) == 2
+    for names in ([path, path], [path, tmp_path / "link"], ["-", "-"]):
+        with pytest.raises(Unusable, match="is named twice"):
+            sources([str(name) for name in names])
+
+
+def test_a_socket_is_no_file(tmp_path: Path) -> None:
+    """What cannot be opened is told like what cannot be read."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        with pytest.raises(Damaged, match="No such device or address"):
+            read(tmp_path / "socket")

@@ -1,0 +1,794 @@
+"""`fslog spool`: looking disturbs nobody, draining sends what the dead left, requeuing is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fslog.cli import main
+from fslog.cli.spool import draining, locks, requeueing
+from fslog.cli.spool.spools import NotSpool, events_of, look
+from fslog.collector import Answer, Collector
+from fslog.net.destination import DATACENTERS
+from fslog.spool import owners
+from fslog.spool.filesystem import FileSystem
+from fslog.spool.segments import Name
+from processes import KEYS, STRICT, run, said, started
+from readme_blocks import environment
+from spooling import digest, directory, leave, logging_process, snapshot
+from spools import Watched, line
+
+NOWHERE = "http://127.0.0.1:9"
+TORN = line(9)[:-20]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """Return a spool in which a dead process left three events in two segments."""
+    leave(tmp_path / "spool", line(1) + line(2), line(3))
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the keys of the spool into the environment."""
+    monkeypatch.setenv("FSLOG_AUTH_KEY", KEYS[0])
+    monkeypatch.setenv("FSLOG_API_KEY", KEYS[1])
+
+
+Spool = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Spool:
+    """Return what runs `fslog spool` and gives its exit code, stdout and stderr."""
+
+    def run_it(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(["spool", *map(str, arguments)])
+        sys.stdout.flush()
+        return (code, *capfd.readouterr())
+
+    return run_it
+
+
+def numbers(text: str) -> list[int]:
+    """Return the numbers of the events in NDJSON."""
+    return [json.loads(one)["number"] for one in text.splitlines()]
+
+
+def in_quarantine(path: Path) -> dict[str, bytes]:
+    """Return what the quarantine holds."""
+    return {one.name: one.read_bytes() for one in sorted((path / "quarantine").iterdir())}
+
+
+def set_aside(path: Path, text: bytes, reason: str = "why") -> str:
+    """Set a text aside, and return the name of its file without the ending."""
+    directory(path).quarantine("00000001-aaaaaaaa-00000007", "0", text, reason)
+    return "00000001-aaaaaaaa-00000007-0"
+
+
+def test_living_and_dead_processes(tmp_path: Path, command: Spool) -> None:
+    """What a killed process left is a dead one's, what a living one holds is told with its id."""
+    path = tmp_path / "spool"
+    with logging_process(path, 5, "dead", NOWHERE, "killed"):
+        pass
+    dead = look(str(path))
+    assert [(share.is_living, share.events) for share in dead.shares] == [(False, 5)]
+    with logging_process(path, 3, "alive", NOWHERE) as living:
+        code, out, err = command("ls", path, "--json")
+        held = [owner for owner in json.loads(out)["owners"] if owner["events"] == 3]
+        assert [(owner["state"], owner["pid"]) for owner in held] == [("living", living.pid)]
+        code, out, err = command("ls", path, "--segments")
+    assert (code, err) == (0, "")
+    assert f"living, process {living.pid}: it sends them itself" in out
+    assert out.splitlines()[0].startswith(f"{path}  8 events in 2 segments, ")
+
+
+def test_why_events_wait(tmp_path: Path, spool: Path, command: Spool) -> None:
+    """The listing says how much waits since when, whose it is, and why."""
+    old = 1_000_000_000
+    first = next(spool.glob("*-00000001.ndjson"))
+    os.utime(first, (old, old))
+    name = set_aside(spool, b"torn", "the line is torn")
+    code, out, err = command("ls", spool)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    size = 3 * len(line(1))
+    assert lines[0].startswith(
+        f"{spool}  3 events in 2 segments, {size:,} bytes; the oldest waits "
+    )
+    assert "  dead: a process that uses the spool, or drain, sends them, " in lines[3]
+    assert f"{size:,} bytes claimed" in lines[3]
+    assert " d " in lines[3]
+    assert lines[5] == "quarantine  1 line in 1 file"
+    assert lines[6].split()[0] == name
+    assert lines[6].endswith("the line is torn")
+
+
+def test_what_others_died_over_rests(spool: Path, command: Spool) -> None:
+    """Segments that two processes took over in vain rest for a while; the listing says so."""
+    (owner,) = os.listdir(spool / "owners")
+    register = spool / "owners" / owner
+    digest, claim, _ = register.read_text().split()
+    register.write_text(f"{digest} {claim} 0002\n")
+    assert "dead: 2 processes died over them; they rest for some seconds" in command("ls", spool)[1]
+
+
+def test_an_empty_spool(tmp_path: Path, command: Spool) -> None:
+    """A spool in which nothing waits is no mistake; who left nothing is counted."""
+    directory(tmp_path / "spool").check()
+    leave(tmp_path / "spool")
+    assert command("ls", tmp_path / "spool") == (
+        0,
+        f"{tmp_path / 'spool'}  nothing waits\n1 dead process left nothing\n",
+        "",
+    )
+    assert command("show", tmp_path / "spool") == (0, "", "")
+    assert command("quarantine", tmp_path / "spool")[1] == "nothing was set aside\n"
+
+
+def test_looking_touches_nothing(spool: Path, command: Spool) -> None:
+    """No file is made, changed or removed by `ls`, `show` and the quarantine's own."""
+    name = set_aside(spool, TORN)
+    before = snapshot(spool)
+    for arguments in (["ls"], ["ls", "--json"], ["show"], ["quarantine", "ls"]):
+        assert command(*arguments, spool)[0] == 0
+    assert command("quarantine", "show", spool, name)[0] == 0
+    assert snapshot(spool) == before
+
+
+def test_looking_leaves_the_dead_to_be_taken_over(spool: Path) -> None:
+    """After a look, and from within it, another process can take an orphan over."""
+    contents = look(str(spool))
+    fs = FileSystem()
+    folder, name = str(spool / "owners"), contents.shares[0].owner
+    owner = owners.adopt(fs, folder, name, digest(), 0.0)
+    assert owner is not None
+    assert look(str(spool)).shares[0].pid == os.getpid()
+    owner.close()
+
+
+def test_a_lock_that_the_system_does_not_list(tmp_path: Path) -> None:
+    """Where the list of locks says nothing the lock itself is asked, and stays with its holder."""
+    fs = FileSystem()
+    path = str(tmp_path / "file")
+    fd = fs.create_register(path)
+    assert locks.holder(path, {}) is None
+    assert fs.try_lock(fd)
+    assert locks.holder(path, {}) == 0
+    assert locks.holder(path, locks.holders()) == os.getpid()
+    other = fs.open_register(path, make=False)
+    assert not fs.try_lock(other)
+    for one in (fd, other):
+        fs.close(one)
+    assert locks.holder(path, {}) is None
+
+
+def test_two_who_look_do_not_see_each_other(tmp_path: Path) -> None:
+    """The shared lock of somebody who looks at the same moment is no holder's."""
+    fs = FileSystem()
+    path = str(tmp_path / "file")
+    fd = fs.create_register(path)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    assert locks.holder(path, {}) is None
+    assert locks.holder(path, locks.holders()) is None
+    fs.close(fd)
+
+
+def test_no_list_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without a list of locks, or with a garbled one, is asked file by file."""
+    monkeypatch.setattr(locks, "_LIST", str(tmp_path / "missing"))
+    assert locks.holders() == {}
+    (tmp_path / "garbled").write_bytes(b"1: FLOCK ADVISORY WRITE x y:z 0 EOF\n\xff\n\n")
+    monkeypatch.setattr(locks, "_LIST", str(tmp_path / "garbled"))
+    assert locks.holders() == {}
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: None, "cannot be looked at: No such file or directory"),
+        (lambda path: path.touch(), "is no directory"),
+        (make_link, "is a symbolic link"),
+        (lambda path: path.mkdir(), "it is empty, and has no spool.json"),
+        (lambda path: (path / "notes").mkdir(parents=True), "it holds something else, and has no"),
+        (lambda path: leave(path) and (path / "spool.json").write_text('{"format":9,"keys":""}'),
+         "is a spool of format 9; this fslog knows 1"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("verb", [["ls"], ["show"], ["drain"], ["quarantine", "ls"]])
+def test_what_is_no_spool(
+    verb: list[str], make: Callable[[Path], Any], why: str, tmp_path: Path, command: Spool
+) -> None:
+    """A directory that is no spool is a wrong argument, and is left as it is."""
+    path = tmp_path / "spool"
+    make(path)
+    before = snapshot(tmp_path)
+    code, out, err = command(*verb, path)
+    assert (code, out) == (2, "")
+    assert err.startswith("fslog spool: error: ")
+    assert why in err
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("marker", [b"", b"{", b"[]", b"[" * 100_000, b'{"keys": 1}'])
+def test_a_torn_marker(marker: bytes, spool: Path, command: Spool) -> None:
+    """A marker that says nothing keeps nobody from looking; requeuing says what to do."""
+    name = set_aside(spool, line(4))
+    (spool / "spool.json").write_bytes(marker)
+    assert command("ls", spool)[0] == 0
+    code, out, err = command("quarantine", "requeue", spool, name)
+    assert (code, out) == (1, "")
+    assert "has lost its marker: start a process that uses the spool" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["ls"],
+        ["show", "--limit", "-1", "x"],
+        ["drain", "--patience", "nan", "x"],
+        ["quarantine"],
+        ["quarantine", "rm"],
+    ],
+)
+def test_wrong_arguments(arguments: list[str], command: Spool) -> None:
+    """What is missing or no number is a wrong argument: 2, and usage on stderr."""
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: fslog spool")
+
+
+@pytest.mark.parametrize("verb", [[], ["drain"], ["quarantine"], ["quarantine", "requeue"]])
+def test_help(verb: list[str], command: Spool) -> None:
+    """Each command explains itself; the main ones have examples and exit codes."""
+    code, out, err = command(*verb, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("usage: fslog spool")
+    assert verb == ["quarantine", "requeue"] or "The exit code is 0 if" in out
+
+
+def test_events_for_a_pipe(spool: Path, command: Spool) -> None:
+    """A pipe gets the events byte for byte, in the order of delivery, as many as it wants."""
+    leave(spool, line(4, note="\x9b31m zoë"))
+    code, out, err = command("show", spool)
+    assert (code, err) == (0, "")
+    assert out.encode() == line(1) + line(2) + line(3) + line(4, note="\x9b31m zoë")
+    assert numbers(command("show", spool, "--limit", 2)[1]) == [1, 2]
+    assert command("show", spool, "--limit", 0)[1] == ""
+
+
+@pytest.mark.parametrize("verb", [["show"], ["quarantine", "show"]])
+def test_a_limit_may_be_as_large_as_one_likes(verb: list[str], spool: Path, command: Spool) -> None:
+    """A number that no counter holds is no limit."""
+    set_aside(spool, line(4))
+    code, out, err = command(*verb, spool, "--limit", "9" * 20)
+    assert (code, err) == (0, "")
+    assert numbers(out) == ([1, 2, 3] if verb == ["show"] else [4])
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """`fslog spool show DIR | head -1` ends by the exit code of a closed pipe, without a word."""
+    leave(tmp_path / "spool", b"".join(line(number) for number in range(5_000)))
+    arguments = [sys.executable, *STRICT, "-m", "fslog", "spool", "show", str(tmp_path / "spool")]
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment({})
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == line(0)
+        process.stdout.close()
+        assert process.wait(30.0) == 141
+        assert process.stderr.read() == b""
+
+
+def test_what_is_no_event_is_left_out_of_a_pipe(tmp_path: Path, command: Spool) -> None:
+    """Torn and garbled lines do not reach whoever reads NDJSON; stderr says how many there are."""
+    leave(tmp_path / "spool", line(1) + b"garbled\n" + TORN)
+    code, out, err = command("show", tmp_path / "spool")
+    assert (code, numbers(out)) == (0, [1])
+    assert err == "fslog spool: 2 lines left out, which can not be sent\n"
+
+
+def test_a_line_that_is_being_written(tmp_path: Path, command: Spool) -> None:
+    """What a living process has not finished writing is not there yet, and no mistake."""
+    spool = directory(tmp_path / "spool")
+    owner = spool.begin()
+    (tmp_path / "spool" / str(Name(owner.name, 1))).write_bytes(line(1) + TORN)
+    assert command("show", tmp_path / "spool") == (0, line(1).decode(), "")
+    owner.close()
+    assert "1 line left out" in command("show", tmp_path / "spool")[2]
+
+
+def test_events_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Spool
+) -> None:
+    """A terminal gets rows; nothing in an event, however strange, is obeyed by it."""
+    late = json.dumps({**json.loads(line(4)), "createdAt": 1e300}).encode() + b"\n"
+    texts = line(1, note="a\x9b31m\u202e") + b'{"x":"\x1b[31m"\n' + late
+    leave(tmp_path / "spool", texts)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["spool", "show", str(tmp_path / "spool")]) == 0
+    heading, first, second, bad = terminal.getvalue().splitlines()
+    assert heading.split() == ["time", "account", "user", "action", "module", "/", "feature"]
+    assert first.endswith(r"number=1 note=a\x9b31m\u202e")
+    assert second == late.decode().strip()
+    assert "garbled" in bad
+    assert bad.endswith(r'{"x":"\x1b[31m"')
+    assert "\x1b" not in terminal.getvalue()
+
+
+def test_a_spool_whose_files_go(spool: Path) -> None:
+    """What is delivered while somebody looks is not there, and no error."""
+    fs = Watched()
+
+    def remove(path: str) -> None:
+        if path.endswith("-00000001.ndjson") and os.path.exists(path):
+            os.unlink(path)
+
+    fs.hooks["lstat"] = remove
+    contents = look(str(spool), fs)
+    assert [one.name.number for one in contents.shares[0].segments] == [2]
+
+
+def test_a_segment_that_is_no_file(spool: Path, command: Spool) -> None:
+    """A link, or a FIFO, in place of a segment is not followed, hangs nobody, and is told."""
+    (owner,) = os.listdir(spool / "owners")
+    (spool / str(Name(owner, 3))).symlink_to("/etc/passwd")
+    os.mkfifo(spool / str(Name(owner, 4)))
+    code, out, err = command("show", spool)
+    assert (code, numbers(out)) == (0, [1, 2, 3])
+    assert "2 lines left out" in err
+    assert command("ls", spool)[0] == 0
+
+
+def test_segments_without_an_owner(spool: Path, command: Spool) -> None:
+    """Segments whose owner's file somebody removed are a dead one's."""
+    (owner,) = os.listdir(spool / "owners")
+    (spool / "owners" / owner).unlink()
+    (held,) = json.loads(command("ls", spool, "--json")[1])["owners"]
+    assert (held["state"], held["events"], held["claim_bytes"]) == ("dead", 3, 0)
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_a_killed_process_left_is_sent(tmp_path: Path, command: Spool) -> None:
+    """`drain` sends every event of the dead once, and leaves those of the living to them."""
+    path = tmp_path / "spool"
+    with Collector(keys=KEYS) as collector, logging_process(path, 3, "alive", NOWHERE) as living:
+        living.send(signal.SIGSTOP)  # it would take the other's events over itself, in time
+        with logging_process(path, 40, "dead", NOWHERE, "killed"):
+            pass
+        code, out, err = command("drain", path, "--endpoint", collector.url)
+        assert sorted(said(collector)) == [("dead", number) for number in range(40)]
+        assert (code, err) == (0, "")
+        assert out.splitlines()[0].startswith(f"40 events sent to {collector.url[7:]} in 1 batch")
+        assert out.splitlines()[1] == (
+            "3 events of 1 living process left alone: they are sent by them"
+        )
+        left = look(str(path))
+    assert [share.events for share in left.shares if share.segments] == [3]
+
+
+@pytest.mark.usefixtures("keys")
+def test_nothing_to_drain(tmp_path: Path, command: Spool) -> None:
+    """A spool without dead processes is drained at once, and said to be."""
+    directory(tmp_path / "spool").check()
+    assert command("drain", tmp_path / "spool", "--endpoint", NOWHERE) == (
+        0,
+        "no dead process left anything to send\n",
+        "",
+    )
+
+
+@pytest.mark.usefixtures("keys")
+def test_more_dead_processes_than_are_taken_over_at_a_time(tmp_path: Path, command: Spool) -> None:
+    """Fifty dead processes are drained as well as one, in the order in which they began."""
+    path = tmp_path / "spool"
+    for number in range(50):
+        leave(path, line(number))
+    with Collector(keys=KEYS) as collector:
+        code, out, _ = command("drain", path, "--endpoint", collector.url, "--json")
+        assert [event["number"] for event in collector.events] == list(range(50))
+    told = json.loads(out)
+    assert (code, told["delivered"], told["left"], told["last_error"]) == (0, 50, 0, None)
+    assert os.listdir(path / "owners") == []
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_option_is_not_overruled_by_the_environment(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool
+) -> None:
+    """The data center of the option is sent to, whatever the environment has, even nonsense."""
+    monkeypatch.setenv("FSLOG_DATACENTER", "typo")
+    monkeypatch.setenv("FSLOG_ENDPOINT", NOWHERE)
+    with Collector(keys=KEYS) as collector:
+        monkeypatch.setitem(DATACENTERS, "eu", collector.url)
+        code, out, _ = command("drain", spool, "--datacenter", "eu")
+        assert [event["number"] for event in collector.events] == [1, 2, 3]
+    assert (code, out.partition(" sent")[0]) == (0, "3 events")
+
+
+def test_an_endpoint_that_is_down(spool: Path) -> None:
+    """The exit code is 1, the reason is told, the events stay, and a later run sends them."""
+    arguments = ["spool", "drain", str(spool), "--patience", "0.5"]
+    flags = (*STRICT, "-m", "fslog")
+    with Collector(keys=KEYS) as collector:
+        collector.always(Answer(503))
+        ended = run("", collector.url, flags=flags, arguments=arguments, code=1, err=None)
+        assert "0 events sent" in ended.out
+        assert "3 events could not be sent and stay: " in ended.out
+        assert "503" in ended.out
+        assert [share.events for share in look(str(spool)).waiting(living=False)] == [3]
+        collector.always(None)
+        run("", collector.url, flags=flags, arguments=arguments)
+        assert [event["number"] for event in collector.events] == [1, 2, 3]
+
+
+def test_an_interrupted_drain(spool: Path) -> None:
+    """Ctrl-C ends it at once with 130, with a summary; what was not confirmed is still there."""
+    with Collector(keys=KEYS) as collector:
+        collector.always(Answer(then="hang"))
+        arguments = ["spool", "drain", str(spool)]
+        with started(
+            "", collector.url, flags=(*STRICT, "-m", "fslog"), arguments=arguments
+        ) as process:
+            collector.wait_for_requests(1)
+            process.send(signal.SIGINT)
+            ended = process.end(20.0)
+    assert ended.code == 130
+    assert "0 events sent" in ended.out
+    assert "3 events could not be sent and stay: interrupted" in ended.out
+    assert "Traceback" not in ended.err
+    assert [share.events for share in look(str(spool)).waiting(living=False)] == [3]
+
+
+@pytest.mark.usefixtures("keys")
+def test_other_keys(spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool) -> None:
+    """Events do not go to another source by mistake, but can if that is said."""
+    monkeypatch.setenv("FSLOG_API_KEY", "the-key-of-another")
+    with Collector() as collector:
+        before = snapshot(spool)
+        code, out, err = command("drain", spool, "--endpoint", collector.url)
+        assert (code, out) == (2, "")
+        assert "belongs to other keys" in err
+        assert "the-key" not in err
+        assert snapshot(spool) == before
+        code, out, err = command("drain", spool, "--endpoint", collector.url, "--take-over")
+        assert (code, err) == (0, "")
+        assert len(collector.events) == 3
+
+
+def test_no_keys(spool: Path, command: Spool) -> None:
+    """Without keys nothing is sent; stderr says which variable is missing."""
+    code, out, err = command("drain", spool, "--endpoint", NOWHERE)
+    assert (code, out) == (2, "")
+    assert "FSLOG_AUTH_KEY is not set" in err
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_cannot_be_sent_is_set_aside(tmp_path: Path, command: Spool) -> None:
+    """Bad lines of the dead go to the quarantine, their neighbours are sent, and both are told."""
+    path = tmp_path / "spool"
+    leave(path, line(1) + b"garbled\n" + TORN)
+    with Collector(keys=KEYS) as collector:
+        code, out, _ = command("drain", path, "--endpoint", collector.url)
+        assert [event["number"] for event in collector.events] == [1]
+    assert code == 0
+    assert "2 files set aside: see `fslog spool quarantine ls`" in out
+    listed = json.loads(command("quarantine", "ls", path, "--json")[1])
+    assert [one["reason"].split(":")[0] for one in listed] == [
+        "the line is garbled",
+        "the line is torn",
+    ]
+
+
+def test_the_quarantine_for_a_pipe(spool: Path, command: Spool) -> None:
+    """What was set aside is shown as it is, all of it or the files that are named."""
+    name = set_aside(spool, b"one\ntwo")
+    assert command("quarantine", "show", spool) == (0, "one\ntwo\n", "")
+    assert command("quarantine", "show", spool, f"{name}.ndjson", "--limit", 1)[1] == "one\n"
+    code, out, err = command("quarantine", "show", spool, "nothing")
+    assert (code, out) == (2, "")
+    assert "'nothing' is no file of the quarantine" in err
+
+
+def test_the_quarantine_on_a_terminal(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal gets a row for each line, with the reason where it is no event."""
+    set_aside(spool, line(1) + b"\x1b[2Jx\n")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["spool", "quarantine", "show", str(spool)]) == 0
+    assert "number=1" in terminal.getvalue()
+    assert r"\x1b[2Jx" in terminal.getvalue()
+    assert "\x1b" not in terminal.getvalue()
+
+
+@pytest.mark.usefixtures("keys")
+def test_requeued_events_are_sent(spool: Path, command: Spool) -> None:
+    """What was mended by hand, a missing newline included, waits again, after all that waits."""
+    name = set_aside(spool, line(4) + line(5)[:-1])
+    code, out, err = command("quarantine", "requeue", spool, name)
+    assert (code, out, err) == (0, f"{name}: 2 events requeued\n", "")
+    assert in_quarantine(spool) == {}
+    assert numbers(command("show", spool)[1]) == [1, 2, 3, 4, 5]
+    for one in spool.glob("*.ndjson"):
+        assert stat.S_IMODE(one.stat().st_mode) == 0o600
+    with Collector(keys=KEYS) as collector:
+        assert command("drain", spool, "--endpoint", collector.url)[0] == 0
+        assert [event["number"] for event in collector.events] == [1, 2, 3, 4, 5]
+
+
+def test_requeued_events_are_sent_by_a_living_process(tmp_path: Path, command: Spool) -> None:
+    """A process that uses the spool meanwhile takes them over, within seconds."""
+    path = tmp_path / "spool"
+    with Collector(keys=KEYS) as collector, logging_process(path, 1, "alive", collector.url):
+        name = set_aside(path, line(4, source="mended"))
+        assert command("quarantine", "requeue", path, name)[0] == 0
+        found = collector.wait_for(1, timeout=40.0)
+        assert ("mended", 4) in [(event["source"], event["number"]) for event in found]
+
+
+def test_what_is_no_event_is_not_requeued(spool: Path, command: Spool) -> None:
+    """Events leave the quarantine; what is none stays there with its own reason, and is told."""
+    name = set_aside(spool, b"garbled\n" + line(4) + b'{"accountId":"a"}\n', "all of it")
+    code, out, err = command("quarantine", "requeue", spool, name)
+    assert (code, err) == (1, "")
+    first, *kept = out.splitlines()
+    assert first == f"{name}: 1 event requeued"
+    assert [one.split(" stays: ")[0] for one in kept] == ["  byte 0", f"  byte {8 + len(line(4))}"]
+    found = in_quarantine(spool)
+    assert found[f"{name}.ndjson"] == b'garbled\n{"accountId":"a"}\n'
+    assert found[f"{name}.reason"].startswith(b"the line is garbled")
+    assert found[f"{name}.reason"].endswith(b"(1 more lines are wrong, too)\n")
+    before = snapshot(spool / "quarantine")
+    code, out, _ = command("quarantine", "requeue", spool, "--all", "--json")
+    (told,) = json.loads(out)
+    assert (code, told["events"], len(told["kept"])) == (1, 0, 2)
+    assert snapshot(spool / "quarantine") == before
+    assert len(os.listdir(spool / "owners")) == 2  # none for what was not requeued
+
+
+def test_two_requeue_the_same(spool: Path) -> None:
+    """Of two who requeue a file at the same time one does it: no event is sent twice for that."""
+    name = set_aside(spool, line(4))
+    contents = look(str(spool))
+    inside, goes_on = threading.Event(), threading.Event()
+    fs = Watched()
+
+    def wait(draft: str, path: str) -> None:
+        if path.endswith("-00000001.ndjson"):
+            inside.set()
+            assert goes_on.wait(30.0)
+
+    fs.hooks["replace"] = wait
+    done: list[requeueing.Requeued] = []
+    first = threading.Thread(target=lambda: done.extend(requeueing.requeue(contents, [name], fs)))
+    first.start()
+    assert inside.wait(30.0)
+    (second,) = requeueing.requeue(contents, [name])
+    goes_on.set()
+    first.join()
+    (third,) = requeueing.requeue(contents, [name])
+    assert [one.events for one in done] == [1]
+    assert (second.events, second.trouble) == (0, "somebody else is requeuing it")
+    assert (third.events, third.trouble) == (0, "it is not there any more")
+
+
+STEPS = [
+    "create_register",
+    "write_at_start",
+    "create",
+    "write",
+    "fsync",
+    "replace",
+    "sync",
+    "unlink",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_nothing_is_lost_wherever_requeuing_fails(step: str, spool: Path) -> None:
+    """Whatever call fails, at any time: the event is in the quarantine, or waits, or both."""
+    for at in range(4):
+        name = set_aside(spool, line(40 + at))
+        fs = Watched()
+        calls = iter(range(100))
+
+        def fail(*given: Any, calls: Iterator[int] = calls, at: int = at) -> None:
+            if next(calls) == at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        fs.hooks[step] = fail
+        with contextlib.suppress(OSError, ValueError):
+            list(requeueing.requeue(look(str(spool)), [name], fs))
+        waiting = [path.read_bytes() for path in spool.glob("*.ndjson")]
+        kept = [path.read_bytes() for path in (spool / "quarantine").glob("*.ndjson")]
+        assert line(40 + at) in [*waiting, *kept]
+        assert not any(share.is_living for share in look(str(spool)).shares)
+        for one in (spool / "quarantine").iterdir():
+            one.unlink()
+
+
+def test_a_full_disk_is_told(spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool) -> None:
+    """Where requeuing fails the exit code is 1, stderr says why, and the file stays."""
+    name = set_aside(spool, line(4))
+
+    def fail(*given: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fslog.spool.directory.SpoolDirectory.write", fail)
+    code, out, err = command("quarantine", "requeue", spool, name)
+    assert (code, out) == (1, "")
+    assert "the rest could not be requeued: [Errno 28] No space left on device" in err
+    assert f"{name}.ndjson" in in_quarantine(spool)
+
+
+@pytest.mark.parametrize("verb", ["requeue", "rm"])
+def test_what_is_meant_must_be_said(verb: str, spool: Path, command: Spool) -> None:
+    """Neither all files nor none are taken for meant, nor is one that is not there."""
+    name = set_aside(spool, line(4))
+    before = snapshot(spool)
+    for arguments in ([], [name, "--all"], [name, "nothing"]):
+        code, out, err = command("quarantine", verb, spool, *arguments)
+        assert (code, out) == (2, "")
+        assert "--all" in err or "'nothing' is no file" in err
+    assert snapshot(spool) == before
+
+
+def test_removing_from_the_quarantine(spool: Path, command: Spool) -> None:
+    """A file goes with its reason; the others stay."""
+    name = set_aside(spool, b"one")
+    directory(spool).quarantine("00000001-aaaaaaaa-00000007", "5", b"two", "why")
+    assert command("quarantine", "rm", spool, name) == (0, f"{name}: removed, with 1 line\n", "")
+    assert list(in_quarantine(spool)) == [f"{name[:-1]}5.ndjson", f"{name[:-1]}5.reason"]
+    assert json.loads(command("quarantine", "rm", spool, "--all", "--json")[1]) == [f"{name[:-1]}5"]
+    assert command("quarantine", "rm", spool, "--all")[:2] == (0, "nothing was set aside\n")
+
+
+def test_a_quarantine_that_is_strange(spool: Path, command: Spool) -> None:
+    """Links and FIFOs in it are not followed and hang nobody; names are printable."""
+    name = set_aside(spool, line(4))
+    folder = spool / "quarantine"
+    (folder / "link.ndjson").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "fifo.ndjson")
+    (folder / "a\x1b[31m\u202e.ndjson").write_bytes(b"x\n")
+    (folder / f"{name}.reason").unlink()
+    code, out, _ = command("quarantine", "ls", spool)
+    assert code == 0
+    assert r"a\x1b[31m\u202e" in out
+    assert "nothing says why" in out
+    assert len(json.loads(command("quarantine", "ls", spool, "--json")[1])) == 4
+    code, out, err = command("quarantine", "show", spool)
+    assert (code, numbers(out.splitlines()[0])) == (0, [4])
+    assert "root" not in out
+    assert err.count("cannot be read") == 2
+    code, out, _ = command("quarantine", "requeue", spool, "--all", "--json")
+    assert code == 1
+    assert [one["events"] for one in json.loads(out)] == [1, 0, 0, 0]
+    assert command("quarantine", "rm", spool, "--all")[0] == 0
+    assert os.listdir(folder) == []
+
+
+def test_a_shared_directory_of_other_keys_that_live(spool: Path, command: Spool) -> None:
+    """Requeuing where a living process has other keys than the marker says is refused."""
+    name = set_aside(spool, line(4))
+    fs = FileSystem()
+    tokens = iter(["0" * 8])
+    other = owners.begin(fs, str(spool / "owners"), "f" * 32, lambda: next(tokens))
+    code, out, err = command("quarantine", "requeue", spool, name)
+    other.remove()
+    assert (code, out) == (1, "")
+    assert "a living process uses it with other keys" in err
+
+
+def test_a_directory_that_goes_while_it_is_looked_at(spool: Path) -> None:
+    """What is removed under the eyes of the command is told in words."""
+    fs = Watched()
+    fs.hooks["listdir"] = lambda path: (_ for _ in ()).throw(
+        FileNotFoundError(errno.ENOENT, "No such file or directory")
+    )
+    with pytest.raises(NotSpool, match="cannot be looked at: No such file"):
+        look(str(spool), fs)
+
+
+@pytest.mark.usefixtures("keys")
+def test_patience_ends(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rests because others died over it is not waited for longer than patience allows."""
+    with Collector(keys=KEYS) as collector:
+        held = [
+            owners.adopt(FileSystem(), str(spool / "owners"), share.owner, digest(), 0.0)
+            for share in look(str(spool)).shares
+        ]
+        before = look(str(spool))
+        monkeypatch.setattr(draining, "look", look_dead)
+        drained = draining.drain(before, 0.3, lambda stats: None, endpoint=collector.url)
+        assert [share.events for share in drained.left] == [3]
+        assert collector.events == []
+        for owner in held:
+            assert owner is not None
+            owner.close()
+
+
+def look_dead(path: str) -> Any:
+    """Look at a spool, and take everything in it for dead."""
+    contents = look(path)
+    shares = tuple(replace(share, pid=None) for share in contents.shares)
+    return replace(contents, shares=shares)
+
+
+def test_what_was_delivered_of_a_segment_does_not_wait(
+    tmp_path: Path, command: Spool, keys: None
+) -> None:
+    """A process died amid a large segment: ls, show and drain have what is left of it, only."""
+    path = tmp_path / "spool"
+    texts = [line(1) + line(2) + b"garbled\n" + line(3), line(4)]
+    name = leave(path, *texts)
+    owner = owners.adopt(FileSystem(), str(path / "owners"), name, digest(), 0.0)
+    assert owner is not None
+    owner.mark(owners.Mark(1, len(line(1)), len(texts[0])))
+    owner.close()
+    left = sum(map(len, texts)) - len(line(1))
+    code, out, _ = command("ls", path, "--json")
+    assert code == 0
+    [share] = json.loads(out)["owners"]
+    assert (share["events"], share["bytes"]) == (4, left)
+    assert [one["bytes"] for one in share["segments"]] == [left - len(line(4)), len(line(4))]
+    code, out, err = command("show", path)
+    assert (code, numbers(out)) == (0, [2, 3, 4])
+    assert "1 line left out" in err
+    [(_, _, _, [bad]), _] = events_of(look(str(path)))
+    assert bad.offset == 2 * len(line(1))
+    with Collector() as collector:
+        assert command("drain", path, "--endpoint", collector.url)[0] == 0
+        assert [one["number"] for one in collector.events] == [2, 3, 4]
+    assert f"{name}-00000001-{bad.offset}.ndjson" in os.listdir(path / "quarantine")
+
+
+@pytest.mark.parametrize("kind", ["claim", "marker", "name"])
+def test_garbage_is_looked_at_without_a_traceback(kind: str, spool: Path, command: Spool) -> None:
+    """Numbers of thousands of digits, and a marker of brackets, are no spool's, and no trouble."""
+    if kind == "claim":
+        [path] = (spool / "owners").iterdir()
+        path.write_bytes(b"x " + b"9" * 5000 + b" " + b"9" * 5000)
+    elif kind == "marker":
+        (spool / "spool.json").write_bytes(b"[" * 100_000)
+    else:
+        (spool / f"00000001-aaaaaaaa-{2**64}.ndjson").write_bytes(line(5))
+        (spool / "owners" / f"{2**64}-aaaaaaaa").touch()
+    code, out, err = command("show", spool)
+    assert (code, numbers(out), err) == (0, [1, 2, 3], "")
+    assert command("ls", spool)[0] == 0

@@ -1,0 +1,410 @@
+"""The demo: what its reader sees, what it proves, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import logging
+import logging.config
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from fslog import EventFormatter, InvalidEvent, context
+from fslog.cli import main
+from fslog.cli.demo import demo as demo_module
+from fslog.cli.demo.demo_app import activities
+from fslog.collector import Collector
+from processes import STRICT, Ended, run
+from readme_blocks import environment
+
+NOWHERE = "http://127.0.0.1:9"
+MODULE = (*STRICT, "-m", "fslog")
+ROW = re.compile(
+    r"\d\d:\d\d:\d\d\.\d{3}  (?P<account>\w+) +(?P<user>\w+) +(?P<action>\w+)(?: +(?P<rest>\S.*))?"
+)
+ESCAPE = "\x1b["
+
+
+def demo(*arguments: str, settings: Mapping[str, str] | None = None, code: int = 0) -> Ended:
+    """Run `python -m fslog demo`, its output led into files, to its end."""
+    return run(
+        "",
+        NOWHERE,
+        flags=MODULE,
+        arguments=["demo", *arguments],
+        settings=settings,
+        code=code,
+        err=None,
+    )
+
+
+def summary_of(out: str) -> dict[str, str]:
+    """Return the labelled lines behind the last empty one."""
+    lines = [line for line in out.rpartition("\n\n")[2].splitlines() if line[0] != " "]
+    return {line[:11].strip(): line[11:] for line in lines}
+
+
+@pytest.fixture
+def _own_logging() -> Iterator[None]:
+    """Keep what the demo configures in this process from other tests, and see its threads end."""
+    threads = set(threading.enumerate())
+    listed, named = list(logging._handlerList), dict(logging._handlers)
+    loggers = [logging.getLogger(name) for name in ("tracker", "fslog")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, state in zip(loggers, before, strict=True):
+        level, logger.propagate, logger.handlers = state
+        logger.setLevel(level)
+    logging._handlerList[:] = listed
+    logging._handlers.clear()
+    logging._handlers.update(named)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def shown() -> Ended:
+    """Return what `fslog demo` shows without arguments."""
+    began_at = time.monotonic()
+    ended = demo()
+    assert ended.ended_at - began_at < 30.0
+    return ended
+
+
+def test_each_event_is_a_row(shown: Ended) -> None:
+    """Sixty events of all users of three accounts are shown, one readable row each."""
+    rows = [found for line in shown.out.splitlines() if (found := ROW.fullmatch(line))]
+    assert len(rows) == 60
+    assert {found["account"] for found in rows} == {"acme", "globex", "initech"}
+    assert len({(found["account"], found["user"]) for found in rows}) == 7
+    assert {found["action"] for found in rows} == {"feature", "moduleEnd", "identifyUser"}
+
+
+def test_the_summary_adds_up(shown: Ended) -> None:
+    """The closing numbers balance, and agree with the rows above them."""
+    summary = summary_of(shown.out)
+    emitted, accepted, skipped, invalid, refused = map(int, re.findall(r"\d+", summary["records"]))
+    assert emitted == accepted + skipped + invalid + refused
+    assert (accepted, invalid, refused) == (60, 1, 0)
+    assert skipped > 0
+    batches = shown.out.count(" events in one batch, ")
+    assert batches > 1
+    assert summary["delivered"] == (
+        f"60 events sent in {batches} batches, 60 seen by the endpoint, 0 pending"
+    )
+    rows = [found for line in shown.out.splitlines() if (found := ROW.fullmatch(line))]
+    actions = Counter(found["action"] for found in rows)
+    assert summary["actions"] == ", ".join(f"{name} {n}" for name, n in actions.most_common())
+
+
+def test_the_summary_tells_the_compression(shown: Ended) -> None:
+    """The bytes before compression and those sent are the batches' sums, with their ratio."""
+    found = re.findall(r"events in one batch, ([\d,]+) bytes compressed to ([\d,]+)", shown.out)
+    before, sent = (
+        sum(int(n.replace(",", "")) for n in sizes) for sizes in zip(*found, strict=True)
+    )
+    assert summary_of(shown.out)["bytes"] == (
+        f"{before:,} before compression, {sent:,} sent: {before / sent:.1f} : 1"
+    )
+    assert before > 2 * sent
+
+
+def test_every_module_has_its_features_counted(shown: Ended) -> None:
+    """The summary counts each feature of each module; there are several of both."""
+    counted = {}
+    for line in shown.out.rpartition("features ")[2].splitlines():
+        if found := re.fullmatch(r" +(\w+) +(\w.* \d+)", line):
+            counted[found[1]] = dict(part.rsplit(" ", 1) for part in found[2].split(", "))
+    assert set(counted) == {"board", "reports", "tasks", "wiki"}
+    assert all(len(features) > 1 for features in counted.values())
+    features = sum(int(n) for features in counted.values() for n in features.values())
+    assert f"feature {features}, " in summary_of(shown.out)["actions"]
+
+
+def test_the_invalid_event_is_explained(shown: Ended) -> None:
+    """What is wrong with the invalid event stands in the summary, and fslog says it on stderr."""
+    sentence = "userId is missing: give it in the log call's extra, in fields, in context or in"
+    assert summary_of(shown.out)["not sent"].startswith(f"feature mail / send digest: {sentence}")
+    (said,) = shown.err.splitlines()
+    assert re.match(
+        rf"WARNING fslog: event from tracker\.jobs \(demo_app\.py:\d+\): {sentence}", said
+    )
+
+
+def test_a_pipe_gets_no_colours(shown: Ended) -> None:
+    """What is piped has no escape sequence."""
+    assert ESCAPE not in shown.out + shown.err
+
+
+@pytest.mark.parametrize("count", [1, 2, 200])
+def test_as_many_events_as_are_asked_for(count: int) -> None:
+    """`--events` says how many events there are, and one invalid event is always there."""
+    ended = demo("--events", str(count), "--pace", "0")
+    assert len([line for line in ended.out.splitlines() if ROW.fullmatch(line)]) == count
+    assert f"= {count} accepted + " in summary_of(ended.out)["records"]
+    assert " 1 invalid " in summary_of(ended.out)["records"]
+
+
+def test_the_pace_is_kept() -> None:
+    """`--pace` is the pause behind each event."""
+    began_at = time.monotonic()
+    assert demo("--events", "4", "--pace", "0.3").ended_at - began_at >= 1.2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--events", "0"],
+        ["--events", "100001"],
+        ["--events", "few"],
+        ["--events", "1.5"],
+        ["--events"],
+        ["--pace", "-1"],
+        ["--pace", "nan"],
+        ["--pace", "inf"],
+        ["--pace", "slow"],
+        ["extra"],
+    ],
+)
+def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong argument is named on stderr, and nothing is run: the exit code is 2."""
+    assert main(["demo", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("usage: fslog demo")
+    assert arguments[0] in captured.err.splitlines()[-1]
+
+
+def test_the_environment_leads_nothing_elsewhere() -> None:
+    """Whatever the settings of the machine say, the demo's events come to the demo's endpoint."""
+    with Collector() as other:
+        settings = {
+            "FSLOG_ENABLED": "0",
+            "FSLOG_DATACENTER": "mars",
+            "FSLOG_ENDPOINT": other.url,
+            "HTTP_PROXY": other.url,
+            "ALL_PROXY": other.url,
+            "NO_PROXY": "",
+        }
+        ended = demo("--events", "3", "--pace", "0", settings=settings)
+        assert other.requests == []
+    assert summary_of(ended.out)["delivered"].startswith("3 events sent in 1 batch, 3 seen ")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sent"), [("Answer(keep=False)", 3), ("Answer(400)", 0), ("Answer(503)", 0)]
+)
+def test_an_event_that_does_not_arrive_is_a_failure(outcome: str, sent: int) -> None:
+    """Where the endpoint lacks an accepted event, for whatever reason, the exit code is 1."""
+    program = f"""
+        import sys
+        from fslog.cli.demo import demo
+        from fslog.collector import Answer, Collector
+
+        class Broken(Collector):
+            def start(self):
+                self.always({outcome})
+                super().start()
+
+        demo.Collector = Broken
+        demo._FLUSH_SECONDS = 0.5
+        sys.exit(demo.run(["--events", "3", "--pace", "0"]))
+    """
+    ended = run(program, NOWHERE, code=1, err=None)
+    summary = summary_of(ended.out)
+    assert summary["delivered"].startswith(f"{sent} events sent in ")
+    assert ", 0 seen by the endpoint" in summary["delivered"]
+
+
+def test_the_story_is_the_same_every_time() -> None:
+    """The same number of events is the same story, and a longer one begins like a shorter one."""
+    first, again = demo("--events", "9", "--pace", "0"), demo("--events", "9", "--pace", "0")
+    rows = [
+        [line[14:] for line in ended.out.splitlines() if ROW.fullmatch(line)]
+        for ended in (first, again)
+    ]
+    assert rows[0] == rows[1]
+    assert len(list(activities(9))) == 9
+
+
+def test_ctrl_c_ends_it_cleanly() -> None:
+    """After Ctrl-C what was accepted is delivered and accounted for, and the exit code is 130."""
+    command = [sys.executable, *MODULE, "demo", "--events", "5000", "--pace", "0.01"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment({}),
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        out = ""
+        while " events in one batch, " not in out:
+            line = process.stdout.readline()
+            assert line, out
+            out += line
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=30.0)
+        out += rest
+    assert process.returncode == 130
+    assert [line for line in err.splitlines() if not line.startswith("WARNING fslog: event")] == []
+    found = re.search(r"= (\d+) accepted", summary_of(out)["records"])
+    assert found is not None
+    assert 0 < int(found[1]) < 5000
+    assert summary_of(out)["delivered"].startswith(f"{found[1]} events sent in ")
+    assert summary_of(out)["delivered"].endswith(f", {found[1]} seen by the endpoint, 0 pending")
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_it_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a process that goes on, handler, threads and the current user are gone afterwards."""
+    threads = set(threading.enumerate())
+    assert main(["demo", "--events", "9", "--pace", "0.01"]) == 0
+    assert logging.getLogger("tracker").handlers == []
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    captured = capsys.readouterr()
+    assert len([line for line in captured.out.splitlines() if ROW.fullmatch(line)]) == 9
+    assert summary_of(captured.out)["delivered"].endswith("9 seen by the endpoint, 0 pending")
+    assert captured.err.count("WARNING fslog: ") == 1
+    assert {"accountId", "userId"}.isdisjoint(context.current())
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_it_can_be_run_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second demo in the same process tells the same story, from its first event on."""
+    assert main(["demo", "--events", "5", "--pace", "0"]) == 0
+    first = capsys.readouterr()
+    assert main(["demo", "--events", "5", "--pace", "0"]) == 0
+    again = capsys.readouterr()
+    rows = [
+        [line[14:] for line in captured.out.splitlines() if ROW.fullmatch(line)]
+        for captured in (first, again)
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 5
+    assert first.err == again.err
+
+
+class Interrupting(io.StringIO):
+    """A stream behind which somebody presses Ctrl-C as soon as the first event is shown."""
+
+    is_pressed = False
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if ROW.match(text) and not self.is_pressed:
+            self.is_pressed = True
+            signal.raise_signal(signal.SIGINT)
+        return written
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_ctrl_c_between_two_rows_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted while it writes, the demo still accounts for what was accepted until then."""
+    stdout = Interrupting()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["demo", "--events", "5000", "--pace", "0.01"]) == 130
+    summary = summary_of(stdout.getvalue())
+    found = re.search(r"= (\d+) accepted", summary["records"])
+    assert found is not None
+    assert 0 < int(found[1]) < 5000
+    assert summary["delivered"].endswith(f", {found[1]} seen by the endpoint, 0 pending")
+    assert logging.getLogger("tracker").handlers == []
+
+
+class Events(logging.Handler):
+    """Keeps what the demo's configuration makes of each record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = demo_module.configuration(NOWHERE, print)["handlers"]["freshsuccess"]
+        self._formatter = EventFormatter(rules=settings["rules"], defaults=settings["defaults"])
+        self.of_call: list[dict[str, Any] | InvalidEvent | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.of_call.append(self._formatter.event(record))
+        except InvalidEvent as error:
+            self.of_call.append(error)
+
+
+@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.parametrize("count", [1, 2, 90])
+def test_each_activity_is_one_event(count: int) -> None:
+    """An activity logs one event of the user it binds; one of them also logs an invalid one."""
+    kept = Events()
+    logging.getLogger("tracker").setLevel(logging.INFO)
+    logging.getLogger("tracker").addHandler(kept)
+    invalid = []
+    made = []
+    for number, activity in enumerate(activities(count)):
+        kept.of_call.clear()
+        activity()
+        invalid += [number for found in kept.of_call if isinstance(found, InvalidEvent)]
+        [event] = [found for found in kept.of_call if isinstance(found, dict)]
+        made.append(event)
+        assert kept.of_call[0] is event
+        assert event["product"] == "tracker"
+    assert invalid == [count // 3]
+    assert len(made) == count
+    assert {"accountId", "userId"}.isdisjoint(context.current())
+    if count == 90:
+        features = {(event.get("module"), event.get("feature")) for event in made}
+        assert {("tasks", "create"), ("tasks", "move"), ("reports", "export pdf")} <= features
+        assert {event["action"] for event in made} == {"feature", "moduleEnd", "identifyUser"}
+
+
+def on_terminal(columns: int, settings: Mapping[str, str]) -> list[str]:
+    """Return the lines that a terminal of so many columns shows of a short demo."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    command = [sys.executable, *MODULE, "demo", "--events", "12", "--pace", "0"]
+    env = {name: value for name, value in environment(settings).items() if name != "COLUMNS"}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=its, stderr=subprocess.DEVNULL, env=env
+    ) as process:
+        os.close(its)
+        shown = b""
+        with contextlib.suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:
+            # The end of the last process on a terminal is an error for who reads it (EIO).
+            while select.select([terminal], [], [], 30.0)[0] and (part := terminal.read(4096)):
+                shown += part
+        assert process.wait(30.0) == 0
+    return shown.decode().splitlines()
+
+
+def test_a_terminal_gets_colours() -> None:
+    """On a terminal the rows are coloured."""
+    lines = on_terminal(100, {"TERM": "xterm", "NO_COLOR": ""})
+    coloured = [line for line in lines if "\x1b[32mfeature" in line]
+    assert coloured
+    assert all(line.endswith("\x1b[0m") or "\x1b[0m" in line for line in coloured)
+
+
+def test_a_narrow_terminal_gets_whole_lines() -> None:
+    """No event takes two lines of a terminal, and NO_COLOR is respected there."""
+    lines = on_terminal(60, {"TERM": "xterm", "NO_COLOR": "1"})
+    rows = [line for line in lines if ROW.match(line)]
+    assert len(rows) == 12
+    assert max(map(len, rows)) == 60
+    assert any(row.endswith("...") for row in rows)
+    assert ESCAPE not in "".join(lines)

@@ -1,0 +1,274 @@
+"""What the embedded server does beside answering in one piece: streams, HEAD, and releases."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from queue import SimpleQueue
+
+import pytest
+
+from fslog.collector import httpserver
+from fslog.collector.httpserver import Answer, Message, Server
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@contextlib.contextmanager
+def serving(respond: Callable[[Message], Answer], head_seconds: float = 10) -> Iterator[Server]:
+    """Run a server; what went wrong in it fails the test."""
+    server = Server(("127.0.0.1", 0), respond, 1000, head_seconds)
+    try:
+        yield server
+    finally:
+        server.stop()
+    assert server.failures == []
+
+
+def dial(server: Server) -> socket.socket:
+    """Open a connection."""
+    return socket.create_connection(server.server_address[:2], timeout=10)
+
+
+def rest(conn: socket.socket) -> bytes:
+    """Return all that comes until the server closes."""
+    return b"".join(iter(lambda: conn.recv(65_536), b""))
+
+
+def test_a_request_that_a_stop_cuts_off_is_not_answered() -> None:
+    """Its body is not wrong: whoever sent it tries again."""
+    with serving(lambda message: Answer(200)) as server, dial(server) as conn:
+        conn.sendall(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n")
+        assert conn.recv(99).startswith(b"HTTP/1.1 100 ")  # it reads the body now
+        conn.sendall(b"half")
+        server.stop()
+        assert rest(conn) == b""
+
+
+def is_shut(conn: socket.socket, piece: bytes) -> bool:
+    """Send a piece, and tell whether the server has closed the connection."""
+    conn.settimeout(0.01)
+    try:
+        conn.sendall(piece)
+        return conn.recv(99) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("piece", [b"", b"a"], ids=["silent", "dripping"])
+def test_a_head_that_does_not_end_is_cut_off(start: bytes, piece: bytes) -> None:
+    """However many half heads there are, each is closed in time, and none becomes a request."""
+    asked: list[Message] = []
+
+    def respond(message: Message) -> Answer:
+        asked.append(message)
+        return Answer()
+
+    with serving(respond, head_seconds=0.2) as server, contextlib.ExitStack() as stack:
+        idle = stack.enter_context(dial(server))
+        idle.sendall(GET)
+        assert idle.recv(99).startswith(b"HTTP/1.1 200 ")
+        halves = [stack.enter_context(dial(server)) for _ in range(40)]
+        for conn in halves:
+            conn.sendall(start)
+        until = time.monotonic() + 20
+        while halves := [conn for conn in halves if not is_shut(conn, piece)]:
+            assert time.monotonic() < until, f"{len(halves)} are open still"
+        idle.sendall(GET)  # who is silent between two requests is left alone
+        assert idle.recv(99).startswith(b"HTTP/1.1 200 ")
+        assert len(asked) == 2
+
+
+def test_a_body_that_comes_no_further_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends nothing of the rest for long is no client any more; nothing is made of the half."""
+    monkeypatch.setattr(httpserver, "_STUCK_SECONDS", 0.1)
+    asked: list[Message] = []
+
+    def respond(message: Message) -> Answer:
+        asked.append(message)
+        return Answer()
+
+    with serving(respond) as server, dial(server) as conn:
+        conn.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        assert rest(conn) == b""
+        assert asked == []
+
+
+def test_a_stream_is_sent_piece_by_piece() -> None:
+    """Each piece is there before the next is made; the connection is closed behind the last."""
+    wanted: SimpleQueue[bytes] = SimpleQueue()
+
+    def pieces() -> Generator[bytes, None, None]:
+        while piece := wanted.get(timeout=10):
+            yield piece
+
+    answer = Answer(201, headers={"X": "y"}, stream=pieces)
+    with serving(lambda message: answer) as server, dial(server) as conn:
+        conn.sendall(GET + GET)
+        head = b"HTTP/1.1 201 Created\r\nX: y\r\nConnection: close\r\n\r\n"
+        assert conn.recv(len(head), socket.MSG_WAITALL) == head
+        for piece in (b"one", b"another"):
+            wanted.put(piece)
+            assert conn.recv(99) == piece
+        wanted.put(b"")
+        assert rest(conn) == b""
+
+
+def test_a_stream_ends_when_its_reader_leaves() -> None:
+    """A client that goes away is noticed at the next piece, and the generator is closed."""
+    closed = threading.Event()
+
+    def pieces() -> Generator[bytes, None, None]:
+        try:
+            while True:
+                yield b"x" * 1000
+        finally:
+            closed.set()
+
+    with serving(lambda message: Answer(stream=pieces)) as server:
+        with dial(server) as conn:
+            conn.sendall(GET)
+            conn.recv(1)
+        assert closed.wait(10)
+
+
+def test_a_reader_that_is_stuck_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes nothing for a while is disconnected, and holds one piece until then."""
+    monkeypatch.setattr(httpserver, "_STUCK_SECONDS", 0.2)
+    made: list[int] = []
+    closed = threading.Event()
+
+    def pieces() -> Generator[bytes, None, None]:
+        try:
+            while True:
+                made.append(1)
+                yield b"x" * 1_000_000
+        finally:
+            closed.set()
+
+    with serving(lambda message: Answer(stream=pieces)) as server, dial(server) as conn:
+        conn.sendall(GET)
+        assert closed.wait(10)
+        assert len(made) < 50
+
+
+def test_a_stuck_reader_does_not_hold_up_stop() -> None:
+    """`stop` ends a stream that is stuck in a send, and its thread."""
+    before = set(threading.enumerate())
+    stuck = threading.Event()
+
+    def pieces() -> Generator[bytes, None, None]:
+        for n in range(1_000_000):
+            if n == 30:
+                stuck.set()
+            yield b"x" * 1_000_000
+
+    server = Server(("127.0.0.1", 0), lambda message: Answer(stream=pieces), 1000)
+    with dial(server) as conn:
+        conn.sendall(GET)
+        assert conn.recv(1)
+        started_at = time.monotonic()
+        server.stop()
+        assert time.monotonic() - started_at < 10
+    assert not stuck.is_set()
+    assert set(threading.enumerate()) == before
+    assert server.failures == []
+
+
+def test_what_a_stream_raises_is_a_failure() -> None:
+    """A generator that fails closes the connection, and its error is kept like any other."""
+
+    def pieces() -> Generator[bytes, None, None]:
+        yield b"one"
+        raise ValueError("no more")
+
+    server = Server(("127.0.0.1", 0), lambda message: Answer(stream=pieces), 1000)
+    with dial(server) as conn:
+        conn.sendall(GET)
+        assert rest(conn).endswith(b"\r\n\r\none")
+    server.stop()
+    assert [str(error) for error in server.failures] == ["no more"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_head_gets_the_head_alone(stream: bool) -> None:
+    """HEAD is answered with the headers of GET and no body, and the connection goes on."""
+    asked: list[str] = []
+
+    def pieces() -> Generator[bytes, None, None]:
+        raise AssertionError("nobody reads this")
+        yield b""
+
+    def respond(message: Message) -> Answer:
+        asked.append(message.method)
+        return Answer(stream=pieces) if stream else Answer(body=b"the body")
+
+    with serving(respond) as server, dial(server) as conn:
+        conn.sendall(GET.replace(b"GET", b"HEAD") + GET.replace(b"\r\n\r\n", _CLOSE))
+        if stream:
+            assert rest(conn) == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+            return
+        assert rest(conn) == (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\nthe body"
+        )
+        assert asked == ["HEAD", "GET"]
+
+
+_CLOSE = b"\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "starts"),
+    [(Answer(503, delay=60), b"HTTP/1.1 503 "), (Answer(then="hang"), b"")],
+)
+def test_a_release_ends_what_is_under_way(outcome: Answer, starts: bytes) -> None:
+    """At a release a late answer is sent, and what hangs is closed; what comes later waits anew."""
+    chosen = threading.Event()
+
+    def respond(message: Message) -> Answer:
+        chosen.set()
+        return outcome
+
+    with serving(respond) as server:
+        for _ in range(2):
+            with dial(server) as conn:
+                chosen.clear()
+                conn.sendall(GET.replace(b"\r\n\r\n", _CLOSE))
+                assert chosen.wait(10)
+                conn.settimeout(0.1)
+                with pytest.raises(TimeoutError):
+                    conn.recv(1)
+                conn.settimeout(10)
+                server.release()
+                assert rest(conn)[:13] == starts
+
+
+def test_a_release_is_not_missed_by_who_is_about_to_wait() -> None:
+    """An answer that was chosen before a release does not wait after it."""
+
+    def respond(message: Message) -> Answer:
+        server.release()
+        return Answer(then="hang")
+
+    with serving(respond) as server, dial(server) as conn:
+        conn.sendall(GET)
+        assert rest(conn) == b""
+
+
+def test_a_release_during_stop_leaves_nobody_waiting() -> None:
+    """A release that comes after `stop` began does not make later requests wait again."""
+    server = Server(("127.0.0.1", 0), lambda message: Answer(then="hang"), 1000)
+    with dial(server) as conn:
+        server.stopping.set()
+        server.release()
+        server.release()
+        conn.sendall(GET)
+        assert rest(conn) == b""
+    server.stop()

@@ -1,0 +1,745 @@
+"""What the endpoint takes, and what is said of what it would not (EVENT_API, DESIGN 5.3)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import enum
+import json
+import math
+import sys
+import uuid
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fslog.errors import Problem
+from fslog.mapping import events
+
+UTC = datetime.timezone.utc
+NOW = 1_767_225_600_000
+FIVE = {"accountId": "acme", "userId": "ann", "createdAt": NOW, "action": "x", "sessionId": "s1"}
+NAMES = ["accountId", "userId", "action", "sessionId"]
+
+# EVENT_API, "Actions": property, kind, whether the table lets it be absent.
+TABLE = {
+    "feature": [
+        ("feature", "string", False),
+        ("module", "string", False),
+        ("product", "string", True),
+        ("total", "number", True),
+    ],
+    "moduleEnd": [
+        ("module", "string", False),
+        ("timeSpent", "number", False),
+        ("product", "string", True),
+    ],
+    "sessionSync": [("activeDuration", "number", False)],
+    "identifyUser": [("details", "object", False)],
+    "identifyAccount": [("details", "object", False)],
+}
+RIGHT = {"string": "reports", "number": 3, "object": {"tier": "gold"}}
+EACH = [(action, *row) for action, rows in TABLE.items() for row in rows]
+
+quick = settings(max_examples=100, deadline=None)
+
+
+def right(action: str) -> dict[str, Any]:
+    """Return an event that has all that the tables name, as they name it."""
+    found = {name: RIGHT[kind] for name, kind, _ in TABLE.get(action, ())}
+    return {**FIVE, "action": action, **found}
+
+
+def said(found: list[Problem]) -> list[tuple[str, str]]:
+    return [(problem.code, problem.property) for problem in found]
+
+
+def assert_explained(problem: Problem, event: Mapping[str, Any]) -> None:
+    """A problem carries its evidence, and speaks of its property in words that JSON can carry."""
+    assert problem.event is event
+    assert problem.property in problem.message
+    assert problem.message.strip() == problem.message
+    parts = dataclasses.asdict(dataclasses.replace(problem, event=None))
+    assert json.loads(json.dumps(parts, allow_nan=False)) == parts
+    json.dumps(parts, ensure_ascii=False).encode()
+
+
+# The five
+
+
+def test_the_vocabulary_is_the_tables() -> None:
+    """The five required properties in the table's order, and the five known actions."""
+    assert events.REQUIRED == ("accountId", "userId", "createdAt", "action", "sessionId")
+    assert frozenset(TABLE) == events.ACTIONS
+
+
+@pytest.mark.parametrize("at", [NOW, float(NOW), NOW + 0.25, 0, -1.5e12, 10**13, 10**308, 1e308])
+def test_the_five_alone_are_a_valid_event(at: float) -> None:
+    """An event needs no more; any finite number is a time."""
+    assert events.problems({**FIVE, "createdAt": at}) == []
+
+
+@pytest.mark.parametrize("name", events.REQUIRED)
+def test_each_of_the_five_is_required(name: str) -> None:
+    """Without one of them the event is invalid, and the person is told where to give it."""
+    event = {key: value for key, value in FIVE.items() if key != name}
+    (problem,) = events.problems(event)
+    assert said([problem]) == [("missing", name)]
+    assert "missing" in problem.message
+    assert "give it" in problem.message or "expected" in problem.message
+    assert_explained(problem, event)
+
+
+def test_an_empty_event_lacks_all_five() -> None:
+    """Every problem is listed at once, in the table's order."""
+    assert said(events.problems({})) == [("missing", name) for name in events.REQUIRED]
+
+
+WRONG_NAMES = [
+    (None, "wrong_type", "None"),
+    (True, "wrong_type", "True"),
+    (False, "wrong_type", "False"),
+    ("", "empty", "empty"),
+    (math.nan, "wrong_type", "nan"),
+    (math.inf, "wrong_type", "inf"),
+    (-math.inf, "wrong_type", "-inf"),
+    (7, "wrong_type", "int"),
+    (0, "wrong_type", "int"),
+    (1.5, "wrong_type", "1.5"),
+    (Decimal(7), "wrong_type", "Decimal"),
+    ([], "wrong_type", "list"),
+    (["acme"], "wrong_type", "list"),
+    ({"id": "acme"}, "wrong_type", "dict"),
+    (("acme",), "wrong_type", "tuple"),
+    (b"acme", "wrong_type", "bytes"),
+    (uuid.UUID(int=7), "wrong_type", "UUID"),
+    (datetime.datetime(2026, 1, 1), "wrong_type", "datetime"),
+    (object(), "wrong_type", "object"),
+    (str, "wrong_type", "type"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("value", "code", "came"), WRONG_NAMES)
+def test_a_wrong_name_is_invalid(name: str, value: Any, code: str, came: str) -> None:
+    """Each of the four strings refuses what is none; the message says what came and what should."""
+    event = {**FIVE, name: value}
+    (problem,) = events.problems(event)
+    assert said([problem]) == [(code, name)]
+    assert f" {came};" in problem.message
+    assert "expected" in problem.message
+    assert_explained(problem, event)
+
+
+WRONG_TIMES = [
+    (None, "wrong_type", "NoneType"),
+    (True, "wrong_type", "bool"),
+    (False, "wrong_type", "bool"),
+    ("", "wrong_type", "str"),
+    ("1767225600000", "wrong_type", "str"),
+    ("2026-01-01T00:00:00Z", "wrong_type", "str"),
+    (math.nan, "not_finite", "nan"),
+    (math.inf, "not_finite", "inf"),
+    (-math.inf, "not_finite", "-inf"),
+    ([NOW], "wrong_type", "list"),
+    ({}, "wrong_type", "dict"),
+    (b"1767225600000", "wrong_type", "bytes"),
+    (1j, "wrong_type", "complex"),
+    (datetime.date(2026, 1, 1), "wrong_type", "date"),
+    (datetime.datetime(2026, 1, 1), "naive_datetime", "datetime"),
+    (datetime.timedelta(1), "wrong_type", "timedelta"),
+    (object(), "wrong_type", "object"),
+]
+
+
+@pytest.mark.parametrize(("value", "code", "came"), WRONG_TIMES)
+def test_a_wrong_time_is_invalid(value: Any, code: str, came: str) -> None:
+    """`createdAt` refuses what is no finite number; the message says what came and what should."""
+    event = {**FIVE, "createdAt": value}
+    events.coerce(event)
+    (problem,) = events.problems(event)
+    assert said([problem]) == [(code, "createdAt")]
+    assert came in problem.message
+    assert "expected" in problem.message
+    assert_explained(problem, event)
+
+
+@pytest.mark.parametrize("at", [10**309, -(10**309), 10**5000], ids=["much", "minus", "endless"])
+def test_a_time_beyond_all_numbers_of_json_readers_is_invalid(at: int) -> None:
+    """An int that no double holds reads as infinity elsewhere: it is not taken for a time."""
+    for event in ({**FIVE, "createdAt": at}, {"createdAt": at}):
+        found = [problem for problem in events.problems(event) if problem.property == "createdAt"]
+        assert [problem.code for problem in found] == ["not_finite"]
+        assert_explained(found[0], event)
+
+
+class Text(str):
+    """A str subclass, as ORMs and templates make them."""
+
+
+class Colour(str, enum.Enum):
+    RED = "red"
+
+
+class Whole(int):
+    """An int subclass, as ORMs make them."""
+
+
+class Key(uuid.UUID):
+    """A UUID subclass, as database drivers make them."""
+
+
+class Real(float):
+    """A float subclass, as numpy makes them."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["a", " ", "\ud800", "\0", Text("a"), Colour.RED, "a" * 10_000])
+def test_any_string_but_the_empty_one_is_a_name(name: str, value: str) -> None:
+    """The table asks for a string and no more; a subclass of `str` is one."""
+    assert events.problems({**FIVE, name: value}) == []
+    events.warnings({**FIVE, name: value})
+
+
+def test_an_empty_string_of_a_subclass_is_empty() -> None:
+    """A subclass of `str` is judged by its text."""
+    assert said(events.problems({**FIVE, "userId": Text("")})) == [("empty", "userId")]
+
+
+@pytest.mark.parametrize("at", [Whole(NOW), Real(NOW)])
+def test_a_number_of_a_subclass_is_a_time(at: float) -> None:
+    """Subclasses of int and float are numbers."""
+    assert events.problems({**FIVE, "createdAt": at}) == []
+    assert events.warnings({**FIVE, "createdAt": at}) == []
+
+
+def test_a_number_of_a_subclass_must_be_finite_too() -> None:
+    """NaN is no time, whatever class it is of."""
+    assert said(events.problems({**FIVE, "createdAt": Real("nan")})) == [
+        ("not_finite", "createdAt")
+    ]
+
+
+def slow_problems(event: Mapping[str, Any]) -> set[str]:
+    """Name the properties that break EVENT_API's table, word by word."""
+    broken = set()
+    for name in NAMES:
+        if name not in event or not isinstance(event[name], str) or event[name] == "":
+            broken.add(name)
+    at = event.get("createdAt")
+    is_number = isinstance(at, (int, float)) and not isinstance(at, bool)
+    if not is_number or at != at or at in (math.inf, -math.inf):
+        broken.add("createdAt")
+    return broken
+
+
+hashables = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+values = (
+    st.recursive(
+        hashables
+        | st.binary(max_size=5)
+        | st.dates()
+        | st.datetimes()
+        | st.uuids()
+        | st.decimals(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(hashables, inner, max_size=3),
+        max_leaves=4,
+    )
+    | st.datetimes(timezones=st.just(UTC))
+    | st.builds(Text, st.text(max_size=3))
+    | st.builds(Real, st.floats())
+    | st.builds(Whole, st.integers())
+    | st.builds(object)
+)
+mostly_right = st.fixed_dictionaries(
+    {},
+    optional={
+        **{name: st.text(min_size=1, max_size=5) | values for name in NAMES},
+        "action": st.sampled_from([*TABLE, "pageView"]) | values,
+        "createdAt": st.integers(0, 10**13) | st.floats(0, 1e13) | values,
+    },
+)
+extras = st.dictionaries(
+    st.sampled_from([name for rows in TABLE.values() for name, _, _ in rows]) | st.text(max_size=5),
+    st.text(max_size=5) | st.integers() | values,
+    max_size=5,
+)
+anything = st.builds(lambda five, more: {**more, **five}, mostly_right, extras)
+
+
+@quick
+@given(anything)
+@example(FIVE)
+@example({**FIVE, "createdAt": True})
+@example({"createdAt": sys.float_info.max})
+@example({"createdAt": -int(sys.float_info.max)})
+def test_an_event_is_invalid_exactly_when_the_table_says_so(event: dict[str, Any]) -> None:
+    """The quick check and the table agree on any event, property by property; each is explained."""
+    found = events.problems(event)
+    assert {problem.property for problem in found} == slow_problems(event)
+    assert len(found) == len(slow_problems(event))
+    for problem in found:
+        assert problem.code not in events.WARNINGS
+        assert_explained(problem, event)
+
+
+@quick
+@given(st.dictionaries(hashables, values, max_size=6))
+def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) -> None:
+    """Whatever keys and values there are, problems are listed and the event stays as it was."""
+    before = list(event.items())
+    assert events.problems(event)
+    assert list(event) == [key for key, _ in before]
+    assert all(event[key] is value for key, value in before)
+
+
+@pytest.mark.parametrize("kind", [MappingProxyType, lambda event: ChainMap({}, event)])
+def test_any_mapping_is_judged(kind: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    """The checks read an event and need no dict."""
+    assert events.problems(kind(FIVE)) == []
+    assert said(events.problems(kind({}))) == [("missing", name) for name in events.REQUIRED]
+    assert events.warnings(kind(right("feature"))) == []
+
+
+@pytest.mark.parametrize("name", ["product", "details", "module", "total", "anything", "täg"])
+@pytest.mark.parametrize("value", [None, True, "", math.nan, [], object(), {"a": {1}}])
+def test_further_properties_are_free(name: str, value: Any) -> None:
+    """No value of any other property makes an event invalid, nor warns for an unknown action."""
+    assert events.problems({**FIVE, name: value}) == []
+    assert events.warnings({**FIVE, name: value}) == []
+
+
+# The actions
+
+
+@pytest.mark.parametrize("action", TABLE)
+def test_an_event_as_the_table_has_it_warns_of_nothing(action: str) -> None:
+    """A known action with all its properties, or without the optional ones, is as it should be."""
+    event = right(action)
+    assert events.problems(event) == []
+    assert events.warnings(event) == []
+    for name, _, optional in TABLE[action]:
+        if optional:
+            del event[name]
+    assert events.warnings(event) == []
+
+
+@pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
+def test_a_missing_property_of_an_action_warns_unless_it_is_optional(
+    action: str, name: str, kind: str, optional: bool
+) -> None:
+    """What public clients always send is expected; its absence never makes an event invalid."""
+    event = right(action)
+    del event[name]
+    assert events.problems(event) == []
+    found = events.warnings(event)
+    assert said(found) == ([] if optional else [("expected", name)])
+    for problem in found:
+        assert action in problem.message
+        assert f"{'an' if kind == 'object' else 'a'} {kind}" in problem.message
+        assert_explained(problem, event)
+
+
+NOT = {
+    "string": [None, True, 1, 1.5, math.nan, [], {}, b"x", uuid.UUID(int=1), object()],
+    "number": [None, True, False, "", "3", [], {}, b"3", 1j, datetime.timedelta(1), object()],
+    "object": [None, True, "", "x", 1, 1.5, [], [("a", 1)], {"a"}, b"x", object()],
+}
+
+
+@pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
+def test_a_wrong_type_in_an_action_warns(action: str, name: str, kind: str, optional: bool) -> None:
+    """A value of another type is said, with what came and what is expected, and never invalid."""
+    for value in NOT[kind]:
+        event = {**right(action), name: value}
+        assert events.problems(event) == []
+        found = events.warnings(event)
+        assert said(found) == [("expected_type", name)], value
+        assert type(value).__name__ in found[0].message
+        assert kind in found[0].message
+        assert_explained(found[0], event)
+
+
+IS = {
+    "string": ["", "x", Text("x"), Colour.RED],
+    "number": [0, -1, 1.5, Whole(3), Real(1.5), Decimal("1.5"), Fraction(1, 2), 10**30],
+    "object": [{}, {"a": 1}, MappingProxyType({}), ChainMap()],
+}
+
+
+@pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
+def test_every_value_of_the_right_kind_is_right(
+    action: str, name: str, kind: str, optional: bool
+) -> None:
+    """Whatever is encoded as the JSON type that the table names warns of nothing."""
+    for value in IS[kind]:
+        assert events.warnings({**right(action), name: value}) == [], value
+
+
+@pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, Real("nan"), Decimal("nan")])
+def test_a_number_that_becomes_null_warns(
+    action: str, name: str, kind: str, optional: bool, value: Any
+) -> None:
+    """NaN and the infinities are sent as `null`, which is no number: that is said."""
+    event = {**right(action), name: value}
+    assert events.problems(event) == []
+    (problem,) = events.warnings(event)
+    assert said([problem]) == [("expected_type", name)]
+    assert_explained(problem, event)
+
+
+@quick
+@given(st.text(min_size=1).filter(lambda text: text not in TABLE), extras)
+@example("Feature", {"total": "many"})
+@example("pageView", {})
+def test_other_actions_pass_as_they_are(action: str, more: dict[str, Any]) -> None:
+    """Of an action that is not in the table nothing is expected."""
+    event = {**more, **FIVE, "action": action}
+    assert events.problems(event) == []
+    assert events.warnings(event) == []
+
+
+def slow_warnings(event: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say what EVENT_API's second table would have otherwise, word by word."""
+    found = []
+    for name, kind, optional in TABLE.get(event["action"], ()):
+        if name not in event:
+            if not optional:
+                found.append(("expected", name))
+            continue
+        value = event[name]
+        fits = {
+            "string": isinstance(value, str),
+            "number": isinstance(value, (int, float, Decimal)) and not isinstance(value, bool),
+            "object": isinstance(value, Mapping),
+        }[kind]
+        if fits and isinstance(value, (float, Decimal)):
+            fits = math.isfinite(value)
+        if not fits:
+            found.append(("expected_type", name))
+    return found
+
+
+@quick
+@given(st.sampled_from([*TABLE, "pageView"]), extras)
+def test_a_warning_is_given_exactly_when_the_table_says_so(
+    action: str, more: dict[str, Any]
+) -> None:
+    """The quick check and the table agree on any event of any action; each warning is explained."""
+    event = {**more, **FIVE, "action": action}
+    found = events.warnings(event)
+    assert said(found) == slow_warnings(event)
+    for problem in found:
+        assert problem.code in events.WARNINGS
+        assert_explained(problem, event)
+
+
+@pytest.mark.parametrize("at", [1_767_225_600, 1_767_225_600.5, 0, Whole(1), Real(1.5)])
+def test_a_time_in_seconds_warns(at: float) -> None:
+    """A time that would lie in 1970 is said to look like seconds, and sent all the same."""
+    event = {**FIVE, "createdAt": at}
+    assert events.problems(event) == []
+    (problem,) = events.warnings(event)
+    assert said([problem]) == [("looks_like_seconds", "createdAt")]
+    assert problem.code in events.WARNINGS
+    assert "seconds" in problem.message
+    assert "expected milliseconds" in problem.message
+    assert_explained(problem, event)
+
+
+# Coercion
+
+
+def coerced(**changes: Any) -> dict[str, Any]:
+    event = {**FIVE, **changes}
+    assert events.coerce(event) is None
+    return event
+
+
+class Level(enum.IntEnum):
+    HIGH = 7
+
+
+@pytest.mark.parametrize("name", ["accountId", "userId"])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (7, "7"),
+        (0, "0"),
+        (-12, "-12"),
+        (2**70, "1180591620717411303424"),
+        (Whole(7), "7"),
+        (Level.HIGH, "7"),
+        (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (Key(int=8), "00000000-0000-0000-0000-000000000008"),
+        ("acme", "acme"),
+        (Text("acme"), "acme"),
+        (Colour.RED, "red"),
+    ],
+)
+def test_ids_become_strings(name: str, value: Any, expected: str) -> None:
+    """An int is sent as its digits, a UUID in its usual spelling, whatever subclass it is."""
+    event = coerced(**{name: value})
+    assert event == {**FIVE, name: expected}
+    assert events.problems(event) == []
+
+
+def test_an_id_of_more_digits_than_python_prints_is_still_a_string() -> None:
+    """An int so long that `str` refuses it does not make the log call fail."""
+    event = coerced(userId=10**5000)
+    assert events.problems(event) == []
+    assert coerced(userId=10**5000 + 1)["userId"] != event["userId"]
+
+
+@pytest.mark.parametrize("name", ["accountId", "userId"])
+@pytest.mark.parametrize("value", [None, True, False, "", math.nan, math.inf, 1.5, [7], b"7"])
+def test_what_is_invalid_in_an_id_stays_what_it_is(name: str, value: Any) -> None:
+    """bool, None, "", NaN, infinities and the rest are left for `problems` to judge."""
+    event = coerced(**{name: value})
+    assert event[name] is value
+    assert [problem.property for problem in events.problems(event)] == [name]
+
+
+@pytest.mark.parametrize("name", ["action", "sessionId"])
+@pytest.mark.parametrize("value", [7, uuid.UUID(int=7)])
+def test_only_the_two_ids_take_numbers(name: str, value: Any) -> None:
+    """An action or a session id that is no string is a mistake, and stays one."""
+    event = coerced(**{name: value})
+    assert event[name] is value
+    assert [problem.property for problem in events.problems(event)] == [name]
+
+
+@pytest.mark.parametrize("hours", [0, 14, -12, 5.75])
+@pytest.mark.parametrize(("micro", "milli"), [(0, 0), (123_000, 123), (999_000, 999)])
+def test_an_aware_datetime_becomes_milliseconds(hours: float, micro: int, milli: int) -> None:
+    """The instant counts, in whatever zone it is told."""
+    zone = datetime.timezone(datetime.timedelta(hours=hours))
+    at = datetime.datetime(2026, 1, 1, 0, 0, 0, micro, UTC).astimezone(zone)
+    event = coerced(createdAt=at)
+    assert event["createdAt"] == NOW + milli
+    assert type(event["createdAt"]) is int
+    assert events.problems(event) == []
+
+
+@quick
+@given(
+    st.datetimes(timezones=st.sampled_from([UTC, datetime.timezone(datetime.timedelta(0, -60))]))
+)
+def test_every_aware_datetime_is_a_time(at: datetime.datetime) -> None:
+    """From the year 1 to 9999 the result is less than a millisecond off the instant."""
+    since = at - datetime.datetime(1970, 1, 1, tzinfo=UTC)
+    milliseconds = coerced(createdAt=at)["createdAt"]
+    assert abs(milliseconds - since / datetime.timedelta(milliseconds=1)) < 1
+
+
+@pytest.mark.parametrize("at", [NOW, NOW + 0.5, True, None, "x", math.nan])
+def test_what_is_no_datetime_stays_what_it_is(at: Any) -> None:
+    """A number of milliseconds is taken as it is given; anything else is judged later."""
+    assert coerced(createdAt=at)["createdAt"] is at
+
+
+def test_a_naive_datetime_stays_and_is_invalid() -> None:
+    """Whose clock it is nobody knows: it is not guessed."""
+    at = datetime.datetime(2026, 1, 1)
+    event = coerced(createdAt=at)
+    assert event["createdAt"] is at
+    assert said(events.problems(event)) == [("naive_datetime", "createdAt")]
+
+
+def test_nothing_is_added_to_an_event_that_lacks_what_is_coerced() -> None:
+    """A property that is not there is not made up."""
+    event: dict[str, Any] = {}
+    events.coerce(event)
+    assert event == {}
+
+
+@quick
+@given(anything)
+def test_coercion_repairs_once_and_touches_nothing_else(event: dict[str, Any]) -> None:
+    """A second coercion changes nothing, other properties stay, a valid event keeps its meaning."""
+    before = dict(event)
+    valid = not events.problems(event)
+    events.coerce(event)
+    again = dict(event)
+    events.coerce(again)
+    assert list(event) == list(before)
+    for name, value in before.items():
+        assert again[name] is event[name]
+        if name not in events.REQUIRED:
+            assert event[name] is value
+    if valid:
+        assert event == before
+        assert events.problems(event) == []
+
+
+# Values that defend themselves
+
+
+class Trap(Exception):
+    """Raised by a value that was asked something."""
+
+
+def trap(*_: Any, **__: Any) -> Any:
+    raise Trap
+
+
+HOOKS = [
+    "__eq__",
+    "__ne__",
+    "__hash__",
+    "__bool__",
+    "__len__",
+    "__str__",
+    "__repr__",
+    "__format__",
+    "__iter__",
+    "__int__",
+    "__index__",
+    "__float__",
+    "__lt__",
+    "__gt__",
+    "__le__",
+    "__ge__",
+    "__sub__",
+    "__neg__",
+    "__abs__",
+    "__contains__",
+    "__getitem__",
+    "__getattr__",
+    "utcoffset",
+    "timestamp",
+    "hex",
+    "int",
+]
+
+
+def hostile(base: type, *arguments: Any, **names: Any) -> Any:
+    """Make a value of a subclass in which whatever is asked raises, its class included."""
+    kind = type("Hostile", (base,), {"__class__": property(trap)})
+    made = kind(*arguments, **names)
+    for hook in HOOKS:
+        setattr(kind, hook, trap)
+    return made
+
+
+class NoTime(datetime.datetime):
+    """As pandas' NaT: a datetime with a zone, and without an instant."""
+
+    def utcoffset(self) -> Any:
+        return self
+
+    def timestamp(self) -> float:
+        return math.nan
+
+
+class Proxy:
+    """As Django's SimpleLazyObject: says that it is of its content's class, and is not."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    @property
+    def __class__(self) -> Any:
+        return type(self.content)
+
+    def __str__(self) -> str:
+        return str(self.content)
+
+
+class Array:
+    """As numpy's arrays: comparing gives no bool, and asking for one raises."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __ne__(self, other: object) -> Any:
+        return self
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+class Unhashable(str):
+    """A str that compares in its own way, and so has no hash."""
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other)
+
+
+HOSTILE: dict[str, Callable[[], Any]] = {
+    "object": lambda: hostile(object),
+    "text": lambda: hostile(str, "feature"),
+    "empty text": lambda: hostile(str, ""),
+    "int": lambda: hostile(int, 7),
+    "long int": lambda: hostile(int, 10**400),
+    "float": lambda: hostile(float, 1.5),
+    "nan": lambda: hostile(float, "nan"),
+    "decimal": lambda: hostile(Decimal, 7),
+    "dict": lambda: hostile(dict, {"a": 1}),
+    "list": lambda: hostile(list, [1]),
+    "uuid": lambda: hostile(uuid.UUID, int=7),
+    "naive datetime": lambda: hostile(datetime.datetime, 2026, 1, 1),
+    "aware datetime": lambda: hostile(datetime.datetime, 2026, 1, 1, tzinfo=UTC),
+    "bare tzinfo": lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.tzinfo()),
+    "not a time": lambda: NoTime(2026, 1, 1, tzinfo=UTC),
+    "signalling nan": lambda: Decimal("sNaN"),
+    "proxy of text": lambda: Proxy("feature"),
+    "proxy of int": lambda: Proxy(7),
+    "proxy of bool": lambda: Proxy(True),
+    "proxy of uuid": lambda: Proxy(uuid.UUID(int=7)),
+    "proxy of datetime": lambda: Proxy(datetime.datetime(2026, 1, 1, tzinfo=UTC)),
+    "proxy of dict": lambda: Proxy({}),
+    "array": Array,
+    "unhashable text": lambda: Unhashable("feature"),
+    "endless int": lambda: 10**5000,
+    "endless negative int": lambda: -(10**5000),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("name", [*events.REQUIRED, "feature", "total", "details"])
+def test_no_value_makes_the_checks_fail(name: str, kind: str) -> None:
+    """Whatever a value does when it is asked, it is judged, and the log call stays safe."""
+    for action in ("feature", "identifyUser"):
+        for prepare in (events.coerce, lambda event: None):
+            event = {**right(action), name: HOSTILE[kind]()}
+            prepare(event)
+            found = events.problems(event)
+            for problem in found:
+                assert problem.property == name
+                assert_explained(problem, event)
+            if not found:
+                for problem in events.warnings(event):
+                    assert_explained(problem, event)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_string_that_defends_itself_is_sent_as_its_text(name: str) -> None:
+    """After coercion nothing, a session id's hash for one, meets the subclass's own methods."""
+    event = coerced(**{name: hostile(str, "feature")})
+    assert events.problems(event) == []
+    assert type(event[name]) is str
+    assert event[name] == "feature"
+
+
+def test_the_checks_leave_an_event_as_it_is() -> None:
+    """Only `coerce` changes an event."""
+    for event in ({**right("feature"), "total": "3"}, {"accountId": 7, "createdAt": 1}):
+        before = copy.deepcopy(event)
+        events.problems(event)
+        assert event == before
+    event = {**right("feature"), "total": "3", "createdAt": 1}
+    before = copy.deepcopy(event)
+    assert len(events.warnings(event)) == 2
+    assert event == before

@@ -1,0 +1,594 @@
+"""The spool's directory: what may be one, whose it is, and what is set aside in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fslog import FreshsuccessHandler
+from fslog.collector import Answer, Collector
+from fslog.net.destination import Destination
+from fslog.spool import directory as spooldir
+from fslog.spool.directory import SpoolDirectory, spool_directory
+from fslog.spool.owners import Owner
+from fslog.spool.segments import Name
+from spools import MASKS, Watched, failing, mode, umask
+
+KEYS, OTHER_KEYS = "a" * 32, "b" * 32
+DESTINATION = Destination("https://events.example", "the-auth-key", "the-api-key")
+NAME = Name("00000001-aaaaaaaa", 7)
+
+
+def directory(path: Path, digest: str = KEYS) -> SpoolDirectory:
+    """Return a directory whose file system is watched and whose tokens count."""
+    tokens = itertools.count(1)
+    token = lambda: f"{os.getpid():08x}{id(tokens):016x}{next(tokens):04x}"  # noqa: E731
+    return SpoolDirectory(str(path), digest, token, Watched())
+
+
+def hooks(spool: SpoolDirectory) -> dict[str, Callable[..., Any]]:
+    """Return where the file system can be made to fail."""
+    assert isinstance(spool.fs, Watched)
+    return spool.fs.hooks
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """Return all files below a directory, with what they hold."""
+    found = sorted(path.rglob("*"))
+    return {str(one.relative_to(path)): one.read_bytes() for one in found if one.is_file()}
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=oct)
+def test_everything_in_it_is_private_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    """Directories are 0700 and files 0600, whoever's umask it is."""
+    spool = directory(tmp_path / "a" / "b")
+    with umask(mask):
+        spool.check()
+        owner = spool.begin()
+        os.close(spool.fs.create(spool.segment(NAME)))
+        spool.quarantine("stem", "0", b"text", "reason")
+    places = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
+    modes = {str(place.relative_to(tmp_path)): mode(place) for place in places}
+    assert len(modes) == 9
+    for place, found in modes.items():
+        is_folder = (tmp_path / place).is_dir()
+        assert found == (0o700 if is_folder else 0o600), place
+    owner.remove()
+
+
+def test_a_directory_that_others_may_enter_is_closed_to_them(tmp_path: Path) -> None:
+    """One that was made beforehand, and its owners' folder, are shut to everybody else."""
+    (tmp_path / "owners").mkdir()
+    for path in (tmp_path, tmp_path / "owners"):
+        path.chmod(0o777)
+    directory(tmp_path).check()
+    assert [mode(path) for path in (tmp_path, tmp_path / "owners")] == [0o700] * 2
+
+
+def test_a_check_leaves_a_marker_and_nothing_else(tmp_path: Path) -> None:
+    """The format and a digest; no owner, no segment, and nothing that holds a key."""
+    spool = spool_directory(tmp_path / "spool", DESTINATION, {})
+    assert spool is not None
+    spool.check()
+    [(name, text)] = files(tmp_path / "spool").items()
+    assert name == "spool.json"
+    assert json.loads(text) == {"format": 1, "keys": DESTINATION.keys_digest()}
+    assert b"the-a" not in text
+
+
+def unusable(path: Path, digest: str = KEYS) -> str:
+    """Return why a directory cannot be used."""
+    with pytest.raises(ValueError, match=r"spool is .* which cannot be used: ") as caught:
+        directory(path, digest).check()
+    assert caught.value.__cause__ is None
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """A symbolic link, to a directory or to nothing, is refused; its target stays as it was."""
+    (tmp_path / "target").mkdir(0o755)
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("link", "dangling"):
+        assert "a symbolic link, which is not followed" in unusable(tmp_path / name)
+    assert os.listdir(tmp_path / "target") == []
+    assert mode(tmp_path / "target") == 0o755
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["owners", "spool.json"])
+def test_a_link_inside_is_not_followed(name: str, tmp_path: Path) -> None:
+    """Nor is one that stands for a part of the spool: its target is neither used nor changed."""
+    target = tmp_path / "target"
+    if name == "owners":
+        target.mkdir(0o755)
+    else:
+        target.write_bytes(b"{}")
+        target.chmod(0o644)
+    before = mode(target)
+    spool = tmp_path / "spool"
+    spool.mkdir(0o700)
+    (spool / name).symlink_to(target)
+    unusable(spool)
+    assert mode(target) == before
+    assert target.read_bytes() == b"{}" if target.is_file() else os.listdir(target) == []
+
+
+def test_a_quarantine_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """What is set aside goes to no other place."""
+    spool = directory(tmp_path / "spool")
+    spool.check()
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / "spool" / "quarantine").symlink_to(target)
+    with pytest.raises(OSError, match="quarantine"):
+        spool.quarantine("stem", "0", b"text", "reason")
+    assert os.listdir(target) == []
+
+
+def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
+    """A file, also one on the way, and a FIFO."""
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("file", "fifo"):
+        assert "it is no directory" in unusable(tmp_path / name)
+    unusable(tmp_path / "file" / "below")
+
+
+def test_a_foreign_directory_is_refused(tmp_path: Path) -> None:
+    """One that holds anything else is not ours to fill, and is left as it is."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "thesis.tex").write_bytes(b"years of work")
+    assert "'thesis.tex'" in unusable(tmp_path)
+    assert files(tmp_path) == {"thesis.tex": b"years of work"}
+    assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.parametrize("sign", ["spool.json", "owners"])
+def test_strangers_in_a_spool_are_left_alone(sign: str, tmp_path: Path) -> None:
+    """What an editor or a person left in one that is used keeps nothing from starting."""
+    directory(tmp_path).check()
+    (tmp_path / ("owners" if sign == "spool.json" else "spool.json")).rename(tmp_path / ".away")
+    strange = {f"{NAME}~": b"x\n", f"{NAME}x": b"", "notes.txt": b"n", "lost+found": None}
+    for name, text in strange.items():
+        (tmp_path / name).mkdir() if text is None else (tmp_path / name).write_bytes(text)
+    spool = directory(tmp_path)
+    spool.check()
+    assert spool.strangers == sorted({*strange} - {"lost+found"})
+    assert spool.segments() == {}
+    assert {name: text for name, text in strange.items() if text is not None}.items() <= files(
+        tmp_path
+    ).items()
+
+
+def test_strangers_are_said_once(tmp_path: Path) -> None:
+    """Whoever put a file there hears that it is not sent."""
+    with Collector() as collector, handler(tmp_path, endpoint=collector.url) as first:
+        (tmp_path / "notes.ndjson").touch()
+        assert first.flush(10)
+    heard: list[str] = []
+
+    class Hearing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    hearing = Hearing()
+    logging.getLogger("fslog").addHandler(hearing)
+    try:
+        record = logging.makeLogRecord(
+            {"event": {"accountId": "a", "userId": "u", "action": "x", "sessionId": "s"}}
+        )
+        with Collector() as collector, handler(tmp_path, endpoint=collector.url) as second:
+            for _ in range(3):
+                second.handle(record)
+                assert second.flush(10)
+    finally:
+        logging.getLogger("fslog").removeHandler(hearing)
+    assert [text for text in heard if "'notes.ndjson'" in text] == [
+        "the spool's directory also holds what is not fslog's, and is not sent: 'notes.ndjson'"
+    ]
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path) -> None:
+    """Where `flock` keeps nobody away the dead cannot be told; the error says what to do."""
+    spool = directory(tmp_path / "spool")
+    hooks(spool)["try_lock"] = lambda fd: True
+    with pytest.raises(ValueError, match=r"file locks \(flock\) have no effect.*local disk"):
+        spool.check()
+    assert os.listdir(tmp_path / "spool" / "owners") == []
+    directory(tmp_path / "spool").check()
+
+
+def test_what_tools_leave_behind_is_no_hindrance(tmp_path: Path) -> None:
+    """A volume's lost+found, hidden files, and drafts that a crash left, may be there."""
+    for name in (".keep", ".nfs000012", "spool.json.0a.new", f"{NAME}.0a.new", str(NAME)):
+        (tmp_path / name).touch()
+    (tmp_path / "lost+found").mkdir()
+    directory(tmp_path).check()
+
+
+def test_another_users_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where the rights would do, as root's do."""
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
+    assert "it belongs to another user" in unusable(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["make_directory", "listdir", "create_register", "create"])
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_directory_that_cannot_be_written_is_refused(
+    call: str, number: int, tmp_path: Path
+) -> None:
+    """Whatever it is that fails, the error says why in the system's words."""
+    spool = directory(tmp_path / "spool")
+    hooks(spool)[call] = failing(number)
+    with pytest.raises(ValueError, match=os.strerror(number)):
+        spool.check()
+
+
+def test_an_error_without_words_is_told_by_its_text(tmp_path: Path) -> None:
+    """Locks that never come are a reason too."""
+    spool = directory(tmp_path)
+    hooks(spool)["try_lock"] = lambda fd: False
+    with pytest.raises(ValueError, match="no owner's file could be made and locked"):
+        spool.check()
+
+
+@pytest.mark.parametrize("call", ["create_register", "write_at_start", "write", "make_directory"])
+def test_a_full_disk_is_no_reason_not_to_start(call: str, tmp_path: Path) -> None:
+    """It may have room again when it matters; nothing half made is left behind."""
+    spool = directory(tmp_path / "spool")
+    hooks(spool)[call] = failing(errno.ENOSPC)
+    spool.check()
+    assert files(tmp_path) == {}
+
+
+def test_a_directory_of_another_format_is_refused(tmp_path: Path) -> None:
+    """A later version's is left as it is, and the error names both formats."""
+    (tmp_path / "spool.json").write_text('{"format": 2}')
+    assert "it is of format 2, not 1" in unusable(tmp_path)
+    assert files(tmp_path) == {"spool.json": b'{"format": 2}'}
+    for strange in ("9" * 2000, "[" * 500 + "]" * 500, '"' + "x" * 3000 + '"'):
+        (tmp_path / "spool.json").write_text(f'{{"format": {strange}}}')
+        text = unusable(tmp_path)
+        assert "a format that none of fslog's is" in text
+        assert len(text) < 500
+
+
+MARKERS = [
+    b"",
+    b"\0\0\0",
+    b'{"form',
+    b"[]",
+    b"\xff",
+    b"[" * 100_000,
+    b'{"format":' + b"[" * 100_000,
+    b'{"format": ' + b"9" * 5000 + b"}",
+]
+
+
+@pytest.mark.parametrize("text", MARKERS, ids=lambda text: repr(text[:12]))
+def test_a_marker_that_is_torn_is_made_anew(text: bytes, tmp_path: Path) -> None:
+    """It says nothing that is not known, so that a power cut while it was made does no harm."""
+    (tmp_path / "spool.json").write_bytes(text)
+    directory(tmp_path).check()
+    [found] = files(tmp_path).values()
+    assert json.loads(found) == {"format": 1, "keys": KEYS}
+
+
+def test_a_right_marker_is_not_written_again(tmp_path: Path) -> None:
+    """The next process finds it and leaves it."""
+    directory(tmp_path).check()
+    before = os.stat(tmp_path / "spool.json")
+    directory(tmp_path).check()
+    assert os.path.samestat(before, os.stat(tmp_path / "spool.json"))
+
+
+def test_other_keys_wait_for_the_living(tmp_path: Path) -> None:
+    """While one lives the marker stays; when none does, the directory changes hands."""
+    owner = directory(tmp_path).begin()
+    assert "a living process uses it with other keys" in unusable(tmp_path, OTHER_KEYS)
+    assert json.loads((tmp_path / "spool.json").read_bytes())["keys"] == KEYS
+    assert os.listdir(tmp_path / "owners") == [owner.name]
+    owner.close()
+    directory(tmp_path, OTHER_KEYS).check()
+    assert json.loads((tmp_path / "spool.json").read_bytes())["keys"] == OTHER_KEYS
+    assert os.listdir(tmp_path / "owners") == [owner.name]
+
+
+def test_of_two_with_different_keys_never_do_both_begin(tmp_path: Path) -> None:
+    """Whoever looks second sees the first, wherever in the first's beginning that is."""
+    begun: list[str] = []
+
+    def attempt(path: Path, digest: str, hook: Callable[..., Any] | None, call: str) -> list[Owner]:
+        spool = directory(path, digest)
+        if hook is not None:
+            hooks(spool)[call] = hook
+        try:
+            return [spool.begin()]
+        except ValueError:
+            begun.append(digest)
+            return []
+
+    for call in ("create_register", "write_at_start", "try_lock", "listdir", "read", "replace"):
+        path = tmp_path / call
+        others: list[Owner] = []
+
+        def other(*given: Any, path: Path = path, others: list[Owner] = others) -> None:
+            if not others:
+                others += attempt(path, OTHER_KEYS, None, "")
+
+        mine = attempt(path, KEYS, other, call)
+        assert len(mine) + len(others) < 2, call
+        for owner in (*mine, *others):
+            owner.remove()
+
+
+@pytest.mark.parametrize("call", ["close", "read"])
+def test_corrected_keys_in_two_processes_at_once(call: str, tmp_path: Path) -> None:
+    """Several workers start with corrected keys: none takes another for the old one."""
+    old = directory(tmp_path, OTHER_KEYS).begin()
+    (tmp_path / f"{old.name}-00000001.ndjson").write_bytes(b"x\n")
+    old.close()
+    begun: list[Owner] = []
+    moved, done = threading.Event(), threading.Event()
+    first, second = directory(tmp_path), directory(tmp_path)
+
+    def pause() -> None:
+        moved.set()
+        done.wait(10)
+
+    second._pause = pause
+
+    def begin() -> None:
+        begun.append(second.begin())
+        moved.set()
+
+    thread = threading.Thread(target=begin)
+
+    def start(*given: Any) -> None:
+        hooks(first).clear()
+        thread.start()
+        moved.wait(10)
+
+    hooks(first)[call] = start
+    begun.append(first.begin())
+    done.set()
+    thread.join(10)
+    assert len(begun) == 2
+    for owner in begun:
+        owner.remove()
+
+
+def test_a_file_is_never_seen_half_written(tmp_path: Path) -> None:
+    """Where the write, the sync or the renaming fails, the old file stays and no draft."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    for call, number in (("write", errno.ENOSPC), ("fsync", errno.EIO), ("replace", errno.EIO)):
+        spool = directory(tmp_path)
+        hooks(spool)[call] = failing(number)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            spool.write(str(path), b"new text", is_synced=True)
+        assert files(tmp_path) == {"file": b"old"}
+    spool = directory(tmp_path)
+    hooks(spool)["write"] = lambda fd, text: os.write(fd, text[:3])
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        spool.write(str(path), b"new text")
+    assert files(tmp_path) == {"file": b"old"}
+    hooks(spool).clear()
+    spool.write(str(path), b"new text")
+    assert files(tmp_path) == {"file": b"new text"}
+
+
+def test_what_is_set_aside_bears_place_and_reason(tmp_path: Path) -> None:
+    """The bytes as they were and the reason, in a pair of files named by segment and offset."""
+    spool = directory(tmp_path)
+    spool.quarantine(NAME.stem, "17", b"\xff\0torn", "why \ud800")
+    assert files(tmp_path / "quarantine") == {
+        "00000001-aaaaaaaa-00000007-17.ndjson": b"\xff\0torn",
+        "00000001-aaaaaaaa-00000007-17.reason": b"why ?\n",
+    }
+    assert spool.quarantined_bytes() == len(b"\xff\0torn") + len(b"why ?\n")
+
+
+def test_nothing_that_was_set_aside_is_overwritten(tmp_path: Path) -> None:
+    """The same once more is the same; other bytes from the same place get a name of their own."""
+    spool = directory(tmp_path)
+    spool.quarantine("stem", "0", b"first", "one")
+    before = files(tmp_path)
+    spool.quarantine("stem", "0", b"first", "one")
+    assert files(tmp_path) == before
+    spool.quarantine("stem", "0", b"second", "two")
+    after = files(tmp_path)
+    assert before.items() < after.items()
+    assert len(after) == 4
+    assert {b"second", b"two\n"} < set(after.values())
+
+
+def test_a_whole_segment_can_be_set_aside(tmp_path: Path) -> None:
+    """It is moved, whatever it is, with its reason; one set aside before is not overwritten."""
+    spool = directory(tmp_path)
+    for text in (b"first", b"second"):
+        (tmp_path / str(NAME)).write_bytes(text)
+        spool.quarantine_file(NAME, f"reason of the {text.decode()}")
+    assert not (tmp_path / str(NAME)).exists()
+    kept = files(tmp_path / "quarantine")
+    assert kept[f"{NAME.stem}-whole.ndjson"] == b"first"
+    assert kept[f"{NAME.stem}-whole.reason"] == b"reason of the first\n"
+    assert set(kept.values()) == {
+        b"first",
+        b"second",
+        b"reason of the first\n",
+        b"reason of the second\n",
+    }
+
+
+def test_segments_are_listed_by_owner_in_order(tmp_path: Path) -> None:
+    """Numbers and sizes, in the order of the numbers; nothing else in the directory counts."""
+    spool = directory(tmp_path)
+    spool.check()
+    assert not spool.holds_segments()
+    assert spool.segments() == {}
+    sizes = {("00000002-bbbbbbbb", 1): 5, ("00000001-aaaaaaaa", 12): 3, ("00000001-aaaaaaaa", 3): 0}
+    for (owner, number), size in sizes.items():
+        (tmp_path / str(Name(owner, number))).write_bytes(b"x" * size)
+    assert spool.holds_segments()
+    assert spool.segments() == {
+        "00000001-aaaaaaaa": [(3, 0), (12, 3)],
+        "00000002-bbbbbbbb": [(1, 5)],
+    }
+
+
+def test_usage_is_the_whole_directorys(tmp_path: Path) -> None:
+    """How many segments, bytes, and how old the oldest is, empty ones apart, never below zero."""
+    spool = directory(tmp_path)
+    spool.check()
+    nothing = {"spool_segments": 0, "spool_bytes": 0, "spool_oldest_age": None}
+    (tmp_path / str(Name("00000003-cccccccc", 1))).touch()
+    assert spool.usage(1000.0) == nothing
+    for number, (size, at) in enumerate(((10, 500), (5, 900)), 1):
+        path = tmp_path / str(Name(f"0000000{number}-aaaaaaaa", number))
+        path.write_bytes(b"x" * size)
+        os.utime(path, (at, at))
+    expected = {"spool_segments": 2, "spool_bytes": 15, "spool_oldest_age": 500.0}
+    assert spool.usage(1000.0) == expected
+    assert spool.usage(100.0) == {**expected, "spool_oldest_age": 0.0}
+
+
+def test_a_directory_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    """Asking what waits there is no error."""
+    spool = directory(tmp_path / "gone")
+    assert not spool.holds_segments()
+    assert spool.usage(0.0)["spool_segments"] == 0
+    assert spool.quarantined_bytes() == 0
+
+
+def test_the_argument_and_the_environment(tmp_path: Path) -> None:
+    """The argument first, then FSLOG_SPOOL; an empty one is none; a relative one is made whole."""
+    environ = {"FSLOG_SPOOL": f" {tmp_path}/env "}
+
+    def path(value: Any, environ: dict[str, str] = environ) -> str | None:
+        spool = spool_directory(value, DESTINATION, environ)
+        return None if spool is None else spool.path
+
+    assert path(None) == f"{tmp_path}/env"
+    assert path(f"{tmp_path}/arg") == f"{tmp_path}/arg"
+    assert path(tmp_path / "arg") == f"{tmp_path}/arg"
+    assert path("") is None
+    assert path(None, {}) is None
+    assert path("rel/../x") == os.path.join(os.getcwd(), "x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_tilde_is_a_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a shell, in the argument and the environment; inside of a path it is a name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def path(value: Any, environ: Any = None) -> str:
+        spool = spool_directory(value, DESTINATION, environ or {})
+        assert spool is not None
+        return spool.path
+
+    assert path("~/x") == path(Path("~/x")) == path(None, {"FSLOG_SPOOL": "~/x"}) == f"{tmp_path}/x"
+    assert path("~") == str(tmp_path)
+    assert path("./~/x") == f"{tmp_path}/~/x"
+    with pytest.raises(
+        ValueError, match=r"spool is '~nobody-is-called-so/x', but there is no such"
+    ):
+        path("~nobody-is-called-so/x")
+    with pytest.raises(ValueError, match="no path can be"):
+        path("~\0/x")
+    monkeypatch.setenv("HOME", "/home/the-auth-key")
+    with pytest.raises(ValueError, match="holds a key") as caught:
+        path("~/x")
+    assert "the-auth-key" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [5, b"/bytes", True, ["/x"], object()])
+def test_what_is_no_path_is_an_error(value: Any) -> None:
+    """Its type is named, and nothing of its value shown."""
+    with pytest.raises(TypeError, match=f"spool is of type {type(value).__name__}; expected"):
+        spool_directory(value, DESTINATION, {})
+
+
+def test_a_path_that_no_path_can_be(tmp_path: Path) -> None:
+    """A NUL, and a key, which then is not shown."""
+    with pytest.raises(ValueError, match=r"spool is '.*\\x00b', which no path can be"):
+        spool_directory(f"{tmp_path}/a\0b", DESTINATION, {})
+    with pytest.raises(ValueError, match="holds a key") as caught:
+        spool_directory(f"{tmp_path}/the-auth-key", DESTINATION, {})
+    assert "the-auth-key" not in str(caught.value)
+
+
+def test_a_path_that_looks_like_the_endpoints_holds_no_key(tmp_path: Path) -> None:
+    """Only the keys themselves are refused in it."""
+    assert spool_directory(tmp_path / "v1" / "shop" / "spool", DESTINATION, {}) is not None
+
+
+def test_a_platform_without_locks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them the dead cannot be told from the living."""
+    monkeypatch.setattr(spooldir, "CAN_LOCK", False)
+    with pytest.raises(ValueError, match="does not have"):
+        spool_directory("/x", DESTINATION, {})
+    assert spool_directory("", DESTINATION, {}) is None
+
+
+@contextlib.contextmanager
+def handler(path: Path, api_key: str = "api-key-1", **settings: Any) -> Iterator[Any]:
+    """Build a real handler, which has nothing to deliver, and close it."""
+    given = {"endpoint": "http://127.0.0.1:9", **settings}
+    made = FreshsuccessHandler(auth_key="auth-key-1", api_key=api_key, spool=path, **given)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_handlers_with_other_keys(tmp_path: Path) -> None:
+    """A real handler keeps those with other keys away from its construction on, until it ends."""
+    record = logging.makeLogRecord(
+        {"event": {"accountId": "a", "userId": "u", "action": "x", "sessionId": "s"}}
+    )
+    with Collector() as collector, handler(tmp_path, endpoint=collector.url) as first:
+        collector.always(Answer(503))
+        with pytest.raises(ValueError, match="other keys"), handler(tmp_path, "api-key-2"):
+            pass  # although nothing was logged yet
+        first.handle(record)
+        assert first.stats().accepted == 1
+        collector.wait_for_requests(1)  # it looked for orphans before, and does not for a while
+        before = files(tmp_path)
+        with pytest.raises(ValueError, match="other keys") as caught:
+            FreshsuccessHandler(
+                auth_key="auth-key-1",
+                api_key="api-key-2",
+                endpoint="http://127.0.0.1:9",
+                spool=tmp_path,
+            )
+        assert "api-key" not in str(caught.value)
+        with handler(tmp_path):
+            assert before.items() < files(tmp_path).items()
+        assert files(tmp_path) == before
+        for name, text in before.items():
+            assert "-key-" not in name
+            assert b"-key-" not in text
+        collector.always(None)
+        assert first.flush(10)
+
+
+def test_a_disabled_handler_looks_at_no_directory(tmp_path: Path) -> None:
+    """Tests and laptops need no spool, and make none."""
+    with handler(tmp_path / "spool", enabled=False):
+        assert os.listdir(tmp_path) == []

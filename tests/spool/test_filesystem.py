@@ -1,0 +1,264 @@
+"""The system calls of a spool: private files, no link followed, no reader or program let in."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fslog.spool.filesystem import CAN_LOCK, FileSystem
+from spools import MASKS, mode, umask
+
+
+@contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """Close a descriptor at the end."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=oct)
+def test_files_and_directories_are_private_whatever_the_umask(mask: int, tmp_path: Path) -> None:
+    """Files are 0600 and directories, the missing parents too, 0700 under any umask."""
+    fs = FileSystem()
+    with umask(mask):
+        fs.make_directory(f"{tmp_path}/a/b/c")
+        os.close(fs.create(f"{tmp_path}/segment"))
+        os.close(fs.create_register(f"{tmp_path}/register"))
+        os.close(fs.open_register(f"{tmp_path}/stray", make=True))
+    assert [mode(tmp_path / name) for name in ("a", "a/b", "a/b/c")] == [0o700] * 3
+    assert [mode(tmp_path / name) for name in ("segment", "register", "stray")] == [0o600] * 3
+
+
+def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins where the process is."""
+    monkeypatch.chdir(tmp_path)
+    FileSystem().make_directory("a")
+    FileSystem().make_directory("b/c")
+    assert mode(tmp_path / "a") == mode(tmp_path / "b") == mode(tmp_path / "b/c") == 0o700
+
+
+def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    """Making a directory that exists changes neither its mode nor that of its parents."""
+    folder = tmp_path / "parent" / "folder"
+    folder.mkdir(parents=True)
+    for path in (folder.parent, folder):
+        path.chmod(0o755)
+    FileSystem().make_directory(str(folder))
+    FileSystem().make_directory(f"{folder}/made")
+    assert [mode(path) for path in (folder.parent, folder, folder / "made")] == [
+        0o755,
+        0o755,
+        0o700,
+    ]
+
+
+@pytest.mark.parametrize("name", ["create", "create_register"])
+def test_what_is_there_is_not_opened_as_new(name: str, tmp_path: Path) -> None:
+    """A new file is new: one that exists, or a link that leads nowhere, is an error."""
+    (tmp_path / "there").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for taken in ("there", "link"):
+        with pytest.raises(FileExistsError):
+            getattr(FileSystem(), name)(f"{tmp_path}/{taken}")
+    assert (tmp_path / "there").read_bytes() == b"kept"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    """Reading, syncing and opening a symbolic link fail, and its target stays as it was."""
+    target = tmp_path / "target"
+    target.write_bytes(b"secret")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    fs = FileSystem()
+    for call in (
+        lambda: fs.read(str(link)),
+        lambda: fs.sync(str(link)),
+        lambda: fs.open_register(str(link), make=False),
+        lambda: fs.open_register(str(link), make=True),
+    ):
+        with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+            call()
+    assert target.read_bytes() == b"secret"
+
+
+def test_what_is_no_file_is_not_read_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """A FIFO without a writer, and a directory, are refused at once."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    for name in ("fifo", "folder"):
+        with pytest.raises(OSError, match="not a regular file"):
+            FileSystem().read(f"{tmp_path}/{name}")
+
+
+def test_a_file_is_read_whole(tmp_path: Path) -> None:
+    """A file longer than one read, also an open one whose position is at its end, comes whole."""
+    text = os.urandom(3_000_001)
+    fs = FileSystem()
+    with closing(fs.create(f"{tmp_path}/file")) as fd:
+        assert fs.read_from(fd) == b""
+        assert fs.write(fd, text) == len(text)
+        assert fs.read_from(fd) == text
+    assert fs.read(f"{tmp_path}/file") == text
+
+
+@pytest.mark.parametrize(
+    "most_bytes", [None, 0, 1, 500, 1 << 20, (1 << 20) + 1, 2_500_000, 1 << 40]
+)
+@pytest.mark.parametrize("at", [0, 7, 1 << 20, 3_000_000, 4_000_000])
+def test_a_piece_of_a_file_is_read(at: int, most_bytes: int | None, tmp_path: Path) -> None:
+    """From a place on, as much as is wanted or there is; nothing behind the end."""
+    text = os.urandom(3_000_001)
+    (tmp_path / "file").write_bytes(text)
+    wanted = text[at:] if most_bytes is None else text[at : at + most_bytes]
+    assert FileSystem().read(f"{tmp_path}/file", at, most_bytes) == wanted
+
+
+def test_only_a_regular_file_is_a_register(tmp_path: Path) -> None:
+    """A FIFO, which could be opened and locked, is none; no descriptor is left behind."""
+    os.mkfifo(tmp_path / "fifo")
+    before = os.listdir("/dev/fd")
+    for make in (False, True):
+        with pytest.raises(OSError, match="not a regular file"):
+            FileSystem().open_register(f"{tmp_path}/fifo", make=make)
+    assert os.listdir("/dev/fd") == before
+
+
+def test_bytes_are_written_in_place(tmp_path: Path) -> None:
+    """What stands before and after stays; behind the end there are zeros between."""
+    fs = FileSystem()
+    with closing(fs.create_register(f"{tmp_path}/file")) as fd:
+        fs.write_at_start(fd, b"0123456789")
+        fs.write_at(fd, b"xx", 4)
+        fs.write_at(fd, b"end", 12)
+    assert (tmp_path / "file").read_bytes() == b"0123xx6789\0\0end"
+
+
+def test_segments_are_appended_to_and_registers_rewritten(tmp_path: Path) -> None:
+    """A segment's writes go to its end, also after it was cut; a register's to its start."""
+    fs = FileSystem()
+    with closing(fs.create(f"{tmp_path}/segment")) as fd:
+        for part in (b"one\n", b"two\n", b"torn"):
+            fs.write(fd, part)
+        fs.cut(fd, 8)
+        fs.write(fd, b"three\n")
+    assert (tmp_path / "segment").read_bytes() == b"one\ntwo\nthree\n"
+    with closing(fs.create_register(f"{tmp_path}/register")) as fd:
+        fs.write_at_start(fd, b"first")
+        fs.write_at_start(fd, b"other")
+    assert (tmp_path / "register").read_bytes() == b"other"
+
+
+def test_a_register_is_made_only_where_that_is_wanted(tmp_path: Path) -> None:
+    """Opening one that is gone makes no file by the way."""
+    fs = FileSystem()
+    with pytest.raises(FileNotFoundError):
+        fs.open_register(f"{tmp_path}/gone", make=False)
+    assert os.listdir(tmp_path) == []
+    with closing(fs.open_register(f"{tmp_path}/gone", make=True)):
+        assert os.listdir(tmp_path) == ["gone"]
+
+
+def test_a_file_and_a_list_of_names_can_be_synced(tmp_path: Path) -> None:
+    """Both are taken; what is not there is an error, not silence."""
+    fs = FileSystem()
+    (tmp_path / "file").touch()
+    fs.sync(f"{tmp_path}/file")
+    fs.sync(str(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        fs.sync(f"{tmp_path}/gone")
+
+
+def test_a_lock_excludes_every_other_descriptor(tmp_path: Path) -> None:
+    """One holds it, this very process's other descriptors do not; closing it lets go of it."""
+    assert CAN_LOCK
+    fs, path = FileSystem(), f"{tmp_path}/lock"
+    with closing(fs.create_register(path)) as first:
+        assert fs.try_lock(first)
+        assert fs.try_lock(first)
+        with closing(fs.open_register(path, make=False)) as second:
+            assert not fs.try_lock(second)
+    with closing(fs.open_register(path, make=False)) as third:
+        assert fs.try_lock(third)
+
+
+def test_a_lock_that_may_not_be_asked_for_is_held_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """POSIX lets a busy lock be said as EACCES too; any other error is an error."""
+    fs = FileSystem()
+
+    def answer(number: int) -> None:
+        def flock(fd: int, how: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+    with closing(fs.create_register(f"{tmp_path}/lock")) as fd:
+        answer(errno.EACCES)
+        assert not fs.try_lock(fd)
+        answer(errno.ENOLCK)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
+            fs.try_lock(fd)
+
+
+def test_no_descriptor_is_handed_on_to_another_program(tmp_path: Path) -> None:
+    """What a process starts by `exec` has no copy, so that no lock outlives its owner there."""
+    fs = FileSystem()
+    fds = [
+        fs.create(f"{tmp_path}/segment"),
+        fs.create_register(f"{tmp_path}/register"),
+        fs.open_register(f"{tmp_path}/stray", make=True),
+    ]
+    try:
+        program = (
+            "import os, sys\n"
+            "for path in sys.argv[1:]:\n"
+            "    for fd in range(3, 256):\n"
+            "        try:\n"
+            "            found = os.fstat(fd)\n"
+            "        except OSError:\n"
+            "            continue\n"
+            "        assert not os.path.samestat(found, os.stat(path)), (fd, path)\n"
+        )
+        paths = [f"{tmp_path}/{name}" for name in ("segment", "register", "stray")]
+        command = [sys.executable, "-c", program, *paths]
+        assert subprocess.run(command, close_fds=False, check=False).returncode == 0
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def test_sizes_pass_over_what_goes_meanwhile(tmp_path: Path) -> None:
+    """Each entry comes with size and time; one removed amid the listing is left out."""
+    for name, size in (("a", 1), ("b", 2), ("c", 3)):
+        (tmp_path / name).write_bytes(b"x" * size)
+        os.utime(tmp_path / name, (50, 100 + size))
+    found = []
+    listing = FileSystem().sizes(str(tmp_path))
+    found.append(next(listing))
+    gone = next(name for name in "abc" if name != found[0][0])
+    (tmp_path / gone).unlink()
+    found += listing
+    kept = [(name, size, 100.0 + size) for name, size in (("a", 1), ("b", 2), ("c", 3))]
+    assert sorted(found) == [entry for entry in kept if entry[0] != gone]
+
+
+def test_a_link_has_its_own_size(tmp_path: Path) -> None:
+    """A symbolic link counts as itself, whatever it leads to."""
+    (tmp_path / "big").write_bytes(b"x" * 10_000)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to("../big")
+    [(name, size, _)] = FileSystem().sizes(str(folder))
+    assert (name, size) == ("link", len("../big"))

@@ -1,0 +1,357 @@
+"""Segments that wait, the batches that are made of them, and what is left of them on disk."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fslog.delivery.batches import Batch
+from fslog.spool.reader import Chain, File, cut, divide
+from fslog.spool.segments import Name, owner_name
+from fslog.spool.share import Orphan
+from spools import Share, failing, line, quarantined, segments, shares
+
+OWNER = owner_name(1, "0" * 8)
+MOST = 10**6
+
+
+class Watching:
+    """A chain of a share's own segments, and what it said of those that it cannot read."""
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
+        self.fs = share.watched
+        self.lost: list[tuple[str, int]] = []
+        self.chain = Chain(share, share.begin().name)
+        self.now: float | None = None
+
+    def push(self, *lines: bytes) -> str:
+        """Write a segment and add it; return its path."""
+        name = self.share.write(*lines)
+        path = self.share.directory.of(name)
+        written_at_ns = os.stat(path).st_mtime_ns
+        size = sum(map(len, lines))
+        assert self.chain.push(self.share.last, len(lines), size, written_at_ns)
+        return path
+
+    def read(self, most_bytes: int = MOST, now: float | None = None) -> tuple[list[File], Any]:
+        """Read the next segments, of files that are a second old."""
+        if now is None:
+            times = [os.stat(self.share.where / n).st_mtime for n in segments(self.share.where)]
+            now = max(times, default=0.0) + 1
+        return self.chain.read(MOST, most_bytes, now, lambda *told: self.lost.append(told))
+
+
+@pytest.fixture
+def watching(tmp_path: Path) -> Iterator[Watching]:
+    with shares(tmp_path, 1) as [share]:
+        yield Watching(share)
+
+
+def orphan_chain(share: Share) -> Chain:
+    """Return a chain of the only orphan."""
+    [orphan] = share.look()
+    return Chain(share, orphan.owner.name, orphan)
+
+
+def test_small_segments_travel_together(watching: Watching) -> None:
+    """As many as fit, one at least, in order; what they should hold is added up."""
+    for number in range(5):
+        watching.push(line(number))
+    size = len(line(1))
+    files, expected = watching.read(3 * size)
+    assert [file.lines for file in files] == [[line(0)], [line(1)], [line(2)]]
+    assert expected == 3
+    watching.chain.forget(files)
+    assert (watching.chain.number, watching.chain.travelling) == (4, 3)
+    files, expected = watching.read(1)
+    assert [file.lines for file in files] == [[line(3)]]
+    watching.chain.forget(files)
+    assert bool(watching.chain)
+    assert not watching.chain.settled
+    files, _ = watching.read()
+    watching.chain.forget(files)
+    assert not watching.chain
+    assert watching.chain.settled
+    assert watching.chain.number == 0
+    assert watching.read() == ([], 0)
+
+
+def test_a_segment_that_was_put_twice_is_there_once(watching: Watching) -> None:
+    """An append that was interrupted may announce it again."""
+    watching.push(line(1))
+    assert not watching.chain.push(1, 1, 5, 0)
+    assert len(watching.read()[0]) == 1
+
+
+def test_a_clock_far_in_the_future_costs_no_segment(watching: Watching) -> None:
+    """File systems have times that 64 bits of nanoseconds have not."""
+    name = watching.share.write(line(1))
+    assert watching.chain.push(1, 1, len(line(1)), 10_000_000_000 * 10**9)
+    [file] = watching.read()[0]
+    assert (file.path, file.lines) == (watching.share.directory.of(name), [line(1)])
+
+
+def test_a_fresh_segment_is_believed(watching: Watching) -> None:
+    """One that nobody changed since it was written costs no look at each of its lines."""
+    watching.push(b"not even JSON\n")
+    [file] = watching.read()[0]
+    assert file.lines == [b"not even JSON\n"]
+    assert quarantined(watching.share.where) == {}
+
+
+@pytest.mark.parametrize("how", ["old", "from the future", "changed", "touched", "longer"])
+def test_a_segment_that_may_have_changed_is_looked_at(how: str, watching: Watching) -> None:
+    """After a minute, with a clock that was set, with another time or size: bad lines show."""
+    path = watching.push(b"garbled\n", line(1))
+    at = os.stat(path)
+    now = at.st_mtime + 1
+    if how == "old":
+        now = at.st_mtime + 61
+    elif how == "from the future":
+        now = at.st_mtime - 3600
+    elif how == "touched":
+        os.utime(path, ns=(at.st_mtime_ns, at.st_mtime_ns + 1))
+    else:
+        with open(path, "ab" if how == "longer" else "r+b") as file:
+            file.write(b"torn" if how == "longer" else b"mangled\n")
+        if how == "longer":
+            os.utime(path, ns=(at.st_mtime_ns, at.st_mtime_ns))
+        else:
+            os.utime(path, ns=(at.st_mtime_ns, at.st_mtime_ns + 10**7))
+    [found] = watching.read(now=now)[0]
+    assert found.lines == [line(1)]
+    assert [one.offset for one in found.bad][:1] == [0]
+    assert len(found.bad) == (2 if how == "longer" else 1)
+    assert len(quarantined(watching.share.where)) == 2 * len(found.bad)
+    assert not found.is_kept
+
+
+def test_an_orphans_segments_are_always_looked_at(tmp_path: Path) -> None:
+    """What a dead process left may be torn, however young it is."""
+    with shares(tmp_path, 2) as [dead, share]:
+        name = dead.write(line(1), b'{"torn')
+        dead.die()
+        chain = orphan_chain(share)
+        assert chain.number == 0
+        files, expected = chain.read(
+            MOST, MOST, os.stat(tmp_path / name).st_mtime, lambda *told: None
+        )
+        assert expected is None
+        assert [file.lines for file in files] == [[line(1)]]
+        assert quarantined(tmp_path)[f"{name[:-7]}-{len(line(1))}.ndjson"] == b'{"torn'
+
+
+def test_a_segment_that_is_gone_is_counted(watching: Watching) -> None:
+    """The others are read; how many events were in it is told, an orphan's are not known."""
+    paths = [watching.push(line(1), line(2)), watching.push(line(3))]
+    os.unlink(paths[0])
+    files, expected = watching.read()
+    assert [file.lines for file in files] == [[], [line(3)]]
+    assert expected == 3
+    assert watching.lost == [("somebody removed it", 2)]
+    assert not files[0].is_kept
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO", "directory", "unreadable"])
+def test_a_segment_that_is_no_file_is_not_read(kind: str, watching: Watching) -> None:
+    """A link is not followed, a FIFO not waited for; it is to be kept, and its neighbour read."""
+    path = watching.push(line(1))
+    watching.push(line(2))
+    os.unlink(path)
+    if kind == "link":
+        os.symlink("/etc/hostname", path)
+    elif kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "directory":
+        os.mkdir(path)
+    else:
+        Path(path).touch()
+        watching.fs.hooks["read"] = failing(errno.EIO, where=path)
+    files, _ = watching.read()
+    assert [file.lines for file in files] == [[], [line(2)]]
+    assert [file.is_kept for file in files] == [True, False]
+    [(reason, events)] = watching.lost
+    assert reason
+    assert events == 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR])
+def test_an_error_that_passes_is_no_reason_to_give_up(number: int, watching: Watching) -> None:
+    """Too many open files say nothing of the segment: it is read at the next try."""
+    watching.push(line(1))
+    watching.fs.hooks["read"] = failing(number, 1)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        watching.read()
+    assert watching.lost == []
+    assert [file.lines for file in watching.read()[0]] == [[line(1)]]
+
+
+def test_bad_lines_that_cannot_be_set_aside_stay_in_their_segment(watching: Watching) -> None:
+    """Then the segment is to be kept; the good lines travel nevertheless."""
+    watching.push(b"garbled\n", line(1))
+    watching.fs.hooks["create"] = failing(errno.ENOSPC)
+    [file] = watching.read(now=10.0**12)[0]
+    assert (file.lines, file.is_kept) == ([line(1)], True)
+
+
+def test_room_of_an_orphan_is_given_back_piece_by_piece(tmp_path: Path) -> None:
+    """Each segment that is gone makes room for all; one's own have no claim of theirs."""
+    with shares(tmp_path, 2) as [dead, share]:
+        for _ in range(2):
+            dead.write(line(1))
+        dead.die()
+        chain = orphan_chain(share)
+        assert share.claims() >= 2 * len(line(1))
+        chain.lower_claim(len(line(1)))
+        assert share.claims() == len(line(1))
+        Chain(share, "own").lower_claim(5)
+        assert share.claims() == len(line(1))
+
+
+def test_a_chain_forgets_what_has_travelled(watching: Watching) -> None:
+    """However many segments pass through it, it holds those that wait, and keeps their order."""
+    chain = watching.chain
+    for number in range(1, 5001):
+        assert chain.push(number, 1, 10, 0)
+    seen = []
+    while chain:
+        seen.append(chain.number)
+        chain.forget([File(chain, chain.number, 10)])
+    assert seen == list(range(1, 5001))
+    assert len(chain._numbers) < 2002
+    assert chain.push(5001, 1, 10, 0)
+    assert chain.number == 5001
+
+
+def held_bytes(make: Any) -> int:
+    """Return how much memory something that is made holds, and its making leaves behind."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        kept = make()
+        after = tracemalloc.get_traced_memory()[0]
+        assert kept is not None
+        return after - before
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_hundred_thousand_own_segments_wait_in_little_memory(watching: Watching) -> None:
+    """Numbers, no lines: less than 10 MB."""
+
+    def make() -> Chain:
+        for number in range(1, 100_001):
+            watching.chain.push(number, 5000, 10**6 + number, 10**18 + number)
+        return watching.chain
+
+    assert held_bytes(make) < 10_000_000
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_orphaned_segments_wait_in_little_memory(tmp_path: Path) -> None:
+    """What was listed when they were taken over is not held beside them: less than 10 MB."""
+    with shares(tmp_path, 2) as [dead, share]:
+        name = dead.begin().name
+        dead.die()
+
+        def sizes(path: str) -> Iterator[tuple[str, int, float]]:
+            if path == str(tmp_path):
+                for number in range(1, 100_001):
+                    yield str(Name(name, number)), 10**6 + number, 1.0
+
+        share.watched.hooks["sizes"] = sizes
+
+        def make() -> Chain:
+            [orphan] = share.look()
+            return Chain(share, orphan.owner.name, orphan)
+
+        assert held_bytes(make) < 10_000_000
+
+
+def file_of(share: Share, number: int, lines: list[bytes]) -> File:
+    """Make a file that was read."""
+    file = File(Chain(share, OWNER), number, sum(map(len, lines)))
+    file.lines = lines
+    return file
+
+
+LINES = st.lists(st.binary(min_size=1, max_size=20).map(lambda text: text.hex().encode() + b"\n"))
+
+
+@given(st.lists(LINES, max_size=8), st.integers(1, 7), st.integers(1, 100))
+def test_batches_keep_order_and_limits_and_know_their_files(
+    contents: list[list[bytes]], most_events: int, most_bytes: int
+) -> None:
+    """All lines, once, in order; no batch over a limit or smaller than it must be; shares right."""
+    share = Share(Path("/nowhere"))
+    files = [file_of(share, number, list(lines)) for number, lines in enumerate(contents, 1)]
+    batches = cut(files, 7, most_events, most_bytes)
+    assert [one for batch in batches for one in batch.lines] == [*itertools.chain(*contents)]
+    for batch in batches:
+        assert batch.number == 7
+        assert batch.encoded_bytes == sum(map(len, batch.lines))
+        assert 1 <= batch.events <= most_events
+        assert batch.encoded_bytes <= most_bytes or batch.events == 1
+        assert sum(count for _, count in batch.files) == batch.events
+        assert all(count > 0 for _, count in batch.files)
+        assert all(batch in file.parts for file, _ in batch.files)
+    for batch, following in itertools.pairwise(batches):
+        bytes_then = batch.encoded_bytes + len(following.lines[0])
+        assert batch.events == most_events or bytes_then > most_bytes
+    for batch in batches:
+        batch.pack("deflate", 1)
+    for file, lines in zip(files, contents, strict=True):
+        counts = [n for batch in batches for other, n in batch.files if other is file]
+        assert sum(counts) == len(lines)
+        assert len(file.parts) == len(counts)
+        assert b"".join(file.rest(share.fs, "deflate")) == b"".join(lines)
+        assert file.lines == []
+
+
+def test_what_is_left_of_a_file_is_what_its_unsettled_batches_have(tmp_path: Path) -> None:
+    """The lines of a batch that is done are not in it, those of other files neither."""
+    with shares(tmp_path, 1) as [share]:
+        first = file_of(share, 1, [line(1)])
+        second = file_of(share, 2, [line(n) for n in range(2, 8)])
+        batches = cut([first, second], 1, 3, MOST)
+        assert [batch.events for batch in batches] == [3, 3, 1]
+        for batch in batches:
+            batch.pack("gzip", 6)
+        second.parts.remove(batches[1])
+        assert b"".join(second.rest(share.fs, "gzip")) == line(2) + line(3) + line(7)
+        assert b"".join(first.rest(share.fs, "gzip")) == line(1)
+
+
+@given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 30))
+def test_shares_are_divided_where_the_lines_are(counts: list[int], at: int) -> None:
+    """What the first lines have and what the others have is together what all have."""
+    share = Share(Path("/nowhere"))
+    shares_of = [(file_of(share, n, []), count) for n, count in enumerate(counts)]
+    flat = [file for file, count in shares_of for _ in range(count)]
+    first, second = divide(shares_of, at)
+    assert [file for file, count in first for _ in range(count)] == flat[:at]
+    assert [file for file, count in second for _ in range(count)] == flat[at:]
+    assert all(count > 0 for _, count in first + second)
+
+
+def test_a_batch_without_files_has_no_shares() -> None:
+    """What is held in memory is divided into nothing."""
+    assert divide(Batch([line(1)], 5, 1).files, 1) == ([], [])
+
+
+def test_an_orphan_is_a_lock_and_a_list(tmp_path: Path) -> None:
+    """Its chain begins with its first segment, and has no number among our own."""
+    with shares(tmp_path, 1) as [share]:
+        chain = Chain(share, OWNER, Orphan(share.begin(), [(4, 10), (9, 20)]))
+        assert (chain.number, bool(chain), chain.travelling) == (0, True, 0)
+        assert chain.path(4) == str(tmp_path / f"{OWNER}-00000004.ndjson")

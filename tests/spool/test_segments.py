@@ -1,0 +1,155 @@
+"""The names of segments, and which of their lines can be sent."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fslog.spool.segments import LARGEST, Name, generation_of, owner_name, parse_name, sort_lines
+from spools import line
+
+OWNERS = st.builds(
+    owner_name,
+    st.integers(1, 10**12),
+    st.text("0123456789abcdef", min_size=8, max_size=64),
+)
+
+
+@given(OWNERS, st.integers(1, 10**12))
+def test_a_name_is_read_as_it_was_written(owner: str, number: int) -> None:
+    """Text and back gives the same name; the stem is the text less its ending."""
+    name = Name(owner, number)
+    assert parse_name(str(name)) == name
+    assert name.stem + ".ndjson" == str(name)
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**8 - 1), st.integers(1, 10**8 - 1)), max_size=9))
+def test_names_sort_as_they_were_written(pairs: list[tuple[int, int]]) -> None:
+    """By generation, then by number, and by nothing else: no clock stands in a name."""
+    names = [str(Name(owner_name(generation, "0" * 8), number)) for generation, number in pairs]
+    assert sorted(names) == [name for _, name in sorted(zip(pairs, names, strict=True))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "spool.json",
+        "00000001-aaaaaaaa",
+        "00000001-aaaaaaaa-00000001",
+        "00000001-aaaaaaaa-00000001.ndjson.0a.new",
+        "00000001-aaaaaaaa-00000001.ndjson\n",
+        "00000001-AAAAAAAA-00000001.ndjson",
+        "0000001-aaaaaaaa-00000001.ndjson",
+        "00000001-aaaaaaa-00000001.ndjson",
+        "00000001-aaaaaaaa-0000001.ndjson",
+        "../00000001-aaaaaaaa-00000001.ndjson",
+        "\N{ARABIC-INDIC DIGIT ONE}" * 8 + "-aaaaaaaa-00000001.ndjson",
+        f"00000001-aaaaaaaa-{2**64}.ndjson",
+        f"{2**64}-aaaaaaaa-00000001.ndjson",
+        f"{'9' * 20}-aaaaaaaa-{'9' * 20}.ndjson",
+        "00000001-aaaaaaaa-000000012.ndjson",
+    ],
+)
+def test_what_is_no_segment_has_no_name(text: str) -> None:
+    """Drafts, notes, what only looks like a segment, and numbers that none can have, are none."""
+    assert parse_name(text) is None
+
+
+def test_an_owner_has_a_generation_and_nothing_else_has() -> None:
+    """The generation is a number however long; a file that is no owner's has none."""
+    assert generation_of(owner_name(123_456_789, "0" * 8)) == 123_456_789
+    for text in ("", "00000001-aaaaaaaa\n", "00000001-aaaaaaaa-00000001.ndjson", "aaaaaaaa-1"):
+        assert generation_of(text) is None
+
+
+def test_numbers_end_with_64_bits() -> None:
+    """The largest is one; what is larger would fit no number, and is a stray file's."""
+    name = Name(owner_name(LARGEST, "0" * 8), LARGEST)
+    assert parse_name(str(name)) == name
+    assert generation_of(name.owner) == LARGEST == 2**64 - 1
+    assert generation_of(owner_name(LARGEST + 1, "0" * 8)) is None
+
+
+BAD = {
+    "torn": (b'{"accountId":"a"', "torn"),
+    "torn but whole JSON": (line()[:-1], "torn"),
+    "no JSON": (b"hello\n", "no JSON"),
+    "half": (line()[20:], "no JSON"),
+    "NaN": (line().replace(b":1}", b":NaN}"), "no JSON"),
+    "infinity": (line().replace(b":1}", b":-Infinity}"), "no JSON"),
+    "bytes that are no UTF-8": (line().replace(b'"a"', b'"\xff"'), "no JSON"),
+    "a lone surrogate": (line().replace(b'"a"', b'"\xed\xa0\x80"'), "no JSON"),
+    "a byte order mark": (b"\xef\xbb\xbf" + line(), "no JSON"),
+    "UTF-16": (line()[:-1].decode().encode("utf-16-be") + b"\x00\n", "no JSON"),
+    "zeros": (b"\0" * 4096 + b"\n", "no JSON"),
+    "zeros before": (b"\0" * 7 + line(), "no JSON"),
+    "nested too deep": (b"[" * 200_000 + b"\n", "no JSON"),
+    "an array": (b"[" + line()[:-1] + b"]\n", "a JSON list, not an object"),
+    "a number": (b"5\n", "a JSON int, not an object"),
+    "null": (b"null\n", "a JSON NoneType, not an object"),
+    "an empty object": (b"{}\n", "accountId is missing"),
+    "a wrong type": (line(userId=5.5), "userId"),
+    "an empty text": (line(action=""), "action is empty"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("where", ["first", "between", "last", "alone"])
+def test_a_bad_line_stops_none_of_its_neighbours(kind: str, where: str) -> None:
+    """Each bad line is told with its place and its reason; the good ones before and after stay."""
+    text, why = BAD[kind]
+    torn = not text.endswith(b"\n")
+    before = [line(1), line(2)] if where in ("between", "last") or torn else []
+    after = [line(3), line(4)] if where in ("first", "between") and not torn else []
+    if where == "alone":
+        before = after = []
+    good, bad = sort_lines(b"".join([*before, text, *after]))
+    assert good == before + after
+    [found] = bad
+    assert (found.offset, found.text) == (len(b"".join(before)), text)
+    assert why in found.reason
+
+
+def test_every_problem_of_an_event_is_its_reason() -> None:
+    """The reason names all that the endpoint would drop the event for, and shows no value."""
+    _, [bad] = sort_lines(b'{"accountId":["the-secret"],"createdAt":"the-secret"}\n')
+    for name in ("accountId", "userId", "createdAt", "action", "sessionId"):
+        assert name in bad.reason
+    assert "the-secret" not in bad.reason
+
+
+def test_blank_lines_are_no_lines() -> None:
+    """Empty lines, and blanks that an editor left, are neither sent nor set aside."""
+    text = b"\n" + line(1) + b"\n\r\n  \t\n" + line(2) + b" "
+    assert sort_lines(text) == ([line(1), line(2)], [])
+    assert sort_lines(b"") == ([], [])
+
+
+def test_lines_may_end_as_on_windows() -> None:
+    """The carriage return goes; one inside of a line makes it garbled, not two lines."""
+    text = line(1)[:-1] + b"\r\n" + line(2) + line(3)[:-1] + b"\r\n"
+    assert sort_lines(text) == ([line(1), line(2), line(3)], [])
+    lone = b'{"accountId":\r"a"\n'
+    good, [bad] = sort_lines(line(1) + lone + line(2))
+    assert (good, bad.text, bad.offset) == ([line(1), line(2)], lone, len(line(1)))
+
+
+def test_a_torn_line_with_a_carriage_return_is_torn() -> None:
+    r"""Half of an ending `\r\n` is no ending."""
+    torn = line(2)[:-1] + b"\r"
+    good, [bad] = sort_lines(line(1) + torn)
+    assert (good, bad.text) == ([line(1)], torn)
+    assert "torn" in bad.reason
+
+
+@given(st.lists(st.sampled_from([line(1), line(2, text="\u2028\x85é"), b"x\n", b"\n", b"\0\n"])))
+def test_no_byte_is_lost_or_twice(parts: list[bytes]) -> None:
+    """Good lines, bad lines and blanks together are the segment; places are right."""
+    text = b"".join(parts)
+    good, bad = sort_lines(text)
+    assert good == [part for part in parts if part.startswith(b"{")]
+    assert [one.text for one in bad] == [part for part in parts if part in (b"x\n", b"\0\n")]
+    for one in bad:
+        assert text[one.offset :].startswith(one.text)

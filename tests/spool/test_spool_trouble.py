@@ -1,0 +1,354 @@
+"""Disks that are full, read-only or gone, clocks that jump, and backlogs of any length."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fslog import FreshsuccessHandler
+from fslog.collector import Answer, Collector
+from fslog.spool.segments import Name
+from processes import KEYS, Ended, Process, numbers, run, said, started
+
+FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "spool-format-1"
+CLOSED = "http://127.0.0.1:9"
+"""Nothing listens at the discard port."""
+
+
+def files(spool: Path) -> list[str]:
+    """Return the segments that wait."""
+    return sorted(path.name for path in spool.glob("*.ndjson"))
+
+
+def handler(spool: Path, endpoint: str, **settings: object) -> FreshsuccessHandler:
+    """Make a handler as an application's configuration would."""
+    return FreshsuccessHandler(
+        auth_key=KEYS[0],
+        api_key=KEYS[1],
+        endpoint=endpoint,
+        spool=spool,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def line(number: int, source: str = "main") -> bytes:
+    """Return an event as a segment holds it."""
+    event = {"accountId": "a", "userId": "u", "action": "counted", "sessionId": "s"}
+    event |= {"createdAt": 1_790_000_000_000, "number": number, "source": source}  # type: ignore[dict-item]
+    return json.dumps(event).encode() + b"\n"
+
+
+def drain(spool: Path, *, seconds: float = 30.0, **settings: object) -> list[tuple[str, int]]:
+    """Return what a new process's handler finds and delivers, in order of arrival."""
+    with Collector() as collector:
+        found = handler(spool, collector.url, **settings)
+        assert found.flush(seconds)
+        found.close()
+        return said(collector)
+
+
+IN_A_SMALL_FILE_SYSTEM = """
+    import subprocess
+    import sys
+    # In a mount namespace of its own: no privilege is needed.
+    script = 'mount -t tmpfs -o size=64k tmpfs spool && exec "$0" -X dev -W error inner.py'
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    sys.exit(subprocess.call(["mkdir", "spool"]) or subprocess.call(
+        [*unshare, "sh", "-c", script, sys.executable]
+    ))
+    """
+
+
+def waits(process: Process, fact: str) -> None:
+    """Wait until a program has told a fact."""
+    deadline_at = time.monotonic() + 30.0
+    while f'"{fact}"' not in process.written("out"):
+        assert process.is_running(), process.written("err")
+        assert time.monotonic() < deadline_at, process.written("out")
+        select.select([], [], [], 0.02)
+
+
+def through_an_outage(program: str, fact: str, **options: Any) -> tuple[Ended, list[int]]:
+    """Run a program while the endpoint is down, until it has told a fact, and then up.
+
+    Returns:
+        How it ended, which is well, and the numbers that arrived, in order.
+    """
+    with Collector() as collector:
+        collector.always(Answer(503))
+        with started(program, collector.url, **options) as process:
+            waits(process, fact)
+            collector.always(None)
+            ended = process.end(40)
+        assert ended.code == 0, ended.err
+        return ended, numbers(collector)
+
+
+@pytest.mark.needs("namespaces")
+def test_a_full_disk_never_reaches_the_application() -> None:
+    """On a full disk events go to memory, are said once, and all arrive in order, none twice."""
+    inner = """
+    import logging
+    from counted import *
+    logging.getLogger("fslog").addHandler(logging.StreamHandler(sys.stderr))
+    logging.getLogger("fslog").setLevel("INFO")
+    handler = handle(spool="spool", batch_events=50, flush_interval=0.1, max_backoff=0.2)
+    for number in range(2000):
+        say(number)
+    stats = handler.stats()
+    assert (stats.accepted, stats.refused) == (2000, 0), stats
+    assert 30_000 < stats.spool_bytes <= 65_536, stats
+    tell(full=stats.spool_bytes)
+    assert handler.flush(20), handler.stats()
+    say(2000)
+    assert handler.stats().spool_segments == 1
+    assert handler.flush(20), handler.stats()
+    assert balance(handler) == {"accepted": 2001, "delivered": 2001, "abandoned": 0}
+    """
+    files = {"inner.py": inner}
+    ended, arrived = through_an_outage(IN_A_SMALL_FILE_SYSTEM, "full", files=files)
+    assert arrived == list(range(2001))
+    words = ended.err.splitlines()
+    assert sum("the spool cannot be written: No space left on device" in w for w in words) == 1
+    assert sum("the spool can be written again" in w for w in words) == 1
+
+
+def test_a_file_size_limit_cuts_no_line_in_two() -> None:
+    """Where the system takes half a line only, the other half is not missing: it goes whole."""
+    program = """
+    import resource
+    from counted import *
+    handler = handle(spool="spool", flush_interval=0.05, max_backoff=0.2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+    for number in range(100):
+        say(number)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    tell(logged=100)
+    assert handler.flush(20), handler.stats()
+    assert balance(handler) == {"accepted": 100, "delivered": 100, "abandoned": 0}
+    assert handler.stats().spool_segments == 0
+    import os
+    assert sorted(os.listdir("spool")) == ["owners", "spool.json"]
+    """
+    ended, arrived = through_an_outage(program, "logged")
+    assert arrived == list(range(100))
+    assert ended.err.count("the spool cannot be written: no more than a part of a line") == 1
+
+
+AS_NOBODY = """
+    import os
+    import fslog.handler  # before: the interpreter's own files may be out of reach afterwards
+    from counted import *
+    os.mkdir("mine")
+    if os.geteuid() == 0:
+        os.chmod(".", 0o755)
+        os.chown("mine", 65534, 65534)
+        os.setegid(65534)
+        os.seteuid(65534)
+    """
+
+
+def test_a_read_only_directory_is_an_error_at_construction() -> None:
+    """A directory that cannot be written to is refused when the configuration is loaded."""
+    program = f"""{AS_NOBODY}
+    os.chmod("mine", 0o500)
+    for place in ("mine/spool", "mine"):
+        try:
+            handle(spool=place, endpoint="http://127.0.0.1:9")
+        except ValueError as error:
+            tell(**{{place: str(error)}})
+    assert not log.handlers
+    """
+    ended = run(program, CLOSED)
+    assert "Permission denied" in ended.facts["mine/spool"]
+    assert "Permission denied" in ended.facts["mine"]
+
+
+def test_a_directory_that_becomes_read_only_costs_nothing_but_safety() -> None:
+    """When no new segment can be made, events go to memory; those on disk are delivered too."""
+    program = f"""{AS_NOBODY}
+    handler = handle(spool="mine/spool", flush_interval=0.05, max_backoff=0.1)
+    say(0)
+    os.chmod("mine/spool", 0o500)
+    handler.flush(0)
+    for number in range(1, 50):
+        say(number)
+    tell(logged=50)
+    assert handler.flush(20), handler.stats()
+    os.chmod("mine/spool", 0o700)
+    say(50)
+    assert handler.stats().spool_segments
+    assert handler.flush(20), handler.stats()
+    assert balance(handler) == {{"accepted": 51, "delivered": 51, "abandoned": 0}}
+    """
+    ended, arrived = through_an_outage(program, "logged")
+    assert arrived == list(range(51))
+    assert ended.err.count("the spool cannot be written: Permission denied") == 1
+
+
+def test_a_directory_that_is_deleted_is_made_again() -> None:
+    """What the open segment held comes from its descriptor; what follows has a file again."""
+    program = """
+    import os
+    import shutil
+    from counted import *
+    handler = handle(spool="spool", flush_interval=60, max_backoff=0.1)
+    for number in range(10):
+        say(number)
+    shutil.rmtree("spool")
+    for number in range(10, 20):
+        say(number)
+    handler.flush(0)
+    for number in range(20, 30):
+        say(number)
+    assert handler.stats().spool_segments == 1
+    assert (os.stat("spool").st_mode & 0o777, len(os.listdir("spool/owners"))) == (0o700, 1)
+    tell(logged=30)
+    assert handler.flush(20), handler.stats()
+    assert balance(handler) == {"accepted": 30, "delivered": 30, "abandoned": 0}
+    """
+    ended, arrived = through_an_outage(program, "logged")
+    assert "spool" not in ended.err
+    assert arrived == list(range(30))
+
+
+def test_segments_that_are_deleted_are_counted_and_said() -> None:
+    """Sealed segments that somebody deletes are gone: abandoned by number, said once, no retry."""
+    program = """
+    import shutil
+    from counted import *
+    handler = handle(spool="spool", batch_events=10, batch_bytes=2_000, max_backoff=0.1)
+    for number in range(40):
+        say(number)
+    shutil.rmtree("spool")
+    say(40)
+    tell(logged=41)
+    assert handler.flush(20), handler.stats()
+    assert balance(handler)["accepted"] == 41
+    tell(**balance(handler))
+    """
+    ended, arrived = through_an_outage(program, "logged")
+    # What was read already when the directory went is delivered.
+    assert arrived in ([40], [*range(10), 40]), arrived
+    assert ended.facts["abandoned"] == 41 - len(arrived)
+    assert ended.err.count("a segment of the spool cannot be read: somebody removed it") == 1
+
+
+def test_order_does_not_depend_on_the_clock() -> None:
+    """The clock is set back an hour between two processes; the earlier one's events go first."""
+    program = """
+    import os
+    import time
+    from counted import *
+    if len(sys.argv) > 2:
+        real = time.time
+        time.time = lambda: real() - float(sys.argv[2])
+    handler = handle(spool=sys.argv[1], endpoint="http://127.0.0.1:9", batch_events=3)
+    for number in range(10):
+        say(number, source=str(sys.argv[2:]))
+    os._exit(0)
+    """
+    with tempfile.TemporaryDirectory() as place:
+        spool = Path(place) / "spool"
+        run(program, CLOSED, arguments=[str(spool)])
+        for path in spool.glob("*.ndjson"):
+            os.utime(path, (time.time() + 600, time.time() + 600))
+        # Both are dead by now, but the second could have adopted the first one's segments.
+        with (spool / "owners" / os.listdir(spool / "owners")[0]).open() as living:
+            fcntl.flock(living, fcntl.LOCK_EX)
+            run(program, CLOSED, arguments=[str(spool), "3600"])
+        arrived = drain(spool)
+    first = [("[]", number) for number in range(10)]
+    assert arrived == [*first, *(("['3600']", number) for number in range(10))]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(400)
+def test_a_hundred_thousand_segments_wait_at_the_start(tmp_path: Path) -> None:
+    """A backlog of 100,000 files delays no log call, fills no memory and arrives in order."""
+    spool = tmp_path / "spool"
+    spool.mkdir(mode=0o700)
+    for number in range(100_000):
+        path = spool / str(Name("00000001-00000001", number + 1))
+        path.write_bytes(line(number, "old"))
+    program = """
+    import resource
+    from counted import *
+    log.addHandler(logging.NullHandler())
+    began_at = time.monotonic()
+    handler = handle(spool=sys.argv[1], flush_interval=0.1)
+    tell(construction=time.monotonic() - began_at)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    slowest = 0.0
+    for number in range(100):
+        began_at = time.monotonic()
+        say(number)
+        slowest = max(slowest, time.monotonic() - began_at)
+    assert handler.flush(250), handler.stats()
+    stats = handler.stats()
+    assert (stats.adopted, stats.delivered, stats.pending) == (100_000, 100_100, 0), stats
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    tell(slowest=slowest, grown=grown, batches=stats.batches, segments=stats.spool_segments)
+    """
+    with Collector() as collector:
+        ended = run(
+            program.replace("import resource", "import logging, resource"),
+            collector.url,
+            arguments=[str(spool)],
+            deadline=300,
+            err=None,
+        )
+        assert numbers(collector, "old") == list(range(100_000))
+        assert numbers(collector) == list(range(100))
+    facts = ended.facts
+    assert facts["construction"] < 2.0
+    assert facts["slowest"] < 1.0
+    assert facts["grown"] < 40_000  # KiB
+    assert facts["batches"] < 100
+    assert facts["segments"] == 0
+    assert files(spool) == []
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_in_an_outage() -> None:
+    """What is on disk is not also held in memory: 200,000 events more, the same size."""
+    program = """
+    import resource
+    from counted import *
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    handler = handle(spool="spool", shutdown_timeout=0, max_backoff=0.2)
+    for number in range(20_000):
+        say(number)
+    before = peak()
+    for number in range(200_000):
+        say(number)
+    tell(grown=peak() - before, pending=handler.stats().pending)
+    """
+    ended = run(program, CLOSED, err=None, deadline=60)
+    assert ended.facts["pending"] == 220_000
+    assert ended.facts["grown"] < 10_000  # KiB
+    assert "given up" not in ended.err
+
+
+def test_a_spool_of_format_1_can_be_read(tmp_path: Path) -> None:
+    """A directory that version 0.1 wrote, its process killed, is drained by this version."""
+    spool = tmp_path / "spool"
+    shutil.copytree(FIXTURE, spool)
+    arrived = drain(spool)
+    first, second = arrived[:25], arrived[25:]
+    assert first == [("first", number) for number in range(25)]
+    assert second == [("second", number) for number in range(5)]
+    assert files(spool) == []
+    assert [path.read_text() for path in (spool / "quarantine").glob("*.reason")] == [
+        "the line is torn: its newline is missing\n"
+    ]

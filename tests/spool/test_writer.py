@@ -1,0 +1,628 @@
+"""Batches whose lines stand on disk before the log call returns."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import fslog
+from fslog.collector import Answer, Collector
+from fslog.delivery.batches import Batch
+from spools import (
+    SIZE,
+    Process,
+    failing,
+    handler,
+    line,
+    on_disk,
+    processes,
+    record,
+    recover,
+    segments,
+)
+from waiting import eventually
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    with processes(tmp_path) as [made]:
+        yield made
+
+
+def test_a_line_is_on_disk_when_append_returns(process: Process, tmp_path: Path) -> None:
+    """Every one, in order, whole; and none of them is held in memory."""
+    for number in range(10):
+        assert process.log(number) == [True]
+        assert on_disk(tmp_path) == list(range(number + 1))
+    assert not process.batches.is_in_memory()
+    assert process.batches.is_safe()
+    assert process.batches.grows_old()
+    assert sum(map(len, process.batches._lines)) == 0
+    assert [failure for failure in process.failures if failure is not None] == []
+
+
+def test_each_batch_is_a_segment(tmp_path: Path) -> None:
+    """By count and by bytes as in memory; sealed ones are on the queue, in order."""
+    with processes(tmp_path, batch_events=3) as [process]:
+        process.log(*range(7))
+        sealed = process.take()
+        assert [(one.number, one.events, one.encoded_bytes) for one in sealed] == [
+            (1, 3, 3 * SIZE),
+            (2, 3, 3 * SIZE),
+        ]
+        assert all(one.held_bytes == 0 for one in sealed)
+        assert len(segments(tmp_path)) == 3
+    with processes(tmp_path / "bytes", batch_bytes=2 * SIZE) as [process]:
+        process.log(*range(5))
+        assert [one.events for one in process.take()] == [2, 2]
+        assert on_disk(tmp_path / "bytes") == list(range(5))
+
+
+def test_what_is_delivered_leaves_the_disk(process: Process, tmp_path: Path) -> None:
+    """The file goes with the delivery, and the owner's when the handler ends."""
+    process.log(1, 2)
+    assert process.post() == [1, 2]
+    assert segments(tmp_path) == []
+    assert process.counts("accepted", "delivered", "pending") == [2, 2, 0]
+    assert process.share.used_bytes == 0
+    process.log(3)
+    process.backlog.end()
+    assert on_disk(tmp_path) == [3]
+    assert process.post() == [3]
+    process.backlog.end()
+    assert os.listdir(tmp_path / "owners") == []
+
+
+def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
+    """Open and sealed, all that was taken is found by the next process, in order."""
+    with processes(tmp_path, batch_events=3) as [process]:
+        process.log(*range(8))
+        process.die()
+        assert recover(tmp_path) == list(range(8))
+
+
+def test_memory_is_not_used(process: Process) -> None:
+    """More than `buffer_bytes` may wait on disk, and it costs none of that."""
+    for number in range(3000):
+        assert process.log(number) == [True]
+    process.batches.seal()
+    process.take()
+    assert process.batches._held_bytes == 0
+    assert process.post() == list(range(3000))
+
+
+FAILURES = ["create", "write", "make_directory", "create_register", "listdir", "write_at_start"]
+
+
+@pytest.mark.parametrize("call", FAILURES)
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_failing_disk_sends_lines_the_memory_way(call: str, number: int, tmp_path: Path) -> None:
+    """Wherever it fails: the event is taken, said once, and goes out in its order."""
+    with processes(tmp_path, batch_events=3) as [process]:
+        process.fs.hooks[call] = failing(number)
+        assert process.log(1, 2) == [True, True]
+        assert process.batches.is_in_memory()
+        assert not process.batches.is_safe()
+        assert not process.batches.grows_old()
+        [error] = [failure for failure in process.failures if failure is not None]
+        assert isinstance(error, OSError)
+        assert error.errno == number
+        assert process.counts("accepted", "pending") == [2, 2]
+        process.fs.hooks.clear()
+        process.log(3, 4, 5)  # 3 fills the batch in memory; with 4 the disk is tried again
+        assert on_disk(tmp_path) == [4, 5]
+        assert process.post() == [1, 2, 3, 4, 5]
+        assert process.failures == [error, None]
+        assert process.counts("accepted", "delivered", "pending") == [5, 5, 0]
+
+
+@pytest.mark.parametrize("size", [0, 7])
+def test_a_disk_that_fills_up_amid_a_batch(size: int, tmp_path: Path) -> None:
+    """The lines before stay on disk, the line itself and those after it are held in memory."""
+    with processes(tmp_path) as [process]:
+        process.log(1, 2)
+        real = process.fs.write
+        full = lambda fd, text: os.write(fd, text[:size])  # noqa: E731
+        process.batches._segment._write = full  # type: ignore[union-attr]
+        assert process.log(3, 4) == [True, True]
+        [error] = [failure for failure in process.failures if failure is not None]
+        assert isinstance(error, OSError)
+        assert error.errno == errno.ENOSPC
+        process.fs.write = real  # type: ignore[method-assign]
+        assert on_disk(tmp_path) == [1, 2]
+        assert process.post() == [1, 2, 3, 4]
+
+
+def test_memory_has_its_bound_when_the_disk_fails(tmp_path: Path) -> None:
+    """Without disk `buffer_bytes` decides, and the bytes are free again after delivery."""
+    with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
+        process.fs.hooks["create"] = failing(errno.ENOSPC)
+        assert process.log(1, 2, 3, 4) == [True, True, True, False]
+        assert process.post() == [1, 2, 3]
+        assert process.log(5) == [True]
+        assert process.post() == [5]
+        assert process.counts("accepted", "delivered") == [4, 4]
+
+
+def test_a_full_disk_and_a_full_memory_refuse(tmp_path: Path) -> None:
+    """Files can be made, no line can be written, and memory is full: refused, and no recursion."""
+    with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
+        process.fs.write = failing(errno.ENOSPC)  # type: ignore[method-assign]
+        assert process.log(*range(2000)) == [True] * 3 + [False] * 1997
+        assert process.post() == [0, 1, 2]
+
+
+def test_an_interrupt_that_looks_like_a_failing_disk(tmp_path: Path) -> None:
+    """A time-out that a signal handler raises amid a write goes up; the disk is not given up."""
+    with processes(tmp_path) as [process]:
+        write = process.fs.write
+
+        def handle_signal(number: int, frame: FrameType) -> None:
+            raise TimeoutError(errno.ETIMEDOUT, "the task took too long")
+
+        def interrupted(fd: int, text: bytes) -> int:
+            if text == line(2):
+                handle_signal(14, sys._getframe())
+            return write(fd, text)
+
+        process.fs.write = interrupted  # type: ignore[method-assign]
+        assert process.log(1) == [True]
+        with pytest.raises(TimeoutError):
+            process.log(2)
+        assert process.log(3) == [True]
+        assert not process.batches.is_in_memory()
+        assert process.failures == []
+        assert process.post() == [1, 3]
+
+
+def test_a_failing_claim_amid_a_batch(tmp_path: Path) -> None:
+    """Where more room cannot be asked for, the batch so far is sealed and the rest in memory."""
+    with processes(tmp_path, share={"chunk_bytes": SIZE}) as [process]:
+        process.log(1, 2)
+        process.fs.hooks["write_at_start"] = failing(errno.EIO)
+        assert process.log(3) == [True]
+        assert on_disk(tmp_path) == [1, 2]
+        assert process.post() == [1, 2, 3]
+
+
+def test_keys_that_became_others_send_lines_the_memory_way(tmp_path: Path) -> None:
+    """A directory that a living process took over with other keys gets no line of ours."""
+    with processes(tmp_path) as [mine], processes(tmp_path, keys="b" * 32) as [other]:
+        assert other.log(1) == [True]
+        assert mine.log(2) == [True]
+        assert mine.batches.is_in_memory()
+        assert isinstance(mine.failures[0], ValueError)
+        assert on_disk(tmp_path) == [1]
+
+
+def test_beyond_the_limit_lines_are_refused(tmp_path: Path) -> None:
+    """The directory never has more; what is delivered makes room, for other processes too."""
+    given = {"max_bytes": 6_400, "chunk_bytes": 100}
+    with processes(tmp_path, 2, share=given, batch_bytes=500) as [first, second]:
+        answers = list(
+            itertools.chain.from_iterable(first.log(1) + second.log(2) for _ in range(99))
+        )
+        assert answers.count(True) == len(on_disk(tmp_path))
+        sizes = [os.stat(tmp_path / name).st_size for name in segments(tmp_path)]
+        assert 6_400 - 2 * SIZE < sum(sizes) <= 6_400
+        assert not first.batches.is_in_memory()
+        assert second.post()
+        first.now += 1
+        first.share.now += 1
+        assert first.log(3) == [True]
+
+
+def test_a_full_spool_hands_over_what_is_there(tmp_path: Path) -> None:
+    """Where there is no room, what is open is sealed in the end, and can be delivered."""
+    with processes(tmp_path, share={"max_bytes": 2 * SIZE, "chunk_bytes": 0}) as [process]:
+        assert process.log(1, 2, 3) == [True, True, False]
+        assert process.post() == [1, 2]
+        process.share.now += 1
+        assert process.log(4) == [True]
+
+
+def test_a_deleted_segment_is_sent_from_memory(process: Process, tmp_path: Path) -> None:
+    """A file that somebody removes while it is open is read back from its descriptor."""
+    process.log(1, 2)
+    os.unlink(tmp_path / segments(tmp_path)[0])
+    process.log(3)
+    process.batches.seal()
+    [batch] = process.take()
+    assert isinstance(batch, Batch)
+    assert process.post() == [1, 2, 3]
+    assert process.counts("accepted", "delivered") == [3, 3]
+
+
+def test_a_deleted_directory_is_made_again(process: Process, tmp_path: Path) -> None:
+    """The next batch is on disk again, under the same owner, and all arrives in order."""
+    process.log(1)
+    os.rename(tmp_path, f"{tmp_path}.deleted")
+    for name in segments(Path(f"{tmp_path}.deleted")):
+        os.unlink(f"{tmp_path}.deleted/{name}")
+    process.log(2)
+    process.batches.seal()
+    process.log(3)
+    assert on_disk(tmp_path) == [3]
+    assert process.post() == [1, 2, 3]
+    process.backlog.end()
+    assert os.listdir(tmp_path / "owners") == []
+
+
+def break_in(process: Process, call: str, *numbers: int) -> list[tuple[bool, list[int]]]:
+    """Log from inside the next call of some kind, as a signal handler does."""
+    found: list[tuple[bool, list[int]]] = []
+
+    def log(*given: Any) -> None:
+        process.fs.hooks.pop(call, None)
+        for number in numbers:
+            answer = process.log(number)
+            found.append((answer[0], on_disk(process.path)))
+
+    process.fs.hooks[call] = log
+    return found
+
+
+def test_a_call_that_breaks_in_has_a_segment_of_its_own(tmp_path: Path) -> None:
+    """It is on disk before it returns, as the only line of its file, and the next to be sent."""
+    with processes(tmp_path, batch_events=4) as [process]:
+        process.log(1)
+        process.batches.seal()
+        process.take()
+        process.opened = lambda: opened.append(process.log(8, 9)) if not opened else None
+        opened: list[Any] = []
+        process.log(2)
+        assert opened == [[True, True]]
+        assert sorted(on_disk(tmp_path)) == [1, 2, 8, 9]
+        assert len(segments(tmp_path)) == 4
+        process.log(3)
+        assert process.post() == [1, 2, 8, 9, 3]
+        assert process.counts("accepted", "delivered", "pending") == [5, 5, 0]
+        assert process.share.used_bytes == 0
+
+
+@pytest.mark.parametrize("call", ["write_at_start", "listdir", "create", "lstat", "fstat"])
+def test_a_call_that_breaks_into_the_opening_of_a_segment(call: str, tmp_path: Path) -> None:
+    """Whichever of the two segments is numbered first: both are sent, and counted."""
+    with processes(tmp_path, share={"chunk_bytes": 0}) as [process]:
+        process.log(1)
+        process.batches.seal()
+        found = break_in(process, call, 2)
+        process.log(3)
+        [(answer, seen)] = found
+        assert answer
+        assert 2 in seen
+        number = process.batches.seal()
+        process.take()
+        assert number is not None
+        assert process.counts("accepted") == [3]
+        oldest = process.backlog.oldest()
+        assert oldest is not None
+        assert oldest <= number
+        assert sorted(process.post()) == [1, 2, 3]
+        assert process.backlog.oldest() is None
+        assert process.counts("delivered", "pending") == [3, 0]
+        assert segments(tmp_path) == []
+
+
+def test_numbers_up_to_a_flush_cover_all_that_was_taken(tmp_path: Path) -> None:
+    """While anything taken before `seal` is pending, the oldest is not above its number."""
+    with processes(tmp_path, share={"chunk_bytes": 0}) as [process]:
+        process.log(1)
+        process.batches.seal()
+        process.post()
+        break_in(process, "listdir", 2)
+        process.log(3)
+        number = process.batches.seal()
+        process.take()
+        assert number is not None
+        while process.counts("pending") != [0]:
+            oldest = process.backlog.oldest()
+            assert oldest is not None
+            assert oldest <= number
+            process.post(1)
+
+
+def test_a_call_that_breaks_in_while_the_disk_fails(tmp_path: Path) -> None:
+    """It is held in memory after the line that it broke into, or refused and counted."""
+    with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
+        process.fs.hooks["create"] = failing(errno.ENOSPC)
+        answers: list[list[bool]] = []
+        process.opened = lambda: answers.append(process.log(2, 3, 4)) if not answers else None
+        process.log(1)
+        assert answers == [[True, True, True]]
+        assert process.batches.refused.value() == 1
+        assert process.post() == [1, 2, 3]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Stand for Ctrl-C."""
+
+
+def interrupt() -> None:
+    """Do what Ctrl-C does."""
+    raise Interrupted
+
+
+def interrupted_at(
+    count: int, action: Callable[[], object], function: Callable[[], object] = interrupt
+) -> bool:
+    """Do something and call a function after its nth call inside of fslog; False: it has fewer.
+
+    Calls are where the interpreter looks for signals.
+    """
+    left, home = count, os.path.dirname(fslog.__file__)
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal left
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(home):
+            left -= 1
+            if left == -1:
+                function()
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        action()
+    except Interrupted:
+        pass
+    finally:
+        sys.setprofile(before)
+    return left < 0
+
+
+CHANGES: dict[str, list[int]] = {
+    "the first line of a segment": [],
+    "a line": [0],
+    "a line that seals": [0, 1],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("is_full", [False, True], ids=["", "the disk fails"])
+def test_an_interrupt_anywhere_loses_no_line(change: str, is_full: bool, tmp_path: Path) -> None:
+    """Ctrl-C anywhere in an append: lines before and after arrive once, and the numbers balance."""
+    before, after = CHANGES[change], [4, 5, 6, 7]
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        with processes(path, batch_events=3, share={"chunk_bytes": 2 * SIZE}) as [process]:
+            process.log(9)
+            process.post()
+            process.log(*before)
+            if is_full:
+                process.fs.hooks["create" if not before else "write_at_start"] = failing(28, 1)
+            was_broken = interrupted_at(at, lambda: process.log(3))
+            process.fs.hooks.clear()
+            assert process.log(*after) == [True] * 4
+            found = process.post()
+            assert [n for n in found if n != 3] == before + after, at
+            assert found.count(3) == 1 if not was_broken else found.count(3) <= 1, at
+            # A line whose call was interrupted may be on disk without having been counted.
+            accepted, delivered, pending = process.counts("accepted", "delivered", "pending")
+            assert (accepted, delivered, pending) == (1 + len(found), 1 + len(found), 0), at
+            assert process.share.used_bytes == 0, at
+            assert set(on_disk(path)) <= {3}, at
+            assert all(
+                isinstance(failure, OSError) is is_full for failure in process.failures if failure
+            )
+            if not was_broken:
+                break
+    assert at > 5
+
+
+def test_an_interrupt_amid_what_an_interrupt_left(tmp_path: Path) -> None:
+    """A second Ctrl-C, while the rest of the first is put in order: no line goes astray."""
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        with processes(path) as [process]:
+            process.log(9)
+            process.post()
+
+            def write(fd: int, text: bytes, process: Process = process) -> None:
+                process.fs.hooks.clear()
+                process.log(8)
+                raise Interrupted
+
+            process.fs.hooks["write"] = write
+            with pytest.raises(Interrupted):
+                process.log(1)
+            was_broken = interrupted_at(at, lambda: process.log(3))
+            assert process.log(4) == [True], at
+            assert [failure for failure in process.failures if failure] == [], at
+            found = process.post()
+            process.die()
+            found += recover(path)
+            assert sorted(set(found) - {3}) == [4, 8], at
+            assert len(found) == len(set(found)), at
+            if not was_broken:
+                assert found == [8, 3, 4]
+                break
+    assert at > 5
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_process_that_dies_anywhere_loses_no_line(change: str, tmp_path: Path) -> None:
+    """Killed anywhere in an append: the next process finds all lines whose calls returned, once."""
+    before = CHANGES[change]
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        with processes(path, batch_events=3) as [process]:
+            process.log(*before)
+            was_broken = interrupted_at(at, lambda: process.log(3))
+            process.die()
+            found = recover(path) if path.exists() else []
+            assert found in ([*before, 3], before), at
+            if not was_broken:
+                assert found == [*before, 3]
+                break
+    assert at > 5
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_call_anywhere_in_another(change: str, tmp_path: Path) -> None:
+    """A log call that breaks in wherever signals do is on disk when it returns, and sent."""
+    before = CHANGES[change]
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        with processes(path, batch_events=3, share={"chunk_bytes": 2 * SIZE}) as [process]:
+            process.log(9)
+            process.post()
+            process.log(*before)
+            seen: list[bool] = []
+
+            def log(process: Process = process, path: Path = path, seen: list[bool] = seen) -> None:
+                assert process.log(8) == [True]
+                seen.append(8 in on_disk(path))
+
+            was_broken = interrupted_at(at, lambda: process.log(3), log)
+            assert seen == ([True] if was_broken else []), at
+            assert process.log(4, 5) == [True, True]
+            found = process.post()
+            assert sorted(found) == sorted([*before, 3, 4, 5, *([8] if was_broken else [])]), at
+            assert [n for n in found if n != 8] == [*before, 3, 4, 5], at
+            assert process.counts("pending") == [0], at
+            assert process.share.used_bytes == 0, at
+            assert segments(path) == [], at
+            assert process.failures == [None] * len(process.failures), at
+            if not was_broken:
+                break
+    assert at > 5
+
+
+def test_a_line_at_the_very_end_touches_no_lock(process: Process, tmp_path: Path) -> None:
+    """Another thread may have been stopped with the lock in its hands: the line is kept anyway."""
+    locked, done = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        with process.batches._lock:
+            locked.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    locked.wait(10)
+    kept: list[bool] = []
+    try:
+        kept.append(process.batches.keep_late(line(1)))
+        process.fs.hooks["create"] = failing(errno.ENOSPC)
+        kept.append(process.batches.keep_late(line(2)))
+    finally:
+        done.set()
+        thread.join()
+    assert kept == [True, False]
+    process.die()
+    assert recover(tmp_path) == [1]
+
+
+def test_lines_on_disk_are_pending_and_not_abandoned(process: Process) -> None:
+    """At the end of the process only what is in memory alone is given up."""
+    process.log(1, 2)
+    assert process.batches.is_safe()
+    assert process.batches.abandon() == 0
+    process.take()
+    assert process.backlog.head() is not None
+    assert process.batches.is_safe()
+    process.fs.hooks["create"] = failing(errno.ENOSPC)
+    process.log(3)
+    assert not process.batches.is_safe()
+    assert process.batches.abandon() == 1
+    assert process.counts("accepted", "pending", "abandoned") == [3, 2, 1]
+    assert process.post() == [1, 2]
+
+
+def test_the_end_waits_for_the_open_segment(process: Process, tmp_path: Path) -> None:
+    """An owner that has anything on disk keeps its file; from inside an append nothing ends."""
+    process.log(1)
+    process.batches.end_spool(is_exclusive=True)
+    assert process.share.owner_name
+    process.batches.seal()
+    process.batches.end_spool(is_exclusive=False)
+    assert process.share.owner_name
+    assert process.post() == [1]
+    process.opened = lambda: process.batches.end_spool(is_exclusive=False)
+    process.log(2)
+    assert process.share.owner_name
+    assert on_disk(tmp_path) == [2]
+
+
+@pytest.mark.parametrize("fsync", ["never", "segment", "line"])
+def test_an_open_batch_grows_while_older_ones_wait(fsync: str, tmp_path: Path) -> None:
+    """But where sealing is what brings it onto the disk itself it must not wait."""
+    with processes(tmp_path, share={"fsync": fsync}) as [process]:
+        process.log(1)
+        assert process.batches.grows_old() is (fsync != "segment")
+
+
+def test_what_waits_is_in_the_stats(tmp_path: Path) -> None:
+    """Segments, bytes and age of the directory while the endpoint is down, nothing afterwards."""
+    with Collector() as collector:
+        collector.always(Answer(503))
+        with handler(collector, tmp_path, batch_events=2) as made:
+            for number in range(5):
+                made.handle(record(number))
+            stats = made.stats()
+            assert (stats.accepted, stats.pending, stats.spool_segments) == (5, 5, 3)
+            sizes = [os.stat(tmp_path / name).st_size for name in segments(tmp_path)]
+            assert stats.spool_bytes == sum(sizes)
+            assert stats.spool_oldest_age is not None
+            assert 0 <= stats.spool_oldest_age < 30
+            collector.always(None)
+            assert made.flush(10)
+            stats = made.stats()
+            assert (stats.pending, stats.delivered, stats.spool_segments) == (0, 5, 0)
+            assert (stats.spool_bytes, stats.spool_oldest_age) == (0, None)
+        assert [one["number"] for one in collector.events] == list(range(5))
+        # By the thread, at its end.
+        assert eventually(lambda: os.listdir(tmp_path / "owners") == [])
+
+
+def test_a_full_spool_refuses_or_blocks(tmp_path: Path) -> None:
+    """`refuse` counts what has no room; `block` waits, and goes on when something is delivered."""
+    with Collector() as collector:
+        given = {"spool_max_bytes": 6_400, "batch_events": 2, "batch_bytes": 1000}
+        collector.always(Answer(503))
+        told: list[Any] = []
+        with handler(collector, tmp_path / "refuse", on_problem=told.append, **given) as made:
+            for number in range(100):
+                made.handle(record(number))
+            stats = made.stats()
+            refused = [problem for problem in told if problem.code == "refused"]
+            assert stats.refused == len(refused) > 10
+            assert stats.accepted == 100 - stats.refused
+            assert stats.spool_bytes <= 6_400
+            assert "spool_max_bytes (6400)" in refused[0].message
+        collector.clear()
+        collector.always(Answer(503))
+        blocking = {**given, "overflow": "block", "block_timeout": 20.0}
+        with handler(collector, tmp_path / "block", **blocking) as made:
+            release = threading.Timer(0.3, collector.always, [None])
+            release.start()
+            for number in range(100):
+                made.handle(record(number))
+            release.join()
+            assert made.stats().refused == 0
+            assert made.flush(20)
+        assert [one["number"] for one in collector.events] == list(range(100))
+
+
+def test_two_handlers_of_one_process_share_a_directory(tmp_path: Path) -> None:
+    """Neither takes the other's segments, and each ends its own ownership."""
+    with Collector() as collector, handler(collector, tmp_path) as first:
+        with handler(collector, tmp_path) as second:
+            for number in range(10):
+                (first, second)[number % 2].handle(record(number))
+            assert len(os.listdir(tmp_path / "owners")) == 2
+            assert first.flush(10)
+            assert second.flush(10)
+            for made in (first, second):
+                stats = made.stats()
+                assert (stats.accepted, stats.delivered, stats.adopted) == (5, 5, 0)
+        assert sorted(one["number"] for one in collector.events) == list(range(10))

@@ -1,0 +1,430 @@
+"""Execute the fenced blocks of a Markdown file, so that what a reader pastes is what works.
+
+Every block is executed in the way of its language:
+
+`python`
+    runs as a file of its own with all warnings as errors. It must exit with 0 and write nothing
+    to stderr.
+`yaml`, `json`, `toml`, `ini`
+    must parse. A mapping with `version` and `handlers` must be taken by
+    `logging.config.dictConfig`, any other by `FreshsuccessHandler` as keyword arguments; `parse`
+    says that a block is neither. What it keeps below `/var/spool/` is kept in its own directory.
+`sh`, `shell`, `bash`, `console`
+    runs under `bash -eu` in a copy of the checkout (less hidden files, `pyproject.toml` and the
+    package: it uses the fslog under test), the interpreter's own commands first in PATH. It must
+    exit with 0. In a `console` block the lines after a `$ ` are the commands; lines without one
+    are the output to expect.
+`text`, or no language
+    must be marked `output` or `prose`.
+
+Any other language must be marked `prose`, which no executable language may be.
+
+While a block runs, an embedded endpoint listens at `FSLOG_ENDPOINT`, with the keys in
+`FSLOG_AUTH_KEY` and `FSLOG_API_KEY`; an invalid event among those that it receives fails the block.
+
+Marks stand in an HTML comment on the line right above the fence, several separated by spaces:
+`<!-- test: name=settings.yaml parse -->`.
+
+`name=FILE`
+    The block is FILE for the later blocks beneath the same heading: they run in a directory that
+    holds it. It is executed as well.
+`expect-events=N`
+    The endpoint has received exactly N valid events when the block has ended.
+`output`
+    This is what the block above writes to stdout; `...` stands for anything.
+`parse`
+    See above.
+`prose`
+    This shows something that no program reads or writes.
+`ci`
+    A shell block that cannot run inside the suite (it installs, or it runs the suite). `.ci/run`
+    executes it in a clean checkout by calling this module: `python readme_blocks.py ci CHECKOUT`.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import doctest
+import importlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIMEOUT = 90.0
+"""Seconds that one block may take."""
+
+SHELL = frozenset({"sh", "shell", "bash", "console"})
+DATA = frozenset({"yaml", "json", "toml", "ini"})
+SHOWN = frozenset({"", "text"})
+EXECUTED = SHELL | DATA | {"python"}
+KEYS = {"FSLOG_AUTH_KEY": "readme-auth-key", "FSLOG_API_KEY": "readme-api-key"}
+
+_FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})\s*(?P<language>[^\s`]*)[^`]*$")
+_MARKS = re.compile(r"^\s*<!-- test:(?P<marks>.*)-->\s*$")
+_KNOWN_MARKS = {
+    "name": EXECUTED,
+    "expect-events": SHELL | {"python"},
+    "output": SHOWN,
+    "parse": DATA,
+    "ci": SHELL,
+}
+_WITH_VALUE = {"name", "expect-events"}
+# Without the settings of pytest, too: a reader's own tests are not run by those of ours.
+_NOT_COPIED = shutil.ignore_patterns(
+    ".*", "fslog", "build", "dist", "*.egg-info", "__pycache__", "pyproject.toml"
+)
+_LOAD = """
+import json, logging.config, sys
+given = json.load(sys.stdin)
+if "version" in given and "handlers" in given:
+    logging.config.dictConfig(given)
+else:
+    from fslog import FreshsuccessHandler
+    FreshsuccessHandler(**given).close()
+"""
+
+
+class Failed(AssertionError):
+    """Report a block that does not do what its reader may expect."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block.
+
+    Args:
+        line: the number of the line with its opening fence, from 1.
+        language: the first word behind the fence, in lower case.
+        text: what stands between the fences.
+        marks: by name, `""` where a mark has no value.
+        heading: the number of the line with the heading that it stands beneath, 0 for none.
+        output: what it is expected to write to stdout, None where nothing says so.
+    """
+
+    line: int
+    language: str
+    text: str
+    marks: Mapping[str, str] = field(default_factory=dict)
+    heading: int = 0
+    output: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Name the block in a list of tests."""
+        return f"line-{self.line}-{self.language or 'text'}"
+
+
+def parse(markdown: str) -> list[Block]:
+    r"""List the blocks of a Markdown text in their order.
+
+    An `output` block is listed, and is also the `output` of the block above it.
+
+    >>> block = parse("# A\n<!-- test: name=a.py -->\n```python\npass\n```\n")[0]
+    >>> block.line, block.language, block.text, block.marks, block.heading
+    (3, 'python', 'pass\n', {'name': 'a.py'}, 1)
+    """
+    lines = markdown.splitlines()
+    blocks: list[Block] = []
+    heading = at = 0
+    while at < len(lines):
+        if lines[at].startswith("#"):
+            heading = at + 1
+        opening = _FENCE.match(lines[at])
+        if opening is None:
+            at += 1
+            continue
+        end = _closing(lines, at, opening["fence"])
+        text = "".join(f"{line}\n" for line in lines[at + 1 : end])
+        block = Block(
+            line=at + 1,
+            language=opening["language"].lower(),
+            text=textwrap.dedent(text) if opening["indent"] else text,
+            marks=_marks(lines[at - 1]) if at else {},
+            heading=heading,
+        )
+        if "output" in block.marks and blocks:
+            blocks[-1] = replace(blocks[-1], output=block.text)
+        blocks.append(block)
+        at = end + 1
+    return blocks
+
+
+def _closing(lines: Sequence[str], opening: int, fence: str) -> int:
+    for at in range(opening + 1, len(lines)):
+        line = lines[at].strip()
+        if line.startswith(fence) and not line.strip(fence[0]):
+            return at
+    raise Failed(f"the block that opens in line {opening + 1} is never closed")
+
+
+def _marks(line: str) -> dict[str, str]:
+    found = _MARKS.match(line)
+    words = shlex.split(found["marks"]) if found else []
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def mistakes(block: Block) -> list[str]:
+    """List what is wrong with how a block is marked; empty for one that can be executed.
+
+    >>> mistakes(Block(1, "ruby", ""))
+    ["unmarked block of the unknown language 'ruby'"]
+    """
+    found = []
+    for name, value in block.marks.items():
+        if name == "prose":
+            allowed = block.language not in EXECUTED
+        elif name in _KNOWN_MARKS:
+            allowed = block.language in _KNOWN_MARKS[name] and bool(value) == (name in _WITH_VALUE)
+        else:
+            allowed = False
+        if not allowed:
+            found.append(f"the mark {name!r} cannot stand above a {block.language!r} block like so")
+    if block.language in SHOWN and len({"output", "prose"} & set(block.marks)) != 1:
+        found.append("a text block needs one of the marks 'output' and 'prose'")
+    if block.language not in EXECUTED | SHOWN and "prose" not in block.marks:
+        found.append(f"unmarked block of the unknown language {block.language!r}")
+    if block.output is not None and block.language not in SHELL | {"python"}:
+        found.append("an 'output' block follows this block, which writes none")
+    return found
+
+
+def executed_here(blocks: Sequence[Block]) -> list[Block]:
+    """Return the blocks that a suite executes: all but shown ones and those left to `.ci/run`.
+
+    A block with a mistake is among them, so that its test fails.
+    """
+    return [
+        block
+        for block in blocks
+        if mistakes(block) or not {"ci", "output", "prose"} & set(block.marks)
+    ]
+
+
+def execute(block: Block, blocks: Sequence[Block], directory: Path, root: Path = ROOT) -> None:
+    """Execute one block.
+
+    Args:
+        block: one of `blocks`.
+        blocks: all of its file.
+        directory: empty; the block runs in it or beneath it.
+        root: the checkout that shell blocks get a copy of.
+
+    Raises:
+        Failed: it does not do what this module's first lines ask of it.
+    """
+    if wrong := mistakes(block):
+        raise Failed(f"line {block.line}: {'; '.join(wrong)}")
+    if block.language in SHELL:
+        shutil.copytree(root, directory, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    for other in blocks:
+        if other.heading == block.heading and other.line <= block.line and "name" in other.marks:
+            path = directory / other.marks["name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(other.text, encoding="utf-8")
+    if block.language in DATA:
+        _execute_data(block, directory)
+    else:
+        _execute_program(block, directory)
+
+
+def _execute_program(block: Block, directory: Path) -> None:
+    if block.language == "python":
+        script = directory / block.marks.get("name", f"line_{block.line}.py")
+        script.write_text(block.text, encoding="utf-8")
+        command = [sys.executable, "-W", "error", str(script)]
+    else:
+        command = ["bash", "-eu", "-o", "pipefail", "-c", script_of(block)]
+    with _endpoint(block) as settings:
+        done = _run(command, block, cwd=directory, env=environment(settings))
+    if block.language == "python" and done.stderr:
+        raise Failed(f"line {block.line} wrote to stderr:\n{done.stderr}")
+    expect_output(block, done.stdout)
+
+
+def _execute_data(block: Block, directory: Path) -> None:
+    try:
+        given = _parsed(block)
+    except Exception as error:
+        raise Failed(f"line {block.line} is no {block.language}: {error}") from error
+    if "parse" in block.marks:
+        return
+    with _endpoint(block) as settings:
+        command = [sys.executable, "-W", "error", "-c", _LOAD]
+        env = environment({**settings, "PYTHONPATH": str(directory)})
+        text = json.dumps(given).replace("/var/spool/", f"{directory}/")
+        done = _run(command, block, cwd=directory, env=env, stdin=text)
+    if done.stderr:
+        raise Failed(f"line {block.line} wrote to stderr:\n{done.stderr}")
+
+
+def _parsed(block: Block) -> Any:
+    if block.language == "yaml":
+        return importlib.import_module("yaml").safe_load(block.text)
+    if block.language == "json":
+        return json.loads(block.text)
+    if block.language == "toml":
+        # Before 3.11 this is `tomli`, which pytest itself needs there.
+        name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
+        return importlib.import_module(name).loads(block.text)
+    parser = configparser.ConfigParser()
+    parser.read_string(block.text)
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+@contextlib.contextmanager
+def _endpoint(block: Block) -> Iterator[dict[str, str]]:
+    """Listen while a block runs, and judge what has arrived when it has ended."""
+    from fslog.collector import Collector
+
+    with Collector() as collector:
+        yield {"FSLOG_ENDPOINT": collector.url, **KEYS}
+        arrived, invalid = list(collector.events), list(collector.invalid)
+    if invalid:
+        raise Failed(f"line {block.line} sent invalid events: {invalid}")
+    expected = block.marks.get("expect-events")
+    if expected is not None and len(arrived) != int(expected):
+        raise Failed(f"line {block.line} sent {len(arrived)} events, not {expected}: {arrived}")
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a process that uses the fslog under test and these settings.
+
+    The settings of the machine do not reach it: its keys, its proxies.
+    """
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("FSLOG_") and not name.lower().endswith("_proxy")
+    }
+    # The directory and not the real path: in a virtual environment the interpreter is a link.
+    env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
+    paths = [settings.get("PYTHONPATH", ""), env.get("PYTHONPATH", "")]
+    home = Path(importlib.import_module("fslog").__file__ or "").resolve().parent.parent
+    if home == ROOT:
+        paths.insert(1, str(home))
+    return {**env, **settings, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
+def _run(
+    command: Sequence[str],
+    block: Block,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: str = "",
+) -> subprocess.CompletedProcess[str]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise Failed(f"line {block.line} still runs after {TIMEOUT:g} s") from None
+    if process.returncode:
+        said = f"{stdout}{stderr}"
+        raise Failed(f"line {block.line} exited with {process.returncode}:\n{said}")
+    return subprocess.CompletedProcess(command, 0, stdout, stderr)
+
+
+def script_of(block: Block) -> str:
+    r"""Return the commands of a shell block.
+
+    >>> script_of(Block(1, "console", "$ echo a \\\n> b\na b\n$ true\n"))
+    'echo a \\\nb\ntrue\n'
+    """
+    if block.language != "console":
+        return block.text
+    commands = [line[2:] for line in block.text.splitlines() if line[:2] in ("$ ", "> ")]
+    return "".join(f"{command}\n" for command in commands)
+
+
+def expected_output(block: Block) -> str | None:
+    r"""Return what a block should write to stdout; None where its reader is told nothing.
+
+    >>> expected_output(Block(1, "console", "$ echo a\na\n"))
+    'a\n'
+    """
+    shown = [line for line in block.text.splitlines() if line[:2] not in ("$ ", "> ")]
+    if block.language == "console" and shown:
+        return "".join(f"{line}\n" for line in shown)
+    return block.output
+
+
+def expect_output(block: Block, stdout: str) -> None:
+    """Raise `Failed` where a block did not write what its reader is told that it writes."""
+    expected = expected_output(block)
+    if expected is None:
+        return
+    if not doctest.OutputChecker().check_output(expected, stdout, doctest.ELLIPSIS):
+        raise Failed(f"line {block.line} should write\n{expected}but wrote\n{stdout}")
+
+
+def execute_ci(root: Path) -> None:
+    """Execute the `ci` blocks of a checkout's README, each in a fresh copy of the checkout.
+
+    Nothing is prepared for them: a reader begins like that. What they write is passed on.
+    """
+    markdown = (root / "README.md").read_text(encoding="utf-8")
+    blocks = [block for block in parse(markdown) if "ci" in block.marks]
+    if not blocks:
+        raise Failed("README.md has no block that is marked 'ci'")
+    for block in blocks:
+        if wrong := mistakes(block):
+            raise Failed(f"line {block.line}: {'; '.join(wrong)}")
+        with tempfile.TemporaryDirectory(prefix="fslog-readme-") as directory:
+            copy = Path(directory) / "fslog"
+            shutil.copytree(root, copy, symlinks=True)
+            print(f"README.md, line {block.line}:\n{block.text}", flush=True)
+            _execute_ci(block, copy)
+
+
+def _execute_ci(block: Block, copy: Path) -> None:
+    command = ["bash", "-eu", "-o", "pipefail", "-c", script_of(block)]
+    written = []
+    with subprocess.Popen(
+        command,
+        cwd=copy,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            written.append(line)
+    if process.returncode:
+        raise Failed(f"line {block.line} exited with {process.returncode}")
+    expect_output(block, "".join(written))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["ci"] or len(sys.argv) != 3:
+        sys.exit("usage: python readme_blocks.py ci CHECKOUT")
+    try:
+        execute_ci(Path(sys.argv[2]).resolve())
+    except Failed as failure:
+        sys.exit(f"README.md: {failure}")

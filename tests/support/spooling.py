@@ -1,0 +1,77 @@
+"""Spool directories as processes leave them, for tests that look at them from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fslog.net.destination import Destination
+from fslog.spool.directory import SpoolDirectory
+from fslog.spool.segments import Name
+from processes import KEYS, Process, started
+
+PROGRAM = """
+    import os, signal, sys, counted
+
+    spool, count, source, end = sys.argv[1:]
+    handler = counted.handle(spool=spool, flush_interval=60)
+    for number in range(int(count)):
+        counted.say(number, source)
+    counted.tell(logged=int(count))
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        signal.pause()
+"""
+"""Logs so many events, and then is killed, or waits for a signal."""
+
+
+def digest() -> str:
+    """Return the digest of the programs' keys."""
+    return Destination("https://events.example", *KEYS).keys_digest()
+
+
+def directory(path: Path) -> SpoolDirectory:
+    """Return a directory of the programs' keys."""
+    return SpoolDirectory(str(path), digest())
+
+
+def leave(path: Path, *texts: bytes) -> str:
+    """Leave segments as a process does that is dead; return its owner's name."""
+    spool = directory(path)
+    owner = spool.begin()
+    for number, text in enumerate(texts, start=1):
+        spool.write(spool.segment(Name(owner.name, number)), text)
+    owner.claim(sum(map(len, texts)))
+    owner.close()
+    return owner.name
+
+
+@contextlib.contextmanager
+def logging_process(
+    path: Path, count: int, source: str, endpoint: str, end: str = "waits"
+) -> Iterator[Process]:
+    """Run a process that logs into a spool; its events are there when the block begins."""
+    arguments = [str(path), str(count), source, end]
+    with started(PROGRAM, endpoint, arguments=arguments) as process:
+        if end == "killed":
+            assert process.end(30.0).facts == {"logged": count}
+        else:
+            deadline_at = time.monotonic() + 30.0
+            while not process.written("out"):
+                assert time.monotonic() < deadline_at, process.written("err")
+                assert process.is_running(), process.written("err")
+                time.sleep(0.01)
+        yield process
+
+
+def snapshot(path: Path) -> dict[str, tuple[int, int, int, int]]:
+    """Return everything below a directory, with what would change if it were touched."""
+    found = {}
+    for one in (path, *sorted(path.rglob("*"))):
+        status = one.lstat()
+        at = str(one.relative_to(path))
+        found[at] = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return found

@@ -1,0 +1,451 @@
+"""The fixture `freshsuccess` in projects of all kinds, each in a pytest of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fslog.collector import Collector
+from readme_blocks import environment
+
+pytest_plugins = ["pytester"]
+
+REGISTERED = bool(importlib.metadata.entry_points(group="pytest11", name="fslog"))
+"""Whether the environment has an fslog that knows of the plugin, which then loads by itself."""
+
+LOAD = [] if REGISTERED else ["-p", "fslog.pytest_plugin"]
+
+Result = pytest.RunResult
+Run = Callable[..., Result]
+
+APP = """
+    import logging
+    import os
+    import fslog
+
+    log = logging.getLogger("shop")
+    log.setLevel(logging.INFO)
+    handler = fslog.FreshsuccessHandler(
+        auth_key="auth", api_key="api", endpoint=os.environ["REAL"], flush_interval=600
+    )
+    log.addHandler(handler)
+
+    def use(feature, **more):
+        event = {"action": "feature", "module": "shop", "feature": feature, **more}
+        log.info("used %s", feature, extra={"accountId": "a", "userId": "u", "event": event})
+    """
+
+
+@pytest.fixture
+def real() -> Iterator[Collector]:
+    """Return the endpoint that the project's own configuration leads to."""
+    with Collector() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real: Collector) -> Run:
+    """Run pytest on a project whose module `app` logs with a handler for the real endpoint."""
+    for name in set(os.environ):
+        if name.startswith(("COV", "PYTEST_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTHONPATH", environment({})["PYTHONPATH"])
+    monkeypatch.setenv("REAL", real.url)
+    pytester.makepyfile(app=APP)
+
+    def run(*arguments: str, **outcome: int) -> Result:
+        result = pytester.runpytest_subprocess(
+            "-p", "no:cacheprovider", "-W", "error", *LOAD, *arguments, timeout=100
+        )
+        result.assert_outcomes(**outcome)
+        return result
+
+    return run
+
+
+def features(endpoint: Collector) -> list[str]:
+    """Return which features arrived at an endpoint."""
+    assert endpoint.invalid == []
+    return [event["feature"] for event in endpoint.events]
+
+
+def test_the_plugin_is_registered() -> None:
+    """Installing fslog registers the plugin with pytest, and the name leads to the fixture."""
+    (plugin,) = importlib.metadata.entry_points(group="pytest11", name="fslog")
+    assert plugin.value == "fslog.pytest_plugin"
+    assert hasattr(plugin.load(), "freshsuccess")
+
+
+def test_it_costs_those_nothing_who_do_not_use_it(run: Run, pytester: pytest.Pytester) -> None:
+    """Until a test asks for the fixture, no network code is loaded, nor fslog's own."""
+    pytester.makepyfile(
+        test_alone="""
+        import pathlib, sys
+
+        def test_what_pytest_loads_itself():
+            assert "fslog.pytest_plugin" not in sys.modules
+            pathlib.Path("alone").write_text(" ".join(sys.modules))
+        """,
+        test_costs="""
+        import pathlib, sys
+
+        COSTLY = {"urllib3", "http.server", "http.client", "backoff", "socketserver", "ssl",
+                  "fslog.handler", "fslog.delivery.delivery", "fslog.collector", "fslog.testing"}
+
+        def test_nothing_is_loaded():
+            alone = pathlib.Path("alone").read_text().split()
+            assert "fslog.pytest_plugin" in sys.modules
+            assert COSTLY & set(sys.modules) - set(alone) == set()
+
+        def test_it_is_loaded_when_it_is_asked_for(freshsuccess):
+            assert "fslog.testing" in sys.modules
+        """,
+    )
+    quiet = ("-p", "no:anyio", "-p", "no:hypothesispytest")
+    pytester.runpytest_subprocess(*quiet, "-p", "no:fslog", "test_alone.py").assert_outcomes(
+        passed=1
+    )
+    run(*quiet, "test_costs.py", passed=2)
+
+
+def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
+    """Each test sees its own events, from whichever handler; none reaches the real endpoint."""
+    pytester.makepyfile(
+        test_shop="""
+        import logging, logging.config, threading, unittest
+        import pytest
+        import fslog
+        from app import handler, log, use
+
+        @pytest.fixture(scope="module", autouse=True)
+        def before_and_after():
+            use("before")
+            yield
+            use("after")
+            assert handler.flush(20)
+
+        def test_one(freshsuccess):
+            use("export", total=3)
+            assert [event["feature"] for event in freshsuccess.events] == ["export"]
+            freshsuccess.assert_event(action="feature", feature="export", total=lambda n: n > 2)
+            freshsuccess.assert_no_event(feature="share")
+
+        def test_it_begins_empty(freshsuccess):
+            assert freshsuccess.events == freshsuccess.problems == []
+            assert freshsuccess.skipped == 0
+
+        def test_problems(freshsuccess):
+            use("export", userId=None)
+            (problem,) = freshsuccess.problems
+            assert problem.property == "userId"
+            assert problem.place.startswith("app.py:14, ")
+
+        def test_a_configuration_of_its_own(freshsuccess):
+            logging.config.dictConfig({
+                "version": 1, "disable_existing_loggers": False,
+                "handlers": {"usage": {"class": "fslog.FreshsuccessHandler", "level": "INFO"}},
+                "loggers": {"other": {"handlers": ["usage"], "level": "INFO"}},
+            })
+            extra = {"accountId": "a", "userId": "u", "action": "sale"}
+            logging.getLogger("other").info("sold", extra=extra)
+            freshsuccess.assert_event(action="sale")
+
+        def test_with_caplog(freshsuccess, caplog):
+            with caplog.at_level(logging.INFO):
+                use("export")
+                logging.getLogger("other").info("skipped")
+            assert caplog.messages == ["used export", "skipped"]
+            freshsuccess.assert_event(feature="export")
+            assert freshsuccess.skipped == 1
+
+        def test_in_a_thread(freshsuccess):
+            threading.Timer(0.05, use, ["export"]).start()
+            freshsuccess.wait_for(feature="export")
+
+        @pytest.mark.usefixtures("freshsuccess")
+        class TestUnasked(unittest.TestCase):
+            def test_it_is_not_sent(self):
+                use("by unittest")
+                assert handler.stats().delivered == 1
+
+        @pytest.fixture
+        def shop():
+            use("by a fixture")
+
+        def test_after_another_fixture(freshsuccess, shop):
+            freshsuccess.assert_event(feature="by a fixture")
+        """
+    )
+    run(passed=8)
+    assert features(real) == ["before", "after"]
+
+
+@pytest.mark.slow
+def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None:
+    """Whichever fixture comes first, the next test finds the environment as it was."""
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+
+        NAMES = ("FSLOG_ENDPOINT", "FSLOG_ENABLED")
+
+        @pytest.fixture
+        def changed(monkeypatch):
+            for name in NAMES:
+                monkeypatch.setenv(name, "no")
+
+        def test_before(monkeypatch, freshsuccess, changed):
+            pass
+
+        def test_after(changed, freshsuccess):
+            pass
+
+        def test_then():
+            assert not any(name in os.environ for name in NAMES)
+        """
+    )
+    run(passed=3)
+
+
+@pytest.mark.slow
+def test_for_all_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
+    """With `usefixtures` in pytest's configuration no test sends anything."""
+    pytester.makepyfile(
+        test_shop="""
+        from app import handler, use
+
+        def test_one():
+            use("export")
+            assert handler.flush(20)
+        """
+    )
+    pytester.makeini("[pytest]\nusefixtures = freshsuccess")
+    run(passed=1)
+    assert real.requests == []
+
+
+@pytest.mark.slow
+def test_with_xdist(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
+    """In several processes at a time, each test sees its own events and no other's."""
+    pytester.makepyfile(
+        test_shop="""
+        import os, subprocess, sys
+        import pytest
+        from app import use
+
+        @pytest.mark.parametrize("number", range(12))
+        def test_one(freshsuccess, number):
+            use("export", number=number)
+            if number % 6 == 0:
+                program = f"import app; app.use('child', number={number})"
+                env = {**os.environ, "REAL": os.environ["FSLOG_ENDPOINT"]}
+                subprocess.run([sys.executable, "-c", program], env=env, check=True)
+                freshsuccess.wait_for(number=number, feature="child")
+            assert {event["number"] for event in freshsuccess.events} == {number}
+        """
+    )
+    run("-n", "2", passed=12)
+    assert real.requests == []
+
+
+FAILING = """
+    from app import log, use
+
+    def test_events(freshsuccess):
+        use("share")
+        use("exprot", total=3)
+        log.info("no event")
+        freshsuccess.assert_event(action="feature", feature="export")
+
+    def test_problems(freshsuccess):
+        use("export", userId="")
+        freshsuccess.assert_event(feature="export")
+
+    def test_no_event(freshsuccess):
+        use("share")
+        freshsuccess.assert_no_event()
+
+    def test_wait(freshsuccess):
+        freshsuccess.wait_for(feature="export", timeout=0.01)
+    """
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        pytest.param(["--assert=plain", "--tb=long"], marks=pytest.mark.slow),
+        pytest.param(["-q", "--tb=short"], marks=pytest.mark.slow),
+    ],
+)
+def test_messages(arguments: list[str], run: Run, pytester: pytest.Pytester) -> None:
+    """Without `-v` a failure shows the nearest events, problems and counts, at the test's line."""
+    pytester.makepyfile(test_shop=FAILING)
+    result = run(*arguments, failed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_events*",
+            "E  *AssertionError: no event with action='feature', feature='export' arrived, "
+            "but 2 others; the nearest:",
+            "E  *event 2 is {*'feature': 'exprot', 'total': 3*}",
+            "E  *  feature is 'exprot', expected 'export'",
+            "E  *event 1 is {*'feature': 'share'*}",
+            "E  *  feature is 'share', expected 'export'",
+            "E  *skipped: 1 record without an action that no rule fits",
+            "*test_problems*",
+            "E  *AssertionError: no event with feature='export' arrived",
+            "E  *never sent, because it is what is expected, but invalid: {*'userId': ''*}",
+            "E  *app.py:14, logger 'shop': userId is empty; expected a string that is not *empty]",
+            "*test_no_event*",
+            "E  *AssertionError: 1 event arrived, expected none",
+            "E  *event 1 is {*'feature': 'share'*}",
+            "*test_wait*",
+            "E  *TimeoutError: 0 of 1 event with feature='export' arrived in 0.01 s",
+            "E  *no record reached the FreshsuccessHandler: *",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*fslog?testing*")
+    if "--tb=short" not in arguments:
+        result.stdout.fnmatch_lines([">  *freshsuccess.assert_event(action=*", "test_shop.py:7: *"])
+
+
+@pytest.mark.slow
+def test_async_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
+    """In asyncio and trio, tasks and worker threads are seen, and a wait holds up no loop."""
+    pytester.makepyfile(
+        test_shop="""
+        import anyio, anyio.to_thread
+        import pytest
+        from app import use
+        from fslog import context
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture(params=["asyncio", "trio"])
+        def anyio_backend(request):
+            return request.param
+
+        async def later(feature):
+            await anyio.sleep(0.05)
+            with context.bound(userId=feature):
+                use(feature)
+
+        async def test_tasks(freshsuccess):
+            async with anyio.create_task_group() as group:
+                for number in range(5):
+                    group.start_soon(later, f"f{number}")
+                await anyio.to_thread.run_sync(freshsuccess.wait_for, 5)
+            await anyio.to_thread.run_sync(use, "thread")
+            freshsuccess.assert_event(feature="thread")
+            assert len(freshsuccess.events) == 6
+        """
+    )
+    run("-W", "ignore::DeprecationWarning:trio", passed=2)
+    assert real.requests == []
+
+
+@pytest.mark.slow
+def test_django(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
+    """Views that Django's test client asks make events, in Django's own kind of test case too."""
+    pytester.makepyfile(
+        shop="""
+        import logging
+        import os
+        from django.http import HttpResponse
+        from django.urls import path
+
+        log = logging.getLogger("shop")
+
+        def who(get_response):
+            def middleware(request):
+                request.account = request.get_host().partition(".")[0]
+                return get_response(request)
+            return middleware
+
+        def export(request):
+            log.info("exported %d rows", int(request.GET["rows"]), extra={"request": request})
+            return HttpResponse("exported")
+
+        urlpatterns = [path("export", export)]
+
+        SETTINGS = {
+            "ROOT_URLCONF": "shop",
+            "ALLOWED_HOSTS": [".localhost"],
+            "SECRET_KEY": "only for this test",
+            "MIDDLEWARE": ["shop.who"],
+            "DATABASES": {},
+            "LOGGING": {
+                "version": 1,
+                "disable_existing_loggers": False,
+                "handlers": {"usage": {
+                    "class": "fslog.FreshsuccessHandler",
+                    "auth_key": "auth", "api_key": "api", "endpoint": os.environ["REAL"],
+                    "fields": {"accountId": "request.account", "userId": "request.GET.user"},
+                    "rules": [
+                        {"when": {"logger": "shop", "message": "exported %d rows"},
+                         "event": {"action": "feature", "module": "reports", "feature": "export",
+                                   "total": "{args.0}"}},
+                        {"when": {"logger": "django.request", "status_code": "/404/"},
+                         "event": {"action": "missing", "path": "{request.path}"}},
+                    ],
+                }},
+                "root": {"handlers": ["usage"], "level": "INFO"},
+            },
+        }
+        """,
+        conftest="""
+        import django
+        import shop
+        from django.conf import settings
+        from django.test.utils import setup_test_environment
+
+        settings.configure(**shop.SETTINGS)
+        django.setup()
+        setup_test_environment()
+        """,
+        test_shop="""
+        import pytest
+        from django.test import Client, SimpleTestCase
+        from fslog.testing import capture
+
+        def test_export(freshsuccess):
+            client = Client(headers={"host": "acme.localhost"})
+            assert client.get("/export?rows=3&user=ann").status_code == 200
+            freshsuccess.assert_event(action="feature", feature="export", total=3)
+            assert client.get("/nothing?user=ann").status_code == 404
+            assert client.get("/export?rows=4").status_code == 200
+            missing = freshsuccess.assert_event(action="missing", userId="ann")
+            assert (missing["path"], missing["accountId"]) == ("/nothing", "acme")
+            assert [problem.property for problem in freshsuccess.problems] == ["userId"]
+            assert freshsuccess.problems[0].place.startswith("shop.py:")
+
+        class ExportTest(SimpleTestCase):
+            @pytest.fixture(autouse=True)
+            def caught(self, freshsuccess):
+                self.freshsuccess = freshsuccess
+
+            def test_export(self):
+                self.client.get("/export?rows=5&user=bob", headers={"host": "acme.localhost"})
+                self.freshsuccess.assert_event(userId="bob", total=5)
+
+        class CaptureTest(SimpleTestCase):
+            def test_export(self):
+                with capture() as freshsuccess:
+                    self.client.get("/export?rows=6&user=eve", headers={"host": "b.localhost"})
+                assert [event["total"] for event in freshsuccess.events] == [6]
+        """,
+    )
+    run(passed=3)
+    assert real.requests == []
+
+
+def test_the_fixture_is_documented(run: Run) -> None:
+    """`pytest --fixtures` tells what the fixture is for."""
+    result = run("--fixtures", "--collect-only")
+    result.stdout.fnmatch_lines(
+        ["freshsuccess -- *pytest_plugin.py:*", "*Catch Freshsuccess events instead of sending*"]
+    )

@@ -1,0 +1,503 @@
+"""What is kept is bounded, in order, and readable by position while more arrives."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from fslog.collector import Answer, Collector
+from fslog.viewer import store as module
+from fslog.viewer.arrivals import Arrivals
+from fslog.viewer.entries import Entry, fitting
+from fslog.viewer.filters import Filter
+from fslog.viewer.overview import overview, sessions
+from fslog.viewer.store import MOST_REQUESTS, RATE_SECONDS, Store
+from posting import send
+from viewing import entries, event, lines
+
+
+def filled(store: Store, *sizes: int) -> Store:
+    """Put requests of so many entries each into a store."""
+    for size in sizes:
+        store.add({}, entries(*[event(n) for n in range(size)]))
+    return store
+
+
+def in_parallel(*jobs: Callable[[], Any]) -> None:
+    """Run functions in threads, and raise what one of them raised."""
+    errors: list[BaseException] = []
+
+    def run(job: Callable[[], Any]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+
+
+def test_the_oldest_leave_first_and_are_counted() -> None:
+    """A store keeps the newest entries, and says how many left."""
+    kept = filled(Store(5, 10**9), 3, 4).kept()
+    assert [entry.id for entry in kept.entries] == [3, 4, 5, 6, 7]
+    assert [entry.request for entry in kept.entries] == [1, 2, 2, 2, 2]
+    assert kept.facts() == {"total": 5, "oldest": 3, "newest": 7, "dropped": 2}
+    assert kept.last_id == 7
+
+
+def test_a_body_larger_than_the_store() -> None:
+    """Of more entries at once than are kept, the last ones are."""
+    kept = filled(Store(3, 10**9), 10).kept()
+    assert [entry.id for entry in kept.entries] == [8, 9, 10]
+    assert kept.dropped == 7
+
+
+def test_memory_is_bounded_in_bytes_too() -> None:
+    """Ten thousand lines of a megabyte take no more than they may, whatever `keep` says."""
+    limit = 50_000_000
+    store = Store(20_000, limit)
+    line = lines(event(pad="x" * 1_000_000)).rstrip()
+    for _ in range(1_000):
+        store.add({}, [Entry(line, {}, (), "valid", 0) for _ in range(10)])
+    kept = store.kept()
+    assert sum(entry.size_bytes for entry in kept.entries) <= limit
+    assert 40 <= kept.total <= 50
+    assert kept.total + kept.dropped == kept.newest == 10_000
+
+
+def test_long_words_are_counted() -> None:
+    """What filters go by is held beside the line, and counts as memory too."""
+    (short,) = entries(event())
+    (long,) = entries(event(userId="\U0001f600" + "x" * 100_000))
+    assert long.size_bytes - short.size_bytes > 400_000  # four bytes a character
+
+
+def test_the_newest_entry_always_stays() -> None:
+    """A line larger than all the memory is kept, alone, until the next comes."""
+    store = filled(Store(10, 1), 3)
+    assert [entry.id for entry in store.kept().entries] == [3]
+    filled(store, 1)
+    assert [entry.id for entry in store.kept().entries] == [4]
+
+
+def test_what_left_gives_its_bytes_back() -> None:
+    """After `clear`, and after entries left by number, all of the memory is there again."""
+    (size,) = {entry.size_bytes for entry in filled(Store(9, 10**9), 4).kept().entries}
+    store = Store(4, 4 * size)
+    for _ in range(50):
+        filled(store, 3)
+    assert store.kept().total == 4
+    store.clear()
+    filled(store, 4)
+    assert store.kept().total == 4
+
+
+def test_requests_are_bounded() -> None:
+    """Requests leave like entries, and are counted apart."""
+    store = Store(1, 10**9)
+    for _ in range(MOST_REQUESTS + 7):
+        store.add({}, [])
+    found, *facts = store.requests(0, 10**9)
+    assert len(found) == MOST_REQUESTS
+    assert facts == [MOST_REQUESTS, 7, MOST_REQUESTS + 7]
+    assert [found[0]["id"], found[-1]["id"]] == [MOST_REQUESTS + 7, 8]
+    assert store.request(7) is None
+    assert store.request(8) is found[-1]
+    assert store.request(MOST_REQUESTS + 8) is None
+
+
+def test_an_entry_by_its_id() -> None:
+    """An entry that is kept is found by its id, one that left or never came is not."""
+    store = Store(3, 10**9)
+    assert store.entry(1) is None
+    filled(store, 5)
+    found = [store.entry(id) for id in range(-1, 8)]
+    assert [entry and entry.id for entry in found] == [None, None, None, None, 3, 4, 5, None, None]
+
+
+def test_entries_since_a_position() -> None:
+    """Entries newer than an id are had in order, the newest of them where they are too many."""
+    store = filled(Store(10, 10**9), 8)
+    assert [entry.id for entry in store.kept(5).entries] == [6, 7, 8]
+    assert [entry.id for entry in store.kept(2, 3).entries] == [6, 7, 8]
+    assert store.kept(8).entries == store.kept(99).entries == store.kept(0, 0).entries == []
+    assert len(store.kept(0).entries) == 8
+
+
+def test_ids_go_on_after_clear() -> None:
+    """`clear` forgets entries, requests and counts; no id is used again."""
+    store = filled(Store(3, 10**9), 5)
+    store.clear()
+    assert store.kept().facts() == {"total": 0, "oldest": 0, "newest": 0, "dropped": 0}
+    assert store.requests() == ([], 0, 0, 1)
+    assert sum(store.rate()["counts"]) == 0
+    assert (store.kept().last_id, store.kept().floor) == (5, 5)
+    filled(store, 2)
+    assert [entry.id for entry in store.kept(5).entries] == [6, 7]
+    assert [one["id"] for one in store.requests(1).requests] == [2]
+    assert store.requests(most=0) == ([], 1, 0, 2)
+
+
+def test_a_wait_ends_when_enough_has_come() -> None:
+    """What is there already counts, and what comes counts at once."""
+    store = filled(Store(10, 10**9), 2)
+    assert len(store.wait_for(Filter(), 2, 0)[0]) == 2
+    found: list[Any] = []
+    job = threading.Thread(target=lambda: found.extend(store.wait_for(Filter(), 5, 30)))
+    job.start()
+    filled(store, 1, 1, 2)
+    job.join(30)
+    assert [entry.id for entry in found[0]][:5] == [1, 2, 3, 4, 5]
+    assert found[1] >= 5
+
+
+def test_a_wait_ends_when_its_time_is_up() -> None:
+    """A wait that gets too little says what came, in its time, under steady arrivals too."""
+    store = filled(Store(10, 10**9), 2)
+    started_at = time.monotonic()
+    assert store.wait_for(Filter(), 3, 0.05)[1] == 2
+    assert 0.05 <= time.monotonic() - started_at < 5
+    stop = threading.Event()
+
+    def keep_arriving() -> None:
+        while not stop.wait(0.001):
+            filled(store, 1)
+
+    other = threading.Thread(target=keep_arriving)
+    other.start()
+    none = Filter.of({"user": "nobody"})
+    assert store.wait_for(none, 1, 0.1) == ([], 0)
+    stop.set()
+    other.join()
+
+
+class Watched(Store):
+    """A store that tells when somebody who waits has seen all that there is."""
+
+    def __init__(self, keep: int) -> None:
+        super().__init__(keep, 10**9)
+        self._looks: SimpleQueue[int] = SimpleQueue()
+
+    def wait(self, seen: int, seconds: float) -> int:
+        self._looks.put(seen)
+        return super().wait(seen, seconds)
+
+    def looked_at(self) -> None:
+        """Return once the one who waits has looked at what there is now."""
+        while self._looks.get(timeout=10) != self.changes():
+            pass
+
+
+def test_a_wait_counts_anew_after_clear() -> None:
+    """A wait that began before a `clear` is ended by what comes after it, alone."""
+    store = Watched(10)
+    filled(store, 2)
+    found: list[Any] = []
+    job = threading.Thread(target=lambda: found.extend(store.wait_for(Filter(), 3, 30)))
+    job.start()
+    store.looked_at()
+    store.clear()
+    filled(store, 2)
+    store.looked_at()
+    assert found == []
+    filled(store, 1)
+    job.join(30)
+    assert ([entry.id for entry in found[0]], found[1]) == ([3, 4, 5], 3)
+
+
+def test_a_clear_at_the_last_moment() -> None:
+    """Entries that are forgotten while the answer of a wait is made do not stand in it."""
+    store = filled(Store(10, 10**9), 2)
+    looks: list[int] = []
+
+    class Clearing(Filter):
+        def select(self, entries: Iterable[Entry]) -> list[Entry]:
+            looks.append(1)
+            found = super().select(entries)
+            if len(looks) == 1:
+                store.clear()
+                filled(store, 1)
+            return found
+
+    assert store.wait_for(Clearing(), 2, 0.05)[1] == 1
+    filled(store, 1)
+    assert [entry.id for entry in store.wait_for(Clearing(), 2, 30)[0]] == [3, 4]
+
+
+def test_a_wait_counts_what_left_meanwhile() -> None:
+    """Entries that came and left while somebody waited have come."""
+    store = Watched(2)
+    found: list[Any] = []
+    job = threading.Thread(target=lambda: found.extend(store.wait_for(Filter(), 4, 30)))
+    job.start()
+    for size in (1, 2):
+        filled(store, size)
+        store.looked_at()
+    assert found == []
+    filled(store, 1)
+    job.join(30)
+    assert ([entry.id for entry in found[0]], found[1]) == ([3, 4], 4)
+
+
+def test_closing_ends_every_wait() -> None:
+    """When the store is closed, who waits goes on at once, and nobody waits any more."""
+    store = Store(10, 10**9)
+    jobs = [lambda: store.wait(0, 60), lambda: store.wait_for(Filter(), 1, 60)]
+    started_at = time.monotonic()
+    in_parallel(*jobs, store.close)
+    store.wait(store.changes(), 60)
+    assert store.wait_for(Filter(), 1, 60) == ([], 0)
+    assert time.monotonic() - started_at < 20
+
+
+def test_the_rate_is_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the last seconds has its count, and a clock that is put back breaks nothing."""
+    now = [1_000_000.5]
+    monkeypatch.setattr(module.time, "time", lambda: now[0])
+    store = filled(Store(10, 10**9), 3)
+    for at, size in ((1_000_002.0, 2), (1_000_001.0, 1), (1_000_003.9, 4)):
+        now[0] = at
+        filled(store, size)
+    rate = store.rate()
+    assert rate["from"] + (len(rate["counts"]) - 1) * rate["step"] == 1_000_003
+    assert len(rate["counts"]) == RATE_SECONDS == 300
+    assert rate["counts"][-4:] == [3, 0, 3, 4]
+    now[0] += 298
+    assert store.rate()["counts"][:4] == [3, 4, 0, 0]
+    now[0] += 10_000
+    assert sum(store.rate()["counts"]) == 0
+
+
+def test_readers_miss_nothing_while_it_arrives() -> None:
+    """Readers that go by position see every entry once, in order, while writers are at work."""
+    store = Store(100_000, 10**9)
+    seen: list[list[int]] = [[], []]
+    total = 2 * 40 * 25
+
+    def write() -> None:
+        for _ in range(40):
+            filled(store, 25)
+
+    def read(into: list[int]) -> None:
+        changes = -1
+        while len(into) < total:
+            changes = store.wait(changes, 10)
+            into += [entry.id for entry in store.kept(into[-1] if into else 0).entries]
+
+    in_parallel(write, write, *[lambda into=into: read(into) for into in seen])
+    assert seen[0] == seen[1] == list(range(1, total + 1))
+
+
+def test_one_answer_holds_so_much() -> None:
+    """Entries are taken up to a number and to a size, one at least, and whether more follow."""
+    some = entries(*[event(pad="x" * 1000) for _ in range(4)])
+    assert [len(found) for found in (fitting(some, 9, 10**6)[0], fitting(some, 3, 10**6)[0])] == [
+        4,
+        3,
+    ]
+    assert [fitting(some, most, 10**6)[1] for most in (3, 4)] == [True, False]
+    assert (len(fitting(some, 9, 2500)[0]), fitting(some, 9, 2500)[1]) == (2, True)
+    assert (len(fitting(some, 9, 1)[0]), fitting(some, 9, 1)[1]) == (1, True)
+    assert fitting([], 9, 1) == ([], False)
+
+
+def test_a_retry_is_told_by_its_body() -> None:
+    """A request with the body of an earlier one that failed names it; after a 200, none does."""
+    store = Store(10, 10**9)
+    with Collector(on_intake=Arrivals(store, None)) as collector:
+        collector.script(Answer(503), Answer(429))
+        bodies = [event(1), event(1), event(2), event(1), event(1)]
+        for one in bodies:
+            send(collector, lines(one))
+    found = store.requests().requests[::-1]
+    assert [one["status"] for one in found] == [503, 429, 200, 200, 200]
+    assert [one["retry_of"] for one in found] == [None, 1, None, 2, None]
+
+
+def test_pings_are_retries_of_nothing() -> None:
+    """Requests without a body resemble each other and are no retries."""
+    store = Store(10, 10**9)
+    with Collector(keys=("a", "b"), on_intake=Arrivals(store, None)) as collector:
+        for _ in range(2):
+            send(collector, path="/v1/wrong/keys")
+    assert [one["retry_of"] for one in store.requests().requests] == [None, None]
+
+
+def test_bodies_that_failed_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many bodies of failed requests are known again, the newest."""
+    monkeypatch.setattr("fslog.viewer.arrivals._MOST_BODIES", 2)
+    store = Store(10, 10**9)
+    with Collector(on_intake=Arrivals(store, None)) as collector:
+        collector.always(Answer(503))
+        for n in (1, 2, 3, 2, 1):
+            send(collector, lines(event(n)))
+    assert [one["retry_of"] for one in store.requests().requests[::-1]] == [
+        None,
+        None,
+        None,
+        2,
+        None,
+    ]
+
+
+def test_the_overview_counts_what_is_kept() -> None:
+    """Every number of the overview is that of the entries and requests that it was made of."""
+    some = entries(
+        event(0),
+        event(5_000, sessionId="s-2", userId="bob", feature="share"),
+        event(2_000, action="moduleEnd", module="wiki", feature=None, timeSpent=5),
+        event(1_000, feature=None),
+        event(3_000, userId=None),
+        b"no json",
+    )
+    requests = [
+        {"status": status, "bytes_received": 10, "bytes_unpacked": 100}
+        for status in (200, 503, None)
+    ]
+    found = overview(some, requests)
+    assert {name: found[name] for name in ("kept", "valid", "warning", "invalid")} == {
+        "kept": 6,
+        "valid": 3,
+        "warning": 1,
+        "invalid": 2,
+    }
+    assert (found["requests"], found["failed_requests"]) == (3, 2)
+    assert (found["bytes_received"], found["bytes_unpacked"]) == (30, 300)
+    assert found["actions"] == [("feature", 4), ("moduleEnd", 1)]
+    assert found["features"] == [
+        ("reports / export", 2, "reports", "export"),
+        ("reports / share", 1, "reports", "share"),
+    ]
+    assert found["modules"] == [("reports", 4), ("wiki", 1)]
+    assert found["accounts"] == {"count": 1, "top": [("acme", 5)]}
+    assert found["users"] == {"count": 2, "top": [("ann", 3), ("bob", 1)]}
+    assert found["problems"] == [("expected feature", 1), ("missing userId", 1), ("not_json", 1)]
+    base = 1_700_000_000_000
+    assert found["sessions"] == [
+        {
+            "sessionId": "s-1",
+            "accountId": "acme",
+            "userId": "ann",
+            "users": 1,
+            "from": base,
+            "to": base + 3_000,
+            "count": 4,
+        },
+        {
+            "sessionId": "s-2",
+            "accountId": "acme",
+            "userId": "bob",
+            "users": 1,
+            "from": base + 5_000,
+            "to": base + 5_000,
+            "count": 1,
+        },
+    ]
+
+
+def test_the_overview_is_bounded() -> None:
+    """However many names there are, and however long, the overview stays small."""
+    names = [f"{n}-" + "x" * 5000 for n in range(300)]
+    some = entries(
+        *[event(action=n, module=n, feature=n, sessionId=n, userId=n, accountId=n) for n in names]
+    )
+    found = overview(some, [])
+    assert len(str(found)) < 200_000
+    assert [len(found[name]) for name in ("features", "modules", "sessions")] == [10, 10, 20]
+    assert found["users"]["count"] == found["accounts"]["count"] == 300
+
+
+def test_odd_times_and_names_are_no_harm() -> None:
+    """Infinite times, and features without a module, stand in the overview as JSON can have it."""
+    some = entries(
+        event(module=None),
+        json.dumps(event()).replace("1700000000000", "1e999").encode(),
+        json.dumps(event()).replace("1700000000000", "-1e999").encode(),
+        json.dumps(event()).replace("1700000000000", "9" * 400).encode(),
+        event(createdAt=True),
+        event(createdAt="now"),
+    )
+    found = overview(some, [])
+    json.dumps(found, allow_nan=False)
+    assert found["features"][1] == ("export", 1, None, "export")
+    assert found["sessions"][0]["count"] == 6
+    assert (found["sessions"][0]["from"], found["sessions"][0]["to"]) == (0, 1_700_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("told", "when"),
+    [
+        (1_700_000_000_000, 1_700_000_000_000),
+        (1_700_000_000, 5),  # seconds: 1970
+        (1_700_000_000_000_000, 5),  # microseconds: the year 55,840
+        (-1, 5),
+        (None, 5),
+        ("yesterday", 5),
+        (True, 5),
+        (1_700_000_000_000.5, 1_700_000_000_000),
+    ],
+)
+def test_the_time_that_an_event_tells(told: Any, when: int) -> None:
+    """A `createdAt` in another unit is no time: the session would last for half a century."""
+    [entry] = entries(event(createdAt=told))
+    entry.at = 5
+    assert json.loads(entry.json())["when"] == when
+
+
+def test_a_session_is_all_that_has_its_id() -> None:
+    """Users who share an id share the session, which counts what a filter by the id finds."""
+    some = entries(
+        event(2_000, userId="bob"),
+        event(1_000),
+        event(sessionId="s-2"),
+        event(3_000, createdAt=1_700_000_000),
+        event(userId=None),
+        event(sessionId=""),
+        event(sessionId=None),
+    )
+    for entry in some:
+        entry.at = 1_700_000_004_000
+    found, total = sessions(some, 9)
+    assert total == 2
+    for one in found:
+        assert one["count"] == len(Filter.of({"session": one["sessionId"]}).select(some))
+    assert found[0] == {
+        "sessionId": "s-1",
+        "accountId": "acme",
+        "userId": None,
+        "users": 2,
+        "from": 1_700_000_000_000,
+        "to": 1_700_000_004_000,
+        "count": 4,
+    }
+    assert sessions(some, 1, 1) == ([found[1]], 2)
+    assert sessions(some, 1, 2) == ([], 2)
+
+
+def test_a_brief_entry_is_short() -> None:
+    """Of a long line a brief entry holds what a list shows, cut; a short one is whole."""
+    short, long, odd = entries(
+        event(),
+        event(accountId="a" * 9000, pad="x" * 9000),
+        {"userId": 5, "feature": ["x" * 9000], "createdAt": "now", "pad": ["x" * 9000]},
+    )
+    assert short.json(brief=True) == short.json()
+    shown = json.loads(long.json(brief=True))
+    assert shown["cut"] is True
+    assert shown["event"] == event(accountId="a" * 200)
+    assert "cut" not in json.loads(long.json())
+    assert json.loads(odd.json(brief=True))["event"] == {"userId": "5"}
+    assert len(odd.json(brief=True)) < 5_000
+    assert len(fitting([long] * 9, 9, 10_000)[0]) == 1
+    assert len(fitting([long] * 9, 9, 10_000, brief=True)[0]) == 2
