@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fslog.delivery.worker import IN_SUBINTERPRETER, join_all
+from fslog.interrupts import unless_interrupt
 
 
 class Forked(Protocol):
@@ -65,7 +66,7 @@ def members() -> list[Any]:
     while True:
         try:
             return list(_members)
-        except RuntimeError:  # another thread registered one meanwhile
+        except unless_interrupt(RuntimeError):  # another thread registered one meanwhile
             continue
 
 

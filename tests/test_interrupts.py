@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
+import fslog
 from fslog import FreshsuccessHandler
-from fslog.interrupts import is_interrupt, new_lock
+from fslog.interrupts import Suppressed, is_interrupt, new_lock, unless_interrupt
 
 
 class TimeLimit(Exception):
@@ -102,6 +106,83 @@ def test_what_a_call_raises_itself(call: Callable[[], None]) -> None:
     )
     handler.handle(logging.makeLogRecord({"action": ""}))
     assert handler.stats().invalid == 1
+
+
+def times_out(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError
+
+
+def interrupted_disk() -> None:
+    """Do what is written for a failing disk, and be interrupted by a time-out there."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except unless_interrupt(OSError):
+        pass
+    else:
+        raise AssertionError("the handler did not run")
+
+
+def interrupted_suppression() -> None:
+    """The same with a `with`."""
+    with Suppressed(OSError):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("call", [interrupted_disk, interrupted_suppression])
+def test_a_time_out_is_not_a_failing_disk(call: Callable[[], None]) -> None:
+    """`TimeoutError` is an `OSError`; out of a signal handler it goes up all the same."""
+    before = signal.signal(signal.SIGINT, times_out)
+    try:
+        with pytest.raises(TimeoutError):
+            call()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_failing_disk_is_one() -> None:
+    """What the code itself raises is handled as it is written."""
+    with Suppressed(OSError):
+        os.stat("/no/such/file")
+    caught: Exception | None = None
+    try:
+        os.stat("/no/such/file")
+    except unless_interrupt(OSError, ValueError) as error:
+        caught = error
+    assert isinstance(caught, FileNotFoundError)
+
+
+APART = {"cli", "viewer", "testing", "collector", "pytest_plugin.py"}
+"""What no log call runs."""
+
+AT_THE_VERY_END = ("spool/writer.py", "keep_late")
+"""There signal handlers run no more, and modules are half taken down."""
+
+BROAD = {"OSError", "Exception", "RuntimeError", "TimeoutError"}
+
+
+def broad_handlers() -> Iterator[tuple[str, str]]:
+    """Yield where the package handles exceptions that a signal handler may have raised."""
+    package = Path(fslog.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        if place.parts[0] in APART:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]:
+            for node in ast.walk(function):
+                if isinstance(node, ast.ExceptHandler) and node.type is not None:
+                    caught = [node.type, *getattr(node.type, "elts", [])]
+                elif isinstance(node, ast.Call) and "suppress" in ast.unparse(node.func):
+                    caught = node.args
+                else:
+                    continue
+                if BROAD & {one.id for one in caught if isinstance(one, ast.Name)}:
+                    yield str(place), function.name
+
+
+def test_no_handler_of_a_log_call_swallows_what_a_signal_handler_raised() -> None:
+    """Each one asks: `except unless_interrupt(...)`, `with Suppressed(...)`."""
+    assert set(broad_handlers()) == {AT_THE_VERY_END}
 
 
 def test_a_lock_is_released_whatever_a_signal_handler_raises() -> None:

@@ -5,7 +5,7 @@ taken; a lock is the bell that wakes who waits for them. Not `queue.SimpleQueue`
 waits for ever when a signal interrupts the thread after its time is over, as happens to a process
 that was stopped and goes on (`_queuemodule.c`, up to 3.12: what is left of the time is negative
 then, and means no limit). And what a signal handler raises right after `get` took an item, before
-the caller has it, takes the item along; `wait` takes none, and `move_to` is one instruction.
+the caller has it, takes the item along; `wait` takes none, and `move_to` is one call.
 
 The lock is made of what `threading` offers at the time: gunicorn's gevent worker patches it long
 after the handler was built, and a greenlet that waits on a native lock holds up all the others.

@@ -32,7 +32,7 @@ from typing import Any
 
 from pythonjsonlogger import defaults
 
-from fslog.interrupts import is_interrupt, unless_interrupt
+from fslog.interrupts import unless_interrupt
 
 MAX_DEPTH = 64
 """How deep a value is followed; what lies deeper is named, not followed."""
@@ -338,8 +338,8 @@ class _Rebuild:
                 else:
                     found = list(itertools.islice(source, most))
                 break
-            except RuntimeError as error:  # "dictionary changed size during iteration"
-                if tries == 1 or is_interrupt(error):
+            except unless_interrupt(RuntimeError):  # "dictionary changed size during iteration"
+                if tries == 1:
                     raise
         self._left -= len(found)
         self._room -= len(found)

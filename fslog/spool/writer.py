@@ -238,7 +238,7 @@ class SpooledBatches(Batches):
         try:
             self._spool.begin()
             self._spool.keep(next(self._numbers), line)
-        except unless_interrupt(Exception):  # the disk, or a module that is half taken down
+        except Exception:  # the disk, or a module that is half taken down
             return False
         return True
 
