@@ -61,7 +61,7 @@ _detours: list[Detour] = []
 
 
 def current() -> Detour | None:
-    """Return the newest detour; None where handlers deliver as they are configured."""
+    """Return the newest detour; None if handlers deliver as they are configured."""
     try:
         return _detours[-1]
     except IndexError:
@@ -69,7 +69,7 @@ def current() -> Detour | None:
 
 
 def destination() -> Destination | None:
-    """Return where the newest detour leads; None where there is none."""
+    """Return where the newest detour leads; None if there is none."""
     detour = current()
     return None if detour is None else detour.destination
 

@@ -19,7 +19,7 @@ class Problem:
         code: stable and short, for programs; the README's table lists every code.
         property: the event's property that it is about, `""` where it is the whole event.
         message: a sentence that says what came and what is expected.
-        event: the event as far as it was built, None where there was none to show.
+        event: the event as far as it was built, None if there was none to show.
     """
 
     code: str

@@ -171,7 +171,7 @@ class EventFormatter(JsonFormatter):
         return "" if event is None else encode(event)[:-1].decode()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether the record is a valid event."""
+        """Return whether the record is a valid event."""
         try:
             return self.event(record) is not None
         except InvalidEvent:

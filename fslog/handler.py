@@ -115,8 +115,8 @@ class FreshsuccessHandler(logging.Handler):
             self._enabled = arguments.flag("FSLOG_ENABLED", enabled)
         else:
             self._enabled = arguments.flag("enabled", enabled)
-        # Who is built on a detour belongs to it: its own destination is never used, and it takes
-        # nothing when the detour has ended.
+        # A handler created during a capture belongs to it: it never uses its own endpoint, and
+        # accepts nothing after the capture has ended.
         is_led = detours.current() is not None
         self._enabled_itself = self._enabled and not is_led
         self._destination = destination(
@@ -191,7 +191,7 @@ class FreshsuccessHandler(logging.Handler):
         self._event = formatter.event
         self._line_of = formatter.shapes.line_of.get
         self._glance = formatter.glances.get
-        # A subclass may have a mind of its own; it is asked about each record.
+        # A subclass that overrides emit() sees every record, so it gets no fast path.
         self._is_plain = self._enabled_itself and type(self).emit is FreshsuccessHandler.emit
 
     def handle(self, record: logging.LogRecord) -> Any:

@@ -108,7 +108,7 @@ def held() -> list[Any]:
 
 
 def is_finishing() -> bool:
-    """Tell whether this process is at its end: `finish_all` was called, and may not be again."""
+    """Return whether this process is at its end: `finish_all` was called, and may not be again."""
     return _finishing_pid != 0 and _finishing_pid == os.getpid()
 
 

@@ -31,7 +31,7 @@ class Stats:
         last_error: the newest failure in words, without the keys; None if there was none.
         spool_segments: files that wait on disk; 0 without a spool.
         spool_bytes: their size; 0 without a spool.
-        spool_oldest_age: seconds since the oldest was written; None where nothing waits.
+        spool_oldest_age: seconds since the oldest was written; None if nothing waits.
     """
 
     emitted: int = 0

@@ -57,7 +57,7 @@ class Progress:
 
         Args:
             label: what to call it.
-            size_bytes: all of it, None where nobody knows.
+            size_bytes: all of it, None if nobody knows.
             done_bytes: what an earlier run did of it.
         """
         self._label = _short(printable(self._redact(label)))

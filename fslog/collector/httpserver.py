@@ -268,7 +268,7 @@ class _Heads:
             self._due[connection] = time.monotonic() + self._seconds
 
     def end(self, connection: socket.socket) -> bool:
-        """Tell whether the head has come in time."""
+        """Return whether the head has come in time."""
         with self._guard:
             return self._due.pop(connection, None) is not None
 

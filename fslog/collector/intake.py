@@ -24,7 +24,7 @@ class InvalidLine:
 
     Args:
         line: as it came, with its newline; the whole body where that does not unpack.
-        value: the line's JSON value, None where it has none.
+        value: the line's JSON value, None if it has none.
         problems: at least one.
     """
 
@@ -80,7 +80,7 @@ class Request:
         method: as sent.
         target: `"events"`, `"ping"` or `"other"`.
         path: with every segment masked that could be a key.
-        status: of the answer, None where the script gave none.
+        status: of the answer, None if the script gave none.
         encoding: how the body was unpacked, None for plain text.
         headers: by lower-case name.
         bytes_received: size of the body as it travelled, less chunk framing.
@@ -198,7 +198,7 @@ def _masked(segments: list[str]) -> str:
 
 
 def _is_plain(segment: str) -> bool:
-    """Tell whether a segment is no key; a version is none, and tells of a wrong base URL."""
+    """Return whether a segment is no key; a version is none, and tells of a wrong base URL."""
     return segment in ("", "ping") or _VERSION.fullmatch(segment) is not None
 
 

@@ -82,7 +82,7 @@ class Backlog:
         self._loaded.popleft()
 
     def abandon(self, reason: str) -> bool:
-        """Give the head up; True where it is set aside on disk instead of lost."""
+        """Give the head up; True if it is set aside on disk instead of lost."""
         self._batches.settle(self._loaded[0], delivered=False)
         self._loaded.popleft()
         return False
@@ -291,7 +291,7 @@ class SpooledBacklog(Backlog):
             self._spool.end_orphan(chain.orphan)
 
     def abandon(self, reason: str) -> bool:
-        """Set the head, a single event, aside in the quarantine; False where it is lost."""
+        """Set the head, a single event, aside in the quarantine; False if it is lost."""
         batch = self._loaded[0]
         is_kept = self._set_aside(batch, reason)
         super().abandon(reason)
@@ -333,12 +333,12 @@ class SpooledBacklog(Backlog):
         self._take_over()
 
     def _wants_more(self) -> bool:
-        """Tell whether the last look left orphans that can be taken over now, as none wait."""
+        """Return whether the last look left orphans that can be taken over now, as none wait."""
         is_possible = self._spool.left_some and self._spool.has_room_for_orphans()
         return is_possible and not self._is_orphaned()
 
     def _is_orphaned(self) -> bool:
-        """Tell whether what waits begins with a dead process's."""
+        """Return whether what waits begins with a dead process's."""
         first = self._waiting[0] if self._waiting else None
         return isinstance(first, Chain) and first.orphan is not None
 

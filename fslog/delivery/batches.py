@@ -140,7 +140,7 @@ class Batches:
         self.bytes_encoded = self.bytes_sent = 0
 
     def append(self, line: bytes) -> bool:
-        """Take a line into the open batch; False where there is no room for it.
+        """Take a line into the open batch; False if there is no room for it.
 
         A line that was left aside by a re-entrant call has been promised a place: where there
         is none, it is counted in `refused` here. Counting any other is the caller's.
@@ -170,7 +170,7 @@ class Batches:
 
         Returns:
             The number of the batch that holds the line, 0 if the append that this call broke
-            into will take it; None where there is no room for it.
+            into will take it; None if there is no room for it.
         """
         number: list[int] = []
 
@@ -316,7 +316,7 @@ class Batches:
             return True
 
     def is_locked_here(self) -> bool:
-        """Tell whether this thread is inside one of these methods: a call that broke into it.
+        """Return whether this thread is inside one of these methods: a call that broke into it.
 
         Such a call must not wait for the listener, which waits for the lock.
         """
@@ -341,19 +341,19 @@ class Batches:
         return self.opened_at if self._lines else None
 
     def keep_late(self, line: bytes) -> bool:
-        """Take a line while the interpreter takes itself down; False where it would be lost."""
+        """Take a line while the interpreter takes itself down; False if it would be lost."""
         return False
 
     def is_in_memory(self) -> bool:
-        """Tell whether a new line would be held in memory."""
+        """Return whether a new line would be held in memory."""
         return True
 
     def is_safe(self) -> bool:
-        """Tell whether the end of the process would lose nothing of what is pending."""
+        """Return whether the end of the process would lose nothing of what is pending."""
         return False
 
     def grows_old(self) -> bool:
-        """Tell whether the open batch may wait for older ones, and so travel in larger company.
+        """Return whether the open batch may wait for older ones, and so travel in larger company.
 
         After an outage an hour of few events is one POST then, and not one for every few seconds.
         """
@@ -433,7 +433,7 @@ class Batches:
         Args:
             line: what is to be taken.
             seconds: how long to wait.
-            poll: how often to look for room that others may make; None where nobody else can.
+            poll: how often to look for room that others may make; None if nobody else can.
         """
         deadline_at = self._clock() + seconds
         while True:
@@ -455,7 +455,7 @@ class Batches:
         """Call `end` if nothing is pending, so that no line can be appended meanwhile.
 
         Returns:
-            What `end` said; False where something is pending.
+            What `end` said; False if something is pending.
         """
         ended: list[bool] = []
 

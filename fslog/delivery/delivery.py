@@ -478,7 +478,7 @@ class Delivery:
         )
 
     def _may_wait(self) -> bool:
-        """Tell whether this thread may wait for the listener without waiting for itself."""
+        """Return whether blocking on the listener is safe here (no deadlock)."""
         if redaction() is not None or self._batches.is_locked_here():
             return False
         # The listener may need it to say something.

@@ -205,8 +205,8 @@ class Listener(QueueListener):
         self._ended()
         self._retired = self._is_brief
         self.worker.release(token)
-        # Whoever asks for something puts it on the queue first and then looks whether the thread
-        # serves; we look the other way round, so that one of the two sees the other.
+        # Producers enqueue, then check whether the thread serves; the thread gives its role back,
+        # then checks the queue: one side always notices.
         if self._items.empty() or not self.worker.claim(token):
             return True
         self._retired = True

@@ -47,7 +47,7 @@ def say(level: int, text: str) -> None:
 
 
 def is_heard() -> bool:
-    """Tell whether any handler would show what the logger `fslog` says."""
+    """Return whether any handler would show what the logger `fslog` says."""
     logger: logging.Logger | None = logging.getLogger(LOGGER)
     if logger is not None and logger.disabled:
         return False

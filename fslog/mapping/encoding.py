@@ -178,7 +178,7 @@ def encode(event: Mapping[str, Any], *, shares: bool = _SHARES_CONTAINERS) -> by
 
 
 def _is_small(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event is made of plain types, not too deep, and not of too many values.
+    """Return whether an event is made of plain types, not too deep, and not of too many values.
 
     Two lists that share two lists, and so on, are few objects and exponentially many values, and a
     cycle is endlessly many: the C encoder would write them all. So this goes down level by level,

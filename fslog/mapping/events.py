@@ -78,7 +78,7 @@ class Warned(dict[str, Any]):
 
 
 def is_plain(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event's required properties are right as they stand, at a glance.
+    """Return whether an event's required properties are right as they stand, at a glance.
 
     By exact types, so that no value is asked anything; what is not obviously right is for
     `coerce` and `problems` to look at.

@@ -15,7 +15,7 @@ from typing import Any
 from fslog.mapping.paths import RECORD_ATTRIBUTES
 
 Glance = Callable[[logging.LogRecord], bool]
-"""Tells whether no rule fits a record; False where that takes a look. What it raises means that."""
+"""True: no rule can match the record. False, or an exception: run the rules."""
 
 _ALWAYS_THERE = RECORD_ATTRIBUTES - {"asctime", "message", "taskName"}
 

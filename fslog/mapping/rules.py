@@ -85,7 +85,7 @@ class Rules:
         return iter(self._rules)
 
     def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
-        """Return the properties that the first fitting rule makes; None where no rule fits.
+        """Return the properties that the first fitting rule makes; None if no rule fits.
 
         They are a `Partial` where some of them cannot be read.
 
@@ -165,7 +165,7 @@ class Rule:
     Args:
         when, event: its conditions, and its event as in the configuration.
         logger, message: two of the conditions, by which rules are found: the logger's name, and
-            the literal message; None where that is not given, or a regular expression.
+            the literal message; None if that is not given, or a regular expression.
         conditions: the others.
         constants, made: properties as they are, and those with placeholders.
         needed: a literal condition: the attribute's name, and its value as text; None without one.
@@ -195,7 +195,7 @@ class Rule:
     def properties(
         self, record: logging.LogRecord, groups: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """Return the properties that it makes; None where it does not fit.
+        """Return the properties that it makes; None if it does not fit.
 
         Raises:
             Unreadable: it cannot be told whether it fits.
@@ -374,7 +374,7 @@ def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> d
 
 
 def _arguments(message: str | None) -> int | None:
-    """Count the arguments that a literal message takes; None where that cannot be told."""
+    """Count the arguments that a literal message takes; None if that cannot be told."""
     if message is None or "*" in message:
         return None
     slots = [slot for slot in _CONVERSION.findall(message) if slot[1] != "%"]

@@ -63,7 +63,7 @@ class Shapes:
         is_property: whether an extra of an explicit event is a property.
         fields: properties that are read from the record, where the call does not give them.
         defaults: properties of events that have them from nowhere else.
-        session: makes a sessionId of account, user and time; None where the call has to.
+        session: makes a sessionId of account, user and time; None if the call has to.
         enabled: whether anything is learned at all.
     """
 
@@ -137,7 +137,7 @@ def _first_of(lines: list[Line]) -> Line:
 
 
 def _is_text(name: Any) -> bool:
-    """Tell whether a name is a text that a line can hold as it is."""
+    """Return whether a name is a text that a line can hold as it is."""
     return type(name) is str and name.encode(errors="replace").decode() == name
 
 
@@ -171,7 +171,7 @@ class _Maker:
         self._line: list[str] = []
 
     def line(self) -> Line | None:
-        """Return the function; None where there can be none."""
+        """Return the function; None if there can be none."""
         sources = self._sources()
         if sources is None:
             return None
@@ -240,7 +240,7 @@ class _Maker:
             self._code.append('if attributes["event"] is not None: return None')
 
     def _add(self, name: str, where: str, kind: Any) -> bool:
-        """Have a property of one source and type in the line; False where that is not possible."""
+        """Have a property of one source and type in the line; False if that is not possible."""
         if where == "default":
             return self._add_default(name, kind)
         value = f"v{len(self._known)}"

@@ -33,7 +33,7 @@ class Names:
     Args:
         groups: the named groups of the rule.
         known: tells of any other name whether the records may have it.
-        arguments: how many arguments the rule's message takes; None where that is not known.
+        arguments: how many arguments the rule's message takes; None if that is not known.
     """
 
     def __init__(

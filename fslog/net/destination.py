@@ -81,7 +81,7 @@ class Destination:
         return self._base + wire.PING_PATH
 
     def is_forwarded(self) -> bool:
-        """Tell whether a proxy passes requests on itself, instead of opening a tunnel for them."""
+        """Return whether a proxy forwards requests itself, instead of opening a tunnel."""
         return self._proxy is not None and urlsplit(self._base).scheme == "http"
 
     def events_target(self) -> str:
@@ -270,7 +270,7 @@ def _is_host(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can only be this machine.
+    """Return whether a host name or address can only be this machine.
 
     >>> is_loopback("localhost"), is_loopback("127.8.0.1"), is_loopback("::1"), is_loopback("a.b")
     (True, True, True, False)

@@ -73,7 +73,7 @@ def redaction() -> Redact | None:
 
 
 def is_own(logger: object) -> bool:
-    """Tell whether a record of the logger of that name, made here and now, is about our own work.
+    """Return whether a record of the logger of that name, made here and now, is about our own work.
 
     A record of any other logger is the application's, even here: the garbage collector may run
     a finalizer on any thread.

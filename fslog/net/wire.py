@@ -141,7 +141,7 @@ def lines_of(text: bytes) -> Iterator[bytes]:
 
 
 def encoding_of(headers: Mapping[str, Any]) -> str | None:
-    """Return how a body is compressed, by its headers; None where the endpoint reads plain text.
+    """Return how a body is compressed, by its headers; None if the endpoint reads plain text.
 
     >>> encoding_of({"content-encoding": "GZIP"}), encoding_of({"Content-Encoding": "zstd"})
     ('gzip', None)

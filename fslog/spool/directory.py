@@ -145,7 +145,7 @@ class SpoolDirectory:
         for path in (self.path, self.of(OWNERS)):
             self._make_own(path)
             mode = stat.S_IMODE(self.fs.lstat(path).st_mode)
-            if mode & 0o077:  # what the owner may not do is not given either
+            if mode & 0o077:  # only remove permissions, never add any
                 self.fs.set_mode(path, mode & 0o700)
 
     def _make_own(self, path: str) -> None:
@@ -265,7 +265,7 @@ class SpoolDirectory:
                         self.fs.unlink(os.path.join(folder, name))
 
     def holds_segments(self) -> bool:
-        """Tell whether there is any segment, whoever's."""
+        """Return whether there is any segment, whoever's."""
         try:
             return any(parse_name(name) is not None for name in self.fs.listdir(self.path))
         except unless_interrupt(OSError):
@@ -327,12 +327,12 @@ def strangers(names: Iterable[str]) -> list[str]:
 
 
 def is_spool(names: Iterable[str]) -> bool:
-    """Tell whether a directory that holds these names is used as a spool already."""
+    """Return whether a directory that holds these names is used as a spool already."""
     return not {MARKER, OWNERS}.isdisjoint(names)
 
 
 def read_marker(fs: FileSystem, path: str) -> dict[str, Any] | None:
-    """Return what the marker says; None where it says nothing, torn by a power cut perhaps."""
+    """Return what the marker says; None if it says nothing, torn by a power cut perhaps."""
     try:
         marker = json.loads(fs.read(path, 0, _MOST_BYTES))
     except (FileNotFoundError, ValueError, RecursionError):

@@ -110,7 +110,7 @@ class FileSystem:
         """Lock a file for as long as this descriptor, or a copy of it, is open anywhere.
 
         Returns:
-            Whether it is locked now; False where another descriptor holds the lock.
+            Whether it is locked now; False if another descriptor holds the lock.
         """
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

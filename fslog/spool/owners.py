@@ -171,11 +171,11 @@ class Owner:
                 self.claim(self._claim_bytes)
 
     def is_linked(self) -> bool:
-        """Tell whether others still find the file: nobody removed it, nor its directory."""
+        """Return whether others still find the file: nobody removed it, nor its directory."""
         return bool(self._fds) and is_linked(self._fs, self._fd(), self._path)
 
     def is_locked(self) -> bool:
-        """Tell whether the file is locked now, by this descriptor; False where another has it."""
+        """Return whether the file is locked now, by this descriptor; False if another has it."""
         return self._fs.try_lock(self._fd()) and self.is_linked()
 
     def read(self) -> Register:
@@ -277,7 +277,7 @@ def adopt(
     make: bool = False,
     held: set[Owner] | None = None,
 ) -> Owner | None:
-    """Take a dead owner's place; None where it lives, or somebody else took it.
+    """Take a dead owner's place; None if it lives, or somebody else took it.
 
     Processes that never live as long as a POST takes would take it over one after the other and
     send the same again and again: after the second in vain it is left alone for a while.
@@ -331,7 +331,7 @@ def claimed_bytes(fs: FileSystem, folder: str) -> int:
 def lives_with_other_keys(
     fs: FileSystem, folder: str, digest: str, pause: Callable[[], None]
 ) -> bool:
-    """Tell whether a living owner has other keys.
+    """Return whether a living owner has other keys.
 
     Args:
         pause: waits a moment. Who takes a dead owner over has its lock before its file says so.
@@ -355,7 +355,7 @@ def _digest(fs: FileSystem, path: str) -> str | None:
 
 
 def is_living(fs: FileSystem, folder: str, name: str) -> bool:
-    """Tell whether an owner's lock is held."""
+    """Return whether an owner's lock is held."""
     try:
         fd = fs.open_register(os.path.join(folder, name), make=False)
     except FileNotFoundError:
@@ -367,7 +367,7 @@ def is_living(fs: FileSystem, folder: str, name: str) -> bool:
 
 
 def is_linked(fs: FileSystem, fd: int, path: str) -> bool:
-    """Tell whether a path still leads to an open file."""
+    """Return whether a path still leads to an open file."""
     try:
         found = fs.lstat(path)
     except (FileNotFoundError, NotADirectoryError):  # any other error proves nothing

@@ -144,7 +144,7 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 def _reason(line: bytes) -> str | None:
-    """Say why a line cannot be sent; None where it can."""
+    """Say why a line cannot be sent; None if it can."""
     if not line.endswith(b"\n"):
         return "the line is torn: its newline is missing"
     try:

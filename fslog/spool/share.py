@@ -78,7 +78,7 @@ class OpenSegment:
             pass
 
     def rescued(self) -> bytes | None:
-        """Return what was written, if the file is no longer to be found; None where it is."""
+        """Return what was written, if the file is no longer to be found; None if it is."""
         try:
             if self._fs.fstat(self._fd).st_nlink:
                 return None
@@ -167,7 +167,7 @@ class Spool:
         return self._owner
 
     def reserve(self, open_bytes: int) -> bool:
-        """Claim room for an open segment of so many bytes; False where the spool is full."""
+        """Claim room for an open segment of so many bytes; False if the spool is full."""
         need = self.used_bytes + open_bytes
         owner = self.begin()
         if need <= self._claimed_bytes:
@@ -245,7 +245,7 @@ class Spool:
             self.fs.sync(self.directory.path)
 
     def remove(self, path: str) -> bool:
-        """Remove a segment; False where that failed and must be tried again."""
+        """Remove a segment; False if that failed and must be tried again."""
         try:
             self.fs.unlink(path)
         except FileNotFoundError:
@@ -310,7 +310,7 @@ class Spool:
         return sorted(found, key=lambda orphan: by_age(orphan.owner.name))
 
     def has_room_for_orphans(self) -> bool:
-        """Tell whether a look could bring any, after one that may have left some."""
+        """Return whether a look could bring any, after one that may have left some."""
         return len(self._adopted) < _MAX_ORPHANS
 
     def _take(

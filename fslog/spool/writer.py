@@ -141,7 +141,7 @@ class SpooledBatches(Batches):
         return self._limit() if self._in_memory else self._batch_bytes
 
     def _open(self, size: int) -> bool:
-        """Begin a batch: on disk, or where that fails in memory; False where the spool is full."""
+        """Begin a batch: on disk, or where that fails in memory; False if the spool is full."""
         try:
             if not self._spool.reserve(size):
                 return False
@@ -262,16 +262,16 @@ class SpooledBatches(Batches):
         self._opened()
 
     def is_in_memory(self) -> bool:
-        """Tell whether a new line would be held in memory."""
+        """Return whether a new line would be held in memory."""
         return self._in_memory
 
     def is_safe(self) -> bool:
-        """Tell whether the end of the process would lose nothing of what is pending."""
+        """Return whether the end of the process would lose nothing of what is pending."""
         with self._lock:
             return not self._in_memory and all(batch.files for batch in self._unsettled)
 
     def grows_old(self) -> bool:
-        """Tell whether the open batch may wait for older ones: it is as safe open as sealed."""
+        """Return whether the open batch may wait for older ones: it is as safe open as sealed."""
         return self._segment is not None and self._spool.fsync != "segment"
 
     def load(self, batches: list[Batch], expected_events: int | None) -> None:

@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 def fits(expected: Any, actual: Any) -> bool:
-    """Tell whether a value is the expected one.
+    """Return whether a value is the expected one.
 
     By `==`, so that whatever compares itself does (`unittest.mock.ANY`, `pytest.approx`); else a
     compiled regular expression is searched in a string, a class is asked about an instance, and
@@ -59,7 +59,7 @@ def fits(expected: Any, actual: Any) -> bool:
 
 
 def is_meant(wanted: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """Tell whether an event has all the properties that are wanted; it may have more.
+    """Return whether an event has all the properties that are wanted; it may have more.
 
     >>> is_meant({"action": "feature"}, {"action": "feature", "feature": "export"})
     True

@@ -37,7 +37,7 @@ def copies(entry: Entry, endpoint: str) -> dict[str, str]:
 
 
 def parsed(entry: Entry) -> dict[str, Any] | None:
-    """Return an entry's event with its numbers as texts, None where it is no object."""
+    """Return an entry's event with its numbers as texts, None if it is no object."""
     if not entry.is_object:
         return None
     try:

@@ -95,7 +95,7 @@ class Entry:
 
     @property
     def is_line(self) -> bool:
-        """Tell whether it is one: a body that does not unpack is none."""
+        """Return whether it is one: a body that does not unpack is none."""
         return not (self.faults and self.faults[0].code == _BODY)
 
     def text(self) -> str:

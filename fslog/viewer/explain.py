@@ -64,7 +64,7 @@ def explain(problem: Problem, value: Any) -> Fault:
 
     Args:
         problem: from `fslog.mapping.events` or `fslog.collector.intake`.
-        value: the line's JSON value, None where it has none.
+        value: the line's JSON value, None if it has none.
 
     >>> explain(Problem("wrong_type", "userId", "..."), {"userId": 5})[2:]
     ... # doctest: +NORMALIZE_WHITESPACE

@@ -57,7 +57,7 @@ class Guard:
 
 
 def _is_visit(message: Message) -> bool:
-    """Tell whether somebody followed a link to the page itself."""
+    """Return whether somebody followed a link to the page itself."""
     headers = message.headers
     return (
         message.method == "GET"

@@ -118,7 +118,7 @@ def _number_of(text: texts.Number) -> int | float:
 
 
 def _mended(name: str, value: Any) -> Any:
-    """Return what may have been meant, None where that is best left to fslog."""
+    """Return what may have been meant, None if that is best left to fslog."""
     if name == "sessionId":
         return str(value) if isinstance(value, texts.Number) else None
     if name == "createdAt":

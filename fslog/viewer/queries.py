@@ -133,7 +133,7 @@ def value_of(message: Message) -> Any:
 
 
 def is_json(message: Message) -> bool:
-    """Tell whether a request says that its body is JSON, as no form of another site can."""
+    """Return whether a request says that its body is JSON, as no form of another site can."""
     kind = message.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "application/json"
 

@@ -186,7 +186,7 @@ class Store:
             )
 
     def entry(self, id: int) -> Entry | None:
-        """Return one entry, None where it is not kept."""
+        """Return one entry, None if it is not kept."""
         with self._news:
             at = id - self._entries[0].id if self._entries else -1
             return self._entries[at] if 0 <= at < len(self._entries) else None
@@ -201,7 +201,7 @@ class Store:
             )
 
     def request(self, id: int) -> Facts | None:
-        """Return one request, None where it is not kept."""
+        """Return one request, None if it is not kept."""
         with self._news:
             at = id - self._requests[0]["id"] if self._requests else -1
             return self._requests[at] if 0 <= at < len(self._requests) else None

@@ -161,7 +161,7 @@ def _joined(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
 
 
 def _chosen(options: argparse.Namespace, found: list[Target]) -> Target | None:
-    """Return the handler whose events are looked at; None where none can be made."""
+    """Return the handler whose events are looked at; None if none can be made."""
     working = [target for target in found if target.formatter is not None]
     if options.handler is None:
         return next(iter(sorted(working, key=lambda target: not target.posts)), None)

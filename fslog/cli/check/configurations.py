@@ -44,8 +44,8 @@ class LoggerPart:
 
     Args:
         name: `ROOT` for the root logger.
-        level: a number; None where none is given.
-        propagates: None where nothing is said.
+        level: a number; None if none is given.
+        propagates: None if nothing is said.
         handlers, filters: names; a filter may also be an object.
     """
 
@@ -62,7 +62,7 @@ class HandlerPart:
 
     Args:
         name: in the configuration.
-        factory: the class, or what stands at `()`; None where it cannot be resolved.
+        factory: the class, or what stands at `()`; None if it cannot be resolved.
         level: a number; 0 where none is given.
         formatter: a name; None for none.
         filters: names, or objects.
@@ -111,7 +111,7 @@ class Configuration:
         return logging.config.DictConfigurator(self.given)
 
     def is_event_filter(self, section: Mapping[str, Any]) -> bool:
-        """Tell whether a filter is fslog's formatter."""
+        """Return whether a filter is fslog's formatter."""
         return makes(_factory(self, self.configurator(), "filters", section, None), EventFormatter)
 
     def root(self) -> LoggerPart:
@@ -183,7 +183,7 @@ def _handler(
 def _factory(
     made: Configuration, resolve: Any, where: str, section: Mapping[str, Any], needed: str | None
 ) -> Any:
-    """Return the class or function that makes something; None where there is none."""
+    """Return the class or function that makes something; None if there is none."""
     named = section.get("()", section.get("class"))
     if named is None:
         if needed:
@@ -200,7 +200,7 @@ def _factory(
 
 
 def formatter_factory(made: Configuration, name: str) -> Any:
-    """Return the class or function that makes a formatter; None where there is none to be had."""
+    """Return the class or function that makes a formatter; None if there is none to be had."""
     section = made.formatters.get(name)
     if not isinstance(section, Mapping):
         return None
@@ -208,12 +208,12 @@ def formatter_factory(made: Configuration, name: str) -> Any:
 
 
 def is_posting(part: HandlerPart) -> bool:
-    """Tell whether a handler is fslog's."""
+    """Return whether a handler is fslog's."""
     return makes(part.factory, FreshsuccessHandler)
 
 
 def is_writing(made: Configuration, part: HandlerPart) -> bool:
-    """Tell whether another's handler writes events, by fslog's formatter."""
+    """Return whether another's handler writes events, by fslog's formatter."""
     if part.formatter is None or is_posting(part):
         return False
     return makes(formatter_factory(made, part.formatter), EventFormatter)

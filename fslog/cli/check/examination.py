@@ -174,7 +174,7 @@ def _look_for_shadows(made: Configuration, target: Target, rules: list[Rule]) ->
 
 
 def _is_implied(key: str, wanted: Any, rule: Rule) -> bool:
-    """Tell whether whatever fulfils a rule fulfils a condition, too."""
+    """Return whether whatever fulfils a rule fulfils a condition, too."""
     for other in rule.when:
         if other.key != key:
             continue

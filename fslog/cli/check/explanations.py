@@ -63,8 +63,8 @@ class Explanation:
     """What becomes of one record, and why.
 
     Args:
-        number: of its line; None where it came otherwise.
-        record: itself; None where the line is none.
+        number: of its line; None if it came otherwise.
+        record: itself; None if the line is none.
         outcome: one of `OUTCOMES`.
         rule: the index of the rule that fits; None for none.
         is_explicit: whether the log call itself says that it is an event.
@@ -303,7 +303,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def is_expression(wanted: Any) -> bool:
-    """Tell whether a condition's value is a regular expression."""
+    """Return whether a condition's value is a regular expression."""
     return isinstance(wanted, str) and len(wanted) > 1 and wanted[0] == wanted[-1] == "/"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def makes(factory: Any, kind: type) -> bool:
-    """Tell whether a class is of a kind, or a function seems to make something of that kind.
+    """Return whether a class is of a kind, or a function seems to make something of that kind.
 
     A function is not called, it might open a file; but it is looked which classes it names.
 

@@ -62,14 +62,14 @@ def added(name: str, given: Mapping[str, Any]) -> frozenset[str]:
 
 
 def takes_handlers_away(scope: Mapping[str, Any]) -> bool | None:
-    """Tell whether Celery's worker would take away what a module's configuration gives the root.
+    """Return whether Celery's worker would take away what a module's configuration gives the root.
 
     Args:
         scope: the module's names; none for a configuration that stands in a file.
 
     Returns:
-        True where the module holds a Celery application, None where Celery is only imported, so
-        that a worker may load it, or may not; False where neither is so, or the application sees
+        True if the module holds a Celery application, None where Celery is only imported, so
+        that a worker may load it, or may not; False if neither is so, or the application sees
         to it, by `worker_hijack_root_logger` or the signal `setup_logging`.
     """
     celery: Any = sys.modules.get("celery")

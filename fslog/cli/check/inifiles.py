@@ -117,7 +117,7 @@ class _Reader:
 
 
 def _resolved(name: str) -> Any:
-    """Return a handler's class, looked for in `logging` first; None where there is none."""
+    """Return a handler's class, looked for in `logging` first; None if there is none."""
     found: Any = logging
     for part in name.split("."):
         found = getattr(found, part, None)

@@ -190,7 +190,7 @@ def _instant(value: Any) -> float | None:
 
 
 def recovered(message: object, template: str) -> Any:
-    """Return the arguments with which a template becomes a message; None where it does not.
+    """Return the arguments with which a template becomes a message; None if it does not.
 
     What stood at `%s` is text in the message; digits are read as a number again.
 

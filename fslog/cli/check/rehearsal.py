@@ -69,7 +69,7 @@ def _disabled(made: Rehearsal, original: Any) -> Any:
 
 
 def is_enabled(given: Mapping[str, Any]) -> bool:
-    """Tell whether a handler of these arguments would take anything in this environment.
+    """Return whether a handler of these arguments would take anything in this environment.
 
     Raises:
         TypeError, ValueError: as the handler does.

@@ -64,7 +64,7 @@ def posting_values(target: Target) -> dict[str, Any]:
 
 
 def key_origin(target: Target, name: str) -> str | None:
-    """Say where a key is from; None where it is missing."""
+    """Say where a key is from; None if it is missing."""
     if target.given.get(name):
         return "configuration"
     return KEYS[name] if arguments.environment(KEYS[name], os.environ) else None

@@ -61,7 +61,7 @@ class Routes:
 
         Args:
             logger: `""` or `"root"` for the root logger.
-            level: of the record; None where no level is to stop it.
+            level: of the record; None if no level is to stop it.
             handler: its name.
             record: what filters are asked about; None asks none of them.
         """
@@ -101,7 +101,7 @@ class Routes:
         return logging.WARNING if level is None else level, ROOT
 
     def propagates(self, name: str) -> bool:
-        """Tell whether a logger hands its records on to the one above it."""
+        """Return whether a logger hands its records on to the one above it."""
         part = self._part(name)
         if part.propagates is not None:
             return part.propagates

@@ -40,10 +40,10 @@ class Target:
         part: of the configuration.
         posts: whether it is fslog's own; else it writes events as lines.
         given: the arguments of the handler.
-        formatter: makes the events; None where it, or the handler, could not be made.
+        formatter: makes the events; None if it, or the handler, could not be made.
         mapping: the arguments of the formatter.
         enabled: whether it takes anything here and now.
-        destination: where it would post; None where it writes, or that is not known.
+        destination: where it would post; None if it writes, or that is not known.
     """
 
     part: HandlerPart
@@ -62,7 +62,7 @@ class Target:
 
     @property
     def batch_bytes(self) -> int | None:
-        """How long a line may be; None where nothing bounds it."""
+        """How long a line may be; None if nothing bounds it."""
         return self.given.get("batch_bytes", _BATCH_BYTES) if self.posts else None
 
 

@@ -34,7 +34,7 @@ def holders() -> Holders:
 
 
 def _holder(line: str) -> tuple[tuple[int, int, int], int] | None:
-    """Read one line; None where it is about something else.
+    """Read one line; None if it is about something else.
 
     >>> _holder("1: FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF")
     ((253, 1, 131), 4711)
@@ -59,7 +59,7 @@ def holder(path: str, known: Holders) -> int | None:
         known: from `holders`.
 
     Returns:
-        None where nobody holds it.
+        None if nobody holds it.
 
     Raises:
         OSError: the file is not there, or may not be read.

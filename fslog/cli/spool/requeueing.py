@@ -141,7 +141,7 @@ def remove(path: str, name: str, fs: FileSystem | None = None) -> bool:
         name: without its ending.
 
     Returns:
-        False where it is not there any more.
+        False if it is not there any more.
 
     Raises:
         OSError: it could not be removed.

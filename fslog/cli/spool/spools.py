@@ -105,7 +105,7 @@ class Contents:
 
     Args:
         path: absolute.
-        digest: of the keys that it belongs to; None where its marker says nothing.
+        digest: of the keys that it belongs to; None if its marker says nothing.
         shares: in the order in which their processes began.
         set_aside: by name.
     """

@@ -42,17 +42,17 @@ class Account:
 
     @property
     def is_clean(self) -> bool:
-        """Tell whether no line of it was set aside."""
+        """Return whether no line of it was set aside."""
         return not self.wrong.lines and not self.earlier
 
     @property
     def is_right(self) -> bool:
-        """Tell whether every line of it was sent."""
+        """Return whether every line of it was sent."""
         return self.is_done and self.is_clean
 
     @property
     def rejects(self) -> str | None:
-        """Return the path of its reject file; None where there is none."""
+        """Return the path of its reject file; None if there is none."""
         file = self.job.rejects
         return file.path if file is not None and file.is_open else None
 

@@ -57,7 +57,7 @@ class Source:
 
     @property
     def is_stream(self) -> bool:
-        """Tell whether it can be read only once."""
+        """Return whether it can be read only once."""
         return self.size_bytes is None
 
 

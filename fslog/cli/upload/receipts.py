@@ -41,7 +41,7 @@ class Sent:
         is_complete: whether the file ended there.
         host: of the destination, for a reader.
         at: when that was written down, likewise.
-        rejects: the reject file, as far as it is this upload's; None where there is none.
+        rejects: the reject file, as far as it is this upload's; None if there is none.
     """
 
     offset: int = 0

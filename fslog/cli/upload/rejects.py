@@ -73,7 +73,7 @@ class Rejects:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether there is a file to write to."""
+        """Return whether there is a file to write to."""
         return self._fd is not None
 
     def check(self) -> None:
@@ -190,7 +190,7 @@ class Rejects:
             self._files.fsync(self._fd)
 
     def vouch(self) -> Vouched | None:
-        """Account for all that stands in the file; None where there is none."""
+        """Account for all that stands in the file; None if there is none."""
         if self._fd is None:
             return None
         inode = os.fstat(self._fd).st_ino

@@ -212,7 +212,7 @@ class Upload:
         )
 
     def _command(self) -> str | None:
-        """Return how to go on; None where all is done, or cannot be gone on with."""
+        """Return how to go on; None if all is done, or cannot be gone on with."""
         left = [one for one in self._sending.accounts if not one.is_done]
         if not left or all(one.job.source.is_stream for one in left):
             return None

@@ -121,7 +121,7 @@ def _note(account: Account, wrong: Sequence[Checked]) -> None:
 
 
 def _is_half(one: Checked) -> bool:
-    r"""Tell whether a line looks like an event of which somebody has not written the rest yet.
+    r"""Return whether a line looks like an event of which somebody has not written the rest yet.
 
     >>> _is_half(Checked(1, b'{"a":', b"", (Problem("not_json", "", ""),)))
     True

@@ -56,7 +56,7 @@ class Opinion:
     failure: str = "not looked at"
 
     def is_right(self, *, is_strict: bool) -> bool:
-        """Tell whether nothing is wrong with it."""
+        """Return whether nothing is wrong with it."""
         return not (self.failure or self.wrong.lines or (is_strict and self.doubtful.lines))
 
     def json(self) -> dict[str, Any]:
