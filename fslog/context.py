@@ -88,8 +88,13 @@ class bound(ContextDecorator):
         before, outer = _bound.get(), _blocks.get()
         while outer is not None and outer.owner() is None:  # it ended in another context
             outer = outer.outer
-        _blocks.set(_Block(ref(self), before, outer))
-        _bound.set({**before, **self._properties})
+        try:
+            _blocks.set(_Block(ref(self), before, outer))
+            _bound.set({**before, **self._properties})
+        except BaseException:
+            # A signal handler may raise right after either; nobody would end the block.
+            _leave(self)
+            raise
 
     def __exit__(
         self,

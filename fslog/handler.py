@@ -293,8 +293,8 @@ class FreshsuccessHandler(logging.Handler):
         # Not for problems of events that `on_problem` itself logs: they would never end.
         if self._on_problem is None or _calling.get():
             return
-        _calling.set(True)
         try:
+            _calling.set(True)  # in here: a signal handler may raise right after it
             self._on_problem(problem)
         except unless_interrupt(Exception):
             self.handleError(record)

@@ -707,3 +707,33 @@ def test_greenlets_each_see_their_own() -> None:
         timeout=60,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("right\n", "", 0)
+
+
+class Interrupted:
+    """A context variable; what a signal handler raises comes out right after its first `set`."""
+
+    def __init__(self, variable: Any) -> None:
+        self.get = variable.get
+        self._set = variable.set
+        self._is_first = True
+
+    def set(self, value: Any) -> None:
+        """Set it, and be interrupted once."""
+        self._set(value)
+        if self._is_first:
+            self._is_first = False
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["_bound", "_blocks"])
+def test_a_block_that_is_interrupted_while_it_begins_binds_nothing(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The worker's next task does not have the user of the one whose time was over."""
+    monkeypatch.setattr(context, name, Interrupted(getattr(context, name)))
+    with pytest.raises(KeyboardInterrupt), context.bound(userId="ann"):
+        raise AssertionError("it has begun")
+    assert dict(context.current()) == {}
+    with context.bound(userId="bob"):
+        assert dict(context.current()) == {"userId": "bob"}
+    assert dict(context.current()) == {}
