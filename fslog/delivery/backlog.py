@@ -35,6 +35,9 @@ class Backlog:
     look_at: float | None = None
     """When it wants to look for orphans; None for never."""
 
+    is_doubtful = False
+    """Whether some of what is pending may wait where only the next process looks."""
+
     def __init__(self, batches: Batches, encoding: str | None, level: int) -> None:
         self._batches = batches
         self._encoding = encoding
@@ -102,6 +105,9 @@ class Backlog:
             if not item.settled:
                 return int(item.number)
         return None
+
+    def interrupted(self) -> None:
+        """Note that an exception out of a signal handler broke into a step."""
 
     def look(self) -> None:
         """Look for orphans, if it is time."""
@@ -323,6 +329,10 @@ class SpooledBacklog(Backlog):
             file.parts[at : at + 1] = [
                 half for half in halves if any(file is other for other, _ in half.files)
             ]
+
+    def interrupted(self) -> None:
+        """Note it: a segment that was being read stays on disk, for the next process."""
+        self.is_doubtful = True
 
     def look(self) -> None:
         """Take over what dead processes left, if it is time."""

@@ -306,6 +306,9 @@ class Listener(QueueListener):
                 if self._retry_at is not None and self._retry_at >= deadline_at:
                     break
             self.take_rest()
+        except BaseException:
+            self._backlog.interrupted()
+            raise
         finally:
             try:
                 self.worker.release(token)
@@ -412,7 +415,7 @@ class Listener(QueueListener):
         kept = []
         for flush in self._flushes:
             if oldest is None or oldest > flush.number:
-                self._answer(flush, True)
+                self._answer(flush, not (self._backlog.is_doubtful and self._pending()))
             elif max(self._retry_at or 0.0, self._clock()) >= flush.deadline_at or (
                 flush.once and self._retry_at is not None
             ):
