@@ -29,7 +29,8 @@ from uploads import PEAK, at_work, ended, interrupted, line, lines, numbers, run
 AT_EVERY_STEP = """
     import json, os, pathlib, signal, ssl
     from fslog.net import transport
-    from fslog.cli import main, send  # loaded once, not in each child
+    from fslog.cli import main  # loaded once, not in each child
+    from fslog.cli.upload import send
     from fslog.spool.filesystem import FileSystem
 
     left = 0
