@@ -27,6 +27,7 @@ from fslog import FreshsuccessHandler
 from fslog.collector import Answer, Collector
 from fslog.net.transport import PingFailed
 from rawserver import RawServer, Script, answer, half_answer, hang, read_request, reset
+from waiting import eventually
 
 # One pair as keys are, one with all that a URL's path may hold and a text may break at.
 PAIRS = [
@@ -306,8 +307,8 @@ def test_a_proxys_password_is_a_secret_too(
         with shipping("http://127.0.0.1:9", PAIRS[0], proxy=url) as handler:
             logging.getLogger("app").info("done", extra=EVENT)
             assert handler.flush(0.5) is False
+            assert eventually(lambda: "407" in repr(handler.stats()))
             seen = repr(handler.stats())
-            assert "407" in seen
             proxy.scripts[:] = [answer()]
             assert handler.flush(5.0)
         assert basic.encode() in proxy.requests[0]
@@ -329,7 +330,7 @@ def test_records_of_the_listeners_work_never_become_events(log: Everything) -> N
     with Collector() as collector:
         collector.script(Answer(503), Answer(400), Answer(then="reset"))
         with shipping(
-            collector.url, PAIRS[0], flush_interval=0.01, max_backoff=0.01, **mapping
+            collector.url, PAIRS[0], timeout=10.0, flush_interval=0.01, max_backoff=0.01, **mapping
         ) as handler:
             logging.getLogger("app").info("once")
             collector.wait_for(1)
