@@ -300,11 +300,12 @@ def interrupted(
     def run() -> None:
         # 3.12 sends no opcode events to frames that begin later unless this one wants them too.
         sys._getframe().f_trace_opcodes = True
+        before = sys.gettrace()  # coverage's
         sys.settrace(trace)
         try:
             outcome.append(call())
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
 
     # In a thread of its own, so that whatever traces the test is left as it is.
     thread = threading.Thread(target=run)
