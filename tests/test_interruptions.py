@@ -227,7 +227,7 @@ def judge(collector: Collector, facts: dict[str, Any], action: str) -> None:
 
 SPOOLS = {"in memory": "", "with a spool": "spool=spool"}
 
-# What a spool has read back when it is interrupted there stays on disk: a test of its own, below.
+# What a spool has read back when it is interrupted there stays on disk, see `test_writer`.
 CASES = [
     (action, settings)
     for action in ACTIONS
@@ -289,36 +289,3 @@ def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str)
         facts = run(text, collector.url, deadline=100.0, settings=NO_CERTIFICATES).facts
         assert facts["places"] > 20
         assert numbers(collector) == list(range(facts["total"]))
-
-
-@pytest.mark.slow
-def test_what_a_spool_has_read_back_stays_on_disk() -> None:
-    """Where no thread can be: `flush` does not say True of what only the next process delivers."""
-    text = f"""{INTERRUPTED}
-    import tempfile
-    count = itertools.count()
-    returned, on_disk = [], []
-    for place in itertools.count(0, {STEP * 4}):
-        spool = tempfile.mkdtemp(dir=".")
-        handler = handle(flush_interval=0.02, shutdown_timeout=2, spool=spool)
-        refuse_threads()
-        number = next(count)
-        say(number)
-        returned.append(number)
-        error, _ = interrupted(place, lambda: handler.flush(10), Interrupt())
-        is_delivered = handler.flush(5)
-        assert is_delivered == (not handler.stats().pending), (place, handler.stats())
-        for name in os.listdir(spool):
-            if name.endswith(".ndjson"):
-                with open(os.path.join(spool, name)) as file:
-                    on_disk += [json.loads(line)["number"] for line in file]
-        log.removeHandler(handler)
-        handler.close()
-        if error is None:
-            break
-    tell(places=place, returned=returned, on_disk=on_disk)
-    """
-    with Collector() as collector:
-        facts = run(text, collector.url, deadline=200.0, settings=NO_CERTIFICATES, err=None).facts
-        assert facts["places"] > 1000
-        assert set(facts["returned"]) <= {*numbers(collector), *facts["on_disk"]}

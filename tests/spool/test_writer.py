@@ -7,7 +7,8 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -626,3 +627,29 @@ def test_two_handlers_of_one_process_share_a_directory(tmp_path: Path) -> None:
                 stats = made.stats()
                 assert (stats.accepted, stats.delivered, stats.adopted) == (5, 5, 0)
         assert sorted(one["number"] for one in collector.events) == list(range(10))
+
+
+class InterruptedLoading(deque[Any]):
+    """Where batches that were read back go; what a signal handler raises comes first."""
+
+    def extend(self, items: Iterable[Any]) -> None:
+        raise Interrupted
+
+
+def test_flush_does_not_say_true_of_what_an_interruption_leaves_on_disk(tmp_path: Path) -> None:
+    """Where no thread can be started: the next process delivers it, and it is pending here."""
+
+    def refuse(*arguments: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Collector() as collector, handler(collector, tmp_path, shutdown_timeout=0.2) as made:
+        delivery: Any = made._current()
+        delivery._listener.worker._start_thread = refuse
+        made.handle(record(1))
+        delivery._backlog._loaded = InterruptedLoading()
+        with pytest.raises(Interrupted):
+            made.flush(5)
+        delivery._backlog._loaded = deque()
+        assert made.flush(0.2) is False
+        assert made.stats().pending == 1
+        assert on_disk(tmp_path) == [1]
