@@ -29,8 +29,8 @@ class Inbox:
 
     >>> inbox = Inbox()
     >>> inbox.put("item")
-    >>> inbox.get(timeout=1.0), inbox.empty(), inbox.qsize()
-    ('item', True, 0)
+    >>> inbox.get(timeout=1.0), inbox.empty()
+    ('item', True)
     """
 
     __slots__ = ("_bell", "_items")
@@ -43,10 +43,6 @@ class Inbox:
     def empty(self) -> bool:
         """Return whether there is no item."""
         return not self._items
-
-    def qsize(self) -> int:
-        """Return how many items there are."""
-        return len(self._items)
 
     def put(self, item: Any) -> None:
         """Add an item, without waiting."""
