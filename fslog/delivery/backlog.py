@@ -16,7 +16,7 @@ from fslog.delivery.batches import Batch, Batches
 from fslog.delivery.notices import Notices
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.spool.reader import Chain, File, cut, divide
-from fslog.spool.segments import BadLine, by_age
+from fslog.spool.segments import RejectedLine, creation_order
 from fslog.spool.share import Spool
 from fslog.spool.writer import Sealed, SpooledBatches
 
@@ -311,7 +311,7 @@ class SpooledBacklog(Backlog):
         except unless_interrupt(OSError) as error:
             self._notices.spool_failed(error)
             for file, _ in batch.files:  # it stays where it is, and is set aside when that works
-                file.keep(BadLine(0, batch.text(self._encoding), reason))
+                file.keep(RejectedLine(0, batch.text(self._encoding), reason))
             return bool(batch.files)
         return True
 
@@ -370,7 +370,9 @@ class SpooledBacklog(Backlog):
             self._loaded.clear()
         while self._is_orphaned():
             chains.append(self._waiting.popleft())
-        self._waiting.extendleft(sorted(chains, key=lambda c: by_age(c.owner), reverse=True))
+        self._waiting.extendleft(
+            sorted(chains, key=lambda c: creation_order(c.owner), reverse=True)
+        )
         self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
 
     def last_look(self) -> None:

@@ -24,7 +24,7 @@ from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net.destination import Destination
 from fslog.spool import owners
 from fslog.spool.filesystem import CAN_LOCK, FileSystem
-from fslog.spool.segments import Name, parse_name
+from fslog.spool.segments import SegmentName, parse_name
 
 FORMAT = 1
 MARKER = "spool.json"
@@ -243,7 +243,7 @@ class SpoolDirectory:
         self.write(f"{path}.reason", reason.encode("utf-8", "replace") + b"\n")
         self.write(f"{path}.ndjson", text, is_synced=True)
 
-    def quarantine_file(self, name: Name, reason: str) -> None:
+    def quarantine_file(self, name: SegmentName, reason: str) -> None:
         """Set a whole segment aside, without reading it."""
         self._make_own(self.of(QUARANTINE))
         path = self.of(QUARANTINE, f"{name.stem}-whole")
@@ -303,7 +303,7 @@ class SpoolDirectory:
         except unless_interrupt(OSError):
             return 0
 
-    def segment(self, name: Name) -> str:
+    def segment(self, name: SegmentName) -> str:
         """Return the path of a segment."""
         return self.of(str(name))
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from fslog.forkmark import forks
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.spool.filesystem import FileSystem
-from fslog.spool.segments import LARGEST, by_age, generation_of, owner_name
+from fslog.spool.segments import MAX_NUMBER, creation_order, generation_of, owner_name
 
 _NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, None})
 """Errors of what is gone meanwhile, or no regular file: nothing is claimed there."""
@@ -249,7 +249,7 @@ def begin(
     """
     for _ in range(_TRIES):
         generations = [generation_of(name) or 0 for name in fs.listdir(folder)]
-        name = again or owner_name(min(1 + max(generations, default=0), LARGEST), token())
+        name = again or owner_name(min(1 + max(generations, default=0), MAX_NUMBER), token())
         path, again = os.path.join(folder, name), ""
         try:
             owner = _open(fs, path, digest, held, new=True, make=True)
@@ -311,7 +311,9 @@ def adopt(
 
 def names_in(fs: FileSystem, folder: str) -> list[str]:
     """Return the names of owners, the earliest first; what else is there is none of ours."""
-    return sorted((n for n in fs.listdir(folder) if generation_of(n) is not None), key=by_age)
+    return sorted(
+        (n for n in fs.listdir(folder) if generation_of(n) is not None), key=creation_order
+    )
 
 
 def claimed_bytes(fs: FileSystem, folder: str) -> int:

@@ -17,7 +17,7 @@ from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import wire
 from fslog.spool.filesystem import FileSystem
 from fslog.spool.owners import Mark
-from fslog.spool.segments import BadLine, Name, place_lines
+from fslog.spool.segments import RejectedLine, SegmentName, partition_lines
 from fslog.spool.share import Orphan, Spool
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
@@ -68,7 +68,7 @@ class File:
 
     def __init__(self, chain: Chain, number: int, size_bytes: int, events: int = 0) -> None:
         self.chain = chain
-        self.name = Name(chain.owner, number)
+        self.name = SegmentName(chain.owner, number)
         self.path = chain.path(number)
         self.size_bytes = size_bytes
         self.events = events
@@ -78,7 +78,7 @@ class File:
             0,
             0,
         )  # how large it is, and where the next piece begins, once it is shortened
-        self.kept: list[BadLine] = []  # what could not be set aside by itself
+        self.kept: list[RejectedLine] = []  # what could not be set aside by itself
         self.is_unreadable = False
         self.parts: list[Batch] = []
         self.settled = 0
@@ -87,7 +87,7 @@ class File:
     def begin_piece(self) -> None:
         """Forget what was read before, for the next piece."""
         self.lines: list[bytes] = []
-        self.bad: list[BadLine] = []
+        self.bad: list[RejectedLine] = []
         self.ends = array("Q")
         self.end = 0
         self.expected = 0
@@ -117,7 +117,7 @@ class File:
         """Up to where all is settled, after some of it was."""
         return self.ends[self.settled - 1] if self.parts else self.at or 0
 
-    def keep(self, line: BadLine) -> None:
+    def keep(self, line: RejectedLine) -> None:
         """Have a line stay in the segment, because it could not be set aside."""
         self.is_kept = True
         self.kept.append(line)
@@ -248,7 +248,7 @@ class Chain:
             file.lines = text.splitlines(keepends=True)
             file.ends.extend(itertools.accumulate(map(len, file.lines)))
             return file
-        file.lines, file.bad, file.ends = place_lines(text, begin)
+        file.lines, file.bad, file.ends = partition_lines(text, begin)
         if not file.is_whole:
             file.expected = min(file.events, len(file.lines))
         self._set_aside(file)

@@ -16,7 +16,7 @@ from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.spool import owners
 from fslog.spool.directory import OWNERS, SpoolDirectory
 from fslog.spool.owners import Owner
-from fslog.spool.segments import Name, by_age
+from fslog.spool.segments import SegmentName, creation_order
 
 FSYNC = ("never", "segment", "line")
 
@@ -226,7 +226,7 @@ class Spool:
 
     def path(self, owner: str, number: int) -> str:
         """Return the path of a segment."""
-        return self.directory.of(str(Name(owner, number)))
+        return self.directory.of(str(SegmentName(owner, number)))
 
     @property
     def owner_name(self) -> str:
@@ -307,7 +307,7 @@ class Spool:
                 found.append(Orphan(owner, segments[owner.name]))
             else:
                 self.end_orphan(owner)
-        return sorted(found, key=lambda orphan: by_age(orphan.owner.name))
+        return sorted(found, key=lambda orphan: creation_order(orphan.owner.name))
 
     def has_room_for_orphans(self) -> bool:
         """Return whether a look could bring any, after one that may have left some."""
@@ -321,7 +321,7 @@ class Spool:
         taken: list[Owner] = []
         untaken: dict[str, OSError] = {}
         folder, digest = self.directory.of(OWNERS), self.directory.digest
-        for name in sorted(names, key=by_age):
+        for name in sorted(names, key=creation_order):
             if name == self.owner_name or name in self._adopted:
                 continue
             if not self.has_room_for_orphans():

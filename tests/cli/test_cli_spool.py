@@ -27,7 +27,7 @@ from fslog.collector import Answer, Collector
 from fslog.net.destination import DATACENTERS
 from fslog.spool import owners
 from fslog.spool.filesystem import FileSystem
-from fslog.spool.segments import Name
+from fslog.spool.segments import SegmentName
 from processes import KEYS, STRICT, run, said, started
 from readme_blocks import environment
 from spooling import digest, directory, leave, logging_process, snapshot
@@ -323,7 +323,7 @@ def test_a_line_that_is_being_written(tmp_path: Path, command: Spool) -> None:
     """What a living process has not finished writing is not there yet, and no mistake."""
     spool = directory(tmp_path / "spool")
     owner = spool.begin()
-    (tmp_path / "spool" / str(Name(owner.name, 1))).write_bytes(line(1) + TORN)
+    (tmp_path / "spool" / str(SegmentName(owner.name, 1))).write_bytes(line(1) + TORN)
     assert command("show", tmp_path / "spool") == (0, line(1).decode(), "")
     owner.close()
     assert "1 line left out" in command("show", tmp_path / "spool")[2]
@@ -366,8 +366,8 @@ def test_a_spool_whose_files_go(spool: Path) -> None:
 def test_a_segment_that_is_no_file(spool: Path, command: Spool) -> None:
     """A link, or a FIFO, in place of a segment is not followed, hangs nobody, and is told."""
     (owner,) = os.listdir(spool / "owners")
-    (spool / str(Name(owner, 3))).symlink_to("/etc/passwd")
-    os.mkfifo(spool / str(Name(owner, 4)))
+    (spool / str(SegmentName(owner, 3))).symlink_to("/etc/passwd")
+    os.mkfifo(spool / str(SegmentName(owner, 4)))
     code, out, err = command("show", spool)
     assert (code, numbers(out)) == (0, [1, 2, 3])
     assert "2 lines left out" in err

@@ -14,7 +14,7 @@ from fslog.collector import Answer, Collector
 from fslog.delivery.backlog import LOOK_SECONDS, Backlog
 from fslog.delivery.batches import Batch, Batches
 from fslog.delivery.queue import Inbox
-from fslog.spool.segments import Name, owner_name, parse_name
+from fslog.spool.segments import SegmentName, owner_name, parse_name
 from spools import (
     SIZE,
     Process,
@@ -350,7 +350,7 @@ def test_a_segment_that_is_no_file(kind: str, tmp_path: Path) -> None:
     name = died(tmp_path, [1])
     found = parse_name(name)
     assert found is not None
-    strange = tmp_path / str(Name(found.owner, 99))
+    strange = tmp_path / str(SegmentName(found.owner, 99))
     (tmp_path.parent / f"{tmp_path.name}.target").write_bytes(line(7))
     if kind == "link":
         strange.symlink_to(tmp_path.parent / f"{tmp_path.name}.target")
@@ -815,7 +815,7 @@ def test_a_stray_of_no_owner_is_delivered(tmp_path: Path) -> None:
     died(tmp_path, [1])
     for name in os.listdir(tmp_path / "owners"):
         os.unlink(tmp_path / "owners" / name)
-    (tmp_path / str(Name(owner_name(9, "f" * 8), 1))).write_bytes(line(2))
+    (tmp_path / str(SegmentName(owner_name(9, "f" * 8), 1))).write_bytes(line(2))
     assert recover(tmp_path) == [1, 2]
 
 

@@ -21,12 +21,12 @@ from fslog.net.destination import Destination
 from fslog.spool import directory as spooldir
 from fslog.spool.directory import SpoolDirectory, spool_directory
 from fslog.spool.owners import Owner
-from fslog.spool.segments import Name
+from fslog.spool.segments import SegmentName
 from spools import MASKS, Watched, failing, mode, umask
 
 KEYS, OTHER_KEYS = "a" * 32, "b" * 32
 DESTINATION = Destination("https://events.example", "the-auth-key", "the-api-key")
-NAME = Name("00000001-aaaaaaaa", 7)
+NAME = SegmentName("00000001-aaaaaaaa", 7)
 
 
 def directory(path: Path, digest: str = KEYS) -> SpoolDirectory:
@@ -443,7 +443,7 @@ def test_segments_are_listed_by_owner_in_order(tmp_path: Path) -> None:
     assert spool.segments() == {}
     sizes = {("00000002-bbbbbbbb", 1): 5, ("00000001-aaaaaaaa", 12): 3, ("00000001-aaaaaaaa", 3): 0}
     for (owner, number), size in sizes.items():
-        (tmp_path / str(Name(owner, number))).write_bytes(b"x" * size)
+        (tmp_path / str(SegmentName(owner, number))).write_bytes(b"x" * size)
     assert spool.holds_segments()
     assert spool.segments() == {
         "00000001-aaaaaaaa": [(3, 0), (12, 3)],
@@ -456,10 +456,10 @@ def test_usage_is_the_whole_directorys(tmp_path: Path) -> None:
     spool = directory(tmp_path)
     spool.check()
     nothing = {"spool_segments": 0, "spool_bytes": 0, "spool_oldest_age": None}
-    (tmp_path / str(Name("00000003-cccccccc", 1))).touch()
+    (tmp_path / str(SegmentName("00000003-cccccccc", 1))).touch()
     assert spool.usage(1000.0) == nothing
     for number, (size, at) in enumerate(((10, 500), (5, 900)), 1):
-        path = tmp_path / str(Name(f"0000000{number}-aaaaaaaa", number))
+        path = tmp_path / str(SegmentName(f"0000000{number}-aaaaaaaa", number))
         path.write_bytes(b"x" * size)
         os.utime(path, (at, at))
     expected = {"spool_segments": 2, "spool_bytes": 15, "spool_oldest_age": 500.0}

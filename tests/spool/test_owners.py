@@ -18,7 +18,7 @@ import pytest
 
 from fslog.spool import owners
 from fslog.spool.owners import Mark, Owner, read_register
-from fslog.spool.segments import LARGEST, generation_of, owner_name
+from fslog.spool.segments import MAX_NUMBER, generation_of, owner_name
 from spools import Watched, ended_well, failing, fork, mode
 
 KEYS, OTHER_KEYS = "a" * 32, "b" * 32
@@ -526,10 +526,10 @@ def test_a_file_that_is_no_owners_has_no_say(folder: Folder) -> None:
 
 def test_generations_end_with_64_bits(folder: Folder) -> None:
     """Where somebody left the largest name that there is, a new owner has one that is valid."""
-    (folder.path / owner_name(LARGEST, "f" * 8)).touch()
-    (folder.path / owner_name(LARGEST + 5, "f" * 8)).touch()
+    (folder.path / owner_name(MAX_NUMBER, "f" * 8)).touch()
+    (folder.path / owner_name(MAX_NUMBER + 5, "f" * 8)).touch()
     owner = folder.begin()
-    assert generation_of(owner.name) == LARGEST
+    assert generation_of(owner.name) == MAX_NUMBER
     owner.remove()
 
 

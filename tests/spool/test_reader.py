@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fslog.delivery.batches import Batch
 from fslog.spool.reader import Chain, File, cut, divide
-from fslog.spool.segments import Name, owner_name
+from fslog.spool.segments import SegmentName, owner_name
 from fslog.spool.share import Orphan
 from spools import Share, failing, line, quarantined, segments, shares
 
@@ -267,7 +267,7 @@ def test_a_hundred_thousand_orphaned_segments_wait_in_little_memory(tmp_path: Pa
         def sizes(path: str) -> Iterator[tuple[str, int, float]]:
             if path == str(tmp_path):
                 for number in range(1, 100_001):
-                    yield str(Name(name, number)), 10**6 + number, 1.0
+                    yield str(SegmentName(name, number)), 10**6 + number, 1.0
 
         share.watched.hooks["sizes"] = sizes
 

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.spool.segments import LARGEST, Name, generation_of, owner_name, parse_name, sort_lines
+from fslog.spool.segments import (
+    MAX_NUMBER,
+    SegmentName,
+    generation_of,
+    owner_name,
+    parse_name,
+    partition_lines,
+)
 from spools import line
 
 OWNERS = st.builds(
@@ -19,7 +26,7 @@ OWNERS = st.builds(
 @given(OWNERS, st.integers(1, 10**12))
 def test_a_name_is_read_as_it_was_written(owner: str, number: int) -> None:
     """Text and back gives the same name; the stem is the text less its ending."""
-    name = Name(owner, number)
+    name = SegmentName(owner, number)
     assert parse_name(str(name)) == name
     assert name.stem + ".ndjson" == str(name)
 
@@ -27,7 +34,9 @@ def test_a_name_is_read_as_it_was_written(owner: str, number: int) -> None:
 @given(st.lists(st.tuples(st.integers(1, 10**8 - 1), st.integers(1, 10**8 - 1)), max_size=9))
 def test_names_sort_as_they_were_written(pairs: list[tuple[int, int]]) -> None:
     """By generation, then by number, and by nothing else: no clock stands in a name."""
-    names = [str(Name(owner_name(generation, "0" * 8), number)) for generation, number in pairs]
+    names = [
+        str(SegmentName(owner_name(generation, "0" * 8), number)) for generation, number in pairs
+    ]
     assert sorted(names) == [name for _, name in sorted(zip(pairs, names, strict=True))]
 
 
@@ -66,26 +75,26 @@ def test_an_owner_has_a_generation_and_nothing_else_has() -> None:
 
 def test_numbers_end_with_64_bits() -> None:
     """The largest is one; what is larger would fit no number, and is a stray file's."""
-    name = Name(owner_name(LARGEST, "0" * 8), LARGEST)
+    name = SegmentName(owner_name(MAX_NUMBER, "0" * 8), MAX_NUMBER)
     assert parse_name(str(name)) == name
-    assert generation_of(name.owner) == LARGEST == 2**64 - 1
-    assert generation_of(owner_name(LARGEST + 1, "0" * 8)) is None
+    assert generation_of(name.owner) == MAX_NUMBER == 2**64 - 1
+    assert generation_of(owner_name(MAX_NUMBER + 1, "0" * 8)) is None
 
 
 BAD = {
     "torn": (b'{"accountId":"a"', "torn"),
     "torn but whole JSON": (line()[:-1], "torn"),
-    "no JSON": (b"hello\n", "no JSON"),
-    "half": (line()[20:], "no JSON"),
-    "NaN": (line().replace(b":1}", b":NaN}"), "no JSON"),
-    "infinity": (line().replace(b":1}", b":-Infinity}"), "no JSON"),
-    "bytes that are no UTF-8": (line().replace(b'"a"', b'"\xff"'), "no JSON"),
-    "a lone surrogate": (line().replace(b'"a"', b'"\xed\xa0\x80"'), "no JSON"),
-    "a byte order mark": (b"\xef\xbb\xbf" + line(), "no JSON"),
-    "UTF-16": (line()[:-1].decode().encode("utf-16-be") + b"\x00\n", "no JSON"),
-    "zeros": (b"\0" * 4096 + b"\n", "no JSON"),
-    "zeros before": (b"\0" * 7 + line(), "no JSON"),
-    "nested too deep": (b"[" * 200_000 + b"\n", "no JSON"),
+    "no JSON": (b"hello\n", "not JSON"),
+    "half": (line()[20:], "not JSON"),
+    "NaN": (line().replace(b":1}", b":NaN}"), "not JSON"),
+    "infinity": (line().replace(b":1}", b":-Infinity}"), "not JSON"),
+    "bytes that are no UTF-8": (line().replace(b'"a"', b'"\xff"'), "not JSON"),
+    "a lone surrogate": (line().replace(b'"a"', b'"\xed\xa0\x80"'), "not JSON"),
+    "a byte order mark": (b"\xef\xbb\xbf" + line(), "not JSON"),
+    "UTF-16": (line()[:-1].decode().encode("utf-16-be") + b"\x00\n", "not JSON"),
+    "zeros": (b"\0" * 4096 + b"\n", "not JSON"),
+    "zeros before": (b"\0" * 7 + line(), "not JSON"),
+    "nested too deep": (b"[" * 200_000 + b"\n", "not JSON"),
     "an array": (b"[" + line()[:-1] + b"]\n", "a JSON list, not an object"),
     "a number": (b"5\n", "a JSON int, not an object"),
     "null": (b"null\n", "a JSON NoneType, not an object"),
@@ -105,7 +114,7 @@ def test_a_bad_line_stops_none_of_its_neighbours(kind: str, where: str) -> None:
     after = [line(3), line(4)] if where in ("first", "between") and not torn else []
     if where == "alone":
         before = after = []
-    good, bad = sort_lines(b"".join([*before, text, *after]))
+    good, bad, _ = partition_lines(b"".join([*before, text, *after]))
     assert good == before + after
     [found] = bad
     assert (found.offset, found.text) == (len(b"".join(before)), text)
@@ -114,7 +123,7 @@ def test_a_bad_line_stops_none_of_its_neighbours(kind: str, where: str) -> None:
 
 def test_every_problem_of_an_event_is_its_reason() -> None:
     """The reason names all that the endpoint would drop the event for, and shows no value."""
-    _, [bad] = sort_lines(b'{"accountId":["the-secret"],"createdAt":"the-secret"}\n')
+    _, [bad], _ = partition_lines(b'{"accountId":["the-secret"],"createdAt":"the-secret"}\n')
     for name in ("accountId", "userId", "createdAt", "action", "sessionId"):
         assert name in bad.reason
     assert "the-secret" not in bad.reason
@@ -123,23 +132,23 @@ def test_every_problem_of_an_event_is_its_reason() -> None:
 def test_blank_lines_are_no_lines() -> None:
     """Empty lines, and blanks that an editor left, are neither sent nor set aside."""
     text = b"\n" + line(1) + b"\n\r\n  \t\n" + line(2) + b" "
-    assert sort_lines(text) == ([line(1), line(2)], [])
-    assert sort_lines(b"") == ([], [])
+    assert partition_lines(text)[:2] == ([line(1), line(2)], [])
+    assert partition_lines(b"")[:2] == ([], [])
 
 
 def test_lines_may_end_as_on_windows() -> None:
     """The carriage return goes; one inside of a line makes it garbled, not two lines."""
     text = line(1)[:-1] + b"\r\n" + line(2) + line(3)[:-1] + b"\r\n"
-    assert sort_lines(text) == ([line(1), line(2), line(3)], [])
+    assert partition_lines(text)[:2] == ([line(1), line(2), line(3)], [])
     lone = b'{"accountId":\r"a"\n'
-    good, [bad] = sort_lines(line(1) + lone + line(2))
+    good, [bad], _ = partition_lines(line(1) + lone + line(2))
     assert (good, bad.text, bad.offset) == ([line(1), line(2)], lone, len(line(1)))
 
 
 def test_a_torn_line_with_a_carriage_return_is_torn() -> None:
     r"""Half of an ending `\r\n` is no ending."""
     torn = line(2)[:-1] + b"\r"
-    good, [bad] = sort_lines(line(1) + torn)
+    good, [bad], _ = partition_lines(line(1) + torn)
     assert (good, bad.text) == ([line(1)], torn)
     assert "torn" in bad.reason
 
@@ -148,7 +157,7 @@ def test_a_torn_line_with_a_carriage_return_is_torn() -> None:
 def test_no_byte_is_lost_or_twice(parts: list[bytes]) -> None:
     """Good lines, bad lines and blanks together are the segment; places are right."""
     text = b"".join(parts)
-    good, bad = sort_lines(text)
+    good, bad, _ = partition_lines(text)
     assert good == [part for part in parts if part.startswith(b"{")]
     assert [one.text for one in bad] == [part for part in parts if part in (b"x\n", b"\0\n")]
     for one in bad:

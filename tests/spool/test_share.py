@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fslog.spool.segments import Name, owner_name, parse_name
+from fslog.spool.segments import SegmentName, owner_name, parse_name
 from fslog.spool.share import OpenSegment
 from spools import (
     Share,
@@ -51,7 +51,7 @@ def test_a_line_is_on_disk_when_write_returns(share: Share, tmp_path: Path) -> N
     share.watched.calls.clear()
     for number in range(3):
         segment.write(line(number))
-        assert (tmp_path / str(Name(share.owner_name, 1))).read_bytes() == b"".join(
+        assert (tmp_path / str(SegmentName(share.owner_name, 1))).read_bytes() == b"".join(
             map(line, range(number + 1))
         )
     assert [name for name, _ in share.watched.calls] == ["write"] * 3
@@ -164,11 +164,11 @@ def test_a_segment_of_one_line(share: Share, tmp_path: Path) -> None:
         share.keep(1, line(1))
     share.begin()
     share.keep(1, line(1))
-    assert (tmp_path / str(Name(share.owner_name, 1))).read_bytes() == line(1)
+    assert (tmp_path / str(SegmentName(share.owner_name, 1))).read_bytes() == line(1)
     share.watched.hooks["write"] = part(4)
     with pytest.raises(OSError):  # noqa: PT011
         share.keep(2, line(2))
-    assert segments(tmp_path) == [str(Name(share.owner_name, 1))]
+    assert segments(tmp_path) == [str(SegmentName(share.owner_name, 1))]
 
 
 def test_a_removed_segment_can_be_rescued_from_its_descriptor(share: Share, tmp_path: Path) -> None:
@@ -387,13 +387,13 @@ def test_segments_whose_owners_file_is_gone_are_found(tmp_path: Path) -> None:
     """At the first look, and at every sixth after it."""
     with shares(tmp_path, 1) as [share]:
         share.begin()
-        (tmp_path / str(Name(owner_name(5, "0" * 8), 3))).write_bytes(line(1))
+        (tmp_path / str(SegmentName(owner_name(5, "0" * 8), 3))).write_bytes(line(1))
         [orphan] = share.look()
         assert orphan.segments == [(3, len(line(1)))]
         share.finish(orphan)
-        (tmp_path / str(Name(owner_name(6, "0" * 8), 1))).write_bytes(line(1))
+        (tmp_path / str(SegmentName(owner_name(6, "0" * 8), 1))).write_bytes(line(1))
         assert [bool(share.adopt()) for _ in range(6)] == [False] * 5 + [True]
-        assert segments(tmp_path) == [str(Name(owner_name(6, "0" * 8), 1))]
+        assert segments(tmp_path) == [str(SegmentName(owner_name(6, "0" * 8), 1))]
 
 
 def test_strays_that_another_one_delivers_meanwhile_are_not_taken(tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_strays_that_another_one_delivers_meanwhile_are_not_taken(tmp_path: Path
     with shares(tmp_path, 2) as [other, share]:
         for each in (other, share):
             each.begin()
-        (tmp_path / str(Name(owner_name(5, "0" * 8), 3))).write_bytes(line(1))
+        (tmp_path / str(SegmentName(owner_name(5, "0" * 8), 3))).write_bytes(line(1))
 
         def deliver(path: str, **given: Any) -> None:
             if path.endswith(owner_name(5, "0" * 8)):

@@ -16,7 +16,7 @@ import pytest
 
 from fslog import FreshsuccessHandler
 from fslog.collector import Answer, Collector
-from fslog.spool.segments import Name
+from fslog.spool.segments import SegmentName
 from processes import KEYS, Ended, Process, numbers, run, said, started
 
 FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "spool-format-1"
@@ -278,7 +278,7 @@ def test_a_hundred_thousand_segments_wait_at_the_start(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     spool.mkdir(mode=0o700)
     for number in range(100_000):
-        path = spool / str(Name("00000001-00000001", number + 1))
+        path = spool / str(SegmentName("00000001-00000001", number + 1))
         path.write_bytes(line(number, "old"))
     program = """
     import resource

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fslog.net.destination import Destination
 from fslog.spool.directory import SpoolDirectory
-from fslog.spool.segments import Name
+from fslog.spool.segments import SegmentName
 from processes import KEYS, Process, started
 
 PROGRAM = """
@@ -43,7 +43,7 @@ def leave(path: Path, *texts: bytes) -> str:
     spool = directory(path)
     owner = spool.begin()
     for number, text in enumerate(texts, start=1):
-        spool.write(spool.segment(Name(owner.name, number)), text)
+        spool.write(spool.segment(SegmentName(owner.name, number)), text)
     owner.claim(sum(map(len, texts)))
     owner.close()
     return owner.name

@@ -18,7 +18,7 @@ from fslog.spool import owners
 from fslog.spool.directory import QUARANTINE, SpoolDirectory
 from fslog.spool.filesystem import FileSystem
 from fslog.spool.owners import Owner
-from fslog.spool.segments import BadLine, Name, sort_lines
+from fslog.spool.segments import RejectedLine, SegmentName, partition_lines
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Requeued:
 
     name: str
     events: int
-    kept: tuple[BadLine, ...]
+    kept: tuple[RejectedLine, ...]
     trouble: str = ""
 
 
@@ -86,14 +86,14 @@ def _requeue_one(directory: SpoolDirectory, owner: Owner, number: int, name: str
         except OSError as error:
             return Requeued(name, 0, (), f"it cannot be read: {error.strerror or error}")
         if good:
-            _write(directory, owner, Name(owner.name, number), good)
+            _write(directory, owner, SegmentName(owner.name, number), good)
             _leave(directory, name, bad)
         return Requeued(name, len(good), tuple(bad))
     finally:
         fs.close(fd)
 
 
-def events_in(text: bytes) -> tuple[list[bytes], list[BadLine]]:
+def events_in(text: bytes) -> tuple[list[bytes], list[RejectedLine]]:
     r"""Tell what is an event in a file that was set aside from what is none.
 
     A last line that lacks nothing but its newline is an event here: whoever asks has seen it.
@@ -103,15 +103,15 @@ def events_in(text: bytes) -> tuple[list[bytes], list[BadLine]]:
     >>> good == [event + b"\n"], [(line.offset, line.text) for line in bad]
     (True, [(0, b'torn\n')])
     """
-    good, bad = sort_lines(text)
+    good, bad, _ = partition_lines(text)
     if bad and not bad[-1].text.endswith(b"\n"):
-        whole, _ = sort_lines(bad[-1].text + b"\n")
+        whole, _, _ = partition_lines(bad[-1].text + b"\n")
         if whole:
             return good + whole, bad[:-1]
     return good, bad
 
 
-def _write(directory: SpoolDirectory, owner: Owner, name: Name, lines: list[bytes]) -> None:
+def _write(directory: SpoolDirectory, owner: Owner, name: SegmentName, lines: list[bytes]) -> None:
     text = b"".join(lines)
     owner.claim(_written_bytes(directory, owner) + len(text))
     directory.write(directory.segment(name), text, is_synced=True)
@@ -122,7 +122,7 @@ def _written_bytes(directory: SpoolDirectory, owner: Owner) -> int:
     return sum(size for _, size in directory.segments().get(owner.name, []))
 
 
-def _leave(directory: SpoolDirectory, name: str, bad: list[BadLine]) -> None:
+def _leave(directory: SpoolDirectory, name: str, bad: list[RejectedLine]) -> None:
     """Leave in the quarantine only what is no event, with the reason of its first line."""
     if not bad:
         remove(directory.path, name, directory.fs)

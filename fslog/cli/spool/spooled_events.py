@@ -12,12 +12,12 @@ from fslog.cli.printable import Paper, count
 from fslog.cli.report import HEADING, event_row
 from fslog.cli.screen import Part, Screen
 from fslog.cli.spool.spools import Contents, events_of
-from fslog.spool.segments import BadLine
+from fslog.spool.segments import RejectedLine
 
 _SHOWN_CHARACTERS = 200
 """How much of a line that is no event is shown."""
 
-Line = tuple[str, "bytes | BadLine"]
+Line = tuple[str, "bytes | RejectedLine"]
 """A file's name, and a line of it: an event, or what is none."""
 
 
@@ -45,7 +45,7 @@ def write_lines(lines: Iterable[Line], options: argparse.Namespace, paper: Paper
 def _write_rows(lines: Iterable[Line], paper: Paper) -> None:
     paper.row(*HEADING)
     for name, line in lines:
-        paper.row(*(_bad_row(name, line) if isinstance(line, BadLine) else _row(line)))
+        paper.row(*(_bad_row(name, line) if isinstance(line, RejectedLine) else _row(line)))
 
 
 def _row(line: bytes) -> tuple[Part, ...]:
@@ -55,7 +55,7 @@ def _row(line: bytes) -> tuple[Part, ...]:
         return ((line.decode("utf-8", "replace").rstrip("\n"), ""),)
 
 
-def _bad_row(name: str, line: BadLine) -> tuple[Part, ...]:
+def _bad_row(name: str, line: RejectedLine) -> tuple[Part, ...]:
     text = line.text[:_SHOWN_CHARACTERS].decode("utf-8", "replace").rstrip("\n")
     return ((f"{name}, byte {line.offset}: {line.reason}: ", "red"), (text, "dim"))
 
@@ -65,7 +65,7 @@ def _write_raw(lines: Iterable[Line]) -> None:
     out = sys.stdout.buffer
     left_out = 0
     for _, line in lines:
-        if isinstance(line, BadLine):
+        if isinstance(line, RejectedLine):
             left_out += 1
         else:
             out.write(line)

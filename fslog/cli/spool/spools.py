@@ -17,7 +17,14 @@ from fslog.cli.spool import locks
 from fslog.spool.directory import FORMAT, MARKER, OWNERS, QUARANTINE, format_of, read_marker
 from fslog.spool.filesystem import FileSystem
 from fslog.spool.owners import REGISTER_BYTES, Register, read_register
-from fslog.spool.segments import BadLine, Name, by_age, generation_of, parse_name, place_lines
+from fslog.spool.segments import (
+    RejectedLine,
+    SegmentName,
+    creation_order,
+    generation_of,
+    parse_name,
+    partition_lines,
+)
 
 VAIN = 2
 """How many must have taken segments over in vain before they rest for a while."""
@@ -40,7 +47,7 @@ class Segment:
         begin: where in the file that begins; what stands before was delivered.
     """
 
-    name: Name
+    name: SegmentName
     bytes: int
     events: int
     written_at: float
@@ -162,7 +169,7 @@ def _marked(fs: FileSystem, path: str) -> str | None:
 def _shares(fs: FileSystem, path: str) -> Iterator[Share]:
     # Segments first: a process has its owner's file before it has segments, so that nothing of one
     # that begins meanwhile looks dead.
-    segments: dict[str, list[Name]] = {}
+    segments: dict[str, list[SegmentName]] = {}
     for text in fs.listdir(path):
         name = parse_name(text)
         if name is not None:
@@ -170,7 +177,7 @@ def _shares(fs: FileSystem, path: str) -> Iterator[Share]:
     folder = os.path.join(path, OWNERS)
     owners = {name for name in _listed(fs, folder) if generation_of(name) is not None}
     known = locks.holders()
-    for owner in sorted(owners | segments.keys(), key=by_age):
+    for owner in sorted(owners | segments.keys(), key=creation_order):
         pid, found = _registered(fs, os.path.join(folder, owner), known)
         measured = (_measured(fs, path, name, found) for name in sorted(segments.get(owner, [])))
         waiting = tuple(segment for segment in measured if segment is not None)
@@ -186,7 +193,7 @@ def _registered(fs: FileSystem, path: str, known: locks.Holders) -> tuple[int | 
         return None, read_register(b"")
 
 
-def _measured(fs: FileSystem, folder: str, name: Name, register: Register) -> Segment | None:
+def _measured(fs: FileSystem, folder: str, name: SegmentName, register: Register) -> Segment | None:
     path = os.path.join(folder, str(name))
     begin = 0
     try:
@@ -240,7 +247,7 @@ def _reason(fs: FileSystem, path: str) -> str:
 
 def events_of(
     contents: Contents, fs: FileSystem | None = None
-) -> Iterator[tuple[Share, Segment, list[bytes], list[BadLine]]]:
+) -> Iterator[tuple[Share, Segment, list[bytes], list[RejectedLine]]]:
     """Yield each waiting segment with its lines, the good and the bad, in the order of delivery.
 
     The last line of a living process's segment may be half written at this moment; it is not
@@ -255,11 +262,11 @@ def events_of(
                 if isinstance(error, FileNotFoundError):
                     continue
                 reason = f"it cannot be read: {error.strerror or error}"
-                yield share, segment, [], [BadLine(0, b"", reason)]
+                yield share, segment, [], [RejectedLine(0, b"", reason)]
                 continue
             if share.is_living:
                 text = text[: text.rfind(b"\n") + 1]
-            good, bad, _ = place_lines(text, segment.begin)
+            good, bad, _ = partition_lines(text, segment.begin)
             yield share, segment, good, bad
 
 
