@@ -28,6 +28,7 @@ from fslog.mapping.encoding import encode
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
 from fslog.net.ownwork import is_own, mark, redaction
+from fslog.net.retry import MAX_BACKOFF
 from fslog.net.transport import Transport, tls_context
 from fslog.settings import Settings
 from fslog.spool.directory import spool_directory
@@ -97,7 +98,7 @@ class FreshsuccessHandler(logging.Handler):
         overflow: str = "refuse",
         block_timeout: float = 10.0,
         timeout: float = 10.0,
-        max_backoff: float = 60.0,
+        max_backoff: float = MAX_BACKOFF,
         shutdown_timeout: float = 5.0,
         spool: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 1_073_741_824,

@@ -25,7 +25,7 @@ LAYERS = [
         ["paths", "arguments", "ownwork", "notices", "worker", "filesystem", "queue"],
         ["forkmark", "lifecycle"],
     ],
-    [["events", "wire", "encoding", "templates", "redaction", "outcomes", "glances"]],
+    [["events", "wire", "encoding", "templates", "redaction", "retry", "glances"]],
     [["segments"], ["rules", "batches", "owners", "destination", "connections"], ["detours"]],
     [
         ["httpbody", "directory"],

@@ -24,8 +24,8 @@ from fslog.delivery.queue import Inbox
 from fslog.errors import Problem
 from fslog.interrupts import Suppressed
 from fslog.net.destination import Destination
-from fslog.net.outcomes import Outcome
 from fslog.net.ownwork import own_work, redaction
+from fslog.net.retry import Outcome
 from fslog.settings import Settings
 from fslog.spool.writer import SpooledBatches
 from fslog.stats import Counter, Stats

@@ -12,15 +12,12 @@ happened in a log call, where saying it would have cost the application's thread
 from __future__ import annotations
 
 import math
-import random
 import threading
 from collections import deque
 from collections.abc import Callable
 from logging.handlers import QueueListener
 from queue import Empty
 from typing import Any, Final
-
-from backoff import expo
 
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.batches import Batch, Batches
@@ -29,25 +26,13 @@ from fslog.delivery.queue import Inbox
 from fslog.delivery.worker import IN_SUBINTERPRETER, Start, Token, Worker, start_thread
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import ownwork
-from fslog.net.outcomes import Kind, Outcome
 from fslog.net.ownwork import Redact, own_work
+from fslog.net.retry import Backoff, Kind, Outcome, full_jitter
 from fslog.spool.writer import Sealed
 from fslog.stats import Counter
 
 _TURN_SECONDS = 0.05
 """How often a listener whose turn it is not looks again."""
-
-_random = random.SystemRandom()
-
-
-def full_jitter(pause: float) -> float:
-    """Return a time between none and the whole of a pause, as `backoff.full_jitter` does.
-
-    But not by the module's own generator: an application that seeds it gets the numbers that it
-    would get without us, and forked children do not all draw the same.
-    """
-    return _random.uniform(0.0, pause)
-
 
 WAKE: Final = object()
 """An item that asks for nothing but another look at the clock."""
@@ -133,13 +118,11 @@ class Listener(QueueListener):
         self._begun = begun
         self._closed = closed
         self._is_turn = is_turn
-        self._jitter = jitter
+        self._backoff = Backoff(max_backoff, jitter)
         self._received: deque[Any] = deque()
         self._flushes: list[Flush] = []
         self._retry_at: float | None = None
         self._turn_at: float | None = None
-        self._pauses = self._new_pauses()
-        self._stale = False
         self._is_brief = self._retired = is_brief
         self._token: object = None
         self.worker = Worker(self._serve, start=start)
@@ -330,7 +313,7 @@ class Listener(QueueListener):
             if item not in self._flushes:
                 self._flushes.append(item)
             self._retry_at = self._turn_at = None
-            self._pauses = self._new_pauses()
+            self._backoff.reset()
             self._answer_flushes()
 
     def _aging_since(self) -> float | None:
@@ -357,37 +340,32 @@ class Listener(QueueListener):
             return
         left = None if deadline_at is None else max(0.001, deadline_at - self._clock())
         outcome = self._post(batch.body or b"", left)
+        pause = self._backoff.pause_after(outcome)
+        self._retry_at = None if pause is None else self._clock() + pause
         {
             Kind.DELIVERED: self._delivered,
             Kind.RETRY: self._retry,
             Kind.TOO_LARGE: self._too_large,
-            Kind.WRONG: self._wrong,
+            Kind.MISCONFIGURED: self._misconfigured,
         }[outcome.kind](batch, outcome)
         self._answer_flushes()
 
     def _delivered(self, batch: Batch, outcome: Outcome) -> None:
         self._backlog.delivered()
-        self._again_at_once()
         self._notices.up()
         self._tell_if_emptied()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
-        if outcome.stale and not self._stale:
-            self._stale = True
-            return
-        pause = max(self._jitter(next(self._pauses)), outcome.retry_after or 0.0)
-        self._retry_at = self._clock() + pause
-        self._notices.down(outcome.reason, self._pending(), self._max_backoff)
+        if self._retry_at is not None:
+            self._notices.down(outcome.reason, self._pending(), self._max_backoff)
 
-    def _wrong(self, batch: Batch, outcome: Outcome) -> None:
+    def _misconfigured(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
-        self._retry_at = self._clock() + self._max_backoff
-        self._notices.wrong(outcome.reason, self._pending(), self._max_backoff)
+        self._notices.misconfigured(outcome.reason, self._pending(), self._max_backoff)
 
     def _too_large(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
-        self._again_at_once()
         if batch.events > 1:
             body_bytes = len(batch.body or b"")
             self._backlog.split()
@@ -400,11 +378,6 @@ class Listener(QueueListener):
     def _failed(self, outcome: Outcome) -> None:
         self.last_error = outcome.reason
         self.retries.add()
-
-    def _again_at_once(self) -> None:
-        self._retry_at = None
-        self._stale = False
-        self._pauses = self._new_pauses()
 
     def _answer_flushes(self) -> None:
         """Tell each asker what it waits for, or that it waits in vain."""
@@ -439,8 +412,3 @@ class Listener(QueueListener):
 
     def _pending(self) -> int:
         return self._batches.counts()["pending"]
-
-    def _new_pauses(self) -> Any:
-        pauses = expo(max_value=self._max_backoff)
-        next(pauses)  # backoff's generators yield None first
-        return pauses

@@ -97,10 +97,10 @@ class Notices:
             f"again with growing pauses, at least every {max_backoff:g} s",
         )
 
-    def wrong(self, reason: str, pending: int, max_backoff: float) -> None:
+    def misconfigured(self, reason: str, pending: int, max_backoff: float) -> None:
         """The endpoint takes nothing from us as we are set up: WARNING, once per outage."""
         self._trouble_said(
-            "wrong",
+            "misconfigured",
             f"{self._host} refuses the events: {reason}. Check auth_key, api_key and datacenter "
             f"(or endpoint): they do not fit together. {pending} events are kept and one attempt "
             f"is made every {max_backoff:g} s; a corrected configuration takes effect at restart",

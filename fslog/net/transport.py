@@ -22,9 +22,9 @@ from fslog.interrupts import unless_interrupt
 from fslog.net import wire
 from fslog.net.connections import Gone, Request, Resolve, manager
 from fslog.net.destination import Destination
-from fslog.net.outcomes import Kind, Outcome, outcome_of
 from fslog.net.ownwork import own_work
 from fslog.net.redaction import MASK, guard_urllib3
+from fslog.net.retry import Kind, Outcome, outcome_of
 
 _SHOWN_PATH = wire.events_path(MASK, MASK)
 

@@ -10,11 +10,11 @@ import pytest
 
 from fslog.cli.upload.judgement import Checked
 from fslog.cli.upload.upload import MAX_BACKOFF, Stopped, Uploader
-from fslog.net.outcomes import Kind, Outcome
+from fslog.net.retry import Kind, Outcome
 
 OK = Outcome(Kind.DELIVERED)
 BUSY = Outcome(Kind.RETRY, "it answers 503")
-WRONG = Outcome(Kind.WRONG, "it answers 400")
+WRONG = Outcome(Kind.MISCONFIGURED, "it answers 400")
 LARGE = Outcome(Kind.TOO_LARGE, "it answers 413")
 
 

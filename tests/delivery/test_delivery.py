@@ -20,8 +20,8 @@ from fslog.delivery.delivery import Delivery
 from fslog.errors import Problem
 from fslog.net import wire
 from fslog.net.destination import Destination
-from fslog.net.outcomes import Kind, Outcome
 from fslog.net.ownwork import is_own, own_work
+from fslog.net.retry import Kind, Outcome
 from fslog.settings import Settings
 from waiting import eventually
 

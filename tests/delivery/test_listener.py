@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import threading
 import time
 import zlib
@@ -18,17 +17,17 @@ from hypothesis import strategies as st
 from fslog.delivery import batches as batches_module
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.batches import Batches
-from fslog.delivery.listener import WAKE, Flush, Listener, full_jitter
+from fslog.delivery.listener import WAKE, Flush, Listener
 from fslog.delivery.notices import Notices
 from fslog.delivery.queue import Inbox
 from fslog.delivery.worker import Token, start_thread
 from fslog.net import wire
-from fslog.net.outcomes import Kind, Outcome
 from fslog.net.ownwork import is_own, redaction
+from fslog.net.retry import Kind, Outcome
 
 OK = Outcome(Kind.DELIVERED)
 DOWN = Outcome(Kind.RETRY, "it answers 503")
-WRONG = Outcome(Kind.WRONG, "it answers 400")
+WRONG = Outcome(Kind.MISCONFIGURED, "it answers 400")
 LARGE = Outcome(Kind.TOO_LARGE, "it answers 413")
 STALE = Outcome(Kind.RETRY, "the connection was gone", stale=True)
 
@@ -213,16 +212,6 @@ def test_the_jitter_is_full() -> None:
     assert len(pauses) == 4
     for pause, most in zip(pauses, (1, 2, 4, 8), strict=True):
         assert 0.0 <= pause <= most + 1 / 64
-
-
-def test_the_jitter_leaves_the_applications_random_numbers_alone() -> None:
-    """Parts of a pause lie everywhere in it, and a seeded program draws what it would draw."""
-    state = random.getstate()
-    parts = [full_jitter(8.0) for _ in range(1000)]
-    assert random.getstate() == state
-    assert 0.0 <= min(parts) < 1.0
-    assert 7.0 < max(parts) <= 8.0
-    assert 3.0 < sum(parts) / len(parts) < 5.0
 
 
 def test_success_begins_the_pauses_anew() -> None:

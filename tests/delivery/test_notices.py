@@ -186,7 +186,7 @@ def test_a_wrong_set_up_is_said_once_and_says_what_to_do() -> None:
     """A 400 is another state than an outage: said once each, however often they alternate."""
     book = Notebook()
     for _ in range(5):
-        book.notices.wrong("it answers 400 Bad Request", 3, 60.0)
+        book.notices.misconfigured("it answers 400 Bad Request", 3, 60.0)
         book.notices.down("timed out", 3, 60.0)
     wrong, down = book.take()
     assert wrong[0] == down[0] == logging.WARNING
@@ -196,7 +196,7 @@ def test_a_wrong_set_up_is_said_once_and_says_what_to_do() -> None:
     book.notices.up()
     book.notices.up()
     assert [level for level, _ in book.take()] == [logging.INFO]
-    book.notices.wrong("it answers 401 Unauthorized", 1, 60.0)
+    book.notices.misconfigured("it answers 401 Unauthorized", 1, 60.0)
     assert len(book.take()) == 1
 
 

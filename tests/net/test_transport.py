@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from fslog.collector import Answer, Collector
 from fslog.net.destination import Destination, destination
-from fslog.net.outcomes import Kind, Outcome
 from fslog.net.ownwork import redaction
+from fslog.net.retry import Kind, Outcome
 from fslog.net.transport import PingFailed, Transport, tls_context
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request, reset
 
@@ -286,7 +286,7 @@ def test_a_redirect_is_not_followed_and_is_no_success(connect: Connect, status: 
         collector.always(Answer(status, headers={"Location": f"{other.url}/v1/{AUTH}/{API}"}))
         transport = connect(collector.url)
         for n in range(1, 4):
-            assert transport.post(b"").kind is Kind.WRONG
+            assert transport.post(b"").kind is Kind.MISCONFIGURED
             assert len(collector.requests) == n
         assert other.requests == []
 
@@ -297,7 +297,7 @@ def test_nothing_but_200_is_success(connect: Connect, status: int) -> None:
     raw = b"HTTP/1.1 %d Whatever\r\n" % status + EMPTY
     with server(answer(raw)) as running:
         outcome = connect(running.url).post(b"x")
-    assert outcome.kind is Kind.WRONG
+    assert outcome.kind is Kind.MISCONFIGURED
     assert str(status) in outcome.reason
 
 

@@ -22,7 +22,7 @@ from fslog.delivery.backlog import SpooledBacklog
 from fslog.delivery.listener import WAKE, Flush, Listener
 from fslog.delivery.notices import Notices
 from fslog.delivery.queue import Inbox
-from fslog.net.outcomes import Kind, Outcome
+from fslog.net.retry import Kind, Outcome
 from fslog.spool.directory import MARKER, OWNERS, QUARANTINE, SpoolDirectory
 from fslog.spool.filesystem import FileSystem
 from fslog.spool.segments import parse_name

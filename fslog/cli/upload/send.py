@@ -21,7 +21,7 @@ from fslog.cli.upload.sending import Sending
 from fslog.cli.upload.upload import Uploader
 from fslog.net import wire
 from fslog.net.destination import Destination
-from fslog.net.outcomes import Kind, Outcome
+from fslog.net.retry import Kind, Outcome
 from fslog.net.transport import Transport
 
 _RETRY_FOR = 900.0

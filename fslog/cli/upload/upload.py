@@ -5,17 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from backoff import expo, full_jitter
 
 from fslog.cli.printable import duration
 from fslog.cli.upload.judgement import Checked
 from fslog.net import wire
-from fslog.net.outcomes import Kind, Outcome
-
-MAX_BACKOFF = 60.0
-"""As a handler waits between two tries at the most."""
+from fslog.net.retry import MAX_BACKOFF, Backoff, Kind, Outcome, full_jitter
 
 
 class Stopped(Exception):
@@ -102,19 +96,17 @@ class Uploader:
     def _settle(self, texts: Sequence[bytes]) -> Outcome:
         """Post until the answer is not to try again."""
         body = wire.pack(texts, wire.ENCODING, wire.LEVEL)
-        pauses = _pauses()
+        backoff = Backoff(MAX_BACKOFF, self._jitter)
         failed_at: float | None = None
-        is_stale = False
         while True:
             outcome = self._post(body)
             if outcome.kind is not Kind.RETRY:
                 break
             self.travelled.retries += 1
-            if outcome.stale and not is_stale:
-                is_stale = True
-                continue
-            failed_at = self._pause(outcome, failed_at, next(pauses))
-        if outcome.kind is Kind.WRONG:
+            pause = backoff.pause_after(outcome)
+            if pause is not None:
+                failed_at = self._pause(outcome, failed_at, pause)
+        if outcome.kind is Kind.MISCONFIGURED:
             raise Stopped(outcome.reason, is_setup=True)
         if failed_at is not None:
             self._say("the endpoint works again")
@@ -124,7 +116,7 @@ class Uploader:
             self.travelled.bytes_sent += len(body)
         return outcome
 
-    def _pause(self, outcome: Outcome, failed_at: float | None, longest: float) -> float:
+    def _pause(self, outcome: Outcome, failed_at: float | None, pause: float) -> float:
         """Wait before the next try and return when the first one failed."""
         now = self._clock()
         if failed_at is None:
@@ -136,7 +128,7 @@ class Uploader:
             for_long = f" for {duration(now - failed_at)}" if now - failed_at >= 1 else ""
             wants = f", and asks to wait {duration(asked)}" if asked else ""
             raise Stopped(f"{outcome.reason}{for_long}{wants}")
-        self._wait(min(max(self._jitter(longest), asked), left))
+        self._wait(min(pause, left))
         return failed_at
 
     def _say_split(self, size_bytes: int) -> None:
@@ -158,9 +150,3 @@ def halves(part: Sequence[Checked]) -> list[Sequence[Checked]]:
     places = [at for at, one in enumerate(part) if one.text]
     after = places[len(places) // 2 - 1] + 1
     return [part[:after], part[after:]]
-
-
-def _pauses() -> Any:
-    pauses = expo(max_value=MAX_BACKOFF)
-    next(pauses)  # backoff's generators yield None first
-    return pauses

@@ -1,7 +1,8 @@
-"""What came of a POST is judged by the design's table, and Retry-After by RFC 9110."""
+"""The outcome of a POST follows the design's table, Retry-After RFC 9110; pauses are bounded."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -11,9 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.net.outcomes import RETRY_AFTER_LIMIT, Kind, Outcome, outcome_of, retry_after_seconds
+from fslog.net.retry import (
+    RETRY_AFTER_LIMIT,
+    Backoff,
+    Kind,
+    Outcome,
+    full_jitter,
+    outcome_of,
+    retry_after_seconds,
+)
 
 UTC = timezone.utc
+OK = Outcome(Kind.DELIVERED)
+DOWN = Outcome(Kind.RETRY)
+LARGE = Outcome(Kind.TOO_LARGE)
+WRONG = Outcome(Kind.MISCONFIGURED)
+STALE = Outcome(Kind.RETRY, stale=True)
+
 NOW = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples
 
 
@@ -52,7 +67,7 @@ def test_413_is_split_and_the_rest_is_wrong() -> None:
     """413 alone asks for smaller pieces; redirects, other 2xx and other 4xx mean a wrong set-up."""
     assert [status for status in range(1000) if judge(status).kind is Kind.TOO_LARGE] == [413]
     for status in (201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 410):
-        assert judge(status).kind is Kind.WRONG
+        assert judge(status).kind is Kind.MISCONFIGURED
 
 
 def test_the_reason_names_the_answer() -> None:
@@ -133,3 +148,63 @@ def test_any_formatted_date_is_read(moment: datetime) -> None:
     """A date of whatever year gives the seconds that are left until then, bounded."""
     left = moment.replace(microsecond=0).timestamp() - NOW
     assert pause(format_datetime(moment, usegmt=True)) == min(max(left, 0.0), RETRY_AFTER_LIMIT)
+
+
+def asks(seconds: float) -> Outcome:
+    """Return the outcome of a response with a Retry-After."""
+    return Outcome(Kind.RETRY, retry_after=seconds)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "pauses"),
+    [
+        ([OK, OK], [None, None]),
+        ([DOWN] * 7, [1, 2, 4, 8, 16, 20, 20]),
+        ([DOWN, DOWN, OK, DOWN], [1, 2, None, 1]),
+        ([DOWN, DOWN, LARGE, DOWN], [1, 2, None, 1]),
+        ([WRONG, WRONG, WRONG], [20, 20, 20]),
+        ([DOWN, WRONG, DOWN], [1, 20, 2]),
+        ([asks(7), DOWN, asks(0), asks(900)], [7, 2, 4, 900]),
+        ([STALE, STALE, STALE], [None, 1, 2]),
+        ([STALE, OK, STALE], [None, None, None]),
+        ([DOWN, STALE, DOWN, STALE], [1, None, 2, 4]),
+    ],
+)
+def test_each_outcome_has_its_pause(outcomes: list[Outcome], pauses: list[float | None]) -> None:
+    """Pauses double up to the limit, success restarts them, and Retry-After is their minimum."""
+    backoff = Backoff(20.0, jitter=lambda pause: pause)
+    assert [backoff.pause_after(outcome) for outcome in outcomes] == pauses
+
+
+def test_a_reset_begins_with_the_shortest_pause() -> None:
+    """A reset restarts the pauses, but a stale connection stays excused only once."""
+    backoff = Backoff(20.0, jitter=lambda pause: pause)
+    assert [backoff.pause_after(outcome) for outcome in (DOWN, DOWN, STALE)] == [1, 2, None]
+    backoff.reset()
+    assert backoff.pause_after(STALE) == 1
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_jitter_shortens_a_pause_but_not_retry_after(part: float) -> None:
+    """Jitter applies to the exponential pause alone, not to Retry-After or the probes."""
+    backoff = Backoff(20.0, jitter=lambda pause: pause * part)
+    pauses = [backoff.pause_after(outcome) for outcome in (DOWN, DOWN, asks(30), WRONG)]
+    assert pauses == [1 * part, 2 * part, 30, 20]
+
+
+def test_the_jitter_leaves_the_applications_random_numbers_alone() -> None:
+    """Pauses are drawn from the whole range, and a seeded application draws its own numbers."""
+    state = random.getstate()
+    pauses = [full_jitter(8.0) for _ in range(1000)]
+    assert random.getstate() == state
+    assert 0.0 <= min(pauses) < 1.0
+    assert 7.0 < max(pauses) <= 8.0
+    assert 3.0 < sum(pauses) / len(pauses) < 5.0
+
+
+def test_the_jitter_is_full_by_default() -> None:
+    """Without an argument a pause is drawn at random from all that the limit allows."""
+    backoff = Backoff(1000.0)
+    pauses = [backoff.pause_after(DOWN) for _ in range(10)]
+    assert all(pause is not None and 0 <= pause <= 2**n for n, pause in enumerate(pauses))
+    assert pauses != [2**n for n in range(10)]
