@@ -21,7 +21,7 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
-from fslog import arguments, context
+from fslog import config, context
 from fslog.errors import InvalidEvent, Problem
 from fslog.interrupts import unless_interrupt
 from fslog.mapping import events, sessions
@@ -98,12 +98,12 @@ class EventFormatter(JsonFormatter):
         super().__init__()
         paths = _paths(fields)
         self._fields = [(name, compile_path(path)) for name, path in paths.items()]
-        self._defaults = _without_action("defaults", arguments.mapping("defaults", defaults))
-        self._included = _matcher(arguments.names("include", include))
-        self._excluded = _matcher(arguments.names("exclude", exclude))
+        self._defaults = _without_action("defaults", config.mapping("defaults", defaults))
+        self._included = _matcher(config.names("include", include))
+        self._excluded = _matcher(config.names("exclude", exclude))
         self._roots = frozenset(parse(path)[0] for path in paths.values())
         self._rules = Rules(rules, self._is_known)
-        self._provider = arguments.function("context_provider", context_provider)
+        self._provider = config.function("context_provider", context_provider)
         self._session = _session_ids(session)
         self._explicit = _Kept(self._is_property)
         self._rule_made = _Kept(self._is_taken_by_rules)
@@ -324,7 +324,7 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[Any], bool]:
 
 
 def _paths(fields: Any) -> dict[str, str]:
-    paths = _without_action("fields", arguments.mapping("fields", fields))
+    paths = _without_action("fields", config.mapping("fields", fields))
     for name, path in paths.items():
         try:
             parse(path)
@@ -340,7 +340,7 @@ def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _session_ids(session: Any) -> sessions.SessionIds | None:
-    kind = arguments.one_of("session", session, SESSIONS)
+    kind = config.one_of("session", session, SESSIONS)
     if kind == "idle":
         return sessions.IdleSessions()
     return sessions.by_window if kind == "window" else None

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fslog import arguments, detours, lifecycle
+from fslog import detours, lifecycle
+from fslog.config import Settings
 from fslog.context import current
 from fslog.delivery.delivery import Delivery
 from fslog.detours import Taker
@@ -30,9 +31,7 @@ from fslog.net.destination import Destination, destination
 from fslog.net.ownwork import is_own, mark, redaction
 from fslog.net.retry import MAX_BACKOFF
 from fslog.net.transport import Transport, tls_context
-from fslog.settings import Settings
 from fslog.spool.directory import spool_directory
-from fslog.spool.share import FSYNC
 from fslog.stats import Stats
 
 _MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
@@ -111,15 +110,29 @@ class FreshsuccessHandler(logging.Handler):
     ) -> None:
         if unknown := set(mapping) - set(_MAPPING):
             raise TypeError(f"FreshsuccessHandler has no argument {min(unknown)!r}")
-        if enabled is None:
-            enabled = arguments.environment("FSLOG_ENABLED") or True
-            self._enabled = arguments.flag("FSLOG_ENABLED", enabled)
-        else:
-            self._enabled = arguments.flag("enabled", enabled)
+        settings = Settings.checked(
+            level=level,
+            compression=compression,
+            compression_level=compression_level,
+            batch_events=batch_events,
+            batch_bytes=batch_bytes,
+            flush_interval=flush_interval,
+            buffer_bytes=buffer_bytes,
+            overflow=overflow,
+            block_timeout=block_timeout,
+            timeout=timeout,
+            max_backoff=max_backoff,
+            shutdown_timeout=shutdown_timeout,
+            spool_max_bytes=spool_max_bytes,
+            spool_fsync=spool_fsync,
+            ca_certs=ca_certs,
+            enabled=enabled,
+            on_problem=on_problem,
+        )
         # A handler created during a capture belongs to it: it never uses its own endpoint, and
         # accepts nothing after the capture has ended.
         is_led = detours.current() is not None
-        self._enabled_itself = self._enabled and not is_led
+        self._enabled_itself = settings.enabled and not is_led
         self._destination = destination(
             auth_key=auth_key,
             api_key=api_key,
@@ -129,35 +142,18 @@ class FreshsuccessHandler(logging.Handler):
             needs_keys=self._enabled_itself,
             environ=os.environ,
         )
-        may_block = arguments.one_of("overflow", overflow, ("refuse", "block")) == "block"
-        block_timeout = arguments.seconds("block_timeout", block_timeout, zero=True)
-        self._settings = Settings(
-            encoding=arguments.one_of("compression", compression, (*wire.ENCODINGS, None)),
-            level=arguments.whole("compression_level", compression_level, least=1, most=9),
-            batch_events=arguments.whole("batch_events", batch_events, least=1),
-            batch_bytes=arguments.whole("batch_bytes", batch_bytes, least=1),
-            flush_interval=arguments.seconds("flush_interval", flush_interval, zero=True),
-            buffer_bytes=arguments.whole("buffer_bytes", buffer_bytes, least=1),
-            block_timeout=block_timeout if may_block else None,
-            max_backoff=arguments.seconds("max_backoff", max_backoff),
-            shutdown_timeout=arguments.seconds("shutdown_timeout", shutdown_timeout, zero=True),
-            ca_certs=None if ca_certs is None else arguments.text("ca_certs", ca_certs),
-            spool=spool_directory(spool, self._destination, os.environ),
-            spool_max_bytes=arguments.whole("spool_max_bytes", spool_max_bytes, least=1),
-            spool_fsync=arguments.one_of("spool_fsync", spool_fsync, FSYNC),
-        )
-        self._timeout = arguments.seconds("timeout", timeout)
-        tls_context(self._settings.ca_certs)  # whether it can be used is said here and now
-        self._on_problem = arguments.function("on_problem", on_problem)
+        self._spool = spool_directory(spool, self._destination, os.environ)
+        tls_context(settings.ca_certs)  # raises now if the certificates cannot be used
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
-        level = arguments.level(level)
-        if self._enabled_itself and self._settings.spool is not None:
-            self._settings.spool.check()
-        super().__init__(level)
+        if self._enabled_itself and self._spool is not None:
+            self._spool.check()
+        self._settings = settings
+        self._enabled = settings.enabled
+        super().__init__(settings.level)
         self.formatter: EventFormatter = formatter
         self._use(formatter)
-        self._batch_bytes = self._settings.batch_bytes
+        self._batch_bytes = settings.batch_bytes
         self._deliveries: dict[int, Delivery] = {}
         self._mark = fork_mark()
         self._own: Delivery
@@ -292,11 +288,12 @@ class FreshsuccessHandler(logging.Handler):
 
     def _call(self, record: logging.LogRecord, problem: Problem) -> None:
         # Not for problems of events that `on_problem` itself logs: they would never end.
-        if self._on_problem is None or _calling.get():
+        on_problem = self._settings.on_problem
+        if on_problem is None or _calling.get():
             return
         try:
             _calling.set(True)  # in here: a signal handler may raise right after it
-            self._on_problem(problem)
+            on_problem(problem)
         except unless_interrupt(Exception):
             self.handleError(record)
         finally:
@@ -376,7 +373,13 @@ class FreshsuccessHandler(logging.Handler):
     def _begin(self, pid: int) -> Taker:
         is_forked = bool(self._deliveries)
         transport = self._transport(self._destination)
-        made = Delivery(self._destination, transport, self._settings, is_forked=is_forked)
+        made = Delivery(
+            self._destination,
+            transport,
+            self._settings,
+            spool=self._spool,
+            is_forked=is_forked,
+        )
         # setdefault is atomic: of several threads that come here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
         for other in self._deliveries.keys() - {pid}:
@@ -396,8 +399,8 @@ class FreshsuccessHandler(logging.Handler):
         return Transport(
             destination,
             ca_certs=self._settings.ca_certs,
-            encoding=self._settings.encoding,
-            timeout=self._timeout,
+            encoding=self._settings.compression,
+            timeout=self._settings.timeout,
         )
 
 

@@ -22,15 +22,15 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 LAYERS = [
     [
         ["version", "errors", "stats", "context", "sessions", "interrupts"],
-        ["paths", "arguments", "ownwork", "notices", "worker", "filesystem", "queue"],
+        ["paths", "ownwork", "notices", "worker", "filesystem", "queue"],
         ["forkmark", "lifecycle"],
     ],
-    [["events", "wire", "encoding", "templates", "redaction", "retry", "glances"]],
+    [["wire"], ["config"], ["events", "encoding", "templates", "redaction", "retry", "glances"]],
     [["segments"], ["rules", "batches", "owners", "destination", "connections"], ["detours"]],
     [
         ["httpbody", "directory"],
         ["httpserver", "share"],
-        ["intake", "writer", "reader", "shapes", "settings"],
+        ["intake", "writer", "reader", "shapes"],
         ["backlog"],
         ["formatter", "transport", "listener", "collector"],
     ],

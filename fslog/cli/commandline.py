@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from fslog import arguments
+from fslog import config
 from fslog.cli.printable import printable
 from fslog.cli.screen import folded
 from fslog.net.redaction import Redactor
@@ -95,7 +95,7 @@ def seconds(name: str, *, zero: bool = False) -> Any:
 
     def read(text: str) -> float:
         try:
-            return arguments.seconds(name, float(text), zero=zero)
+            return config.seconds(name, float(text), zero=zero)
         except ValueError:
             least = "0 or more" if zero else "more than 0"
             raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, {least}") from None
@@ -112,7 +112,7 @@ def whole(name: str) -> Any:
 
     def read(text: str) -> int:
         try:
-            return arguments.whole(name, int(text), least=1)
+            return config.whole(name, int(text), least=1)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or more") from None
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fslog import lifecycle
+from fslog.config import Settings
 from fslog.delivery import notices
 from fslog.delivery.backlog import Backlog, SpooledBacklog
 from fslog.delivery.batches import Batches, wait
@@ -26,7 +27,8 @@ from fslog.interrupts import Suppressed
 from fslog.net.destination import Destination
 from fslog.net.ownwork import own_work, redaction
 from fslog.net.retry import Outcome
-from fslog.settings import Settings
+from fslog.spool.directory import SpoolDirectory
+from fslog.spool.share import Spool
 from fslog.spool.writer import SpooledBatches
 from fslog.stats import Counter, Stats
 
@@ -57,7 +59,8 @@ class Delivery:
     Args:
         destination: where to; only shown by its host.
         transport: posts bodies.
-        settings: the numbers.
+        settings: of the handler.
+        spool: the directory that keeps lines; None for memory.
         clock: monotonic seconds.
         now: seconds since the epoch.
         say: where notices go.
@@ -76,6 +79,7 @@ class Delivery:
         transport: Posting,
         settings: Settings,
         *,
+        spool: SpoolDirectory | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         say: notices.Say = notices.say,
@@ -91,7 +95,15 @@ class Delivery:
         self._write = write
         self._notices = notices.Notices(destination.host, say, clock)
         self._is_forked = is_forked
-        self._spool = settings.make_spool(clock)
+        self._spool = None
+        if spool is not None:
+            self._spool = Spool(
+                spool,
+                max_bytes=settings.spool_max_bytes,
+                fsync=settings.spool_fsync,
+                chunk_bytes=settings.batch_bytes,
+                clock=clock,
+            )
         self._serial = next(_serials)
         self._debt: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
@@ -137,7 +149,7 @@ class Delivery:
 
     def _make_store(self, items: Inbox) -> tuple[Batches, Backlog]:
         settings = self._settings
-        encoding, level = settings.encoding, settings.level
+        encoding, level = settings.compression, settings.compression_level
         limits = {"batch_events": settings.batch_events, "batch_bytes": settings.batch_bytes}
         held: Any = {**limits, "buffer_bytes": settings.buffer_bytes, "clock": self._clock}
         spool = self._spool
@@ -200,7 +212,7 @@ class Delivery:
             return True
         seconds = self._settings.block_timeout
         if seconds is not None and self._may_wait():
-            poll = None if self._settings.spool is None else _POLL_SECONDS
+            poll = None if self._spool is None else _POLL_SECONDS
             if self._batches.wait_for_room(line, seconds, poll):
                 return True
         if lifecycle.is_finishing():  # meanwhile
@@ -474,7 +486,7 @@ class Delivery:
             retries=self._listener.retries.value(),
             last_error=self._listener.last_error,
             **counts,
-            **({} if self._settings.spool is None else self._settings.spool.usage(self._now())),
+            **({} if self._spool is None else self._spool.directory.usage(self._now())),
         )
 
     def _may_wait(self) -> bool:

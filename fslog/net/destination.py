@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from fslog import arguments
+from fslog import config
 from fslog.delivery import notices
 from fslog.net import wire
 from fslog.net.ownwork import own_work
@@ -126,12 +126,12 @@ def destination(
         )
     ]
     if datacenter is None:
-        datacenter = arguments.environment("FSLOG_DATACENTER", environ) or "us"
+        datacenter = config.environment("FSLOG_DATACENTER", environ) or "us"
     if isinstance(datacenter, str) and len(datacenter) > _LONGEST_WORD:
         raise ValueError("datacenter is a long text, which is not shown; expected 'us', 'eu'")
-    base = DATACENTERS[arguments.one_of("datacenter", datacenter, tuple(DATACENTERS))]
+    base = DATACENTERS[config.one_of("datacenter", datacenter, tuple(DATACENTERS))]
     if endpoint is None:
-        endpoint = arguments.environment("FSLOG_ENDPOINT", environ)
+        endpoint = config.environment("FSLOG_ENDPOINT", environ)
     if endpoint is not None:
         base = endpoint_url(endpoint)
     to = Destination(base, keys[0], keys[1], proxy_url(base, proxy, environ))
@@ -192,7 +192,7 @@ def endpoint_url(value: Any) -> str:
     >>> endpoint_url("http://127.0.0.1:8080/")
     'http://127.0.0.1:8080'
     """
-    url = arguments.text("endpoint", value).rstrip("/")
+    url = config.text("endpoint", value).rstrip("/")
     parts, host = _split("endpoint", url)
     if parts.scheme not in ("https", "http"):
         raise ValueError("endpoint has no scheme that can be used; expected https://host")
@@ -224,7 +224,7 @@ def proxy_url(base: str, given: Any, environ: Mapping[str, str]) -> str | None:
             return None
         name, url = "the proxy of the environment", found
     else:
-        name, url = "proxy", arguments.text("proxy", given)
+        name, url = "proxy", config.text("proxy", given)
         if not url:
             return None
     proxy, proxy_host = _split(name, url if "://" in url else f"http://{url}")

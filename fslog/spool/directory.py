@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fslog import arguments
+from fslog import config
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net.destination import Destination
 from fslog.spool import owners
@@ -50,7 +50,7 @@ def spool_directory(
         TypeError, ValueError: it is no path that can be used.
     """
     if value is None:
-        value = arguments.environment("FSLOG_SPOOL", environ) or ""
+        value = config.environment("FSLOG_SPOOL", environ) or ""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"spool is of type {type(value).__name__}; expected a path, as a string")
     given = os.fspath(value)

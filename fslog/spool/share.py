@@ -18,8 +18,6 @@ from fslog.spool.directory import OWNERS, SpoolDirectory
 from fslog.spool.owners import Owner
 from fslog.spool.segments import SegmentName, creation_order
 
-FSYNC = ("never", "segment", "line")
-
 _MAX_ORPHANS = 32
 """How many dead owners one process takes over at a time: each costs a descriptor."""
 
@@ -118,7 +116,7 @@ class Spool:
     Args:
         directory: checked.
         max_bytes: what the directory holds at the most, all of its users together.
-        fsync: one of `FSYNC`.
+        fsync: one of `fslog.config.FSYNC`.
         chunk_bytes: how much room is claimed at a time.
         clock: monotonic seconds.
     """

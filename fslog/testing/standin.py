@@ -8,25 +8,32 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from fslog.config import Settings
 from fslog.delivery.delivery import Delivery
 from fslog.detours import Taker
 from fslog.errors import Problem
 from fslog.net.destination import Destination
 from fslog.net.transport import Transport
-from fslog.settings import Settings
 from fslog.stats import Counter, Stats
 from fslog.testing.arrivals import Arrivals
 
 _OF_CHILDREN = Settings(
-    encoding="deflate",
-    level=1,
+    level=0,
+    compression="deflate",
+    compression_level=1,
     batch_events=1_000,
     batch_bytes=2**40,
     flush_interval=0.02,
     buffer_bytes=2**40,
     block_timeout=None,
+    timeout=5.0,
     max_backoff=1.0,
     shutdown_timeout=1.0,
+    spool_max_bytes=1,
+    spool_fsync="never",
+    ca_certs=None,
+    enabled=True,
+    on_problem=None,
 )
 """How forked children deliver: whoever waits for them waits in a test."""
 

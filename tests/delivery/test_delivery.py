@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from fslog import lifecycle
+from fslog.config import Settings
 from fslog.delivery.delivery import Delivery
 from fslog.errors import Problem
 from fslog.net import wire
 from fslog.net.destination import Destination
 from fslog.net.ownwork import is_own, own_work
 from fslog.net.retry import Kind, Outcome
-from fslog.settings import Settings
 from waiting import eventually
 
 OK = Outcome(Kind.DELIVERED)
@@ -70,15 +70,22 @@ class Case:
         self.own: list[bool] = []
         self.written: list[str] = []
         fixed: dict[str, Any] = {
-            "encoding": "deflate",
-            "level": 6,
+            "level": 0,
+            "compression": "deflate",
+            "compression_level": 6,
             "batch_events": 1000,
             "batch_bytes": 10_000,
             "flush_interval": 30.0,
             "buffer_bytes": 10**9,
             "block_timeout": None,
+            "timeout": 10.0,
             "max_backoff": 60.0,
             "shutdown_timeout": 5.0,
+            "spool_max_bytes": 1,
+            "spool_fsync": "never",
+            "ca_certs": None,
+            "enabled": True,
+            "on_problem": None,
         }
         self.delivery = Delivery(
             Destination("https://events.example", "the-auth-key", "the-api-key"),

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging.config
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from fslog import EventFormatter, FreshsuccessHandler, arguments
+from fslog import EventFormatter, FreshsuccessHandler, config
 
 
 class Rehearsal:
@@ -61,22 +61,11 @@ def _replace(
 def _disabled(made: Rehearsal, original: Any) -> Any:
     @functools.wraps(original)
     def init(self: Any, *positional: Any, **given: Any) -> None:
-        is_enabled(given)
+        config.is_enabled(given.get("enabled"))
         original(self, *positional, **{**given, "enabled": False})
         made.note(self, given)
 
     return init
-
-
-def is_enabled(given: Mapping[str, Any]) -> bool:
-    """Return whether a handler of these arguments would take anything in this environment.
-
-    Raises:
-        TypeError, ValueError: as the handler does.
-    """
-    if given.get("enabled") is not None:
-        return arguments.flag("enabled", given["enabled"])
-    return arguments.flag("FSLOG_ENABLED", arguments.environment("FSLOG_ENABLED") or True)
 
 
 def _noted(made: Rehearsal, original: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from fslog import arguments
+from fslog import config
 from fslog.cli.check import spoolcheck
 from fslog.cli.check.configurations import ROOT, Configuration, Finding
 from fslog.cli.check.examination import KEYS
@@ -67,7 +67,7 @@ def key_origin(target: Target, name: str) -> str | None:
     """Say where a key is from; None if it is missing."""
     if target.given.get(name):
         return "configuration"
-    return KEYS[name] if arguments.environment(KEYS[name], os.environ) else None
+    return KEYS[name] if config.environment(KEYS[name], os.environ) else None
 
 
 def proxy_host(url: str | None) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog import EventFormatter, FreshsuccessHandler
+from fslog import EventFormatter, FreshsuccessHandler, config
 from fslog.cli.check.configurations import (
     Configuration,
     HandlerPart,
@@ -22,7 +22,7 @@ from fslog.cli.check.configurations import (
     is_writing,
 )
 from fslog.cli.check.factories import makes
-from fslog.cli.check.rehearsal import Rehearsal, is_enabled
+from fslog.cli.check.rehearsal import Rehearsal
 from fslog.net.destination import Destination, destination
 from fslog.spool.directory import SpoolDirectory, spool_directory
 
@@ -96,7 +96,7 @@ def _posting(made: Configuration, part: HandlerPart, rehearsed: Rehearsal) -> Ta
         made.wrong(where, f"it makes a {type(handler).__name__}, which is no FreshsuccessHandler")
         return target
     target.given = rehearsed.given_to(handler)
-    target.enabled = is_enabled(target.given)
+    target.enabled = config.is_enabled(target.given.get("enabled"))
     try:
         if part.formatter is not None:
             handler.setFormatter(_formatter(made, part.formatter))

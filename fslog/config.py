@@ -1,7 +1,8 @@
-"""Checks of configuration values: each error names the argument, what came, and what is allowed.
+"""Checks of configuration values, and the values of a handler once they are checked.
 
-A wrong type is a `TypeError`, a wrong value a `ValueError`; both are raised where the
-configuration is loaded, never later. No function here is ever given a key.
+Each error names the argument, its value and what is allowed: a wrong type is a `TypeError`, a wrong
+value a `ValueError`. Both are raised when the configuration is loaded, never later. No function
+here receives a key.
 """
 
 from __future__ import annotations
@@ -9,8 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from fslog.errors import Problem
+from fslog.net.wire import ENCODINGS
+
+FSYNC = ("never", "segment", "line")
+"""What the spool flushes to the disk itself: nothing, each sealed segment, or each line."""
 
 _FLAGS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -19,7 +27,7 @@ _FLAGS = {
 
 
 def environment(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return an environment variable without the blanks around it; None when unset or empty.
+    """Return an environment variable without surrounding blanks; None if it is unset or empty.
 
     >>> environment("FSLOG_ENDPOINT", {"FSLOG_ENDPOINT": " http://127.0.0.1:1 "})
     'http://127.0.0.1:1'
@@ -28,7 +36,7 @@ def environment(name: str, environ: Mapping[str, str] = os.environ) -> str | Non
 
 
 def flag(name: str, value: Any) -> bool:
-    """Take a yes or no, as a bool or as the words that environment variables use.
+    """Return a bool, given as one or as a word that environment variables use.
 
     >>> flag("enabled", "off")
     False
@@ -43,8 +51,19 @@ def flag(name: str, value: Any) -> bool:
         raise ValueError(f"{name} is {value!r}; expected one of {_words(_FLAGS)}") from None
 
 
+def is_enabled(value: Any, environ: Mapping[str, str] = os.environ) -> bool:
+    """Return a handler's `enabled` argument; if it is None, `FSLOG_ENABLED`, by default True.
+
+    >>> is_enabled(None, {"FSLOG_ENABLED": "no"}), is_enabled(None, {}), is_enabled("off")
+    (False, True, False)
+    """
+    if value is not None:
+        return flag("enabled", value)
+    return flag("FSLOG_ENABLED", environment("FSLOG_ENABLED", environ) or True)
+
+
 def seconds(name: str, value: Any, *, zero: bool = False) -> float:
-    """Take a duration in seconds, above zero (or from zero on), that a lock can wait for.
+    """Return a duration in seconds, above zero (or from zero on), that a lock can wait for.
 
     >>> seconds("timeout", 10)
     10.0
@@ -61,7 +80,7 @@ def seconds(name: str, value: Any, *, zero: bool = False) -> float:
 
 
 def whole(name: str, value: Any, *, least: int, most: int | None = None) -> int:
-    """Take a whole number between two bounds, both included.
+    """Return a whole number between two bounds, both included.
 
     >>> whole("batch_events", 5000, least=1)
     5000
@@ -75,7 +94,7 @@ def whole(name: str, value: Any, *, least: int, most: int | None = None) -> int:
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> Any:
-    """Take one of a few words.
+    """Return one of a few words.
 
     >>> one_of("datacenter", "eu", ("us", "eu"))
     'eu'
@@ -88,7 +107,7 @@ def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> Any:
 
 
 def text(name: str, value: Any) -> str:
-    """Take a string. Its value is not shown: the caller may have it hold a password.
+    """Return a string without surrounding blanks. Errors do not show it: it may hold a password.
 
     >>> text("ca_certs", " /etc/ca.pem ")
     '/etc/ca.pem'
@@ -99,7 +118,7 @@ def text(name: str, value: Any) -> str:
 
 
 def level(value: Any) -> int | str:
-    """Take a level of the logging module, by number or by name.
+    """Return a level of the logging module, given as a number or a name.
 
     >>> level("INFO")
     'INFO'
@@ -112,9 +131,9 @@ def level(value: Any) -> int | str:
 
 
 def function(name: str, value: Any) -> Any:
-    """Take something to call, or None.
+    """Return a callable, or None.
 
-    A string is what a configuration leaves there when it forgets the `ext://` prefix.
+    A string is what a configuration without the `ext://` prefix passes.
 
     >>> function("on_problem", None)
     """
@@ -127,7 +146,7 @@ def function(name: str, value: Any) -> Any:
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
-    """Take a mapping with non-empty strings as keys; None means an empty one.
+    """Return a mapping, with non-empty strings as keys, as a dict; None means an empty one.
 
     >>> mapping("defaults", {"product": "core"})
     {'product': 'core'}
@@ -146,7 +165,7 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:
-    """Take a list of non-empty strings; None means an empty one.
+    """Return non-empty strings as a tuple; None means an empty one.
 
     >>> names("include", ["feature", "order_*"])
     ('feature', 'order_*')
@@ -162,6 +181,66 @@ def names(name: str, value: Any) -> tuple[str, ...]:
         if not item:
             raise ValueError(f"{name} holds an empty string; expected names")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of a handler, checked; README, "Configuration", documents each.
+
+    Not here: where events go (`fslog.net.destination`), the spool's directory
+    (`fslog.spool.directory`), and the arguments of `EventFormatter`.
+    """
+
+    level: int | str
+    compression: str | None
+    compression_level: int
+    batch_events: int
+    batch_bytes: int
+    flush_interval: float
+    buffer_bytes: int
+    block_timeout: float | None
+    """None: `overflow` is `"refuse"`."""
+    timeout: float
+    max_backoff: float
+    shutdown_timeout: float
+    spool_max_bytes: int
+    spool_fsync: str
+    ca_certs: str | None
+    enabled: bool
+    on_problem: Callable[[Problem], None] | None
+
+    @classmethod
+    def checked(cls, *, overflow: Any, block_timeout: Any, **given: Any) -> Settings:
+        """Return the settings of a handler's arguments.
+
+        Raises:
+            TypeError, ValueError: an argument of the wrong type or value, named in the message.
+        """
+        may_block = one_of("overflow", overflow, ("refuse", "block")) == "block"
+        seconds_blocked = seconds("block_timeout", block_timeout, zero=True)
+        ca_certs = given["ca_certs"]
+        return cls(
+            level=level(given["level"]),
+            compression=one_of("compression", given["compression"], (*ENCODINGS, None)),
+            compression_level=_whole(given, "compression_level", most=9),
+            batch_events=_whole(given, "batch_events"),
+            batch_bytes=_whole(given, "batch_bytes"),
+            flush_interval=seconds("flush_interval", given["flush_interval"], zero=True),
+            buffer_bytes=_whole(given, "buffer_bytes"),
+            block_timeout=seconds_blocked if may_block else None,
+            timeout=seconds("timeout", given["timeout"]),
+            max_backoff=seconds("max_backoff", given["max_backoff"]),
+            shutdown_timeout=seconds("shutdown_timeout", given["shutdown_timeout"], zero=True),
+            spool_max_bytes=_whole(given, "spool_max_bytes"),
+            spool_fsync=one_of("spool_fsync", given["spool_fsync"], FSYNC),
+            ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
+            enabled=is_enabled(given["enabled"]),
+            on_problem=function("on_problem", given["on_problem"]),
+        )
+
+
+def _whole(given: Mapping[str, Any], name: str, most: int | None = None) -> int:
+    return whole(name, given[name], least=1, most=most)
 
 
 def _shown(value: int | float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fslog import EventFormatter, FreshsuccessHandler, arguments
+from fslog import EventFormatter, FreshsuccessHandler, config
 from fslog.collector import Collector
 from rawserver import RawServer, answer
 
@@ -472,14 +472,14 @@ def test_a_disabled_handler_checks_its_arguments(name: str, value: Any, allowed:
 @pytest.mark.parametrize(
     ("check", "value"),
     [
-        (lambda value: arguments.seconds("x", value), 5),
-        (lambda value: arguments.seconds("x", value, zero=True), 0),
-        (lambda value: arguments.whole("x", value, least=0), 0),
-        (lambda value: arguments.text("x", value), "a"),
-        (lambda value: arguments.function("x", value), None),
-        (lambda value: arguments.names("x", value), ("a",)),
-        (lambda value: arguments.mapping("x", value), {"a": 1}),
-        (lambda value: arguments.one_of("x", value, ("a", None)), None),
+        (lambda value: config.seconds("x", value), 5),
+        (lambda value: config.seconds("x", value, zero=True), 0),
+        (lambda value: config.whole("x", value, least=0), 0),
+        (lambda value: config.text("x", value), "a"),
+        (lambda value: config.function("x", value), None),
+        (lambda value: config.names("x", value), ("a",)),
+        (lambda value: config.mapping("x", value), {"a": 1}),
+        (lambda value: config.one_of("x", value, ("a", None)), None),
     ],
 )
 def test_checks_give_back_what_is_right(check: Callable[[Any], Any], value: Any) -> None:
@@ -489,7 +489,7 @@ def test_checks_give_back_what_is_right(check: Callable[[Any], Any], value: Any)
 
 def test_sets_and_generators_are_lists_of_names() -> None:
     """YAML has sets, Python has more."""
-    assert set(arguments.names("x", {"a", "b"})) == {"a", "b"}
-    assert arguments.names("x", (name for name in "ab")) == ("a", "b")
-    assert arguments.names("x", None) == ()
-    assert arguments.mapping("x", None) == {}
+    assert set(config.names("x", {"a", "b"})) == {"a", "b"}
+    assert config.names("x", (name for name in "ab")) == ("a", "b")
+    assert config.names("x", None) == ()
+    assert config.mapping("x", None) == {}
