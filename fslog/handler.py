@@ -226,7 +226,7 @@ class FreshsuccessHandler(logging.Handler):
         delivery = self._delivery if self._mark[0] else self._current()
         if not line:
             delivery.skipped.add()
-        elif not delivery.take(line) and not delivery.put(line):
+        elif not delivery.append(line) and not delivery.submit(line):
             self._refuse(delivery, record, json.loads(line))
         return True
 
@@ -257,7 +257,7 @@ class FreshsuccessHandler(logging.Handler):
             delivery.invalid.add()
             message = f"the event has {len(line)} bytes; batch_bytes allows {self._batch_bytes}"
             self._tell(delivery, record, (Problem("too_large", "", message, event),))
-        elif not delivery.put(line):
+        elif not delivery.submit(line):
             self._refuse(delivery, record, event)
         elif not warnings:
             self._learn(delivery, record, event)
@@ -279,11 +279,11 @@ class FreshsuccessHandler(logging.Handler):
             # A record made by hand, or one that another thread changes.
             return
         if example is not None:
-            delivery.tell(lambda: shapes.learn(site, example))
+            delivery.run_on_listener(lambda: shapes.learn(site, example))
 
     def _tell(self, delivery: Taker, record: logging.LogRecord, problems: Any) -> None:
         for problem in problems:
-            delivery.tell_problem(problem, record)
+            delivery.report_problem(problem, record)
             self._call(record, problem)
 
     def _call(self, record: logging.LogRecord, problem: Problem) -> None:

@@ -41,7 +41,7 @@ _serials = itertools.count()
 _PARTS = ("_queue", "_batches", "_backlog", "_listener")
 
 
-def _take_nothing(line: bytes) -> bool:
+def _append_nothing(line: bytes) -> bool:
     return False
 
 
@@ -111,8 +111,8 @@ class Delivery:
         self._reports = Counter()
         self.skipped = Counter()
         self.invalid = Counter()
-        self.take: Callable[[bytes], bool] = _take_nothing
-        """Takes a line where there is room; where it says False, `put` decides."""
+        self.append: Callable[[bytes], bool] = _append_nothing
+        """Append a line if there is room; if it returns False, call `submit`."""
 
     def __getattr__(self, name: str) -> Any:
         # Queue, lock and listener are made at the first need, not at the fork or before: gevent
@@ -123,7 +123,7 @@ class Delivery:
         if lifecycle.is_finishing():
             self.end_soon()
         else:
-            self.take = self._batches.append
+            self.append = self._batches.append
         return self.__dict__[name]
 
     def _make_parts(self) -> dict[str, Any]:
@@ -199,15 +199,15 @@ class Delivery:
 
     def end_soon(self) -> None:
         """Have every later line delivered at once: the process ends."""
-        self.take = _take_nothing
+        self.append = _append_nothing
         parts = self.__dict__.get("_parts")
         if parts is not None:
             parts["_batches"].close()
 
-    def put(self, line: bytes) -> bool:
-        """Take a line; False, counted, where there is no room, and none in time either."""
+    def submit(self, line: bytes) -> bool:
+        """Accept a line; return False, and count it, if there is no room in time."""
         if lifecycle.is_finishing():
-            return self._put_late(line)
+            return self._submit_late(line)
         if self._batches.append(line):
             return True
         seconds = self._settings.block_timeout
@@ -216,11 +216,11 @@ class Delivery:
             if self._batches.wait_for_room(line, seconds, poll):
                 return True
         if lifecycle.is_finishing():  # meanwhile
-            return self._put_late(line)
+            return self._submit_late(line)
         self._batches.refused.add()
         if self._notices.is_first("full"):
             refused = self._batches.refused.value()
-            self.tell(lambda: self._notices.full(refused, *self.bound()))
+            self.run_on_listener(lambda: self._notices.full(refused, *self.bound()))
         return False
 
     def bound(self) -> tuple[str, int]:
@@ -236,7 +236,7 @@ class Delivery:
         else:
             self._queue.put(self._notices.spool_works)
 
-    def _put_late(self, line: bytes) -> bool:
+    def _submit_late(self, line: bytes) -> bool:
         """Take a line after the process's last flush, and deliver it at once: nobody else will.
 
         While the interpreter takes itself down even that is not possible. No thread runs any
@@ -257,22 +257,22 @@ class Delivery:
             self._write(f"an event for {self._destination.host} {why}, as are any after it")
         return False
 
-    def tell(self, notice: Callable[[], None]) -> None:
-        """Have something said by the listener thread; where there is none it is not said.
+    def run_on_listener(self, notice: Callable[[], None]) -> None:
+        """Call a function on the listener thread; it is not called if that cannot run any more.
 
-        The log call that it is about pays for no more than a queue item.
+        The log call that it is about pays for one queue item.
         """
         self._queue.put(notice)
         if not self._listener.is_alive():
             self._opened()
 
-    def tell_problem(self, problem: Problem, record: logging.LogRecord) -> None:
-        """Have a problem of an event said, the first of its kind, with the place of its call."""
+    def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
+        """Report a problem of an event with its call site: the first of its kind only."""
         seen = record.__dict__.get  # records made by hand may lack anything
         where = f"{seen('name')} ({seen('filename')}:{seen('lineno')})"
         code, name, message = problem.code, problem.property, problem.message
         if self._notices.is_first(f"{code} {name}"):
-            self.tell(lambda: self._notices.problem(code, message, where))
+            self.run_on_listener(lambda: self._notices.problem(code, message, where))
 
     def _opened(self) -> bool:
         lifecycle.hold(self)

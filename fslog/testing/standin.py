@@ -50,9 +50,9 @@ class StandIn:
         self._accepted = Counter()
         self.skipped = Counter()
         self.invalid = Counter()
-        self.take: Callable[[bytes], bool] = self.put
+        self.append: Callable[[bytes], bool] = self.submit
 
-    def put(self, line: bytes) -> bool:
+    def submit(self, line: bytes) -> bool:
         """Take a line; there is always room."""
         self._accepted.add()
         self._arrivals.add_line(line)
@@ -62,10 +62,10 @@ class StandIn:
         """Return what is never asked for: nothing bounds what is kept."""
         return "nothing", 0
 
-    def tell(self, notice: Callable[[], None]) -> None:
+    def run_on_listener(self, notice: Callable[[], None]) -> None:
         """Leave unsaid and undone what a listener would say and do."""
 
-    def tell_problem(self, problem: Problem, record: logging.LogRecord) -> None:
+    def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Keep a problem of an event, with the place of its call."""
         self._arrivals.add_problem(problem, record)
 

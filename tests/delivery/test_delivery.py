@@ -99,9 +99,9 @@ class Case:
         self.said.append((level, text))
         self.own.append(is_own("fslog"))
 
-    def put(self, *numbers: int) -> list[bool]:
-        """Take lines."""
-        return [self.delivery.put(b"%d\n" % number) for number in numbers]
+    def submit(self, *numbers: int) -> list[bool]:
+        """Submit lines."""
+        return [self.delivery.submit(b"%d\n" % number) for number in numbers]
 
     def numbers(self) -> tuple[int, int, int, int]:
         """Return accepted, delivered, pending, abandoned."""
@@ -152,7 +152,7 @@ Make = Callable[..., Case]
 def test_lines_are_delivered_by_a_flush(make: Make) -> None:
     """A flush delivers what was taken, in order, and says so."""
     case = make()
-    assert case.put(*range(2500)) == [True] * 2500
+    assert case.submit(*range(2500)) == [True] * 2500
     assert case.delivery.flush() is True
     assert case.endpoint.numbers == [*range(2500)]
     assert case.numbers() == (2500, 2500, 0, 0)
@@ -172,7 +172,7 @@ def test_without_a_line_there_is_no_thread(make: Make) -> None:
 def test_a_flush_that_cannot_succeed_says_so_in_time(make: Make) -> None:
     """Down for longer than the flush may take: False at once; hanging: False at the deadline."""
     case = make(*[DOWN] * 5)
-    case.put(1)
+    case.submit(1)
     began_at = time.monotonic()
     assert case.delivery.flush(5.0) is False
     assert time.monotonic() - began_at < 2.0
@@ -188,7 +188,7 @@ def test_a_flush_that_cannot_succeed_says_so_in_time(make: Make) -> None:
 def test_a_flush_of_no_time_begins_the_try(make: Make) -> None:
     """`flush(0)` does not wait, but what was held is on its way."""
     case = make()
-    case.put(1)
+    case.submit(1)
     case.delivery.flush(0.0)
     assert eventually(lambda: case.numbers() == (1, 1, 0, 0))
 
@@ -196,7 +196,7 @@ def test_a_flush_of_no_time_begins_the_try(make: Make) -> None:
 def test_a_flush_of_all_the_time_in_the_world(make: Make) -> None:
     """No limit is as good as any: `flush(inf)` waits until everything is delivered."""
     case = make()
-    case.put(1)
+    case.submit(1)
     assert case.delivery.flush(float("inf")) is True
     assert case.delivery.flush(1e12) is True
 
@@ -204,7 +204,7 @@ def test_a_flush_of_all_the_time_in_the_world(make: Make) -> None:
 def test_full_is_refused_counted_and_said_once(make: Make) -> None:
     """Of a log storm in an outage each refusal is counted; one WARNING, and one INFO afterwards."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30)
-    taken = case.put(*range(100, 300))
+    taken = case.submit(*range(100, 300))
     assert taken[0]
     assert not taken[-1]
     stats = case.delivery.stats()
@@ -219,7 +219,7 @@ def test_full_is_refused_counted_and_said_once(make: Make) -> None:
     assert [level for level, _ in full] == [logging.WARNING, logging.INFO]
     assert f"{stats.refused} events were refused" in full[1][1]
     assert all(case.own)
-    assert case.put(1) == [True]
+    assert case.submit(1) == [True]
 
 
 def test_blocking_waits_for_room_and_then_goes_on(make: Make) -> None:
@@ -227,7 +227,7 @@ def test_blocking_waits_for_room_and_then_goes_on(make: Make) -> None:
     case = make(buffer_bytes=60, batch_bytes=30, block_timeout=5.0)
     case.endpoint.open.clear()
     answers: SimpleQueue[list[bool]] = SimpleQueue()
-    worker = threading.Thread(target=lambda: answers.put(case.put(*range(100, 150))))
+    worker = threading.Thread(target=lambda: answers.put(case.submit(*range(100, 150))))
     worker.start()
     assert case.endpoint.began.acquire(timeout=5)
     worker.join(0.1)
@@ -242,11 +242,11 @@ def test_blocking_waits_for_room_and_then_goes_on(make: Make) -> None:
 def test_blocking_ends_after_its_time(make: Make) -> None:
     """In an outage a blocked call returns after `block_timeout`, with a refusal that counts."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=0.1)
-    while case.put(100) == [True]:
+    while case.submit(100) == [True]:
         pass
     refused = case.delivery.stats().refused
     began_at = time.monotonic()
-    assert case.put(100) == [False]
+    assert case.submit(100) == [False]
     assert 0.1 <= time.monotonic() - began_at < 5.0
     assert case.delivery.stats().refused == refused + 1
 
@@ -254,7 +254,7 @@ def test_blocking_ends_after_its_time(make: Make) -> None:
 def test_a_block_timeout_of_ages_is_none_of_the_log_calls_business(make: Make) -> None:
     """However long a call may block, it does not raise."""
     case = make(buffer_bytes=30, batch_bytes=30, block_timeout=1e12)
-    assert case.put(*range(100, 150)) == [True] * 50
+    assert case.submit(*range(100, 150)) == [True] * 50
 
 
 def test_nobody_blocks_in_fslogs_own_work(make: Make) -> None:
@@ -262,7 +262,7 @@ def test_nobody_blocks_in_fslogs_own_work(make: Make) -> None:
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=5.0)
     with own_work(lambda text: text):
         began_at = time.monotonic()
-        while case.put(100) == [True]:
+        while case.submit(100) == [True]:
             pass
         assert time.monotonic() - began_at < 4.0
 
@@ -272,7 +272,7 @@ def test_nobody_blocks_who_holds_loggings_lock(make: Make) -> None:
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=5.0)
     with logging._lock:  # type: ignore[attr-defined]
         began_at = time.monotonic()
-        while case.put(100) == [True]:
+        while case.submit(100) == [True]:
             pass
         assert case.delivery.flush(5.0) is False
         case.delivery.close()
@@ -285,7 +285,7 @@ def test_a_flush_under_loggings_lock_begins_the_try(make: Make) -> None:
     """A `dictConfig` that closes handlers has them deliver, without waiting for it."""
     case = make()
     with logging._lock:  # type: ignore[attr-defined]
-        case.put(1)
+        case.submit(1)
         case.delivery.close()
     assert eventually(lambda: case.numbers() == (1, 1, 0, 0))
     assert eventually(lambda: not threads())
@@ -294,7 +294,7 @@ def test_a_flush_under_loggings_lock_begins_the_try(make: Make) -> None:
 def test_closing_delivers_and_ends_the_thread(make: Make) -> None:
     """After `close` everything is delivered, and the thread goes."""
     case = make()
-    case.put(1, 2)
+    case.submit(1, 2)
     case.delivery.close()
     assert case.endpoint.numbers == [1, 2]
     assert eventually(lambda: not threads())
@@ -304,11 +304,11 @@ def test_a_closed_delivery_works_on(make: Make) -> None:
     """Loggers keep closed handlers: what they take is delivered all the same, also at the close."""
     case = make(flush_interval=0.05)
     for n in range(3):
-        case.put(n)
+        case.submit(n)
         case.delivery.close()
         case.delivery.close()
         assert case.endpoint.numbers == [*range(n + 1)]
-    case.put(3)
+    case.submit(3)
     assert eventually(lambda: case.endpoint.numbers == [0, 1, 2, 3])
 
 
@@ -316,7 +316,7 @@ def test_closing_in_an_outage_is_bounded_and_loses_nothing(make: Make) -> None:
     """`close` gives up waiting after `shutdown_timeout`, once; later the events are delivered."""
     case = make(shutdown_timeout=0.5)
     case.endpoint.open.clear()
-    case.put(1)
+    case.submit(1)
     began_at = time.monotonic()
     case.delivery.close()
     assert 0.5 <= time.monotonic() - began_at < 4.0
@@ -332,7 +332,7 @@ def test_a_flush_after_a_close_that_gave_up_is_answered(make: Make) -> None:
     """The thread was told to end; who flushes during its last POST still gets the answer."""
     case = make(shutdown_timeout=0.05)
     case.endpoint.open.clear()
-    case.put(1)
+    case.submit(1)
     case.delivery.close()
     opener = threading.Timer(0.2, case.endpoint.open.set)
     opener.start()
@@ -350,7 +350,7 @@ def test_flushes_and_closes_of_many_threads_are_all_answered(make: Make) -> None
 
     def work(start: int) -> None:
         for n in range(start, start + 60):
-            case.put(n)
+            case.submit(n)
             began_at = time.monotonic()
             if n % 3 == 0:
                 case.delivery.close()
@@ -375,7 +375,7 @@ def test_flushes_and_closes_of_many_threads_are_all_answered(make: Make) -> None
 def test_a_delivery_is_kept_alive_until_it_is_done(make: Make) -> None:
     """Thrown away with something pending, it delivers first; with nothing pending it goes."""
     case = make(flush_interval=0.2)
-    case.put(1)
+    case.submit(1)
     alive = weakref.ref(case.delivery)
     case.delivery = Case().delivery
     gc.collect()
@@ -398,13 +398,13 @@ def test_a_line_that_comes_while_it_is_let_go_keeps_it(make: Make) -> None:
     def between() -> dict[str, int]:
         batches.counts = counts  # type: ignore[method-assign]
         before = counts()
-        case.put(1)
+        case.submit(1)
         return before
 
     batches.counts = between  # type: ignore[method-assign]
     case.delivery.retire()
     batches.counts = counts  # type: ignore[method-assign]
-    case.put(2)
+    case.submit(2)
     assert case.delivery in lifecycle._held
 
 
@@ -413,7 +413,7 @@ def test_where_no_thread_can_be_started_the_flush_works_itself(
 ) -> None:
     """At the end of the interpreter `flush` delivers in its own thread, retries included."""
     case = make(Outcome(Kind.RETRY, "it answers 503"), max_backoff=0.01)
-    assert case.put(1, 2) == [True, True]
+    assert case.submit(1, 2) == [True, True]
     assert case.delivery.flush() is True
     assert case.endpoint.numbers == [1, 2]
     assert all(timeout is not None and timeout <= 5.0 for timeout in case.endpoint.timeouts)
@@ -422,7 +422,7 @@ def test_where_no_thread_can_be_started_the_flush_works_itself(
 def test_where_no_thread_can_be_started_the_end_is_bounded(make: Make, no_threads: None) -> None:
     """An endpoint that is down for long does not hold the end of the process up."""
     case = make(*[DOWN] * 3)
-    case.put(1)
+    case.submit(1)
     began_at = time.monotonic()
     case.finish()
     assert time.monotonic() - began_at < 2.0
@@ -440,15 +440,15 @@ def test_a_thread_that_could_not_start_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(_thread, "start_new_thread", start)
-        assert case.put(1, 2) == [True, True]
-    assert case.put(3) == [True]
+        assert case.submit(1, 2) == [True, True]
+    assert case.submit(3) == [True]
     assert eventually(lambda: case.endpoint.numbers == [1, 2, 3])
 
 
 def test_the_end_abandons_and_reports_what_is_not_confirmed(make: Make) -> None:
     """What is pending when the time is over is counted, and reported in one line, with a reason."""
     case = make(*[DOWN] * 9, shutdown_timeout=0.2)
-    case.put(1, 2, 3)
+    case.submit(1, 2, 3)
     case.finish()
     assert case.numbers() == (3, 0, 0, 3)
     [text] = case.written
@@ -462,7 +462,7 @@ def test_the_end_abandons_and_reports_what_is_not_confirmed(make: Make) -> None:
 def test_the_end_delivers_what_it_can(make: Make) -> None:
     """An endpoint that is well gets everything; then there is nothing to report."""
     case = make()
-    case.put(1, 2, 3)
+    case.submit(1, 2, 3)
     case.finish()
     assert case.numbers() == (3, 3, 0, 0)
     assert case.written == []
@@ -473,10 +473,10 @@ def test_the_end_is_bounded_as_a_whole(make: Make) -> None:
     """However often the end is told of, all of it takes one `shutdown_timeout`."""
     case = make(shutdown_timeout=1.0)
     case.endpoint.open.clear()
-    case.put(1)
+    case.submit(1)
     began_at = time.monotonic()
     case.finish()
-    case.put(2)
+    case.submit(2)
     case.finish()
     case.finish()
     assert time.monotonic() - began_at < 1.9
@@ -488,7 +488,7 @@ def test_a_200_after_the_end_counts_no_event_twice(make: Make) -> None:
     """An answer that comes when the batch is given up already changes no number."""
     case = make(shutdown_timeout=0.1)
     case.endpoint.open.clear()
-    case.put(1, 2)
+    case.submit(1, 2)
     case.finish()
     case.endpoint.open.set()
     assert eventually(lambda: case.endpoint.numbers == [1, 2])
@@ -500,7 +500,7 @@ def test_a_200_after_the_end_counts_no_event_twice(make: Make) -> None:
 def test_the_report_shows_no_key(make: Make) -> None:
     """A reason that holds the keys is redacted before anybody reads it."""
     case = make(ValueError("no /v1/the-auth-key/the-api-key"), shutdown_timeout=0.2)
-    case.put(1)
+    case.submit(1)
     case.finish()
     shown = f"{case.written} {case.said} {case.delivery.stats()}"
     assert "internal error" in shown
@@ -513,8 +513,8 @@ def test_a_kind_of_problem_is_said_once_with_its_place(make: Make) -> None:
     case = make()
     record = logging.LogRecord("app.views", 20, "/x/views.py", 7, "m", (), None)
     for _ in range(1000):
-        case.delivery.tell_problem(Problem("missing", "userId", "userId is missing"), record)
-        case.delivery.tell_problem(Problem("missing", "accountId", "it is missing"), record)
+        case.delivery.report_problem(Problem("missing", "userId", "userId is missing"), record)
+        case.delivery.report_problem(Problem("missing", "accountId", "it is missing"), record)
     assert eventually(lambda: len(case.said) == 2)
     assert case.delivery.flush() is True
     assert len(case.said) == 2
@@ -527,7 +527,7 @@ def test_what_could_not_be_said_is_said_by_a_flush(make: Make, no_threads: None)
     """Without a thread the notices wait, few, and the next flush says them."""
     case = make()
     record = logging.LogRecord("app", 20, "views.py", 7, "m", (), None)
-    case.delivery.tell_problem(Problem("missing", "userId", "userId is missing"), record)
+    case.delivery.report_problem(Problem("missing", "userId", "userId is missing"), record)
     assert case.said == []
     assert case.delivery.flush() is True
     assert len(case.said) == 1
@@ -549,7 +549,7 @@ def test_a_short_interval_starts_no_thread_per_line(make: Make) -> None:
     case = make(flush_interval=0.0)
     names = set()
     for n in range(50):
-        case.put(n)
+        case.submit(n)
         names |= {thread.ident for thread in threads()}
     assert case.delivery.flush() is True
     names |= {thread.ident for thread in threads()}

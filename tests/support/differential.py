@@ -42,23 +42,23 @@ class Keeper:
         self.came: list[tuple[str, ...]] = []
         self.at_once = 0
 
-    def take(self, line: bytes) -> bool:
-        """Take a line that was made at once."""
+    def append(self, line: bytes) -> bool:
+        """Keep a line of the fast path."""
         self.at_once += 1
-        return self.put(line)
+        return self.submit(line)
 
-    def put(self, line: bytes) -> bool:
-        """Take a line."""
+    def submit(self, line: bytes) -> bool:
+        """Keep a line."""
         self.came.append(("line", line.decode()))
         return True
 
-    def tell(self, notice: Callable[[], None]) -> None:
+    def run_on_listener(self, notice: Callable[[], None]) -> None:
         """Do what a listener would."""
         if self._learns:
             notice()
 
-    def tell_problem(self, problem: Problem, record: logging.LogRecord) -> None:
-        """Take a problem."""
+    def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
+        """Keep a problem."""
         self.came.append((problem.code, problem.property, problem.message))
 
     def outcome(self) -> list[tuple[str, ...]]:
