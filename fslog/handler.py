@@ -28,7 +28,7 @@ from fslog.mapping import events
 from fslog.mapping.encoding import encode
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
-from fslog.net.ownwork import is_own, mark, redaction
+from fslog.net.redaction import active_redactor, current_mark, is_internal
 from fslog.net.retry import MAX_BACKOFF
 from fslog.net.transport import Transport, tls_context
 from fslog.spool.directory import spool_directory
@@ -200,7 +200,7 @@ class FreshsuccessHandler(logging.Handler):
         # The line of a record whose like was seen before (see `shapes`), empty for what is no event
         # at a glance. Here and not in functions: each would cost a hundredth of the log call.
         line = None
-        if self._is_plain and not self.filters and mark() is None:
+        if self._is_plain and not self.filters and current_mark() is None:
             try:
                 # Not by `__dict__`, which is made when it is asked for, and costs more than both.
                 if hasattr(record, "action") or hasattr(record, "event"):
@@ -232,7 +232,9 @@ class FreshsuccessHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make the record's event a line and take it; never raise, never wait for the network."""
-        if not self._enabled or (redaction() is not None and is_own(record.__dict__.get("name"))):
+        if not self._enabled or (
+            active_redactor() is not None and is_internal(record.__dict__.get("name"))
+        ):
             return
         delivery = self._current()
         try:

@@ -22,10 +22,10 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 LAYERS = [
     [
         ["version", "errors", "stats", "context", "sessions", "interrupts"],
-        ["paths", "ownwork", "notices", "worker", "filesystem", "queue"],
+        ["paths", "redaction", "notices", "worker", "filesystem", "queue"],
         ["forkmark", "lifecycle"],
     ],
-    [["wire"], ["config"], ["events", "encoding", "templates", "redaction", "retry", "glances"]],
+    [["wire"], ["config"], ["events", "encoding", "templates", "retry", "glances"]],
     [["segments"], ["rules", "batches", "owners", "destination", "connections"], ["detours"]],
     [
         ["httpbody", "directory"],

@@ -25,7 +25,7 @@ from fslog.delivery.queue import Inbox
 from fslog.errors import Problem
 from fslog.interrupts import Suppressed
 from fslog.net.destination import Destination
-from fslog.net.ownwork import own_work, redaction
+from fslog.net.redaction import active_redactor, internal_work
 from fslog.net.retry import Outcome
 from fslog.spool.directory import SpoolDirectory
 from fslog.spool.share import Spool
@@ -468,7 +468,7 @@ class Delivery:
             f"{count} events were not confirmed by {self._destination.host} before the process "
             f"ended, and are given up{more}{f': {reason}' if reason else ''}"
         )
-        with own_work(self._destination.redact):
+        with internal_work(self._destination.redact):
             if notices.is_heard():
                 self._say(logging.WARNING, text)
         self._write(text)
@@ -491,7 +491,7 @@ class Delivery:
 
     def _may_wait(self) -> bool:
         """Return whether blocking on the listener is safe here (no deadlock)."""
-        if redaction() is not None or self._batches.is_locked_here():
+        if active_redactor() is not None or self._batches.is_locked_here():
             return False
         # The listener may need it to say something.
         lock = getattr(logging, "_lock", None)

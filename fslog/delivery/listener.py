@@ -25,8 +25,8 @@ from fslog.delivery.notices import Notices
 from fslog.delivery.queue import Inbox
 from fslog.delivery.worker import IN_SUBINTERPRETER, Start, Token, Worker, start_thread
 from fslog.interrupts import Suppressed, unless_interrupt
-from fslog.net import ownwork
-from fslog.net.ownwork import Redact, own_work
+from fslog.net import redaction
+from fslog.net.redaction import Redact, internal_work
 from fslog.net.retry import Backoff, Kind, Outcome, full_jitter
 from fslog.spool.writer import Sealed
 from fslog.stats import Counter
@@ -175,7 +175,7 @@ class Listener(QueueListener):
 
     def dequeue(self, block: bool = True) -> Any:
         """Return the next item, `WAKE` when an instant comes first, None to end the thread."""
-        with own_work(self._redact):
+        with internal_work(self._redact):
             is_over = self._retired and not (self._backlog or self._received)
             if is_over and self._batches.end_unless_used(self._end):
                 return None
@@ -232,7 +232,7 @@ class Listener(QueueListener):
         self._work(None, None)
 
     def _work(self, deadline_at: float | None, token: object) -> None:
-        with own_work(self._redact):
+        with internal_work(self._redact):
             for step in (
                 self._look,  # first: a flush means what it finds, too
                 self._take_received,
@@ -277,7 +277,7 @@ class Listener(QueueListener):
         One at a time: where somebody does it already, nothing is done here. Two would post a
         batch twice, or one before another.
         """
-        token, mark = object(), ownwork.mark()
+        token, mark = object(), redaction.current_mark()
         try:
             if not self.worker.claim(token):
                 return
@@ -297,13 +297,13 @@ class Listener(QueueListener):
                 self.worker.release(token)
             finally:  # once more: what a signal handler raises may be in the way of the first
                 self.worker.release(token)
-                ownwork.restore(mark)
+                redaction.restore_mark(mark)
                 if self._pending():  # logged meanwhile, and told that somebody serves
                     self.wake()
 
     def take_rest(self) -> None:
         """Take what is on the queue without posting: notices are said, flushes answered."""
-        with own_work(self._redact):
+        with internal_work(self._redact):
             self._take_received()
 
     def _take(self, item: Any) -> None:

@@ -19,8 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from fslog import config
 from fslog.delivery import notices
 from fslog.net import wire
-from fslog.net.ownwork import own_work
-from fslog.net.redaction import LEAST_LENGTH, Redactor
+from fslog.net.redaction import LEAST_LENGTH, Redactor, internal_work
 
 DATACENTERS = {
     "us": "https://events-us.freshsuccess.com",
@@ -146,7 +145,7 @@ def _mention_short(to: Destination, keys: Mapping[str, str]) -> None:
             _mentioned.add(name)
             # What listens on this machine (a collector, the viewer) takes any keys.
             is_serious = not is_loopback(urlsplit(to.ping_url()).hostname or "")
-            with own_work(to.redact):
+            with internal_work(to.redact):
                 notices.say(
                     logging.WARNING if is_serious else logging.INFO,
                     f"{name} has {len(value)} characters only: a placeholder? Keys are longer, and "

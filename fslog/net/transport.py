@@ -22,8 +22,7 @@ from fslog.interrupts import unless_interrupt
 from fslog.net import wire
 from fslog.net.connections import Gone, Request, Resolve, manager
 from fslog.net.destination import Destination
-from fslog.net.ownwork import own_work
-from fslog.net.redaction import MASK, guard_urllib3
+from fslog.net.redaction import MASK, guard_urllib3, internal_work
 from fslog.net.retry import Kind, Outcome, outcome_of
 
 _SHOWN_PATH = wire.events_path(MASK, MASK)
@@ -133,7 +132,7 @@ class Transport:
             body: packed as the transport's encoding says.
             timeout: seconds, where less time is left than usual.
         """
-        with own_work(self._destination.redact):
+        with internal_work(self._destination.redact):
             try:
                 request = self._request(self._destination.events_target, _SHOWN_PATH, body)
                 answer = self._pool.post(
@@ -154,7 +153,7 @@ class Transport:
         Raises:
             PingFailed: it did not answer, or not with 200.
         """
-        with own_work(self._destination.redact):
+        with internal_work(self._destination.redact):
             began_at = 0.0
             try:
                 pool = self._pool

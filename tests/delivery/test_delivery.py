@@ -21,7 +21,7 @@ from fslog.delivery.delivery import Delivery
 from fslog.errors import Problem
 from fslog.net import wire
 from fslog.net.destination import Destination
-from fslog.net.ownwork import is_own, own_work
+from fslog.net.redaction import internal_work, is_internal
 from fslog.net.retry import Kind, Outcome
 from waiting import eventually
 
@@ -97,7 +97,7 @@ class Case:
 
     def _say(self, level: int, text: str) -> None:
         self.said.append((level, text))
-        self.own.append(is_own("fslog"))
+        self.own.append(is_internal("fslog"))
 
     def submit(self, *numbers: int) -> list[bool]:
         """Submit lines."""
@@ -260,7 +260,7 @@ def test_a_block_timeout_of_ages_is_none_of_the_log_calls_business(make: Make) -
 def test_nobody_blocks_in_fslogs_own_work(make: Make) -> None:
     """What logs on the listener's thread, a finalizer say, never waits for the listener."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=5.0)
-    with own_work(lambda text: text):
+    with internal_work(lambda text: text):
         began_at = time.monotonic()
         while case.submit(100) == [True]:
             pass

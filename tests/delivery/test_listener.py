@@ -22,7 +22,7 @@ from fslog.delivery.notices import Notices
 from fslog.delivery.queue import Inbox
 from fslog.delivery.worker import Token, start_thread
 from fslog.net import wire
-from fslog.net.ownwork import is_own, redaction
+from fslog.net.redaction import active_redactor, is_internal
 from fslog.net.retry import Kind, Outcome
 
 OK = Outcome(Kind.DELIVERED)
@@ -587,7 +587,7 @@ def test_a_batch_abandoned_in_flight_stays_abandoned() -> None:
 def test_notices_are_said_inside_own_work() -> None:
     """What a log call leaves to say is said by the listener, marked as fslog's own."""
     world, seen = World(), []
-    world.queue.put(lambda: seen.append((is_own("fslog"), redaction() is not None)))
+    world.queue.put(lambda: seen.append((is_internal("fslog"), active_redactor() is not None)))
     world.run()
     assert seen == [(True, True)]
 
@@ -595,11 +595,11 @@ def test_notices_are_said_inside_own_work() -> None:
 def test_posting_is_own_work() -> None:
     """urllib3's records of a POST are fslog's own; outside of it nothing is."""
     world, seen = World(), []
-    world.answer = lambda numbers: seen.append(is_own("urllib3.connectionpool")) or OK
+    world.answer = lambda numbers: seen.append(is_internal("urllib3.connectionpool")) or OK
     world.batch(1)
     world.run()
     assert seen == [True]
-    assert redaction() is None
+    assert active_redactor() is None
 
 
 def test_room_is_said_when_all_is_delivered() -> None:

@@ -1,9 +1,11 @@
-"""Keys are taken out of every text that fslog causes, whatever they consist of."""
+"""Keys are removed from every text that fslog causes; internal work is marked as such."""
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -13,16 +15,23 @@ import urllib3.util.retry
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fslog.net.ownwork import own_work
-from fslog.net.redaction import LEAST_LENGTH, MASK, Redactor, guard_urllib3
+from fslog.net.redaction import (
+    LEAST_LENGTH,
+    MASK,
+    Redactor,
+    active_redactor,
+    guard_urllib3,
+    internal_work,
+    is_internal,
+)
 
 KEYS = st.text(alphabet="aZ09._~!$&'()*+,;=:@-", min_size=8, max_size=20)
-# What stands around a URL in messages, tracebacks and headers; none of it can be part of a key.
+# Characters around a URL in messages, tracebacks and headers; none can be part of a key.
 AROUND = st.text(alphabet='\n "<>[]{}|/?#', max_size=8)
 
 
 class Memory(logging.Handler):
-    """Keep the texts of records as a stream would show them."""
+    """Keep records, and their texts as a stream would show them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +45,7 @@ class Memory(logging.Handler):
 
 @pytest.fixture
 def memory() -> Iterator[Memory]:
-    """Listen to urllib3's pool logger, which is guarded."""
+    """Return a handler of urllib3's guarded pool logger."""
     logger = logging.getLogger("urllib3.connectionpool")
     handler, level = Memory(), logger.level
     logger.addHandler(handler)
@@ -48,8 +57,8 @@ def memory() -> Iterator[Memory]:
 
 
 @given(auth=KEYS, api=KEYS, before=AROUND, after=AROUND)
-def test_no_part_of_a_url_path_shows_a_key(auth: str, api: str, before: str, after: str) -> None:
-    """A path with both keys is masked wholly, in whatever text and whatever the keys are."""
+def test_keys_in_a_path_are_masked(auth: str, api: str, before: str, after: str) -> None:
+    """A path with both keys is masked as a whole, in any text and with any keys."""
     text = Redactor(auth, api)(f"{before}/v1/{auth}/{api}{after}")
     assert f"/v1/{MASK}/{MASK}" in text
     assert set(text.replace(f"/v1/{MASK}/{MASK}", "", 1)) <= set(before + after)
@@ -57,7 +66,7 @@ def test_no_part_of_a_url_path_shows_a_key(auth: str, api: str, before: str, aft
 
 @given(auth=KEYS, api=KEYS, before=AROUND, after=AROUND)
 def test_a_key_alone_is_masked(auth: str, api: str, before: str, after: str) -> None:
-    """Each key goes wherever it stands, as it is and percent-encoded in either case."""
+    """Each key is masked anywhere, plain and percent-encoded in either case."""
     assume(auth not in api and api not in auth)
     redact = Redactor(auth, api)
     for key in (auth, api):
@@ -69,21 +78,21 @@ def test_a_key_alone_is_masked(auth: str, api: str, before: str, after: str) -> 
 
 
 @given(KEYS)
-def test_redacting_twice_changes_nothing_more(key: str) -> None:
-    """What is redacted already stays as it is."""
+def test_redaction_is_idempotent(key: str) -> None:
+    """Redacting a redacted text does not change it."""
     redact = Redactor(key, "another-key-0")
     once = redact(f"POST /v1/{key}/another-key-0 HTTP/1.1, {key}")
     assert redact(once) == once
 
 
-def test_a_key_that_holds_the_other_is_masked_wholly() -> None:
-    """The longer of two keys is replaced first, so that no end of it remains."""
+def test_a_key_that_contains_the_other_is_masked_completely() -> None:
+    """The longer of two keys is replaced first, so that no suffix of it remains."""
     redact = Redactor("source-1234", "source-1234-and-more")
     assert redact("source-1234-and-more source-1234") == f"{MASK} {MASK}"
 
 
-def test_keys_in_a_strangers_path_are_masked() -> None:
-    """What stands where keys stand goes, even if it is not ours: a misconfigured peer's echo."""
+def test_foreign_keys_in_a_path_are_masked() -> None:
+    """The key segments of a path are masked even if their values are not the keys."""
     assert Redactor("the-auth-key", "the-api-key")("at /v1/other-auth/other-api?x=1") == (
         f"at /v1/{MASK}/{MASK}?x=1"
     )
@@ -95,15 +104,15 @@ SHORT = st.text(alphabet="aZ09._~!$&'()*+,;=:@-", min_size=1, max_size=7)
 @settings(deadline=None)
 @given(auth=SHORT, api=SHORT, before=AROUND, after=AROUND)
 def test_short_keys_are_masked_in_the_path(auth: str, api: str, before: str, after: str) -> None:
-    """In the keys' places of a path they go, whatever their length and characters."""
+    """In the key segments of a path they are masked, whatever their length and characters."""
     redact = Redactor(auth, api)
     for first, second in ((auth, api), (quote(auth, safe=""), quote(api, safe=""))):
         text = redact(f"{before}/v1/{first}/{second}{after}")
         assert text == f"{before}/v1/{MASK}/{MASK}{after}"
 
 
-def test_a_short_key_does_not_eat_words() -> None:
-    """A word that equals a short key ("test", "dev") stays wherever it is not in a key's place."""
+def test_a_short_key_is_not_masked_as_a_word() -> None:
+    """A word that equals a short key ("test", "dev") stays unless it is a path's key segment."""
     redact = Redactor("test", "dev")
     text = "a test in /srv/test/dev of test-dev.example, tested by dev"
     assert redact(text) == text
@@ -112,35 +121,35 @@ def test_a_short_key_does_not_eat_words() -> None:
     assert redact("/v1/tested/develop /v1/test/x") == f"/v1/{MASK}/{MASK} /v1/{MASK}/{MASK}"
 
 
-def test_what_is_as_long_as_a_real_key_is_masked_anywhere() -> None:
-    """The least length is the boundary: one character less is a word like others."""
+def test_a_key_of_the_least_length_is_masked_anywhere() -> None:
+    """A key of `LEAST_LENGTH` is a secret; one that is a character shorter is not."""
     assert LEAST_LENGTH == 8
     assert Redactor("k" * 8, "m" * 7)(f"x{'k' * 8}y {'m' * 7}") == f"x{MASK}y {'m' * 7}"
 
 
 def test_without_secrets_paths_are_still_masked() -> None:
-    """A disabled handler has no keys; nothing else changes in a text."""
+    """A disabled handler has no keys; only key segments of paths change in a text."""
     assert Redactor(None, None)("plain /v1/x/y") == f"plain /v1/{MASK}/{MASK}"
     assert Redactor()("plain") == "plain"
 
 
-def test_secrets_alone_leave_paths_as_they_are() -> None:
-    """In a text that holds no URL only the keys are masked: a file's path may look like one."""
+def test_secrets_leaves_paths_as_they_are() -> None:
+    """In a text without URLs only the keys are masked: a file's path may contain /v1/."""
     redact = Redactor("the-auth-key", "b")
     assert redact.secrets("/x/v1/2024/e, the-auth-key, b") == f"/x/v1/2024/e, {MASK}, b"
     assert Redactor().secrets("/v1/x/y") == "/v1/x/y"
 
 
-def test_a_redactor_does_not_show_what_it_hides() -> None:
-    """Neither `repr` nor `str` of the redactor holds a key."""
+def test_a_redactor_does_not_show_its_secrets() -> None:
+    """Neither `repr` nor `str` of the redactor contains a key."""
     redact = Redactor("the-auth-key", "the-api-key")
     assert "the-" not in f"{redact!r} {redact}"
 
 
-def test_urllib3s_records_are_redacted_inside_own_work(memory: Memory) -> None:
-    """The record has lost the keys before any handler sees it: message, arguments, traceback."""
+def test_urllib3s_records_are_redacted_during_internal_work(memory: Memory) -> None:
+    """Message, arguments and traceback are redacted before any handler sees the record."""
     logger = logging.getLogger("urllib3.connectionpool")
-    with own_work(Redactor("the-auth-key", "the-api-key")):
+    with internal_work(Redactor("the-auth-key", "the-api-key")):
         logger.debug('"%s %s" %s', "POST", "/v1/the-auth-key/the-api-key", 200)
         try:
             raise ValueError("no /v1/the-auth-key/the-api-key here")
@@ -154,24 +163,24 @@ def test_urllib3s_records_are_redacted_inside_own_work(memory: Memory) -> None:
 
 
 def test_other_records_of_urllib3_are_left_alone(memory: Memory) -> None:
-    """The application's own use of urllib3 logs what it always did, arguments and all."""
+    """Records of the application's own use of urllib3 keep their message and arguments."""
     logger = logging.getLogger("urllib3.connectionpool")
     logger.debug("%s", "/v1/the-auth-key/the-api-key")
     [record] = memory.records
     assert (record.msg, record.args) == ("%s", ("/v1/the-auth-key/the-api-key",))
 
 
-def test_a_message_that_cannot_be_formatted_is_logged_as_ever(
+def test_a_message_that_cannot_be_formatted_shows_no_key(
     memory: Memory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A log call with wrong arguments never raises into urllib3, and shows no key."""
-    with own_work(Redactor("the-auth-key", "the-api-key")):
+    """A log call with invalid arguments does not raise into urllib3, and shows no key."""
+    with internal_work(Redactor("the-auth-key", "the-api-key")):
         logging.getLogger("urllib3.connectionpool").debug("%d", "/v1/the-auth-key/the-api-key")
     assert "the-auth-key" not in "".join(memory.texts) + capsys.readouterr().err
 
 
 def test_every_logger_of_urllib3_is_guarded_once() -> None:
-    """A filter sees its own logger's records only: each one has it, and has it one time."""
+    """Each logger has the filter exactly once, however often it is added."""
     guard_urllib3()
     guard_urllib3()
     for name in ("urllib3", urllib3.connectionpool.log.name, urllib3.util.retry.log.name):
@@ -179,10 +188,97 @@ def test_every_logger_of_urllib3_is_guarded_once() -> None:
         assert filters.count("_RecordFilter") == 1
 
 
-def test_no_other_logger_is_touched() -> None:
-    """Loggers that merely resemble urllib3's keep their filters."""
+def test_no_other_logger_is_changed() -> None:
+    """Loggers with similar names get no filter."""
     logging.getLogger("urllib3x")
     logging.getLogger("app.urllib3")
     guard_urllib3()
     for name in ("urllib3x", "app.urllib3", "root", "backoff"):
         assert logging.getLogger(name).filters == []
+
+
+def outer(text: str) -> str:
+    """Stand in for one destination's redactor."""
+    return text
+
+
+def inner(text: str) -> str:
+    """Stand in for another destination's redactor."""
+    return text
+
+
+def test_without_a_mark_nothing_is_internal() -> None:
+    """Outside of internal work no record is internal, not even one of fslog's loggers."""
+    assert active_redactor() is None
+    assert not any(is_internal(name) for name in ("fslog", "urllib3", "backoff", "root", ""))
+
+
+@pytest.mark.parametrize(
+    ("logger", "internal"),
+    [
+        ("fslog", True),
+        ("fslog.delivery.listener", True),
+        ("urllib3", True),
+        ("urllib3.connectionpool", True),
+        ("urllib3.util.retry", True),
+        ("backoff", True),
+        ("fslogs", False),
+        ("urllib3x.connectionpool", False),
+        ("app.urllib3", False),
+        ("app", False),
+        ("root", False),
+        ("", False),
+    ],
+)
+def test_internal_loggers_are_those_of_three_libraries(logger: str, internal: bool) -> None:
+    """During internal work the first part of a logger's name decides."""
+    with internal_work(outer):
+        assert is_internal(logger) is internal
+
+
+def test_blocks_nest() -> None:
+    """An inner block has its own redactor, and restores the outer one."""
+    with internal_work(outer):
+        with internal_work(inner):
+            assert active_redactor() is inner
+        assert active_redactor() is outer
+    assert active_redactor() is None
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
+def test_an_exception_removes_the_mark(error: type[BaseException]) -> None:
+    """The mark is removed however the block ends."""
+
+    def leave() -> None:
+        with internal_work(outer):
+            raise error
+
+    with pytest.raises(error):
+        leave()
+    assert active_redactor() is None
+
+
+def test_other_threads_are_not_marked() -> None:
+    """The mark applies to the thread that set it."""
+    seen: list[object] = []
+    with internal_work(outer):
+        thread = threading.Thread(
+            target=lambda: seen.append((active_redactor(), is_internal("fslog")))
+        )
+        thread.start()
+        thread.join()
+    assert seen == [(None, False)]
+
+
+def test_a_copied_context_is_not_marked() -> None:
+    """A context that is copied to another thread does not carry the mark there."""
+    seen: list[object] = []
+    with internal_work(outer):
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run,
+            args=(lambda: seen.append((active_redactor(), is_internal("fslog"))),),
+        )
+        thread.start()
+        thread.join()
+    assert seen == [(None, False)]

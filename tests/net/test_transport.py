@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from fslog.collector import Answer, Collector
 from fslog.net.destination import Destination, destination
-from fslog.net.ownwork import redaction
+from fslog.net.redaction import active_redactor
 from fslog.net.retry import Kind, Outcome
 from fslog.net.transport import PingFailed, Transport, tls_context
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request, reset
@@ -456,7 +456,7 @@ def test_whatever_bytes_come_back_there_is_an_outcome(connect: Connect) -> None:
             assert isinstance(outcome.kind, Kind)
             assert outcome.reason.isprintable()
             assert no_secret(outcome)
-            assert redaction() is None
+            assert active_redactor() is None
 
         check()
 
