@@ -82,7 +82,7 @@ def _viewer(options: argparse.Namespace) -> Viewer:
         keep=options.keep,
         store=options.store,
         allow_hosts=options.allow_host,
-        say=_say,
+        warn=_say,
     )
 
 

@@ -1,6 +1,6 @@
-"""The viewer: the embedded endpoint with a page, to watch events arrive and see what is wrong.
+"""The viewer: the embedded endpoint with a page that shows events as they arrive.
 
-`fslog.viewer.server.Viewer` is all of it; `fslog viewer` is its command. One direction again: what
-arrives becomes entries and facts about requests (`arrivals`), these are kept (`store`), and read by
-the HTTP API (`api`), by the stream (`stream`) and so by the page (`static/`).
+`fslog.viewer.server.Viewer` is the entry point and `fslog viewer` its command. Data flows one way:
+`recorder` turns each request to the endpoint into entries, `history` keeps them in bounded memory,
+and `api` and `stream` serve them as JSON to scripts and to the page in `static/`.
 """

@@ -1,4 +1,4 @@
-"""The HTTP API below `/api/`: a table of what may be asked, and a function for each."""
+"""The HTTP API below `/api/`: a table of resources and methods, with one function for each."""
 
 from __future__ import annotations
 
@@ -13,54 +13,55 @@ from typing import Any
 from fslog.collector import Answer, Collector
 from fslog.collector.httpserver import Message
 from fslog.viewer import filters
-from fslog.viewer.copies import copies
-from fslog.viewer.entries import fitting
+from fslog.viewer.answers import MAX_SCRIPTED, answers_json, parse_answer, parse_answers
+from fslog.viewer.entries import first_page
 from fslog.viewer.filters import Filter
-from fslog.viewer.hints import hint
-from fslog.viewer.outcomes import MOST_SCRIPTED, answer_of, answers_of, shown
+from fslog.viewer.history import History, JsonObject, Snapshot
 from fslog.viewer.overview import overview, sessions
 from fslog.viewer.queries import (
-    MOST_ID,
+    MAX_ID,
+    ApiError,
     Query,
-    Refused,
-    answer,
-    is_json,
-    listed,
-    query_of,
-    value_of,
+    entries_json,
+    has_json_type,
+    json_answer,
+    json_body,
+    parse_query,
 )
-from fslog.viewer.store import Facts, Kept, Store
-from fslog.viewer.stream import Reader
+from fslog.viewer.snippets import correction, snippets
+from fslog.viewer.stream import Subscription
 
 PREFIX = "/api/"
 
-_MOST_BYTES = 16 * 1024 * 1024
-_MOST_LISTED = 1_000
-_LISTED = 200
-_MOST_SECONDS = 60.0
+_MAX_BYTES = 16 * 1024 * 1024
+_MAX_LIMIT = 1_000
+_LIMIT = 200
+_MAX_SECONDS = 60.0
 _SECONDS = 10.0
-_MOST_OPEN = 100
+_MAX_LONG_REQUESTS = 100
 
 Handle = Callable[[Message], Answer]
 
 
 class Api:
-    """Answer what is asked of what arrived, and tell the endpoint what to answer.
+    """Answer requests to the API.
 
     Args:
-        store: what arrived.
-        collector: the endpoint.
-        hello: what the stream says first, beside what the store and the outcomes are.
+        history: entries and requests to serve.
+        collector: the endpoint, whose answers the API configures.
+        hello: returns the properties of the stream's first message.
     """
 
-    def __init__(self, store: Store, collector: Collector, hello: Callable[[], Facts]) -> None:
-        self._store = store
+    def __init__(
+        self, history: History, collector: Collector, hello: Callable[[], JsonObject]
+    ) -> None:
+        self._history = history
         self._collector = collector
         self._hello = hello
-        self._open = _Slots(_MOST_OPEN)
-        self._last_overview: tuple[tuple[int, Filter], Facts, Mapping[int, int] | None] | None = (
-            None
-        )
+        self._long_requests = _RequestLimit(_MAX_LONG_REQUESTS)
+        self._last_overview: (
+            tuple[tuple[int, Filter], JsonObject, Mapping[int, int] | None] | None
+        ) = None
         self._table: Mapping[str, Mapping[str, Handle]] = {
             "events": {"GET": self._events, "DELETE": self._clear},
             "count": {"GET": self._count},
@@ -70,9 +71,9 @@ class Api:
             "sessions": {"GET": self._sessions},
             "stream": {"GET": self._stream},
             "outcomes": {
-                "GET": self._outcomes,
-                "PUT": self._set_outcome,
-                "POST": self._script_outcomes,
+                "GET": self._get_answers,
+                "PUT": self._set_answer,
+                "POST": self._script_answers,
                 "DELETE": self._restore,
             },
         }
@@ -81,184 +82,188 @@ class Api:
         """Answer a request to a path below `PREFIX`.
 
         Raises:
-            Refused: it is not answered as asked.
+            ApiError: the request is not valid.
         """
         if message.fault:
-            raise Refused(413 if message.fault == "too_long" else 400, "the body cannot be read")
+            raise ApiError(413 if message.fault == "too_long" else 400, "the body cannot be read")
         name = message.target.partition("?")[0].removeprefix(PREFIX)
         methods = self._table.get(name)
         if methods is None and name.startswith("events/"):
             methods = {"GET": self._event}
         if methods is None:
-            raise Refused(404, f"there is no {PREFIX}{name[:50]}; see the README for what there is")
-        if message.body and not is_json(message):
-            raise Refused(400, "send the body as Content-Type: application/json")
+            raise ApiError(404, f"{PREFIX}{name[:50]} does not exist; the README lists the API")
+        if message.body and not has_json_type(message):
+            raise ApiError(400, "send the body as Content-Type: application/json")
         handle = methods.get("GET" if message.method == "HEAD" else message.method)
         if handle is None:
             allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
-            raise Refused(405, f"expected one of {allowed}", {"Allow": allowed})
+            raise ApiError(405, f"expected one of {allowed}", {"Allow": allowed})
         return handle(message)
 
     def _events(self, message: Message) -> Answer:
-        query = query_of(message, (*filters.NAMES, *_PAGING))
-        after, before = (query.number(name, at, 0, MOST_ID) for name, at in _RANGE)
-        limit = query.number("limit", _LISTED, 0, _MOST_LISTED)
-        offset = query.number("offset", 0, 0, MOST_ID)
+        query = parse_query(message, (*filters.NAMES, *_PAGING))
+        after, before = (query.number(name, at, 0, MAX_ID) for name, at in _RANGE)
+        limit = query.number("limit", _LIMIT, 0, _MAX_LIMIT)
+        offset = query.number("offset", 0, 0, MAX_ID)
         newest_first = query.one_of("order", ("desc", "asc")) == "desc"
         brief = query.one_of("brief", ("0", "1")) == "1"
-        kept = self._store.kept()
-        meant = query.filter().select(kept.entries)
-        # By id, in order: no walk over all that is kept for a few rows of it.
-        first, end = bisect_right(meant, after, key=_ID), bisect_left(meant, before, key=_ID)
+        kept = self._history.entries()
+        selected = query.filter().select(kept.entries)
+        # Entries are sorted by id: bisect instead of scanning all for one page.
+        first, end = bisect_right(selected, after, key=_ID), bisect_left(selected, before, key=_ID)
         within = max(0, end - first)
         if newest_first:
-            page = meant[max(first, end - offset - limit) : max(first, end - offset)][::-1]
+            page = selected[max(first, end - offset - limit) : max(first, end - offset)][::-1]
         else:
-            page = meant[first + offset : min(end, first + offset + limit)]
-        some, _ = fitting(page, limit, _MOST_BYTES, brief)
-        facts = {**kept.facts(), "total": len(meant), "within": within}
-        return answer(listed(some, brief, **facts, more=offset + len(some) < within))
+            page = selected[first + offset : min(end, first + offset + limit)]
+        some, _ = first_page(page, limit, _MAX_BYTES, brief)
+        counts = {**kept.json(), "total": len(selected), "within": within}
+        more = offset + len(some) < within
+        return json_answer(entries_json(some, brief, **counts, more=more))
 
     def _event(self, message: Message) -> Answer:
-        query_of(message, ())
+        parse_query(message, ())
         text = message.target.partition("?")[0].removeprefix(f"{PREFIX}events/")
-        entry = self._store.entry(Query({"id": text}).number("id", 0, 1, MOST_ID))
+        entry = self._history.entry(Query({"id": text}).number("id", 0, 1, MAX_ID))
         if entry is None:
-            raise Refused(404, f"event {int(text)} is not kept: it never came, or left again")
-        more: Facts = {
+            raise ApiError(404, f"event {int(text)} does not exist, or is not kept any more")
+        more: JsonObject = {
             "line": entry.text(),
-            "received": self._store.request(entry.request),
-            "copies": copies(entry, self._collector.url),
+            "received": self._history.request(entry.request),
+            "copies": snippets(entry, self._collector.url),
         }
-        if (right := hint(entry)) is not None:
-            more["hint"] = right
-        return answer(entry.json()[:-1] + b"," + answer(more).body[1:])
+        if (corrected := correction(entry)) is not None:
+            more["hint"] = corrected
+        return json_answer(entry.json()[:-1] + b"," + json_answer(more).body[1:])
 
     def _clear(self, message: Message) -> Answer:
-        query_of(message, ())
-        self._store.clear()
-        return _DONE
+        parse_query(message, ())
+        self._history.clear()
+        return _NO_CONTENT
 
     def _count(self, message: Message) -> Answer:
-        meant = query_of(message, filters.NAMES).filter()
-        kept = self._store.kept()
-        return answer({"count": len(meant.select(kept.entries)), "dropped": kept.dropped})
+        wanted = parse_query(message, filters.NAMES).filter()
+        kept = self._history.entries()
+        return json_answer({"count": len(wanted.select(kept.entries)), "dropped": kept.dropped})
 
     def _wait(self, message: Message) -> Answer:
-        query = query_of(message, (*filters.NAMES, "count", "timeout"))
-        count = query.number("count", 1, 1, self._store.keep)
-        seconds = query.seconds("timeout", _SECONDS, _MOST_SECONDS)
-        meant = query.filter()
-        self._open.check()
-        with self._open:
-            found, came = self._store.wait_for(meant, count, seconds)
-        some, more = fitting(found, _MOST_LISTED, _MOST_BYTES)
-        if came >= count:
-            return answer(listed(some, count=came, more=more))
-        why = f"{count} were waited for {seconds:g} s, {came} came"
-        return answer(listed(some, count=came, more=more, error=why), 408)
+        query = parse_query(message, (*filters.NAMES, "count", "timeout"))
+        count = query.number("count", 1, 1, self._history.keep)
+        seconds = query.seconds("timeout", _SECONDS, _MAX_SECONDS)
+        wanted = query.filter()
+        self._long_requests.check()
+        with self._long_requests:
+            found, arrived = self._history.wait_for(wanted, count, seconds)
+        some, more = first_page(found, _MAX_LIMIT, _MAX_BYTES)
+        if arrived >= count:
+            return json_answer(entries_json(some, count=arrived, more=more))
+        reason = f"{arrived} of {count} events arrived within {seconds:g} s"
+        return json_answer(entries_json(some, count=arrived, more=more, error=reason), 408)
 
     def _requests(self, message: Message) -> Answer:
-        query = query_of(message, ("after", "before", "limit"))
-        after, before = (query.number(name, at, 0, MOST_ID) for name, at in _RANGE)
-        limit = query.number("limit", _LISTED, 1, _MOST_LISTED)
-        kept = self._store.requests()
-        asked = islice((one for one in kept.requests if after < one["id"] < before), limit)
-        facts = {"total": kept.total, "dropped": kept.dropped}
-        return answer({"requests": list(asked), **facts})
+        query = parse_query(message, ("after", "before", "limit"))
+        after, before = (query.number(name, at, 0, MAX_ID) for name, at in _RANGE)
+        limit = query.number("limit", _LIMIT, 1, _MAX_LIMIT)
+        kept = self._history.requests()
+        page = islice((one for one in kept.requests if after < one["id"] < before), limit)
+        counts = {"total": kept.total, "dropped": kept.dropped}
+        return json_answer({"requests": list(page), **counts})
 
     def _overview(self, message: Message) -> Answer:
-        meant = query_of(message, filters.NAMES).filter()
-        asked = self._store.changes(), meant
-        last = self._last_overview  # made once for all pages that ask
-        if last is None or last[0] != asked:
-            with self._store.still():
-                asked = self._store.changes(), meant
-                kept = self._store.kept()
-                requests = self._store.requests().requests
-            last = self._last_overview = (asked, *self._counted(meant, kept, requests))
-        return answer({**last[1], "rate": self._store.rate(last[2])})
+        wanted = parse_query(message, filters.NAMES).filter()
+        key = self._history.changes(), wanted
+        last = self._last_overview  # shared by all pages with the same filter
+        if last is None or last[0] != key:
+            with self._history.locked():
+                key = self._history.changes(), wanted
+                kept = self._history.entries()
+                requests = self._history.requests().requests
+            last = self._last_overview = (key, *self._counted(wanted, kept, requests))
+        return json_answer({**last[1], "rate": self._history.rate(last[2])})
 
     def _counted(
-        self, meant: Filter, kept: Kept, requests: list[Facts]
-    ) -> tuple[Facts, Mapping[int, int] | None]:
-        found = meant.select(kept.entries)
-        if meant != _ANY:
-            bore = {entry.request for entry in found}
-            requests = [request for request in requests if request["id"] in bore]
-        facts = overview(found, requests)
-        facts |= {"total": kept.total + kept.dropped, "dropped": kept.dropped}
-        return facts, (None if meant == _ANY else Counter(entry.at // 1000 for entry in found))
+        self, wanted: Filter, kept: Snapshot, requests: list[JsonObject]
+    ) -> tuple[JsonObject, Mapping[int, int] | None]:
+        found = wanted.select(kept.entries)
+        if wanted != _ANY:
+            ids = {entry.request for entry in found}
+            requests = [request for request in requests if request["id"] in ids]
+        counts = overview(found, requests)
+        counts |= {"total": kept.total + kept.dropped, "dropped": kept.dropped}
+        return counts, (None if wanted == _ANY else Counter(entry.at // 1000 for entry in found))
 
     def _sessions(self, message: Message) -> Answer:
-        query = query_of(message, (*filters.NAMES, "limit", "offset"))
-        limit = query.number("limit", _LISTED, 1, _MOST_LISTED)
-        offset = query.number("offset", 0, 0, MOST_ID)
-        found, total = sessions(query.filter().select(self._store.kept().entries), limit, offset)
-        return answer({"sessions": found, "total": total})
+        query = parse_query(message, (*filters.NAMES, "limit", "offset"))
+        limit = query.number("limit", _LIMIT, 1, _MAX_LIMIT)
+        offset = query.number("offset", 0, 0, MAX_ID)
+        entries = query.filter().select(self._history.entries().entries)
+        found, total = sessions(entries, limit, offset)
+        return json_answer({"sessions": found, "total": total})
 
-    def _outcomes(self, message: Message) -> Answer:
-        query_of(message, ())
-        return answer(self.outcomes())
+    def answers(self) -> JsonObject:
+        """Return the endpoint's configured answers."""
+        return answers_json(*self._collector.outcomes)
 
-    def outcomes(self) -> Facts:
-        """Return what the endpoint is told to answer."""
-        return shown(*self._collector.outcomes)
+    def _get_answers(self, message: Message) -> Answer:
+        parse_query(message, ())
+        return json_answer(self.answers())
 
-    def _set_outcome(self, message: Message) -> Answer:
-        query_of(message, ())
-        outcome = value_of(message)
-        self._collector.always(None if outcome is None else _checked(answer_of, outcome))
-        if outcome is None:
+    def _set_answer(self, message: Message) -> Answer:
+        parse_query(message, ())
+        value = json_body(message)
+        self._collector.always(None if value is None else _parsed(parse_answer, value))
+        if value is None:
             self._collector.release()
-        self._store.touch()
-        return self._outcomes(message)
+        self._history.notify()
+        return self._get_answers(message)
 
-    def _script_outcomes(self, message: Message) -> Answer:
-        query_of(message, ())
-        answers = _checked(answers_of, value_of(message))
-        if len(self._collector.outcomes[1]) + len(answers) > MOST_SCRIPTED:
-            raise Refused(400, f"more than {MOST_SCRIPTED} outcomes would wait to be used")
+    def _script_answers(self, message: Message) -> Answer:
+        parse_query(message, ())
+        answers = _parsed(parse_answers, json_body(message))
+        if len(self._collector.outcomes[1]) + len(answers) > MAX_SCRIPTED:
+            raise ApiError(400, f"more than {MAX_SCRIPTED} answers would be waiting")
         self._collector.script(*answers)
-        self._store.touch()
-        return self._outcomes(message)
+        self._history.notify()
+        return self._get_answers(message)
 
     def _restore(self, message: Message) -> Answer:
-        query_of(message, ())
+        parse_query(message, ())
         self._collector.restore()
-        self._store.touch()
-        return _DONE
+        self._history.notify()
+        return _NO_CONTENT
 
     def _stream(self, message: Message) -> Answer:
-        query = query_of(message, ("after", "entries"))
+        query = parse_query(message, ("after", "entries"))
         last = message.headers.get("last-event-id", "")
         query = Query({**query, "after": last}) if last.isdigit() else query
-        after = query.number("after", 0, 0, MOST_ID) if query.get("after") else None
-        self._open.check()
-        whole = query.one_of("entries", ("1", "0")) == "1"
-        reader = Reader(self._store, after, self._hello, self.outcomes, whole)
-        return Answer(headers=_STREAM, stream=lambda: self._open.during(reader.pieces()))
+        after = query.number("after", 0, 0, MAX_ID) if query.get("after") else None
+        self._long_requests.check()
+        with_entries = query.one_of("entries", ("1", "0")) == "1"
+        subscribed = Subscription(self._history, after, self._hello, self.answers, with_entries)
+        return Answer(
+            headers=_STREAM, stream=lambda: self._long_requests.during(subscribed.messages())
+        )
 
 
-class _Slots:
-    """Bound how many requests take long at a time: each of them takes a thread."""
+class _RequestLimit:
+    """Limit the number of concurrent long requests, each of which occupies a thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._taken = 0
-        self._guard = threading.Lock()
+        self._count = 0
+        self._lock = threading.Lock()
 
     def check(self) -> None:
-        if self._taken >= self._most:
-            raise Refused(503, "too many pages and waits are open: close some of them")
+        if self._count >= self._most:
+            raise ApiError(503, "too many open pages and waiting requests: close some of them")
 
     def __enter__(self) -> None:
-        with self._guard:
-            self._taken += 1
+        with self._lock:
+            self._count += 1
 
     def __exit__(self, *error: object) -> None:
-        with self._guard:
-            self._taken -= 1
+        with self._lock:
+            self._count -= 1
 
     def during(self, pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
         with self:
@@ -268,13 +273,13 @@ class _Slots:
 _PAGING = ("before", "after", "limit", "order", "offset", "brief")
 _ID = attrgetter("id")
 _ANY = Filter()
-_RANGE = (("after", 0), ("before", MOST_ID))
-_DONE = Answer(204, headers={"Cache-Control": "no-store"})
+_RANGE = (("after", 0), ("before", MAX_ID))
+_NO_CONTENT = Answer(204, headers={"Cache-Control": "no-store"})
 _STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 
 
-def _checked(take: Callable[[Any], Any], value: Any) -> Any:
+def _parsed(parse: Callable[[Any], Any], value: Any) -> Any:
     try:
-        return take(value)
+        return parse(value)
     except ValueError as error:
-        raise Refused(400, str(error)) from None
+        raise ApiError(400, str(error)) from None

@@ -1,47 +1,64 @@
-"""Entries: one for each line that arrived, valid or not, with what is wrong with it.
+"""Entries: one for each line that arrived, valid or not, with its problems.
 
-An entry keeps the line as bytes, not the parsed event: it is smaller, and where an event is shown
-it stands in the answer as it came, so that no number and no escape is changed on its way.
+An entry keeps the line as bytes, not the parsed event. This is smaller, and the API can return
+events byte for byte, so that no number and no escape changes on the way.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from sys import getsizeof
-from typing import Any
+from typing import Any, NamedTuple
 
 from fslog.collector.intake import InvalidLine
+from fslog.errors import Problem
 from fslog.mapping import events
-from fslog.viewer.explain import Fault, explain
 
 STATES = ("valid", "warning", "invalid")
 
 BRIEF_BYTES = 4_096
-"""A line that is longer is not shown whole in a list."""
+"""Lists shorten lines that are longer than this."""
 
-LATEST_MS = 253_402_300_800_000
-"""The year 10000: a later time is none, but one in another unit."""
+MAX_TIME_MS = 253_402_300_800_000
+"""The year 10000; a later `createdAt` is in another unit."""
 
 _BRIEF_CHARACTERS = 200
-_SHOWN = ("accountId", "userId", "action", "sessionId", "module", "feature")
-# What an entry takes beside its line and its words, and what is said of it.
-_OVERHEAD_BYTES = 600
-_BODY = "not_compressed_so"
-_MOST_GARBAGE_BYTES = 65_536
+_BRIEF_PROPERTIES = ("accountId", "userId", "action", "sessionId", "module", "feature")
+_OVERHEAD_BYTES = 600  # of an entry, and of each of its problems
+_NOT_UNPACKED = "not_compressed_so"
+_MAX_UNPARSED_BYTES = 65_536
+
+
+class LineProblem(NamedTuple):
+    """A problem of a line; unlike `Problem` it does not hold the event.
+
+    Args:
+        code: short and stable; the README lists the codes.
+        property: the affected property, `""` for the whole line.
+        message: a sentence.
+        got: what the line contains, with its type.
+        expected: what is valid.
+    """
+
+    code: str
+    property: str
+    message: str
+    got: str
+    expected: str
 
 
 class Entry:
-    """Hold one line that arrived.
+    """A line that arrived.
 
     Args:
         line: without its newline.
-        value: its JSON value, of which only what filters and the overview ask for is kept.
-        faults: what is wrong with it.
+        value: its JSON value; only the properties that filters and the overview use are kept.
+        problems: of the line.
         state: one of `STATES`.
         at: epoch milliseconds of its arrival.
 
-    `size_bytes` is about how much memory it takes.
+    `size_bytes` is an estimate of the memory that the entry uses.
     """
 
     __slots__ = (
@@ -49,12 +66,12 @@ class Entry:
         "action",
         "at",
         "created",
-        "faults",
         "feature",
         "id",
         "is_object",
         "line",
         "module",
+        "problems",
         "request",
         "session",
         "size_bytes",
@@ -63,61 +80,61 @@ class Entry:
     )
 
     def __init__(
-        self, line: bytes, value: Any, faults: tuple[Fault, ...], state: str, at: int
+        self, line: bytes, value: Any, problems: tuple[LineProblem, ...], state: str, at: int
     ) -> None:
-        self.id = self.request = 0  # the store says
+        self.id = self.request = 0  # assigned by the history
         self.at = at
         self.line = line
-        self.faults = faults
+        self.problems = problems
         self.state = state
         self.is_object = isinstance(value, dict)
         get = value.get if isinstance(value, dict) else {}.get
-        self.action = _word(get("action"))
-        self.account = _word(get("accountId"))
-        self.user = _word(get("userId"))
-        self.session = _word(get("sessionId"))
-        self.module = _word(get("module"))
-        self.feature = _word(get("feature"))
+        self.action = _text(get("action"))
+        self.account = _text(get("accountId"))
+        self.user = _text(get("userId"))
+        self.session = _text(get("sessionId"))
+        self.module = _text(get("module"))
+        self.feature = _text(get("feature"))
         self.created = _time(get("createdAt"))
-        words = sum(getsizeof(word) for word in self._words() if word is not None)
-        self.size_bytes = len(line) + words + _OVERHEAD_BYTES * (1 + len(faults))
+        texts = sum(getsizeof(text) for text in self._texts() if text is not None)
+        self.size_bytes = len(line) + texts + _OVERHEAD_BYTES * (1 + len(problems))
 
     @property
     def when(self) -> int | float:
-        """Return the epoch milliseconds that the event tells; of its arrival, where they are none.
+        """Return `createdAt`, or the arrival if `createdAt` is not a time in milliseconds.
 
-        A time in seconds would be one of 1970.
+        A time in seconds would sort the event into 1970.
         """
         created = self.created
-        if created is None or not events.EARLIEST_MS <= created < LATEST_MS:
+        if created is None or not events.EARLIEST_MS <= created < MAX_TIME_MS:
             return self.at
         return created
 
     @property
     def is_line(self) -> bool:
-        """Return whether it is one: a body that does not unpack is none."""
-        return not (self.faults and self.faults[0].code == _BODY)
+        """Return whether this is a line; False for a body that cannot be decompressed."""
+        return not (self.problems and self.problems[0].code == _NOT_UNPACKED)
 
     def text(self) -> str:
-        """Return the line as text, U+FFFD for bytes that are no UTF-8."""
+        """Return the line as text, with U+FFFD for invalid UTF-8."""
         return self.line.decode("utf-8", "replace")
 
     def json(self, brief: bool = False) -> bytes:
-        r"""Return the entry as the API shows it; it holds no line break.
+        r"""Return the entry as the API shows it, without line breaks.
 
         Args:
-            brief: of a line that is longer than `BRIEF_BYTES` only what a list shows.
+            brief: if the line is longer than `BRIEF_BYTES`, include only what a list shows.
 
-        >>> entry = entry_of((b'{"a":\r1e9}\n', {"a": 1e9}), 5)
+        >>> entry = make_entry((b'{"a":\r1e9}\n', {"a": 1e9}), 5)
         >>> entry.json()
         b'{"id":0,"at":5,"when":5,"state":"valid","event":{"a": 1e9},"problems":[],"request":0}'
         """
-        # Between values JSON allows a CR, inside strings it does not; for a stream it ends a line.
+        # JSON allows a CR between values only; in a stream of server-sent events it ends a line.
         event = self.line.replace(b"\r", b" ") if self.is_object else b"null"
         cut = b""
         if brief and len(event) > BRIEF_BYTES:
             event, cut = self._brief(), b',"cut":true'
-        problems = json.dumps([fault._asdict() for fault in self.faults]) if self.faults else "[]"
+        problems = json.dumps([one._asdict() for one in self.problems]) if self.problems else "[]"
         shape = b'{"id":%d,"at":%d,"when":%d,"state":"%b","event":%b,"problems":%b,"request":%d%b}'
         return shape % (
             self.id,
@@ -132,65 +149,165 @@ class Entry:
 
     def _brief(self) -> bytes:
         shown: dict[str, Any] = {} if self.created is None else {"createdAt": self.created}
-        for name, word in zip(_SHOWN, self._words(), strict=True):
-            if word is not None:
-                shown[name] = word[:_BRIEF_CHARACTERS]
+        for name, text in zip(_BRIEF_PROPERTIES, self._texts(), strict=True):
+            if text is not None:
+                shown[name] = text[:_BRIEF_CHARACTERS]
         return json.dumps(shown, separators=(",", ":")).encode()
 
-    def _words(self) -> tuple[str | None, ...]:
+    def _texts(self) -> tuple[str | None, ...]:
         return self.account, self.user, self.action, self.session, self.module, self.feature
 
 
-def entry_of(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Entry:
-    """Make an entry of one of an intake's lines.
+def make_entry(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Entry:
+    """Return the entry of a line.
 
     Args:
-        line: as `fslog.collector.intake` gives it.
+        line: as returned by `fslog.collector.intake`.
         at: epoch milliseconds of its arrival.
     """
     if isinstance(line, InvalidLine):
-        faults = tuple(explain(problem, line.value) for problem in line.problems)
+        problems = tuple(describe_problem(problem, line.value) for problem in line.problems)
         raw = line.line
-        if faults[0].code == _BODY:  # its start tells enough
-            raw = raw[:_MOST_GARBAGE_BYTES]
-        return Entry(raw.removesuffix(b"\n"), line.value, faults, "invalid", at)
+        if problems[0].code == _NOT_UNPACKED:
+            raw = raw[:_MAX_UNPARSED_BYTES]
+        return Entry(raw.removesuffix(b"\n"), line.value, problems, "invalid", at)
     raw, event = line
     found = events.warnings(event) if "action" in event else ()
-    faults = tuple(explain(problem, event) for problem in found)
-    return Entry(raw.removesuffix(b"\n"), event, faults, "warning" if faults else "valid", at)
+    problems = tuple(describe_problem(problem, event) for problem in found)
+    return Entry(raw.removesuffix(b"\n"), event, problems, "warning" if problems else "valid", at)
 
 
-def fitting(
+def first_page(
     entries: Iterable[Entry], limit: int, limit_bytes: int, brief: bool = False
 ) -> tuple[list[Entry], bool]:
-    """Return the first entries that fit into one answer, and whether more follow.
+    """Return the first entries that fit into one response, and whether more follow.
 
     Args:
-        entries: in the order of the answer.
-        limit: how many at most.
-        limit_bytes: how long their lines may be, together; one line is never too long.
-        brief: whether they are shown so.
+        entries: in the order of the response.
+        limit: maximum number of entries.
+        limit_bytes: maximum total length of their lines; the first entry always fits.
+        brief: whether the response shortens long lines.
     """
-    taken: list[Entry] = []
+    page: list[Entry] = []
     left = limit_bytes
     for entry in entries:
         left -= min(len(entry.line), BRIEF_BYTES) if brief else len(entry.line)
-        if len(taken) >= limit or (left < 0 and taken):
-            return taken, True
-        taken.append(entry)
-    return taken, False
+        if len(page) >= limit or (left < 0 and page):
+            return page, True
+        page.append(entry)
+    return page, False
 
 
-def _word(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
     if type(value) is str:
         return value
     if value is None or isinstance(value, (list, dict)):
         return None
-    return json.dumps(value)  # so that a wrong 5 is found by "5"
+    return json.dumps(value)  # a filter for "5" also finds an invalid 5
 
 
 def _time(value: Any) -> int | float | None:
     if type(value) not in (int, float):
         return None
-    # JSON has numbers that are none here: 1e999 is infinite, and no answer may hold that.
+    # 1e999 is valid JSON, but it is infinite, which no JSON response can hold.
     return value if abs(value) <= events.MOST_MS else None
+
+
+_SHOWN_CHARACTERS = 60
+_NONEMPTY = "a non-empty string"
+_REQUIRED = {
+    "accountId": _NONEMPTY,
+    "userId": _NONEMPTY,
+    "createdAt": "a number, epoch milliseconds",
+    "action": _NONEMPTY,
+    "sessionId": _NONEMPTY,
+}
+_EXPECTED_KINDS = {
+    "total": "a number",
+    "timeSpent": "a number",
+    "activeDuration": "a number",
+    "details": "an object",
+}
+_UNPARSED = {
+    "not_utf8": ("bytes that are not UTF-8", "UTF-8"),
+    "not_json": ("text that is not JSON", "one JSON object per line"),
+    _NOT_UNPACKED: (
+        "a body that cannot be decompressed",
+        "a body compressed as its Content-Encoding says",
+    ),
+}
+_ABSENT = object()
+
+
+def problem_label(problem: LineProblem) -> str:
+    """Return code and property as one text, by which the overview groups and filters select."""
+    return f"{problem.code} {problem.property}".strip()
+
+
+def describe_problem(problem: Problem, value: Any) -> LineProblem:
+    """Return a problem in terms of JSON, with what the line contains and what is expected.
+
+    Problems of `fslog.mapping.events` are worded for Python values, which fslog converts: an `int`
+    is a valid `accountId` in a log call, but not in JSON.
+
+    Args:
+        problem: from `fslog.mapping.events` or `fslog.collector.intake`.
+        value: the line's JSON value, None if it has none.
+
+    >>> describe_problem(Problem("wrong_type", "userId", "..."), {"userId": 5})[2:]
+    ('userId is number 5; expected a non-empty string', 'number 5', 'a non-empty string')
+    """
+    code, name = problem.code, problem.property
+    if code in _UNPARSED:
+        return LineProblem(code, name, problem.message, *_UNPARSED[code])
+    if code == "not_an_object":
+        got, expected = describe_value(value), "one JSON object per line"
+        return LineProblem(code, name, f"the line is {got}; expected {expected}", got, expected)
+    found = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+    got, expected = describe_value(found), _expected(code, name)
+    message = problem.message
+    if code in ("wrong_type", "not_finite", "empty", "expected_type"):
+        message = f"{name} is {got}; expected {expected}"
+    elif code == "missing":
+        message = f"{name} is missing; expected {expected}"
+    return LineProblem(code, name, message, got, expected)
+
+
+def _expected(code: str, name: str) -> str:
+    if code == "looks_like_seconds":
+        return f"epoch milliseconds, at least {events.EARLIEST_MS}"
+    if code in ("expected", "expected_type"):
+        return _EXPECTED_KINDS.get(name, "a string")
+    return _REQUIRED.get(name, "another value")
+
+
+def describe_value(value: Any) -> str:
+    """Return a JSON value's type and a short form of the value.
+
+    >>> describe_value("ann"), describe_value(""), describe_value(1.5), describe_value(True)
+    ('string "ann"', 'an empty string', 'number 1.5', 'boolean true')
+    >>> describe_value(None), describe_value([1]), describe_value({"a": 1, "b": 2})
+    ('null', 'array of 1 item', 'object of 2 properties')
+    """
+    if value is _ABSENT:
+        return "nothing"
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return (
+            f"string {json.dumps(_shortened(value), ensure_ascii=False)}"
+            if value
+            else ("an empty string")
+        )
+    if isinstance(value, bool):
+        return f"boolean {str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"number {_shortened(repr(value))}"
+    size = len(value)
+    if isinstance(value, list):
+        return f"array of {size} item{'' if size == 1 else 's'}"
+    return f"object of {size} {'property' if size == 1 else 'properties'}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -1,4 +1,4 @@
-"""Filters: which entries are meant, by the query parameters of an address."""
+"""Filters: which entries a request's query parameters select."""
 
 from __future__ import annotations
 
@@ -7,47 +7,46 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fslog.viewer.entries import STATES, Entry
-from fslog.viewer.explain import label
+from fslog.viewer.entries import STATES, Entry, problem_label
 
-EQUAL = ("action", "account", "user", "session", "module", "feature")
-"""The parameters that must be equal to what an entry has."""
+EXACT = ("action", "account", "user", "session", "module", "feature")
+"""The parameters that must equal the entry's value."""
 
-NAMES = (*EQUAL, "problem", "request", "state", "q")
+NAMES = (*EXACT, "problem", "request", "state", "q")
 """All parameters of a filter."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Tell which entries are meant.
+    """Select entries; the conditions are joined by and.
 
     Args:
-        equal: what an entry must have, by the name of its attribute.
-        states: those that it may have.
-        text: what its line, or a message about it, must hold, case-folded; `""` for anything.
-        request: id of the request that it must have come in, 0 for any.
-        problem: kind of problem, or its code alone, that it must have, `""` for any.
+        exact: names of attributes with the values that an entry must have.
+        states: the allowed states.
+        text: case-folded text that the line or a problem's message must contain; `""` for any.
+        request: id of the request in which the entry arrived, 0 for any.
+        problem: label or code of a problem that the entry must have, `""` for any.
     """
 
-    equal: tuple[tuple[str, str], ...] = ()
+    exact: tuple[tuple[str, str], ...] = ()
     states: tuple[str, ...] = STATES
     text: str = ""
     request: int = 0
     problem: str = ""
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Filter:
-        """Take a filter from query parameters; one that is empty or not there asks nothing.
+    def from_query(cls, query: Mapping[str, str]) -> Filter:
+        """Return the filter in query parameters; an empty parameter equals an absent one.
 
         Raises:
-            ValueError: a state that there is not, or a request that is no number.
+            ValueError: an unknown state, or a request that is not an id.
 
-        >>> Filter.of({"user": "ann", "q": "", "state": "problems"})
+        >>> Filter.from_query({"user": "ann", "q": "", "state": "problems"})
         ... # doctest: +NORMALIZE_WHITESPACE
-        Filter(equal=(('user', 'ann'),), states=('warning', 'invalid'), text='', request=0,
+        Filter(exact=(('user', 'ann'),), states=('warning', 'invalid'), text='', request=0,
                problem='')
         """
-        equal = tuple((name, query[name]) for name in EQUAL if query.get(name))
+        exact = tuple((name, query[name]) for name in EXACT if query.get(name))
         state = query.get("state") or "any"
         known = {"any": STATES, "problems": STATES[1:], **{one: (one,) for one in STATES}}
         if state not in known:
@@ -56,11 +55,11 @@ class Filter:
         if not (request.isascii() and request.isdigit() and len(request) < 16):
             raise ValueError(f"request is {request[:50]!r}; expected the id of a request")
         text, problem = query.get("q", "").casefold(), query.get("problem", "")
-        return cls(equal, known[state], text, int(request), problem)
+        return cls(exact, known[state], text, int(request), problem)
 
     def select(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Return those of the entries that are meant, in their order."""
-        for name, value in self.equal:
+        """Return the entries that match, in their order."""
+        for name, value in self.exact:
             entries = [entry for entry in entries if getattr(entry, name) == value]
         if self.request:
             entries = [entry for entry in entries if entry.request == self.request]
@@ -69,25 +68,25 @@ class Filter:
         if self.states != STATES:
             entries = [entry for entry in entries if entry.state in self.states]
         if self.text:
-            entries = filter(_holding(self.text), entries)
+            entries = filter(_contains(self.text), entries)
         return list(entries)
 
     def _has_problem(self, entry: Entry) -> bool:
-        return any(self.problem in (label(fault), fault.code) for fault in entry.faults)
+        return any(self.problem in (problem_label(one), one.code) for one in entry.problems)
 
 
-def _holding(text: str) -> Callable[[Entry], bool]:
-    def holds(entry: Entry) -> bool:
+def _contains(text: str) -> Callable[[Entry], bool]:
+    def contains(entry: Entry) -> bool:
         if text in entry.text().casefold() or (
-            b"\\" in entry.line and text in _readable(entry).casefold()
+            b"\\" in entry.line and text in _unescaped(entry).casefold()
         ):
             return True
-        return any(text in fault.message.casefold() for fault in entry.faults)
+        return any(text in problem.message.casefold() for problem in entry.problems)
 
-    return holds
+    return contains
 
 
-def _readable(entry: Entry) -> str:
+def _unescaped(entry: Entry) -> str:
     """Return all strings of a line with their escapes resolved, as a person searches for them."""
     try:
         left: list[Any] = [json.loads(entry.line)]

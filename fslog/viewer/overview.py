@@ -1,4 +1,4 @@
-"""The overview: what is kept, counted, for where people would rather look than read."""
+"""The overview: counts and rankings over entries and requests, and the list of sessions."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from fslog.viewer.entries import STATES, Entry
-from fslog.viewer.explain import label
-from fslog.viewer.store import Facts
+from fslog.viewer.entries import STATES, Entry, problem_label
+from fslog.viewer.history import JsonObject
 
 _TOP = 10
-_MOST_ACTIONS = 50
+_MAX_KINDS = 50
 _NEWEST_SESSIONS = 20
-_LABEL = 500
+_MAX_LABEL = 500
 _WHEN = attrgetter("when")
 
 
-def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
+def overview(entries: Sequence[Entry], requests: Sequence[JsonObject]) -> JsonObject:
     """Count entries and requests.
 
-    Invalid lines count as well, where they say the property: what is counted is what a filter
-    finds.
+    Invalid lines with a property are counted too: each count equals what its filter selects.
 
     Args:
-        entries: the oldest first.
+        entries: oldest first.
         requests: as the API shows them.
 
     >>> overview([], [])["accounts"]
@@ -35,7 +33,7 @@ def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
     states = Counter(entry.state for entry in entries)
     unpacked = [request for request in requests if request["bytes_unpacked"]]
     modules = (entry.module for entry in entries if entry.module)
-    faults = (fault for entry in entries for fault in entry.faults)
+    problems = (problem for entry in entries for problem in entry.problems)
     return {
         "kept": len(entries),
         **{state: states[state] for state in STATES},
@@ -43,47 +41,48 @@ def overview(entries: Sequence[Entry], requests: Sequence[Facts]) -> Facts:
         "failed_requests": sum(request["status"] != 200 for request in requests),
         "bytes_received": sum(request["bytes_received"] for request in unpacked),
         "bytes_unpacked": sum(request["bytes_unpacked"] for request in unpacked),
-        "actions": _top((entry.action for entry in entries if entry.action), _MOST_ACTIONS),
+        "actions": _top((entry.action for entry in entries if entry.action), _MAX_KINDS),
         "features": _features(entries),
         "modules": _top(modules, _TOP),
-        "accounts": _seen(entry.account for entry in entries if entry.account),
-        "users": _seen(entry.user for entry in entries if entry.user),
-        "problems": _top(map(label, faults), _MOST_ACTIONS),
+        "accounts": _distinct(entry.account for entry in entries if entry.account),
+        "users": _distinct(entry.user for entry in entries if entry.user),
+        "problems": _top(map(problem_label, problems), _MAX_KINDS),
         "sessions": sessions(entries, _NEWEST_SESSIONS)[0],
     }
 
 
 def _features(entries: Sequence[Entry]) -> list[tuple[str, int, str | None, str]]:
-    """Return the most frequent features: a label, how often, and the label's two parts."""
+    """Return the most frequent features: label, count, module and feature."""
     counts = Counter((entry.module, entry.feature) for entry in entries if entry.feature)
     found = []
     for (module, feature), count in counts.most_common(_TOP):
-        module, feature = module and module[:_LABEL], str(feature)[:_LABEL]
+        module, feature = module and module[:_MAX_LABEL], str(feature)[:_MAX_LABEL]
         found.append((f"{module} / {feature}" if module else feature, count, module, feature))
     return found
 
 
 def _top(names: Iterable[str], most: int) -> list[tuple[str, int]]:
-    return [(name[:_LABEL], count) for name, count in Counter(names).most_common(most)]
+    return [(name[:_MAX_LABEL], count) for name, count in Counter(names).most_common(most)]
 
 
-def _seen(names: Iterable[str]) -> dict[str, Any]:
+def _distinct(names: Iterable[str]) -> dict[str, Any]:
     counts = Counter(names)
     return {
         "count": len(counts),
-        "top": [(name[:_LABEL], count) for name, count in counts.most_common(_TOP)],
+        "top": [(name[:_MAX_LABEL], count) for name, count in counts.most_common(_TOP)],
     }
 
 
-def sessions(entries: Sequence[Entry], limit: int, offset: int = 0) -> tuple[list[Facts], int]:
-    """Return sessions, those in which something came last first, and how many there are.
+def sessions(entries: Sequence[Entry], limit: int, offset: int = 0) -> tuple[list[JsonObject], int]:
+    """Return sessions, those with the newest entries first, and the total number of sessions.
 
-    A session is all that has its id, whoever it is of: what a filter by that id finds.
+    A session consists of all entries with its id, also of different users, so that it equals what
+    a filter by that id selects.
 
     Args:
-        entries: the oldest first.
-        limit: how many are returned at most.
-        offset: how many are passed over.
+        entries: oldest first.
+        limit: maximum number of sessions to return.
+        offset: number of sessions to skip.
 
     >>> sessions([], 9)
     ([], 0)
@@ -96,12 +95,12 @@ def sessions(entries: Sequence[Entry], limit: int, offset: int = 0) -> tuple[lis
     return [_session(name, members[::-1]) for name, members in some], len(found)
 
 
-def _session(session: str, members: Sequence[Entry]) -> Facts:
+def _session(session: str, members: Sequence[Entry]) -> JsonObject:
     first = min(members, key=_WHEN)
     return {
-        "sessionId": session[:_LABEL],
-        "accountId": first.account and first.account[:_LABEL],
-        "userId": first.user and first.user[:_LABEL],
+        "sessionId": session[:_MAX_LABEL],
+        "accountId": first.account and first.account[:_MAX_LABEL],
+        "userId": first.user and first.user[:_MAX_LABEL],
         "users": len({entry.user for entry in members} - {None}),
         "from": first.when,
         "to": max(map(_WHEN, members)),

@@ -1,4 +1,4 @@
-"""What a request to the API says, and how it is answered: query, body, JSON, refusals."""
+"""Parsing of requests to the API, and its JSON responses and errors."""
 
 from __future__ import annotations
 
@@ -13,127 +13,127 @@ from fslog.collector.httpserver import Answer, Message
 from fslog.viewer.entries import Entry
 from fslog.viewer.filters import Filter
 
-MOST_ID = 10**15
-"""No id grows so large."""
+MAX_ID = 10**15
+"""Larger than any id."""
 
-_MOST_BODY_BYTES = 1024 * 1024
-_MOST_FIELDS = 50
+_MAX_BODY_BYTES = 1024 * 1024
+_MAX_PARAMETERS = 50
 _HEADERS = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
 
 
-class Refused(Exception):
-    """Report a request that is not answered as asked.
+class ApiError(Exception):
+    """A request that is answered with an error.
 
     Args:
-        status: of the answer.
-        why: a sentence that says what to do.
-        headers: of the answer, beside the usual ones.
+        status: HTTP status of the response.
+        reason: a sentence.
+        headers: of the response, in addition to the usual ones.
     """
 
-    def __init__(self, status: int, why: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(why)
+    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(reason)
         self.status = status
         self.headers = headers or {}
 
 
 class Query(dict[str, str]):
-    """Hold the query parameters of a request; one that is empty is as good as not there."""
+    """The query parameters of a request; an empty parameter equals an absent one."""
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
-        """Take a whole number.
+        """Return an integer parameter.
 
         Raises:
-            Refused: it is none, or not in the range.
+            ApiError: it is not an integer, or out of range.
         """
         text = self.get(name) or str(default)
-        if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST_ID))):
-            raise Refused(400, f"{name} is no whole number; expected {least} to {most}")
+        if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID))):
+            raise ApiError(400, f"{name}: expected an integer from {least} to {most}")
         if not least <= int(text) <= most:
-            raise Refused(400, f"{name} is {int(text)}; expected {least} to {most}")
+            raise ApiError(400, f"{name} is {int(text)}; expected {least} to {most}")
         return int(text)
 
     def seconds(self, name: str, default: float, most: float) -> float:
-        """Take a number of seconds.
+        """Return a parameter that is a number of seconds.
 
         Raises:
-            Refused: it is none, or not in the range.
+            ApiError: it is not a number, or out of range.
         """
         try:
             value = float(self.get(name) or default)
         except ValueError:
             value = math.nan
         if not 0 <= value <= most:
-            raise Refused(400, f"{name} is no number of seconds; expected 0 to {most:g}")
+            raise ApiError(400, f"{name}: expected a number of seconds from 0 to {most:g}")
         return value
 
     def one_of(self, name: str, allowed: Sequence[str]) -> str:
-        """Take a word, the first of those allowed where nothing is said.
+        """Return a parameter with a fixed set of values; the first one is the default.
 
         Raises:
-            Refused: it is none of them.
+            ApiError: it is none of them.
         """
         word = self.get(name) or allowed[0]
         if word not in allowed:
-            raise Refused(400, f"{name} is {word[:50]!r}; expected {' or '.join(allowed)}")
+            raise ApiError(400, f"{name} is {word[:50]!r}; expected {' or '.join(allowed)}")
         return word
 
     def filter(self) -> Filter:
-        """Take the filter.
+        """Return the filter.
 
         Raises:
-            Refused: it has a state that there is not.
+            ApiError: the filter is not valid.
         """
         try:
-            return Filter.of(self)
+            return Filter.from_query(self)
         except ValueError as error:
-            raise Refused(400, str(error)) from None
+            raise ApiError(400, str(error)) from None
 
 
-def query_of(message: Message, names: Sequence[str]) -> Query:
+def parse_query(message: Message, names: Sequence[str]) -> Query:
     """Return a request's query parameters.
 
-    A name that there is not is no parameter to pass over: a misspelt filter would mean everything.
+    Unknown names are errors, since a misspelt filter that is ignored would select everything.
 
     Raises:
-        Refused: a name that there is not, or that stands there twice.
+        ApiError: an unknown or repeated name.
 
-    >>> dict(query_of(Message("GET", "/api/count?user=Zo%C3%AB", {}, b"", "", 0.0), ["user"]))
+    >>> dict(parse_query(Message("GET", "/api/count?user=Zo%C3%AB", {}, b"", "", 0.0), ["user"]))
     {'user': 'Zoë'}
     """
     text = message.target.partition("?")[2]
-    with contextlib.suppress(UnicodeError):  # `http.server` reads all bytes as Latin-1
+    with contextlib.suppress(UnicodeError):  # `http.server` decodes all bytes as Latin-1
         text = text.encode("latin-1").decode()
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError:
-        raise Refused(400, f"there are more than {_MOST_FIELDS} parameters") from None
+        raise ApiError(400, f"more than {_MAX_PARAMETERS} parameters") from None
     query = Query()
     for name, value in pairs:
         if name not in names:
             expected = ", ".join(names) or "none"
-            raise Refused(400, f"there is no parameter {name[:50]!r} here; expected {expected}")
+            raise ApiError(400, f"unknown parameter {name[:50]!r}; expected {expected}")
         if name in query:
-            raise Refused(400, f"the parameter {name} is given twice")
+            raise ApiError(400, f"the parameter {name} is given twice")
         query[name] = value
     return query
 
 
-def value_of(message: Message) -> Any:
+def json_body(message: Message) -> Any:
     """Return the JSON value in a request's body.
 
     Raises:
-        Refused: there is none, or the body is too long.
+        ApiError: the body is not JSON, or too long.
     """
-    if len(message.body) > _MOST_BODY_BYTES:
-        raise Refused(413, f"the body is longer than {_MOST_BODY_BYTES} bytes")
+    if len(message.body) > _MAX_BODY_BYTES:
+        raise ApiError(413, f"the body is longer than {_MAX_BODY_BYTES} bytes")
     try:
         return json.loads(message.body.decode(), parse_constant=_reject)
     except (ValueError, RecursionError):
-        raise Refused(400, "the body is no JSON value") from None
+        raise ApiError(400, "the body is not JSON") from None
 
 
-def is_json(message: Message) -> bool:
-    """Return whether a request says that its body is JSON, as no form of another site can."""
+def has_json_type(message: Message) -> bool:
+    """Return whether the Content-Type is JSON, which no form of another site can send."""
     kind = message.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "application/json"
 
@@ -143,27 +143,27 @@ def _reject(name: str) -> None:
 
 
 def encoded(value: Any) -> bytes:
-    """Return a value as JSON; ASCII, since a lone surrogate may stand in it."""
+    """Return a value as JSON; ASCII, since it may contain a lone surrogate."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
-def answer(value: Any, status: int = 200) -> Answer:
-    """Return an answer that holds a JSON value, given as `bytes` where it is encoded already."""
+def json_answer(value: Any, status: int = 200) -> Answer:
+    """Return a response with a JSON value; `bytes` are JSON already."""
     body = value if isinstance(value, bytes) else encoded(value)
     return Answer(status, headers=_HEADERS, body=body)
 
 
-def refusal(refused: Refused) -> Answer:
-    """Return the answer that says why a request is refused."""
-    body = encoded({"error": str(refused)})
-    return Answer(refused.status, headers={**_HEADERS, **refused.headers}, body=body)
+def error_answer(error: ApiError) -> Answer:
+    """Return the response for an error."""
+    body = encoded({"error": str(error)})
+    return Answer(error.status, headers={**_HEADERS, **error.headers}, body=body)
 
 
-def listed(entries: Sequence[Entry], brief: bool = False, **facts: Any) -> bytes:
-    """Return entries and what is to be said of them, as one JSON object.
+def entries_json(entries: Sequence[Entry], brief: bool = False, **more: Any) -> bytes:
+    """Return entries and further properties as one JSON object.
 
-    >>> listed([], total=0)
+    >>> entries_json([], total=0)
     b'{"entries":[],"total":0}'
     """
     joined = b",".join(entry.json(brief) for entry in entries)
-    return b'{"entries":[%b],%b' % (joined, encoded(facts)[1:])
+    return b'{"entries":[%b],%b' % (joined, encoded(more)[1:])

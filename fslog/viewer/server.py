@@ -1,50 +1,70 @@
-"""`Viewer`: the endpoint, what it was sent, and on the same port the page and the API."""
+"""`Viewer`: one port that serves the endpoint, the page and the API."""
 
 from __future__ import annotations
 
+import importlib.resources
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 
 from fslog.collector import Answer, Collector
 from fslog.collector.httpserver import Message
 from fslog.version import VERSION
-from fslog.viewer import assets
 from fslog.viewer.api import PREFIX, Api
-from fslog.viewer.arrivals import Arrivals
-from fslog.viewer.guard import HEADERS, Guard
-from fslog.viewer.journal import Journal
-from fslog.viewer.queries import Refused, refusal
-from fslog.viewer.store import Facts, Store
+from fslog.viewer.history import History, JsonObject
+from fslog.viewer.queries import ApiError, error_answer
+from fslog.viewer.recorder import LineFile, Recorder
 
 KEEP = 20_000
-"""How many events are kept, unless somebody says otherwise."""
+"""Default for the number of events to keep."""
 
 KEEP_BYTES = 256 * 1024 * 1024
-"""How much memory they may take."""
+"""Limit of the memory that these events use."""
 
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Headers of every response of the page and the API."""
+
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""Content types of the page's files by suffix."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_FOREIGN_PAGE = "pages of other sites may not send this request: open the viewer's own page"
 _STATIC = "/static/"
-_NAMED = {"/": f"{_STATIC}{assets.PAGE}", "/favicon.ico": f"{_STATIC}{assets.ICON}"}
+_ALIASES = {"/": f"{_STATIC}index.html", "/favicon.ico": f"{_STATIC}icon.svg"}
 
 
 class Viewer:
-    """Watch events arrive; a context manager.
+    """Show events as they arrive; a context manager.
 
-    A request to any other path than those of page and API is one to the endpoint, wrong ones too.
+    Requests to any path outside of the page and the API go to the endpoint.
 
     Args:
-        host: IPv4 address or name to listen on.
-        port: 0 takes a free one.
-        keep: how many events are kept at most; fewer where they take `KEEP_BYTES`.
-        store: path of a file that every line is appended to; None for none.
-        allow_hosts: names, or names with a port, by which the page may be called beside `host` and
-            the loopback's.
-        say: told in a sentence what went wrong while it runs.
+        host: IPv4 address or host name to listen on.
+        port: TCP port; 0 selects a free one.
+        keep: maximum number of events to keep; fewer if they would exceed `KEEP_BYTES`.
+        store: path of a file to which every line is appended; None for no file.
+        allow_hosts: further names (`name` or `name:port`) under which browsers may request the
+            page, in addition to `host` and the loopback names.
+        warn: called with a sentence for each error while the viewer runs.
 
     Raises:
-        OSError: `store` cannot be written.
+        OSError: `store` cannot be opened for writing.
     """
 
     def __init__(
@@ -55,49 +75,49 @@ class Viewer:
         keep: int = KEEP,
         store: str | None = None,
         allow_hosts: Iterable[str] = (),
-        say: Callable[[str], None] = lambda words: None,
+        warn: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self._say = say
+        self._warn = warn
         self._names = (host, *allow_hosts)
-        self._guard: Guard | None = None
+        self._access: AccessPolicy | None = None
         self._ready = threading.Event()
         self._run = secrets.token_hex(8)
-        self._assets = assets.load()
-        self._store = Store(keep, KEEP_BYTES)
-        self._journal = Journal(store, say) if store is not None else None
-        arrivals = Arrivals(self._store, self._journal.append if self._journal else None)
-        self.collector = Collector(host, port, keep=0, on_intake=arrivals, route=self._route)
-        self._api = Api(self._store, self.collector, self._hello)
+        self._files = static_files()
+        self._history = History(keep, KEEP_BYTES)
+        self._line_file = LineFile(store, warn) if store is not None else None
+        recorder = Recorder(self._history, self._line_file.append if self._line_file else None)
+        self.collector = Collector(host, port, keep=0, on_intake=recorder, route=self._route)
+        self._api = Api(self._history, self.collector, self._hello)
 
     @property
     def url(self) -> str:
-        """Return the base URL: that of the endpoint, and with a slash behind it of the page."""
+        """Return the base URL of the endpoint; the page is at the same URL plus a slash."""
         return self.collector.url
 
     @property
     def missing(self) -> int:
-        """Return how many lines `store` lacks because they could not be written."""
-        return self._journal.missing if self._journal else 0
+        """Return the number of lines that could not be written to `store`."""
+        return self._line_file.missing if self._line_file else 0
 
     def start(self) -> None:
-        """Listen.
+        """Start listening.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address is not available.
         """
         self.collector.start()
-        self._guard = Guard(self._names, int(self.url.rpartition(":")[2]))
+        self._access = AccessPolicy(self._names, int(self.url.rpartition(":")[2]))
         self._ready.set()
 
     def stop(self) -> None:
-        """End streams and waits, close every connection, join every thread."""
+        """End all streams and waits, close all connections, and join all threads."""
         self._ready.set()
-        self._store.close()
+        self._history.close()
         try:
             self.collector.stop()
         finally:
-            if self._journal is not None:
-                self._journal.close()
+            if self._line_file is not None:
+                self._line_file.close()
 
     def __enter__(self) -> Viewer:
         try:
@@ -115,18 +135,18 @@ class Viewer:
     ) -> None:
         self.stop()
 
-    def _hello(self) -> Facts:
+    def _hello(self) -> JsonObject:
         return {
             "run": self._run,
             "version": VERSION,
             "endpoint": self.url,
-            "keep": self._store.keep,
+            "keep": self._history.keep,
         }
 
     def _route(self, message: Message) -> Answer | None:
         path = message.target.partition("?")[0]
-        if path in _NAMED and message.method in ("GET", "HEAD"):
-            path = _NAMED[path]
+        if path in _ALIASES and message.method in ("GET", "HEAD"):
+            path = _ALIASES[path]
         elif not path.startswith((PREFIX, _STATIC)):
             return None
         found = self._answer(message, path)
@@ -135,23 +155,87 @@ class Viewer:
     def _answer(self, message: Message, path: str) -> Answer:
         self._ready.wait()
         try:
-            if self._guard is None:
-                raise Refused(503, "the viewer has been stopped")
-            if why := self._guard.refusal(message):
-                raise Refused(403, why)
-            return self._api(message) if path.startswith(PREFIX) else self._asset(message, path)
-        except Refused as refused:
-            return refusal(refused)
-        except Exception as error:  # one answer that fails is no reason to end
-            self._say(f"{path[:60]} failed: {type(error).__name__}: {error}")
-            return refusal(Refused(500, f"the viewer failed: {type(error).__name__}"))
+            if self._access is None:
+                raise ApiError(503, "the viewer has been stopped")
+            if reason := self._access.refusal(message):
+                raise ApiError(403, reason)
+            return self._api(message) if path.startswith(PREFIX) else self._file(message, path)
+        except ApiError as error:
+            return error_answer(error)
+        except Exception as error:  # one failed request must not end the viewer
+            self._warn(f"{path[:60]} failed: {type(error).__name__}: {error}")
+            return error_answer(ApiError(500, f"the viewer failed: {type(error).__name__}"))
 
-    def _asset(self, message: Message, path: str) -> Answer:
+    def _file(self, message: Message, path: str) -> Answer:
         if message.method not in ("GET", "HEAD"):
-            raise Refused(405, "expected GET or HEAD", {"Allow": "GET, HEAD"})
-        asset = self._assets.get(path.removeprefix(_STATIC))
-        if asset is None:
-            raise Refused(404, "there is no such file")
-        return Answer(
-            headers={"Content-Type": asset.kind, "Cache-Control": "no-cache"}, body=asset.body
-        )
+            raise ApiError(405, "expected GET or HEAD", {"Allow": "GET, HEAD"})
+        name = path.removeprefix(_STATIC)
+        body = self._files.get(name)
+        if body is None:
+            raise ApiError(404, "there is no such file")
+        kind = CONTENT_TYPES[_suffix(name)]
+        return Answer(headers={"Content-Type": kind, "Cache-Control": "no-cache"}, body=body)
+
+
+def static_files() -> Mapping[str, bytes]:
+    """Return the page's files by name.
+
+    They are read once: a request's path is only ever a key of this table, never a path on disk.
+
+    >>> "main.js" in static_files()
+    True
+    """
+    return {
+        item.name: item.read_bytes()
+        for item in importlib.resources.files("fslog.viewer").joinpath("static").iterdir()
+        if _suffix(item.name) in CONTENT_TYPES and item.is_file()
+    }
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :]
+
+
+class AccessPolicy:
+    """Restrict the page and the API to this machine's user.
+
+    Any site can make a browser send requests here, and must neither read events nor make the
+    endpoint fail. The `Host` header reveals a foreign name that resolves to this machine (DNS
+    rebinding); `Origin` and `Sec-Fetch-Site` (Fetch standard) reveal a request of a foreign page.
+
+    Args:
+        names: host names of the page, in addition to the loopback names.
+        port: the viewer's port.
+    """
+
+    def __init__(self, names: Iterable[str], port: int) -> None:
+        hosts = {name.lower() for name in (*_LOOPBACK, *names) if name}
+        self._hosts = hosts | {f"{host}:{port}" for host in hosts}
+
+    def refusal(self, message: Message) -> str:
+        """Return why a request is refused, `""` if it is allowed."""
+        headers = message.headers
+        host = headers.get("host", "").lower()
+        if host not in self._hosts:
+            return (
+                "the Host header is not allowed: open the page at the address that the viewer "
+                "printed, or start the viewer with --allow-host NAME"
+            )
+        origin = headers.get("origin", "").lower()
+        if origin and origin != f"http://{host}":
+            return _FOREIGN_PAGE
+        site = headers.get("sec-fetch-site", "none").lower()
+        if site not in ("none", "same-origin") and not _is_navigation(message):
+            return _FOREIGN_PAGE
+        return ""
+
+
+def _is_navigation(message: Message) -> bool:
+    """Return whether the request follows a link to the page itself."""
+    headers = message.headers
+    return (
+        message.method == "GET"
+        and message.target.partition("?")[0] == "/"
+        and headers.get("sec-fetch-mode", "").lower() == "navigate"
+        and headers.get("sec-fetch-dest", "").lower() == "document"
+    )

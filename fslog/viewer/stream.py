@@ -1,7 +1,7 @@
-"""The stream of server-sent events (HTML standard 9.2): what arrives, as it arrives, coalesced.
+"""The stream of server-sent events (HTML standard 9.2): changes as they happen, coalesced.
 
-A reader is a generator that holds a position and nothing else. One that is slow is told of the
-newest when it reads again, and how many were left out; one that is stuck costs a thread, a while.
+A subscription holds a position and nothing else. A slow reader gets the newest entries and the
+number of those it missed; a stuck reader occupies one thread until its connection times out.
 """
 
 from __future__ import annotations
@@ -9,77 +9,77 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
-from fslog.viewer.entries import fitting
-from fslog.viewer.queries import encoded, listed
-from fslog.viewer.store import Facts, Kept, Store
+from fslog.viewer.entries import first_page
+from fslog.viewer.history import History, JsonObject, Snapshot
+from fslog.viewer.queries import encoded, entries_json
 
-MOST_ENTRIES = 500
-MOST_BYTES = 4 * 1024 * 1024
-MOST_REQUESTS = 100
-"""What one message holds at most."""
+MAX_ENTRIES = 500
+MAX_BYTES = 4 * 1024 * 1024
+MAX_REQUESTS = 100
+"""Limits of one message."""
 
-PAUSE = 0.1
-"""Seconds between two looks at the store, hence ten messages of a kind a second."""
+MIN_INTERVAL = 0.1
+"""Minimum seconds between two messages of one kind."""
 
-SILENCE = 5.0
-"""Seconds after which `alive` is sent, so that both sides notice when the other has gone."""
+KEEPALIVE_INTERVAL = 5.0
+"""Seconds of inactivity after which `alive` is sent, so that both sides detect a lost peer."""
 
 
-class Reader:
-    """Read a store for one page.
+class Subscription:
+    """One reader's stream of a history.
 
     Args:
-        store: what to read.
-        after: the id of the last entry that the page has; None begins with what comes next, an id
-            that there is not yet (of an earlier run) with all that is kept.
-        hello: what the page is told first, beside what is kept and the outcomes.
-        outcomes: what the endpoint is told to answer, asked after each change.
-        whole: whether `entries` messages hold entries, or only how many there are.
+        history: the source.
+        after: id of the last entry that the reader has. None starts with the next entry; an id
+            that does not exist yet (of an earlier run) starts with all kept entries.
+        hello: returns the first message's properties, in addition to the counts and answers.
+        answers: returns the endpoint's configured answers; called after each change.
+        with_entries: whether `entries` messages contain entries, or only the counts.
     """
 
     def __init__(
         self,
-        store: Store,
+        history: History,
         after: int | None,
-        hello: Callable[[], Facts],
-        outcomes: Callable[[], Facts],
-        whole: bool = True,
+        hello: Callable[[], JsonObject],
+        answers: Callable[[], JsonObject],
+        with_entries: bool = True,
     ) -> None:
-        self._whole = whole
-        self._store = store
+        self._with_entries = with_entries
+        self._history = history
         self._after = after
         self._hello = hello
-        self._ask = outcomes
+        self._get_answers = answers
 
-    def pieces(self) -> Generator[bytes, None, None]:
-        """Yield messages until the store is closed."""
-        store = self._store
+    def messages(self) -> Generator[bytes, None, None]:
+        """Yield messages until the history is closed."""
+        history = self._history
         yield self._first()
         seen = -1
-        while not store.closing.is_set():
-            changes = store.wait(seen, SILENCE)
+        while not history.closing.is_set():
+            changes = history.wait(seen, KEEPALIVE_INTERVAL)
             piece = message("alive", {}) if changes == seen else b"".join(self._news())
             seen = changes
             if piece:
                 yield piece
-            store.closing.wait(PAUSE)
+            history.closing.wait(MIN_INTERVAL)
 
     def _first(self) -> bytes:
-        with self._store.still():
-            kept = self._store.kept(most=0)
-            self._request = self._store.requests(most=0).last_id
+        with self._history.locked():
+            kept = self._history.entries(most=0)
+            self._request = self._history.requests(most=0).last_id
         self._clears = kept.clears
-        self._outcomes = self._ask()
+        self._answers = self._get_answers()
         self._position = kept.last_id
         if self._after is not None:
             self._position = self._after if self._after <= kept.last_id else 0
-        facts = {**self._hello(), **kept.facts(), "outcomes": self._outcomes}
-        return b"retry: 1000\n\n" + message("hello", facts)
+        hello = {**self._hello(), **kept.json(), "outcomes": self._answers}
+        return b"retry: 1000\n\n" + message("hello", hello)
 
     def _news(self) -> Iterator[bytes]:
-        with self._store.still():  # or what came after a `clear` could be told before it
-            kept = self._store.kept(self._position, MOST_ENTRIES)
-            fresh = self._store.requests(self._request, MOST_REQUESTS)
+        with self._history.locked():  # or entries newer than a `clear` could be sent before it
+            kept = self._history.entries(self._position, MAX_ENTRIES)
+            fresh = self._history.requests(self._request, MAX_REQUESTS)
         if kept.clears != self._clears:
             self._clears = kept.clears
             yield message("cleared", {})
@@ -88,23 +88,24 @@ class Reader:
         if fresh.requests:
             self._request = fresh.last_id
             yield message("requests", {"requests": fresh.requests, "total": fresh.total})
-        outcomes = self._ask()
-        if outcomes != self._outcomes:
-            self._outcomes = outcomes
-            yield message("outcomes", outcomes)
+        answers = self._get_answers()
+        if answers != self._answers:
+            self._answers = answers
+            yield message("outcomes", answers)
 
-    def _entries(self, kept: Kept) -> bytes:
-        chosen, _ = fitting(reversed(kept.entries), MOST_ENTRIES, MOST_BYTES)
-        skipped = chosen[-1].id - max(self._position, kept.floor) - 1
+    def _entries(self, kept: Snapshot) -> bytes:
+        newest, _ = first_page(reversed(kept.entries), MAX_ENTRIES, MAX_BYTES)
+        skipped = newest[-1].id - max(self._position, kept.cleared_id) - 1
         self._position = kept.newest
-        facts = kept.facts()
-        if self._whole and skipped:
-            facts["skipped"] = skipped
-        return message("entries", listed(chosen[::-1] if self._whole else [], **facts), kept.newest)
+        counts = kept.json()
+        if self._with_entries and skipped:
+            counts["skipped"] = skipped
+        entries = newest[::-1] if self._with_entries else []
+        return message("entries", entries_json(entries, **counts), kept.newest)
 
 
 def message(kind: str, data: Any, id: int | None = None) -> bytes:
-    r"""Return one message; JSON is one line, as long as it holds no line break between values.
+    r"""Return one message; `bytes` are JSON without line breaks.
 
     >>> message("cleared", {}, 7)
     b'event: cleared\nid: 7\ndata: {}\n\n'

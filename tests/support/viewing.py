@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fslog.collector.intake import take
-from fslog.viewer.entries import Entry, entry_of
+from fslog.viewer.entries import Entry, make_entry
 from fslog.viewer.server import Viewer
 
 PATH = "/v1/the-auth/the-api"
@@ -41,7 +41,7 @@ def lines(*events: Any) -> bytes:
 
 def entries(*events: Any) -> list[Entry]:
     """Return entries, numbered from 1, as they come out of one plain body."""
-    found = [entry_of(line, 0) for line in take(lines(*events), None).lines]
+    found = [make_entry(line, 0) for line in take(lines(*events), None).lines]
     for number, entry in enumerate(found, 1):
         entry.id = number
     return found
@@ -151,7 +151,7 @@ class Stream:
 def viewing(**options: Any) -> Iterator[Visitor]:
     """Run a viewer, and fail where it had something to say that nobody expects."""
     said: list[str] = []
-    options.setdefault("say", said.append)
+    options.setdefault("warn", said.append)
     with Viewer(**options) as viewer:
         yield Visitor(viewer)
     assert said == []

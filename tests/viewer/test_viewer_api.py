@@ -44,9 +44,9 @@ def test_a_posted_event_is_an_entry() -> None:
         {
             "code": "wrong_type",
             "property": "userId",
-            "message": "userId came as number 5; expected a string that is not empty",
+            "message": "userId is number 5; expected a non-empty string",
             "got": "number 5",
-            "expected": "a string that is not empty",
+            "expected": "a non-empty string",
         }
     ]
 
@@ -109,7 +109,7 @@ def test_a_brief_list() -> None:
 
 def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long lines are, one answer holds only so much, and paging goes on behind it."""
-    monkeypatch.setattr(api, "_MOST_BYTES", 5_000)
+    monkeypatch.setattr(api, "_MAX_BYTES", 5_000)
     with viewing() as viewer:
         viewer.post(*[event(n, pad="x" * 2_000) for n in range(5)])
         found = viewer.get("events")
@@ -266,7 +266,7 @@ def test_a_wait_that_is_in_vain() -> None:
         assert reply.status == 408
         assert [entry["id"] for entry in reply.json["entries"]] == [1]
         assert reply.json["count"] == 1
-        assert reply.json["error"] == "2 were waited for 0.05 s, 1 came"
+        assert reply.json["error"] == "1 of 2 events arrived within 0.05 s"
         assert viewer.ask("GET", "/api/wait?timeout=0").status == 200
 
 
@@ -298,7 +298,7 @@ def test_a_wait_and_a_stop() -> None:
 def test_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams and waits beyond a number get a 503, and a place is free when one has ended."""
     with viewing() as viewer:
-        monkeypatch.setattr(viewer.viewer._api._open, "_most", 2)
+        monkeypatch.setattr(viewer.viewer._api._long_requests, "_most", 2)
         with viewer.stream() as one, viewer.stream() as other:
             assert one.until("hello")["run"] == other.until("hello")["run"]
             for path in ("stream", "wait"):
@@ -431,8 +431,8 @@ def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
 
 def test_bodies_and_scripts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body too long is a 413, a script too long a 400."""
-    monkeypatch.setattr(queries, "_MOST_BODY_BYTES", 100)
-    monkeypatch.setattr(api, "MOST_SCRIPTED", 3)
+    monkeypatch.setattr(queries, "_MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(api, "MAX_SCRIPTED", 3)
     with viewing() as viewer:
         assert viewer.send("PUT", "outcomes", {"headers": {"A": "x" * 100}}).status == 413
         assert viewer.send("POST", "outcomes", {"outcomes": [{}] * 2}).status == 200
@@ -468,33 +468,33 @@ def test_letters_that_are_not_percent_encoded() -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("events?acount=acme", "there is no parameter 'acount' here; expected action, account"),
+        ("events?acount=acme", "unknown parameter 'acount'; expected action, account"),
         ("events?user=a&user=b", "the parameter user is given twice"),
         ("events?state=good", "state is 'good'; expected valid, warning, invalid or problems"),
         ("requests?limit=0", "limit is 0; expected 1 to 1000"),
         ("events?brief=yes", "brief is 'yes'; expected 0 or 1"),
-        ("events?offset=-5", "offset is no whole number"),
+        ("events?offset=-5", "offset: expected an integer"),
         ("events?request=x", "request is 'x'; expected the id of a request"),
         ("events?limit=1001", "limit is 1001; expected 0 to 1000"),
-        ("events?limit=-1", "limit is no whole number"),
-        ("events?limit=%C2%B2", "limit is no whole number"),
-        ("events?after=1" + "0" * 5000, "after is no whole number"),
+        ("events?limit=-1", "limit: expected an integer"),
+        ("events?limit=%C2%B2", "limit: expected an integer"),
+        ("events?after=1" + "0" * 5000, "after: expected an integer"),
         ("events?order=up", "order is 'up'; expected desc or asc"),
-        ("events?" + "&".join(["a"] * 60), "there are more than 50 parameters"),
+        ("events?" + "&".join(["a"] * 60), "more than 50 parameters"),
         ("events/0", "id is 0; expected 1"),
-        ("events/x", "id is no whole number"),
+        ("events/x", "id: expected an integer"),
         ("events/", "id is 0; expected 1"),
-        ("events/1?user=ann", "there is no parameter 'user' here; expected none"),
-        ("count?limit=5", "there is no parameter 'limit' here"),
+        ("events/1?user=ann", "unknown parameter 'user'; expected none"),
+        ("count?limit=5", "unknown parameter 'limit'"),
         ("wait?count=0", "count is 0; expected 1 to 20000"),
         ("wait?count=20001", "count is 20001; expected 1 to 20000"),
-        ("wait?timeout=61", "timeout is no number of seconds; expected 0 to 60"),
-        ("wait?timeout=-1", "timeout is no number of seconds"),
-        ("wait?timeout=nan", "timeout is no number of seconds"),
-        ("wait?timeout=soon", "timeout is no number of seconds"),
-        ("overview?x", "there is no parameter 'x' here"),
-        ("outcomes?x=1", "there is no parameter 'x' here"),
-        ("stream?after=x", "after is no whole number"),
+        ("wait?timeout=61", "timeout: expected a number of seconds from 0 to 60"),
+        ("wait?timeout=-1", "timeout: expected a number of seconds"),
+        ("wait?timeout=nan", "timeout: expected a number of seconds"),
+        ("wait?timeout=soon", "timeout: expected a number of seconds"),
+        ("overview?x", "unknown parameter 'x'"),
+        ("outcomes?x=1", "unknown parameter 'x'"),
+        ("stream?after=x", "after: expected an integer"),
     ],
 )
 def test_a_wrong_question_is_a_400(path: str, words: str) -> None:
@@ -551,7 +551,7 @@ def test_one_answer_that_fails_does_not_end_the_viewer(monkeypatch: pytest.Monke
     def fail(*given: Any) -> Any:
         raise ZeroDivisionError("oh")
 
-    with Viewer(say=said.append) as viewer:
+    with Viewer(warn=said.append) as viewer:
         visitor = Visitor(viewer)
         with monkeypatch.context() as patch:
             patch.setattr(api, "overview", fail)

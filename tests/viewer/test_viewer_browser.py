@@ -31,7 +31,7 @@ from browser import (
     without,
 )
 from fslog import FreshsuccessHandler
-from fslog.viewer import assets
+from fslog.viewer.server import static_files
 from processes import KEYS
 from readme_blocks import ROOT
 
@@ -913,10 +913,10 @@ def test_a_tab_that_is_not_seen_gives_its_connection_back(page: Page, viewer: Vi
 
 def test_no_file_of_the_page_reads_markup_or_asks_elsewhere() -> None:
     """Values become text only; no inline code, no style attribute, no foreign address."""
-    files = assets.load()
+    files = static_files()
     assert {"index.html", "main.js", "icon.svg"} <= set(files)
-    for name, asset in files.items():
-        text = asset.body.decode()
+    for name, body in files.items():
+        text = body.decode()
         forbidden = (
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextual"
             r"|\beval\(|new Function|javascript:|\.cssText|setAttribute\(.style"
@@ -926,15 +926,15 @@ def test_no_file_of_the_page_reads_markup_or_asks_elsewhere() -> None:
             "http://www.w3.org/2000/svg",
         }
         assert {one for one in foreign if "." in one and not one.startswith("// ")} == set(), name
-    page = files["index.html"].body.decode()
+    page = files["index.html"].decode()
     assert re.findall(r"\son\w+=|\sstyle=|<style", page) == []
     assert re.findall(r"<script(?![^>]* src=)", page) == []
 
 
 def test_each_module_says_what_it_promises() -> None:
     """Every script begins with a comment, and none is longer than one can read."""
-    for name, asset in assets.load().items():
-        text = asset.body.decode()
+    for name, body in static_files().items():
+        text = body.decode()
         if name.endswith(".js"):
             assert text.startswith("// "), name
             assert len(text.splitlines()) < 300, name

@@ -17,7 +17,7 @@ from viewing import entries, event
 
 def chosen(among: list[Entry], **query: str) -> list[int]:
     """Return the ids of the entries that a query means."""
-    return [entry.id for entry in Filter.of(query).select(among)]
+    return [entry.id for entry in Filter.from_query(query).select(among)]
 
 
 PROPERTIES = {
@@ -86,7 +86,7 @@ def test_states() -> None:
         ValueError,
         match=r"^state is 'bad'; expected valid, warning, invalid or problems$",
     ):
-        Filter.of({"state": "bad"})
+        Filter.from_query({"state": "bad"})
 
 
 def test_the_request_that_a_line_came_in() -> None:
@@ -98,7 +98,7 @@ def test_the_request_that_a_line_came_in() -> None:
     assert chosen(some, request="") == [1, 2, 3]
     for wrong in ("x", "-1", "\u00b2", "9" * 99):
         with pytest.raises(ValueError, match="expected the id of a request"):
-            Filter.of({"request": wrong})
+            Filter.from_query({"request": wrong})
 
 
 def test_filters_are_joined_by_and() -> None:
@@ -150,5 +150,5 @@ def test_no_value_breaks_a_filter(value: Any, text: str, name: str) -> None:
     """Whatever arrives, every filter answers; and a text that is in a value finds it."""
     some = entries({PROPERTIES[name]: value, "b": text}, value)
     for state in ("valid", "problems"):
-        Filter.of({name: text, "state": state, "q": text}).select(some)
+        Filter.from_query({name: text, "state": state, "q": text}).select(some)
     assert 1 in chosen(some, q=text)

@@ -53,11 +53,11 @@ def test_the_first_message_says_who_is_there() -> None:
         "oldest": 2,
         "newest": 3,
         "dropped": 1,
-        "outcomes": viewer_outcomes(500),
+        "outcomes": standing_answer(500),
     }
 
 
-def viewer_outcomes(status: int) -> dict[str, Any]:
+def standing_answer(status: int) -> dict[str, Any]:
     """Return outcomes with one that stands."""
     standing = {"status": status, "headers": {}, "delay": 0, "then": "answer"}
     return {"standing": standing, "script": []}
@@ -159,7 +159,7 @@ def test_what_left_is_a_gap() -> None:
 
 def test_a_message_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long lines are, a message holds only so many bytes of them, one line at least."""
-    monkeypatch.setattr(module, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(module, "MAX_BYTES", 5_000)
     with viewing() as viewer:
         viewer.post(*[event(n, pad="x" * 2_000) for n in range(5)])
         with viewer.stream("?after=0") as stream:
@@ -211,12 +211,12 @@ def test_outcomes_are_told() -> None:
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
         viewer.send("PUT", "outcomes", {"status": 500})
-        assert stream.until("outcomes") == viewer_outcomes(500)
+        assert stream.until("outcomes") == standing_answer(500)
         viewer.send("POST", "outcomes", {"outcomes": [{"status": 503}]})
         assert len(stream.until("outcomes")["script"]) == 1
         viewer.post(event())
         assert stream.until("requests")["requests"][0]["status"] == 503
-        assert stream.until("outcomes") == viewer_outcomes(500)
+        assert stream.until("outcomes") == standing_answer(500)
         viewer.ask("DELETE", "/api/outcomes")
         assert stream.until("outcomes") == {"standing": None, "script": []}
 
@@ -243,12 +243,12 @@ def test_at_most_ten_messages_a_second() -> None:
         counts = []
         while sum(counts) < 150:
             counts.append(len(stream.until("entries")["entries"]))
-        assert len(counts) <= seconds / module.PAUSE + 3
+        assert len(counts) <= seconds / module.MIN_INTERVAL + 3
 
 
 def test_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """When nothing comes for a while the server says that it lives, and only then."""
-    monkeypatch.setattr(module, "SILENCE", 0.05)
+    monkeypatch.setattr(module, "KEEPALIVE_INTERVAL", 0.05)
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
         assert [stream.next() for _ in range(2)] == [("alive", {})] * 2

@@ -18,12 +18,10 @@ from hypothesis import strategies as st
 from fslog import EventFormatter
 from fslog.collector.intake import take
 from fslog.mapping.events import problems, warnings
-from fslog.viewer import copies as module
-from fslog.viewer import hints as hinting
-from fslog.viewer.copies import copies
-from fslog.viewer.entries import Entry, entry_of
-from fslog.viewer.hints import hint
-from fslog.viewer.texts import DEEPEST, depth, json_text, parse, python_text, yaml_word
+from fslog.viewer import snippets as module
+from fslog.viewer.entries import Entry, make_entry
+from fslog.viewer.literals import MAX_DEPTH, depth, json_text, parse, python_text, yaml_word
+from fslog.viewer.snippets import correction, snippets
 from viewing import PATH, entries, event, lines, viewing
 
 ENDPOINT = "http://127.0.0.1:8020"
@@ -109,7 +107,7 @@ RIGHT = st.builds(lambda free: {**free, **event()}, st.dictionaries(TEXT, JSON, 
 @example(value=event(a=[[[[[["x" * 100]]]]]], b="'\"" * 60, c={"a" * 90: [None, True, -1.5]}))
 def test_the_log_call_makes_the_same_event(value: dict[str, Any]) -> None:
     """The copied log call is Python for any JSON value, and fslog makes the same event of it."""
-    made = called(copies(entry(value), ENDPOINT)["python"])
+    made = called(snippets(entry(value), ENDPOINT)["python"])
     assert made == value
     assert list(made or {}) == list(value)
 
@@ -135,19 +133,19 @@ def test_any_json_value_is_a_python_literal(value: Any) -> None:
 )
 def test_numbers_stay_as_they_came(number: str, value: float) -> None:
     """No digit of a number is changed in a copy, and each is a number of Python's as well."""
-    some = copies(entry(b'{"a":%s}' % number.encode()), ENDPOINT)
+    some = snippets(entry(b'{"a":%s}' % number.encode()), ENDPOINT)
     assert some["json"] == f'{{\n  "a": {number}\n}}'
     assert f'"a": {number},' in some["python"]
     assert ast.literal_eval(python_text(parse(number))) == value
 
 
-@pytest.mark.parametrize("deep", [DEEPEST - 1, DEEPEST, 150, 900])
+@pytest.mark.parametrize("deep", [MAX_DEPTH - 1, MAX_DEPTH, 150, 900])
 def test_what_lies_deep_is_still_python(deep: int) -> None:
     """What Python's own parser would not take is read from JSON by the call."""
     value: Any = 1
     for _ in range(deep):
         value = [value]
-    some = copies(entry(event(a=value)), ENDPOINT)
+    some = snippets(entry(event(a=value)), ENDPOINT)
     compile(some["python"], "copied", "exec")
     log, caught = logging.Logger("app"), Caught()
     log.addHandler(caught)
@@ -160,7 +158,7 @@ def test_a_log_call_reads_well() -> None:
     """A log call is laid out like the README's: one property a line, long values broken."""
     value = event(5, note="it's", list=["a" * 50, "b" * 50])
     del value["sessionId"]
-    assert copies(entry(value), ENDPOINT)["python"] == (
+    assert snippets(entry(value), ENDPOINT)["python"] == (
         "log.info(\n"
         '    "export",\n'
         "    extra={\n"
@@ -185,7 +183,7 @@ def test_a_log_call_reads_well() -> None:
 @pytest.mark.parametrize("raw", [b"x", b"[1]", b"null", b"\xff", b'"a"', b"{"])
 def test_what_is_no_event_has_no_log_call(raw: bytes) -> None:
     """Where there is no event the copy is a comment, and JSON the line as it came."""
-    some = copies(entry(raw), ENDPOINT)
+    some = snippets(entry(raw), ENDPOINT)
     assert ast.parse(some["python"]).body == []
     assert some["json"] == raw.decode("utf-8", "replace")
 
@@ -243,7 +241,7 @@ def test_the_curl_line_posts_the_same_line(raw: bytes) -> None:
         )
         assert (done.returncode, done.stdout) == (0, b"")
         assert viewer.get("events/2")["line"] == detail["line"]
-        first, second = (viewer.viewer._store.entry(id) for id in (1, 2))
+        first, second = (viewer.viewer._history.entry(id) for id in (1, 2))
         assert first is not None
         assert second is not None
         assert first.line == second.line == raw
@@ -274,7 +272,7 @@ def test_the_curl_line_fails_where_a_key_is_not_set(shell: str, raw: bytes, miss
         env = {"FSLOG_AUTH_KEY": "a", "FSLOG_API_KEY": "b", "PATH": "/usr/local/bin:/usr/bin:/bin"}
         done = _pasted(shell, line, {name: env[name] for name in env if name != missing})
         assert done.returncode != 0
-        assert f"{missing}: set it first; for the viewer any value is right" in done.stderr.decode()
+        assert f"{missing}: set it first; the viewer accepts any value" in done.stderr.decode()
         assert viewer.get("requests")["total"] == 1
 
 
@@ -296,13 +294,12 @@ def _pasted(shell: str, line: str, env: dict[str, str]) -> subprocess.CompletedP
 
 def test_a_line_too_long_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a line of many megabytes no other forms are made; a hint is, without it."""
-    monkeypatch.setattr(module, "MOST_BYTES", 100)
-    monkeypatch.setattr(hinting, "MOST_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
     one = entry(event(userId=None, pad="x" * 100))
-    some = copies(one, ENDPOINT)
+    some = snippets(one, ENDPOINT)
     assert len(set(some.values())) == 1
     assert ast.parse(some["python"]).body == []
-    assert "xxx" not in str(hint(one))
+    assert "xxx" not in str(correction(one))
 
 
 def test_a_line_that_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,11 +309,11 @@ def test_a_line_that_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> No
         raise RecursionError
 
     one = entry(event(userId=None))
-    monkeypatch.setattr(module.texts, "parse", fail)
-    some = copies(one, ENDPOINT)
+    monkeypatch.setattr(module.literals, "parse", fail)
+    some = snippets(one, ENDPOINT)
     assert ast.parse(some["python"]).body == []
     assert json.loads(some["json"]) == event(userId=None)
-    assert hint(one) is not None
+    assert correction(one) is not None
 
 
 # Hints
@@ -331,7 +328,7 @@ def test_a_line_that_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_hint_is_right(value: dict[str, Any]) -> None:
     """Log call and rule of a hint make events that are taken, with nothing to warn of."""
     one = entry(value)
-    found = hint(one)
+    found = correction(one)
     assert (found is None) == (one.state == "valid")
     assume(found is not None)
     for made in (called(found["python"]), by_rule(found["rule"])):  # type: ignore[index]
@@ -354,7 +351,7 @@ def by_rule(rule: str) -> dict[str, Any] | None:
 @given(value=RIGHT)
 def test_what_was_right_stays(value: dict[str, Any]) -> None:
     """A hint changes no property that nothing is said of."""
-    found = hint(entry({**value, "userId": 5}))
+    found = correction(entry({**value, "userId": 5}))
     assert found is not None
     assert called(found["python"]) == {**value, "userId": "5"}
 
@@ -387,7 +384,7 @@ def test_what_was_right_stays(value: dict[str, Any]) -> None:
 )
 def test_a_hint_mends_what_is_wrong(change: dict[str, Any], row: str) -> None:
     """What may have been meant is made of what came, and the line says what it was."""
-    found = hint(entry(event(**change)))
+    found = correction(entry(event(**change)))
     assert found is not None
     assert row in found["python"]
     assert called(found["python"])
@@ -408,7 +405,7 @@ def test_a_hint_mends_what_is_wrong(change: dict[str, Any], row: str) -> None:
 )
 def test_a_hint_leaves_to_fslog_what_it_makes_itself(change: dict[str, Any]) -> None:
     """A time or session that cannot be mended is left out of the call: fslog's own is right."""
-    found = hint(entry(event(**change)))
+    found = correction(entry(event(**change)))
     assert found is not None
     (name,) = change
     assert name not in found["python"]
@@ -420,7 +417,7 @@ def test_a_hint_leaves_to_fslog_what_it_makes_itself(change: dict[str, Any]) -> 
 @pytest.mark.parametrize("raw", [b"x", b"[1]", b"\xff", b'{"a":' * 60 + b"1" + b"}" * 60])
 def test_a_line_without_an_event_has_a_hint(raw: bytes) -> None:
     """Where nothing can be mended the hint is a whole example, and right."""
-    found = hint(entry(raw))
+    found = correction(entry(raw))
     assert found is not None
     for made in (called(found["python"]), by_rule(found["rule"])):
         assert made is not None
@@ -429,20 +426,20 @@ def test_a_line_without_an_event_has_a_hint(raw: bytes) -> None:
 
 def test_a_body_that_does_not_unpack_has_a_hint() -> None:
     """What is wrong with a whole body is said where a log call is shown."""
-    one = entry_of(take(b"plain", "gzip").lines[0], 0)
-    found = hint(one)
+    one = make_entry(take(b"plain", "gzip").lines[0], 0)
+    found = correction(one)
     assert found is not None
-    assert found["python"].startswith("# a body is compressed as its Content-Encoding says;")
+    assert found["python"].startswith("# a body must match its Content-Encoding;")
     assert called(found["python"])
 
 
 def test_a_rule_reads_well() -> None:
     """The rule of a hint is as one would write it, and says what is the reader's to fill in."""
-    found = hint(entry(event(userId=None, total=3, note="{x}")))
+    found = correction(entry(event(userId=None, total=3, note="{x}")))
     assert found is not None
     assert found["rule"] == (
         "rules:\n"
-        "  # your logger, and the message of your log call as it stands in the code\n"
+        "  # the name of your logger, and your log call's message as written in the code\n"
         '  - when: {logger: "app", message: "exported %s rows"}\n'
         "    event:\n"
         '      "action": "feature"\n'
@@ -450,7 +447,7 @@ def test_a_rule_reads_well() -> None:
         '      "feature": "export"\n'
         '      "total": 3\n'
         '      "note": "{{x}}"\n'
-        "fields:  # where the record has them; or context.bind(accountId=..., userId=...)\n"
+        "fields:  # attributes of your records; or use context.bind(accountId=..., userId=...)\n"
         "  accountId: account_id\n"
         "  userId: user_id"
     )

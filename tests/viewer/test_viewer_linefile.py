@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fslog.viewer.journal import Journal
+from fslog.viewer.recorder import LineFile
 from fslog.viewer.server import Viewer
 from viewing import PATH, Visitor, event, lines, viewing
 
@@ -86,9 +86,9 @@ def _umask() -> Iterator[None]:
 def test_a_new_file_is_for_its_user_alone(tmp_path: Path, mask: int) -> None:
     """A file that the viewer makes has mode 0600, whatever the mask."""
     os.umask(mask)
-    journal = Journal(str(tmp_path / "f"), print)
-    journal.append([b"one"])
-    journal.close()
+    line_file = LineFile(str(tmp_path / "f"), print)
+    line_file.append([b"one"])
+    line_file.close()
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
 
 
@@ -98,11 +98,11 @@ def test_an_old_file_is_gone_on_with(tmp_path: Path) -> None:
     for before, after in ((b"", b""), (b"old\n", b"old\n"), (b"old\nto", b"old\nto\n")):
         file.write_bytes(before)
         file.chmod(0o640)
-        journal = Journal(str(file), print)
-        journal.append([b"new"])
-        journal.append([])
-        journal.append([b"newer", b"newest"])
-        journal.close()
+        line_file = LineFile(str(file), print)
+        line_file.append([b"new"])
+        line_file.append([])
+        line_file.append([b"newer", b"newest"])
+        line_file.close()
         assert file.read_bytes() == after + b"new\nnewer\nnewest\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
@@ -149,9 +149,9 @@ class Disk:
 
 def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
     """A system that takes a few bytes at a time gets all of them."""
-    journal = Journal(str(tmp_path / "f"), print, Disk(10**6, 3).write)
-    journal.append([b"one line", b"another"])
-    journal.close()
+    line_file = LineFile(str(tmp_path / "f"), print, Disk(10**6, 3).write)
+    line_file.append([b"one line", b"another"])
+    line_file.close()
     assert (tmp_path / "f").read_bytes() == b"one line\nanother\n"
 
 
@@ -160,36 +160,36 @@ def test_a_full_disk_is_told_once_and_tears_nothing(tmp_path: Path, room: int) -
     """Lines that a full disk lacks are counted and told once; the next stands on its own line."""
     said: list[str] = []
     disk = Disk(room)
-    journal = Journal(str(tmp_path / "f"), said.append, disk.write)
+    line_file = LineFile(str(tmp_path / "f"), said.append, disk.write)
     for _ in range(3):
-        journal.append([b"first", b"second"])
+        line_file.append([b"first", b"second"])
     assert len(said) == 1
-    assert "f cannot be written: No space left on device" in said[0]
+    assert "/f: No space left on device. The viewer continues" in said[0]
     disk.room = 1000
-    journal.append([b"third"])
-    journal.close()
+    line_file.append([b"third"])
+    line_file.close()
     written = (tmp_path / "f").read_bytes().split(b"\n")
     assert written[-2:] == [b"third", b""]
     whole = [line for line in written if line in (b"first", b"second")]
-    assert journal.missing == 6 - len(whole)
+    assert line_file.missing == 6 - len(whole)
     assert len(said) == 1
 
 
 def test_a_system_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     """A write of no bytes does not make the viewer try for ever."""
     said: list[str] = []
-    journal = Journal(str(tmp_path / "f"), said.append, lambda fd, data: 0)
-    journal.append([b"x"])
-    journal.close()
-    assert (len(said), journal.missing) == (1, 1)
+    line_file = LineFile(str(tmp_path / "f"), said.append, lambda fd, data: 0)
+    line_file.append([b"x"])
+    line_file.close()
+    assert (len(said), line_file.missing) == (1, 1)
 
 
 def test_a_failing_disk_does_not_break_the_viewer(tmp_path: Path) -> None:
     """Events are taken and shown when the file cannot be written any more."""
     said: list[str] = []
-    with Viewer(store=str(tmp_path / "f"), say=said.append) as viewer:
-        assert viewer._journal is not None
-        viewer._journal._write = Disk(0).write
+    with Viewer(store=str(tmp_path / "f"), warn=said.append) as viewer:
+        assert viewer._line_file is not None
+        viewer._line_file._write = Disk(0).write
         visitor = Visitor(viewer)
         assert [visitor.post(event(n), event(n)) for n in range(3)] == [200] * 3
         assert visitor.get("count")["count"] == 6

@@ -1,7 +1,7 @@
-r"""JSON values as text of other kinds: readable JSON, Python literals, YAML, words of a shell.
+"""JSON values as literals: indented JSON, Python, YAML, and words of a POSIX shell.
 
-Numbers come as the text that they had (`parse`), so that no digit of one is changed. What a person
-is to read or paste holds no character that is not seen: all of those are escaped.
+`parse` keeps numbers as text, so that no digit changes. The output is safe to read and to paste:
+unprintable characters are escaped.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 WIDTH = 88
-"""What fits on a line of this length stays on one."""
+"""Python literals that fit into this line length are not broken."""
 
-DEEPEST = 40
-"""What lies deeper nobody wrote by hand; Python's own parser gives up at 200 brackets."""
+MAX_DEPTH = 40
+"""Deeper values are not formatted; Python's own parser fails at 200 brackets."""
 
 _STEP = "    "
 
 
 class Number(str):
-    """The text of a JSON number, as it stood there."""
+    """The text of a JSON number, unchanged."""
 
     __slots__ = ()
 
 
 parse: Callable[[str], Any] = json.JSONDecoder(parse_int=Number, parse_float=Number).decode
-"""Read JSON with its numbers as `Number`."""
+"""Parse JSON with its numbers as `Number`."""
 
 
 def depth(value: Any) -> int:
-    """Return how deep containers lie in one another.
+    """Return the nesting depth of containers, without recursion.
 
     >>> depth(1), depth([]), depth({"a": [1, [2]]})
     (0, 1, 3)
@@ -46,7 +46,7 @@ def depth(value: Any) -> int:
 
 
 def json_text(value: Any, indent: str = "") -> str:
-    r"""Return JSON as a person reads it.
+    r"""Return indented JSON.
 
     >>> print(json_text(parse('{"a":1e400,"b":["\\u00eb",{}]}')))
     {
@@ -66,7 +66,7 @@ def json_text(value: Any, indent: str = "") -> str:
 
 
 def json_word(value: Any) -> str:
-    r"""Return a JSON value without line breaks; what cannot be seen is escaped.
+    r"""Return a JSON value on one line, with unprintable characters escaped.
 
     >>> json_word("Zo\xeb\u202e"), json_word([]), json_word(None)
     ('"Zoë\\u202e"', '[]', 'null')
@@ -80,7 +80,7 @@ def json_word(value: Any) -> str:
 
 
 def python_text(value: Any, indent: str = "") -> str:
-    """Return a JSON value as a Python literal, over several lines where one is too short.
+    """Return a JSON value as a Python literal, on several lines if one would be too long.
 
     >>> print(python_text({"a": [True, None, Number("1e400")], "b": "it's"}))
     {"a": [True, None, 1e400], "b": "it's"}
@@ -116,7 +116,7 @@ def python_word(value: Any) -> str:
 
 
 def yaml_word(value: Any) -> str:
-    r"""Return a JSON value as YAML 1.1 and 1.2 read it alike, on one line.
+    r"""Return a JSON value as one line of YAML with the same meaning in YAML 1.1 and 1.2.
 
     >>> yaml_word({"a\n": ["\U0001f600\u202e", 1e16, None, True, float("inf")]})
     '{"a\\n": ["😀\\u202E", 1.0e+16, null, true, .inf]}'
@@ -139,7 +139,7 @@ def _yaml_character(one: str) -> str:
     if one.isprintable():
         return one
     if "\ud800" <= one <= "\udfff":
-        return "\ufffd"  # half a character has no YAML
+        return "\ufffd"  # YAML cannot express a lone surrogate
     return f"\\U{ord(one):08X}" if ord(one) > 0xFFFF else f"\\u{ord(one):04X}"
 
 
@@ -147,7 +147,7 @@ def _yaml_number(text: str) -> str:
     if text in ("inf", "-inf"):
         return text.replace("inf", ".inf")
     mantissa, e, exponent = text.partition("e")
-    # YAML 1.1 takes "1e+16" for text.
+    # YAML 1.1 reads "1e+16" as text.
     return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
 
 
@@ -167,7 +167,7 @@ def shell_word(text: str) -> str:
 
 
 def shell_bytes(data: bytes) -> str:
-    r"""Return bytes as a format of the shell's own `printf`, which takes any, of any length.
+    r"""Return bytes as a format string of the shell's built-in `printf`, which has no length limit.
 
     >>> shell_bytes(b"a'%\x00")
     "'a\\047%%\\000'"

@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 
 from fslog.collector import Answer, Collector
-from fslog.viewer import store as module
-from fslog.viewer.arrivals import Arrivals
-from fslog.viewer.entries import Entry, fitting
+from fslog.viewer import history as module
+from fslog.viewer.entries import Entry, first_page
 from fslog.viewer.filters import Filter
+from fslog.viewer.history import MAX_REQUESTS, RATE_SECONDS, History
 from fslog.viewer.overview import overview, sessions
-from fslog.viewer.store import MOST_REQUESTS, RATE_SECONDS, Store
+from fslog.viewer.recorder import Recorder
 from posting import send
 from viewing import entries, event, lines
 
 
-def filled(store: Store, *sizes: int) -> Store:
-    """Put requests of so many entries each into a store."""
+def filled(history: History, *sizes: int) -> History:
+    """Put requests of so many entries each into a history."""
     for size in sizes:
-        store.add({}, entries(*[event(n) for n in range(size)]))
-    return store
+        history.add({}, entries(*[event(n) for n in range(size)]))
+    return history
 
 
 def in_parallel(*jobs: Callable[[], Any]) -> None:
@@ -48,17 +48,17 @@ def in_parallel(*jobs: Callable[[], Any]) -> None:
 
 
 def test_the_oldest_leave_first_and_are_counted() -> None:
-    """A store keeps the newest entries, and says how many left."""
-    kept = filled(Store(5, 10**9), 3, 4).kept()
+    """A history keeps the newest entries, and says how many left."""
+    kept = filled(History(5, 10**9), 3, 4).entries()
     assert [entry.id for entry in kept.entries] == [3, 4, 5, 6, 7]
     assert [entry.request for entry in kept.entries] == [1, 2, 2, 2, 2]
-    assert kept.facts() == {"total": 5, "oldest": 3, "newest": 7, "dropped": 2}
+    assert kept.json() == {"total": 5, "oldest": 3, "newest": 7, "dropped": 2}
     assert kept.last_id == 7
 
 
 def test_a_body_larger_than_the_store() -> None:
     """Of more entries at once than are kept, the last ones are."""
-    kept = filled(Store(3, 10**9), 10).kept()
+    kept = filled(History(3, 10**9), 10).entries()
     assert [entry.id for entry in kept.entries] == [8, 9, 10]
     assert kept.dropped == 7
 
@@ -66,11 +66,11 @@ def test_a_body_larger_than_the_store() -> None:
 def test_memory_is_bounded_in_bytes_too() -> None:
     """Ten thousand lines of a megabyte take no more than they may, whatever `keep` says."""
     limit = 50_000_000
-    store = Store(20_000, limit)
+    history = History(20_000, limit)
     line = lines(event(pad="x" * 1_000_000)).rstrip()
     for _ in range(1_000):
-        store.add({}, [Entry(line, {}, (), "valid", 0) for _ in range(10)])
-    kept = store.kept()
+        history.add({}, [Entry(line, {}, (), "valid", 0) for _ in range(10)])
+    kept = history.entries()
     assert sum(entry.size_bytes for entry in kept.entries) <= limit
     assert 40 <= kept.total <= 50
     assert kept.total + kept.dropped == kept.newest == 10_000
@@ -85,78 +85,83 @@ def test_long_words_are_counted() -> None:
 
 def test_the_newest_entry_always_stays() -> None:
     """A line larger than all the memory is kept, alone, until the next comes."""
-    store = filled(Store(10, 1), 3)
-    assert [entry.id for entry in store.kept().entries] == [3]
-    filled(store, 1)
-    assert [entry.id for entry in store.kept().entries] == [4]
+    history = filled(History(10, 1), 3)
+    assert [entry.id for entry in history.entries().entries] == [3]
+    filled(history, 1)
+    assert [entry.id for entry in history.entries().entries] == [4]
 
 
 def test_what_left_gives_its_bytes_back() -> None:
     """After `clear`, and after entries left by number, all of the memory is there again."""
-    (size,) = {entry.size_bytes for entry in filled(Store(9, 10**9), 4).kept().entries}
-    store = Store(4, 4 * size)
+    (size,) = {entry.size_bytes for entry in filled(History(9, 10**9), 4).entries().entries}
+    history = History(4, 4 * size)
     for _ in range(50):
-        filled(store, 3)
-    assert store.kept().total == 4
-    store.clear()
-    filled(store, 4)
-    assert store.kept().total == 4
+        filled(history, 3)
+    assert history.entries().total == 4
+    history.clear()
+    filled(history, 4)
+    assert history.entries().total == 4
 
 
 def test_requests_are_bounded() -> None:
     """Requests leave like entries, and are counted apart."""
-    store = Store(1, 10**9)
-    for _ in range(MOST_REQUESTS + 7):
-        store.add({}, [])
-    found, *facts = store.requests(0, 10**9)
-    assert len(found) == MOST_REQUESTS
-    assert facts == [MOST_REQUESTS, 7, MOST_REQUESTS + 7]
-    assert [found[0]["id"], found[-1]["id"]] == [MOST_REQUESTS + 7, 8]
-    assert store.request(7) is None
-    assert store.request(8) is found[-1]
-    assert store.request(MOST_REQUESTS + 8) is None
+    history = History(1, 10**9)
+    for _ in range(MAX_REQUESTS + 7):
+        history.add({}, [])
+    found, *facts = history.requests(0, 10**9)
+    assert len(found) == MAX_REQUESTS
+    assert facts == [MAX_REQUESTS, 7, MAX_REQUESTS + 7]
+    assert [found[0]["id"], found[-1]["id"]] == [MAX_REQUESTS + 7, 8]
+    assert history.request(7) is None
+    assert history.request(8) is found[-1]
+    assert history.request(MAX_REQUESTS + 8) is None
 
 
 def test_an_entry_by_its_id() -> None:
     """An entry that is kept is found by its id, one that left or never came is not."""
-    store = Store(3, 10**9)
-    assert store.entry(1) is None
-    filled(store, 5)
-    found = [store.entry(id) for id in range(-1, 8)]
+    history = History(3, 10**9)
+    assert history.entry(1) is None
+    filled(history, 5)
+    found = [history.entry(id) for id in range(-1, 8)]
     assert [entry and entry.id for entry in found] == [None, None, None, None, 3, 4, 5, None, None]
 
 
 def test_entries_since_a_position() -> None:
     """Entries newer than an id are had in order, the newest of them where they are too many."""
-    store = filled(Store(10, 10**9), 8)
-    assert [entry.id for entry in store.kept(5).entries] == [6, 7, 8]
-    assert [entry.id for entry in store.kept(2, 3).entries] == [6, 7, 8]
-    assert store.kept(8).entries == store.kept(99).entries == store.kept(0, 0).entries == []
-    assert len(store.kept(0).entries) == 8
+    history = filled(History(10, 10**9), 8)
+    assert [entry.id for entry in history.entries(5).entries] == [6, 7, 8]
+    assert [entry.id for entry in history.entries(2, 3).entries] == [6, 7, 8]
+    assert (
+        history.entries(8).entries
+        == history.entries(99).entries
+        == history.entries(0, 0).entries
+        == []
+    )
+    assert len(history.entries(0).entries) == 8
 
 
 def test_ids_go_on_after_clear() -> None:
     """`clear` forgets entries, requests and counts; no id is used again."""
-    store = filled(Store(3, 10**9), 5)
-    store.clear()
-    assert store.kept().facts() == {"total": 0, "oldest": 0, "newest": 0, "dropped": 0}
-    assert store.requests() == ([], 0, 0, 1)
-    assert sum(store.rate()["counts"]) == 0
-    assert (store.kept().last_id, store.kept().floor) == (5, 5)
-    filled(store, 2)
-    assert [entry.id for entry in store.kept(5).entries] == [6, 7]
-    assert [one["id"] for one in store.requests(1).requests] == [2]
-    assert store.requests(most=0) == ([], 1, 0, 2)
+    history = filled(History(3, 10**9), 5)
+    history.clear()
+    assert history.entries().json() == {"total": 0, "oldest": 0, "newest": 0, "dropped": 0}
+    assert history.requests() == ([], 0, 0, 1)
+    assert sum(history.rate()["counts"]) == 0
+    assert (history.entries().last_id, history.entries().cleared_id) == (5, 5)
+    filled(history, 2)
+    assert [entry.id for entry in history.entries(5).entries] == [6, 7]
+    assert [one["id"] for one in history.requests(1).requests] == [2]
+    assert history.requests(most=0) == ([], 1, 0, 2)
 
 
 def test_a_wait_ends_when_enough_has_come() -> None:
     """What is there already counts, and what comes counts at once."""
-    store = filled(Store(10, 10**9), 2)
-    assert len(store.wait_for(Filter(), 2, 0)[0]) == 2
+    history = filled(History(10, 10**9), 2)
+    assert len(history.wait_for(Filter(), 2, 0)[0]) == 2
     found: list[Any] = []
-    job = threading.Thread(target=lambda: found.extend(store.wait_for(Filter(), 5, 30)))
+    job = threading.Thread(target=lambda: found.extend(history.wait_for(Filter(), 5, 30)))
     job.start()
-    filled(store, 1, 1, 2)
+    filled(history, 1, 1, 2)
     job.join(30)
     assert [entry.id for entry in found[0]][:5] == [1, 2, 3, 4, 5]
     assert found[1] >= 5
@@ -164,26 +169,26 @@ def test_a_wait_ends_when_enough_has_come() -> None:
 
 def test_a_wait_ends_when_its_time_is_up() -> None:
     """A wait that gets too little says what came, in its time, under steady arrivals too."""
-    store = filled(Store(10, 10**9), 2)
+    history = filled(History(10, 10**9), 2)
     started_at = time.monotonic()
-    assert store.wait_for(Filter(), 3, 0.05)[1] == 2
+    assert history.wait_for(Filter(), 3, 0.05)[1] == 2
     assert 0.05 <= time.monotonic() - started_at < 5
     stop = threading.Event()
 
     def keep_arriving() -> None:
         while not stop.wait(0.001):
-            filled(store, 1)
+            filled(history, 1)
 
     other = threading.Thread(target=keep_arriving)
     other.start()
-    none = Filter.of({"user": "nobody"})
-    assert store.wait_for(none, 1, 0.1) == ([], 0)
+    none = Filter.from_query({"user": "nobody"})
+    assert history.wait_for(none, 1, 0.1) == ([], 0)
     stop.set()
     other.join()
 
 
-class Watched(Store):
-    """A store that tells when somebody who waits has seen all that there is."""
+class Watched(History):
+    """A history that tells when somebody who waits has seen all that there is."""
 
     def __init__(self, keep: int) -> None:
         super().__init__(keep, 10**9)
@@ -201,24 +206,24 @@ class Watched(Store):
 
 def test_a_wait_counts_anew_after_clear() -> None:
     """A wait that began before a `clear` is ended by what comes after it, alone."""
-    store = Watched(10)
-    filled(store, 2)
+    history = Watched(10)
+    filled(history, 2)
     found: list[Any] = []
-    job = threading.Thread(target=lambda: found.extend(store.wait_for(Filter(), 3, 30)))
+    job = threading.Thread(target=lambda: found.extend(history.wait_for(Filter(), 3, 30)))
     job.start()
-    store.looked_at()
-    store.clear()
-    filled(store, 2)
-    store.looked_at()
+    history.looked_at()
+    history.clear()
+    filled(history, 2)
+    history.looked_at()
     assert found == []
-    filled(store, 1)
+    filled(history, 1)
     job.join(30)
     assert ([entry.id for entry in found[0]], found[1]) == ([3, 4, 5], 3)
 
 
 def test_a_clear_at_the_last_moment() -> None:
     """Entries that are forgotten while the answer of a wait is made do not stand in it."""
-    store = filled(Store(10, 10**9), 2)
+    history = filled(History(10, 10**9), 2)
     looks: list[int] = []
 
     class Clearing(Filter):
@@ -226,38 +231,38 @@ def test_a_clear_at_the_last_moment() -> None:
             looks.append(1)
             found = super().select(entries)
             if len(looks) == 1:
-                store.clear()
-                filled(store, 1)
+                history.clear()
+                filled(history, 1)
             return found
 
-    assert store.wait_for(Clearing(), 2, 0.05)[1] == 1
-    filled(store, 1)
-    assert [entry.id for entry in store.wait_for(Clearing(), 2, 30)[0]] == [3, 4]
+    assert history.wait_for(Clearing(), 2, 0.05)[1] == 1
+    filled(history, 1)
+    assert [entry.id for entry in history.wait_for(Clearing(), 2, 30)[0]] == [3, 4]
 
 
 def test_a_wait_counts_what_left_meanwhile() -> None:
     """Entries that came and left while somebody waited have come."""
-    store = Watched(2)
+    history = Watched(2)
     found: list[Any] = []
-    job = threading.Thread(target=lambda: found.extend(store.wait_for(Filter(), 4, 30)))
+    job = threading.Thread(target=lambda: found.extend(history.wait_for(Filter(), 4, 30)))
     job.start()
     for size in (1, 2):
-        filled(store, size)
-        store.looked_at()
+        filled(history, size)
+        history.looked_at()
     assert found == []
-    filled(store, 1)
+    filled(history, 1)
     job.join(30)
     assert ([entry.id for entry in found[0]], found[1]) == ([3, 4], 4)
 
 
 def test_closing_ends_every_wait() -> None:
-    """When the store is closed, who waits goes on at once, and nobody waits any more."""
-    store = Store(10, 10**9)
-    jobs = [lambda: store.wait(0, 60), lambda: store.wait_for(Filter(), 1, 60)]
+    """When the history is closed, who waits goes on at once, and nobody waits any more."""
+    history = History(10, 10**9)
+    jobs = [lambda: history.wait(0, 60), lambda: history.wait_for(Filter(), 1, 60)]
     started_at = time.monotonic()
-    in_parallel(*jobs, store.close)
-    store.wait(store.changes(), 60)
-    assert store.wait_for(Filter(), 1, 60) == ([], 0)
+    in_parallel(*jobs, history.close)
+    history.wait(history.changes(), 60)
+    assert history.wait_for(Filter(), 1, 60) == ([], 0)
     assert time.monotonic() - started_at < 20
 
 
@@ -265,35 +270,35 @@ def test_the_rate_is_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the last seconds has its count, and a clock that is put back breaks nothing."""
     now = [1_000_000.5]
     monkeypatch.setattr(module.time, "time", lambda: now[0])
-    store = filled(Store(10, 10**9), 3)
+    history = filled(History(10, 10**9), 3)
     for at, size in ((1_000_002.0, 2), (1_000_001.0, 1), (1_000_003.9, 4)):
         now[0] = at
-        filled(store, size)
-    rate = store.rate()
+        filled(history, size)
+    rate = history.rate()
     assert rate["from"] + (len(rate["counts"]) - 1) * rate["step"] == 1_000_003
     assert len(rate["counts"]) == RATE_SECONDS == 300
     assert rate["counts"][-4:] == [3, 0, 3, 4]
     now[0] += 298
-    assert store.rate()["counts"][:4] == [3, 4, 0, 0]
+    assert history.rate()["counts"][:4] == [3, 4, 0, 0]
     now[0] += 10_000
-    assert sum(store.rate()["counts"]) == 0
+    assert sum(history.rate()["counts"]) == 0
 
 
 def test_readers_miss_nothing_while_it_arrives() -> None:
     """Readers that go by position see every entry once, in order, while writers are at work."""
-    store = Store(100_000, 10**9)
+    history = History(100_000, 10**9)
     seen: list[list[int]] = [[], []]
     total = 2 * 40 * 25
 
     def write() -> None:
         for _ in range(40):
-            filled(store, 25)
+            filled(history, 25)
 
     def read(into: list[int]) -> None:
         changes = -1
         while len(into) < total:
-            changes = store.wait(changes, 10)
-            into += [entry.id for entry in store.kept(into[-1] if into else 0).entries]
+            changes = history.wait(changes, 10)
+            into += [entry.id for entry in history.entries(into[-1] if into else 0).entries]
 
     in_parallel(write, write, *[lambda into=into: read(into) for into in seen])
     assert seen[0] == seen[1] == list(range(1, total + 1))
@@ -302,47 +307,49 @@ def test_readers_miss_nothing_while_it_arrives() -> None:
 def test_one_answer_holds_so_much() -> None:
     """Entries are taken up to a number and to a size, one at least, and whether more follow."""
     some = entries(*[event(pad="x" * 1000) for _ in range(4)])
-    assert [len(found) for found in (fitting(some, 9, 10**6)[0], fitting(some, 3, 10**6)[0])] == [
+    assert [
+        len(found) for found in (first_page(some, 9, 10**6)[0], first_page(some, 3, 10**6)[0])
+    ] == [
         4,
         3,
     ]
-    assert [fitting(some, most, 10**6)[1] for most in (3, 4)] == [True, False]
-    assert (len(fitting(some, 9, 2500)[0]), fitting(some, 9, 2500)[1]) == (2, True)
-    assert (len(fitting(some, 9, 1)[0]), fitting(some, 9, 1)[1]) == (1, True)
-    assert fitting([], 9, 1) == ([], False)
+    assert [first_page(some, most, 10**6)[1] for most in (3, 4)] == [True, False]
+    assert (len(first_page(some, 9, 2500)[0]), first_page(some, 9, 2500)[1]) == (2, True)
+    assert (len(first_page(some, 9, 1)[0]), first_page(some, 9, 1)[1]) == (1, True)
+    assert first_page([], 9, 1) == ([], False)
 
 
 def test_a_retry_is_told_by_its_body() -> None:
     """A request with the body of an earlier one that failed names it; after a 200, none does."""
-    store = Store(10, 10**9)
-    with Collector(on_intake=Arrivals(store, None)) as collector:
+    history = History(10, 10**9)
+    with Collector(on_intake=Recorder(history, None)) as collector:
         collector.script(Answer(503), Answer(429))
         bodies = [event(1), event(1), event(2), event(1), event(1)]
         for one in bodies:
             send(collector, lines(one))
-    found = store.requests().requests[::-1]
+    found = history.requests().requests[::-1]
     assert [one["status"] for one in found] == [503, 429, 200, 200, 200]
     assert [one["retry_of"] for one in found] == [None, 1, None, 2, None]
 
 
 def test_pings_are_retries_of_nothing() -> None:
     """Requests without a body resemble each other and are no retries."""
-    store = Store(10, 10**9)
-    with Collector(keys=("a", "b"), on_intake=Arrivals(store, None)) as collector:
+    history = History(10, 10**9)
+    with Collector(keys=("a", "b"), on_intake=Recorder(history, None)) as collector:
         for _ in range(2):
             send(collector, path="/v1/wrong/keys")
-    assert [one["retry_of"] for one in store.requests().requests] == [None, None]
+    assert [one["retry_of"] for one in history.requests().requests] == [None, None]
 
 
 def test_bodies_that_failed_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many bodies of failed requests are known again, the newest."""
-    monkeypatch.setattr("fslog.viewer.arrivals._MOST_BODIES", 2)
-    store = Store(10, 10**9)
-    with Collector(on_intake=Arrivals(store, None)) as collector:
+    monkeypatch.setattr("fslog.viewer.recorder._MAX_FAILED_BODIES", 2)
+    history = History(10, 10**9)
+    with Collector(on_intake=Recorder(history, None)) as collector:
         collector.always(Answer(503))
         for n in (1, 2, 3, 2, 1):
             send(collector, lines(event(n)))
-    assert [one["retry_of"] for one in store.requests().requests[::-1]] == [
+    assert [one["retry_of"] for one in history.requests().requests[::-1]] == [
         None,
         None,
         None,
@@ -471,7 +478,7 @@ def test_a_session_is_all_that_has_its_id() -> None:
     found, total = sessions(some, 9)
     assert total == 2
     for one in found:
-        assert one["count"] == len(Filter.of({"session": one["sessionId"]}).select(some))
+        assert one["count"] == len(Filter.from_query({"session": one["sessionId"]}).select(some))
     assert found[0] == {
         "sessionId": "s-1",
         "accountId": "acme",
@@ -499,5 +506,5 @@ def test_a_brief_entry_is_short() -> None:
     assert "cut" not in json.loads(long.json())
     assert json.loads(odd.json(brief=True))["event"] == {"userId": "5"}
     assert len(odd.json(brief=True)) < 5_000
-    assert len(fitting([long] * 9, 9, 10_000)[0]) == 1
-    assert len(fitting([long] * 9, 9, 10_000, brief=True)[0]) == 2
+    assert len(first_page([long] * 9, 9, 10_000)[0]) == 1
+    assert len(first_page([long] * 9, 9, 10_000, brief=True)[0]) == 2

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fslog.collector.httpserver import Message
-from fslog.viewer import assets
-from fslog.viewer.guard import HEADERS, Guard
+from fslog.viewer import server
+from fslog.viewer.server import HEADERS, AccessPolicy, static_files
 from viewing import PATH, Reply, Visitor, dial, event, lines, viewing
 
 CSP = (
@@ -194,7 +194,7 @@ def test_a_change_must_say_that_it_is_json(method: str, kind: str | None) -> Non
 
 
 def test_the_endpoint_is_open_as_the_real_one() -> None:
-    """Events are taken under any name and from anywhere: the guard is not the endpoint's."""
+    """Events are taken under any name and from anywhere: the policy is not the endpoint's."""
     headers = {"Origin": "http://evil.example", "Sec_Fetch_Site": "cross-site"}
     with viewing() as viewer:
         for path in (PATH, "/v1/ping"):
@@ -238,7 +238,6 @@ KINDS = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
-    "png": "image/png",
 }
 
 
@@ -246,7 +245,7 @@ def test_the_page_is_served_as_it_is_in_the_package() -> None:
     """Every file of the page is there under its name, with its type, byte for byte."""
     folder = resources.files("fslog.viewer").joinpath("static")
     files = {item.name: item.read_bytes() for item in folder.iterdir() if item.is_file()}
-    assert {"index.html", "icon.svg"} <= set(files) == set(assets.load())
+    assert {"index.html", "icon.svg"} <= set(files) == set(static_files())
     with viewing() as viewer:
         for name, content in files.items():
             reply = viewer.ask("GET", f"/static/{name}")
@@ -287,8 +286,8 @@ def test_an_unknown_kind_of_file_is_not_served(
     for name in ("index.html", "notes.txt", "main.js~", "noending"):
         (static / name).write_text("x")
     (static / "folder.js").mkdir()
-    monkeypatch.setattr(assets.importlib.resources, "files", lambda package: tmp_path)
-    assert set(assets.load()) == {"index.html"}
+    monkeypatch.setattr(server.importlib.resources, "files", lambda package: tmp_path)
+    assert set(static_files()) == {"index.html"}
 
 
 def test_connections_are_kept() -> None:
@@ -311,9 +310,9 @@ def message(headers: Mapping[str, str], method: str = "GET", target: str = "/") 
     return Message(method, target, headers, b"", "", 0.0)
 
 
-def test_a_guard_alone() -> None:
-    """A guard says why it refuses, and nothing where it does not."""
-    guard = Guard(["here"], 80)
-    assert guard.refusal(message({"host": "here:80"})) == ""
-    assert "--allow-host" in guard.refusal(message({"host": "there"}))
-    assert "own page" in guard.refusal(message({"host": "here", "origin": "http://there"}))
+def test_the_reason_of_a_refusal() -> None:
+    """A refusal has a reason; an allowed request has none."""
+    policy = AccessPolicy(["here"], 80)
+    assert policy.refusal(message({"host": "here:80"})) == ""
+    assert "--allow-host" in policy.refusal(message({"host": "there"}))
+    assert "own page" in policy.refusal(message({"host": "here", "origin": "http://there"}))
