@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import logging.handlers
 import os
 import shutil
 import sys
@@ -24,7 +25,7 @@ from fslog.cli.check import examination
 from fslog.cli.check.configurations import configuration
 from fslog.cli.check.factories import makes
 from fslog.cli.check.rehearsal import rehearsal
-from fslog.cli.check.routes import Routes
+from fslog.cli.check.routing import Routing
 from fslog.cli.check.targets import targets
 from fslog.collector import Collector
 from processes import KEYS, STRICT, run
@@ -939,7 +940,7 @@ PARTS = st.fixed_dictionaries(
     {},
     optional={
         "level": st.sampled_from(["NOTSET", "DEBUG", "INFO", "ERROR"]),
-        "handlers": st.lists(st.sampled_from(["usage", "other"]), max_size=2),
+        "handlers": st.lists(st.sampled_from(["usage", "other", "memory"]), max_size=3),
         "propagate": st.booleans(),
     },
 )
@@ -962,19 +963,25 @@ class Counting(logging.Handler):
     st.sampled_from(["a", "a.b", "a.b.c", "a.b.c.d", "b", "x", "root"]),
     st.sampled_from([10, 20, 30, 40]),
 )
-def test_records_are_led_as_logging_leads_them(
+def test_a_record_is_routed_as_logging_routes_it(
     loggers: dict[str, Any], root: dict[str, Any], least: int, name: str, level: int
 ) -> None:
-    """Whatever levels, handlers and propagation are: a record comes as often as told, or not."""
-    handlers = {"usage": {"class": "fslog.FreshsuccessHandler", "level": least}}
+    """Whatever levels, handlers and propagation are, a record arrives as often as reported."""
+    handlers: dict[str, Any] = {}
+    handlers["usage"] = {"class": "fslog.FreshsuccessHandler", "level": least}
     handlers["other"] = {"class": "logging.NullHandler"}
+    memory = {"class": "logging.handlers.MemoryHandler", "capacity": 1, "target": "usage"}
+    handlers["memory"] = {**memory, "level": "INFO"}
     given = {"version": 1, "handlers": handlers, "loggers": loggers, "root": root}
-    way = Routes(configuration(given)).way(name, level, "usage")
+    route = Routing(configuration(given), "usage").route(name, level)
 
     top = logging.RootLogger(logging.WARNING)
     manager = logging.Manager(top)
     top.addHandler(logging.NullHandler())
-    made = {"usage": Counting(least), "other": logging.NullHandler()}
+    usage = Counting(least)
+    made = {"usage": usage, "other": logging.NullHandler()}
+    made["memory"] = logging.handlers.MemoryHandler(1, target=usage)
+    made["memory"].setLevel(logging.INFO)
     for one, part in (("", root), *loggers.items()):
         logger = manager.getLogger(one) if one else top
         logger.setLevel(part.get("level", "NOTSET" if one else "WARNING"))
@@ -982,8 +989,8 @@ def test_records_are_led_as_logging_leads_them(
         for handler in part.get("handlers", []):
             logger.addHandler(made[handler])
     (top if name == "root" else manager.getLogger(name)).log(level, "x")
-    assert len(way.by) == made["usage"].count  # type: ignore[attr-defined]
-    assert bool(way.why) == (not way.by)
+    assert len(route.by) == usage.count
+    assert bool(route.reason) == (not route.by)
 
 
 def test_the_examples_readme_can_use_it(tmp_path: Path, check: Check) -> None:

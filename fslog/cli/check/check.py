@@ -21,7 +21,6 @@ from fslog.cli.check.hosts import takes_handlers_away
 from fslog.cli.check.narration import Narration
 from fslog.cli.check.records import NoRecord, of_line, of_text, values_of
 from fslog.cli.check.rehearsal import rehearsal
-from fslog.cli.check.routes import Routes
 from fslog.cli.check.sources import NoConfiguration, application, load
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target, targets
@@ -106,12 +105,11 @@ def _report(
     made: Configuration,
     found: list[Target],
 ) -> int:
-    routes = Routes(made)
     target = _chosen(options, found)
     redactors = _redactors(found)
     paper = Paper(Screen(sys.stdout), _joined(redactors))
     report: Any = (reports.Json if options.json else Narration)(paper, options.details)
-    report.configuration(label, made, found, routes)
+    report.configuration(label, made, found)
     is_right = not any(finding.is_wrong for finding in made.findings)
     if log is None and not options.record:
         report.end()
@@ -120,7 +118,7 @@ def _report(
         report.no_target()
         return 1
     tally = Tally(len(list(target.formatter.rules)) if target.formatter is not None else 0)
-    explainer = Explainer(target, routes, options.context)
+    explainer = Explainer(target, options.context)
     # An application's paths may look like the endpoint's, and are what its rules are about.
     paper.redact = _joined([one.secrets for one in redactors])
     failure = ""
