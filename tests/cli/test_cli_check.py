@@ -724,7 +724,7 @@ def test_behind_a_memory_handler(check: Check) -> None:
 def test_a_spool_of_other_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
     """Other keys are wrong while a living process has the spool, and doubtful when none has."""
     spool = directory(Path("spool").absolute())
-    owner = spool.begin()
+    owner = spool.create_owner()
     given = usage(spool="spool")
     assert wrong(check, given) == []
     monkeypatch.setenv("FSLOG_API_KEY", "another-key")
@@ -743,9 +743,9 @@ def make_link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda path: path.touch(), "it is no directory"),
+        (lambda path: path.touch(), "it is not a directory"),
         (make_link, "it is a symbolic link, which is not followed"),
-        (lambda path: (path / "notes").mkdir(parents=True), "it holds something else ('notes')"),
+        (lambda path: (path / "notes").mkdir(parents=True), "it contains other files ('notes')"),
         pytest.param(
             lambda path: (path.mkdir(), os.chown(path, 12345, -1)),
             "it belongs to another user",
@@ -769,7 +769,7 @@ def test_a_spool_below_nothing(check: Check) -> None:
     """Where the directory could not be made, that is told; parents that can be made are fine."""
     Path("link").symlink_to("elsewhere")
     ((_, why),) = wrong(check, usage(spool="link/spool"))
-    assert why.endswith("link' is no directory")
+    assert why.endswith("link' is not a directory")
     assert wrong(check, usage(spool="a/b/c/spool")) == []
     assert not Path("a").exists()
 

@@ -14,7 +14,8 @@ from fslog.cli.printable import Paper, count, duration
 from fslog.cli.screen import Screen
 from fslog.cli.spool import setaside
 from fslog.cli.spool.spooled_events import show_events
-from fslog.cli.spool.spools import VAIN, Contents, NotSpool, Share, as_json, look
+from fslog.cli.spool.spools import Contents, NotSpool, Share, as_json, look
+from fslog.spool.owners import MAX_FAILED_TRIES
 
 _PATIENCE_SECONDS = 30.0
 
@@ -170,7 +171,7 @@ def _state(share: Share) -> tuple[str, str]:
         who = f"living, process {share.pid}" if share.pid else "living"
         return who, ": it sends them itself" if share.segments else ""
     why = ": a process that uses the spool, or drain, sends them"
-    if share.tries >= VAIN:
+    if share.tries >= MAX_FAILED_TRIES:
         why = f": {share.tries} processes died over them; they rest for some seconds between"
     return "dead", why
 
