@@ -870,7 +870,7 @@ def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
         (["a.json", "--record", "nothing"], "expected name=value at 'nothing'"),
         (["a.json", "--context", "action=x"], "action cannot be bound"),
         (["a.json", "--only", "event,nothing"], "'nothing' is none of event, warning"),
-        (["a.json", "--details", "-1"], "is no whole number"),
+        (["a.json", "--details", "-1"], "is not a whole number"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], why: str, check: Check) -> None:

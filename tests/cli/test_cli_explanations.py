@@ -26,8 +26,7 @@ from fslog.cli.check.rehearsal import rehearsal
 from fslog.cli.check.routing import Routing
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target, targets
-from fslog.cli.printable import Paper
-from fslog.cli.screen import Screen
+from fslog.cli.output import Printer
 from processes import KEYS
 
 EXPORT = {
@@ -735,7 +734,7 @@ def test_many_kinds_do_not_fill_the_memory() -> None:
 def test_a_single_record_needs_no_summary() -> None:
     """One record is explained, and not counted for its reader."""
     stream = io.StringIO()
-    narration = Narration(Paper(Screen(stream, {})), 10)
+    narration = Narration(Printer(stream, environ={}), 10)
     tally = Tally(2)
     tally.add(explained("name=x,msg=y"))
     narration.summary(tally, None)  # type: ignore[arg-type]

@@ -24,10 +24,9 @@ from fslog.cli.check.rehearsal import rehearsal
 from fslog.cli.check.sources import NoConfiguration, application, load
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target, targets
-from fslog.cli.commandline import CommandParser, whole
-from fslog.cli.printable import Paper
-from fslog.cli.screen import Screen
-from fslog.cli.upload.ndjson import Damaged, Reader, Source, Unusable, source
+from fslog.cli.options import CommandError, CommandParser, whole
+from fslog.cli.output import Printer
+from fslog.cli.upload.ndjson import Damaged, Reader, Source, source
 from fslog.net.redaction import Redactor
 
 _DETAILS = 10
@@ -90,12 +89,10 @@ def run(arguments: Sequence[str]) -> int:
                 examine(made, all_of_them, takes_handlers_away(found.scope))
             return _report(options, log, found.label, made, all_of_them)
     except NoConfiguration as error:
-        if error.is_argument:
-            parser.refuse(str(error))
+        if error.code != 1:
+            raise
         _say(str(error))
         return 1
-    except (NoRecord, Unusable) as error:
-        parser.refuse(str(error))
 
 
 def _report(
@@ -107,7 +104,7 @@ def _report(
 ) -> int:
     target = _chosen(options, found)
     redactors = _redactors(found)
-    paper = Paper(Screen(sys.stdout), _joined(redactors))
+    paper = Printer(sys.stdout, _joined(redactors))
     report: Any = (reports.Json if options.json else Narration)(paper, options.details)
     report.configuration(label, made, found)
     is_right = not any(finding.is_wrong for finding in made.findings)
@@ -142,7 +139,7 @@ def _report(
 
 
 def _say(text: str) -> None:
-    paper = Paper(Screen(sys.stderr), _joined(_redactors([])))
+    paper = Printer(sys.stderr, _joined(_redactors([])))
     paper.line((f"fslog check: {text}", ""))
 
 
@@ -167,7 +164,7 @@ def _chosen(options: argparse.Namespace, found: list[Target]) -> Target | None:
         if target.name == options.handler:
             return target
     names = ", ".join(target.name for target in working) or "none"
-    raise Unusable(f"--handler: {options.handler!r} gives no events; those that do: {names}")
+    raise CommandError(f"--handler: {options.handler!r} gives no events; those that do: {names}")
 
 
 def _explained(
@@ -225,7 +222,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument(
         "--details",
-        type=whole("details"),
+        type=whole(),
         default=_DETAILS,
         metavar="N",
         help=f"explain so many records in full (default: {_DETAILS}); all are counted",

@@ -9,8 +9,7 @@ from fslog.cli.check.configurations import Configuration, Finding
 from fslog.cli.check.explanations import Explanation, shown
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target
-from fslog.cli.printable import Paper, count
-from fslog.cli.screen import Part
+from fslog.cli.output import Part, Printer, count
 from fslog.mapping.events import WARNINGS
 
 _LABEL = 12
@@ -44,7 +43,7 @@ class Narration:
         details: how many records are explained in full.
     """
 
-    def __init__(self, paper: Paper, details: int) -> None:
+    def __init__(self, paper: Printer, details: int) -> None:
         self._paper = paper
         self._left = details
         self._held_back = 0

@@ -17,7 +17,7 @@ from fslog.cli.check.explanations import Explanation, Miss
 from fslog.cli.check.routing import ABOVE_ALL
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target
-from fslog.cli.printable import Paper
+from fslog.cli.output import Printer
 from fslog.errors import Problem
 from fslog.mapping.encoding import encode
 from fslog.mapping.events import WARNINGS
@@ -160,7 +160,7 @@ class Json:
         details: ignored; a program gets all.
     """
 
-    def __init__(self, paper: Paper, details: int) -> None:
+    def __init__(self, paper: Printer, details: int) -> None:
         self._paper = paper
         self._records = 0
 

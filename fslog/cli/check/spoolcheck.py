@@ -6,7 +6,7 @@ import os
 
 from fslog.cli.check.configurations import Configuration
 from fslog.cli.check.targets import Target
-from fslog.cli.printable import count
+from fslog.cli.output import count
 from fslog.cli.spool.spools import Contents, NotSpool, look
 from fslog.spool.directory import examine
 from fslog.spool.filesystem import FileSystem

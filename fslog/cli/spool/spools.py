@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fslog.cli.options import CommandError
 from fslog.cli.spool import locks
 from fslog.spool import owners
 from fslog.spool.directory import (
@@ -39,7 +40,7 @@ from fslog.spool.segments import (
 _ENDING = ".ndjson"
 
 
-class NotSpool(ValueError):
+class NotSpool(CommandError):
     """Say why a directory is no spool that can be looked at."""
 
 
