@@ -10,7 +10,7 @@ from typing import Any
 
 from fslog.cli.output import Part
 from fslog.errors import Problem
-from fslog.mapping.events import WARNINGS
+from fslog.mapping.schema import WARNINGS
 from fslog.stats import Stats
 
 _SHOWN = frozenset(

@@ -17,7 +17,7 @@ from fslog.cli.check.records import recovered
 from fslog.cli.check.targets import Target
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
-from fslog.mapping import events
+from fslog.mapping import schema
 from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path
 from fslog.mapping.rules import Condition, Rule
@@ -200,7 +200,7 @@ class Explainer:
             message = f"the event has {len(line)} bytes; batch_bytes allows {most}"
             made.outcome, made.problems = "invalid", (Problem("too_large", "", message, event),)
             return
-        made.problems = tuple(events.warnings(event))
+        made.problems = tuple(schema.warnings(event))
         made.outcome = "warning" if made.problems else "event"
 
     def _unread(self, record: logging.LogRecord, made: Explanation) -> Iterator[str]:
@@ -224,7 +224,7 @@ class Explainer:
         if isinstance(nested, Mapping) and _is_same(nested.get(name, MISSING), value):
             return "the call's event"
         of_rule = f"rules[{made.rule}]" if rule is not None and name in rule.event else ""
-        if of_rule and name not in events.REQUIRED:
+        if of_rule and name not in schema.REQUIRED:
             return of_rule
         if name not in RECORD_ATTRIBUTES and _is_same(record.__dict__.get(name, MISSING), value):
             return "the call"

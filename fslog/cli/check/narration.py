@@ -10,7 +10,7 @@ from fslog.cli.check.explanations import Explanation, shown
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target
 from fslog.cli.output import Part, Printer, count
-from fslog.mapping.events import WARNINGS
+from fslog.mapping.schema import WARNINGS
 
 _LABEL = 12
 _MOST_NAMES = 8

@@ -20,8 +20,8 @@ from fslog.cli.check.targets import Target
 from fslog.cli.output import Printer
 from fslog.errors import Problem
 from fslog.mapping.encoding import encode
-from fslog.mapping.events import WARNINGS
 from fslog.mapping.paths import MISSING
+from fslog.mapping.schema import WARNINGS
 
 
 def target_values(made: Configuration, target: Target) -> dict[str, Any]:
