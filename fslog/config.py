@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fslog.errors import Problem
-from fslog.net.wire import ENCODINGS
+
+ENCODINGS = ("deflate", "gzip")
+"""The only values of Content-Encoding that the endpoint supports; it loses a body with another."""
 
 FSYNC = ("never", "segment", "line")
 """What the spool flushes to the disk itself: nothing, each sealed segment, or each line."""

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fslog import lifecycle
+from fslog import process
 from fslog.errors import Problem
 from fslog.net.destination import Destination
 from fslog.stats import Counter, Stats
@@ -90,5 +90,5 @@ def end(detour: Detour) -> None:
 
 
 def _tell() -> None:
-    for handler in lifecycle.members():
+    for handler in process.handlers():
         handler.reroute()

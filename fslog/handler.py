@@ -15,22 +15,23 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fslog import detours, lifecycle
+from fslog import detours, process
 from fslog.config import Settings
 from fslog.context import current
+from fslog.delivery import notices
 from fslog.delivery.delivery import Delivery
 from fslog.detours import Taker
 from fslog.errors import InvalidEvent, Problem
-from fslog.forkmark import fork_mark
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
-from fslog.mapping import schema
+from fslog.mapping import events
 from fslog.mapping.encoding import encode
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
 from fslog.net.redaction import active_redactor, current_mark, is_internal
 from fslog.net.retry import MAX_BACKOFF
 from fslog.net.transport import Transport, tls_context
+from fslog.process import fork_flag
 from fslog.spool.directory import spool_directory
 from fslog.stats import Stats
 
@@ -141,6 +142,7 @@ class FreshsuccessHandler(logging.Handler):
             proxy="" if is_led else proxy,
             needs_keys=self._enabled_itself,
             environ=os.environ,
+            say=notices.say,
         )
         self._spool = spool_directory(spool, self._destination, os.environ)
         tls_context(settings.ca_certs)  # raises now if the certificates cannot be used
@@ -155,12 +157,12 @@ class FreshsuccessHandler(logging.Handler):
         self._use(formatter)
         self._batch_bytes = settings.batch_bytes
         self._deliveries: dict[int, Delivery] = {}
-        self._mark = fork_mark()
+        self._fork_flag = fork_flag()
         self._own: Delivery
         self._delivery: Taker
         self._retire: Any = None
         self._current()
-        lifecycle.register(self)
+        process.register(self)
         self._route()  # a detour that another thread began meanwhile does not know us
         if self._enabled_itself:
             self._own.begin()
@@ -223,7 +225,7 @@ class FreshsuccessHandler(logging.Handler):
         if line is None or len(line) > self._batch_bytes:
             self.emit(record)
             return True
-        delivery = self._delivery if self._mark[0] else self._current()
+        delivery = self._delivery if self._fork_flag[0] else self._current()
         if not line:
             delivery.skipped.add()
         elif not delivery.append(line) and not delivery.submit(line):
@@ -243,7 +245,7 @@ class FreshsuccessHandler(logging.Handler):
                 delivery.skipped.add()
                 return
             line = encode(event)
-            warnings = schema.warnings(event)
+            warnings = events.warnings(event)
         except InvalidEvent as error:
             delivery.invalid.add()
             self._tell(delivery, record, error.problems)
@@ -362,7 +364,7 @@ class FreshsuccessHandler(logging.Handler):
             if detour is not None:
                 self._delivery = detour.taker(self)
             # A log call that a handler has let in before it is off again must not go on its own way
-            elif self._enabled_itself or not self._mark[0]:
+            elif self._enabled_itself or not self._fork_flag[0]:
                 self._delivery = self._own
             self._enabled = self._enabled_itself or detour is not None
             if detours.current() is detour:
@@ -370,7 +372,7 @@ class FreshsuccessHandler(logging.Handler):
 
     def _current(self) -> Taker:
         # By a mark, because not every fork runs Python's hooks (uWSGI's does not by default).
-        return self._delivery if self._mark[0] else self._begin(os.getpid())
+        return self._delivery if self._fork_flag[0] else self._begin(os.getpid())
 
     def _begin(self, pid: int) -> Taker:
         is_forked = bool(self._deliveries)
@@ -387,14 +389,14 @@ class FreshsuccessHandler(logging.Handler):
         for other in self._deliveries.keys() - {pid}:
             parents = self._deliveries.pop(other, None)
             if parents is not None:
-                parents.leave_to_parent()
+                parents.close_inherited()
         if self._retire is not None:
             self._retire.detach()  # the parent's: let its lines and its connections go
         self._retire = weakref.finalize(self, delivery.retire)
         self._retire.atexit = False
         self._own = delivery
         self._route()
-        self._mark[0] = 1
+        self._fork_flag[0] = 1
         return self._delivery
 
     def _transport(self, destination: Destination) -> Transport:
@@ -406,4 +408,4 @@ class FreshsuccessHandler(logging.Handler):
         )
 
 
-flush = lifecycle.flush_all
+flush = process.flush_all

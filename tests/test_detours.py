@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import fslog.handler
-from fslog import FreshsuccessHandler, detours, flush, lifecycle
+from fslog import FreshsuccessHandler, detours, flush, process
 from fslog.collector import Answer, Collector
 from fslog.net.destination import Destination
 from fslog.testing.arrivals import Arrivals
@@ -321,8 +321,8 @@ def test_a_detour_that_begins_while_a_handler_is_built(
         detours.begin(detour)
         lifecycle_register(handler)
 
-    lifecycle_register = lifecycle.register
-    monkeypatch.setattr(lifecycle, "register", register)
+    lifecycle_register = process.register
+    monkeypatch.setattr(process, "register", register)
     handler = make()
     say(handler, 1)
     detours.end(detour)

@@ -1,11 +1,12 @@
-"""The package's shape: imports point downward only."""
+"""The package's structure: imports point downward, and never in a circle."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,61 +16,40 @@ import fslog
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(fslog.__file__).resolve().parent
 
-# The layers of the README's table, from the bottom to the top. A layer may have several rows: a
-# module imports from lower layers and from the rows before its own, never from its own row.
-# `cli` stands for all of its modules, which may import one another, and for `__main__`; `viewer`
-# and `testing` stand for theirs.
-LAYERS = [
-    [
-        ["version", "errors", "stats", "context", "sessions", "interrupts"],
-        ["paths", "redaction", "notices", "worker", "filesystem", "queue"],
-        ["forkmark", "lifecycle"],
-    ],
-    [["wire"], ["config"], ["schema", "encoding", "templates", "retry", "glances"]],
-    [["segments"], ["rules", "batches", "owners", "destination", "connections"], ["detours"]],
-    [
-        ["httpbody", "directory"],
-        ["httpserver", "share"],
-        ["intake", "writer", "reader", "compiled"],
-        ["backlog"],
-        ["formatter", "transport", "listener", "collector"],
-    ],
-    [["delivery"]],
-    [["handler"]],
-    [["__init__"]],
-    [["viewer", "testing"], ["cli", "pytest_plugin"]],
+# The rows of the README's table, from the bottom to the top. An entry is a module at the top level,
+# or a package with all of its modules; `__init__` is the package itself.
+ROWS = [
+    ["version", "errors", "stats", "context", "interrupts", "process", "config"],
+    ["mapping", "net"],
+    ["formatter", "detours", "spool", "delivery", "collector"],
+    ["handler"],
+    ["__init__"],
+    ["testing", "viewer", "pytest_plugin", "cli", "__main__"],
 ]
-RANK = {
-    name: rank
-    for rank, names in enumerate(row for layer in LAYERS for row in layer)
-    for name in names
-}
+RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
+
+JOINED = {"spool": "delivery"}
+"""Packages that still import one another: they count as one, and their modules have an order."""
+
 DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
-HOSTS = {"pytest_plugin": {"pytest"}, "worker": {"_interpreters", "_xxsubinterpreters"}}
+HOSTS = {"pytest_plugin": {"pytest"}, "process": {"_interpreters", "_xxsubinterpreters"}}
 """What a module is loaded by, or does without: each CPython has one of the two, or none."""
 
 IMPORTER = re.compile(r"\b(import_module|__import__)$")
 
-ROOMS = {"mapping", "net", "spool", "delivery", "collector"}
-"""Packages whose modules stand in the table by their own names."""
-
-EMPTY = ROOMS - {"collector"}
-"""Packages that import nothing: what one module needs is loaded with that module only."""
+EMPTY = ["mapping", "net", "spool", "delivery"]
+"""Packages that import nothing, so that using one of their modules does not load the others."""
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
     for path in sorted(PACKAGE.rglob("*.py"))
-    if path.relative_to(PACKAGE).parts not in {(room, "__init__.py") for room in EMPTY}
 }
 
 
-def unit(module: str) -> str:
-    """Return the name under which a module, given without `fslog.`, stands in the table."""
-    first, _, rest = module.partition(".")
-    own = rest.partition(".")[0]
-    if first in ROOMS and own in RANK and own != "__init__":
-        return own
-    return "cli" if first == "__main__" else first or "__init__"
+def entry(name: str) -> str:
+    """Return the entry of a module or of one of its names, given without `fslog.`."""
+    first = name.partition(".")[0]
+    return first if first in RANK else "__init__"
 
 
 def imports(source: str, module: str) -> Iterator[str]:
@@ -87,46 +67,87 @@ def imports(source: str, module: str) -> Iterator[str]:
             yield name.value
 
 
-def units_of(source: str, module: str) -> set[str]:
-    """Return which entries of the table a module imports from, itself left out."""
-    found = set()
-    for name in imports(source, module):
-        package, _, rest = name.partition(".")
-        if package == "fslog":
-            # What is no module is a name that the package itself offers.
-            found.add(unit(rest) if unit(rest) in RANK else "__init__")
-    return found - {unit(module)}
+def own_imports(source: str, module: str) -> set[str]:
+    """Return what a module imports from fslog, without `fslog.`."""
+    found = (name.partition(".") for name in imports(source, module))
+    return {rest for package, _, rest in found if package == "fslog"}
 
 
 def upward(source: str, module: str) -> list[str]:
-    """Return which entries a module imports from although they do not stand below it."""
-    return sorted(name for name in units_of(source, module) if RANK[name] >= RANK[unit(module)])
+    """Return the entries that a module imports from although they stand above it."""
+    found = {entry(name) for name in own_imports(source, module)}
+    return sorted(name for name in found if RANK[name] > RANK[entry(module)])
+
+
+def module_of(name: str) -> str:
+    """Return the module that an import of a name loads last."""
+    while name and name not in MODULES and f"{name}.__init__" not in MODULES:
+        name = name.rpartition(".")[0]
+    return name if name in MODULES else f"{name}.__init__".lstrip(".")
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the nodes of a cycle, if there is one."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def graph_of(sources: dict[str, str], node: Callable[[str], str]) -> dict[str, set[str]]:
+    """Return which node imports which other ones; `node` gives the node of a name."""
+    graph: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        found = {node(name) for name in own_imports(source, module)}
+        graph.setdefault(node(module), set()).update(found - {node(module)})
+    return graph
+
+
+def room(name: str) -> str:
+    """Return the entry of a name, or the one that counts for it."""
+    return JOINED.get(entry(name), entry(name))
+
+
+def sources() -> dict[str, str]:
+    """Return the text of every module."""
+    return {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
 
 
 def test_the_table_is_the_package() -> None:
     """Every module has a place in the table, and every place is taken."""
-    assert {unit(module) for module in MODULES} == set(RANK)
+    assert {module.partition(".")[0] for module in MODULES} == set(RANK)
 
 
-@pytest.mark.parametrize("room", sorted(EMPTY))
-def test_a_package_itself_imports_nothing(room: str) -> None:
-    """Who needs one module of it does not load what the others need."""
-    assert not list(imports((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"), room))
+@pytest.mark.parametrize("package", EMPTY)
+def test_a_package_itself_imports_nothing(package: str) -> None:
+    """Importing one of its modules does not load what the others need."""
+    path = PACKAGE / package / "__init__.py"
+    assert not list(imports(path.read_text(encoding="utf-8"), package))
 
 
 def test_the_readme_shows_the_table() -> None:
-    """The README's design section draws the same layers with the same modules."""
+    """The README's design section has the same rows with the same entries."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, _, table = text.partition("\n| layer | module")
+    _, _, table = text.partition("\n| row | module")
     rows = re.findall(r"^\| \d \| ([^|]*) \|", table, re.MULTILINE)
-    drawn = [set(re.findall(r"`(\w+)", row)) for row in rows]
-    assert drawn == [{name for row in layer for name in row} for layer in LAYERS]
+    assert [re.findall(r"`(\w+)", row) for row in rows] == ROWS
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_point_downward(module: str) -> None:
-    """A module imports only from modules below it, late imports and those for types included."""
+def test_imports_do_not_point_upward(module: str) -> None:
+    """A module imports from its own row and those below, late imports and type hints included."""
     assert upward(MODULES[module].read_text(encoding="utf-8"), module) == []
+
+
+def test_packages_do_not_import_one_another_in_a_circle() -> None:
+    """Also within a row, imports between packages and modules at the top level go one way."""
+    assert cycle(graph_of(sources(), room)) == []
+
+
+def test_modules_do_not_import_one_another_in_a_circle() -> None:
+    """Inside a package too, some order of the modules exists."""
+    assert cycle(graph_of(sources(), module_of)) == []
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -135,21 +156,21 @@ def test_only_the_declared_dependencies_are_imported(module: str) -> None:
     source = MODULES[module].read_text(encoding="utf-8")
     packages = {name.partition(".")[0] for name in imports(source, module)}
     foreign = packages - sys.stdlib_module_names - {"fslog"}
-    assert foreign <= DEPENDENCIES | HOSTS.get(unit(module), set())
+    assert foreign <= DEPENDENCIES | HOSTS.get(entry(module), set())
 
 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("wire", "from fslog.handler import FreshsuccessHandler"),
-        ("wire", "from fslog import handler"),
-        ("wire", "import fslog.handler"),
-        ("wire", "import fslog"),
-        ("wire", "from fslog import FreshsuccessHandler"),
-        ("wire", "def late():\n    from fslog.handler import FreshsuccessHandler"),
-        ("wire", "if TYPE_CHECKING:\n    from fslog.handler import FreshsuccessHandler"),
-        ("wire", "importlib.import_module('fslog.handler')"),
-        ("wire", "from fslog.mapping.encoding import encode"),
+        ("net.wire", "from fslog.handler import FreshsuccessHandler"),
+        ("net.wire", "from fslog import handler"),
+        ("net.wire", "import fslog.handler"),
+        ("net.wire", "import fslog"),
+        ("net.wire", "from fslog import FreshsuccessHandler"),
+        ("net.wire", "def late():\n    from fslog.handler import FreshsuccessHandler"),
+        ("net.wire", "if TYPE_CHECKING:\n    from fslog.handler import FreshsuccessHandler"),
+        ("net.wire", "importlib.import_module('fslog.handler')"),
+        ("config", "from fslog.net.wire import headers"),
         ("handler", "from fslog.cli.demo.demo import main"),
         ("handler", "from fslog.__main__ import main"),
     ],
@@ -164,12 +185,38 @@ def test_an_import_that_points_upward_is_found(module: str, source: str) -> None
     [
         ("handler", "from fslog.net.wire import headers"),
         ("handler", "from fslog import context"),
-        ("cli.demo", "from fslog.cli.tables import show"),
-        ("cli.demo", "from fslog import FreshsuccessHandler"),
+        ("net.transport", "from fslog.net.wire import headers"),
+        ("cli.ping", "from fslog import FreshsuccessHandler"),
         ("__main__", "from fslog.cli import main"),
         ("__init__", "from fslog import context"),
     ],
 )
 def test_an_import_that_points_downward_is_fine(module: str, source: str) -> None:
-    """Downward imports, and those inside `cli` and `viewer`, are no fault."""
+    """Imports from lower rows and the same package are no error."""
     assert upward(source, module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        ("mapping.paths", "from fslog.net.wire import headers", {"mapping", "net"}),
+        ("mapping.paths", "from fslog.net import wire", {"mapping", "net"}),
+        ("net.wire", "from fslog.net.transport import Transport", set()),
+        ("net.wire", "from fslog.mapping import encoding", set()),
+    ],
+)
+def test_a_circle_of_packages_is_found(module: str, source: str, found: set[str]) -> None:
+    """A package that imports one which imports it is an error, even in the same row."""
+    texts = {"net.retry": "import fslog.mapping.paths", module: source}
+    assert set(cycle(graph_of(texts, room))) == found
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["from fslog.net import transport", "import fslog.net.transport", "def late():\n    {}"],
+)
+def test_a_circle_of_modules_is_found(source: str) -> None:
+    """Two modules of a package that import one another are an error."""
+    source = source.format("from fslog.net.transport import Transport")
+    texts = {"net.wire": source, "net.transport": "from fslog.net import wire"}
+    assert set(cycle(graph_of(texts, module_of))) == {"net.wire", "net.transport"}

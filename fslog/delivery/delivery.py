@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fslog import lifecycle
+from fslog import process
 from fslog.config import Settings
 from fslog.delivery import notices
 from fslog.delivery.backlog import Backlog, SpooledBacklog
@@ -120,7 +120,7 @@ class Delivery:
         if name not in _PARTS:
             raise AttributeError(f"a Delivery has no attribute {name!r}")
         self.__dict__.update(self.__dict__.setdefault("_parts", self._make_parts()))
-        if lifecycle.is_finishing():
+        if process.is_finishing():
             self.end_soon()
         else:
             self.append = self._batches.append
@@ -141,7 +141,7 @@ class Delivery:
             redact=self._destination.redact,
             clock=self._clock,
             ended=lambda: self._ended(backlog),
-            begun=lambda: lifecycle.hold(self),
+            begun=lambda: process.track(self),
             closed=lambda: self._closed(backlog),
             is_turn=self._is_turn,
         )
@@ -176,7 +176,7 @@ class Delivery:
             return
         with Suppressed(OSError, ValueError):  # it was possible a moment ago
             self._spool.begin()
-        if self._spool.directory.has_segments():
+        if self._spool.directory.holds_segments():
             self._opened()
 
     def watch(self) -> None:
@@ -184,18 +184,18 @@ class Delivery:
 
         A child that never lives as long as a POST takes cannot do that itself.
         """
-        if self._spool is None or lifecycle.is_finishing():
+        if self._spool is None or process.is_finishing():
             return
         if not self._listener.is_alive():
             self._opened()
 
-    def leave_to_parent(self) -> None:
+    def close_inherited(self) -> None:
         """Close what a fork copied, in the child."""
         if self._spool is not None:
-            self._spool.leave_to_parent()
+            self._spool.close_inherited()
         batches = self.__dict__.get("_batches")
         if isinstance(batches, SpooledBatches):
-            batches.leave_to_parent()
+            batches.close_inherited()
 
     def end_soon(self) -> None:
         """Have every later line delivered at once: the process ends."""
@@ -206,7 +206,7 @@ class Delivery:
 
     def submit(self, line: bytes) -> bool:
         """Accept a line; return False, and count it, if there is no room in time."""
-        if lifecycle.is_finishing():
+        if process.is_finishing():
             return self._submit_late(line)
         if self._batches.append(line):
             return True
@@ -215,7 +215,7 @@ class Delivery:
             poll = None if self._spool is None else _POLL_SECONDS
             if self._batches.wait_for_room(line, seconds, poll):
                 return True
-        if lifecycle.is_finishing():  # meanwhile
+        if process.is_finishing():  # meanwhile
             return self._submit_late(line)
         self._batches.refused.add()
         if self._notices.is_first("full"):
@@ -275,14 +275,14 @@ class Delivery:
             self.run_on_listener(lambda: self._notices.problem(code, message, where))
 
     def _opened(self) -> bool:
-        lifecycle.hold(self)
+        process.track(self)
         # A thread that is started when the process ends may never begin: who waits works itself.
-        if lifecycle.is_finishing() and not self._listener.is_alive():
+        if process.is_finishing() and not self._listener.is_alive():
             return False
         return self._listener.wake()
 
     def _ended(self, backlog: Backlog) -> None:
-        lifecycle.let_go(self)
+        process.untrack(self)
         backlog.end(is_exclusive=True)
         self._transport.close()
 
@@ -301,7 +301,7 @@ class Delivery:
         """
         found = [
             other
-            for other in lifecycle.held()
+            for other in process.tracked()
             if isinstance(other, Delivery)
             and other._serial < self._serial
             and other._debt is not None
@@ -323,11 +323,11 @@ class Delivery:
             and while the caller holds logging's module lock, which the listener may need.
         """
         seconds = self._settings.shutdown_timeout if timeout is None else timeout
-        if lifecycle.is_finishing():
+        if process.is_finishing():
             if sys.is_finalizing():
                 return False
             seconds = min(seconds, self._last_seconds)
-        request = self._ask(seconds, once=lifecycle.is_finishing() and self._batches.is_safe())
+        request = self._ask(seconds, once=process.is_finishing() and self._batches.is_safe())
         if request is None:
             return False
         is_empty = not (self._batches.counts()["pending"] or self._backlog)
@@ -384,7 +384,7 @@ class Delivery:
         What is not delivered by then goes on being tried; when the process is at its end it is
         abandoned and reported instead.
         """
-        if lifecycle.is_finishing():
+        if process.is_finishing():
             if not sys.is_finalizing():
                 self.finish(self.begin_finish())
             return
@@ -413,7 +413,7 @@ class Delivery:
     def _let_go(self) -> bool:
         if self._backlog:  # taken over from others, and not read yet
             return False
-        lifecycle.let_go(self)
+        process.untrack(self)
         self._backlog.end(is_exclusive=True)
         return True
 
@@ -443,7 +443,7 @@ class Delivery:
         self._batches.end_unless_used(self._forget)
 
     def _forget(self) -> bool:
-        lifecycle.let_go(self)
+        process.untrack(self)
         return True
 
     def _give_up(self, request: Flush | None) -> None:

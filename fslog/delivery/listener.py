@@ -23,11 +23,12 @@ from fslog.delivery.backlog import Backlog
 from fslog.delivery.batches import Batch, Batches
 from fslog.delivery.notices import Notices
 from fslog.delivery.queue import Inbox
-from fslog.delivery.worker import IN_SUBINTERPRETER, Start, Token, Worker, start_thread
+from fslog.delivery.worker import Start, Token, Worker, start_thread
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import redaction
 from fslog.net.redaction import Redact, internal_work
 from fslog.net.retry import Backoff, Kind, Outcome, full_jitter
+from fslog.process import IN_SUBINTERPRETER
 from fslog.spool.writer import Sealed
 from fslog.stats import Counter
 

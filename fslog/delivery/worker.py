@@ -13,29 +13,16 @@ if another has it. However often a start is interrupted, doubled or repeated, on
 from __future__ import annotations
 
 import _thread
-import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from fslog import process
 from fslog.interrupts import is_interrupt, unless_interrupt
-
-try:
-    import _interpreters as _subinterpreters  # type: ignore[import-not-found]
-except ImportError:  # up to 3.12; another implementation may have neither
-    try:
-        import _xxsubinterpreters as _subinterpreters  # type: ignore[import-not-found]
-    except ImportError:
-        _subinterpreters = None
-
-IN_SUBINTERPRETER = (
-    _subinterpreters is not None and _subinterpreters.get_current() != _subinterpreters.get_main()
-)
-"""Whether this is not the main interpreter: one that ends while a thread of its own lives aborts
-the process (`Py_EndInterpreter`), daemon or not. mod_wsgi and uWSGI run applications in such."""
-
+from fslog.process import IN_SUBINTERPRETER
 
 _BEGIN_SECONDS = 1.0
 
@@ -104,7 +91,7 @@ class Worker:
         if self.is_served():
             return True
         # A thread that is started now would never run, or not be waited for.
-        if self._is_ended or (self._must_join and _is_over) or sys.is_finalizing():
+        if self._is_ended or (self._must_join and process.is_over()) or sys.is_finalizing():
             return False
         token = Token()
         try:
@@ -124,19 +111,10 @@ class Worker:
 
     def _start(self, token: Token) -> None:
         self._unbegun[token] = None
-        if not self._must_join:
-            self._start_thread(self._begin, (token,))
-            return
-        for thread in _threads.copy():
-            if thread.is_done():
-                with contextlib.suppress(ValueError):  # another start did so
-                    _threads.remove(thread)
-        if hasattr(_thread, "start_joinable_thread"):  # 3.13 and newer
-            _threads.append(_thread.start_joinable_thread(lambda: self._begin(token)))
+        if self._must_join:
+            process.start_joined(partial(self._begin, token), self._start_thread)
         else:
-            ended = _Ended()
-            _threads.append(ended)
-            self._start_thread(ended.watch, (self._begin, token))
+            self._start_thread(self._begin, (token,))
 
     def _begin(self, token: Token) -> None:
         # A `threading.Thread` is what profilers, debuggers and the names in logs know.
@@ -209,51 +187,3 @@ class Worker:
         if token.thread is not None:
             token.thread.join(timeout)
         return True
-
-
-_threads: list[Any] = []
-"""Those that are waited for before this interpreter ends, of all workers."""
-
-_is_over = False
-
-
-def join_all() -> None:
-    """Start no more threads that are to be waited for, and wait for those that there are.
-
-    All of them: one that has just found nothing more to do may still be on its way out.
-    """
-    global _is_over
-    _is_over = True
-    while _threads:
-        _threads[-1].join()
-        _threads.pop()
-
-
-class _Ended:
-    """The end of a bare thread, before 3.13: a lock that the interpreter releases at its end."""
-
-    def __init__(self) -> None:
-        self._began = _thread.allocate_lock()
-        self._began.acquire()
-        self._lock: Any = None
-
-    def watch(self, function: Callable[[Token], None], token: Token) -> None:
-        """Call a function in the thread whose end is waited for."""
-        self._lock = _thread._set_sentinel()  # type: ignore[attr-defined]
-        self._lock.acquire()
-        self._began.release()
-        function(token)
-
-    def is_done(self) -> bool:
-        """Return whether it has come."""
-        if self._lock is None or not self._lock.acquire(False):
-            return False
-        self._lock.release()
-        return True
-
-    def join(self) -> None:
-        """Wait for the end."""
-        self._began.acquire()
-        self._began.release()
-        self._lock.acquire()
-        self._lock.release()

@@ -12,12 +12,11 @@ import ipaddress
 import logging
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fslog import config
-from fslog.delivery import notices
 from fslog.net import wire
 from fslog.net.redaction import LEAST_LENGTH, Redactor, internal_work
 
@@ -111,8 +110,15 @@ def destination(
     proxy: Any,
     needs_keys: bool,
     environ: Mapping[str, str],
+    say: Callable[[int, str], None],
 ) -> Destination:
-    """Make a destination of a handler's arguments and, where they are None, the environment.
+    """Return the destination that a handler's arguments and the environment describe.
+
+    Args:
+        auth_key, api_key, datacenter, endpoint, proxy: a handler's; None: the environment's.
+        needs_keys: whether missing keys are an error.
+        environ: environment variables.
+        say: called with a logging level and a text, once for each key that is too short.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
@@ -135,18 +141,20 @@ def destination(
         base = endpoint_url(endpoint)
     to = Destination(base, keys[0], keys[1], proxy_url(base, proxy, environ))
     if needs_keys:
-        _mention_short(to, {"auth_key": keys[0] or "", "api_key": keys[1] or ""})
+        _mention_short(to, say, {"auth_key": keys[0] or "", "api_key": keys[1] or ""})
     return to
 
 
-def _mention_short(to: Destination, keys: Mapping[str, str]) -> None:
+def _mention_short(
+    to: Destination, say: Callable[[int, str], None], keys: Mapping[str, str]
+) -> None:
     for name, value in keys.items():
         if len(value) < LEAST_LENGTH and name not in _mentioned:
             _mentioned.add(name)
             # What listens on this machine (a collector, the viewer) takes any keys.
             is_serious = not is_loopback(urlsplit(to.ping_url()).hostname or "")
             with internal_work(to.redact):
-                notices.say(
+                say(
                     logging.WARNING if is_serious else logging.INFO,
                     f"{name} has {len(value)} characters only: a placeholder? Keys are longer, and "
                     f"one of fewer than {LEAST_LENGTH} is not taken out of texts, only out of URLs",

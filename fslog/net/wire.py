@@ -10,12 +10,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from fslog.config import ENCODINGS
 from fslog.version import VERSION
 
 CONTENT_TYPE = "application/json"
-ENCODINGS = ("deflate", "gzip")
-"""The only values of Content-Encoding that the endpoint understands; any other loses the body."""
-
 ENCODING = "deflate"
 LEVEL = 4
 """How a body is packed unless somebody wants it otherwise; the level by measurement."""

@@ -322,7 +322,7 @@ class SpooledBatches(Batches):
         else:
             self.exclusively(change)
 
-    def leave_to_parent(self) -> None:
+    def close_inherited(self) -> None:
         """Close what a fork copied, in the child; no lock is touched, a thread may hold it."""
         if self._segment is not None:
             self._segment.close()

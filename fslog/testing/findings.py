@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from fslog.errors import Problem
-from fslog.mapping.schema import WARNINGS
+from fslog.mapping.events import WARNINGS
 
 
 @dataclass(frozen=True)

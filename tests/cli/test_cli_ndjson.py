@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.cli.options import CommandError
-from fslog.cli.upload.ndjson import Damaged, Reader, source, sources
+from fslog.cli.upload.ndjson import Damaged, Reader, Unusable, source, sources
 from processes import run
 
 LIMIT = 100
@@ -203,13 +202,12 @@ def test_a_closed_standard_input_is_told() -> None:
     """Where there is no standard input, that is said."""
     program = """
         import os
-        from fslog.cli.options import CommandError
-        from fslog.cli.upload.ndjson import source
+        from fslog.cli.upload.ndjson import Unusable, source
 
         os.close(0)
         try:
             source("-")
-        except CommandError as error:
+        except Unusable as error:
             print('{"said": "%s"}' % error)
     """
     facts = run(program, "http://127.0.0.1:9").facts
@@ -232,7 +230,7 @@ def test_what_is_no_input(
     """What cannot be read at all is said before anything is done."""
     monkeypatch.chdir(tmp_path)
     os.symlink("loop", "loop")
-    with pytest.raises(CommandError, match=words):
+    with pytest.raises(Unusable, match=words):
         sources([name])
 
 
@@ -240,8 +238,7 @@ def test_an_input_of_others_is_told() -> None:
     """A file that may not be read is said to be one, before anything is done."""
     program = """
         import json, os
-        from fslog.cli.options import CommandError
-        from fslog.cli.upload.ndjson import source
+        from fslog.cli.upload.ndjson import Unusable, source
 
         open("theirs", "w").close()
         os.chmod("theirs", 0)
@@ -251,7 +248,7 @@ def test_an_input_of_others_is_told() -> None:
             os.setuid(65534)
         try:
             source("theirs")
-        except CommandError as error:
+        except Unusable as error:
             print(json.dumps({"said": str(error)}))
     """
     assert run(program, "http://127.0.0.1:9").facts == {
@@ -266,7 +263,7 @@ def test_a_file_that_is_named_twice(tmp_path: Path) -> None:
     (tmp_path / "copy").write_bytes(b"a\n")
     assert len(sources([str(path), str(tmp_path / "copy")])) == 2
     for names in ([path, path], [path, tmp_path / "link"], ["-", "-"]):
-        with pytest.raises(CommandError, match="is named twice"):
+        with pytest.raises(Unusable, match="is named twice"):
             sources([str(name) for name in names])
 
 

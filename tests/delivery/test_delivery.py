@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fslog import lifecycle
+from fslog import process
 from fslog.config import Settings
 from fslog.delivery.delivery import Delivery
 from fslog.errors import Problem
@@ -405,7 +405,7 @@ def test_a_line_that_comes_while_it_is_let_go_keeps_it(make: Make) -> None:
     case.delivery.retire()
     batches.counts = counts  # type: ignore[method-assign]
     case.submit(2)
-    assert case.delivery in lifecycle._held
+    assert case.delivery in process._tracked
 
 
 def test_where_no_thread_can_be_started_the_flush_works_itself(
@@ -466,7 +466,7 @@ def test_the_end_delivers_what_it_can(make: Make) -> None:
     case.finish()
     assert case.numbers() == (3, 3, 0, 0)
     assert case.written == []
-    assert case.delivery not in lifecycle._held
+    assert case.delivery not in process._tracked
 
 
 def test_the_end_is_bounded_as_a_whole(make: Make) -> None:

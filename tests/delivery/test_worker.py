@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fslog.delivery import worker
+from fslog import process
 from fslog.delivery.worker import Token, Worker, start_thread
 
 WAIT_SECONDS = 30.0
@@ -131,7 +131,7 @@ def test_a_thread_that_lends_itself_keeps_others_out() -> None:
 
 def test_where_threads_must_end_they_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a sub-interpreter the end waits for every thread, and no other is started."""
-    monkeypatch.setattr(worker, "_is_over", False)
+    monkeypatch.setattr(process, "_is_over", False)
     served = Served(must_join=True)
     assert served.worker.ensure()
     assert served.begun.acquire(timeout=WAIT_SECONDS)
@@ -139,7 +139,7 @@ def test_where_threads_must_end_they_are_waited_for(monkeypatch: pytest.MonkeyPa
     served.worker.end()
     assert not served.worker.serves(served.tokens[0])
     served.let_go.set()
-    worker.join_all()
+    process.join_threads()
     assert not served.worker.is_served()
     assert not served.worker.ensure()
     assert threading.active_count() <= before
@@ -155,13 +155,13 @@ def test_threads_that_ended_are_not_kept() -> None:
         served = Served(must_join=True)
         assert served.worker.ensure()
         assert served.begun.acquire(timeout=WAIT_SECONDS)
-        [*_, thread] = worker._threads
+        [*_, thread] = process._threads
         served.end()
         until = time.monotonic() + WAIT_SECONDS
         while not thread.is_done():
             assert time.monotonic() < until
             time.sleep(0.001)
-    assert len(worker._threads) == 1
+    assert len(process._threads) == 1
 
 
 def test_the_end_waits_for_a_thread_to_begin() -> None:

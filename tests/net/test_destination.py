@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import fslog.net.destination
 from fslog import FreshsuccessHandler
+from fslog.delivery import notices
 from fslog.net.destination import Destination, destination, endpoint_url, is_loopback, proxy_url
 from fslog.spool.directory import spool_directory
 
@@ -27,7 +28,7 @@ def make(environ: dict[str, str] | None = None, **arguments: Any) -> Destination
     given = {"auth_key": AUTH, "api_key": API, "needs_keys": True, **arguments}
     for name in ("datacenter", "endpoint", "proxy"):
         given.setdefault(name, None)
-    return destination(**given, environ=environ or {})
+    return destination(**given, environ=environ or {}, say=notices.say)
 
 
 def refusal(kind: type[Exception], environ: dict[str, str] | None = None, **arguments: Any) -> str:
@@ -167,7 +168,7 @@ def test_a_path_may_hold_a_word_that_is_a_short_key() -> None:
     """A spool below `/test/` is no path that holds a key; one that holds a real key is."""
     to = make(auth_key="test", api_key=API)
     assert spool_directory("/srv/test/spool", to, {}) is not None
-    with pytest.raises(ValueError, match="contains a key"):
+    with pytest.raises(ValueError, match="holds a key"):
         spool_directory(f"/srv/test/{API}/spool", to, {})
 
 

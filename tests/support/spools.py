@@ -22,7 +22,7 @@ from fslog.delivery.notices import Notices
 from fslog.delivery.queue import Inbox
 from fslog.spool.directory import SpoolDirectory
 from fslog.spool.filesystem import FileSystem
-from fslog.spool.owners import parse_owner_file
+from fslog.spool.owners import read_register
 from fslog.spool.segments import parse_name
 from fslog.spool.share import Orphan, Spool
 from fslog.spool.writer import Sealed, SpooledBatches
@@ -146,7 +146,7 @@ class Share(Spool):
 
     def die(self) -> None:
         """Let go of every lock, as the kernel does for a process that was killed."""
-        self.leave_to_parent()
+        self.close_inherited()
 
     def adopt(self) -> list[tuple[str, list[int]]]:
         """Take over orphans, and return their owners and numbers."""
@@ -271,8 +271,8 @@ class Process:
 
     def die(self) -> None:
         """Let go of all locks and descriptors, as the kernel does for a process that was killed."""
-        self.share.leave_to_parent()
-        self.batches.leave_to_parent()
+        self.share.close_inherited()
+        self.batches.close_inherited()
         with suppress(Empty):
             while True:
                 item = self.queue.get_nowait()
@@ -306,10 +306,10 @@ def waiting(path: Path, name: str) -> bytes:
     text, found = (path / name).read_bytes(), parse_name(name)
     assert found is not None
     try:
-        state = parse_owner_file((path / "owners" / found.owner).read_bytes())
+        register = read_register((path / "owners" / found.owner).read_bytes())
     except FileNotFoundError:
         return text
-    return text[state.settled_bytes(found.number, len(text)) :]
+    return text[register.settled_bytes(found.number, len(text)) :]
 
 
 def recover(path: Path) -> list[int]:

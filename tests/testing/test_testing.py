@@ -24,7 +24,7 @@ from unittest import mock
 import pytest
 
 import fslog
-from fslog import EventFormatter, FreshsuccessHandler, Problem, context, lifecycle
+from fslog import EventFormatter, FreshsuccessHandler, Problem, context, process
 from fslog.collector import Collector
 from fslog.testing import Capture, Finding, capture
 from fslog.testing.expectations import Seen, fits, none_is_meant, some_are_meant
@@ -683,7 +683,7 @@ def test_invalid_events_and_skipped_records_are_shown(
         f"    {place.format(here - 5)}: userId is missing: {what} [missing]",
         "  never sent, because it is invalid: {'accountId': 'acme', 'userId': '', "
         "'action': 'feature', 'module': 'shop', 'feature': 'print'}",
-        f"    {place.format(line)}: userId is empty; expected a non-empty string [empty]",
+        f"    {place.format(line)}: userId is empty; expected a string that is not [empty]",
         "  skipped: 2 records without an action that no rule fits",
     ]
 
@@ -692,7 +692,7 @@ def test_it_says_what_may_be_wrong_when_nothing_came(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a handler, or without a record that reached one, the message says that."""
-    monkeypatch.setattr(lifecycle, "_members", weakref.WeakSet())  # those of other tests
+    monkeypatch.setattr(process, "_handlers", weakref.WeakSet())  # those of other tests
     with capture() as freshsuccess:
         _nothing_came(freshsuccess, log)
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from fslog.cli.options import CommandError
 from fslog.mapping.paths import RECORD_ATTRIBUTES
 
 _DECODER = json.JSONDecoder()
@@ -38,7 +37,7 @@ _MEANT_MS = 100_000_000_000
 _FARTHEST = 1e300
 
 
-class NoRecord(CommandError):
+class NoRecord(ValueError):
     """Say why a text is no record."""
 
 

@@ -21,7 +21,6 @@ from traceback import walk_tb
 from typing import Any
 
 from fslog.cli.check import mistakes
-from fslog.cli.options import CommandError
 
 NAMES = ("LOGGING", "LOGGING_CONFIG", "logconfig_dict", "log_config")
 """What a configuration is called in a module of which no name is given."""
@@ -32,7 +31,7 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.\w+)*)?")
 _PYTHON_FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>[\w.]+))?")
 
 
-class NoConfiguration(CommandError):
+class NoConfiguration(Exception):
     """Say why there is no configuration to look at.
 
     Args:
@@ -41,7 +40,8 @@ class NoConfiguration(CommandError):
     """
 
     def __init__(self, message: str, *, is_argument: bool = False) -> None:
-        super().__init__(message, 2 if is_argument else 1)
+        super().__init__(message)
+        self.is_argument = is_argument
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog.cli.options import CommandParser, whole
-from fslog.cli.output import Part, Printer, ProgressBar, count
+from fslog.cli.commandline import CommandParser, whole
+from fslog.cli.printable import Paper, count
+from fslog.cli.progress import Progress, shown
+from fslog.cli.screen import Part, Screen
 from fslog.cli.upload.findings import Findings
 from fslog.cli.upload.judgement import BATCH_BYTES, check
-from fslog.cli.upload.ndjson import Damaged, Reader, Source, sources
+from fslog.cli.upload.ndjson import Damaged, Reader, Source, Unusable, sources
 
 _LOOK_LINES = 1_000
 
@@ -98,11 +100,16 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         KeyboardInterrupt: after what was found until then was said.
     """
-    options = _parser().parse_args(arguments)
-    opinions = [Opinion(source) for source in sources(options.files)]
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        found = sources(options.files)
+    except Unusable as error:
+        parser.refuse(str(error))
+    opinions = [Opinion(source) for source in found]
     interrupt: KeyboardInterrupt | None = None
     try:
-        with ProgressBar(sys.stderr, is_quiet=options.quiet) as progress:
+        with shown(Progress(sys.stderr, is_quiet=options.quiet)) as progress:
             for one in opinions:
                 _form(one, options.batch_bytes, progress)
     except KeyboardInterrupt as error:
@@ -113,7 +120,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if all(one.is_right(is_strict=options.strict) for one in opinions) else 1
 
 
-def _form(found: Opinion, limit_bytes: int, progress: ProgressBar) -> None:
+def _form(found: Opinion, limit_bytes: int, progress: Progress) -> None:
     """Check one file.
 
     Args:
@@ -157,10 +164,10 @@ def _show(
         }
         print(json.dumps(report))
     elif not options.quiet:
-        printer = Printer(sys.stdout)
+        paper = Paper(Screen(sys.stdout))
         for one in opinions:
             for row in one.rows():
-                printer.line(*row)
+                paper.line(*row)
 
 
 def _parser() -> CommandParser:
@@ -169,7 +176,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--strict", action="store_true", help="a warning is wrong, too")
     parser.add_argument(
         "--batch-bytes",
-        type=whole(),
+        type=whole("batch_bytes"),
         default=BATCH_BYTES,
         metavar="N",
         help=f"a line with more bytes is wrong (default: {BATCH_BYTES:,})",
