@@ -24,12 +24,12 @@ from pythonjsonlogger.json import JsonFormatter
 from fslog import config, context
 from fslog.errors import InvalidEvent, Problem
 from fslog.interrupts import unless_interrupt
-from fslog.mapping import events, sessions
+from fslog.mapping import schema, sessions
+from fslog.mapping.compiled import Shapes
 from fslog.mapping.encoding import encode
 from fslog.mapping.glances import Glance
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.mapping.rules import Partial, Rules
-from fslog.mapping.shapes import Shapes
 from fslog.mapping.templates import text_of
 
 EXCLUDE = ("otel*", "dd.*", "_*")
@@ -189,7 +189,7 @@ class EventFormatter(JsonFormatter):
             except unless_interrupt(Exception) as error:  # the application's own function
                 failure = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
                 # Whom it would have named nobody knows: it is not whom `defaults` names.
-                defaults = {name: defaults[name] for name in defaults if name not in events.IDS}
+                defaults = {name: defaults[name] for name in defaults if name not in schema.IDS}
         event = own
         if bound or self._fields or defaults:
             event = {**defaults, **bound}
@@ -217,20 +217,20 @@ class EventFormatter(JsonFormatter):
                 raise InvalidEvent(problems)
         if "createdAt" not in event:
             event["createdAt"] = math.floor(record.created * 1000 + 0.5)
-        return events.Warned(event, "context_provider", failure) if failure else event
+        return schema.Warned(event, "context_provider", failure) if failure else event
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
         derive = None if "sessionId" in event else self._session
         if derive is not None:
             event["sessionId"] = "derived"  # stands in until it is known from whom to derive it
         problems = None
-        if not events.is_plain(event):
-            events.coerce(event)
-            problems = events.problems(event)
+        if not schema.is_plain(event):
+            schema.coerce(event)
+            problems = schema.problems(event)
         if problems:
             if derive is not None:
                 del event["sessionId"]
-            if isinstance(event, events.Warned):
+            if isinstance(event, schema.Warned):
                 problems = [
                     replace(problem, message=f"{problem.message}; {event.message}")
                     if problem.code == "missing"
@@ -253,7 +253,7 @@ class EventFormatter(JsonFormatter):
         return dict(provided)
 
     def _is_known(self, name: str) -> bool:
-        return name in self._roots or name in events.REQUIRED or self._included(name)
+        return name in self._roots or name in schema.REQUIRED or self._included(name)
 
     def _is_property(self, name: Any) -> bool:
         if name in RECORD_ATTRIBUTES:
@@ -263,7 +263,7 @@ class EventFormatter(JsonFormatter):
     def _is_taken_by_rules(self, name: Any) -> bool:
         if name in RECORD_ATTRIBUTES:
             return False
-        required = name in events.REQUIRED and name not in self._roots
+        required = name in schema.REQUIRED and name not in self._roots
         return required or self._included(name)
 
 

@@ -24,7 +24,7 @@ from fslog.detours import Taker
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
-from fslog.mapping import events
+from fslog.mapping import schema
 from fslog.mapping.encoding import encode
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
@@ -245,7 +245,7 @@ class FreshsuccessHandler(logging.Handler):
                 delivery.skipped.add()
                 return
             line = encode(event)
-            warnings = events.warnings(event)
+            warnings = schema.warnings(event)
         except InvalidEvent as error:
             delivery.invalid.add()
             self._tell(delivery, record, error.problems)

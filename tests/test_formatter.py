@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent, Problem, context
 from fslog.collector import Collector
-from fslog.mapping import events, sessions
+from fslog.mapping import schema, sessions
 
 WHO = {"accountId": "acme", "userId": "ann"}
 USE = {"action": "feature", "module": "reports", "feature": "export"}
@@ -560,7 +560,7 @@ def test_an_event_goes_on_without_a_provider_that_fails(provide: Any, word: str)
         ):
             event = event_of(formatter, made)
             assert (event["userId"], event["product"]) == ("ann", "core")
-            [warning] = events.warnings(event)
+            [warning] = schema.warnings(event)
             assert (warning.code, warning.property) == ("context_provider", "")
             assert word in warning.message
             assert json.loads(formatter.format(made)) == event

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fslog import EventFormatter, FreshsuccessHandler, context
-from fslog.mapping.events import REQUIRED
+from fslog.mapping.schema import REQUIRED
 from rawserver import RawServer, answer
 
 CANARY = "canary"

@@ -1,7 +1,8 @@
-"""The command `fslog`: a table of commands, each a module of its own, loaded when it is asked for.
+"""The command `fslog`: a table of commands, each in its own module, imported when it is called.
 
-A command's module has a function that takes the arguments behind the command's name and returns
-the exit code; it does its own parsing, and its own `--help`.
+A command is a function: its argument is the list of arguments after the command's name, its result
+the exit code. It parses its arguments itself, `--help` included, and raises `CommandError` if it
+cannot do what was asked.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from fslog.cli.commandline import CommandParser
+from fslog.cli.options import CommandError, CommandParser, report_error
 from fslog.version import VERSION
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C: 128 and the signal's number, as shells have it."""
+"""The exit code after Ctrl-C: 128 plus the signal's number, as in a shell."""
 
 PIPE_CLOSED = 141
-"""The exit code when whoever reads the output has gone, likewise."""
+"""The exit code if the reader of the output has closed it, likewise."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Command:
 
     Args:
         summary: one line for `fslog --help`.
-        load: imports the command's module, and only that, and returns its function.
+        load: imports the command's module, and no other one, and returns its function.
     """
 
     summary: str
@@ -80,13 +81,13 @@ def _spool() -> Callable[[Sequence[str]], int]:
 
 
 COMMANDS = {
-    "demo": Command("run a small application and watch its events arrive", _demo),
-    "viewer": Command("watch events arrive in a page, and see what is wrong with them", _viewer),
-    "check": Command("say what a logging configuration makes of log calls", _check),
-    "ping": Command("say whether the endpoint can be reached", _ping),
+    "demo": Command("run a small application and show its events arriving", _demo),
+    "viewer": Command("show arriving events and their problems in a web page", _viewer),
+    "check": Command("check a logging configuration and explain its events", _check),
+    "ping": Command("check whether the endpoint is reachable", _ping),
     "send": Command("upload events from files", _send),
     "validate": Command("check the events in files", _validate),
-    "spool": Command("look at what waits in a spool directory, and send it", _spool),
+    "spool": Command("inspect and send the events in a spool directory", _spool),
 }
 
 
@@ -94,16 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the arguments without the program's name; None takes the process's own.
+        argv: the arguments without the program's name; None means `sys.argv`.
 
     Returns:
-        The exit code: what the command says, 1 where the output cannot be written, 2 for a wrong
-        argument, 130 after Ctrl-C, 141 where nobody reads the output any more.
+        The command's exit code; 1 if the output cannot be written, 2 for a wrong argument, 130
+        after Ctrl-C, 141 if the reader of the output has closed it.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the locale has no letters for is shown escaped, as stderr does.
+        # Escape a character that stdout's encoding lacks, as stderr does.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run(arguments)
@@ -115,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard(sys.stdout)
         return PIPE_CLOSED
     except OSError as error:
-        if error.filename is not None:  # it is about a file, not about the output: a bug
+        if error.filename is not None:  # about a file, not about the output: a bug
             raise
-        _tell_unwritable(error)
+        _report_unwritable(error)
         return 1
 
 
@@ -126,11 +127,14 @@ def _run(arguments: list[str]) -> int:
         if not arguments:
             _parser().print_help(sys.stderr)
             return 2
-        # What stands behind a command's name is for the command alone.
-        chosen = _parser().parse_args(arguments[:1]).command
-        return COMMANDS[chosen].load()(arguments[1:])
-    except SystemExit as leaving:  # argparse: --help, --version, a wrong argument
-        return leaving.code if isinstance(leaving.code, int) else 1
+        # The arguments after a command's name are for the command alone.
+        name = _parser().parse_args(arguments[:1]).command
+        try:
+            return COMMANDS[name].load()(arguments[1:])
+        except CommandError as error:
+            return report_error(f"fslog {name}", error)
+    except SystemExit as error:  # argparse: --help, --version, a wrong argument
+        return error.code if isinstance(error.code, int) else 1
 
 
 def _parser() -> CommandParser:
@@ -138,7 +142,7 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "fslog",
         "Freshsuccess product-usage events from log calls.",
-        f"commands:\n{rows}\n\n`fslog COMMAND --help` tells more.",
+        f"commands:\n{rows}\n\n`fslog COMMAND --help` explains a command.",
         usage="fslog [-h] [--version] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"fslog {VERSION}")
@@ -147,16 +151,16 @@ def _parser() -> CommandParser:
 
 
 def _open_streams() -> None:
-    """Lead stdout and stderr nowhere where they were closed: Python has None for them then."""
+    """Open /dev/null for a stdout or stderr that was closed: Python sets it to None."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            # By its number, as the interpreter's own are: nobody closes them, and nobody warns.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8", closefd=False))
+            # By descriptor, like the interpreter's own, so that no ResourceWarning is issued.
+            null = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(null, "w", encoding="utf-8", closefd=False))
 
 
-def _tell_unwritable(error: OSError) -> None:
-    """Say why the output could not be written; what can still be written is."""
+def _report_unwritable(error: OSError) -> None:
+    """Print why the output cannot be written; flush the streams that still work."""
     with contextlib.suppress(OSError, ValueError):
         print(f"fslog: {error.strerror or error}", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
@@ -167,8 +171,8 @@ def _tell_unwritable(error: OSError) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Lead what is still buffered nowhere: the interpreter flushes once more when it ends."""
+    """Redirect a stream's buffered output to /dev/null: the interpreter flushes it at exit."""
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

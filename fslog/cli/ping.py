@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fslog.cli.commandline import CommandParser
-from fslog.cli.destinations import add_options, destination_of, transport_to
-from fslog.cli.printable import Paper
-from fslog.cli.screen import Part, Screen
+from fslog.cli.options import CommandParser, add_endpoint_options, destination_of, transport_to
+from fslog.cli.output import Part, Printer
 from fslog.net.destination import Destination
 from fslog.net.transport import PingFailed, Transport
 
@@ -84,13 +82,9 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code, as `--help` explains it.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        to = destination_of(options, needs_keys=False)
-        transport = transport_to(to, options, None)
-    except (ValueError, TypeError) as error:
-        parser.refuse(str(error))
+    options = _parser().parse_args(arguments)
+    to = destination_of(options, needs_keys=False)
+    transport = transport_to(to, options, None)
     try:
         report = _report(to, transport)
     finally:
@@ -186,18 +180,18 @@ def _proxy(to: Destination) -> str | None:
 
 def _show(report: dict[str, Any], to: Destination, *, is_json: bool) -> None:
     if is_json:
-        Paper(Screen(sys.stdout), to.redact).values(report)
+        Printer(sys.stdout, to.redact).values(report)
     elif report["reachable"]:
-        paper = Paper(Screen(sys.stdout), to.redact)
+        printer = Printer(sys.stdout, to.redact)
         for row in _rows(report):
-            paper.line(*row)
+            printer.line(*row)
     else:
-        paper = Paper(Screen(sys.stderr), to.redact)
-        paper.line((report["reason"], "red"))
+        printer = Printer(sys.stderr, to.redact)
+        printer.line((report["reason"], "red"))
         if report["proxy"]:
-            paper.line((f"the way goes through the proxy {report['proxy']}", ""))
+            printer.line((f"the way goes through the proxy {report['proxy']}", ""))
         if report["advice"]:
-            paper.line((report["advice"], ""))
+            printer.line((report["advice"], ""))
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[Part, ...]]:
@@ -235,6 +229,6 @@ def _ms(seconds: float) -> str:
 
 def _parser() -> CommandParser:
     parser = CommandParser("fslog ping", _DESCRIPTION, _EPILOG)
-    add_options(parser)
+    add_endpoint_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from fslog.cli.screen import Part
+from fslog.cli.output import Part
 from fslog.errors import Problem
-from fslog.mapping.events import WARNINGS
+from fslog.mapping.schema import WARNINGS
 from fslog.stats import Stats
 
 _SHOWN = frozenset(

@@ -11,12 +11,11 @@ import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 
-from fslog.cli.commandline import CommandParser
-from fslog.cli.printable import printable
-from fslog.cli.screen import Screen, folded
+from fslog.cli.options import CommandParser, require_posix, whole
+from fslog.cli.output import Printer, folded, printable
 from fslog.version import VERSION
 from fslog.viewer.server import KEEP, Viewer
 
@@ -58,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.store is not None:
-        parser.require_posix("--store", "start it without --store")
+        require_posix("--store", "start it without --store")
     try:
         viewer = _viewer(options)
     except OSError as error:
@@ -68,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
             stack.enter_context(viewer)
         except OSError as error:
             return _fail(_no_address(options, error))
-        _introduce(Screen(sys.stdout), viewer.url, options)
+        _introduce(Printer(sys.stdout), viewer.url, options)
         end.get()
     if viewer.missing:
         _say(f"{options.store} lacks {viewer.missing} lines that could not be written")
@@ -97,15 +96,17 @@ def _terminated() -> Iterator[SimpleQueue[None]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _introduce(screen: Screen, url: str, options: argparse.Namespace) -> None:
+def _introduce(screen: Printer, url: str, options: argparse.Namespace) -> None:
     screen.line((f"fslog {VERSION} viewer", "bold"))
     screen.line(("page      ", "bold"), (f"{url}/", "cyan"))
     screen.line(("endpoint  ", "bold"), (f"{url} takes events, with any keys", ""))
     screen.line()
     screen.line(("Start your application with", ""))
-    screen.raw((f"  export FSLOG_ENDPOINT={url} FSLOG_AUTH_KEY=any FSLOG_API_KEY=any", "green"))
+    screen.verbatim(
+        (f"  export FSLOG_ENDPOINT={url} FSLOG_AUTH_KEY=any FSLOG_API_KEY=any", "green")
+    )
     screen.line(("or give its handler, in the logging configuration,", ""))
-    screen.raw((f"  endpoint: {url}", "green"))
+    screen.verbatim((f"  endpoint: {url}", "green"))
     screen.line()
     kept = f", and {options.store} gets every line" if options.store else ""
     screen.line((f"The last {options.keep:,} events are kept in memory{printable(kept)}.", "dim"))
@@ -167,14 +168,14 @@ def _parser() -> CommandParser:
     add(
         "--port",
         default=PORT,
-        type=_whole(0, 65_535),
+        type=whole(0, 65_535),
         metavar="N",
         help=f"port to listen on, 0 for any that is free (default: {PORT})",
     )
     add(
         "--keep",
         default=KEEP,
-        type=_whole(1, _MOST_KEPT),
+        type=whole(1, _MOST_KEPT),
         metavar="N",
         help=f"how many events stay in memory, the newest (default: {KEEP})",
     )
@@ -189,16 +190,6 @@ def _parser() -> CommandParser:
     )
     add("--open", action="store_true", help="open the page in the browser")
     return parser
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def take(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            if least <= int(text) <= most:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
-
-    return take
 
 
 def _host(text: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from fslog.collector.httpserver import Answer, Message, Server
 from fslog.collector.intake import Intake, InvalidLine, Request, Verdict, judge
 from fslog.errors import Problem
-from fslog.mapping import events
+from fslog.mapping import schema
 
 __all__ = ["Answer", "Collector", "InvalidLine", "Request"]
 
@@ -155,7 +155,7 @@ class Collector:
     @property
     def warnings(self) -> list[Problem]:
         """Return what is probably not meant in the valid events."""
-        return [problem for event in self.events for problem in events.warnings(event)]
+        return [problem for event in self.events for problem in schema.warnings(event)]
 
     @property
     def requests(self) -> list[Request]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from fslog.collector.httpserver import Message
 from fslog.errors import Problem
-from fslog.mapping.events import problems
+from fslog.mapping.schema import problems
 from fslog.net import wire
 
 MOST_LINES = 500_000

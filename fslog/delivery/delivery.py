@@ -176,7 +176,7 @@ class Delivery:
             return
         with Suppressed(OSError, ValueError):  # it was possible a moment ago
             self._spool.begin()
-        if self._spool.directory.holds_segments():
+        if self._spool.directory.has_segments():
             self._opened()
 
     def watch(self) -> None:

@@ -28,7 +28,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fslog.mapping import events, templates
+from fslog.mapping import schema, templates
 from fslog.mapping.glances import Glance, glance
 from fslog.mapping.paths import MISSING, SOURCES, WORDS, Read, Unreadable, compile_path, parse
 
@@ -366,8 +366,8 @@ def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> d
     if "action" not in event:
         raise ValueError("event has no action: a rule must say which event it makes")
     checked = dict(constants)
-    events.coerce(checked)
-    for problem in events.problems(checked):
+    schema.coerce(checked)
+    for problem in schema.problems(checked):
         if problem.property in constants:
             raise ValueError(f"event.{problem.property}: {problem.message}")
     return checked

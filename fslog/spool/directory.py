@@ -1,12 +1,12 @@
-"""The spool's directory: what may be one, what stands in it, and whose it is.
+"""The directory of a spool: which paths are accepted, what it contains, whose keys it belongs to.
 
-    spool.json                              which keys it belongs to, as a digest
+    spool.json                              the digest of the keys that it belongs to
     owners/{owner}                          one file for each process that uses it, see `owners`
     {owner}-{number}.ndjson                 segments, see `segments`
-    quarantine/{segment}-{offset}.ndjson    what could not be sent, as it was
+    quarantine/{segment}-{offset}.ndjson    what could not be sent, unchanged
     quarantine/{segment}-{offset}.reason    why
 
-Directories are 0700 and files 0600; nothing holds a key.
+Directories are 0700 and files 0600; nothing contains a key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fslog import config
@@ -32,9 +32,9 @@ OWNERS = "owners"
 QUARANTINE = "quarantine"
 DRAFT = ".new"
 
-_OLD_SECONDS = 600.0
-_MOST_BYTES = 4096
-"""What is read of a marker."""
+_STALE_SECONDS = 600.0
+_MARKER_BYTES = 4096
+"""How much of a marker is read."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -42,12 +42,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def spool_directory(
     value: Any, destination: Destination, environ: Mapping[str, str]
 ) -> SpoolDirectory | None:
-    """Take the `spool` argument, or `FSLOG_SPOOL`; None, or an empty path, for no spool.
+    """Return the directory that `spool`, or else `FSLOG_SPOOL`, names; None if that is empty.
 
-    Nothing is made or looked at yet.
+    The path is neither created nor read.
 
     Raises:
-        TypeError, ValueError: it is no path that can be used.
+        TypeError, ValueError: the value cannot be the path of a spool.
     """
     if value is None:
         value = config.environment("FSLOG_SPOOL", environ) or ""
@@ -58,13 +58,13 @@ def spool_directory(
         return None
     path = given if "\0" in given else os.path.expanduser(given)
     if any(destination.redact.secrets(text) != text for text in (given, path)):
-        raise ValueError("spool is a path that holds a key (it is not shown); expected another")
+        raise ValueError("spool is a path that contains a key (not shown); expected another path")
     if "\0" in path:
-        raise ValueError(f"spool is {path!r}, which no path can be")
+        raise ValueError(f"spool is {path!r}; expected a path without NUL characters")
     if path.startswith("~"):
         raise ValueError(
-            f"spool is {path!r}, but there is no such user's home directory; expected a whole path "
-            "(a directory that is called so is ./~...)"
+            f"spool is {path!r}, but that user has no home directory; expected a full path "
+            "(write ./~... for a directory of that name)"
         )
     if not CAN_LOCK:
         raise ValueError("spool needs file locks (flock), which this platform does not have")
@@ -77,7 +77,7 @@ class SpoolDirectory:
     Args:
         path: absolute.
         digest: of the keys.
-        token: makes a random text of hexadecimal digits.
+        token: returns random hexadecimal digits.
         fs: the file system.
         pause: waits a moment for another process.
     """
@@ -93,32 +93,32 @@ class SpoolDirectory:
         self.path = path
         self.digest = digest
         self.fs = fs or FileSystem()
-        self.strangers: list[str] = []
-        """What was found in it that is none of a spool's, and is left alone."""
+        self.foreign_names: list[str] = []
+        """Entries that are not a spool's, which are left alone."""
         self._token = token
         self._pause = pause
 
-    def of(self, *names: str) -> str:
-        """Return the path of something in the directory."""
+    def join(self, *names: str) -> str:
+        """Return the path of an entry of the directory."""
         return os.path.join(self.path, *names)
 
     def check(self) -> None:
-        """Make the directory if need be, and see that it can be used.
+        """Check that the directory can be used; create it if it is missing.
 
-        A full disk is no reason not to start: it may have room again when it matters.
+        A full disk is not an error: it may have room again by the time of the first log call.
 
         Raises:
-            ValueError: it cannot be used, or living processes use it with other keys.
+            ValueError: it cannot be used, or a living process uses it with other keys.
         """
         try:
-            owner = self.begin()
+            owner = self.create_owner()
             try:
-                if not owners.is_living(self.fs, self.of(OWNERS), owner.name):
+                if not owners.is_living(self.fs, self.join(OWNERS), owner.name):
                     raise ValueError(
                         f"spool is {self.path!r}, which cannot be used: file locks (flock) have no "
-                        "effect in its file system, so that processes would send one another's "
-                        "events again; expected a directory in a file system that has them, such "
-                        "as one of a local disk"
+                        "effect in its file system, so that processes would send each other's "
+                        "events again; expected a directory in a file system that supports them, "
+                        "such as one on a local disk"
                     )
             finally:
                 owner.remove()
@@ -127,78 +127,73 @@ class SpoolDirectory:
                 raise _unusable(self.path, error.strerror or str(error)) from None
 
     def _prepare(self) -> None:
-        """Make what is missing. Raises ValueError for what is no spool of this user."""
+        """Create what is missing. Raises ValueError if the path is not a spool of this user."""
         self.fs.make_directory(self.path)
-        found = self.fs.lstat(self.path)
-        if not stat.S_ISDIR(found.st_mode):
-            what = "a symbolic link, which is not followed" if stat.S_ISLNK(found.st_mode) else None
-            raise _unusable(self.path, f"it is {what or 'no directory'}")
-        if found.st_uid != os.geteuid():
-            raise _unusable(self.path, "it belongs to another user")
-        names = self.fs.listdir(self.path)
-        self.strangers = strangers(names)
-        if self.strangers and not is_spool(names):
-            raise _unusable(
-                self.path,
-                f"it holds something else ({self.strangers[0]!r}); give it one of its own",
-            )
-        for path in (self.path, self.of(OWNERS)):
-            self._make_own(path)
+        reason, self.foreign_names = examine(self.fs, self.path)
+        if reason:
+            raise _unusable(self.path, reason)
+        for path in (self.path, self.join(OWNERS)):
+            self._make_private(path)
             mode = stat.S_IMODE(self.fs.lstat(path).st_mode)
             if mode & 0o077:  # only remove permissions, never add any
                 self.fs.set_mode(path, mode & 0o700)
 
-    def _make_own(self, path: str) -> None:
+    def _make_private(self, path: str) -> None:
         self.fs.make_directory(path)
         found = self.fs.lstat(path)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(errno.ENOTDIR, f"{os.path.basename(path)!r} is no directory of its own")
+            name = os.path.basename(path)
+            raise OSError(errno.ENOTDIR, f"{name!r} is not a directory of this user")
 
-    def begin(self, again: str = "", held: set[owners.Owner] | None = None) -> owners.Owner:
-        """Make an owner for this process, and the directory anew where somebody removed it.
+    def create_owner(
+        self, former_name: str = "", open_owners: set[owners.Owner] | None = None
+    ) -> owners.Owner:
+        """Create an owner for this process, and the directory if it was removed.
 
         Args:
-            again: the name of this process's owner whose file was removed.
-            held: as for `Owner`.
+            former_name: of this process's owner, if its file was removed.
+            open_owners: as for `Owner`.
 
         Raises:
-            ValueError: the directory cannot be used, or living processes use it with other keys.
+            ValueError: the directory cannot be used, or a living process uses it with other keys.
         """
         self._prepare()
-        folder = self.of(OWNERS)
-        owner = owners.begin(self.fs, folder, self.digest, self._token, again, held)
+        folder = self.join(OWNERS)
+        owner = owners.create_owner(
+            self.fs, folder, self.digest, self._token, former_name, open_owners
+        )
         try:
-            if owners.lives_with_other_keys(self.fs, folder, self.digest, self._pause):
+            if owners.is_used_with_other_keys(self.fs, folder, self.digest, self._pause):
                 raise _unusable(
                     self.path,
                     "a living process uses it with other keys; a spool belongs to one destination",
                 )
-            self._mark()
+            self._write_marker()
         except BaseException:
             owner.remove()
             raise
         return owner
 
-    def _mark(self) -> None:
-        """Have the marker say whose the directory is: ours, now that nobody else lives."""
-        path = self.of(MARKER)
+    def _write_marker(self) -> None:
+        """Write whose keys the directory belongs to: ours, since no other owner is alive."""
+        path = self.join(MARKER)
         marker = read_marker(self.fs, path)
         if marker is not None and marker.get("format", 0) != FORMAT:
-            raise _unusable(self.path, f"it is of {format_of(marker)}, not {FORMAT}")
-        right = {"format": FORMAT, "keys": self.digest}
-        if marker != right:
-            self.write(path, json.dumps(right).encode("ascii") + b"\n")
+            raise _unusable(self.path, f"it has {describe_format(marker)}, not format {FORMAT}")
+        expected = {"format": FORMAT, "keys": self.digest}
+        if marker != expected:
+            self.write(path, json.dumps(expected).encode("ascii") + b"\n")
 
-    def free_place(self, owner: str) -> str:
-        """Move what is no file out of an owner's place.
+    def clear_owner_path(self, owner: str) -> str:
+        """Rename what stands at the path of an owner's file if it is not a file.
 
         Returns:
-            Where it is now; empty where there is a file, or another process is at it.
+            The new path; empty if it is a file, or another process is clearing the path.
         """
-        path = self.of(OWNERS, owner)
-        fd = self.fs.open_register(self.of(MARKER), make=False)
+        path = self.join(OWNERS, owner)
+        fd = self.fs.open_lockfile(self.join(MARKER), make=False)
         try:
-            # One at a time: the next moment it may be a file there that somebody has locked.
+            # One process at a time: another may create and lock a file there at any moment.
             if not self.fs.try_lock(fd) or stat.S_ISREG(self.fs.lstat(path).st_mode):
                 return ""
             stray = f"{path}.{self._token()}.stray"
@@ -208,7 +203,7 @@ class SpoolDirectory:
             self.fs.close(fd)
 
     def write(self, path: str, text: bytes | Iterable[bytes], *, is_synced: bool = False) -> None:
-        """Make or replace a file as a whole: it is never seen half written."""
+        """Create or replace a file atomically: no reader sees a part of it."""
         draft = f"{path}.{self._token()}{DRAFT}"
         fd = self.fs.create(draft)
         try:
@@ -226,14 +221,15 @@ class SpoolDirectory:
             raise
 
     def quarantine(self, stem: str, place: str, text: bytes, reason: str) -> None:
-        """Set bytes aside that cannot be sent, with the reason.
+        """Write bytes that cannot be sent, and the reason, to the quarantine.
 
         Args:
-            stem: of the segment where they stand.
-            place: where in it. What was set aside from there already is not overwritten.
+            stem: of the name of their segment.
+            place: where in the segment they were. Other bytes that were quarantined from the same
+                place are not overwritten.
         """
-        self._make_own(self.of(QUARANTINE))
-        path = self.of(QUARANTINE, f"{stem}-{place}")
+        self._make_private(self.join(QUARANTINE))
+        path = self.join(QUARANTINE, f"{stem}-{place}")
         try:
             if self.fs.read(f"{path}.ndjson") == text:
                 return
@@ -244,77 +240,111 @@ class SpoolDirectory:
         self.write(f"{path}.ndjson", text, is_synced=True)
 
     def quarantine_file(self, name: SegmentName, reason: str) -> None:
-        """Set a whole segment aside, without reading it."""
-        self._make_own(self.of(QUARANTINE))
-        path = self.of(QUARANTINE, f"{name.stem}-whole")
-        if f"{name.stem}-whole.ndjson" in self.fs.listdir(self.of(QUARANTINE)):
+        """Move a whole segment to the quarantine, without reading it."""
+        self._make_private(self.join(QUARANTINE))
+        path = self.join(QUARANTINE, f"{name.stem}-whole")
+        if f"{name.stem}-whole.ndjson" in self.fs.listdir(self.join(QUARANTINE)):
             path = f"{path}-{self._token()}"
         self.write(f"{path}.reason", reason.encode("utf-8", "replace") + b"\n")
-        self.fs.replace(self.of(str(name)), f"{path}.ndjson")
+        self.fs.replace(self.segment_path(name), f"{path}.ndjson")
 
-    def sweep(self, now: float) -> None:
-        """Remove drafts that a crash left; one that is being written is young.
+    def remove_stale_drafts(self, now: float) -> None:
+        """Remove the drafts of `write` that a crash left; a recent one may be in use.
 
         Args:
             now: seconds since the epoch.
         """
-        for folder in (self.path, self.of(QUARANTINE)):
+        for folder in (self.path, self.join(QUARANTINE)):
             with Suppressed(OSError):
                 for name, _, written_at in list(self.fs.sizes(folder)):
-                    if name.endswith(DRAFT) and now - written_at > _OLD_SECONDS:
+                    if name.endswith(DRAFT) and now - written_at > _STALE_SECONDS:
                         self.fs.unlink(os.path.join(folder, name))
 
-    def holds_segments(self) -> bool:
-        """Return whether there is any segment, whoever's."""
+    def has_segments(self) -> bool:
+        """Return whether there is a segment of any owner."""
         try:
             return any(parse_name(name) is not None for name in self.fs.listdir(self.path))
         except unless_interrupt(OSError):
             return False
 
     def segments(self) -> dict[str, list[tuple[int, int]]]:
-        """Return the number and the size of each segment, by owner, in order."""
+        """Return the number and size of each segment, by owner, in order."""
         found: dict[str, list[tuple[int, int]]] = {}
-        for text, size, _ in self.fs.sizes(self.path):
-            name = parse_name(text)
-            if name is not None:
-                found.setdefault(name.owner, []).append((name.number, size))
+        for name, size, _ in list_segments(self.fs, self.path):
+            found.setdefault(name.owner, []).append((name.number, size))
         for numbers in found.values():
             numbers.sort()
         return found
 
     def usage(self, now: float) -> dict[str, Any]:
-        """Return what waits in the directory, under the names that `Stats` gives it."""
+        """Return what waits in the directory, under the names of the fields of `Stats`."""
         count, size_bytes, oldest = 0, 0, None
         try:
-            for name, size, written_at in self.fs.sizes(self.path):
-                if size and parse_name(name) is not None:
+            for _, size, written_at in list_segments(self.fs, self.path):
+                if size:
                     count += 1
                     size_bytes += size
                     oldest = written_at if oldest is None else min(oldest, written_at)
-        except unless_interrupt(OSError):  # it was removed
+        except unless_interrupt(OSError):  # the directory was removed
             pass
         age = None if oldest is None else max(0.0, now - oldest)
         return {"spool_segments": count, "spool_bytes": size_bytes, "spool_oldest_age": age}
 
     def quarantined_bytes(self) -> int:
-        """Return how much is set aside."""
+        """Return the total size of the quarantine."""
         try:
-            return sum(size for _, size, _ in self.fs.sizes(self.of(QUARANTINE)))
+            return sum(size for _, size, _ in self.fs.sizes(self.join(QUARANTINE)))
         except unless_interrupt(OSError):
             return 0
 
-    def segment(self, name: SegmentName) -> str:
+    def segment_path(self, name: SegmentName) -> str:
         """Return the path of a segment."""
-        return self.of(str(name))
+        return self.join(str(name))
 
 
-def strangers(names: Iterable[str]) -> list[str]:
-    """Return which names in a directory are none of a spool's, in order.
+def list_segments(fs: FileSystem, path: str) -> Iterator[tuple[SegmentName, int, float]]:
+    """Yield the name, size and modification time of each segment of a directory."""
+    for text, size, written_at in fs.sizes(path):
+        name = parse_name(text)
+        if name is not None:
+            yield name, size, written_at
 
-    Drafts that a crash left are; and what file systems and their tools put at the root of a volume.
 
-    >>> strangers(["spool.json", "lost+found", "notes.txt", "00000003-5f0c77a1-00000012.ndjson~"])
-    ['00000003-5f0c77a1-00000012.ndjson~', 'notes.txt']
+def examine(fs: FileSystem, path: str) -> tuple[str, list[str]]:
+    """Return why an existing path cannot be a spool of this user, and its foreign entries.
+
+    Returns:
+        An empty reason if it can; foreign entries alone do not make a directory that is used as a
+        spool unusable.
+
+    Raises:
+        OSError: the path is missing, or cannot be read.
+    """
+    found = fs.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        return f"it is {describe_non_directory(found.st_mode)}", []
+    if found.st_uid != os.geteuid():
+        return "it belongs to another user", []
+    names = fs.listdir(path)
+    foreign = foreign_names(names)
+    if foreign and not is_spool(names):
+        return f"it contains other files ({foreign[0]!r}); a spool needs its own directory", []
+    return "", foreign
+
+
+def describe_non_directory(mode: int) -> str:
+    """Return what an entry is that should be a directory."""
+    is_link = stat.S_ISLNK(mode)
+    return "a symbolic link, which is not followed" if is_link else "not a directory"
+
+
+def foreign_names(names: Iterable[str]) -> list[str]:
+    """Return which entries of a directory do not belong to a spool, in order.
+
+    Drafts and hidden files are accepted, and `lost+found`, which file systems create.
+
+    >>> foreign_names(["spool.json", "lost+found", "notes.txt", "00000003-5f0c77a1-1.ndjson~"])
+    ['00000003-5f0c77a1-1.ndjson~', 'notes.txt']
     """
     plain = (MARKER, OWNERS, QUARANTINE, "lost+found")
     return sorted(
@@ -327,28 +357,28 @@ def strangers(names: Iterable[str]) -> list[str]:
 
 
 def is_spool(names: Iterable[str]) -> bool:
-    """Return whether a directory that holds these names is used as a spool already."""
+    """Return whether a directory with these entries has been used as a spool."""
     return not {MARKER, OWNERS}.isdisjoint(names)
 
 
 def read_marker(fs: FileSystem, path: str) -> dict[str, Any] | None:
-    """Return what the marker says; None if it says nothing, torn by a power cut perhaps."""
+    """Return the content of a marker; None if it is missing or not readable as one."""
     try:
-        marker = json.loads(fs.read(path, 0, _MOST_BYTES))
+        marker = json.loads(fs.read(path, 0, _MARKER_BYTES))
     except (FileNotFoundError, ValueError, RecursionError):
         return None
     return marker if isinstance(marker, dict) else None
 
 
-def format_of(marker: Mapping[str, Any]) -> str:
-    """Return which format a marker names, as a person may see it."""
+def describe_format(marker: Mapping[str, Any]) -> str:
+    """Return which format a marker names, in words."""
     found = marker.get("format")
     is_short = isinstance(found, int) and 0 <= found < 10**9
-    return f"format {found}" if is_short else "a format that none of fslog's is"
+    return f"format {found}" if is_short else "an unknown format"
 
 
 def _unusable(path: str, why: str) -> ValueError:
     return ValueError(
-        f"spool is {path!r}, which cannot be used: {why}; expected a directory of this user's own, "
-        "empty or used by fslog alone"
+        f"spool is {path!r}, which cannot be used: {why}; expected a directory of this user, "
+        "empty or used only by fslog"
     )

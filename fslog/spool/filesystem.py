@@ -1,7 +1,7 @@
-"""The system calls that a spool makes, one method each, so that tests can fail any one of them.
+"""The system calls of a spool, one method each, so that a test can make any of them fail.
 
-Nothing here follows a symbolic link in the last part of a path, hands a descriptor on to another
-program, or makes a file or directory that others may read.
+No method follows a symbolic link in the last component of a path, leaks a descriptor to a child
+program, or creates a file or directory that other users can read.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 CAN_LOCK = fcntl is not None
-"""Whether the platform has `flock`, without which an orphan cannot be told from a living one."""
+"""Whether the platform has `flock`, which tells orphans from the segments of living processes."""
 
 _READ_BYTES = 1 << 20
 _FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class FileSystem:
-    """The real one. Every method may raise `OSError`."""
+    """The real file system. Every method may raise `OSError`."""
 
     write = staticmethod(os.write)
     fsync = staticmethod(os.fsync)
@@ -39,21 +39,25 @@ class FileSystem:
     set_mode = staticmethod(os.chmod)
 
     def create(self, path: str) -> int:
-        """Make a new file to append to and return its descriptor."""
+        """Create a file to append to and return its descriptor."""
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
         return self._private(fd)
 
-    def create_register(self, path: str) -> int:
-        """Make a new file whose start is written again and again; return its descriptor."""
+    def create_lockfile(self, path: str) -> int:
+        """Create a file that is locked and written in place; return its descriptor."""
         return self._private(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600))
 
     def _private(self, fd: int) -> int:
-        # Whatever the process's umask is: one of 0o777 would lock us out of our own file.
+        # Independent of the umask: one of 0o777 would lock the process out of its own file.
         os.fchmod(fd, 0o600)
         return fd
 
-    def open_register(self, path: str, *, make: bool) -> int:
-        """Open such a file; where it is not there, make it if that is wanted."""
+    def open_lockfile(self, path: str, *, make: bool) -> int:
+        """Open a regular file to be locked and written in place; return its descriptor.
+
+        Args:
+            make: whether to create the file if it is missing.
+        """
         flags = os.O_RDWR | os.O_NONBLOCK | (os.O_CREAT if make else 0) | _FLAGS
         fd = os.open(path, flags, 0o600)
         try:
@@ -64,9 +68,8 @@ class FileSystem:
             raise
 
     def read(self, path: str, at: int = 0, most_bytes: int | None = None) -> bytes:
-        """Return what a regular file holds, from a place on, and no more than so many bytes."""
-        # O_NONBLOCK: a FIFO that somebody put there must not hang the thread.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
+        """Return the content of a regular file from an offset on, at most `most_bytes` of it."""
+        fd = _open_to_read(path)
         try:
             _expect_file(fd)
             return self.read_from(fd, at, most_bytes)
@@ -74,7 +77,7 @@ class FileSystem:
             os.close(fd)
 
     def read_from(self, fd: int, at: int = 0, most_bytes: int | None = None) -> bytes:
-        """Return what an open file holds, as `read` does, wherever its position is."""
+        """Return the content of an open file as `read` does, whatever its position."""
         parts = []
         left = sys.maxsize if most_bytes is None else most_bytes
         while left > 0:
@@ -87,19 +90,19 @@ class FileSystem:
         return b"".join(parts)
 
     def write_at_start(self, fd: int, text: bytes) -> None:
-        """Replace the first bytes of a file."""
+        """Overwrite the first bytes of a file."""
         os.pwrite(fd, text, 0)
 
     def write_at(self, fd: int, text: bytes, at: int) -> None:
-        """Replace bytes of a file from a place on."""
+        """Overwrite bytes of a file from an offset on."""
         os.pwrite(fd, text, at)
 
-    def cut(self, fd: int, size_bytes: int) -> None:
-        """Shorten a file to so many bytes."""
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        """Shorten a file to a size."""
         os.ftruncate(fd, size_bytes)
 
     def sync(self, path: str) -> None:
-        """Have a file, or a directory's list of names, written to the disk itself."""
+        """Flush a file, or the entries of a directory, to the storage device."""
         fd = os.open(path, os.O_RDONLY | _FLAGS)
         try:
             os.fsync(fd)
@@ -107,19 +110,27 @@ class FileSystem:
             os.close(fd)
 
     def try_lock(self, fd: int) -> bool:
-        """Lock a file for as long as this descriptor, or a copy of it, is open anywhere.
+        """Lock a file for as long as this descriptor, or a copy of it, is open in any process.
 
         Returns:
-            Whether it is locked now; False if another descriptor holds the lock.
+            Whether this descriptor has the lock; False if another one has it.
         """
+        return _try_flock(fd, fcntl.LOCK_EX)
+
+    def is_locked(self, path: str) -> bool:
+        """Return whether a file is locked by `try_lock`, in any process.
+
+        The check needs a shared lock for an instant. Two checks at the same time do not see each
+        other.
+        """
+        fd = _open_to_read(path)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+            return not _try_flock(fd, fcntl.LOCK_SH)
+        finally:
+            os.close(fd)
 
     def make_directory(self, path: str) -> None:
-        """Make a directory for this user alone, its parents too, unless it is there already."""
+        """Create a directory, and its parents, for this user only, unless it exists."""
         with contextlib.suppress(FileExistsError):
             parent = os.path.dirname(os.path.abspath(path))
             if not os.path.isdir(parent):
@@ -128,12 +139,25 @@ class FileSystem:
             os.chmod(path, 0o700)
 
     def sizes(self, path: str) -> Iterator[tuple[str, int, float]]:
-        """Yield each entry of a directory: its name, its size, when it was last written."""
+        """Yield the name, size and modification time of each entry of a directory."""
         with os.scandir(path) as entries:
             for entry in entries:
-                with contextlib.suppress(FileNotFoundError):  # delivered meanwhile
+                with contextlib.suppress(FileNotFoundError):  # removed since it was listed
                     found: Any = entry.stat(follow_symlinks=False)
                     yield entry.name, found.st_size, found.st_mtime
+
+
+def _open_to_read(path: str) -> int:
+    # O_NONBLOCK: opening a FIFO must not block the thread.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
+
+
+def _try_flock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _expect_file(fd: int) -> None:

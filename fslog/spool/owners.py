@@ -1,16 +1,18 @@
-"""Owners: which process a spool's segments belong to, whether it lives, what room it takes.
+"""Owners: which process each segment belongs to, whether it is alive, how much room it claims.
 
-Each owner has one file, locked (`flock`) for as long as it lives: the kernel lets go of the lock
-when the last descriptor closes, however the process ends. Process ids are recycled and prove
-nothing. A copy of the descriptor in a forked child would keep the lock, so the child closes it.
+Each owner has one file, locked with `flock` for as long as its process lives: the kernel releases
+the lock when the last descriptor is closed, however the process ends. Process ids are reused and
+prove nothing. A forked child inherits a copy of the descriptor, which would keep the lock, so it
+closes its copy.
 
-The file holds a digest of the owner's keys and how many bytes it claims. Who wants more writes
-its own claim first and adds up all claims then: of two that do so at once at least one sees the
-other, so that the sum never exceeds the limit, and nobody waits for anybody.
+The file holds a digest of the owner's keys and the number of bytes that it claims. A process that
+wants more room first writes its own claim and then adds up all claims. Of two processes that do so
+at once at least one sees the other's claim, so the sum never exceeds the limit and no process
+waits for another.
 
-Behind them are two marks: up to where a segment is settled that was delivered in part. They are
-written in turn, so that one that was being written at a crash leaves the other; and each bears
-the segment's size, so that it says nothing of a segment that another version has shortened.
+Two offsets follow: up to where a partly delivered segment is settled. They are written in turn, so
+that a crash during one write leaves the other intact. Each includes the size of the segment, so
+that it does not apply to a segment that was rewritten since.
 """
 
 from __future__ import annotations
@@ -27,27 +29,29 @@ from fslog.spool.filesystem import FileSystem
 from fslog.spool.segments import MAX_NUMBER, creation_order, generation_of, owner_name
 
 _NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, None})
-"""Errors of what is gone meanwhile, or no regular file: nothing is claimed there."""
+"""Errors of a file that is gone, or that is not a regular file: it claims nothing."""
 
 _NUMBER_DIGITS = 20
 _TRIES_DIGITS = 4
-_MARKS_AT = 64
-_MARK_BYTES = 72
-REGISTER_BYTES = 4096
-"""What is read of an owner's file; what somebody else made of it may be of any size."""
+_OFFSETS_AT = 64
+_OFFSET_BYTES = 72
+_READ_BYTES = 4096
+"""How much of an owner's file is read; a foreign file may have any size."""
 
-_TRIES = 100
+_MAX_ATTEMPTS = 100
 
-_REST_SECONDS = 10.0
-"""How long segments rest that two have taken over in vain."""
+MAX_FAILED_TRIES = 2
+"""After so many failed tries an orphan is adopted only once every `COOLDOWN_SECONDS`."""
+
+COOLDOWN_SECONDS = 10.0
 
 
-class Mark(NamedTuple):
-    """Say up to where a segment is settled.
+class SettledOffset(NamedTuple):
+    """Up to where a segment is settled.
 
     Args:
         number: of the segment.
-        settled_bytes: what of it is settled, from its start on.
+        settled_bytes: how much of it is settled, from its start.
         size_bytes: of the segment.
     """
 
@@ -56,77 +60,87 @@ class Mark(NamedTuple):
     size_bytes: int
 
 
-class Register(NamedTuple):
-    """What an owner's file says.
+class OwnerState(NamedTuple):
+    """The content of an owner's file.
 
     Args:
-        digest: of the keys; empty in a file that says nothing.
-        claim_bytes: how much room is claimed.
-        tries: how many have taken the segments over in vain.
-        marks: those that were written whole.
+        digest: of the keys; empty if the file is not readable as an owner's.
+        claim_bytes: how much room the owner claims.
+        tries: how many processes adopted the segments and delivered none of them.
+        offsets: those that were written completely.
     """
 
     digest: str
     claim_bytes: int
     tries: int
-    marks: tuple[Mark | None, Mark | None] = (None, None)
+    offsets: tuple[SettledOffset | None, SettledOffset | None] = (None, None)
 
     def settled_bytes(self, number: int, size_bytes: int) -> int:
-        """Return up to where a segment of that number and size is settled."""
-        marks = (mark for mark in self.marks if mark is not None)
-        return max((m.settled_bytes for m in marks if m[::2] == (number, size_bytes)), default=0)
+        """Return up to where the segment of that number and size is settled."""
+        offsets = (one for one in self.offsets if one is not None)
+        return max((o.settled_bytes for o in offsets if o[::2] == (number, size_bytes)), default=0)
 
 
-def read_register(text: bytes) -> Register:
-    """Read what an owner's file holds; whatever that is, it says something or nothing."""
-    words = [*text[:_MARKS_AT].decode("ascii", "replace").split(), "", "", ""]
-    marks = (_read_mark(text, _MARKS_AT), _read_mark(text, _MARKS_AT + _MARK_BYTES))
-    return Register(words[0], _number(words[1]), _number(words[2]), marks)
+def parse_owner_file(text: bytes) -> OwnerState:
+    """Parse the content of an owner's file; any other content gives an empty state."""
+    words = [*text[:_OFFSETS_AT].decode("ascii", "replace").split(), "", "", ""]
+    offsets = (_parse_offset(text, _OFFSETS_AT), _parse_offset(text, _OFFSETS_AT + _OFFSET_BYTES))
+    return OwnerState(words[0], _number(words[1]), _number(words[2]), offsets)
+
+
+def read_owner_file(fs: FileSystem, path: str) -> OwnerState:
+    """Return the state that an owner's file holds.
+
+    Raises:
+        OSError: the file is gone, cannot be read, or is not a regular file.
+    """
+    return parse_owner_file(fs.read(path, 0, _READ_BYTES))
 
 
 def _number(word: str) -> int:
     return int(word) if word.isdecimal() and len(word) <= _NUMBER_DIGITS else 0
 
 
-def _read_mark(text: bytes, at: int) -> Mark | None:
-    *words, check = text[at : at + _MARK_BYTES].decode("ascii", "replace").split() or [""]
-    if len(words) != len(Mark._fields) or check != _check(words):
+def _parse_offset(text: bytes, at: int) -> SettledOffset | None:
+    *words, checksum = text[at : at + _OFFSET_BYTES].decode("ascii", "replace").split() or [""]
+    if len(words) != len(SettledOffset._fields) or checksum != _checksum(words):
         return None
-    mark = Mark(*map(_number, words))
-    return mark if mark.settled_bytes <= mark.size_bytes else None
+    offset = SettledOffset(*map(_number, words))
+    return offset if offset.settled_bytes <= offset.size_bytes else None
 
 
-def _check(words: list[str]) -> str:
+def _checksum(words: list[str]) -> str:
     return f"{zlib.crc32(' '.join(words).encode('ascii', 'replace')):08x}"
 
 
 class Owner:
-    """A lock that is held, on an owner's file.
+    """An owner's file, open and locked by this process.
 
     Args:
         fs: the file system.
         path: of the file.
         fd: of the file.
         digest: of the keys.
-        held: where it is as long as it is open, for a forked child to find what it must close.
+        open_owners: contains the owner for as long as its file is open, so that a forked child
+            finds what it has to close.
     """
 
     def __init__(
-        self, fs: FileSystem, path: str, fd: int, digest: str, held: set[Owner] | None = None
+        self, fs: FileSystem, path: str, fd: int, digest: str, open_owners: set[Owner] | None = None
     ) -> None:
         self._fs = fs
         self._path = path
         self._digest = digest
-        self._held = set() if held is None else held
+        self._open_owners = set() if open_owners is None else open_owners
         self._fds = [fd]
         self._id: tuple[int, int] | None = None
-        self._held.add(self)
+        self._open_owners.add(self)
         self._claim_bytes = 0
         self._earlier_tries = 0
-        self.register = Register(digest, 0, 0)
+        self.state = OwnerState(digest, 0, 0)
         self.name = os.path.basename(path)
         self.tries = 0
-        """How many have taken the segments over and delivered none of them."""
+        """How many processes, this one included, adopted the segments and delivered none."""
         try:
             self._id = _identity(fs, fd)
         except unless_interrupt(OSError):
@@ -134,53 +148,54 @@ class Owner:
             raise
 
     def claim(self, size_bytes: int) -> None:
-        """Write down how many bytes this owner's segments may have."""
+        """Write how many bytes this owner's segments may have."""
         self._claim_bytes = min(size_bytes, 10**_NUMBER_DIGITS - 1)
         tries = min(self.tries, 10**_TRIES_DIGITS - 1)
         text = f"{self._digest} {self._claim_bytes:0{_NUMBER_DIGITS}d} {tries:0{_TRIES_DIGITS}d}"
-        self._fs.write_at_start(self._fd(), f"{text:{_MARKS_AT - 1}}\n".encode("ascii"))
+        self._fs.write_at_start(self._fd(), f"{text:{_OFFSETS_AT - 1}}\n".encode("ascii"))
 
-    def mark(self, mark: Mark) -> None:
-        """Write down up to where a segment is settled, beside the claim, not over it.
+    def write_offset(self, offset: SettledOffset) -> None:
+        """Write up to where a segment is settled; a process that adopts it starts there.
 
-        Who takes the segments over later begins there. The claim may be written meanwhile.
+        The offset replaces the older of the two and leaves the claim alone, which another thread
+        may write at the same time.
         """
-        marks = self.register.marks
-        older = min((0, 1), key=lambda at: marks[at] or ())
-        words = [f"{number:0{_NUMBER_DIGITS}d}" for number in mark]
-        text = f"{' '.join(words)} {_check(words)}\n".encode("ascii")
-        self._fs.write_at(self._fd(), text, _MARKS_AT + older * _MARK_BYTES)
-        new = (mark, marks[1]) if older == 0 else (marks[0], mark)
-        self.register = self.register._replace(marks=new)
+        offsets = self.state.offsets
+        older = min((0, 1), key=lambda at: offsets[at] or ())
+        words = [f"{number:0{_NUMBER_DIGITS}d}" for number in offset]
+        text = f"{' '.join(words)} {_checksum(words)}\n".encode("ascii")
+        self._fs.write_at(self._fd(), text, _OFFSETS_AT + older * _OFFSET_BYTES)
+        new = (offset, offsets[1]) if older == 0 else (offsets[0], offset)
+        self.state = self.state._replace(offsets=new)
 
-    def adopted(self, register: Register) -> None:
-        """Take over what a dead owner's file says, and count as one who tries."""
-        self.register = register
-        self._claim_bytes = register.claim_bytes
-        self._earlier_tries, self.tries = register.tries, register.tries + 1
+    def inherit(self, state: OwnerState) -> None:
+        """Continue from the state of a dead owner, and count as one more try."""
+        self.state = state
+        self._claim_bytes = state.claim_bytes
+        self._earlier_tries, self.tries = state.tries, state.tries + 1
 
-    def progressed(self) -> None:
-        """Forget how many tried in vain; the next claim says so."""
+    def reset_tries(self) -> None:
+        """Reset the count of failed tries; the next claim writes it."""
         self._earlier_tries = self.tries = 0
 
-    def end_in_order(self) -> None:
-        """Write down that this process did not try in vain: it ends, and in no POST of these."""
+    def restore_tries(self) -> None:
+        """Write that this process did not fail: it ends in order, outside of any POST of these."""
         if self.tries != self._earlier_tries:
             self.tries = self._earlier_tries
-            with Suppressed(OSError):  # they may rest for a while
+            with Suppressed(OSError):  # the segments may have to wait for the cooldown
                 self.claim(self._claim_bytes)
 
     def is_linked(self) -> bool:
-        """Return whether others still find the file: nobody removed it, nor its directory."""
+        """Return whether the file still has its path: neither it nor its directory was removed."""
         return bool(self._fds) and is_linked(self._fs, self._fd(), self._path)
 
-    def is_locked(self) -> bool:
-        """Return whether the file is locked now, by this descriptor; False if another has it."""
+    def try_lock(self) -> bool:
+        """Lock the file; return whether this descriptor has the lock and the file its path."""
         return self._fs.try_lock(self._fd()) and self.is_linked()
 
-    def read(self) -> Register:
-        """Return what the file says."""
-        return read_register(self._fs.read_from(self._fd(), 0, REGISTER_BYTES))
+    def read_state(self) -> OwnerState:
+        """Read the file."""
+        return parse_owner_file(self._fs.read_from(self._fd(), 0, _READ_BYTES))
 
     def written_at(self) -> float:
         """Return when the file was last written, seconds since the epoch."""
@@ -193,77 +208,81 @@ class Owner:
             raise OSError(errno.EBADF, "the owner's file is closed") from None
 
     def remove(self) -> None:
-        """End the ownership of segments that are all gone."""
-        # Where this fails an owner without segments is left; whoever adopts it tries again.
+        """Remove the file, because no segments are left, and release the lock."""
+        # If this fails, an owner without segments is left; the process that adopts it retries.
         with Suppressed(OSError):
             if self.is_linked():
                 self._fs.unlink(self._path)
         self.close()
 
     def close(self) -> None:
-        """Let go of the lock: what is left is an orphan now. May be called more than once."""
-        self._held.discard(self)
+        """Release the lock: remaining segments are orphans. May be called more than once."""
+        self._open_owners.discard(self)
         try:
             fd = self._fds.pop()  # atomic: a descriptor must not be closed twice
         except IndexError:
             return
-        # A daemon may have closed all descriptors; the number may be another file's by now.
+        # A daemon may have closed all descriptors, and the number may be another file's by now.
         with Suppressed(OSError):
             if self._id is None or _identity(self._fs, fd) == self._id:
                 self._fs.close(fd)
 
 
 def _open(
-    fs: FileSystem, path: str, digest: str, held: set[Owner] | None, *, new: bool, make: bool
+    fs: FileSystem, path: str, digest: str, open_owners: set[Owner] | None, *, new: bool, make: bool
 ) -> Owner:
-    """Open an owner's file, not locked yet, so that no child has a copy that it does not know.
+    """Open an owner's file, without locking it, so that no child has a copy it does not know of.
 
-    A fork by another thread, before the descriptor is where the child looks for it, gives the
-    child a copy that would keep the lock for the child's life, whoever asks for it then.
+    If another thread forks before the descriptor is in `open_owners`, the child has a copy that
+    it does not close, which would keep the lock for as long as the child lives. The open is then
+    repeated with a new descriptor.
     """
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         before = fork_epoch()
-        fd = fs.create_register(path) if new else fs.open_register(path, make=make)
-        owner = Owner(fs, path, fd, digest, held)
+        fd = fs.create_lockfile(path) if new else fs.open_lockfile(path, make=make)
+        owner = Owner(fs, path, fd, digest, open_owners)
         if before is not None and fork_epoch() == before:
             return owner
         owner.remove() if new else owner.close()
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def begin(
+def create_owner(
     fs: FileSystem,
     folder: str,
     digest: str,
     token: Callable[[], str],
-    again: str = "",
-    held: set[Owner] | None = None,
+    former_name: str = "",
+    open_owners: set[Owner] | None = None,
 ) -> Owner:
-    """Make a new owner, of a generation after all that are there.
+    """Create an owner with a generation above all existing ones.
 
     Args:
-        folder: where the owners' files are.
-        token: makes a random text of hexadecimal digits.
-        again: the name of this process's owner whose file was removed by somebody.
-        held: as for `Owner`.
+        folder: that holds the owners' files.
+        token: returns random hexadecimal digits.
+        former_name: of this process's owner, to be reused if its file was removed.
+        open_owners: as for `Owner`.
+
+    Raises:
+        OSError: no file could be created and locked.
     """
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         generations = [generation_of(name) or 0 for name in fs.listdir(folder)]
-        name = again or owner_name(min(1 + max(generations, default=0), MAX_NUMBER), token())
-        path, again = os.path.join(folder, name), ""
+        name = former_name or owner_name(min(1 + max(generations, default=0), MAX_NUMBER), token())
+        path, former_name = os.path.join(folder, name), ""
         try:
-            owner = _open(fs, path, digest, held, new=True, make=True)
+            owner = _open(fs, path, digest, open_owners, new=True, make=True)
         except FileExistsError:
             continue
         try:
-            # The text before the lock: whoever finds the file locked finds it complete.
+            # Written before it is locked: a process that finds the file locked finds it complete.
             owner.claim(0)
-            if owner.is_locked():
+            if owner.try_lock():
                 return owner
         except unless_interrupt(OSError):  # a full disk
             owner.remove()
             raise
-        owner.close()  # somebody took it for an orphan's, in between
+        owner.close()  # another process adopted the file before it was locked
     raise OSError("no owner's file could be made and locked")
 
 
@@ -275,30 +294,31 @@ def adopt(
     now: float,
     *,
     make: bool = False,
-    held: set[Owner] | None = None,
+    open_owners: set[Owner] | None = None,
 ) -> Owner | None:
-    """Take a dead owner's place; None if it lives, or somebody else took it.
+    """Adopt a dead owner; None if it is alive, or another process adopted it.
 
-    Processes that never live as long as a POST takes would take it over one after the other and
-    send the same again and again: after the second in vain it is left alone for a while.
+    Processes that die before a POST completes would adopt it one after the other and send the same
+    batch each time. So after `MAX_FAILED_TRIES` it is left alone for `COOLDOWN_SECONDS`.
 
     Args:
-        now: seconds since the epoch, as files' times are.
-        make: whether to make the file anew where there is none, because there are segments.
-        held: as for `Owner`.
+        now: seconds since the epoch, as the times of files.
+        make: whether to create a missing file, because segments of that owner exist.
+        open_owners: as for `Owner`.
 
     Raises:
-        OSError: there is no file, or no descriptor left.
+        OSError: the file is missing or cannot be opened.
     """
-    owner = _open(fs, os.path.join(folder, name), digest, held, new=False, make=make)
+    owner = _open(fs, os.path.join(folder, name), digest, open_owners, new=False, make=make)
     try:
-        if owner.is_locked():
-            found = owner.read()
-            if found.tries < 2 or not 0 <= now - owner.written_at() < _REST_SECONDS:
-                owner.adopted(found)
+        if owner.try_lock():
+            found = owner.read_state()
+            is_cooling_down = 0 <= now - owner.written_at() < COOLDOWN_SECONDS
+            if found.tries < MAX_FAILED_TRIES or not is_cooling_down:
+                owner.inherit(found)
                 try:
-                    owner.claim(found.claim_bytes)  # at once: the digest is ours from now on
-                except unless_interrupt(OSError):  # a full disk, on which delivering makes room
+                    owner.claim(found.claim_bytes)  # at once: it writes our digest, too
+                except unless_interrupt(OSError):  # a full disk, on which delivery makes room
                     if found.digest != digest:
                         raise
                 return owner
@@ -309,38 +329,36 @@ def adopt(
     return None
 
 
-def names_in(fs: FileSystem, folder: str) -> list[str]:
-    """Return the names of owners, the earliest first; what else is there is none of ours."""
-    return sorted(
-        (n for n in fs.listdir(folder) if generation_of(n) is not None), key=creation_order
-    )
+def list_owners(fs: FileSystem, folder: str) -> list[str]:
+    """Return the names of all owners, the earliest first; other files are skipped."""
+    names = (name for name in fs.listdir(folder) if generation_of(name) is not None)
+    return sorted(names, key=creation_order)
 
 
 def claimed_bytes(fs: FileSystem, folder: str) -> int:
-    """Return the sum of all claims, of the living and the dead."""
+    """Return the sum of all claims, of living and dead owners."""
     total = 0
-    for name in names_in(fs, folder):
+    for name in list_owners(fs, folder):
         try:
-            total += read_register(
-                fs.read(os.path.join(folder, name), 0, REGISTER_BYTES)
-            ).claim_bytes
+            total += read_owner_file(fs, os.path.join(folder, name)).claim_bytes
         except unless_interrupt(OSError) as error:
             if error.errno not in _NO_FILE:
                 raise
     return total
 
 
-def lives_with_other_keys(
+def is_used_with_other_keys(
     fs: FileSystem, folder: str, digest: str, pause: Callable[[], None]
 ) -> bool:
     """Return whether a living owner has other keys.
 
     Args:
-        pause: waits a moment. Who takes a dead owner over has its lock before its file says so.
+        pause: waits a moment. A process that adopts an owner locks the file before it writes its
+            own digest.
     """
-    for name in names_in(fs, folder):
+    for name in list_owners(fs, folder):
         path = os.path.join(folder, name)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             if _digest(fs, path) in (digest, None) or not is_living(fs, folder, name):
                 break
             pause()
@@ -351,25 +369,21 @@ def lives_with_other_keys(
 
 def _digest(fs: FileSystem, path: str) -> str | None:
     try:
-        return read_register(fs.read(path, 0, REGISTER_BYTES)).digest
-    except unless_interrupt(OSError):  # gone meanwhile
+        return read_owner_file(fs, path).digest
+    except unless_interrupt(OSError):  # removed since it was listed
         return None
 
 
 def is_living(fs: FileSystem, folder: str, name: str) -> bool:
-    """Return whether an owner's lock is held."""
+    """Return whether a process holds an owner's lock; False if the file is gone."""
     try:
-        fd = fs.open_register(os.path.join(folder, name), make=False)
+        return fs.is_locked(os.path.join(folder, name))
     except FileNotFoundError:
         return False
-    try:
-        return not fs.try_lock(fd)
-    finally:
-        fs.close(fd)
 
 
 def is_linked(fs: FileSystem, fd: int, path: str) -> bool:
-    """Return whether a path still leads to an open file."""
+    """Return whether a path still refers to an open file."""
     try:
         found = fs.lstat(path)
     except (FileNotFoundError, NotADirectoryError):  # any other error proves nothing

@@ -16,7 +16,7 @@ from fslog.delivery.batches import Batch
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import wire
 from fslog.spool.filesystem import FileSystem
-from fslog.spool.owners import Mark
+from fslog.spool.owners import SettledOffset
 from fslog.spool.segments import RejectedLine, SegmentName, partition_lines
 from fslog.spool.share import Orphan, Spool
 
@@ -231,7 +231,7 @@ class Chain:
             file.disk_bytes, written_at_ns = found.st_size, found.st_mtime_ns
             file.end = file.next_at(found.st_size)
             if file.at is None and self.orphan is not None:
-                file.end = self.orphan.register.settled_bytes(file.name.number, found.st_size)
+                file.end = self.orphan.state.settled_bytes(file.name.number, found.st_size)
             text = self._piece_of(file, most_events, most_bytes)
         except FileNotFoundError:
             lost("somebody removed it", file.events)
@@ -302,17 +302,17 @@ class Chain:
         if owner is None:  # somebody removed its file
             return
         if owner.tries:
-            owner.progressed()
+            owner.reset_tries()
             with Suppressed(OSError):
                 owner.claim(self._claim_bytes)
         with Suppressed(OSError):  # it would be sent twice, not lost
-            owner.mark(Mark(file.name.number, file.settled_bytes, file.disk_bytes))
+            owner.write_offset(SettledOffset(file.name.number, file.settled_bytes, file.disk_bytes))
 
     def lower_claim(self, size_bytes: int) -> None:
         """Give back the room of an orphan's segment that is gone."""
         self._claim_bytes -= size_bytes
         if self.orphan is not None:
-            self.orphan.progressed()
+            self.orphan.reset_tries()
             with Suppressed(OSError):  # it claims too much until the next time
                 self.orphan.claim(self._claim_bytes)
 

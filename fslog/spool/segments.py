@@ -14,7 +14,7 @@ from array import array
 from typing import NamedTuple
 
 from fslog.interrupts import unless_interrupt
-from fslog.mapping import events
+from fslog.mapping import schema
 
 MAX_NUMBER = 2**64 - 1
 """The largest generation or number in a name. A file with a larger one is not a segment."""
@@ -149,7 +149,7 @@ def _reason(line: bytes) -> str | None:
         return f"the line is garbled: it is not JSON ({type(error).__name__})"
     if not isinstance(event, dict):
         return f"the line is garbled: it holds a JSON {type(event).__name__}, not an object"
-    problems = events.problems(event)
+    problems = schema.problems(event)
     if problems:
         return "the event is invalid: " + "; ".join(problem.message for problem in problems)
     return None

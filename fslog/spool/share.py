@@ -71,7 +71,7 @@ class OpenSegment:
     def _undo(self, size_bytes: int) -> None:
         # Where this fails, what is left of the line is torn, the last of its segment, and not sent.
         try:
-            self._fs.cut(self._fd, self._fs.fstat(self._fd).st_size - size_bytes)
+            self._fs.truncate(self._fd, self._fs.fstat(self._fd).st_size - size_bytes)
         except unless_interrupt(OSError):
             pass
 
@@ -160,7 +160,7 @@ class Spool:
             again = self.owner_name
             if self._owner is not None:
                 self._owner.close()
-            self._owner = self.directory.begin(again, self._held)
+            self._owner = self.directory.create_owner(again, self._held)
             self._claimed_bytes = 0
         return self._owner
 
@@ -182,7 +182,7 @@ class Spool:
         return False
 
     def _total_bytes(self) -> int:
-        claimed = owners.claimed_bytes(self.fs, self.directory.of(OWNERS))
+        claimed = owners.claimed_bytes(self.fs, self.directory.join(OWNERS))
         return claimed + self._set_aside_bytes
 
     def open(self, number: int) -> OpenSegment:
@@ -224,7 +224,7 @@ class Spool:
 
     def path(self, owner: str, number: int) -> str:
         """Return the path of a segment."""
-        return self.directory.of(str(SegmentName(owner, number)))
+        return self.directory.join(str(SegmentName(owner, number)))
 
     @property
     def owner_name(self) -> str:
@@ -273,17 +273,17 @@ class Spool:
         """
         self._set_aside_bytes = self.directory.quarantined_bytes()
         self.left_some = False
-        names = owners.names_in(self.fs, self.directory.of(OWNERS))
+        names = owners.list_owners(self.fs, self.directory.join(OWNERS))
         taken, untaken = self._take(names, now)
-        if not self._looks and self.directory.strangers:
-            shown = ", ".join(repr(name) for name in self.directory.strangers[:3])
+        if not self._looks and self.directory.foreign_names:
+            shown = ", ".join(repr(name) for name in self.directory.foreign_names[:3])
             self.remarks.append(
                 f"the spool's directory also holds what is not fslog's, and is not sent: {shown}"
             )
         self._looks += 1
         if not taken and self._looks % _STRAYS_EVERY != 1:
             return []
-        self.directory.sweep(now)
+        self.directory.remove_stale_drafts(now)
         try:
             # Listed with their locks held: what is there now is all, and stays.
             segments = self.directory.segments()
@@ -318,7 +318,7 @@ class Spool:
         # Made anew only for segments: one that ended since the listing must not be there again.
         taken: list[Owner] = []
         untaken: dict[str, OSError] = {}
-        folder, digest = self.directory.of(OWNERS), self.directory.digest
+        folder, digest = self.directory.join(OWNERS), self.directory.digest
         for name in sorted(names, key=creation_order):
             if name == self.owner_name or name in self._adopted:
                 continue
@@ -326,7 +326,9 @@ class Spool:
                 self.left_some = True
                 break
             try:
-                owner = owners.adopt(self.fs, folder, name, digest, now, make=make, held=self._held)
+                owner = owners.adopt(
+                    self.fs, folder, name, digest, now, make=make, open_owners=self._held
+                )
             except unless_interrupt(OSError) as error:  # the others are none the worse
                 untaken[name] = error
                 continue
@@ -342,7 +344,7 @@ class Spool:
             if error.errno in _PASSING:
                 continue
             try:
-                moved_to = self.directory.free_place(name)
+                moved_to = self.directory.clear_owner_path(name)
                 if moved_to:
                     freed.append(name)
                     self.remarks.append(
@@ -378,7 +380,7 @@ class Spool:
         """
         for owner in list(self._adopted.values()):
             if owner.name not in but:
-                owner.end_in_order()
+                owner.restore_tries()
 
     def close_inherited(self) -> None:
         """Close what a fork copied, in the child: a lock is held as long as any copy is open."""

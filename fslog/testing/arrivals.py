@@ -16,7 +16,7 @@ from typing import Any
 
 from fslog.collector.intake import Intake, take
 from fslog.errors import Problem
-from fslog.mapping import events
+from fslog.mapping import schema
 from fslog.testing.findings import Finding, finding, place_of
 
 
@@ -74,7 +74,7 @@ class Arrivals:
                 self._findings.append(item)
             elif isinstance(item, Intake):
                 self._judge(item)
-                warnings = [w for event in item.events for w in events.warnings(event)]
+                warnings = [w for event in item.events for w in schema.warnings(event)]
                 self._findings += map(finding, warnings)
             else:
                 self._judge(take(item, None))

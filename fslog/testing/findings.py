@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from fslog.errors import Problem
-from fslog.mapping.events import WARNINGS
+from fslog.mapping.schema import WARNINGS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from fslog.collector.intake import InvalidLine
 from fslog.errors import Problem
-from fslog.mapping import events
+from fslog.mapping import schema
 
 STATES = ("valid", "warning", "invalid")
 
@@ -106,7 +106,7 @@ class Entry:
         A time in seconds would sort the event into 1970.
         """
         created = self.created
-        if created is None or not events.EARLIEST_MS <= created < MAX_TIME_MS:
+        if created is None or not schema.EARLIEST_MS <= created < MAX_TIME_MS:
             return self.at
         return created
 
@@ -172,7 +172,7 @@ def make_entry(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Ent
             raw = raw[:_MAX_UNPARSED_BYTES]
         return Entry(raw.removesuffix(b"\n"), line.value, problems, "invalid", at)
     raw, event = line
-    found = events.warnings(event) if "action" in event else ()
+    found = schema.warnings(event) if "action" in event else ()
     problems = tuple(describe_problem(problem, event) for problem in found)
     return Entry(raw.removesuffix(b"\n"), event, problems, "warning" if problems else "valid", at)
 
@@ -210,7 +210,7 @@ def _time(value: Any) -> int | float | None:
     if type(value) not in (int, float):
         return None
     # 1e999 is valid JSON, but it is infinite, which no JSON response can hold.
-    return value if abs(value) <= events.MOST_MS else None
+    return value if abs(value) <= schema.MOST_MS else None
 
 
 _SHOWN_CHARACTERS = 60
@@ -221,12 +221,6 @@ _REQUIRED = {
     "createdAt": "a number, epoch milliseconds",
     "action": _NONEMPTY,
     "sessionId": _NONEMPTY,
-}
-_EXPECTED_KINDS = {
-    "total": "a number",
-    "timeSpent": "a number",
-    "activeDuration": "a number",
-    "details": "an object",
 }
 _UNPARSED = {
     "not_utf8": ("bytes that are not UTF-8", "UTF-8"),
@@ -247,11 +241,11 @@ def problem_label(problem: LineProblem) -> str:
 def describe_problem(problem: Problem, value: Any) -> LineProblem:
     """Return a problem in terms of JSON, with what the line contains and what is expected.
 
-    Problems of `fslog.mapping.events` are worded for Python values, which fslog converts: an `int`
+    Problems of `fslog.mapping.schema` are worded for Python values, which fslog converts: an `int`
     is a valid `accountId` in a log call, but not in JSON.
 
     Args:
-        problem: from `fslog.mapping.events` or `fslog.collector.intake`.
+        problem: from `fslog.mapping.schema` or `fslog.collector.intake`.
         value: the line's JSON value, None if it has none.
 
     >>> describe_problem(Problem("wrong_type", "userId", "..."), {"userId": 5})[2:]
@@ -275,9 +269,10 @@ def describe_problem(problem: Problem, value: Any) -> LineProblem:
 
 def _expected(code: str, name: str) -> str:
     if code == "looks_like_seconds":
-        return f"epoch milliseconds, at least {events.EARLIEST_MS}"
+        return f"epoch milliseconds, at least {schema.EARLIEST_MS}"
     if code in ("expected", "expected_type"):
-        return _EXPECTED_KINDS.get(name, "a string")
+        known = schema.PROPERTIES.get(name)
+        return schema.KINDS[known.kind if known else "string"][1]
     return _REQUIRED.get(name, "another value")
 
 

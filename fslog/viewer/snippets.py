@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fslog.mapping import events
+from fslog.mapping import schema
 from fslog.viewer import literals
 from fslog.viewer.entries import MAX_TIME_MS, Entry
 
@@ -109,22 +109,11 @@ def _properties(event: Mapping[str, Any], notes: Mapping[str, str]) -> list[str]
     return rows
 
 
-_EXAMPLES: dict[str, Any] = {
-    "accountId": "acme",
-    "userId": "ann",
-    "action": "feature",
-    "module": "reports",
-    "feature": "export",
-    "product": "core",
-    "details": {"name": "Ann"},
-    "total": 1,
-    "timeSpent": 1200,
-    "activeDuration": 60000,
-}
+_EXAMPLES = {name: known.example for name, known in schema.PROPERTIES.items()}
 _EXAMPLE = {
     name: _EXAMPLES[name] for name in ("accountId", "userId", "action", "module", "feature")
 }
-_NUMBERS = ("total", "timeSpent", "activeDuration")
+_NUMBERS = [name for name, known in schema.PROPERTIES.items() if known.kind == "number"]
 _MAX_RULE_PROPERTIES = 8
 _MAX_RULE_TEXT = 200
 
@@ -165,7 +154,7 @@ def _corrected(event: Mapping[str, Any], entry: Entry) -> tuple[dict[str, Any], 
             was = _WAS[problem.got.partition(" ")[0]]
             is_seconds = problem.code == _LOOKS_LIKE_SECONDS
             notes[problem.property] = _WAS_SECONDS if is_seconds else f"was {was}"
-    for warning in events.warnings({"createdAt": events.EARLIEST_MS, **_plain(corrected)}):
+    for warning in schema.warnings({"createdAt": schema.EARLIEST_MS, **_plain(corrected)}):
         _correct(corrected, warning.property)
         if warning.property in corrected:
             is_seconds = warning.code == _LOOKS_LIKE_SECONDS
@@ -239,12 +228,12 @@ def _time(value: Any) -> literals.Number | None:
     with contextlib.suppress(ValueError, OverflowError):
         if isinstance(value, literals.Number) or value.strip().isdigit():
             number = float(value)
-            number = number * 1000 if number < events.EARLIEST_MS else number
+            number = number * 1000 if number < schema.EARLIEST_MS else number
         else:
             at = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
             zoned = at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)
             number = zoned.timestamp() * 1000
-        if events.EARLIEST_MS <= number < MAX_TIME_MS:
+        if schema.EARLIEST_MS <= number < MAX_TIME_MS:
             return literals.Number(str(round(number)))
     return None
 

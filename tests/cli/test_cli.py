@@ -15,7 +15,6 @@ import pytest
 import uploads
 from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, main
 from fslog.cli.report import event_row, summary
-from fslog.cli.screen import STYLES, Screen, cut
 from fslog.errors import Problem
 from fslog.stats import Stats
 from fslog.version import VERSION
@@ -52,13 +51,6 @@ def argument(command: list[str], where: Path) -> list[str]:
         leave(where / "spool", line(1))
         return [str(where / "spool")]
     return []
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_version() -> None:
@@ -250,44 +242,6 @@ def test_output_that_nobody_reads(argument: str) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
-
-
-def test_a_pipe_gets_plain_text() -> None:
-    """Where no terminal reads, a line has neither colours nor an end cut off."""
-    stream = io.StringIO()
-    screen = Screen(stream, {}, columns=10)
-    screen.line(("bold", "bold"), (" and plain", ""))
-    screen.row(("x" * 200, "red"))
-    assert stream.getvalue() == f"bold and plain\n{'x' * 200}\n"
-
-
-def test_a_terminal_gets_colours_and_short_rows() -> None:
-    """On a terminal a styled part is coloured, a line is broken at a blank, a row is cut."""
-    stream = Terminal()
-    screen = Screen(stream, {"TERM": "xterm"}, columns=12)
-    screen.line(("bold", "bold"), (" and plain", ""))
-    screen.row(("module ", ""), ("reports", "red"))
-    assert stream.getvalue() == "\x1b[1mbold\x1b[0m and\n  plain\nmodule \x1b[31mre\x1b[0m...\n"
-
-
-@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_colours_can_be_declined(environ: dict[str, str]) -> None:
-    """NO_COLOR, and a terminal that has none, get plain text of the terminal's width."""
-    stream = Terminal()
-    screen = Screen(stream, environ, columns=10)
-    for style in STYLES:
-        screen.line((style, style))
-    screen.row(("module reports", "bold"))
-    assert stream.getvalue() == "".join(f"{style}\n" for style in STYLES) + "module ...\n"
-
-
-@pytest.mark.parametrize("columns", range(18))
-def test_a_row_is_as_wide_as_it_may_be(columns: int) -> None:
-    """A cut row has exactly the columns that there are, but for the three that its dots need."""
-    parts = (("module", "bold"), (" ", ""), ("reports", ""))
-    text = "".join(text for text, _ in cut(parts, columns))
-    whole = "module reports"
-    assert text == (whole if columns >= 14 else f"{whole[: max(0, columns - 3)]}...")
 
 
 def row(event: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import logging.handlers
 import os
 import shutil
 import sys
@@ -24,7 +25,7 @@ from fslog.cli.check import examination
 from fslog.cli.check.configurations import configuration
 from fslog.cli.check.factories import makes
 from fslog.cli.check.rehearsal import rehearsal
-from fslog.cli.check.routes import Routes
+from fslog.cli.check.routing import Routing
 from fslog.cli.check.targets import targets
 from fslog.collector import Collector
 from processes import KEYS, STRICT, run
@@ -723,7 +724,7 @@ def test_behind_a_memory_handler(check: Check) -> None:
 def test_a_spool_of_other_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
     """Other keys are wrong while a living process has the spool, and doubtful when none has."""
     spool = directory(Path("spool").absolute())
-    owner = spool.begin()
+    owner = spool.create_owner()
     given = usage(spool="spool")
     assert wrong(check, given) == []
     monkeypatch.setenv("FSLOG_API_KEY", "another-key")
@@ -742,9 +743,9 @@ def make_link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda path: path.touch(), "it is no directory"),
+        (lambda path: path.touch(), "it is not a directory"),
         (make_link, "it is a symbolic link, which is not followed"),
-        (lambda path: (path / "notes").mkdir(parents=True), "it holds something else ('notes')"),
+        (lambda path: (path / "notes").mkdir(parents=True), "it contains other files ('notes')"),
         pytest.param(
             lambda path: (path.mkdir(), os.chown(path, 12345, -1)),
             "it belongs to another user",
@@ -768,7 +769,7 @@ def test_a_spool_below_nothing(check: Check) -> None:
     """Where the directory could not be made, that is told; parents that can be made are fine."""
     Path("link").symlink_to("elsewhere")
     ((_, why),) = wrong(check, usage(spool="link/spool"))
-    assert why.endswith("link' is no directory")
+    assert why.endswith("link' is not a directory")
     assert wrong(check, usage(spool="a/b/c/spool")) == []
     assert not Path("a").exists()
 
@@ -869,7 +870,7 @@ def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
         (["a.json", "--record", "nothing"], "expected name=value at 'nothing'"),
         (["a.json", "--context", "action=x"], "action cannot be bound"),
         (["a.json", "--only", "event,nothing"], "'nothing' is none of event, warning"),
-        (["a.json", "--details", "-1"], "is no whole number"),
+        (["a.json", "--details", "-1"], "is not a whole number"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], why: str, check: Check) -> None:
@@ -939,7 +940,7 @@ PARTS = st.fixed_dictionaries(
     {},
     optional={
         "level": st.sampled_from(["NOTSET", "DEBUG", "INFO", "ERROR"]),
-        "handlers": st.lists(st.sampled_from(["usage", "other"]), max_size=2),
+        "handlers": st.lists(st.sampled_from(["usage", "other", "memory"]), max_size=3),
         "propagate": st.booleans(),
     },
 )
@@ -962,19 +963,25 @@ class Counting(logging.Handler):
     st.sampled_from(["a", "a.b", "a.b.c", "a.b.c.d", "b", "x", "root"]),
     st.sampled_from([10, 20, 30, 40]),
 )
-def test_records_are_led_as_logging_leads_them(
+def test_a_record_is_routed_as_logging_routes_it(
     loggers: dict[str, Any], root: dict[str, Any], least: int, name: str, level: int
 ) -> None:
-    """Whatever levels, handlers and propagation are: a record comes as often as told, or not."""
-    handlers = {"usage": {"class": "fslog.FreshsuccessHandler", "level": least}}
+    """Whatever levels, handlers and propagation are, a record arrives as often as reported."""
+    handlers: dict[str, Any] = {}
+    handlers["usage"] = {"class": "fslog.FreshsuccessHandler", "level": least}
     handlers["other"] = {"class": "logging.NullHandler"}
+    memory = {"class": "logging.handlers.MemoryHandler", "capacity": 1, "target": "usage"}
+    handlers["memory"] = {**memory, "level": "INFO"}
     given = {"version": 1, "handlers": handlers, "loggers": loggers, "root": root}
-    way = Routes(configuration(given)).way(name, level, "usage")
+    route = Routing(configuration(given), "usage").route(name, level)
 
     top = logging.RootLogger(logging.WARNING)
     manager = logging.Manager(top)
     top.addHandler(logging.NullHandler())
-    made = {"usage": Counting(least), "other": logging.NullHandler()}
+    usage = Counting(least)
+    made = {"usage": usage, "other": logging.NullHandler()}
+    made["memory"] = logging.handlers.MemoryHandler(1, target=usage)
+    made["memory"].setLevel(logging.INFO)
     for one, part in (("", root), *loggers.items()):
         logger = manager.getLogger(one) if one else top
         logger.setLevel(part.get("level", "NOTSET" if one else "WARNING"))
@@ -982,8 +989,8 @@ def test_records_are_led_as_logging_leads_them(
         for handler in part.get("handlers", []):
             logger.addHandler(made[handler])
     (top if name == "root" else manager.getLogger(name)).log(level, "x")
-    assert len(way.by) == made["usage"].count  # type: ignore[attr-defined]
-    assert bool(way.why) == (not way.by)
+    assert len(route.by) == usage.count
+    assert bool(route.reason) == (not route.by)
 
 
 def test_the_examples_readme_can_use_it(tmp_path: Path, check: Check) -> None:

@@ -17,8 +17,7 @@ from checking import SECRET, Check, write
 from fslog.cli import main
 from fslog.cli.check.mistakes import of_expression, of_ini, of_yaml, unquoted
 from fslog.cli.check.records import of_mapping
-from fslog.cli.printable import Paper
-from fslog.cli.screen import Screen
+from fslog.cli.output import Printer
 from fslog.collector import Collector
 from processes import KEYS
 from spooling import leave
@@ -221,7 +220,7 @@ def test_json_of_ping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 def test_json_of_a_summary() -> None:
     """A key that looks like a number takes no number out of a summary."""
     out = io.StringIO()
-    paper = Paper(Screen(out), lambda text: text.replace("1", "***"))
+    paper = Printer(out, lambda text: text.replace("1", "***"))
     paper.values({"delivered": 1, "last_error": "status 1", "left": [1, "1"], "1": None})
     assert json.loads(out.getvalue()) == {
         "delivered": 1,

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configurations import USAGE, changed
-from fslog.cli.screen import columns_of, wrapped
+from fslog.cli.output import columns_of, wrapped
 from fslog.collector import Answer, Collector
 from processes import KEYS
 from readme_blocks import environment

@@ -23,11 +23,10 @@ from fslog.cli.check.explanations import Explainer, Explanation, shown
 from fslog.cli.check.narration import Narration
 from fslog.cli.check.records import NoRecord, of_line, of_mapping, of_text, recovered, values_of
 from fslog.cli.check.rehearsal import rehearsal
-from fslog.cli.check.routes import Routes
+from fslog.cli.check.routing import Routing
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target, targets
-from fslog.cli.printable import Paper
-from fslog.cli.screen import Screen
+from fslog.cli.output import Printer
 from processes import KEYS
 
 EXPORT = {
@@ -78,7 +77,7 @@ def of_configuration(
         made = configuration(given)
         found = [target for target in targets(made, rehearsed) if target.name == "usage"]
         assert not made.findings
-        return Explainer(found[0], Routes(made), bound or {})
+        return Explainer(found[0], bound or {})
 
 
 def explained(text: str, **arguments: Any) -> Explanation:
@@ -336,8 +335,10 @@ def test_the_explanation_agrees_with_the_formatter(
     event = {"action": "made", "value": "{args.0}"}
     rules = [{"when": when, "event": {**event, "rule": at}} for at, when in enumerate(whens)]
     arguments: Any = {"rules": rules, "session": "none", "defaults": {"sessionId": "s"}}
-    target = Target(HandlerPart("usage", None), posts=False, formatter=EventFormatter(**arguments))
-    explain = Explainer(target, Routes(Configuration({})), WHO)
+    routing = Routing(Configuration({}), "usage")
+    formatter = EventFormatter(**arguments)
+    target = Target(HandlerPart("usage", None), routing, posts=False, formatter=formatter)
+    explain = Explainer(target, WHO)
     one = explain.explain(of_mapping(line))
     assert one.record is not None
     formatter = EventFormatter(rules=rules, session="none", defaults={"sessionId": "s", **WHO})
@@ -733,7 +734,7 @@ def test_many_kinds_do_not_fill_the_memory() -> None:
 def test_a_single_record_needs_no_summary() -> None:
     """One record is explained, and not counted for its reader."""
     stream = io.StringIO()
-    narration = Narration(Paper(Screen(stream, {})), 10)
+    narration = Narration(Printer(stream, environ={}), 10)
     tally = Tally(2)
     tally.add(explained("name=x,msg=y"))
     narration.summary(tally, None)  # type: ignore[arg-type]

@@ -118,7 +118,7 @@ def test_a_files_mistakes_are_told_in_a_files_words() -> None:
         "accountId is of type int; expected a string that is not empty",
         "userId is missing; expected a string that is not empty",
         "createdAt is of type str; expected a number, epoch milliseconds",
-        "action is empty; expected a string that is not",
+        "action is empty; expected a non-empty string",
         "sessionId is True; expected a string that is not empty",
     ]
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.cli.upload.ndjson import Damaged, Reader, Unusable, source, sources
+from fslog.cli.options import CommandError
+from fslog.cli.upload.ndjson import Damaged, Reader, source, sources
 from processes import run
 
 LIMIT = 100
@@ -202,12 +203,13 @@ def test_a_closed_standard_input_is_told() -> None:
     """Where there is no standard input, that is said."""
     program = """
         import os
-        from fslog.cli.upload.ndjson import Unusable, source
+        from fslog.cli.options import CommandError
+        from fslog.cli.upload.ndjson import source
 
         os.close(0)
         try:
             source("-")
-        except Unusable as error:
+        except CommandError as error:
             print('{"said": "%s"}' % error)
     """
     facts = run(program, "http://127.0.0.1:9").facts
@@ -230,7 +232,7 @@ def test_what_is_no_input(
     """What cannot be read at all is said before anything is done."""
     monkeypatch.chdir(tmp_path)
     os.symlink("loop", "loop")
-    with pytest.raises(Unusable, match=words):
+    with pytest.raises(CommandError, match=words):
         sources([name])
 
 
@@ -238,7 +240,8 @@ def test_an_input_of_others_is_told() -> None:
     """A file that may not be read is said to be one, before anything is done."""
     program = """
         import json, os
-        from fslog.cli.upload.ndjson import Unusable, source
+        from fslog.cli.options import CommandError
+        from fslog.cli.upload.ndjson import source
 
         open("theirs", "w").close()
         os.chmod("theirs", 0)
@@ -248,7 +251,7 @@ def test_an_input_of_others_is_told() -> None:
             os.setuid(65534)
         try:
             source("theirs")
-        except Unusable as error:
+        except CommandError as error:
             print(json.dumps({"said": str(error)}))
     """
     assert run(program, "http://127.0.0.1:9").facts == {
@@ -263,7 +266,7 @@ def test_a_file_that_is_named_twice(tmp_path: Path) -> None:
     (tmp_path / "copy").write_bytes(b"a\n")
     assert len(sources([str(path), str(tmp_path / "copy")])) == 2
     for names in ([path, path], [path, tmp_path / "link"], ["-", "-"]):
-        with pytest.raises(Unusable, match="is named twice"):
+        with pytest.raises(CommandError, match="is named twice"):
             sources([str(name) for name in names])
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from fslog.cli.output import printable
 from fslog.cli.ping import described
-from fslog.cli.printable import printable
 from fslog.collector import Collector
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request
 from servers import free_port

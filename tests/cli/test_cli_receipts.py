@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fslog.cli.upload.ndjson import Unusable
+from fslog.cli.options import CommandError
 from fslog.cli.upload.receipts import Receipt, Sent, address, receipt
 from fslog.cli.upload.rejects import Rejects, Vouched
 from fslog.net.destination import Destination
@@ -136,7 +136,7 @@ def test_what_is_no_receipt_is_not_taken_for_one(text: str, tmp_path: Path) -> N
     """Nobody guesses how much was sent from a file that fslog cannot have written."""
     path = tmp_path / "a.fslog-sent"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(Unusable, match="is not what fslog wrote; move it away"):
+    with pytest.raises(CommandError, match="is not what fslog wrote; move it away"):
         receipt(str(path))
 
 
@@ -148,13 +148,13 @@ def test_a_receipt_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ("fifo", os.mkfifo),
     ):
         make(str(tmp_path / name))
-        with pytest.raises(Unusable, match="cannot be read"):
+        with pytest.raises(CommandError, match="cannot be read"):
             receipt(str(tmp_path / name))
 
 
 def test_a_receipt_needs_a_place(tmp_path: Path) -> None:
     """Where none can be written that is said before anything is sent."""
-    with pytest.raises(Unusable, match="--state-dir DIR keeps it elsewhere"):
+    with pytest.raises(CommandError, match="--state-dir DIR keeps it elsewhere"):
         receipt(str(tmp_path / "missing" / "a.fslog-sent"))
 
 
@@ -208,9 +208,9 @@ def test_a_file_in_the_way_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "a.rejects.ndjson"
     path.write_bytes(b"theirs\n")
     for attempt in (Rejects(str(path)).check, Rejects(str(path)).open):
-        with pytest.raises(Unusable, match="is there already; move it away"):
+        with pytest.raises(CommandError, match="is there already; move it away"):
             attempt()
-    with pytest.raises(Unusable, match="is there already"):
+    with pytest.raises(CommandError, match="is there already"):
         Rejects(str(path)).reopen([])
     assert path.read_bytes() == b"theirs\n"
     path.write_bytes(b"")
@@ -227,19 +227,19 @@ def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     vouched = Vouched("x", 0, 0, "")
     for name in ("link", "fifo", "directory"):
-        with pytest.raises(Unusable):
+        with pytest.raises(CommandError):
             Rejects(str(tmp_path / name)).open()
-        with pytest.raises(Unusable):
+        with pytest.raises(CommandError):
             Rejects(str(tmp_path / name)).reopen([vouched])
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_place_where_none_can_be_made_is_told(tmp_path: Path) -> None:
     """That there is no such directory is said before anything is sent."""
-    with pytest.raises(Unusable, match="--rejects FILE names another"):
+    with pytest.raises(CommandError, match="--rejects FILE names another"):
         Rejects(str(tmp_path / "missing" / "a")).check()
     (tmp_path / "file").touch()
-    with pytest.raises(Unusable, match="cannot be looked at: Not a directory"):
+    with pytest.raises(CommandError, match="cannot be looked at: Not a directory"):
         Rejects(str(tmp_path / "file" / "a")).check()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import os
@@ -171,35 +170,20 @@ def test_looking_leaves_the_dead_to_be_taken_over(spool: Path) -> None:
     owner.close()
 
 
-def test_a_lock_that_the_system_does_not_list(tmp_path: Path) -> None:
-    """Where the list of locks says nothing the lock itself is asked, and stays with its holder."""
+def test_the_process_that_holds_a_lock(tmp_path: Path) -> None:
+    """The holder's id is found by the file; without a list of locks it is unknown."""
     fs = FileSystem()
-    path = str(tmp_path / "file")
-    fd = fs.create_register(path)
-    assert locks.holder(path, {}) is None
+    path = tmp_path / "file"
+    fd = fs.create_lockfile(str(path))
+    assert locks.pid_of(path.stat(), locks.holders()) == 0
     assert fs.try_lock(fd)
-    assert locks.holder(path, {}) == 0
-    assert locks.holder(path, locks.holders()) == os.getpid()
-    other = fs.open_register(path, make=False)
-    assert not fs.try_lock(other)
-    for one in (fd, other):
-        fs.close(one)
-    assert locks.holder(path, {}) is None
-
-
-def test_two_who_look_do_not_see_each_other(tmp_path: Path) -> None:
-    """The shared lock of somebody who looks at the same moment is no holder's."""
-    fs = FileSystem()
-    path = str(tmp_path / "file")
-    fd = fs.create_register(path)
-    fcntl.flock(fd, fcntl.LOCK_SH)
-    assert locks.holder(path, {}) is None
-    assert locks.holder(path, locks.holders()) is None
+    assert locks.pid_of(path.stat(), locks.holders()) == os.getpid()
+    assert locks.pid_of(path.stat(), {}) == 0
     fs.close(fd)
 
 
 def test_no_list_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without a list of locks, or with a garbled one, is asked file by file."""
+    """A system without a list of locks, or with a garbled one, names no process."""
     monkeypatch.setattr(locks, "_LIST", str(tmp_path / "missing"))
     assert locks.holders() == {}
     (tmp_path / "garbled").write_bytes(b"1: FLOCK ADVISORY WRITE x y:z 0 EOF\n\xff\n\n")
@@ -215,10 +199,10 @@ def make_link(path: Path) -> None:
     ("make", "why"),
     [
         (lambda path: None, "cannot be looked at: No such file or directory"),
-        (lambda path: path.touch(), "is no directory"),
+        (lambda path: path.touch(), "is not a directory"),
         (make_link, "is a symbolic link"),
         (lambda path: path.mkdir(), "it is empty, and has no spool.json"),
-        (lambda path: (path / "notes").mkdir(parents=True), "it holds something else, and has no"),
+        (lambda path: (path / "notes").mkdir(parents=True), "it contains other files, and has no"),
         (lambda path: leave(path) and (path / "spool.json").write_text('{"format":9,"keys":""}'),
          "is a spool of format 9; this fslog knows 1"),
     ],
@@ -322,7 +306,7 @@ def test_what_is_no_event_is_left_out_of_a_pipe(tmp_path: Path, command: Spool) 
 def test_a_line_that_is_being_written(tmp_path: Path, command: Spool) -> None:
     """What a living process has not finished writing is not there yet, and no mistake."""
     spool = directory(tmp_path / "spool")
-    owner = spool.begin()
+    owner = spool.create_owner()
     (tmp_path / "spool" / str(SegmentName(owner.name, 1))).write_bytes(line(1) + TORN)
     assert command("show", tmp_path / "spool") == (0, line(1).decode(), "")
     owner.close()
@@ -354,11 +338,11 @@ def test_a_spool_whose_files_go(spool: Path) -> None:
     """What is delivered while somebody looks is not there, and no error."""
     fs = Watched()
 
-    def remove(path: str) -> None:
+    def remove(path: str, *given: int) -> None:
         if path.endswith("-00000001.ndjson") and os.path.exists(path):
             os.unlink(path)
 
-    fs.hooks["lstat"] = remove
+    fs.hooks["read"] = remove
     contents = look(str(spool), fs)
     assert [one.name.number for one in contents.shares[0].segments] == [2]
 
@@ -609,7 +593,7 @@ def test_two_requeue_the_same(spool: Path) -> None:
 
 
 STEPS = [
-    "create_register",
+    "create_lockfile",
     "write_at_start",
     "create",
     "write",
@@ -708,7 +692,7 @@ def test_a_shared_directory_of_other_keys_that_live(spool: Path, command: Spool)
     name = set_aside(spool, line(4))
     fs = FileSystem()
     tokens = iter(["0" * 8])
-    other = owners.begin(fs, str(spool / "owners"), "f" * 32, lambda: next(tokens))
+    other = owners.create_owner(fs, str(spool / "owners"), "f" * 32, lambda: next(tokens))
     code, out, err = command("quarantine", "requeue", spool, name)
     other.remove()
     assert (code, out) == (1, "")
@@ -718,7 +702,7 @@ def test_a_shared_directory_of_other_keys_that_live(spool: Path, command: Spool)
 def test_a_directory_that_goes_while_it_is_looked_at(spool: Path) -> None:
     """What is removed under the eyes of the command is told in words."""
     fs = Watched()
-    fs.hooks["listdir"] = lambda path: (_ for _ in ()).throw(
+    fs.hooks["sizes"] = lambda path: (_ for _ in ()).throw(
         FileNotFoundError(errno.ENOENT, "No such file or directory")
     )
     with pytest.raises(NotSpool, match="cannot be looked at: No such file"):
@@ -759,7 +743,7 @@ def test_what_was_delivered_of_a_segment_does_not_wait(
     name = leave(path, *texts)
     owner = owners.adopt(FileSystem(), str(path / "owners"), name, digest(), 0.0)
     assert owner is not None
-    owner.mark(owners.Mark(1, len(line(1)), len(texts[0])))
+    owner.write_offset(owners.SettledOffset(1, len(line(1)), len(texts[0])))
     owner.close()
     left = sum(map(len, texts)) - len(line(1))
     code, out, _ = command("ls", path, "--json")

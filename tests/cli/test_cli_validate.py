@@ -46,7 +46,7 @@ def test_a_summary_by_problem(fslog: Command, mixed: Path) -> None:
         "wrong, dropped in silence",
         "2 missing userId lines 2, 7: userId is missing; expected a string that is ",
         "1 not_json line 5: the line is not strict JSON: Expecting property name en",
-        "1 empty action line 7: action is empty; expected a string that is not",
+        "1 empty action line 7: action is empty; expected a non-empty string",
         "warnings, taken all the same",
         "1 expected module line 4: action 'feature' is expected to have module, a s",
     ]

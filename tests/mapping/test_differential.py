@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from differential import run, seed
-from fslog.mapping import shapes
+from fslog.mapping import compiled
 
 
 def test_a_few_thousand_records_are_the_same_both_ways() -> None:
@@ -28,6 +28,6 @@ def test_a_shape_that_forgets_to_look_is_found(
     look: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without one of the looks at a record the comparison fails, which so is no idle one."""
-    monkeypatch.setattr(shapes._Maker, look, lambda self: None)
+    monkeypatch.setattr(compiled._Maker, look, lambda self: None)
     with pytest.raises(AssertionError, match="compiled"):
         run(number, 10_000)

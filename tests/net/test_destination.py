@@ -168,7 +168,7 @@ def test_a_path_may_hold_a_word_that_is_a_short_key() -> None:
     """A spool below `/test/` is no path that holds a key; one that holds a real key is."""
     to = make(auth_key="test", api_key=API)
     assert spool_directory("/srv/test/spool", to, {}) is not None
-    with pytest.raises(ValueError, match="holds a key"):
+    with pytest.raises(ValueError, match="contains a key"):
         spool_directory(f"/srv/test/{API}/spool", to, {})
 
 

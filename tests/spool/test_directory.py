@@ -54,8 +54,8 @@ def test_everything_in_it_is_private_whatever_the_umask(mask: int, tmp_path: Pat
     spool = directory(tmp_path / "a" / "b")
     with umask(mask):
         spool.check()
-        owner = spool.begin()
-        os.close(spool.fs.create(spool.segment(NAME)))
+        owner = spool.create_owner()
+        os.close(spool.fs.create(spool.segment_path(NAME)))
         spool.quarantine("stem", "0", b"text", "reason")
     places = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
     modes = {str(place.relative_to(tmp_path)): mode(place) for place in places}
@@ -142,7 +142,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
     for name in ("file", "fifo"):
-        assert "it is no directory" in unusable(tmp_path / name)
+        assert "it is not a directory" in unusable(tmp_path / name)
     unusable(tmp_path / "file" / "below")
 
 
@@ -165,7 +165,7 @@ def test_strangers_in_a_spool_are_left_alone(sign: str, tmp_path: Path) -> None:
         (tmp_path / name).mkdir() if text is None else (tmp_path / name).write_bytes(text)
     spool = directory(tmp_path)
     spool.check()
-    assert spool.strangers == sorted({*strange} - {"lost+found"})
+    assert spool.foreign_names == sorted({*strange} - {"lost+found"})
     assert spool.segments() == {}
     assert {name: text for name, text in strange.items() if text is not None}.items() <= files(
         tmp_path
@@ -203,7 +203,7 @@ def test_strangers_are_said_once(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_is_refused(tmp_path: Path) -> None:
     """Where `flock` keeps nobody away the dead cannot be told; the error says what to do."""
     spool = directory(tmp_path / "spool")
-    hooks(spool)["try_lock"] = lambda fd: True
+    hooks(spool)["is_locked"] = lambda path: False
     with pytest.raises(ValueError, match=r"file locks \(flock\) have no effect.*local disk"):
         spool.check()
     assert os.listdir(tmp_path / "spool" / "owners") == []
@@ -226,7 +226,7 @@ def test_another_users_directory_is_refused(
     assert "it belongs to another user" in unusable(tmp_path)
 
 
-@pytest.mark.parametrize("call", ["make_directory", "listdir", "create_register", "create"])
+@pytest.mark.parametrize("call", ["make_directory", "listdir", "create_lockfile", "create"])
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_a_directory_that_cannot_be_written_is_refused(
     call: str, number: int, tmp_path: Path
@@ -246,7 +246,7 @@ def test_an_error_without_words_is_told_by_its_text(tmp_path: Path) -> None:
         spool.check()
 
 
-@pytest.mark.parametrize("call", ["create_register", "write_at_start", "write", "make_directory"])
+@pytest.mark.parametrize("call", ["create_lockfile", "write_at_start", "write", "make_directory"])
 def test_a_full_disk_is_no_reason_not_to_start(call: str, tmp_path: Path) -> None:
     """It may have room again when it matters; nothing half made is left behind."""
     spool = directory(tmp_path / "spool")
@@ -258,12 +258,12 @@ def test_a_full_disk_is_no_reason_not_to_start(call: str, tmp_path: Path) -> Non
 def test_a_directory_of_another_format_is_refused(tmp_path: Path) -> None:
     """A later version's is left as it is, and the error names both formats."""
     (tmp_path / "spool.json").write_text('{"format": 2}')
-    assert "it is of format 2, not 1" in unusable(tmp_path)
+    assert "it has format 2, not format 1" in unusable(tmp_path)
     assert files(tmp_path) == {"spool.json": b'{"format": 2}'}
     for strange in ("9" * 2000, "[" * 500 + "]" * 500, '"' + "x" * 3000 + '"'):
         (tmp_path / "spool.json").write_text(f'{{"format": {strange}}}')
         text = unusable(tmp_path)
-        assert "a format that none of fslog's is" in text
+        assert "an unknown format" in text
         assert len(text) < 500
 
 
@@ -298,7 +298,7 @@ def test_a_right_marker_is_not_written_again(tmp_path: Path) -> None:
 
 def test_other_keys_wait_for_the_living(tmp_path: Path) -> None:
     """While one lives the marker stays; when none does, the directory changes hands."""
-    owner = directory(tmp_path).begin()
+    owner = directory(tmp_path).create_owner()
     assert "a living process uses it with other keys" in unusable(tmp_path, OTHER_KEYS)
     assert json.loads((tmp_path / "spool.json").read_bytes())["keys"] == KEYS
     assert os.listdir(tmp_path / "owners") == [owner.name]
@@ -317,12 +317,12 @@ def test_of_two_with_different_keys_never_do_both_begin(tmp_path: Path) -> None:
         if hook is not None:
             hooks(spool)[call] = hook
         try:
-            return [spool.begin()]
+            return [spool.create_owner()]
         except ValueError:
             begun.append(digest)
             return []
 
-    for call in ("create_register", "write_at_start", "try_lock", "listdir", "read", "replace"):
+    for call in ("create_lockfile", "write_at_start", "try_lock", "listdir", "read", "replace"):
         path = tmp_path / call
         others: list[Owner] = []
 
@@ -336,10 +336,10 @@ def test_of_two_with_different_keys_never_do_both_begin(tmp_path: Path) -> None:
             owner.remove()
 
 
-@pytest.mark.parametrize("call", ["close", "read"])
+@pytest.mark.parametrize("call", ["is_locked", "read"])
 def test_corrected_keys_in_two_processes_at_once(call: str, tmp_path: Path) -> None:
     """Several workers start with corrected keys: none takes another for the old one."""
-    old = directory(tmp_path, OTHER_KEYS).begin()
+    old = directory(tmp_path, OTHER_KEYS).create_owner()
     (tmp_path / f"{old.name}-00000001.ndjson").write_bytes(b"x\n")
     old.close()
     begun: list[Owner] = []
@@ -353,7 +353,7 @@ def test_corrected_keys_in_two_processes_at_once(call: str, tmp_path: Path) -> N
     second._pause = pause
 
     def begin() -> None:
-        begun.append(second.begin())
+        begun.append(second.create_owner())
         moved.set()
 
     thread = threading.Thread(target=begin)
@@ -364,7 +364,7 @@ def test_corrected_keys_in_two_processes_at_once(call: str, tmp_path: Path) -> N
         moved.wait(10)
 
     hooks(first)[call] = start
-    begun.append(first.begin())
+    begun.append(first.create_owner())
     done.set()
     thread.join(10)
     assert len(begun) == 2
@@ -439,12 +439,12 @@ def test_segments_are_listed_by_owner_in_order(tmp_path: Path) -> None:
     """Numbers and sizes, in the order of the numbers; nothing else in the directory counts."""
     spool = directory(tmp_path)
     spool.check()
-    assert not spool.holds_segments()
+    assert not spool.has_segments()
     assert spool.segments() == {}
     sizes = {("00000002-bbbbbbbb", 1): 5, ("00000001-aaaaaaaa", 12): 3, ("00000001-aaaaaaaa", 3): 0}
     for (owner, number), size in sizes.items():
         (tmp_path / str(SegmentName(owner, number))).write_bytes(b"x" * size)
-    assert spool.holds_segments()
+    assert spool.has_segments()
     assert spool.segments() == {
         "00000001-aaaaaaaa": [(3, 0), (12, 3)],
         "00000002-bbbbbbbb": [(1, 5)],
@@ -470,7 +470,7 @@ def test_usage_is_the_whole_directorys(tmp_path: Path) -> None:
 def test_a_directory_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     """Asking what waits there is no error."""
     spool = directory(tmp_path / "gone")
-    assert not spool.holds_segments()
+    assert not spool.has_segments()
     assert spool.usage(0.0)["spool_segments"] == 0
     assert spool.quarantined_bytes() == 0
 
@@ -506,13 +506,13 @@ def test_a_tilde_is_a_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert path("~") == str(tmp_path)
     assert path("./~/x") == f"{tmp_path}/~/x"
     with pytest.raises(
-        ValueError, match=r"spool is '~nobody-is-called-so/x', but there is no such"
+        ValueError, match=r"spool is '~nobody-is-called-so/x', but that user has no home"
     ):
         path("~nobody-is-called-so/x")
-    with pytest.raises(ValueError, match="no path can be"):
+    with pytest.raises(ValueError, match="without NUL characters"):
         path("~\0/x")
     monkeypatch.setenv("HOME", "/home/the-auth-key")
-    with pytest.raises(ValueError, match="holds a key") as caught:
+    with pytest.raises(ValueError, match="contains a key") as caught:
         path("~/x")
     assert "the-auth-key" not in str(caught.value)
 
@@ -526,9 +526,9 @@ def test_what_is_no_path_is_an_error(value: Any) -> None:
 
 def test_a_path_that_no_path_can_be(tmp_path: Path) -> None:
     """A NUL, and a key, which then is not shown."""
-    with pytest.raises(ValueError, match=r"spool is '.*\\x00b', which no path can be"):
+    with pytest.raises(ValueError, match=r"spool is '.*\\x00b'; expected a path without NUL"):
         spool_directory(f"{tmp_path}/a\0b", DESTINATION, {})
-    with pytest.raises(ValueError, match="holds a key") as caught:
+    with pytest.raises(ValueError, match="contains a key") as caught:
         spool_directory(f"{tmp_path}/the-auth-key", DESTINATION, {})
     assert "the-auth-key" not in str(caught.value)
 

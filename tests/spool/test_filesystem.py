@@ -33,8 +33,8 @@ def test_files_and_directories_are_private_whatever_the_umask(mask: int, tmp_pat
     with umask(mask):
         fs.make_directory(f"{tmp_path}/a/b/c")
         os.close(fs.create(f"{tmp_path}/segment"))
-        os.close(fs.create_register(f"{tmp_path}/register"))
-        os.close(fs.open_register(f"{tmp_path}/stray", make=True))
+        os.close(fs.create_lockfile(f"{tmp_path}/register"))
+        os.close(fs.open_lockfile(f"{tmp_path}/stray", make=True))
     assert [mode(tmp_path / name) for name in ("a", "a/b", "a/b/c")] == [0o700] * 3
     assert [mode(tmp_path / name) for name in ("segment", "register", "stray")] == [0o600] * 3
 
@@ -62,7 +62,7 @@ def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["create", "create_register"])
+@pytest.mark.parametrize("name", ["create", "create_lockfile"])
 def test_what_is_there_is_not_opened_as_new(name: str, tmp_path: Path) -> None:
     """A new file is new: one that exists, or a link that leads nowhere, is an error."""
     (tmp_path / "there").write_bytes(b"kept")
@@ -84,8 +84,8 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     for call in (
         lambda: fs.read(str(link)),
         lambda: fs.sync(str(link)),
-        lambda: fs.open_register(str(link), make=False),
-        lambda: fs.open_register(str(link), make=True),
+        lambda: fs.open_lockfile(str(link), make=False),
+        lambda: fs.open_lockfile(str(link), make=True),
     ):
         with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
             call()
@@ -130,14 +130,14 @@ def test_only_a_regular_file_is_a_register(tmp_path: Path) -> None:
     before = os.listdir("/dev/fd")
     for make in (False, True):
         with pytest.raises(OSError, match="not a regular file"):
-            FileSystem().open_register(f"{tmp_path}/fifo", make=make)
+            FileSystem().open_lockfile(f"{tmp_path}/fifo", make=make)
     assert os.listdir("/dev/fd") == before
 
 
 def test_bytes_are_written_in_place(tmp_path: Path) -> None:
     """What stands before and after stays; behind the end there are zeros between."""
     fs = FileSystem()
-    with closing(fs.create_register(f"{tmp_path}/file")) as fd:
+    with closing(fs.create_lockfile(f"{tmp_path}/file")) as fd:
         fs.write_at_start(fd, b"0123456789")
         fs.write_at(fd, b"xx", 4)
         fs.write_at(fd, b"end", 12)
@@ -150,10 +150,10 @@ def test_segments_are_appended_to_and_registers_rewritten(tmp_path: Path) -> Non
     with closing(fs.create(f"{tmp_path}/segment")) as fd:
         for part in (b"one\n", b"two\n", b"torn"):
             fs.write(fd, part)
-        fs.cut(fd, 8)
+        fs.truncate(fd, 8)
         fs.write(fd, b"three\n")
     assert (tmp_path / "segment").read_bytes() == b"one\ntwo\nthree\n"
-    with closing(fs.create_register(f"{tmp_path}/register")) as fd:
+    with closing(fs.create_lockfile(f"{tmp_path}/register")) as fd:
         fs.write_at_start(fd, b"first")
         fs.write_at_start(fd, b"other")
     assert (tmp_path / "register").read_bytes() == b"other"
@@ -163,9 +163,9 @@ def test_a_register_is_made_only_where_that_is_wanted(tmp_path: Path) -> None:
     """Opening one that is gone makes no file by the way."""
     fs = FileSystem()
     with pytest.raises(FileNotFoundError):
-        fs.open_register(f"{tmp_path}/gone", make=False)
+        fs.open_lockfile(f"{tmp_path}/gone", make=False)
     assert os.listdir(tmp_path) == []
-    with closing(fs.open_register(f"{tmp_path}/gone", make=True)):
+    with closing(fs.open_lockfile(f"{tmp_path}/gone", make=True)):
         assert os.listdir(tmp_path) == ["gone"]
 
 
@@ -183,13 +183,28 @@ def test_a_lock_excludes_every_other_descriptor(tmp_path: Path) -> None:
     """One holds it, this very process's other descriptors do not; closing it lets go of it."""
     assert CAN_LOCK
     fs, path = FileSystem(), f"{tmp_path}/lock"
-    with closing(fs.create_register(path)) as first:
+    with closing(fs.create_lockfile(path)) as first:
         assert fs.try_lock(first)
         assert fs.try_lock(first)
-        with closing(fs.open_register(path, make=False)) as second:
+        with closing(fs.open_lockfile(path, make=False)) as second:
             assert not fs.try_lock(second)
-    with closing(fs.open_register(path, make=False)) as third:
+    with closing(fs.open_lockfile(path, make=False)) as third:
         assert fs.try_lock(third)
+
+
+def test_checking_a_lock_leaves_it_to_its_holder(tmp_path: Path) -> None:
+    """A locked file is seen as locked, in the same process too, and a link is not followed."""
+    fs, path = FileSystem(), f"{tmp_path}/lock"
+    with closing(fs.create_lockfile(path)) as fd:
+        assert not fs.is_locked(path)
+        assert fs.try_lock(fd)
+        assert fs.is_locked(path)
+        os.symlink(path, f"{tmp_path}/link")
+        with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+            fs.is_locked(f"{tmp_path}/link")
+        with closing(fs.open_lockfile(path, make=False)) as other:
+            assert not fs.try_lock(other)
+    assert not fs.is_locked(path)
 
 
 def test_a_lock_that_may_not_be_asked_for_is_held_by_another(
@@ -204,7 +219,7 @@ def test_a_lock_that_may_not_be_asked_for_is_held_by_another(
 
         monkeypatch.setattr(fcntl, "flock", flock)
 
-    with closing(fs.create_register(f"{tmp_path}/lock")) as fd:
+    with closing(fs.create_lockfile(f"{tmp_path}/lock")) as fd:
         answer(errno.EACCES)
         assert not fs.try_lock(fd)
         answer(errno.ENOLCK)
@@ -217,8 +232,8 @@ def test_no_descriptor_is_handed_on_to_another_program(tmp_path: Path) -> None:
     fs = FileSystem()
     fds = [
         fs.create(f"{tmp_path}/segment"),
-        fs.create_register(f"{tmp_path}/register"),
-        fs.open_register(f"{tmp_path}/stray", make=True),
+        fs.create_lockfile(f"{tmp_path}/register"),
+        fs.open_lockfile(f"{tmp_path}/stray", make=True),
     ]
     try:
         program = (

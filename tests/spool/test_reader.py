@@ -37,7 +37,7 @@ class Watching:
     def push(self, *lines: bytes) -> str:
         """Write a segment and add it; return its path."""
         name = self.share.write(*lines)
-        path = self.share.directory.of(name)
+        path = self.share.directory.join(name)
         written_at_ns = os.stat(path).st_mtime_ns
         size = sum(map(len, lines))
         assert self.chain.push(self.share.last, len(lines), size, written_at_ns)
@@ -98,7 +98,7 @@ def test_a_clock_far_in_the_future_costs_no_segment(watching: Watching) -> None:
     name = watching.share.write(line(1))
     assert watching.chain.push(1, 1, len(line(1)), 10_000_000_000 * 10**9)
     [file] = watching.read()[0]
-    assert (file.path, file.lines) == (watching.share.directory.of(name), [line(1)])
+    assert (file.path, file.lines) == (watching.share.directory.join(name), [line(1)])
 
 
 def test_a_fresh_segment_is_believed(watching: Watching) -> None:

@@ -84,7 +84,7 @@ def test_what_cannot_be_taken_back_is_torn_and_last(share: Share, tmp_path: Path
     segment = share.open(1)
     segment.write(line(1))
     segment._write = part(5)
-    share.watched.hooks["cut"] = failing(errno.EIO)
+    share.watched.hooks["truncate"] = failing(errno.EIO)
     with pytest.raises(OSError):  # noqa: PT011
         segment.write(line(2))
     assert (tmp_path / segments(tmp_path)[0]).read_bytes() == line(1) + line(2)[:5]
@@ -203,7 +203,7 @@ def test_a_descriptor_is_closed_once(share: Share) -> None:
 def test_removing_tells_whether_it_must_be_tried_again(share: Share) -> None:
     """What is gone is removed; what the disk keeps is not."""
     name = share.write(line(1))
-    path = share.directory.of(name)
+    path = share.directory.join(name)
     share.watched.hooks["unlink"] = failing(errno.EIO)
     assert not share.remove(path)
     share.watched.hooks.clear()
@@ -409,7 +409,7 @@ def test_strays_that_another_one_delivers_meanwhile_are_not_taken(tmp_path: Path
                 [orphan] = other.look()
                 other.finish(orphan)
 
-        share.watched.hooks["open_register"] = deliver
+        share.watched.hooks["open_lockfile"] = deliver
         assert share.adopt() == []
         assert sorted(os.listdir(tmp_path / "owners")) == sorted(
             [other.owner_name, share.owner_name]
@@ -446,11 +446,11 @@ def test_an_owner_that_ends_during_a_look_is_not_there_again(tmp_path: Path) -> 
         locked: list[object] = []
 
         def end(*_: object, **__: object) -> None:
-            share.watched.hooks["open_register"] = lambda *_, **__: None
+            share.watched.hooks["open_lockfile"] = lambda *_, **__: None
             os.unlink(share.path(ending.owner_name, 1))
             ending.end()
 
-        share.watched.hooks["open_register"] = end
+        share.watched.hooks["open_lockfile"] = end
         share.watched.hooks["try_lock"] = lambda *_, **__: locked.append(1)
         assert share.adopt() == []
         assert os.listdir(tmp_path / "owners") == []
@@ -506,7 +506,7 @@ def test_a_strange_owners_file_hides_no_orphan(kind: str, tmp_path: Path) -> Non
         assert share.adopt() == [(first.owner_name, [1]), (second.owner_name, [1])]
 
 
-@pytest.mark.parametrize("call", ["open_register", "sizes", "write_at_start", "fstat", "lstat"])
+@pytest.mark.parametrize("call", ["open_lockfile", "sizes", "write_at_start", "fstat", "lstat"])
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_look_that_fails_keeps_no_lock(call: str, times: int, tmp_path: Path) -> None:
     """Whatever fails in the middle: the next look finds the orphans again, all of them."""
@@ -529,7 +529,7 @@ def test_the_end_leaves_no_owner(share: Share, tmp_path: Path) -> None:
     """An owner whose segments are all gone goes; the next line begins a new one."""
     name = share.write(line(1))
     before = share.owner_name
-    share.remove(share.directory.of(name))
+    share.remove(share.directory.join(name))
     share.end()
     assert os.listdir(tmp_path / "owners") == []
     assert (share.owner_name, share.used_bytes, share.room_bytes) == ("", 0, 0)
@@ -639,8 +639,8 @@ LOCKING = ["fstat", "try_lock", "lstat", "write_at_start"]
 @pytest.mark.parametrize(
     ("kind", "call"),
     [
-        *(("adopts", call) for call in ["open_register", "read_from", *LOCKING]),
-        *(("begins", call) for call in ["create_register", *LOCKING]),
+        *(("adopts", call) for call in ["open_lockfile", "read_from", *LOCKING]),
+        *(("begins", call) for call in ["create_lockfile", *LOCKING]),
     ],
 )
 def test_a_fork_at_any_moment_leaves_the_child_no_lock(
@@ -706,10 +706,10 @@ def test_an_owners_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     with shares(tmp_path, 2) as [dead, share]:
         dead.write(line(1))
         dead.die()
-        share.watched.hooks["open_register"] = failing(errno.EMFILE, where="owners")
+        share.watched.hooks["open_lockfile"] = failing(errno.EMFILE, where="owners")
         assert share.adopt() == []
         assert share.remarks == []
-        share.watched.hooks["open_register"] = failing(errno.EACCES, where="owners")
+        share.watched.hooks["open_lockfile"] = failing(errno.EACCES, where="owners")
         for _ in range(6):
             assert share.adopt() == []
         [remark] = share.remarks

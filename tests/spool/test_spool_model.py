@@ -55,7 +55,9 @@ PREFERENCES = [
 ERRORS: dict[int, frozenset[str]] = {
     errno.EIO: CALLS,
     errno.ENOSPC: ROOM_TAKING | {"fsync", "sync"},
-    errno.EACCES: CALLS - APPENDING - {"close", "cut", "fstat", "fsync", "read_from", "try_lock"},
+    errno.EACCES: CALLS
+    - APPENDING
+    - {"close", "truncate", "fstat", "fsync", "read_from", "try_lock"},
 }
 
 TROUBLES: dict[str, tuple[frozenset[str], int]] = {
@@ -66,8 +68,8 @@ TROUBLES: dict[str, tuple[frozenset[str], int]] = {
     "nothing can be removed": (frozenset({"unlink"}), errno.EACCES),
     "nothing can be renamed": (frozenset({"replace"}), errno.EIO),
     "no claim can be made": (frozenset({"write_at_start", "write_at"}), errno.EIO),
-    "no descriptors": (OPENING | {"read", "listdir", "sizes"}, errno.EMFILE),
-    "locks": (frozenset({"try_lock"}), errno.ENOLCK),
+    "no descriptors": (OPENING | {"read", "is_locked", "listdir", "sizes"}, errno.EMFILE),
+    "locks": (frozenset({"try_lock", "is_locked"}), errno.ENOLCK),
 }
 
 
@@ -177,7 +179,7 @@ def calls_to_begin() -> int:
 def test_every_call_of_the_file_system_is_counted() -> None:
     """The life makes all the calls that there are, so that a fault at each is a fault at all."""
     made = {*calls_of_a_life(), *calls_of_a_life(fsync="line"), *calls_of_a_life(fsync="segment")}
-    rare = {"cut", "set_mode"}  # a part of a line was written; somebody changed the modes
+    rare = {"truncate", "set_mode"}  # a part of a line was written; somebody changed the modes
     assert made == CALLS - rare
     assert {name for name in vars(FileSystem) if not name.startswith("_")} == CALLS
 

@@ -101,7 +101,7 @@ def test_memory_is_not_used(process: Process) -> None:
     assert process.post() == list(range(3000))
 
 
-FAILURES = ["create", "write", "make_directory", "create_register", "listdir", "write_at_start"]
+FAILURES = ["create", "write", "make_directory", "create_lockfile", "listdir", "write_at_start"]
 
 
 @pytest.mark.parametrize("call", FAILURES)

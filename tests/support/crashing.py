@@ -36,15 +36,17 @@ LARGE = Outcome(Kind.TOO_LARGE, "it answers 413")
 CALLS = frozenset(name for name in vars(FileSystem) if not name.startswith("_"))
 """All the calls that a spool makes: it has no other way to the disk."""
 
-LOOKING = frozenset({"fstat", "fsync", "listdir", "lstat", "read", "read_from", "sizes", "sync"})
+LOOKING = frozenset(
+    {"fstat", "fsync", "is_locked", "listdir", "lstat", "read", "read_from", "sizes", "sync"}
+)
 """The calls that leave nothing behind: for them before and after is the same."""
 
-OPENING = frozenset({"create", "create_register", "open_register"})
+OPENING = frozenset({"create", "create_lockfile", "open_lockfile"})
 APPENDING = frozenset({"write", "write_at", "write_at_start"})
 
 PARTS = ("half", "most")
 
-ROOM_TAKING = frozenset({"create", "create_register", "make_directory", "replace"}) | APPENDING
+ROOM_TAKING = frozenset({"create", "create_lockfile", "make_directory", "replace"}) | APPENDING
 """The calls that a full disk may refuse; a file system that never writes in place, all of them."""
 
 MOST_STEPS = 5000
@@ -169,7 +171,7 @@ class Disk(FileSystem):
         elif name in APPENDING:
             self.written = args[1] if name == "write" else self.written
             self._date(args[0])
-        elif name == "cut":
+        elif name == "truncate":
             self.written = self.torn = b""
         return result
 
@@ -578,7 +580,7 @@ class World:
             assert ident in self.too_large or self.is_unread, f"{ident} is set aside"
         # What is cut off again after a part of a line was written is not set aside.
         explained = {self.lines[ident] for ident in self.too_large} | set(self.unsure.values())
-        assert set(aside) <= explained or self.is_unread or self.failed & {"cut", "fstat"}
+        assert set(aside) <= explained or self.is_unread or self.failed & {"truncate", "fstat"}
         for ident, torn in self.unsure.items():
             is_aside = any(torn in text for text in aside)
             assert ident in came or not torn or is_aside, f"{ident} is neither whole nor torn"

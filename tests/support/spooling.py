@@ -41,9 +41,9 @@ def directory(path: Path) -> SpoolDirectory:
 def leave(path: Path, *texts: bytes) -> str:
     """Leave segments as a process does that is dead; return its owner's name."""
     spool = directory(path)
-    owner = spool.begin()
+    owner = spool.create_owner()
     for number, text in enumerate(texts, start=1):
-        spool.write(spool.segment(SegmentName(owner.name, number)), text)
+        spool.write(spool.segment_path(SegmentName(owner.name, number)), text)
     owner.claim(sum(map(len, texts)))
     owner.close()
     return owner.name

@@ -22,7 +22,7 @@ from fslog.delivery.notices import Notices
 from fslog.delivery.queue import Inbox
 from fslog.spool.directory import SpoolDirectory
 from fslog.spool.filesystem import FileSystem
-from fslog.spool.owners import read_register
+from fslog.spool.owners import parse_owner_file
 from fslog.spool.segments import parse_name
 from fslog.spool.share import Orphan, Spool
 from fslog.spool.writer import Sealed, SpooledBatches
@@ -306,10 +306,10 @@ def waiting(path: Path, name: str) -> bytes:
     text, found = (path / name).read_bytes(), parse_name(name)
     assert found is not None
     try:
-        register = read_register((path / "owners" / found.owner).read_bytes())
+        state = parse_owner_file((path / "owners" / found.owner).read_bytes())
     except FileNotFoundError:
         return text
-    return text[register.settled_bytes(found.number, len(text)) :]
+    return text[state.settled_bytes(found.number, len(text)) :]
 
 
 def recover(path: Path) -> list[int]:

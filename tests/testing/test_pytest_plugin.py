@@ -299,7 +299,7 @@ def test_messages(arguments: list[str], run: Run, pytester: pytest.Pytester) -> 
             "*test_problems*",
             "E  *AssertionError: no event with feature='export' arrived",
             "E  *never sent, because it is what is expected, but invalid: {*'userId': ''*}",
-            "E  *app.py:14, logger 'shop': userId is empty; expected a string that is not *empty]",
+            "E  *app.py:14, logger 'shop': userId is empty; expected a non-empty string *empty]",
             "*test_no_event*",
             "E  *AssertionError: 1 event arrived, expected none",
             "E  *event 1 is {*'feature': 'share'*}",

@@ -683,7 +683,7 @@ def test_invalid_events_and_skipped_records_are_shown(
         f"    {place.format(here - 5)}: userId is missing: {what} [missing]",
         "  never sent, because it is invalid: {'accountId': 'acme', 'userId': '', "
         "'action': 'feature', 'module': 'shop', 'feature': 'print'}",
-        f"    {place.format(line)}: userId is empty; expected a string that is not [empty]",
+        f"    {place.format(line)}: userId is empty; expected a non-empty string [empty]",
         "  skipped: 2 records without an action that no rule fits",
     ]
 

@@ -249,10 +249,10 @@ def test_missing_lines_are_told_at_the_end(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--port", "65536"], "'65536' is no whole number from 0 to 65535"),
-        (["--port", "x"], "'x' is no whole number"),
-        (["--keep", "0"], "'0' is no whole number from 1 to 1000000"),
-        (["--keep", "9" * 5000], "is no whole number"),
+        (["--port", "65536"], "'65536' is not a whole number from 0 to 65535"),
+        (["--port", "x"], "'x' is not a whole number"),
+        (["--keep", "0"], "'0' is not a whole number from 1 to 1000000"),
+        (["--keep", "9" * 5000], "is not a whole number"),
         (["--host", "::1"], "'::1' is no name or IPv4 address"),
         (["--host", "a b"], "is no name or IPv4 address"),
         (["--host", ""], "is no name or IPv4 address"),

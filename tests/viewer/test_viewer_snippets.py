@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from fslog import EventFormatter
 from fslog.collector.intake import take
-from fslog.mapping.events import problems, warnings
+from fslog.mapping import schema
+from fslog.mapping.schema import problems, warnings
 from fslog.viewer import snippets as module
 from fslog.viewer.entries import Entry, make_entry
 from fslog.viewer.literals import MAX_DEPTH, depth, json_text, parse, python_text, yaml_word
@@ -80,17 +81,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
-PROPERTIES = ["accountId", "userId", "createdAt", "action", "sessionId", "module", "feature"]
-PROPERTIES += ["product", "total", "details", "timeSpent", "activeDuration"]
-ACTIONS = [
-    "feature",
-    "moduleEnd",
-    "sessionSync",
-    "identifyUser",
-    "identifyAccount",
-    "other",
-    "a\nb",
-]
+PROPERTIES = sorted({*schema.REQUIRED, *schema.PROPERTIES})
+ACTIONS = [*schema.ACTIONS, "other", "a\nb"]
 EVENTS = st.builds(
     lambda fixed, free, action: {**fixed, **free, **action},
     st.dictionaries(st.sampled_from(PROPERTIES), JSON | st.just("x"), max_size=12),

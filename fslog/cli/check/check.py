@@ -21,14 +21,12 @@ from fslog.cli.check.hosts import takes_handlers_away
 from fslog.cli.check.narration import Narration
 from fslog.cli.check.records import NoRecord, of_line, of_text, values_of
 from fslog.cli.check.rehearsal import rehearsal
-from fslog.cli.check.routes import Routes
 from fslog.cli.check.sources import NoConfiguration, application, load
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target, targets
-from fslog.cli.commandline import CommandParser, whole
-from fslog.cli.printable import Paper
-from fslog.cli.screen import Screen
-from fslog.cli.upload.ndjson import Damaged, Reader, Source, Unusable, source
+from fslog.cli.options import CommandError, CommandParser, whole
+from fslog.cli.output import Printer
+from fslog.cli.upload.ndjson import Damaged, Reader, Source, source
 from fslog.net.redaction import Redactor
 
 _DETAILS = 10
@@ -91,12 +89,10 @@ def run(arguments: Sequence[str]) -> int:
                 examine(made, all_of_them, takes_handlers_away(found.scope))
             return _report(options, log, found.label, made, all_of_them)
     except NoConfiguration as error:
-        if error.is_argument:
-            parser.refuse(str(error))
+        if error.code != 1:
+            raise
         _say(str(error))
         return 1
-    except (NoRecord, Unusable) as error:
-        parser.refuse(str(error))
 
 
 def _report(
@@ -106,12 +102,11 @@ def _report(
     made: Configuration,
     found: list[Target],
 ) -> int:
-    routes = Routes(made)
     target = _chosen(options, found)
     redactors = _redactors(found)
-    paper = Paper(Screen(sys.stdout), _joined(redactors))
+    paper = Printer(sys.stdout, _joined(redactors))
     report: Any = (reports.Json if options.json else Narration)(paper, options.details)
-    report.configuration(label, made, found, routes)
+    report.configuration(label, made, found)
     is_right = not any(finding.is_wrong for finding in made.findings)
     if log is None and not options.record:
         report.end()
@@ -120,7 +115,7 @@ def _report(
         report.no_target()
         return 1
     tally = Tally(len(list(target.formatter.rules)) if target.formatter is not None else 0)
-    explainer = Explainer(target, routes, options.context)
+    explainer = Explainer(target, options.context)
     # An application's paths may look like the endpoint's, and are what its rules are about.
     paper.redact = _joined([one.secrets for one in redactors])
     failure = ""
@@ -144,7 +139,7 @@ def _report(
 
 
 def _say(text: str) -> None:
-    paper = Paper(Screen(sys.stderr), _joined(_redactors([])))
+    paper = Printer(sys.stderr, _joined(_redactors([])))
     paper.line((f"fslog check: {text}", ""))
 
 
@@ -169,7 +164,7 @@ def _chosen(options: argparse.Namespace, found: list[Target]) -> Target | None:
         if target.name == options.handler:
             return target
     names = ", ".join(target.name for target in working) or "none"
-    raise Unusable(f"--handler: {options.handler!r} gives no events; those that do: {names}")
+    raise CommandError(f"--handler: {options.handler!r} gives no events; those that do: {names}")
 
 
 def _explained(
@@ -227,7 +222,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument(
         "--details",
-        type=whole("details"),
+        type=whole(),
         default=_DETAILS,
         metavar="N",
         help=f"explain so many records in full (default: {_DETAILS}); all are counted",

@@ -19,8 +19,8 @@ from fslog import EventFormatter, FreshsuccessHandler
 from fslog.cli.check import hosts, inifiles
 from fslog.cli.check.factories import makes
 
-ROOT = ""
-"""The root logger's name here."""
+ROOT = "root"
+"""The root logger's name, as `logging` has it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class HandlerPart:
         formatter: a name; None for none.
         filters: names, or objects.
         leads_to: the handlers that it hands its records on to.
+        respects_levels: whether their levels count then.
     """
 
     name: str
@@ -75,6 +76,7 @@ class HandlerPart:
     formatter: str | None = None
     filters: tuple[Any, ...] = ()
     leads_to: tuple[str, ...] = ()
+    respects_levels: bool = False
 
 
 @dataclass
@@ -177,6 +179,7 @@ def _handler(
         str(formatter) if formatter else None,
         filters,
         _handed_on(factory, section),
+        bool(section.get("respect_handler_level")),
     )
 
 
@@ -234,7 +237,7 @@ def _read_loggers(made: Configuration) -> None:
     if isinstance(made.given.get("root"), Mapping):
         sections["root"] = made.given["root"]
     for name, section in sections.items():
-        where = "root" if name in (ROOT, "root") else f"loggers.{name}"
+        where = ROOT if name in ("", ROOT) else f"loggers.{name}"
         if not isinstance(section, Mapping):
             made.wrong(where, "it is no mapping")
             continue
@@ -242,7 +245,7 @@ def _read_loggers(made: Configuration) -> None:
         for one in handlers:
             if one not in made.handlers:
                 hint = _nearest(one, made.handlers)
-                whole = "root" if where == "root" else "loggers"
+                whole = ROOT if where == ROOT else "loggers"
                 if whole in made.added:
                     hint = f"; gunicorn adds its own {whole} where none are given: give some"
                 made.wrong(where, f"its handler {one!r} is not among the handlers{hint}")
@@ -250,7 +253,7 @@ def _read_loggers(made: Configuration) -> None:
         _look_for_filters(made, where, filters)
         propagates = section.get("propagate")
         part = LoggerPart(
-            ROOT if where == "root" else name,
+            ROOT if where == ROOT else name,
             _level(made, where, section),
             None if propagates is None else bool(propagates),
             handlers,

@@ -16,12 +16,9 @@ from fslog.cli.check.configurations import ROOT, Configuration
 from fslog.cli.check.explanations import is_expression
 from fslog.cli.check.factories import makes
 from fslog.cli.check.hosts import HIJACKED
-from fslog.cli.check.routes import Routes
+from fslog.cli.check.routing import ABOVE_ALL, logger_label
 from fslog.cli.check.targets import Target
 from fslog.mapping.rules import Rule
-
-_ANY = logging.CRITICAL + 1
-"""A level that no level stops."""
 
 KEYS = {"auth_key": "FSLOG_AUTH_KEY", "api_key": "FSLOG_API_KEY"}
 """The arguments that hold keys, and the variables that do."""
@@ -37,11 +34,10 @@ def examine(made: Configuration, found: list[Target], is_taken_away: bool | None
     """
     if not found:
         _miss(made)
-    routes = Routes(made)
     for target in found:
-        _reach(made, target, routes)
+        _reach(made, target)
         if is_taken_away is not False:
-            _look_at_celery(made, target, routes, is_certain=is_taken_away is True)
+            _look_at_celery(made, target, is_certain=is_taken_away is True)
         if target.posts:
             _look_at_keys(made, target)
             spoolcheck.look_at_spool(made, target)
@@ -50,7 +46,7 @@ def examine(made: Configuration, found: list[Target], is_taken_away: bool | None
         if target.formatter is not None:
             rules = list(target.formatter.rules)
             _look_for_shadows(made, target, rules)
-            _look_at_loggers(made, target, routes, rules)
+            _look_at_loggers(made, target, rules)
             _look_at_queues(made, target, rules)
     _look_at_existing(made)
     made.findings = list(dict.fromkeys(made.findings))
@@ -70,8 +66,8 @@ def _where(target: Target) -> str:
     return f"handlers.{target.name}"
 
 
-def _reach(made: Configuration, target: Target, routes: Routes) -> None:
-    holders = routes.holders(target.name)
+def _reach(made: Configuration, target: Target) -> None:
+    holders = target.routing.holders()
     if not holders:
         made.wrong(
             _where(target),
@@ -83,20 +79,20 @@ def _reach(made: Configuration, target: Target, routes: Routes) -> None:
         level = logging.getLevelName(target.part.level)
         made.doubt(f"{_where(target)}.level", f"it is {level}: what log.info says makes no event")
     for name in [ROOT, *made.loggers]:
-        by = routes.way(name, _ANY, target.name).by
+        by = target.routing.route(name, ABOVE_ALL).by
         if len(by) > 1:
-            loggers = " and by ".join(_said(one) for one in by)
+            loggers = " and by ".join(logger_label(one) for one in by)
             made.wrong(
                 _logger(name),
                 f"its records come to {target.name} {len(by)} times, by {loggers}: each event "
                 "would be sent so often; remove one, or set propagate: false",
             )
     for name in holders:
-        taken, who = routes.level_of(name)
+        taken, who = target.routing.level_of(name)
         if taken > logging.INFO:
             why = "it has no level" if who == ROOT and made.root().level is None else "its level"
             if who != name:
-                why = f"{_said(who)}'s level"
+                why = f"{logger_label(who)}'s level"
             made.doubt(
                 _logger(name),
                 f"it takes {logging.getLevelName(taken)} and above ({why}): what log.info says "
@@ -104,10 +100,8 @@ def _reach(made: Configuration, target: Target, routes: Routes) -> None:
             )
 
 
-def _look_at_celery(
-    made: Configuration, target: Target, routes: Routes, *, is_certain: bool
-) -> None:
-    for name in routes.holders(target.name):
+def _look_at_celery(made: Configuration, target: Target, *, is_certain: bool) -> None:
+    for name in target.routing.holders():
         if name in HIJACKED:
             note = made.wrong if is_certain else made.doubt
             note(
@@ -185,25 +179,28 @@ def _is_implied(key: str, wanted: Any, rule: Rule) -> bool:
     return False
 
 
-def _look_at_loggers(
-    made: Configuration, target: Target, routes: Routes, rules: list[Rule]
-) -> None:
+def _look_at_loggers(made: Configuration, target: Target, rules: list[Rule]) -> None:
     """Whether the records that rules are for come to the handler at all."""
-    holders = routes.holders(target.name)
+    holders = target.routing.holders()
     if not holders:
         return
-    # What was said of these levels already is not said again for each rule.
-    said = {routes.level_of(name)[1] for name in holders if routes.level_of(name)[0] > logging.INFO}
+    # A level that is reported for a holder is not reported again for each rule.
+    levels = [target.routing.level_of(name) for name in holders]
+    reported = {owner for level, owner in levels if level > logging.INFO}
     is_late = target.part.level > logging.INFO
     for index, name in _loggers(rules):
         where = f"{_where(target)}.rules[{index}]"
-        way = routes.way(name, _ANY, target.name)
-        if not way.by:
-            made.doubt(where, f"the records of {_said(name)} do not come here: {way.why}")
+        route = target.routing.route(name, ABOVE_ALL)
+        if not route.by:
+            made.doubt(
+                where, f"the records of {logger_label(name)} do not come here: {route.reason}"
+            )
             continue
-        way = routes.way(name, logging.INFO, target.name)
-        if not way.by and routes.level_of(name)[1] not in said and not is_late:
-            made.doubt(where, f"what {_said(name)} says at INFO does not come here: {way.why}")
+        route = target.routing.route(name, logging.INFO)
+        if not route.by and target.routing.level_of(name)[1] not in reported and not is_late:
+            made.doubt(
+                where, f"what {logger_label(name)} says at INFO does not come here: {route.reason}"
+            )
 
 
 def _loggers(rules: list[Rule]) -> Iterator[tuple[int, str]]:
@@ -247,9 +244,5 @@ def _look_at_existing(made: Configuration) -> None:
         )
 
 
-def _said(name: str) -> str:
-    return f"the logger {name}" if name else "the root logger"
-
-
 def _logger(name: str) -> str:
-    return f"loggers.{name}" if name else "root"
+    return ROOT if name == ROOT else f"loggers.{name}"

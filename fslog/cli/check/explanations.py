@@ -14,11 +14,10 @@ from typing import Any
 
 from fslog import context
 from fslog.cli.check.records import recovered
-from fslog.cli.check.routes import Routes
 from fslog.cli.check.targets import Target
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
-from fslog.mapping import events
+from fslog.mapping import schema
 from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path
 from fslog.mapping.rules import Condition, Rule
@@ -96,15 +95,13 @@ class Explainer:
 
     Args:
         target: that handler; it has a formatter.
-        routes: of the configuration.
         bound: what `fslog.context` is to hold.
     """
 
-    def __init__(self, target: Target, routes: Routes, bound: Mapping[str, Any]) -> None:
+    def __init__(self, target: Target, bound: Mapping[str, Any]) -> None:
         assert target.formatter is not None
         self._target = target
         self._formatter: EventFormatter = target.formatter
-        self._routes = routes
         self._bound = dict(bound)
         self._rules = list(target.formatter.rules)
         fields = target.mapping.get("fields") or {}
@@ -124,13 +121,13 @@ class Explainer:
         notes = self._recover(record)
         with context.bound(**self._bound):
             made = self._judge(record, number)
-            way = self._routes.way(record.name, record.levelno or None, self._target.name, record)
-        if not way.by:
-            made.outcome, made.why = "stopped", way.why
+            route = self._target.routing.route(record.name, record.levelno or None, record)
+        if not route.by:
+            made.outcome, made.why = "stopped", route.reason
         if any(p.code == "missing" and p.property in _WHO for p in made.problems):
             if not self._bound:
                 notes.append("what fslog.context may have bound is not known; say it by --context")
-        unasked = [f"the filter {name} is not asked here; it may stop it" for name in way.unsure]
+        unasked = [f"the filter {name} is not asked here; it may stop it" for name in route.unasked]
         made.notes = (*notes, *unasked)
         return made
 
@@ -203,7 +200,7 @@ class Explainer:
             message = f"the event has {len(line)} bytes; batch_bytes allows {most}"
             made.outcome, made.problems = "invalid", (Problem("too_large", "", message, event),)
             return
-        made.problems = tuple(events.warnings(event))
+        made.problems = tuple(schema.warnings(event))
         made.outcome = "warning" if made.problems else "event"
 
     def _unread(self, record: logging.LogRecord, made: Explanation) -> Iterator[str]:
@@ -227,7 +224,7 @@ class Explainer:
         if isinstance(nested, Mapping) and _is_same(nested.get(name, MISSING), value):
             return "the call's event"
         of_rule = f"rules[{made.rule}]" if rule is not None and name in rule.event else ""
-        if of_rule and name not in events.REQUIRED:
+        if of_rule and name not in schema.REQUIRED:
             return of_rule
         if name not in RECORD_ATTRIBUTES and _is_same(record.__dict__.get(name, MISSING), value):
             return "the call"

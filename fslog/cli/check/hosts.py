@@ -36,7 +36,7 @@ _GUNICORN: Mapping[str, Any] = {
 }
 """`gunicorn.glogging.CONFIG_DEFAULTS`, as far as parts of it are named by others."""
 
-HIJACKED = ("", "celery", "celery.task", "celery.redirected")
+HIJACKED = ("root", "celery", "celery.task", "celery.redirected")
 """The loggers whose handlers a Celery worker takes away when it starts."""
 
 

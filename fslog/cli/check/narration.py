@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from fslog.cli.check import reports
 from fslog.cli.check.configurations import Configuration, Finding
 from fslog.cli.check.explanations import Explanation, shown
-from fslog.cli.check.routes import Routes
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target
-from fslog.cli.printable import Paper, count
-from fslog.cli.screen import Part
-from fslog.mapping.events import WARNINGS
+from fslog.cli.output import Part, Printer, count
+from fslog.mapping.schema import WARNINGS
 
 _LABEL = 12
 _MOST_NAMES = 8
@@ -45,19 +43,17 @@ class Narration:
         details: how many records are explained in full.
     """
 
-    def __init__(self, paper: Paper, details: int) -> None:
+    def __init__(self, paper: Printer, details: int) -> None:
         self._paper = paper
         self._left = details
         self._held_back = 0
 
-    def configuration(
-        self, label: str, made: Configuration, found: list[Target], routes: Routes
-    ) -> None:
+    def configuration(self, label: str, made: Configuration, found: list[Target]) -> None:
         """Write what there is to know without any record."""
         self._paper.line((label, "bold"))
         for target in found:
             self._paper.line()
-            for row in _target_rows(made, target, routes):
+            for row in _target_rows(made, target):
                 self._paper.line(*row)
         self._findings([one for one in made.findings if one.is_wrong], "wrong", "red")
         self._findings([one for one in made.findings if not one.is_wrong], "doubtful", "yellow")
@@ -112,7 +108,7 @@ def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
     return ((f"  {label:{_LABEL - 2}}", "dim"), (text, style))
 
 
-def _target_rows(made: Configuration, target: Target, routes: Routes) -> Iterator[tuple[Part, ...]]:
+def _target_rows(made: Configuration, target: Target) -> Iterator[tuple[Part, ...]]:
     what = reports.factory_name(target.part.factory)
     yield (("handler ", "dim"), (target.name, "bold"), (f"  {what}", ""))
     if target.posts:
@@ -123,9 +119,9 @@ def _target_rows(made: Configuration, target: Target, routes: Routes) -> Iterato
         yield _row("events", _mapping(target))
     if target.part.filters:
         yield _row("filters", ", ".join(reports.filter_names(target)))
-    for logger in reports.logger_values(routes, target):
+    for logger in reports.logger_values(target):
         yield _row("from", f"{_logger(logger['logger'])}, {logger['level']} and above")
-    for name, why in reports.kept_apart(made, target, routes)[:_MOST_NAMES]:
+    for name, why in reports.kept_apart(made, target)[:_MOST_NAMES]:
         yield _row("not from", f"{name}: {why}")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from fslog.cli.options import CommandError
 from fslog.mapping.paths import RECORD_ATTRIBUTES
 
 _DECODER = json.JSONDecoder()
@@ -37,7 +38,7 @@ _MEANT_MS = 100_000_000_000
 _FARTHEST = 1e300
 
 
-class NoRecord(ValueError):
+class NoRecord(CommandError):
     """Say why a text is no record."""
 
 

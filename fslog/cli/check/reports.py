@@ -14,17 +14,17 @@ from fslog.cli.check import spoolcheck
 from fslog.cli.check.configurations import ROOT, Configuration, Finding
 from fslog.cli.check.examination import KEYS
 from fslog.cli.check.explanations import Explanation, Miss
-from fslog.cli.check.routes import Routes
+from fslog.cli.check.routing import ABOVE_ALL
 from fslog.cli.check.tally import Tally
 from fslog.cli.check.targets import Target
-from fslog.cli.printable import Paper
+from fslog.cli.output import Printer
 from fslog.errors import Problem
 from fslog.mapping.encoding import encode
-from fslog.mapping.events import WARNINGS
 from fslog.mapping.paths import MISSING
+from fslog.mapping.schema import WARNINGS
 
 
-def target_values(made: Configuration, target: Target, routes: Routes) -> dict[str, Any]:
+def target_values(made: Configuration, target: Target) -> dict[str, Any]:
     """Return what is to be known of one handler out of which events come."""
     names = {name: target.mapping.get(name) for name in ("fields", "defaults", "include")}
     values: dict[str, Any] = {
@@ -36,7 +36,7 @@ def target_values(made: Configuration, target: Target, routes: Routes) -> dict[s
         **{name: sorted(map(str, given or ())) for name, given in names.items()},
         "session": target.mapping.get("session", "window"),
         "filters": filter_names(target),
-        "loggers": list(logger_values(routes, target)),
+        "loggers": list(logger_values(target)),
     }
     if target.posts:
         values |= posting_values(target)
@@ -82,21 +82,21 @@ def factory_name(factory: Any) -> str:
     return "fslog.FreshsuccessHandler" if module == "fslog.handler" else f"{module}.{name}"
 
 
-def logger_values(routes: Routes, target: Target) -> Iterator[dict[str, Any]]:
+def logger_values(target: Target) -> Iterator[dict[str, Any]]:
     """Yield the loggers that have a handler, each with the level from which on it takes records."""
-    for name in routes.holders(target.name):
-        level, _ = routes.level_of(name)
+    for name in target.routing.holders():
+        level, _ = target.routing.level_of(name)
         level = max(level, target.part.level)
-        yield {"logger": name or "root", "level": logging.getLevelName(level)}
+        yield {"logger": name, "level": logging.getLevelName(level)}
 
 
-def kept_apart(made: Configuration, target: Target, routes: Routes) -> list[tuple[str, str]]:
+def kept_apart(made: Configuration, target: Target) -> list[tuple[str, str]]:
     """Return the configured loggers whose records do not come to a handler, and why."""
     found = []
     for name in made.loggers:
-        way = routes.way(name, logging.CRITICAL + 1, target.name)
-        if name != ROOT and not way.by:
-            found.append((name, way.why))
+        route = target.routing.route(name, ABOVE_ALL)
+        if name != ROOT and not route.by:
+            found.append((name, route.reason))
     return found
 
 
@@ -160,19 +160,17 @@ class Json:
         details: ignored; a program gets all.
     """
 
-    def __init__(self, paper: Paper, details: int) -> None:
+    def __init__(self, paper: Printer, details: int) -> None:
         self._paper = paper
         self._records = 0
 
-    def configuration(
-        self, label: str, made: Configuration, found: list[Target], routes: Routes
-    ) -> None:
+    def configuration(self, label: str, made: Configuration, found: list[Target]) -> None:
         """Write what there is to know without any record."""
         values = {
             "configuration": label,
             "is_right": not any(one.is_wrong for one in made.findings),
             "findings": [finding_values(one) for one in made.findings],
-            "handlers": [target_values(made, target, routes) for target in found],
+            "handlers": [target_values(made, target) for target in found],
         }
         self._paper.raw(self._paper.json(values)[:-1])
 

@@ -21,6 +21,7 @@ from traceback import walk_tb
 from typing import Any
 
 from fslog.cli.check import mistakes
+from fslog.cli.options import CommandError
 
 NAMES = ("LOGGING", "LOGGING_CONFIG", "logconfig_dict", "log_config")
 """What a configuration is called in a module of which no name is given."""
@@ -31,7 +32,7 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.\w+)*)?")
 _PYTHON_FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>[\w.]+))?")
 
 
-class NoConfiguration(Exception):
+class NoConfiguration(CommandError):
     """Say why there is no configuration to look at.
 
     Args:
@@ -40,8 +41,7 @@ class NoConfiguration(Exception):
     """
 
     def __init__(self, message: str, *, is_argument: bool = False) -> None:
-        super().__init__(message)
-        self.is_argument = is_argument
+        super().__init__(message, 2 if is_argument else 1)
 
 
 @dataclass(frozen=True)

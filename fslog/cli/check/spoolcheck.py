@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from fslog.cli.check.configurations import Configuration
 from fslog.cli.check.targets import Target
-from fslog.cli.printable import count
+from fslog.cli.output import count
 from fslog.cli.spool.spools import Contents, NotSpool, look
-from fslog.spool.directory import is_spool, strangers
+from fslog.spool.directory import examine
+from fslog.spool.filesystem import FileSystem
 
 
 def look_at_spool(made: Configuration, target: Target) -> None:
@@ -47,27 +47,14 @@ def _contents(path: str) -> Contents | None:
 
 
 def unusable(path: str) -> str:
-    """Say why a directory cannot be a spool; empty where it can.
-
-    The same reasons as `SpoolDirectory.check` has, which makes what is missing.
-    """
+    """Return why a directory cannot be a spool; empty if it can."""
     try:
-        found = os.lstat(path)
+        reason, _ = examine(FileSystem(), path)
     except FileNotFoundError:
         return _unmakable(path)
     except OSError as error:
         return error.strerror or str(error)
-    if stat.S_ISLNK(found.st_mode):
-        return "it is a symbolic link, which is not followed"
-    if not stat.S_ISDIR(found.st_mode):
-        return "it is no directory"
-    if found.st_uid != os.geteuid():
-        return "it belongs to another user"
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        return "it may not be written to"
-    names = os.listdir(path)
-    found_else = [] if is_spool(names) else strangers(names)
-    return f"it holds something else ({found_else[0]!r})" if found_else else ""
+    return reason or ("" if os.access(path, os.W_OK | os.X_OK) else "it is not writable")
 
 
 def _unmakable(path: str) -> str:
@@ -75,6 +62,6 @@ def _unmakable(path: str) -> str:
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)
     if not os.path.isdir(parent):
-        return f"{parent!r} is no directory"
+        return f"{parent!r} is not a directory"
     may = os.access(parent, os.W_OK | os.X_OK)
-    return "" if may else f"it is not there, and {parent!r} may not be written to"
+    return "" if may else f"it does not exist, and {parent!r} is not writable"

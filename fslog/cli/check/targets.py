@@ -23,6 +23,7 @@ from fslog.cli.check.configurations import (
 )
 from fslog.cli.check.factories import makes
 from fslog.cli.check.rehearsal import Rehearsal
+from fslog.cli.check.routing import Routing
 from fslog.delivery import notices
 from fslog.net.destination import Destination, destination
 from fslog.spool.directory import SpoolDirectory, spool_directory
@@ -45,9 +46,11 @@ class Target:
         mapping: the arguments of the formatter.
         enabled: whether it takes anything here and now.
         destination: where it would post; None if it writes, or that is not known.
+        routing: how records reach it.
     """
 
     part: HandlerPart
+    routing: Routing
     posts: bool
     given: Mapping[str, Any] = field(default_factory=dict)
     formatter: EventFormatter | None = None
@@ -82,7 +85,12 @@ def targets(made: Configuration, rehearsed: Rehearsal) -> Iterator[Target]:
 
 def _posting(made: Configuration, part: HandlerPart, rehearsed: Rehearsal) -> Target:
     # Which keys are given is told even where nothing can be made of the rest.
-    target = Target(part, posts=True, given=_keys(made.given["handlers"].get(part.name)))
+    target = Target(
+        part,
+        Routing(made, part.name),
+        posts=True,
+        given=_keys(made.given["handlers"].get(part.name)),
+    )
     where = f"handlers.{part.name}"
     try:
         configurator = made.configurator()
@@ -136,7 +144,7 @@ def _lead(made: Configuration, target: Target) -> None:
 
 
 def _writing(made: Configuration, part: HandlerPart, rehearsed: Rehearsal) -> Target:
-    target = Target(part, posts=False)
+    target = Target(part, Routing(made, part.name), posts=False)
     try:
         target.formatter = _formatter(made, part.formatter or "")
         target.mapping = rehearsed.given_to(target.formatter)
@@ -172,31 +180,6 @@ def _try_filters(made: Configuration) -> None:
                 configurator.configure_filter(configurator.config["filters"][name])
             except Exception as error:
                 made.wrong(f"filters.{name}", told(error))
-
-
-def filter_of(made: Configuration, one: Any) -> Any:
-    """Build a filter that can be built without effects: by logger's name, or fslog's formatter.
-
-    Returns:
-        None for any other, and for one that cannot be built; the latter is not said again.
-    """
-    if not isinstance(one, str):
-        return one if isinstance(one, (logging.Filter, EventFormatter)) else None
-    section = made.filters.get(one)
-    if not isinstance(section, Mapping):
-        return None
-    if "()" not in section:
-        return logging.Filter(str(section.get("name", "")))
-    try:
-        configurator = made.configurator()
-        factory = section["()"]
-        if isinstance(factory, str):
-            factory = configurator.resolve(factory)
-        if not (makes(factory, EventFormatter) or factory is logging.Filter):
-            return None
-        return configurator.configure_filter(configurator.config["filters"][one])
-    except Exception:  # what is wrong with it was said by `targets`
-        return None
 
 
 def told(error: Exception) -> str:

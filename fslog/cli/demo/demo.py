@@ -12,7 +12,6 @@ import contextlib
 import importlib.resources
 import json
 import logging.config
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +19,10 @@ from queue import Empty
 from typing import Any
 
 from fslog import FreshsuccessHandler
-from fslog.cli.commandline import CommandParser
 from fslog.cli.demo.demo_app import activities
+from fslog.cli.options import CommandParser, seconds, whole
+from fslog.cli.output import Printer
 from fslog.cli.report import HEADING, event_row, summary
-from fslog.cli.screen import Screen
 from fslog.collector import Collector
 from fslog.delivery.queue import Inbox
 from fslog.errors import Problem
@@ -59,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit code, as `--help` explains it.
     """
     options = _parser().parse_args(arguments)
-    screen = Screen(sys.stdout)
+    screen = Printer(sys.stdout)
     arrivals = Inbox()
     problems: list[Problem] = []
     with Collector(on_request=lambda *arrival: arrivals.put(arrival)) as collector:
@@ -114,7 +113,7 @@ def _configured(settings: dict[str, Any]) -> Iterator[FreshsuccessHandler]:
         handler.close()
 
 
-def _introduce(screen: Screen, url: str) -> None:
+def _introduce(screen: Printer, url: str) -> None:
     screen.line((f"fslog {VERSION} demo", "bold"))
     for label, text in (
         ("application", str(_beside("demo_app.py"))),
@@ -126,7 +125,7 @@ def _introduce(screen: Screen, url: str) -> None:
     screen.row(*HEADING)
 
 
-def _work(options: argparse.Namespace, screen: Screen, arrivals: Inbox) -> bool:
+def _work(options: argparse.Namespace, screen: Printer, arrivals: Inbox) -> bool:
     """Let the application do its work, showing what arrives meanwhile; True after Ctrl-C."""
     pace = _SECONDS / options.events if options.pace is None else options.pace
     try:
@@ -138,7 +137,7 @@ def _work(options: argparse.Namespace, screen: Screen, arrivals: Inbox) -> bool:
     return False
 
 
-def _show(screen: Screen, arrivals: Inbox, seconds: float) -> None:
+def _show(screen: Printer, arrivals: Inbox, seconds: float) -> None:
     """Show what has arrived and what arrives in so many seconds."""
     until = time.monotonic() + seconds
     with contextlib.suppress(Empty):
@@ -154,29 +153,15 @@ def _parser() -> CommandParser:
     parser = CommandParser("fslog demo", _DESCRIPTION, _EPILOG)
     parser.add_argument(
         "--events",
-        type=_count,
+        type=whole(1, _MOST_EVENTS),
         default=_EVENTS,
         metavar="N",
         help=f"how many events, 1 to {_MOST_EVENTS} (default: {_EVENTS})",
     )
     parser.add_argument(
         "--pace",
-        type=_pause,
+        type=seconds(zero=True),
         metavar="SECONDS",
         help=f"pause between two of them (default: {_SECONDS:g} seconds in all)",
     )
     return parser
-
-
-def _count(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if 1 <= int(text) <= _MOST_EVENTS:
-            return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {_MOST_EVENTS}")
-
-
-def _pause(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if math.isfinite(float(text)) and float(text) >= 0:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or more")

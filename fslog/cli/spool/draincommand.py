@@ -6,29 +6,28 @@ import argparse
 import sys
 from typing import Any
 
-from fslog.cli.destinations import destination_of
-from fslog.cli.printable import Paper, count, duration
-from fslog.cli.progress import Progress, shown
+from fslog.cli.options import CommandError, destination_of
+from fslog.cli.output import Printer, ProgressBar, count, duration
 from fslog.cli.spool.draining import Drained, drain
 from fslog.cli.spool.spools import Contents
 from fslog.net.wire import PING_PATH
 from fslog.stats import Stats
 
 
-def drain_and_tell(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def drain_and_tell(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     """Send what dead processes left, and return the exit code.
 
     Raises:
-        TypeError, ValueError: the environment, or an argument, is wrong.
+        CommandError: the environment, or an argument, is wrong.
     """
     to = destination_of(options, needs_keys=True)
     paper.redact = to.redact
     if contents.digest not in (None, to.keys_digest()) and not options.take_over:
-        raise ValueError(
+        raise CommandError(
             "the directory belongs to other keys than those in FSLOG_AUTH_KEY and FSLOG_API_KEY; "
             "if its events are to go where these lead, say so by --take-over"
         )
-    with shown(Progress(sys.stderr, is_quiet=options.json)) as progress:
+    with ProgressBar(sys.stderr, is_quiet=options.json) as progress:
         size_bytes = sum(share.bytes for share in contents.waiting(living=False))
         progress.begin(contents.path, size_bytes, 0)
 
@@ -55,7 +54,7 @@ def drain_and_tell(contents: Contents, options: argparse.Namespace, paper: Paper
     return 1 if drained.left else 0
 
 
-def _write_summary(drained: Drained, host: str, paper: Paper) -> None:
+def _write_summary(drained: Drained, host: str, paper: Printer) -> None:
     stats = drained.stats
     if stats.adopted or stats.delivered or drained.left:
         sent = f"{count(stats.delivered, 'event')} sent to {host}"

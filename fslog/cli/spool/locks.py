@@ -1,21 +1,14 @@
-"""Whether somebody holds a file's lock, asked without taking it away from anybody.
+"""Which process holds a file's lock, as far as Linux lists it.
 
-Linux lists the locks of the processes that the asker can see. What it does not list may still be
-held (by another container, over a file system with numbers of its own): there a shared lock is
-asked for, which nobody gets who would have to wait for the holder, and let go at once.
+Linux lists the locks of the processes in the caller's namespace, by device and inode. Some file
+systems show other numbers there than `stat` does.
 """
 
 from __future__ import annotations
 
 import os
 
-try:
-    import fcntl
-except ImportError:  # Windows, which has no spools
-    fcntl = None  # type: ignore[assignment]
-
 _LIST = "/proc/locks"
-_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 Holders = dict[tuple[int, int, int], int]
 """Process ids by the major and minor number of a device, and the number of a file on it."""
@@ -51,29 +44,7 @@ def _holder(line: str) -> tuple[tuple[int, int, int], int] | None:
         return None
 
 
-def holder(path: str, known: Holders) -> int | None:
-    """Return the id of the process that holds a file's lock, 0 where that is unknown.
-
-    Args:
-        path: of a file; a link is not followed.
-        known: from `holders`.
-
-    Returns:
-        None if nobody holds it.
-
-    Raises:
-        OSError: the file is not there, or may not be read.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
-    try:
-        found = os.fstat(fd)
-        pid = known.get((os.major(found.st_dev), os.minor(found.st_dev), found.st_ino))
-        if pid is not None:
-            return max(0, pid)  # -1: held by a process that cannot be seen from here
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return 0
-        return None
-    finally:
-        os.close(fd)
+def pid_of(file: os.stat_result, known: Holders) -> int:
+    """Return the id of the process that holds the lock of a file; 0 if that is unknown."""
+    found = known.get((os.major(file.st_dev), os.minor(file.st_dev), file.st_ino), 0)
+    return max(0, found)  # -1: a process of another namespace

@@ -57,7 +57,7 @@ def requeue(
             "which makes a new one, and try again"
         )
     directory = SpoolDirectory(contents.path, contents.digest, fs=fs)
-    owner = directory.begin()
+    owner = directory.create_owner()
     try:
         for number, name in enumerate(names, start=1):
             yield _requeue_one(directory, owner, number, name)
@@ -69,10 +69,10 @@ def requeue(
 
 
 def _requeue_one(directory: SpoolDirectory, owner: Owner, number: int, name: str) -> Requeued:
-    path = directory.of(QUARANTINE, f"{name}.ndjson")
+    path = directory.join(QUARANTINE, f"{name}.ndjson")
     fs = directory.fs
     try:
-        fd = fs.open_register(path, make=False)
+        fd = fs.open_lockfile(path, make=False)
     except FileNotFoundError:
         return Requeued(name, 0, (), "it is not there any more")
     except OSError as error:
@@ -114,7 +114,7 @@ def events_in(text: bytes) -> tuple[list[bytes], list[RejectedLine]]:
 def _write(directory: SpoolDirectory, owner: Owner, name: SegmentName, lines: list[bytes]) -> None:
     text = b"".join(lines)
     owner.claim(_written_bytes(directory, owner) + len(text))
-    directory.write(directory.segment(name), text, is_synced=True)
+    directory.write(directory.segment_path(name), text, is_synced=True)
     directory.fs.sync(directory.path)
 
 
@@ -127,7 +127,7 @@ def _leave(directory: SpoolDirectory, name: str, bad: list[RejectedLine]) -> Non
     if not bad:
         remove(directory.path, name, directory.fs)
         return
-    path = directory.of(QUARANTINE, name)
+    path = directory.join(QUARANTINE, name)
     directory.write(f"{path}.ndjson", b"".join(line.text for line in bad), is_synced=True)
     more = f" ({len(bad) - 1} more lines are wrong, too)" if len(bad) > 1 else ""
     directory.write(f"{path}.reason", f"{bad[0].reason}{more}\n".encode("utf-8", "replace"))

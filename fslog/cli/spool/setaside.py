@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fslog.cli.printable import Paper, count, duration
-from fslog.cli.screen import Screen
+from fslog.cli.options import CommandError, whole
+from fslog.cli.output import Printer, count, duration
 from fslog.cli.spool.requeueing import Requeued, events_in, remove, requeue
 from fslog.cli.spool.spooled_events import Line, write_lines
 from fslog.cli.spool.spools import Contents, SetAside, as_json
@@ -87,20 +86,13 @@ def add_commands(commands: Any) -> None:
 
 def add_show_arguments(parser: Any) -> None:
     """Add what all commands have that print lines."""
-    parser.add_argument("--limit", type=_whole, metavar="N", help="the first N lines only")
+    parser.add_argument("--limit", type=whole(0), metavar="N", help="the first N lines only")
     parser.add_argument(
         "--json", action="store_true", help="NDJSON, as for a pipe, on a terminal, too"
     )
 
 
-def _whole(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if int(text) >= 0:
-            return min(int(text), sys.maxsize)  # more than that nobody can count to
-    raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 0 or more")
-
-
-def list_files(contents: Contents, paper: Paper) -> None:
+def list_files(contents: Contents, paper: Printer) -> None:
     """Write one row for each file of the quarantine."""
     files = contents.set_aside
     lines = sum(one.lines for one in files)
@@ -115,7 +107,7 @@ def list_files(contents: Contents, paper: Paper) -> None:
         )
 
 
-def _list(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def _list(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     if options.json:
         paper.values(as_json(contents)["quarantine"])
     elif contents.set_aside:
@@ -125,7 +117,7 @@ def _list(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
     return 0
 
 
-def _show(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def _show(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     chosen, code = _chosen(contents, options.names or [one.name for one in contents.set_aside])
     if sys.stdout.isatty() and not options.json:
         write_lines(_lines(contents, chosen), options, paper)
@@ -180,7 +172,7 @@ def _named(contents: Contents, options: argparse.Namespace) -> tuple[list[SetAsi
     return _chosen(contents, options.names or [one.name for one in contents.set_aside])
 
 
-def _requeue(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def _requeue(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     files, code = _named(contents, options)
     made: list[Requeued] = []
     if files and not code:
@@ -189,7 +181,7 @@ def _requeue(contents: Contents, options: argparse.Namespace, paper: Paper) -> i
                 made.append(one)
                 if not options.json:
                     _tell(one, paper)
-        except (OSError, ValueError) as error:
+        except (CommandError, OSError, ValueError) as error:
             say(f"the rest could not be requeued: {error}")
             code = 1
     if options.json:
@@ -199,7 +191,7 @@ def _requeue(contents: Contents, options: argparse.Namespace, paper: Paper) -> i
     return code or int(any(one.trouble or one.kept for one in made))
 
 
-def _tell(one: Requeued, paper: Paper) -> None:
+def _tell(one: Requeued, paper: Printer) -> None:
     if one.trouble:
         paper.line((f"{one.name}: {one.trouble}", "red"))
         return
@@ -215,7 +207,7 @@ def _as_json(one: Requeued) -> dict[str, Any]:
     return {"name": one.name, "events": one.events, "kept": kept, "trouble": one.trouble}
 
 
-def _remove(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def _remove(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     files, code = _named(contents, options)
     removed: list[str] = []
     for one in [] if code else files:
@@ -237,4 +229,4 @@ def _remove(contents: Contents, options: argparse.Namespace, paper: Paper) -> in
 
 def say(text: str) -> None:
     """Say on stderr what is wrong."""
-    Paper(Screen(sys.stderr)).line((f"fslog spool: {text}", ""))
+    Printer(sys.stderr).line((f"fslog spool: {text}", ""))

@@ -8,19 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fslog.cli.commandline import CommandParser, seconds
-from fslog.cli.destinations import add_options
-from fslog.cli.printable import Paper, count, duration
-from fslog.cli.screen import Screen
+from fslog.cli.options import CommandParser, add_endpoint_options, require_posix, seconds
+from fslog.cli.output import Printer, count, duration
 from fslog.cli.spool import setaside
 from fslog.cli.spool.spooled_events import show_events
-from fslog.cli.spool.spools import VAIN, Contents, NotSpool, Share, as_json, look
+from fslog.cli.spool.spools import Contents, Share, as_json, look
+from fslog.spool.owners import MAX_FAILED_TRIES
 
 _PATIENCE_SECONDS = 30.0
-
-
-class Refused(ValueError):
-    """Say why nothing can be done as things are."""
 
 
 _DESCRIPTION = """\
@@ -66,14 +61,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(setaside.spelled_out(arguments))
-    parser.require_posix("a spool", "run it on the machine that has the spool")
-    paper = Paper(Screen(sys.stdout))
-    try:
-        contents = look(options.directory)
-        act: Callable[[Contents, argparse.Namespace, Paper], int] = options.act
-        return act(contents, options, paper)
-    except (NotSpool, Refused) as error:
-        parser.refuse(str(error))
+    require_posix("a spool", "run it on the machine that has the spool")
+    act: Callable[[Contents, argparse.Namespace, Printer], int] = options.act
+    return act(look(options.directory), options, Printer(sys.stdout))
 
 
 def _parser() -> CommandParser:
@@ -94,10 +84,10 @@ def _parser() -> CommandParser:
     show = add("show", show_events, "Print the events that wait: rows, or NDJSON for a pipe.")
     setaside.add_show_arguments(show)
     drain = add("drain", _drain, _DRAIN, _DRAIN_EPILOG)
-    add_options(drain)
+    add_endpoint_options(drain)
     drain.add_argument(
         "--patience",
-        type=seconds("patience"),
+        type=seconds(),
         default=_PATIENCE_SECONDS,
         metavar="SECONDS",
         help=f"give up when nothing was delivered for so long (default: {_PATIENCE_SECONDS:g})",
@@ -112,7 +102,7 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _list(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def _list(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     if options.json:
         paper.values(as_json(contents))
         return 0
@@ -170,15 +160,12 @@ def _state(share: Share) -> tuple[str, str]:
         who = f"living, process {share.pid}" if share.pid else "living"
         return who, ": it sends them itself" if share.segments else ""
     why = ": a process that uses the spool, or drain, sends them"
-    if share.tries >= VAIN:
+    if share.tries >= MAX_FAILED_TRIES:
         why = f": {share.tries} processes died over them; they rest for some seconds between"
     return "dead", why
 
 
-def _drain(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def _drain(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     from fslog.cli.spool import draincommand
 
-    try:
-        return draincommand.drain_and_tell(contents, options, paper)
-    except (TypeError, ValueError) as error:
-        raise Refused(str(error)) from None
+    return draincommand.drain_and_tell(contents, options, paper)

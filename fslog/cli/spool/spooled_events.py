@@ -8,9 +8,8 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 
-from fslog.cli.printable import Paper, count
+from fslog.cli.output import Part, Printer, count
 from fslog.cli.report import HEADING, event_row
-from fslog.cli.screen import Part, Screen
 from fslog.cli.spool.spools import Contents, events_of
 from fslog.spool.segments import RejectedLine
 
@@ -21,7 +20,7 @@ Line = tuple[str, "bytes | RejectedLine"]
 """A file's name, and a line of it: an event, or what is none."""
 
 
-def show_events(contents: Contents, options: argparse.Namespace, paper: Paper) -> int:
+def show_events(contents: Contents, options: argparse.Namespace, paper: Printer) -> int:
     """Run `fslog spool show`."""
     write_lines(_waiting(contents), options, paper)
     return 0
@@ -33,16 +32,17 @@ def _waiting(contents: Contents) -> Iterator[Line]:
         yield from ((str(segment.name), line) for line in bad)
 
 
-def write_lines(lines: Iterable[Line], options: argparse.Namespace, paper: Paper) -> None:
+def write_lines(lines: Iterable[Line], options: argparse.Namespace, paper: Printer) -> None:
     """Write lines, `options.limit` at the most, in the way that the reader can use."""
-    kept = itertools.islice(lines, options.limit)
+    limit = None if options.limit is None else min(options.limit, sys.maxsize)
+    kept = itertools.islice(lines, limit)
     if sys.stdout.isatty() and not options.json:
         _write_rows(kept, paper)
     else:
         _write_raw(kept)
 
 
-def _write_rows(lines: Iterable[Line], paper: Paper) -> None:
+def _write_rows(lines: Iterable[Line], paper: Printer) -> None:
     paper.row(*HEADING)
     for name, line in lines:
         paper.row(*(_bad_row(name, line) if isinstance(line, RejectedLine) else _row(line)))
@@ -72,4 +72,4 @@ def _write_raw(lines: Iterable[Line]) -> None:
     out.flush()
     if left_out:
         text = f"fslog spool: {count(left_out, 'line')} left out, which can not be sent"
-        Paper(Screen(sys.stderr)).line((text, "yellow"))
+        Printer(sys.stderr).line((text, "yellow"))

@@ -13,26 +13,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fslog.cli.options import CommandError
 from fslog.cli.spool import locks
-from fslog.spool.directory import FORMAT, MARKER, OWNERS, QUARANTINE, format_of, read_marker
+from fslog.spool import owners
+from fslog.spool.directory import (
+    FORMAT,
+    MARKER,
+    OWNERS,
+    QUARANTINE,
+    describe_format,
+    describe_non_directory,
+    is_spool,
+    list_segments,
+    read_marker,
+)
 from fslog.spool.filesystem import FileSystem
-from fslog.spool.owners import REGISTER_BYTES, Register, read_register
+from fslog.spool.owners import OwnerState
 from fslog.spool.segments import (
     RejectedLine,
     SegmentName,
     creation_order,
-    generation_of,
     parse_name,
     partition_lines,
 )
 
-VAIN = 2
-"""How many must have taken segments over in vain before they rest for a while."""
-
 _ENDING = ".ndjson"
 
 
-class NotSpool(ValueError):
+class NotSpool(CommandError):
     """Say why a directory is no spool that can be looked at."""
 
 
@@ -145,14 +153,12 @@ def look(path: str, fs: FileSystem | None = None) -> Contents:
 
 def _names(fs: FileSystem, path: str) -> set[str]:
     mode = fs.lstat(path).st_mode
-    if stat.S_ISLNK(mode):
-        raise NotSpool(f"{path!r} is a symbolic link, which a spool may not be; give its target")
     if not stat.S_ISDIR(mode):
-        raise NotSpool(f"{path!r} is no directory, and so no spool")
+        raise NotSpool(f"{path!r} is {describe_non_directory(mode)}")
     names = set(fs.listdir(path))
-    if not ({MARKER, OWNERS} & names or any(parse_name(name) for name in names)):
-        what = "holds something else" if names else "is empty"
-        raise NotSpool(f"{path!r} is no spool: it {what}, and has no {MARKER}")
+    if not (is_spool(names) or any(parse_name(name) for name in names)):
+        what = "contains other files" if names else "is empty"
+        raise NotSpool(f"{path!r} is not a spool: it {what}, and has no {MARKER}")
     return names
 
 
@@ -162,49 +168,54 @@ def _marked(fs: FileSystem, path: str) -> str | None:
     if marker is None or not isinstance(marker.get("keys"), str):
         return None
     if marker.get("format") != FORMAT:
-        raise NotSpool(f"{path!r} is a spool of {format_of(marker)}; this fslog knows {FORMAT}")
+        raise NotSpool(
+            f"{path!r} is a spool of {describe_format(marker)}; this fslog knows {FORMAT}"
+        )
     return str(marker["keys"])
 
 
 def _shares(fs: FileSystem, path: str) -> Iterator[Share]:
-    # Segments first: a process has its owner's file before it has segments, so that nothing of one
-    # that begins meanwhile looks dead.
-    segments: dict[str, list[SegmentName]] = {}
-    for text in fs.listdir(path):
-        name = parse_name(text)
-        if name is not None:
-            segments.setdefault(name.owner, []).append(name)
+    # Segments first: a process creates its owner's file before its segments, so that those of a
+    # process that starts meanwhile are not attributed to a dead one.
+    segments: dict[str, list[tuple[SegmentName, int, float]]] = {}
+    for segment in list_segments(fs, path):
+        segments.setdefault(segment[0].owner, []).append(segment)
     folder = os.path.join(path, OWNERS)
-    owners = {name for name in _listed(fs, folder) if generation_of(name) is not None}
-    known = locks.holders()
-    for owner in sorted(owners | segments.keys(), key=creation_order):
-        pid, found = _registered(fs, os.path.join(folder, owner), known)
-        measured = (_measured(fs, path, name, found) for name in sorted(segments.get(owner, [])))
+    try:
+        names = set(owners.list_owners(fs, folder))
+    except FileNotFoundError:
+        names = set()
+    pids = locks.holders()
+    for owner in sorted(names | segments.keys(), key=creation_order):
+        pid, state = _owner(fs, folder, owner, pids)
+        measured = (_measured(fs, path, state, *one) for one in sorted(segments.get(owner, [])))
         waiting = tuple(segment for segment in measured if segment is not None)
-        yield Share(owner, pid, found.claim_bytes, found.tries, waiting)
+        yield Share(owner, pid, state.claim_bytes, state.tries, waiting)
 
 
-def _registered(fs: FileSystem, path: str, known: locks.Holders) -> tuple[int | None, Register]:
-    """Return who holds an owner's file, and what it says."""
+def _owner(
+    fs: FileSystem, folder: str, name: str, pids: locks.Holders
+) -> tuple[int | None, OwnerState]:
+    """Return which process holds an owner's lock, and the state in the owner's file."""
+    path = os.path.join(folder, name)
     try:
-        pid = locks.holder(path, known)
-        return pid, read_register(fs.read(path, 0, REGISTER_BYTES))
-    except OSError:  # it was removed, by hand or because all is delivered
-        return None, read_register(b"")
+        pid = locks.pid_of(fs.lstat(path), pids) if owners.is_living(fs, folder, name) else None
+        return pid, owners.read_owner_file(fs, path)
+    except OSError:  # the file was removed, or is not a regular file
+        return None, owners.parse_owner_file(b"")
 
 
-def _measured(fs: FileSystem, folder: str, name: SegmentName, register: Register) -> Segment | None:
-    path = os.path.join(folder, str(name))
-    begin = 0
+def _measured(
+    fs: FileSystem, folder: str, state: OwnerState, name: SegmentName, size: int, written_at: float
+) -> Segment | None:
+    begin = state.settled_bytes(name.number, size)
     try:
-        found = fs.lstat(path)
-        begin = register.settled_bytes(name.number, found.st_size)
-        events = fs.read(path, begin).count(b"\n")
+        events = fs.read(os.path.join(folder, str(name)), begin).count(b"\n")
     except FileNotFoundError:
         return None
-    except OSError:  # it may not be read, or is no regular file: it waits all the same
+    except OSError:  # it cannot be read, or is not a regular file: it waits all the same
         events = 0
-    return Segment(name, found.st_size - begin, events, found.st_mtime, begin)
+    return Segment(name, size - begin, events, written_at, begin)
 
 
 def _listed(fs: FileSystem, path: str) -> list[str]:

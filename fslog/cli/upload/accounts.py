@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog.cli.printable import count
-from fslog.cli.screen import Part
+from fslog.cli.output import Part, count
 from fslog.cli.upload.findings import Findings
 from fslog.cli.upload.jobs import Job
 from fslog.cli.upload.upload import Travelled

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog.cli.screen import Part
+from fslog.cli.output import Part
 from fslog.errors import Problem
 
 _KEPT = 10

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fslog.cli.options import CommandError
 from fslog.cli.upload import receipts, rejects
 from fslog.cli.upload.judgement import Checked
-from fslog.cli.upload.ndjson import STDIN, Damaged, Reader, Source, Unusable
+from fslog.cli.upload.ndjson import STDIN, Damaged, Reader, Source
 from fslog.cli.upload.receipts import Receipt, Sent
 from fslog.cli.upload.rejects import Rejects, Vouched
 from fslog.net.destination import Destination
@@ -61,12 +62,12 @@ class Job:
         """Bring a reader to where the upload goes on.
 
         Raises:
-            Unusable: the file is not the one that was begun, or another process sends it.
+            CommandError: the file is not the one that was begun, or another process sends it.
             Damaged: it cannot be read so far.
         """
         if self._receipt is not None:
             if not _lock(reader):
-                raise Unusable(
+                raise CommandError(
                     f"{self.source.label} is locked: another process sends it, or writes it"
                 )
             self._look_again(self._receipt)
@@ -76,7 +77,7 @@ class Job:
             self._digest = reader.skip(self.sent.offset)
             reader.newlines = self.sent.newlines
             if self._digest.hexdigest() != self.sent.digest:
-                raise Unusable(
+                raise CommandError(
                     f"{self.source.label} has changed since {self.sent.events:,} events of it were "
                     f"sent, on {self.sent.at}: --again sends all of it"
                 )
@@ -93,7 +94,7 @@ class Job:
         """See, now that the file is locked, that nobody sent of it since the receipt was read."""
         found = receipts.receipt(kept.path)
         if found.sent.get(self._address) != kept.sent.get(self._address):
-            raise Unusable(
+            raise CommandError(
                 f"{self.source.label} was sent by another process meanwhile; this one sent nothing "
                 "of it"
             )
@@ -118,7 +119,7 @@ class Job:
             Those that were set aside.
 
         Raises:
-            Unusable, OSError: it could not be written down; they may be sent again.
+            CommandError, OSError: it could not be written down; they may be sent again.
         """
         wrong = [one for one in part if one.problems or (is_refused and one.text)]
         self._set_aside(one.raw if one.raw.endswith(b"\n") else one.raw + b"\n" for one in wrong)
@@ -132,7 +133,7 @@ class Job:
         """Be done with a line that is too long to hold: set it aside, piece by piece.
 
         Raises:
-            Damaged, Unusable, OSError: as for `settle` and `Reader.rest`.
+            Damaged, CommandError, OSError: as for `settle` and `Reader.rest`.
         """
         size = ended = 0
 
@@ -228,7 +229,7 @@ def jobs(
         rejects_path: one reject file for all inputs; None for one beside each.
 
     Raises:
-        Unusable: one was sent before, or something stands in the way.
+        CommandError: one was sent before, or something stands in the way.
     """
     if is_dry and not is_resumed:
         return [Job(source) for source in found]
@@ -236,7 +237,7 @@ def jobs(
     for source in found:
         kept = None if source.is_stream else receipts.receipt(_receipt_path(source, state_dir))
         if kept is None and is_resumed:
-            raise Unusable(f"{source.label} is a stream, which can be read once: no --resume")
+            raise CommandError(f"{source.label} is a stream, which can be read once: no --resume")
         sent = None if kept is None else _begun(source, kept, to, is_resumed, is_again)
         made.append(
             Job(source, receipt=kept, address=receipts.address(to), host=to.host, sent=sent)
@@ -267,17 +268,17 @@ def _begun(
     if mine is None:
         for other in kept.sent.values():
             if other.host == to.host and other.offset and not other.is_complete:
-                raise Unusable(
+                raise CommandError(
                     f"{source.label} was sent in part, up to line {other.newlines:,}, to {to.host} "
                     "with other keys: --again sends all of it with these"
                 )
     elif mine.offset and not is_resumed:
         if mine.is_complete:
-            raise Unusable(
+            raise CommandError(
                 f"{source.label} was sent to {to.host} on {mine.at}, {mine.events:,} events: "
                 "--again sends it once more, --resume what was added since"
             )
-        raise Unusable(
+        raise CommandError(
             f"{source.label} was sent to {to.host} in part, up to line {mine.newlines:,}: "
             "--resume sends the rest, --again all of it once more"
         )
@@ -293,7 +294,7 @@ def _share_rejects(made: Sequence[Job], path: str | None) -> None:
     for file in {id(job.rejects): job.rejects for job in made}.values():
         if file is not None:
             if _identity(file.path) in inputs:
-                raise Unusable(f"{file.path} is to be sent, and cannot take what is rejected")
+                raise CommandError(f"{file.path} is to be sent, and cannot take what is rejected")
             known = [job.begun.rejects for job in made if job.rejects is file]
             mine = [one for one in known if one is not None and _is_of(one, file.path)]
             if not mine:

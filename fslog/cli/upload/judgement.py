@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fslog.cli.upload.ndjson import Damaged, Line
 from fslog.collector.intake import take
 from fslog.errors import Problem
-from fslog.mapping.events import warnings
+from fslog.mapping.schema import warnings
 from fslog.net import wire
 
 BATCH_EVENTS = 5_000

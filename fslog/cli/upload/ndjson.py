@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from fslog.cli.options import CommandError
+
 STDIN = "-"
 """The argument that stands for standard input."""
 
@@ -28,11 +30,7 @@ _GZIP = b"\x1f"
 _BLOCK_BYTES = 65_536
 
 
-class Unusable(ValueError):
-    """Report an argument that nothing can be done with; the message says what to do."""
-
-
-class Damaged(ValueError):
+class Damaged(CommandError):
     """Report an input that cannot be read to its end."""
 
 
@@ -65,14 +63,14 @@ def sources(paths: Sequence[str]) -> list[Source]:
     """Look at all inputs, before anything is done with the first.
 
     Raises:
-        Unusable: one is not there, may not be read, is a directory, or is named twice.
+        CommandError: one is not there, may not be read, is a directory, or is named twice.
     """
     found: list[Source] = []
     for path in paths:
         one = source(path)
         for other in found:
             if other.path == one.path or (one.identity and other.identity == one.identity):
-                raise Unusable(f"{one.label} is named twice")
+                raise CommandError(f"{one.label} is named twice")
         found.append(one)
     return found
 
@@ -81,7 +79,7 @@ def source(path: str) -> Source:
     """Look at one input, without opening it.
 
     Raises:
-        Unusable: it is not there, may not be read, or is a directory.
+        CommandError: it is not there, may not be read, or is a directory.
     """
     try:
         status = os.fstat(0) if path == STDIN else os.stat(path)
@@ -89,9 +87,9 @@ def source(path: str) -> Source:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
         label = "standard input" if path == STDIN else path
-        raise Unusable(f"{label} cannot be read: {words(error)}") from None
+        raise CommandError(f"{label} cannot be read: {words(error)}") from None
     if stat.S_ISDIR(status.st_mode):
-        raise Unusable(f"{path} is a directory; name the files in it")
+        raise CommandError(f"{path} is a directory; name the files in it")
     if path == STDIN or not stat.S_ISREG(status.st_mode):
         return Source(path, None, None)
     return Source(path, status.st_size, (status.st_dev, status.st_ino))

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from fslog.cli.upload.ndjson import Unusable, words
+from fslog.cli.options import CommandError
+from fslog.cli.upload.ndjson import words
 from fslog.cli.upload.rejects import Vouched
 from fslog.net.destination import Destination
 from fslog.spool.filesystem import FileSystem
@@ -100,10 +101,10 @@ def receipt(path: str) -> Receipt:
     """Read a receipt; an empty one where there is none.
 
     Raises:
-        Unusable: what is there is none, or cannot be read, or none could be written.
+        CommandError: what is there is none, or cannot be read, or none could be written.
     """
     if not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
-        raise Unusable(
+        raise CommandError(
             f"{os.path.dirname(path) or 'this directory'} cannot be written to, and {path} is to "
             "tell how much was sent: --state-dir DIR keeps it elsewhere"
         )
@@ -113,11 +114,11 @@ def receipt(path: str) -> Receipt:
     except FileNotFoundError:
         return found
     except OSError as error:
-        raise Unusable(f"{path} cannot be read: {words(error)}") from None
+        raise CommandError(f"{path} cannot be read: {words(error)}") from None
     try:
         found.sent = _entries(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Unusable(f"{path} is not what fslog wrote; move it away to send all") from None
+        raise CommandError(f"{path} is not what fslog wrote; move it away to send all") from None
     return found
 
 

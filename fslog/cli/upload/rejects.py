@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fslog.cli.upload.ndjson import Unusable, words
+from fslog.cli.options import CommandError
+from fslog.cli.upload.ndjson import words
 from fslog.spool.filesystem import FileSystem
 
 SUFFIX = ".rejects.ndjson"
@@ -80,28 +81,28 @@ class Rejects:
         """See to it that nothing stands in the way.
 
         Raises:
-            Unusable: a file that holds something does, or none can be made there.
+            CommandError: a file that holds something does, or none can be made there.
         """
         try:
             found = os.lstat(self.path)
         except FileNotFoundError:
             place = os.path.dirname(self.path) or "."
             if not os.access(place, os.W_OK | os.X_OK):
-                raise Unusable(
+                raise CommandError(
                     f"{self.path} cannot be made, should a line be rejected: {place} is not there, "
                     "or cannot be written to; --rejects FILE names another"
                 ) from None
             return
         except OSError as error:
-            raise Unusable(f"{self.path} cannot be looked at: {words(error)}") from None
+            raise CommandError(f"{self.path} cannot be looked at: {words(error)}") from None
         if not stat.S_ISREG(found.st_mode) or found.st_size:
-            raise Unusable(f"{self.path} is there already; {_MOVE}")
+            raise CommandError(f"{self.path} is there already; {_MOVE}")
 
     def open(self) -> None:
         """Make the file, or take an empty one.
 
         Raises:
-            Unusable: one that holds something came into the way.
+            CommandError: one that holds something came into the way.
             OSError: it cannot be made.
         """
         self.check()
@@ -121,7 +122,7 @@ class Rejects:
             vouched: what receipts say of it.
 
         Raises:
-            Unusable: it cannot be opened, or no receipt knows it.
+            CommandError: it cannot be opened, or no receipt knows it.
         """
         if not vouched:
             self.check()
@@ -132,10 +133,10 @@ class Rejects:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise Unusable(f"{self.path} cannot be gone on with: {words(error)}") from None
+            raise CommandError(f"{self.path} cannot be gone on with: {words(error)}") from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Unusable(f"{self.path} is not a regular file; {_MOVE}")
+            raise CommandError(f"{self.path} is not a regular file; {_MOVE}")
         self._fd = fd
         self._adopt(fd, vouched)
 

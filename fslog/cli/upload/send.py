@@ -8,11 +8,16 @@ import sys
 import time
 from collections.abc import Sequence
 
-from fslog.cli.commandline import CommandParser, seconds, whole
-from fslog.cli.destinations import add_options, destination_of, transport_to
-from fslog.cli.printable import Paper
-from fslog.cli.progress import Progress, shown
-from fslog.cli.screen import Screen
+from fslog.cli.options import (
+    CommandParser,
+    add_endpoint_options,
+    destination_of,
+    require_posix,
+    seconds,
+    transport_to,
+    whole,
+)
+from fslog.cli.output import Printer, ProgressBar
 from fslog.cli.upload.accounts import rejected, rows, totals
 from fslog.cli.upload.jobs import Job, jobs
 from fslog.cli.upload.judgement import BATCH_BYTES, BATCH_EVENTS
@@ -67,18 +72,13 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         KeyboardInterrupt: after it was said how to go on.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     is_kept = not options.dry_run or options.resume  # what was sent, in files of its own
     if is_kept:
-        parser.require_posix("send", "--dry-run checks the files here; send them from elsewhere")
-    try:
-        to = destination_of(options, needs_keys=is_kept)
-        transport = transport_to(to, options, wire.ENCODING)
-        upload = Upload(options, arguments, to, _jobs(options, to), transport)
-    except (ValueError, TypeError) as error:
-        parser.refuse(str(error))
-    return upload.run()
+        require_posix("send", "--dry-run checks the files here; send them from elsewhere")
+    to = destination_of(options, needs_keys=is_kept)
+    transport = transport_to(to, options, wire.ENCODING)
+    return Upload(options, arguments, to, _jobs(options, to), transport).run()
 
 
 def _jobs(options: argparse.Namespace, to: Destination) -> list[Job]:
@@ -118,12 +118,12 @@ class Upload:
         self._transport = transport
         # What is said here are local names, and reasons that the transport has redacted.
         self._redact = to.redact.secrets
-        self._progress = Progress(sys.stderr, is_quiet=options.quiet, redact=self._redact)
+        self._progress = ProgressBar(sys.stderr, is_quiet=options.quiet, redact=self._redact)
         self._uploader = Uploader(
             _confirm if options.dry_run else transport.post,
             retry_for=options.retry_for,
             wait=lambda pause: self._sending.wait(pause),
-            say=self._progress.say,
+            say=self._progress.message,
         )
         self._sending = Sending(
             made,
@@ -151,7 +151,7 @@ class Upload:
         began_at = time.monotonic()
         interrupt: KeyboardInterrupt | None = None
         try:
-            with shown(self._progress):
+            with self._progress:
                 self._sending.run()
         except KeyboardInterrupt as error:
             interrupt = error
@@ -170,38 +170,38 @@ class Upload:
         """Say on stdout what came of it."""
         accounts, travelled = self._sending.accounts, self._uploader.travelled
         stopped = self._sending.stopped
-        paper = Paper(Screen(sys.stdout), self._redact)
+        printer = Printer(sys.stdout, self._redact)
         if self._options.json:
             report = {"dry_run": self._options.dry_run, **totals(accounts, travelled, took)}
             report["interrupted"] = is_interrupted
             report["stopped"] = None if stopped is None else str(stopped)
             report["resume"] = self._command()
-            paper.values(report)
+            printer.values(report)
         elif not self._options.quiet:
             for row in rows(accounts, travelled, took, is_dry=self._options.dry_run):
-                paper.line(*row)
+                printer.line(*row)
 
     def _complain(self, *, is_interrupted: bool) -> None:
         """Say on stderr what was not sent, why, and how to go on."""
-        paper = Paper(Screen(sys.stderr), self._redact)
+        printer = Printer(sys.stderr, self._redact)
         for one in self._sending.accounts:
             if self._options.quiet and not self._options.json and not one.is_clean:
-                paper.line((f"rejected {rejected(one)}", "red"))
+                printer.line((f"rejected {rejected(one)}", "red"))
             if one.failure:
-                paper.line((one.failure, "red"))
+                printer.line((one.failure, "red"))
         stopped = self._sending.stopped
         if stopped is not None:
-            paper.line((self._reason(str(stopped), is_setup=stopped.is_setup), "red"))
+            printer.line((self._reason(str(stopped), is_setup=stopped.is_setup), "red"))
         if is_interrupted:
-            paper.line(("interrupted", "red"))
+            printer.line(("interrupted", "red"))
         if (stopped is not None or is_interrupted) and not self._options.dry_run:
             for one in self._sending.accounts:
                 if one.job.source.is_stream and not one.is_done:
                     where = f"from line {one.job.sent.newlines + 1:,} on"
-                    paper.line((f"of {one.job.source.label} nothing {where} was sent", ""))
+                    printer.line((f"of {one.job.source.label} nothing {where} was sent", ""))
             command = self._command()
             if command is not None:
-                paper.verbatim((f"nothing is lost; to go on: {command}", ""))
+                printer.verbatim((f"nothing is lost; to go on: {command}", ""))
 
     def _reason(self, reason: str, *, is_setup: bool) -> str:
         if not is_setup:
@@ -244,26 +244,26 @@ def _parser() -> CommandParser:
     )
     parser.add_argument(
         "--retry-for",
-        type=seconds("retry_for", zero=True),
+        type=seconds(zero=True),
         default=_RETRY_FOR,
         metavar="SECONDS",
         help=f"give up when nothing was taken for so long (default: {_RETRY_FOR:g})",
     )
     parser.add_argument(
         "--batch-events",
-        type=whole("batch_events"),
+        type=whole(),
         default=BATCH_EVENTS,
         metavar="N",
         help=f"events that travel together at the most (default: {BATCH_EVENTS:,})",
     )
     parser.add_argument(
         "--batch-bytes",
-        type=whole("batch_bytes"),
+        type=whole(),
         default=BATCH_BYTES,
         metavar="N",
         help=f"their bytes before compression; a longer line is wrong (default: {BATCH_BYTES:,})",
     )
     parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
-    add_options(parser)
+    add_endpoint_options(parser)
     return parser

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fslog.cli.progress import Progress
+from fslog.cli.options import CommandError
+from fslog.cli.output import ProgressBar
 from fslog.cli.upload.accounts import Account
 from fslog.cli.upload.jobs import Job
 from fslog.cli.upload.judgement import Checked, batches
-from fslog.cli.upload.ndjson import Damaged, Reader, Unusable, words
+from fslog.cli.upload.ndjson import Damaged, Reader, words
 from fslog.cli.upload.upload import Stopped, Uploader
 from fslog.errors import Problem
 
@@ -27,7 +28,7 @@ class Sending:
         self,
         jobs: Sequence[Job],
         uploader: Uploader,
-        progress: Progress,
+        progress: ProgressBar,
         *,
         batch_events: int,
         batch_bytes: int,
@@ -55,7 +56,7 @@ class Sending:
             except Damaged as error:
                 at = account.job.sent.newlines + 1
                 account.failure = f"{error}, in line {at:,}; from there on nothing was sent"
-            except Unusable as error:
+            except CommandError as error:
                 account.failure = str(error)
             except Stopped as error:
                 self.stopped = error

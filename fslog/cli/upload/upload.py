@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fslog.cli.printable import duration
+from fslog.cli.output import duration
 from fslog.cli.upload.judgement import Checked
 from fslog.net import wire
 from fslog.net.retry import MAX_BACKOFF, Backoff, Kind, Outcome, full_jitter

@@ -9,13 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog.cli.commandline import CommandParser, whole
-from fslog.cli.printable import Paper, count
-from fslog.cli.progress import Progress, shown
-from fslog.cli.screen import Part, Screen
+from fslog.cli.options import CommandParser, whole
+from fslog.cli.output import Part, Printer, ProgressBar, count
 from fslog.cli.upload.findings import Findings
 from fslog.cli.upload.judgement import BATCH_BYTES, check
-from fslog.cli.upload.ndjson import Damaged, Reader, Source, Unusable, sources
+from fslog.cli.upload.ndjson import Damaged, Reader, Source, sources
 
 _LOOK_LINES = 1_000
 
@@ -100,16 +98,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         KeyboardInterrupt: after what was found until then was said.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        found = sources(options.files)
-    except Unusable as error:
-        parser.refuse(str(error))
-    opinions = [Opinion(source) for source in found]
+    options = _parser().parse_args(arguments)
+    opinions = [Opinion(source) for source in sources(options.files)]
     interrupt: KeyboardInterrupt | None = None
     try:
-        with shown(Progress(sys.stderr, is_quiet=options.quiet)) as progress:
+        with ProgressBar(sys.stderr, is_quiet=options.quiet) as progress:
             for one in opinions:
                 _form(one, options.batch_bytes, progress)
     except KeyboardInterrupt as error:
@@ -120,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if all(one.is_right(is_strict=options.strict) for one in opinions) else 1
 
 
-def _form(found: Opinion, limit_bytes: int, progress: Progress) -> None:
+def _form(found: Opinion, limit_bytes: int, progress: ProgressBar) -> None:
     """Check one file.
 
     Args:
@@ -164,10 +157,10 @@ def _show(
         }
         print(json.dumps(report))
     elif not options.quiet:
-        paper = Paper(Screen(sys.stdout))
+        printer = Printer(sys.stdout)
         for one in opinions:
             for row in one.rows():
-                paper.line(*row)
+                printer.line(*row)
 
 
 def _parser() -> CommandParser:
@@ -176,7 +169,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--strict", action="store_true", help="a warning is wrong, too")
     parser.add_argument(
         "--batch-bytes",
-        type=whole("batch_bytes"),
+        type=whole(),
         default=BATCH_BYTES,
         metavar="N",
         help=f"a line with more bytes is wrong (default: {BATCH_BYTES:,})",

@@ -1,11 +1,11 @@
-"""The endpoint's vocabulary: which events it takes, and what is wrong with those it would not.
+"""The schema of events: required properties, known actions, and the problems of an event.
 
-Two kinds of rule (EVENT_API, "Event" and "Actions"). The five required properties are
-*normative*: an event that breaks one is dropped by the server inside a 200, so fslog calls it
-invalid and does not send it. What is known of the actions is *corroborated* by public clients
-only: an event that breaks it is sent, and a problem warns of it.
+Two kinds of rule (EVENT_API, "Event" and "Actions"). The five required properties are *normative*:
+the server drops an event that breaks one and still answers 200, so fslog calls the event invalid
+and does not send it. What is known of the actions is *corroborated* by public clients only: an
+event that breaks it is sent, with a problem that warns.
 
-The fast path is one expression per kind of rule: a right event costs no list, no loop over rules.
+A valid event costs one expression for each kind of rule: no list, no loop over rules.
 """
 
 from __future__ import annotations
@@ -17,58 +17,85 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from fslog.errors import Problem
 from fslog.interrupts import unless_interrupt
 
-REQUIRED = ("accountId", "userId", "createdAt", "action", "sessionId")
+_ID = "a non-empty string, an int or a UUID"
+_TEXT = "a non-empty string"
+_SOURCES = "give it in the log call's extra, in fields, in context or in defaults"
+_REQUIRED = {
+    # what is expected, and what to do about its absence
+    "accountId": (_ID, _SOURCES),
+    "userId": (_ID, _SOURCES),
+    "createdAt": ("epoch milliseconds or an aware datetime", "epoch milliseconds are expected"),
+    "action": (_TEXT, "give it in the log call's extra or in a rule"),
+    "sessionId": (_TEXT, f"{_SOURCES}, or let session derive it"),
+}
+REQUIRED = tuple(_REQUIRED)
 """The properties that every event must have (EVENT_API, "Event")."""
 
-WARNINGS = frozenset({"expected", "expected_type", "looks_like_seconds", "context_provider"})
-"""The codes of problems that only warn: the event is sent all the same."""
+IDS = ("accountId", "userId")
+"""The properties that name the user: no event may have those of another user."""
 
-_KINDS: dict[str, tuple[Any, str]] = {
+KINDS: dict[str, tuple[Any, str]] = {
     "string": (str, "a string"),
     "number": ((int, float, Decimal, numbers.Real), "a number"),
     "object": (Mapping, "an object"),
 }
-_ACTIONS: dict[str, tuple[tuple[str, str, bool], ...]] = {
-    # property, kind, whether the event means nothing without it
-    "feature": (
-        ("feature", "string", True),
-        ("module", "string", True),
-        ("product", "string", False),
-        ("total", "number", False),
-    ),
-    "moduleEnd": (
-        ("module", "string", True),
-        ("timeSpent", "number", True),
-        ("product", "string", False),
-    ),
-    "sessionSync": (("activeDuration", "number", True),),
-    "identifyUser": (("details", "object", True),),
-    "identifyAccount": (("details", "object", True),),
+"""Kind of value → its Python types, and its name in a message."""
+
+
+class Property(NamedTuple):
+    """A property whose meaning is known: a key of `KINDS`, and an example."""
+
+    kind: str
+    example: Any
+
+
+PROPERTIES = {
+    "accountId": Property("string", "acme"),
+    "userId": Property("string", "ann"),
+    "action": Property("string", "feature"),
+    "module": Property("string", "reports"),
+    "feature": Property("string", "export"),
+    "product": Property("string", "core"),
+    "details": Property("object", {"name": "Ann"}),
+    "total": Property("number", 1),
+    "timeSpent": Property("number", 1200),
+    "activeDuration": Property("number", 60000),
 }
-ACTIONS = frozenset(_ACTIONS)
-"""The actions whose properties are known; any other is passed on as it is."""
+"""The properties that known actions have, and those of every event that are not derived."""
+
+ACTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "feature": (("feature", "module"), ("product", "total")),
+    "moduleEnd": (("module", "timeSpent"), ("product",)),
+    "sessionSync": (("activeDuration",), ()),
+    "identifyUser": (("details",), ()),
+    "identifyAccount": (("details",), ()),
+}
+"""Known action → the properties without which it means nothing, and its optional ones.
+
+Any other action is passed on as it is.
+"""
+
+WARNINGS = frozenset({"expected", "expected_type", "looks_like_seconds", "context_provider"})
+"""The codes of problems that only warn: the event is sent."""
 
 EARLIEST_MS = 100_000_000_000
-"""3 March 1973 as milliseconds. A smaller number is almost certainly a time in seconds."""
+"""3 March 1973 in milliseconds. A smaller number is almost certainly a time in seconds."""
 
 MOST_MS = int(sys.float_info.max)
-"""What is more reads as infinity wherever numbers are doubles."""
-
-IDS = ("accountId", "userId")
-"""Who it is: what no event may have of somebody else."""
+"""A larger number reads as infinity wherever numbers are doubles."""
 
 
 class Warned(dict[str, Any]):
-    """An event with a warning of how it was made, which nobody could tell by what is in it.
+    """An event with a warning about how it was made, which its properties do not show.
 
     Args:
         event: its properties.
-        warning: that.
+        code, message: of the warning, as in `fslog.Problem`.
     """
 
     def __init__(self, event: Mapping[str, Any], code: str, message: str) -> None:
@@ -78,10 +105,10 @@ class Warned(dict[str, Any]):
 
 
 def is_plain(event: Mapping[str, Any]) -> bool:
-    """Return whether an event's required properties are right as they stand, at a glance.
+    """Return whether an event's required properties are valid as they are.
 
-    By exact types, so that no value is asked anything; what is not obviously right is for
-    `coerce` and `problems` to look at.
+    Only exact types count, so that no method of a value runs; for any other event `coerce` and
+    `problems` decide.
     """
     get = event.get
     account, user, at, action = get("accountId"), get("userId"), get("createdAt"), get("action")
@@ -99,11 +126,11 @@ def is_plain(event: Mapping[str, Any]) -> bool:
 
 
 def coerce(event: dict[str, Any]) -> None:
-    """Turn what Python programs have into what the endpoint takes, in place, and never raise.
+    """Convert the required properties, in place, to types that the endpoint accepts; never raise.
 
     `accountId` and `userId` given as `int` or `uuid.UUID` become strings, `createdAt` given as an
     aware `datetime` becomes epoch milliseconds, and subclasses of the plain types, or proxies of
-    them, become the plain types. Anything else is left for `problems` to judge.
+    them, become the plain types. Any other value stays, and `problems` reports it.
 
     >>> at = datetime.datetime.fromtimestamp(1, datetime.timezone.utc)
     >>> event = {"accountId": 7, "createdAt": at}
@@ -115,7 +142,7 @@ def coerce(event: dict[str, Any]) -> None:
             convert = _as_time if name == "createdAt" else _as_id if name in IDS else _as_text
             try:
                 event[name] = convert(event[name])
-            except unless_interrupt(Exception):  # the value's own methods; `problems` tells
+            except unless_interrupt(Exception):  # the value's own methods
                 continue
 
 
@@ -161,7 +188,7 @@ def _plain_number(value: Any) -> int | float | None:
 
 
 def problems(event: Mapping[str, Any]) -> list[Problem]:
-    """List what makes the endpoint drop this event; empty for an event that it takes.
+    """Return the problems for which the endpoint drops an event; none if it is valid.
 
     >>> problems({"accountId": "a", "userId": "u", "createdAt": 1, "action": "x", "sessionId": "s"})
     []
@@ -183,26 +210,26 @@ def problems(event: Mapping[str, Any]) -> list[Problem]:
 
 def _name_problem(event: Mapping[str, Any], name: str) -> Problem | None:
     if name not in event:
-        return Problem("missing", name, f"{name} is missing: {_REMEDY[name]}", event)
+        return Problem("missing", name, f"{name} is missing: {_REQUIRED[name][1]}", event)
     value = event[name]
     if issubclass(type(value), str):
         if str.__len__(value):
             return None
-        return Problem("empty", name, f"{name} is empty; expected a string that is not", event)
+        return Problem("empty", name, f"{name} is empty; expected a non-empty string", event)
     came = repr(value) if value is None or type(value) in (bool, float) else _kind(value)
-    return Problem("wrong_type", name, f"{name} is {came}; expected {_EXPECTED[name]}", event)
+    return Problem("wrong_type", name, f"{name} is {came}; expected {_REQUIRED[name][0]}", event)
 
 
 def _time_problem(event: Mapping[str, Any], name: str) -> Problem | None:
     if name not in event:
-        return Problem("missing", name, f"{name} is missing: {_REMEDY[name]}", event)
+        return Problem("missing", name, f"{name} is missing: {_REQUIRED[name][1]}", event)
     value = event[name]
     if issubclass(type(value), datetime.datetime):
         message = f"{name} is a datetime without a time zone, or without an instant; "
         return Problem("naive_datetime", name, f"{message}expected an aware one", event)
     at = _plain_number(value)
     if at is None:
-        message = f"{name} is {_kind(value)}; expected {_EXPECTED[name]}"
+        message = f"{name} is {_kind(value)}; expected {_REQUIRED[name][0]}"
         return Problem("wrong_type", name, message, event)
     if not -MOST_MS <= at <= MOST_MS:  # also NaN, which compares with nothing
         came = repr(at) if type(at) is float else "an int that no float holds"
@@ -214,28 +241,11 @@ def _kind(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
-_EXPECTED = {
-    "accountId": "a non-empty string, an int or a UUID",
-    "userId": "a non-empty string, an int or a UUID",
-    "createdAt": "epoch milliseconds or an aware datetime",
-    "action": "a non-empty string",
-    "sessionId": "a non-empty string",
-}
-_SOURCES = "give it in the log call's extra, in fields, in context or in defaults"
-_REMEDY = {
-    "accountId": _SOURCES,
-    "userId": _SOURCES,
-    "createdAt": "epoch milliseconds are expected",
-    "action": "give it in the log call's extra or in a rule",
-    "sessionId": f"{_SOURCES}, or let session derive it",
-}
-
-
 def warnings(event: Mapping[str, Any]) -> list[Problem]:
-    """List what is probably not meant in an event that the endpoint takes; usually empty.
+    """Return the warnings for a valid event; usually none.
 
     Args:
-        event: one that `problems` has nothing to say about.
+        event: one without `problems`.
 
     >>> event = {"accountId": "a", "userId": "u", "createdAt": 10**12, "action": "feature",
     ...          "sessionId": "s", "feature": "export", "total": "3"}
@@ -256,10 +266,12 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
 
 def _broken(event: Mapping[str, Any], action: str) -> list[Problem]:
     found = []
-    for name, kind, needed in _ACTIONS[action]:
-        types, words = _KINDS[kind]
+    needed, optional = ACTIONS[action]
+    for name in needed + optional:
+        kind = PROPERTIES[name].kind
+        types, words = KINDS[kind]
         if name not in event:
-            if needed:
+            if name in needed:
                 message = f"action {action!r} is expected to have {name}, {words}"
                 found.append(Problem("expected", name, message, event))
         elif not _fits(event[name], types):
@@ -273,7 +285,7 @@ def _fits(value: Any, types: Any) -> bool:
     try:
         if not isinstance(value, types) or isinstance(value, bool):
             return False
-        # NaN and the infinities are sent as null, which is no number.
+        # NaN and the infinities are sent as null, which is not a number.
         return not _is_float(value) or math.isfinite(value)
     except unless_interrupt(Exception):  # the value's own methods
         return False
@@ -283,8 +295,8 @@ def _is_float(value: Any) -> bool:
     return issubclass(type(value), (float, Decimal))
 
 
-def _feature_is_right(event: Mapping[str, Any]) -> bool:
-    # By exact type: what is not obviously right is looked at again by `_broken`.
+def _is_plain_feature(event: Mapping[str, Any]) -> bool:
+    # By exact types; for any other event `_broken` decides.
     get = event.get
     total = get("total", 1)
     return (
@@ -296,6 +308,6 @@ def _feature_is_right(event: Mapping[str, Any]) -> bool:
 
 
 _CHECKS: dict[Any, Callable[[Mapping[str, Any]], bool]] = {
-    "feature": _feature_is_right,
-    **{action: lambda event: False for action in _ACTIONS if action != "feature"},
+    "feature": _is_plain_feature,
+    **{action: lambda event: False for action in ACTIONS if action != "feature"},
 }

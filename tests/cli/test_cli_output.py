@@ -1,4 +1,4 @@
-"""The bar of a terminal, the lines of a pipe, and that neither fails the work."""
+"""The output of commands: lines for a terminal and for a pipe, and a progress bar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fslog.cli.progress import Progress, shown
+from fslog.cli.output import STYLES, Printer, ProgressBar, cut
 
 
 class Watch:
@@ -32,10 +32,48 @@ class Terminal(io.StringIO):
         return True
 
 
-def progress(stream: Any, watch: Watch, **more: Any) -> Progress:
+def test_a_pipe_gets_plain_text() -> None:
+    """Where no terminal reads, a line has neither colours nor an end cut off."""
+    stream = io.StringIO()
+    printer = Printer(stream, environ={}, columns=10)
+    printer.line(("bold", "bold"), (" and plain", ""))
+    printer.row(("x" * 200, "red"))
+    assert stream.getvalue() == f"bold and plain\n{'x' * 200}\n"
+
+
+def test_a_terminal_gets_colours_and_short_rows() -> None:
+    """On a terminal a styled part is coloured, a line is broken at a blank, a row is cut."""
+    stream = Terminal()
+    printer = Printer(stream, environ={"TERM": "xterm"}, columns=12)
+    printer.line(("bold", "bold"), (" and plain", ""))
+    printer.row(("module ", ""), ("reports", "red"))
+    assert stream.getvalue() == "\x1b[1mbold\x1b[0m and\n  plain\nmodule \x1b[31mre\x1b[0m...\n"
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_declined(environ: dict[str, str]) -> None:
+    """NO_COLOR, and a terminal that has none, get plain text of the terminal's width."""
+    stream = Terminal()
+    printer = Printer(stream, environ=environ, columns=10)
+    for style in STYLES:
+        printer.line((style, style))
+    printer.row(("module reports", "bold"))
+    assert stream.getvalue() == "".join(f"{style}\n" for style in STYLES) + "module ...\n"
+
+
+@pytest.mark.parametrize("columns", range(18))
+def test_a_row_is_as_wide_as_it_may_be(columns: int) -> None:
+    """A cut row has exactly the columns that there are, but for the three that its dots need."""
+    parts = (("module", "bold"), (" ", ""), ("reports", ""))
+    text = "".join(text for text, _ in cut(parts, columns))
+    whole = "module reports"
+    assert text == (whole if columns >= 14 else f"{whole[: max(0, columns - 3)]}...")
+
+
+def progress(stream: Any, watch: Watch, **more: Any) -> ProgressBar:
     """Return what shows on a stream how far it is."""
     fixed: dict[str, Any] = {"environ": {"TERM": "xterm"}}
-    return Progress(stream, clock=watch.clock, sleep=watch.sleep, **{**fixed, **more})
+    return ProgressBar(stream, clock=watch.clock, sleep=watch.sleep, **{**fixed, **more})
 
 
 def frames(stream: io.StringIO) -> list[str]:
@@ -107,7 +145,7 @@ def test_a_bar_is_drawn_now_and_then() -> None:
 @pytest.mark.parametrize("columns", [200, 80, 60, 30, 12, 5, 1])
 def test_a_bar_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However narrow it is, and however wide the letters are, the line does not break."""
-    monkeypatch.setattr("fslog.cli.progress.Progress._columns", lambda self: columns)
+    monkeypatch.setattr("fslog.cli.output.ProgressBar._columns", lambda self: columns)
     for label in ("events.ndjson", "東京" * 30, "/" + "x" * 300, "\x1b[2J"):
         stream, watch = Terminal(), Watch()
         one = progress(stream, watch)
@@ -127,7 +165,7 @@ def test_a_line_of_its_own_takes_the_bar_away_first() -> None:
     one = progress(stream, watch)
     one.begin("e", None, 0)
     one.show(1, lambda: 0)
-    one.say("oh\x1b[31m")
+    one.message("oh\x1b[31m")
     one.show(2, lambda: 0)
     assert frames(stream) == ["e  1 events", "oh\\x1b[31m\n", "e  2 events"]
 
@@ -154,7 +192,7 @@ def test_a_key_is_not_shown(stream: io.StringIO) -> None:
     one.begin(f"/data/{key}.ndjson", None, 0)
     watch.sleep(10.0)
     one.show(1, lambda: 0)
-    one.say(f"{key}: no")
+    one.message(f"{key}: no")
     shown = stream.getvalue()
     assert "/data/***.ndjson" in shown
     assert "***: no\n" in shown
@@ -168,7 +206,7 @@ def test_a_wait_is_counted_down() -> None:
     one.begin("e", None, 0)
     one.wait(3.0, 7, lambda: 0)
     assert watch.now == 53.0
-    seen = re.findall(r"trying again in (\d) s", stream.getvalue())
+    seen = re.findall(r"retry in (\d) s", stream.getvalue())
     assert seen == [*"333322221111"]
 
 
@@ -182,7 +220,7 @@ def test_a_pipe_gets_a_line_now_and_then(environ: dict[str, str]) -> None:
     for number in range(1, 201):
         watch.sleep(0.125)
         one.show(number * 10, lambda number=number: number)  # type: ignore[misc]
-    one.say("said")
+    one.message("said")
     one.wait(1.0, 1, lambda: 0)
     one.clear()
     assert stream.getvalue().splitlines() == [
@@ -195,9 +233,9 @@ def test_a_pipe_gets_a_line_now_and_then(environ: dict[str, str]) -> None:
 def test_quiet_is_quiet() -> None:
     """Who asked for silence sees nothing, on a terminal either."""
     stream, watch = Terminal(), Watch()
-    with shown(progress(stream, watch, is_quiet=True)) as one:
+    with progress(stream, watch, is_quiet=True) as one:
         one.begin("e", 10, 0)
-        one.say("said")
+        one.message("said")
         one.wait(5.0, 1, lambda: 0)
         one.show(1, lambda: 1)
     assert stream.getvalue() == ""
@@ -209,7 +247,7 @@ def test_a_bar_is_gone_whatever_happens() -> None:
     stream, watch = Terminal(), Watch()
 
     def interrupted() -> None:
-        with shown(progress(stream, watch)) as one:
+        with progress(stream, watch) as one:
             one.begin("e", None, 0)
             one.show(1, lambda: 0)
             raise KeyboardInterrupt
@@ -230,8 +268,8 @@ def test_who_does_not_look_does_not_stop_the_work() -> None:
     one = progress(Gone(), watch)
     one.begin("e", None, 0)
     one.show(1, lambda: 0)
-    one.say("said")
+    one.message("said")
     raw = io.BytesIO()
     narrow = progress(io.TextIOWrapper(raw, "ascii"), watch)
-    narrow.say("zoë")
+    narrow.message("zoë")
     assert raw.getvalue() == b"zo\\xeb\n"

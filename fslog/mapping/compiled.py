@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from fslog.mapping import events, sessions
+from fslog.mapping import schema, sessions
 from fslog.mapping.encoding import encode
 
 Line = Callable[[dict[str, Any], Any, Mapping[str, Any]], "bytes | None"]
@@ -211,7 +211,7 @@ class _Maker:
         if "action" not in own or not all(map(_is_text, (*sources, *own))):
             return None
         if (
-            not all(name in sources or name in own for name in events.IDS)
+            not all(name in sources or name in own for name in schema.IDS)
             or self._fields - own.keys()
         ):
             return None
@@ -249,8 +249,8 @@ class _Maker:
             return False
         if name == "createdAt" and kind not in (int, float):
             return False
-        if name in events.REQUIRED and name != "createdAt":
-            if kind is not str and not (kind is int and name in events.IDS):
+        if name in schema.REQUIRED and name != "createdAt":
+            if kind is not str and not (kind is int and name in schema.IDS):
                 return False
         self._code.append(f"if type({value}) is not {kind.__name__}: return None")
         self._begin(name)
@@ -260,10 +260,10 @@ class _Maker:
     def _add_default(self, name: str, value: Any) -> bool:
         """Have a default in the line: as text, since it is the same each time."""
         coerced = {name: value}
-        events.coerce(coerced)
-        if type(value) not in _KINDS or any(p.property == name for p in events.problems(coerced)):
+        schema.coerce(coerced)
+        if type(value) not in _KINDS or any(p.property == name for p in schema.problems(coerced)):
             return False
-        if name in events.IDS or name == "createdAt":
+        if name in schema.IDS or name == "createdAt":
             self._code.append(f"{name} = {self._bind(coerced[name])}")
         self._begin(name)
         self._write(encode({"": coerced[name]}).decode()[len('{"":') : -len("}\n")])
@@ -273,16 +273,16 @@ class _Maker:
         self._write(("," if self._line else "{") + _quote(name) + ":")
 
     def _add_value(self, name: str, value: str, kind: Any) -> None:
-        if name in events.IDS and kind is int:
+        if name in schema.IDS and kind is int:
             self._code.append(f"{value} = str({value})")
             kind = str
-        if name in events.IDS or name == "createdAt":
+        if name in schema.IDS or name == "createdAt":
             self._code.append(f"{name} = {value}")
         if name == "action":
             self._code.append(f"if {value} != {self._bind(self._example.action)}: return None")
             self._write(_quote(self._example.action))
             return
-        if name in events.REQUIRED and kind is str:
+        if name in schema.REQUIRED and kind is str:
             self._code.append(f"if not {value}: return None")
         if kind is float:
             self._code.append(f"if {value} - {value} != 0.0: return None")
@@ -297,13 +297,13 @@ class _Maker:
 
     def _add_time(self, is_given: bool) -> None:
         if is_given:
-            self._code.append(f"if createdAt > {self._bind(events.MOST_MS)}: return None")
+            self._code.append(f"if createdAt > {self._bind(schema.MOST_MS)}: return None")
         else:
             self._code.append("if type(created) is not float: return None")
             self._code.append("createdAt = floor(created * 1000 + 0.5)")
             self._write(',"createdAt":')
             self._fill("createdAt")
-        self._code.append(f"if createdAt < {events.EARLIEST_MS}: return None")
+        self._code.append(f"if createdAt < {schema.EARLIEST_MS}: return None")
 
     def _add_session(self) -> None:
         self._write(',"sessionId":"')

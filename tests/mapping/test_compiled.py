@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fslog import EventFormatter, InvalidEvent, context
 from fslog.collector import Answer, Collector
 from fslog.handler import FreshsuccessHandler
-from fslog.mapping import events
+from fslog.mapping import schema
 from fslog.mapping.encoding import encode
 
 FEATURE = {"accountId": "acme", "userId": "ann", "action": "feature", "feature": "export"}
@@ -42,7 +42,7 @@ def long_way(formatter: EventFormatter, made: logging.LogRecord) -> bytes | None
         event = formatter.event(made)
     except InvalidEvent:
         return None
-    return None if event is None or events.warnings(event) else encode(event)
+    return None if event is None or schema.warnings(event) else encode(event)
 
 
 def learned(formatter: EventFormatter, made: logging.LogRecord) -> bool:
@@ -50,7 +50,7 @@ def learned(formatter: EventFormatter, made: logging.LogRecord) -> bool:
     shapes, attributes = formatter.shapes, made.__dict__
     before = len(shapes.of_site.get(SITE, ()))
     event = formatter.event(made)
-    if event is None or events.warnings(event):  # the handler learns nothing of such a one
+    if event is None or schema.warnings(event):  # the handler learns nothing of such a one
         return False
     for _ in range(64):
         seen = shapes.example(SITE, attributes, context.current(), event["action"])

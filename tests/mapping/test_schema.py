@@ -22,7 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fslog.errors import Problem
-from fslog.mapping import events
+from fslog.mapping import schema
 
 UTC = datetime.timezone.utc
 NOW = 1_767_225_600_000
@@ -77,21 +77,21 @@ def assert_explained(problem: Problem, event: Mapping[str, Any]) -> None:
 
 def test_the_vocabulary_is_the_tables() -> None:
     """The five required properties in the table's order, and the five known actions."""
-    assert events.REQUIRED == ("accountId", "userId", "createdAt", "action", "sessionId")
-    assert frozenset(TABLE) == events.ACTIONS
+    assert schema.REQUIRED == ("accountId", "userId", "createdAt", "action", "sessionId")
+    assert set(TABLE) == set(schema.ACTIONS)
 
 
 @pytest.mark.parametrize("at", [NOW, float(NOW), NOW + 0.25, 0, -1.5e12, 10**13, 10**308, 1e308])
 def test_the_five_alone_are_a_valid_event(at: float) -> None:
     """An event needs no more; any finite number is a time."""
-    assert events.problems({**FIVE, "createdAt": at}) == []
+    assert schema.problems({**FIVE, "createdAt": at}) == []
 
 
-@pytest.mark.parametrize("name", events.REQUIRED)
+@pytest.mark.parametrize("name", schema.REQUIRED)
 def test_each_of_the_five_is_required(name: str) -> None:
     """Without one of them the event is invalid, and the person is told where to give it."""
     event = {key: value for key, value in FIVE.items() if key != name}
-    (problem,) = events.problems(event)
+    (problem,) = schema.problems(event)
     assert said([problem]) == [("missing", name)]
     assert "missing" in problem.message
     assert "give it" in problem.message or "expected" in problem.message
@@ -100,7 +100,7 @@ def test_each_of_the_five_is_required(name: str) -> None:
 
 def test_an_empty_event_lacks_all_five() -> None:
     """Every problem is listed at once, in the table's order."""
-    assert said(events.problems({})) == [("missing", name) for name in events.REQUIRED]
+    assert said(schema.problems({})) == [("missing", name) for name in schema.REQUIRED]
 
 
 WRONG_NAMES = [
@@ -132,7 +132,7 @@ WRONG_NAMES = [
 def test_a_wrong_name_is_invalid(name: str, value: Any, code: str, came: str) -> None:
     """Each of the four strings refuses what is none; the message says what came and what should."""
     event = {**FIVE, name: value}
-    (problem,) = events.problems(event)
+    (problem,) = schema.problems(event)
     assert said([problem]) == [(code, name)]
     assert f" {came};" in problem.message
     assert "expected" in problem.message
@@ -164,8 +164,8 @@ WRONG_TIMES = [
 def test_a_wrong_time_is_invalid(value: Any, code: str, came: str) -> None:
     """`createdAt` refuses what is no finite number; the message says what came and what should."""
     event = {**FIVE, "createdAt": value}
-    events.coerce(event)
-    (problem,) = events.problems(event)
+    schema.coerce(event)
+    (problem,) = schema.problems(event)
     assert said([problem]) == [(code, "createdAt")]
     assert came in problem.message
     assert "expected" in problem.message
@@ -176,7 +176,7 @@ def test_a_wrong_time_is_invalid(value: Any, code: str, came: str) -> None:
 def test_a_time_beyond_all_numbers_of_json_readers_is_invalid(at: int) -> None:
     """An int that no double holds reads as infinity elsewhere: it is not taken for a time."""
     for event in ({**FIVE, "createdAt": at}, {"createdAt": at}):
-        found = [problem for problem in events.problems(event) if problem.property == "createdAt"]
+        found = [problem for problem in schema.problems(event) if problem.property == "createdAt"]
         assert [problem.code for problem in found] == ["not_finite"]
         assert_explained(found[0], event)
 
@@ -205,25 +205,25 @@ class Real(float):
 @pytest.mark.parametrize("value", ["a", " ", "\ud800", "\0", Text("a"), Colour.RED, "a" * 10_000])
 def test_any_string_but_the_empty_one_is_a_name(name: str, value: str) -> None:
     """The table asks for a string and no more; a subclass of `str` is one."""
-    assert events.problems({**FIVE, name: value}) == []
-    events.warnings({**FIVE, name: value})
+    assert schema.problems({**FIVE, name: value}) == []
+    schema.warnings({**FIVE, name: value})
 
 
 def test_an_empty_string_of_a_subclass_is_empty() -> None:
     """A subclass of `str` is judged by its text."""
-    assert said(events.problems({**FIVE, "userId": Text("")})) == [("empty", "userId")]
+    assert said(schema.problems({**FIVE, "userId": Text("")})) == [("empty", "userId")]
 
 
 @pytest.mark.parametrize("at", [Whole(NOW), Real(NOW)])
 def test_a_number_of_a_subclass_is_a_time(at: float) -> None:
     """Subclasses of int and float are numbers."""
-    assert events.problems({**FIVE, "createdAt": at}) == []
-    assert events.warnings({**FIVE, "createdAt": at}) == []
+    assert schema.problems({**FIVE, "createdAt": at}) == []
+    assert schema.warnings({**FIVE, "createdAt": at}) == []
 
 
 def test_a_number_of_a_subclass_must_be_finite_too() -> None:
     """NaN is no time, whatever class it is of."""
-    assert said(events.problems({**FIVE, "createdAt": Real("nan")})) == [
+    assert said(schema.problems({**FIVE, "createdAt": Real("nan")})) == [
         ("not_finite", "createdAt")
     ]
 
@@ -283,11 +283,11 @@ anything = st.builds(lambda five, more: {**more, **five}, mostly_right, extras)
 @example({"createdAt": -int(sys.float_info.max)})
 def test_an_event_is_invalid_exactly_when_the_table_says_so(event: dict[str, Any]) -> None:
     """The quick check and the table agree on any event, property by property; each is explained."""
-    found = events.problems(event)
+    found = schema.problems(event)
     assert {problem.property for problem in found} == slow_problems(event)
     assert len(found) == len(slow_problems(event))
     for problem in found:
-        assert problem.code not in events.WARNINGS
+        assert problem.code not in schema.WARNINGS
         assert_explained(problem, event)
 
 
@@ -296,7 +296,7 @@ def test_an_event_is_invalid_exactly_when_the_table_says_so(event: dict[str, Any
 def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) -> None:
     """Whatever keys and values there are, problems are listed and the event stays as it was."""
     before = list(event.items())
-    assert events.problems(event)
+    assert schema.problems(event)
     assert list(event) == [key for key, _ in before]
     assert all(event[key] is value for key, value in before)
 
@@ -304,17 +304,17 @@ def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) ->
 @pytest.mark.parametrize("kind", [MappingProxyType, lambda event: ChainMap({}, event)])
 def test_any_mapping_is_judged(kind: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
     """The checks read an event and need no dict."""
-    assert events.problems(kind(FIVE)) == []
-    assert said(events.problems(kind({}))) == [("missing", name) for name in events.REQUIRED]
-    assert events.warnings(kind(right("feature"))) == []
+    assert schema.problems(kind(FIVE)) == []
+    assert said(schema.problems(kind({}))) == [("missing", name) for name in schema.REQUIRED]
+    assert schema.warnings(kind(right("feature"))) == []
 
 
 @pytest.mark.parametrize("name", ["product", "details", "module", "total", "anything", "täg"])
 @pytest.mark.parametrize("value", [None, True, "", math.nan, [], object(), {"a": {1}}])
 def test_further_properties_are_free(name: str, value: Any) -> None:
     """No value of any other property makes an event invalid, nor warns for an unknown action."""
-    assert events.problems({**FIVE, name: value}) == []
-    assert events.warnings({**FIVE, name: value}) == []
+    assert schema.problems({**FIVE, name: value}) == []
+    assert schema.warnings({**FIVE, name: value}) == []
 
 
 # The actions
@@ -324,12 +324,12 @@ def test_further_properties_are_free(name: str, value: Any) -> None:
 def test_an_event_as_the_table_has_it_warns_of_nothing(action: str) -> None:
     """A known action with all its properties, or without the optional ones, is as it should be."""
     event = right(action)
-    assert events.problems(event) == []
-    assert events.warnings(event) == []
+    assert schema.problems(event) == []
+    assert schema.warnings(event) == []
     for name, _, optional in TABLE[action]:
         if optional:
             del event[name]
-    assert events.warnings(event) == []
+    assert schema.warnings(event) == []
 
 
 @pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
@@ -339,8 +339,8 @@ def test_a_missing_property_of_an_action_warns_unless_it_is_optional(
     """What public clients always send is expected; its absence never makes an event invalid."""
     event = right(action)
     del event[name]
-    assert events.problems(event) == []
-    found = events.warnings(event)
+    assert schema.problems(event) == []
+    found = schema.warnings(event)
     assert said(found) == ([] if optional else [("expected", name)])
     for problem in found:
         assert action in problem.message
@@ -360,8 +360,8 @@ def test_a_wrong_type_in_an_action_warns(action: str, name: str, kind: str, opti
     """A value of another type is said, with what came and what is expected, and never invalid."""
     for value in NOT[kind]:
         event = {**right(action), name: value}
-        assert events.problems(event) == []
-        found = events.warnings(event)
+        assert schema.problems(event) == []
+        found = schema.warnings(event)
         assert said(found) == [("expected_type", name)], value
         assert type(value).__name__ in found[0].message
         assert kind in found[0].message
@@ -381,7 +381,7 @@ def test_every_value_of_the_right_kind_is_right(
 ) -> None:
     """Whatever is encoded as the JSON type that the table names warns of nothing."""
     for value in IS[kind]:
-        assert events.warnings({**right(action), name: value}) == [], value
+        assert schema.warnings({**right(action), name: value}) == [], value
 
 
 @pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
@@ -391,8 +391,8 @@ def test_a_number_that_becomes_null_warns(
 ) -> None:
     """NaN and the infinities are sent as `null`, which is no number: that is said."""
     event = {**right(action), name: value}
-    assert events.problems(event) == []
-    (problem,) = events.warnings(event)
+    assert schema.problems(event) == []
+    (problem,) = schema.warnings(event)
     assert said([problem]) == [("expected_type", name)]
     assert_explained(problem, event)
 
@@ -404,8 +404,8 @@ def test_a_number_that_becomes_null_warns(
 def test_other_actions_pass_as_they_are(action: str, more: dict[str, Any]) -> None:
     """Of an action that is not in the table nothing is expected."""
     event = {**more, **FIVE, "action": action}
-    assert events.problems(event) == []
-    assert events.warnings(event) == []
+    assert schema.problems(event) == []
+    assert schema.warnings(event) == []
 
 
 def slow_warnings(event: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -436,10 +436,10 @@ def test_a_warning_is_given_exactly_when_the_table_says_so(
 ) -> None:
     """The quick check and the table agree on any event of any action; each warning is explained."""
     event = {**more, **FIVE, "action": action}
-    found = events.warnings(event)
+    found = schema.warnings(event)
     assert said(found) == slow_warnings(event)
     for problem in found:
-        assert problem.code in events.WARNINGS
+        assert problem.code in schema.WARNINGS
         assert_explained(problem, event)
 
 
@@ -447,10 +447,10 @@ def test_a_warning_is_given_exactly_when_the_table_says_so(
 def test_a_time_in_seconds_warns(at: float) -> None:
     """A time that would lie in 1970 is said to look like seconds, and sent all the same."""
     event = {**FIVE, "createdAt": at}
-    assert events.problems(event) == []
-    (problem,) = events.warnings(event)
+    assert schema.problems(event) == []
+    (problem,) = schema.warnings(event)
     assert said([problem]) == [("looks_like_seconds", "createdAt")]
-    assert problem.code in events.WARNINGS
+    assert problem.code in schema.WARNINGS
     assert "seconds" in problem.message
     assert "expected milliseconds" in problem.message
     assert_explained(problem, event)
@@ -461,7 +461,7 @@ def test_a_time_in_seconds_warns(at: float) -> None:
 
 def coerced(**changes: Any) -> dict[str, Any]:
     event = {**FIVE, **changes}
-    assert events.coerce(event) is None
+    assert schema.coerce(event) is None
     return event
 
 
@@ -490,13 +490,13 @@ def test_ids_become_strings(name: str, value: Any, expected: str) -> None:
     """An int is sent as its digits, a UUID in its usual spelling, whatever subclass it is."""
     event = coerced(**{name: value})
     assert event == {**FIVE, name: expected}
-    assert events.problems(event) == []
+    assert schema.problems(event) == []
 
 
 def test_an_id_of_more_digits_than_python_prints_is_still_a_string() -> None:
     """An int so long that `str` refuses it does not make the log call fail."""
     event = coerced(userId=10**5000)
-    assert events.problems(event) == []
+    assert schema.problems(event) == []
     assert coerced(userId=10**5000 + 1)["userId"] != event["userId"]
 
 
@@ -506,7 +506,7 @@ def test_what_is_invalid_in_an_id_stays_what_it_is(name: str, value: Any) -> Non
     """bool, None, "", NaN, infinities and the rest are left for `problems` to judge."""
     event = coerced(**{name: value})
     assert event[name] is value
-    assert [problem.property for problem in events.problems(event)] == [name]
+    assert [problem.property for problem in schema.problems(event)] == [name]
 
 
 @pytest.mark.parametrize("name", ["action", "sessionId"])
@@ -515,7 +515,7 @@ def test_only_the_two_ids_take_numbers(name: str, value: Any) -> None:
     """An action or a session id that is no string is a mistake, and stays one."""
     event = coerced(**{name: value})
     assert event[name] is value
-    assert [problem.property for problem in events.problems(event)] == [name]
+    assert [problem.property for problem in schema.problems(event)] == [name]
 
 
 @pytest.mark.parametrize("hours", [0, 14, -12, 5.75])
@@ -527,7 +527,7 @@ def test_an_aware_datetime_becomes_milliseconds(hours: float, micro: int, milli:
     event = coerced(createdAt=at)
     assert event["createdAt"] == NOW + milli
     assert type(event["createdAt"]) is int
-    assert events.problems(event) == []
+    assert schema.problems(event) == []
 
 
 @quick
@@ -552,13 +552,13 @@ def test_a_naive_datetime_stays_and_is_invalid() -> None:
     at = datetime.datetime(2026, 1, 1)
     event = coerced(createdAt=at)
     assert event["createdAt"] is at
-    assert said(events.problems(event)) == [("naive_datetime", "createdAt")]
+    assert said(schema.problems(event)) == [("naive_datetime", "createdAt")]
 
 
 def test_nothing_is_added_to_an_event_that_lacks_what_is_coerced() -> None:
     """A property that is not there is not made up."""
     event: dict[str, Any] = {}
-    events.coerce(event)
+    schema.coerce(event)
     assert event == {}
 
 
@@ -567,18 +567,18 @@ def test_nothing_is_added_to_an_event_that_lacks_what_is_coerced() -> None:
 def test_coercion_repairs_once_and_touches_nothing_else(event: dict[str, Any]) -> None:
     """A second coercion changes nothing, other properties stay, a valid event keeps its meaning."""
     before = dict(event)
-    valid = not events.problems(event)
-    events.coerce(event)
+    valid = not schema.problems(event)
+    schema.coerce(event)
     again = dict(event)
-    events.coerce(again)
+    schema.coerce(again)
     assert list(event) == list(before)
     for name, value in before.items():
         assert again[name] is event[name]
-        if name not in events.REQUIRED:
+        if name not in schema.REQUIRED:
             assert event[name] is value
     if valid:
         assert event == before
-        assert events.problems(event) == []
+        assert schema.problems(event) == []
 
 
 # Values that defend themselves
@@ -708,19 +708,19 @@ HOSTILE: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("name", [*events.REQUIRED, "feature", "total", "details"])
+@pytest.mark.parametrize("name", [*schema.REQUIRED, "feature", "total", "details"])
 def test_no_value_makes_the_checks_fail(name: str, kind: str) -> None:
     """Whatever a value does when it is asked, it is judged, and the log call stays safe."""
     for action in ("feature", "identifyUser"):
-        for prepare in (events.coerce, lambda event: None):
+        for prepare in (schema.coerce, lambda event: None):
             event = {**right(action), name: HOSTILE[kind]()}
             prepare(event)
-            found = events.problems(event)
+            found = schema.problems(event)
             for problem in found:
                 assert problem.property == name
                 assert_explained(problem, event)
             if not found:
-                for problem in events.warnings(event):
+                for problem in schema.warnings(event):
                     assert_explained(problem, event)
 
 
@@ -728,7 +728,7 @@ def test_no_value_makes_the_checks_fail(name: str, kind: str) -> None:
 def test_a_string_that_defends_itself_is_sent_as_its_text(name: str) -> None:
     """After coercion nothing, a session id's hash for one, meets the subclass's own methods."""
     event = coerced(**{name: hostile(str, "feature")})
-    assert events.problems(event) == []
+    assert schema.problems(event) == []
     assert type(event[name]) is str
     assert event[name] == "feature"
 
@@ -737,9 +737,9 @@ def test_the_checks_leave_an_event_as_it_is() -> None:
     """Only `coerce` changes an event."""
     for event in ({**right("feature"), "total": "3"}, {"accountId": 7, "createdAt": 1}):
         before = copy.deepcopy(event)
-        events.problems(event)
+        schema.problems(event)
         assert event == before
     event = {**right("feature"), "total": "3", "createdAt": 1}
     before = copy.deepcopy(event)
-    assert len(events.warnings(event)) == 2
+    assert len(schema.warnings(event)) == 2
     assert event == before

@@ -1,0 +1,276 @@
+"""How a record travels through the configured loggers to one handler, as `logging` itself decides.
+
+The configured loggers are created in a private `logging.Manager`. Each of their handlers that
+leads to the handler in question has a stand-in with its level and filters, which counts the records
+that arrive, or passes them on. A record that is handed to one of these loggers therefore travels
+as it does in the application. Only the reason why it does not arrive is searched for here.
+
+Loggers that are not configured are as the libraries that own them leave them.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from fslog import EventFormatter
+from fslog.cli.check.configurations import ROOT, Configuration, HandlerPart, LoggerPart
+from fslog.cli.check.factories import makes
+
+ABOVE_ALL = logging.CRITICAL + 1
+"""A level that only a level meant to silence everything stops."""
+
+
+class _Preset(NamedTuple):
+    library: str
+    propagates: bool
+
+
+PRESETS = {
+    "django": _Preset("Django", True),
+    "django.server": _Preset("Django", False),
+    "gunicorn.access": _Preset("gunicorn", False),
+    "gunicorn.error": _Preset("gunicorn", False),
+}
+"""Loggers to which their library gives the level INFO, and for some propagate = False, before the
+configuration is loaded (`django.utils.log.DEFAULT_LOGGING`, `gunicorn.glogging.Logger`).
+"""
+
+
+class Route(NamedTuple):
+    """How a record reaches the handler.
+
+    Args:
+        by: the loggers that hand it on, by name; empty if it does not arrive.
+        reason: what stops it; empty if it arrives.
+        unasked: the filters on the way that were not asked, because they are not fslog's.
+    """
+
+    by: tuple[str, ...]
+    reason: str = ""
+    unasked: tuple[str, ...] = ()
+
+
+class _StandIn(logging.Handler):
+    """Stand in for a configured handler of one logger."""
+
+    def __init__(self, part: HandlerPart, level: int, targets: Iterable[_StandIn]) -> None:
+        super().__init__(level)
+        self.part = part
+        self.targets = tuple(targets)
+        self._arrivals = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._arrivals += 1
+        for target in self.targets:
+            if record.levelno >= target.level:
+                target.handle(record)
+
+    def take_arrivals(self, handler: str) -> int:
+        """Return how many records reached a handler through this one since the last call."""
+        own, self._arrivals = self._arrivals, 0
+        passed_on = sum(target.take_arrivals(handler) for target in self.targets)
+        return passed_on + (own if self.part.name == handler else 0)
+
+
+class Routing:
+    """Ask `logging` how records reach one handler of a configuration.
+
+    Args:
+        config: the configuration.
+        handler: the handler's name.
+    """
+
+    def __init__(self, config: Configuration, handler: str) -> None:
+        self._config = config
+        self._handler = handler
+        self._record: logging.LogRecord | None = None
+        self._unasked: list[str] = []
+        self._rejected_by: set[object] = set()
+        self._root = logging.RootLogger(logging.WARNING)
+        manager = logging.Manager(self._root)
+        manager.loggerClass = logging.Logger  # the application may have set another
+        self._root.manager = manager  # the default one obeys the application's logging.disable()
+        self._loggers: dict[str, logging.Logger] = {}
+        for name in [ROOT, *config.loggers, *PRESETS]:
+            self._loggers[name] = self._root if name == ROOT else manager.getLogger(name)
+        for name, logger in self._loggers.items():
+            self._set_up(logger, config.loggers.get(name) or LoggerPart(name))
+
+    def _set_up(self, logger: logging.Logger, part: LoggerPart) -> None:
+        if part.level is not None:
+            logger.setLevel(part.level)
+        elif part.name in PRESETS:
+            logger.setLevel(logging.INFO)
+        logger.propagate = _propagates(self._config, part)
+        self._add_filters(logger, part.filters)
+        logger.addHandler(logging.NullHandler())  # without any handler, logging prints the record
+        for name in dict.fromkeys(part.handlers):
+            for stand_in in self._stand_ins(name, (), has_level=True):
+                logger.addHandler(stand_in)
+
+    def _stand_ins(
+        self, name: str, before: tuple[str, ...], *, has_level: bool
+    ) -> Iterator[_StandIn]:
+        """Yield the stand-in for a handler, if it leads to the one in question."""
+        part = self._config.handlers.get(name)
+        if part is None or name in before:
+            return
+        path = (*before, name)
+        targets = [
+            stand_in
+            for target in part.leads_to
+            for stand_in in self._stand_ins(target, path, has_level=part.respects_levels)
+        ]
+        if targets or name == self._handler:
+            stand_in = _StandIn(part, part.level if has_level else logging.NOTSET, targets)
+            self._add_filters(stand_in, part.filters)
+            yield stand_in
+
+    def _add_filters(self, owner: Any, filters: Iterable[Any]) -> None:
+        for one in filters:
+            built = _built_filter(self._config, one)
+            name = one if isinstance(one, str) else type(one).__name__
+            owner.addFilter(functools.partial(self._passes, owner, name, built))
+
+    def _passes(self, owner: object, name: str, built: Any, probe: logging.LogRecord) -> bool:
+        """Return whether a filter lets the record pass that the probe stands for."""
+        if self._record is None:
+            return True
+        if built is None:
+            self._unasked.append(name)
+            return True
+        if built.filter(self._record):
+            return True
+        self._rejected_by.add(owner)
+        return False
+
+    def route(self, name: str, level: int | None, record: logging.LogRecord | None = None) -> Route:
+        """Return how a record of a logger reaches the handler, or what stops it.
+
+        Args:
+            name: of the logger; `""` is the root logger, too.
+            level: of the record; None if no level is to stop it.
+            record: what filters are asked about; None asks none of them.
+        """
+        logger = self._logger(name)
+        levelno = sys.maxsize if level is None else level
+        if not logger.isEnabledFor(levelno):
+            least, owner = self.level_of(name)
+            level_name = logging.getLevelName(least)
+            return Route((), f"{logger_label(owner)} takes {level_name} and above")
+        self._record, self._unasked, self._rejected_by = record, [], set()
+        logger.handle(logging.makeLogRecord({"name": logger.name, "levelno": levelno}))
+        by = tuple(
+            one.name
+            for one in _ancestry(logger)
+            for stand_in in _stand_ins_of(one)
+            for _ in range(stand_in.take_arrivals(self._handler))
+        )
+        reason = "" if by else "; ".join(dict.fromkeys(self._reasons(logger, levelno)))
+        return Route(by, reason, tuple(self._unasked))
+
+    def _logger(self, name: str) -> logging.Logger:
+        """Return a logger; one without configuration is not kept: a log may name millions."""
+        found = self._loggers.get(name or ROOT)
+        if found is None:
+            found = logging.Logger(name)
+            above = [one for one in self._loggers if f"{name}.".startswith(f"{one}.")]
+            found.parent = self._loggers[max(above, key=len, default=ROOT)]
+            found.manager = self._root.manager
+        return found
+
+    def _reasons(self, logger: logging.Logger, level: int) -> Iterator[str]:
+        if logger in self._rejected_by:
+            yield f"a filter of {logger_label(logger.name)} stops it"
+            return
+        is_held = False
+        for one in _ancestry(logger):
+            for stand_in in _stand_ins_of(one):
+                is_held = True
+                yield from self._stops(stand_in, level)
+            if not one.propagate and one is not self._root:
+                yield f"{logger_label(one.name)} does not propagate{self._preset(one.name)}"
+                return
+        if not is_held:
+            yield f"neither {logger_label(logger.name)} nor any above it has the handler"
+
+    def _stops(self, stand_in: _StandIn, level: int) -> Iterator[str]:
+        name = stand_in.part.name
+        if level < stand_in.level:
+            yield f"the handler {name} takes {logging.getLevelName(stand_in.level)} and above"
+        elif stand_in in self._rejected_by:
+            yield f"a filter of the handler {name} stops it"
+        else:
+            for target in stand_in.targets:
+                yield from self._stops(target, level)
+
+    def _preset(self, name: str) -> str:
+        part, preset = self._config.loggers.get(name), PRESETS.get(name)
+        if preset is None or (part is not None and part.propagates is not None):
+            return ""
+        return f" ({preset.library} sees to that, unless it is configured with propagate: true)"
+
+    def level_of(self, name: str) -> tuple[int, str]:
+        """Return a logger's effective level, and the name of the logger that sets it."""
+        logger = self._logger(name)
+        owner = next((one for one in _ancestry(logger) if one.level), self._root)
+        return logger.getEffectiveLevel(), owner.name
+
+    def holders(self) -> list[str]:
+        """Return the loggers that have the handler, or one that leads to it; the root first."""
+        return [name for name, logger in self._loggers.items() if _stand_ins_of(logger)]
+
+
+def _ancestry(logger: logging.Logger | None) -> Iterator[logging.Logger]:
+    """Yield a logger and all those above it."""
+    while logger is not None:
+        yield logger
+        logger = logger.parent
+
+
+def _stand_ins_of(logger: logging.Logger) -> list[_StandIn]:
+    return [one for one in logger.handlers if isinstance(one, _StandIn)]
+
+
+def _propagates(config: Configuration, part: LoggerPart) -> bool:
+    if part.propagates is not None:
+        return part.propagates
+    preset = PRESETS.get(part.name)
+    if preset is None or preset.propagates:
+        return True
+    # To a configuration without any loggers gunicorn adds its own, which propagate.
+    return preset.library == "gunicorn" and not config.given.get("loggers")
+
+
+def _built_filter(config: Configuration, one: Any) -> Any:
+    """Build a filter that can be built without effects: by logger's name, or fslog's formatter.
+
+    Returns:
+        None for any other, and for one that cannot be built; `targets` reports the latter.
+    """
+    if not isinstance(one, str):
+        return one if isinstance(one, (logging.Filter, EventFormatter)) else None
+    section = config.filters.get(one)
+    if not isinstance(section, Mapping):
+        return None
+    if "()" not in section:
+        return logging.Filter(str(section.get("name", "")))
+    try:
+        configurator = config.configurator()
+        factory = section["()"]
+        if isinstance(factory, str):
+            factory = configurator.resolve(factory)
+        if not (makes(factory, EventFormatter) or factory is logging.Filter):
+            return None
+        return configurator.configure_filter(configurator.config["filters"][one])
+    except Exception:
+        return None
+
+
+def logger_label(name: str) -> str:
+    """Return what a message calls a logger."""
+    return "the root logger" if name in ("", ROOT) else f"the logger {name}"
