@@ -226,7 +226,7 @@ def test_a_log_call_that_a_handler_let_in_stays_on_the_detour(
         detours.end(detour)
 
     detours.begin(detour)
-    monkeypatch.setattr(fslog.handler, "redaction", end)
+    monkeypatch.setattr(fslog.handler, "active_redactor", end)
     say(handler, 1)
     assert detours.current() is None
     assert detour.numbers() == [1]
