@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 from fslog.cli import main
-from fslog.cli.spool import draining, locks, requeueing
-from fslog.cli.spool.spools import NotSpool, events_of, look
+from fslog.cli.spool import contents as spool_contents
+from fslog.cli.spool import drain, quarantine
+from fslog.cli.spool.contents import NotASpool, read_contents, waiting_lines
 from fslog.collector import Answer, Collector
 from fslog.net.destination import DATACENTERS
 from fslog.spool import owners
@@ -94,8 +95,8 @@ def test_living_and_dead_processes(tmp_path: Path, command: Spool) -> None:
     path = tmp_path / "spool"
     with logging_process(path, 5, "dead", NOWHERE, "killed"):
         pass
-    dead = look(str(path))
-    assert [(share.is_living, share.events) for share in dead.shares] == [(False, 5)]
+    dead = read_contents(str(path))
+    assert [(owner.is_living, owner.events) for owner in dead.owners] == [(False, 5)]
     with logging_process(path, 3, "alive", NOWHERE) as living:
         code, out, err = command("ls", path, "--json")
         held = [owner for owner in json.loads(out)["owners"] if owner["events"] == 3]
@@ -117,9 +118,9 @@ def test_why_events_wait(tmp_path: Path, spool: Path, command: Spool) -> None:
     lines = out.splitlines()
     size = 3 * len(line(1))
     assert lines[0].startswith(
-        f"{spool}  3 events in 2 segments, {size:,} bytes; the oldest waits "
+        f"{spool}  3 events in 2 segments, {size:,} bytes; the oldest is from "
     )
-    assert "  dead: a process that uses the spool, or drain, sends them, " in lines[3]
+    assert "  dead: sent by drain, or by any process that uses the spool, " in lines[3]
     assert f"{size:,} bytes claimed" in lines[3]
     assert " d " in lines[3]
     assert lines[5] == "quarantine  1 line in 1 file"
@@ -133,7 +134,8 @@ def test_what_others_died_over_rests(spool: Path, command: Spool) -> None:
     register = spool / "owners" / owner
     digest, claim, _ = register.read_text().split()
     register.write_text(f"{digest} {claim} 0002\n")
-    assert "dead: 2 processes died over them; they rest for some seconds" in command("ls", spool)[1]
+    expected = "dead: 2 processes died before they sent any; retried at most every 10 s"
+    assert expected in command("ls", spool)[1]
 
 
 def test_an_empty_spool(tmp_path: Path, command: Spool) -> None:
@@ -142,11 +144,11 @@ def test_an_empty_spool(tmp_path: Path, command: Spool) -> None:
     leave(tmp_path / "spool")
     assert command("ls", tmp_path / "spool") == (
         0,
-        f"{tmp_path / 'spool'}  nothing waits\n1 dead process left nothing\n",
+        f"{tmp_path / 'spool'}  no events waiting\n1 dead process without events\n",
         "",
     )
     assert command("show", tmp_path / "spool") == (0, "", "")
-    assert command("quarantine", tmp_path / "spool")[1] == "nothing was set aside\n"
+    assert command("quarantine", tmp_path / "spool")[1] == "the quarantine is empty\n"
 
 
 def test_looking_touches_nothing(spool: Path, command: Spool) -> None:
@@ -161,12 +163,12 @@ def test_looking_touches_nothing(spool: Path, command: Spool) -> None:
 
 def test_looking_leaves_the_dead_to_be_taken_over(spool: Path) -> None:
     """After a look, and from within it, another process can take an orphan over."""
-    contents = look(str(spool))
+    contents = read_contents(str(spool))
     fs = FileSystem()
-    folder, name = str(spool / "owners"), contents.shares[0].owner
+    folder, name = str(spool / "owners"), contents.owners[0].name
     owner = owners.adopt(fs, folder, name, digest(), 0.0)
     assert owner is not None
-    assert look(str(spool)).shares[0].pid == os.getpid()
+    assert read_contents(str(spool)).owners[0].pid == os.getpid()
     owner.close()
 
 
@@ -175,20 +177,20 @@ def test_the_process_that_holds_a_lock(tmp_path: Path) -> None:
     fs = FileSystem()
     path = tmp_path / "file"
     fd = fs.create_lockfile(str(path))
-    assert locks.pid_of(path.stat(), locks.holders()) == 0
+    assert spool_contents._pid(path.stat(), spool_contents._lock_holders()) == 0
     assert fs.try_lock(fd)
-    assert locks.pid_of(path.stat(), locks.holders()) == os.getpid()
-    assert locks.pid_of(path.stat(), {}) == 0
+    assert spool_contents._pid(path.stat(), spool_contents._lock_holders()) == os.getpid()
+    assert spool_contents._pid(path.stat(), {}) == 0
     fs.close(fd)
 
 
 def test_no_list_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without a list of locks, or with a garbled one, names no process."""
-    monkeypatch.setattr(locks, "_LIST", str(tmp_path / "missing"))
-    assert locks.holders() == {}
+    monkeypatch.setattr(spool_contents, "_LOCKS", str(tmp_path / "missing"))
+    assert spool_contents._lock_holders() == {}
     (tmp_path / "garbled").write_bytes(b"1: FLOCK ADVISORY WRITE x y:z 0 EOF\n\xff\n\n")
-    monkeypatch.setattr(locks, "_LIST", str(tmp_path / "garbled"))
-    assert locks.holders() == {}
+    monkeypatch.setattr(spool_contents, "_LOCKS", str(tmp_path / "garbled"))
+    assert spool_contents._lock_holders() == {}
 
 
 def make_link(path: Path) -> None:
@@ -198,13 +200,13 @@ def make_link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda path: None, "cannot be looked at: No such file or directory"),
+        (lambda path: None, "cannot be read: No such file or directory"),
         (lambda path: path.touch(), "is not a directory"),
         (make_link, "is a symbolic link"),
         (lambda path: path.mkdir(), "it is empty, and has no spool.json"),
         (lambda path: (path / "notes").mkdir(parents=True), "it contains other files, and has no"),
         (lambda path: leave(path) and (path / "spool.json").write_text('{"format":9,"keys":""}'),
-         "is a spool of format 9; this fslog knows 1"),
+         "is a spool with format 9; this version reads format 1"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("verb", [["ls"], ["show"], ["drain"], ["quarantine", "ls"]])
@@ -230,7 +232,7 @@ def test_a_torn_marker(marker: bytes, spool: Path, command: Spool) -> None:
     assert command("ls", spool)[0] == 0
     code, out, err = command("quarantine", "requeue", spool, name)
     assert (code, out) == (1, "")
-    assert "has lost its marker: start a process that uses the spool" in err
+    assert "has no readable marker (spool.json): start a process that uses the spool" in err
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_help(verb: list[str], command: Spool) -> None:
     code, out, err = command(*verb, "--help")
     assert (code, err) == (0, "")
     assert out.startswith("usage: fslog spool")
-    assert verb == ["quarantine", "requeue"] or "The exit code is 0 if" in out
+    assert verb == ["quarantine", "requeue"] or "The exit code is 0 " in out
 
 
 def test_events_for_a_pipe(spool: Path, command: Spool) -> None:
@@ -300,7 +302,7 @@ def test_what_is_no_event_is_left_out_of_a_pipe(tmp_path: Path, command: Spool) 
     leave(tmp_path / "spool", line(1) + b"garbled\n" + TORN)
     code, out, err = command("show", tmp_path / "spool")
     assert (code, numbers(out)) == (0, [1])
-    assert err == "fslog spool: 2 lines left out, which can not be sent\n"
+    assert err == "fslog spool: 2 lines skipped, because they cannot be sent\n"
 
 
 def test_a_line_that_is_being_written(tmp_path: Path, command: Spool) -> None:
@@ -310,7 +312,7 @@ def test_a_line_that_is_being_written(tmp_path: Path, command: Spool) -> None:
     (tmp_path / "spool" / str(SegmentName(owner.name, 1))).write_bytes(line(1) + TORN)
     assert command("show", tmp_path / "spool") == (0, line(1).decode(), "")
     owner.close()
-    assert "1 line left out" in command("show", tmp_path / "spool")[2]
+    assert "1 line skipped" in command("show", tmp_path / "spool")[2]
 
 
 def test_events_on_a_terminal(
@@ -343,8 +345,8 @@ def test_a_spool_whose_files_go(spool: Path) -> None:
             os.unlink(path)
 
     fs.hooks["read"] = remove
-    contents = look(str(spool), fs)
-    assert [one.name.number for one in contents.shares[0].segments] == [2]
+    contents = read_contents(str(spool), fs)
+    assert [one.name.number for one in contents.owners[0].segments] == [2]
 
 
 def test_a_segment_that_is_no_file(spool: Path, command: Spool) -> None:
@@ -354,7 +356,7 @@ def test_a_segment_that_is_no_file(spool: Path, command: Spool) -> None:
     os.mkfifo(spool / str(SegmentName(owner, 4)))
     code, out, err = command("show", spool)
     assert (code, numbers(out)) == (0, [1, 2, 3])
-    assert "2 lines left out" in err
+    assert "2 lines skipped" in err
     assert command("ls", spool)[0] == 0
 
 
@@ -379,10 +381,10 @@ def test_what_a_killed_process_left_is_sent(tmp_path: Path, command: Spool) -> N
         assert (code, err) == (0, "")
         assert out.splitlines()[0].startswith(f"40 events sent to {collector.url[7:]} in 1 batch")
         assert out.splitlines()[1] == (
-            "3 events of 1 living process left alone: they are sent by them"
+            "3 events of 1 living process skipped: living processes send their own"
         )
-        left = look(str(path))
-    assert [share.events for share in left.shares if share.segments] == [3]
+        left = read_contents(str(path))
+    assert [owner.events for owner in left.owners if owner.segments] == [3]
 
 
 @pytest.mark.usefixtures("keys")
@@ -391,7 +393,7 @@ def test_nothing_to_drain(tmp_path: Path, command: Spool) -> None:
     directory(tmp_path / "spool").check()
     assert command("drain", tmp_path / "spool", "--endpoint", NOWHERE) == (
         0,
-        "no dead process left anything to send\n",
+        "nothing to send: no dead process has events\n",
         "",
     )
 
@@ -432,9 +434,9 @@ def test_an_endpoint_that_is_down(spool: Path) -> None:
         collector.always(Answer(503))
         ended = run("", collector.url, flags=flags, arguments=arguments, code=1, err=None)
         assert "0 events sent" in ended.out
-        assert "3 events could not be sent and stay: " in ended.out
+        assert "3 events could not be sent and remain in the spool: " in ended.out
         assert "503" in ended.out
-        assert [share.events for share in look(str(spool)).waiting(living=False)] == [3]
+        assert [owner.events for owner in read_contents(str(spool)).waiting(living=False)] == [3]
         collector.always(None)
         run("", collector.url, flags=flags, arguments=arguments)
         assert [event["number"] for event in collector.events] == [1, 2, 3]
@@ -453,9 +455,9 @@ def test_an_interrupted_drain(spool: Path) -> None:
             ended = process.end(20.0)
     assert ended.code == 130
     assert "0 events sent" in ended.out
-    assert "3 events could not be sent and stay: interrupted" in ended.out
+    assert "3 events could not be sent and remain in the spool: interrupted" in ended.out
     assert "Traceback" not in ended.err
-    assert [share.events for share in look(str(spool)).waiting(living=False)] == [3]
+    assert [owner.events for owner in read_contents(str(spool)).waiting(living=False)] == [3]
 
 
 @pytest.mark.usefixtures("keys")
@@ -474,6 +476,17 @@ def test_other_keys(spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool
         assert len(collector.events) == 3
 
 
+@pytest.mark.usefixtures("keys")
+def test_other_keys_of_a_living_process(spool: Path, command: Spool) -> None:
+    """A directory that a living process uses with other keys is not taken over."""
+    fs = FileSystem()
+    other = owners.create_owner(fs, str(spool / "owners"), "f" * 32, lambda: "0" * 8)
+    code, out, err = command("drain", spool, "--endpoint", NOWHERE, "--take-over")
+    other.remove()
+    assert (code, out) == (2, "")
+    assert "a living process uses it with other keys" in err
+
+
 def test_no_keys(spool: Path, command: Spool) -> None:
     """Without keys nothing is sent; stderr says which variable is missing."""
     code, out, err = command("drain", spool, "--endpoint", NOWHERE)
@@ -490,7 +503,7 @@ def test_what_cannot_be_sent_is_set_aside(tmp_path: Path, command: Spool) -> Non
         code, out, _ = command("drain", path, "--endpoint", collector.url)
         assert [event["number"] for event in collector.events] == [1]
     assert code == 0
-    assert "2 files set aside: see `fslog spool quarantine ls`" in out
+    assert "2 files quarantined: see `fslog spool quarantine ls`" in out
     listed = json.loads(command("quarantine", "ls", path, "--json")[1])
     assert [one["reason"].split(":")[0] for one in listed] == [
         "the line is garbled",
@@ -505,7 +518,7 @@ def test_the_quarantine_for_a_pipe(spool: Path, command: Spool) -> None:
     assert command("quarantine", "show", spool, f"{name}.ndjson", "--limit", 1)[1] == "one\n"
     code, out, err = command("quarantine", "show", spool, "nothing")
     assert (code, out) == (2, "")
-    assert "'nothing' is no file of the quarantine" in err
+    assert "'nothing' is not in the quarantine" in err
 
 
 def test_the_quarantine_on_a_terminal(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -553,11 +566,11 @@ def test_what_is_no_event_is_not_requeued(spool: Path, command: Spool) -> None:
     assert (code, err) == (1, "")
     first, *kept = out.splitlines()
     assert first == f"{name}: 1 event requeued"
-    assert [one.split(" stays: ")[0] for one in kept] == ["  byte 0", f"  byte {8 + len(line(4))}"]
+    assert [one.split(" kept: ")[0] for one in kept] == ["  byte 0", f"  byte {8 + len(line(4))}"]
     found = in_quarantine(spool)
     assert found[f"{name}.ndjson"] == b'garbled\n{"accountId":"a"}\n'
     assert found[f"{name}.reason"].startswith(b"the line is garbled")
-    assert found[f"{name}.reason"].endswith(b"(1 more lines are wrong, too)\n")
+    assert found[f"{name}.reason"].endswith(b"(and 1 more invalid line)\n")
     before = snapshot(spool / "quarantine")
     code, out, _ = command("quarantine", "requeue", spool, "--all", "--json")
     (told,) = json.loads(out)
@@ -569,7 +582,7 @@ def test_what_is_no_event_is_not_requeued(spool: Path, command: Spool) -> None:
 def test_two_requeue_the_same(spool: Path) -> None:
     """Of two who requeue a file at the same time one does it: no event is sent twice for that."""
     name = set_aside(spool, line(4))
-    contents = look(str(spool))
+    contents = read_contents(str(spool))
     inside, goes_on = threading.Event(), threading.Event()
     fs = Watched()
 
@@ -579,17 +592,17 @@ def test_two_requeue_the_same(spool: Path) -> None:
             assert goes_on.wait(30.0)
 
     fs.hooks["replace"] = wait
-    done: list[requeueing.Requeued] = []
-    first = threading.Thread(target=lambda: done.extend(requeueing.requeue(contents, [name], fs)))
+    done: list[quarantine.Requeued] = []
+    first = threading.Thread(target=lambda: done.extend(quarantine.requeue(contents, [name], fs)))
     first.start()
     assert inside.wait(30.0)
-    (second,) = requeueing.requeue(contents, [name])
+    (second,) = quarantine.requeue(contents, [name])
     goes_on.set()
     first.join()
-    (third,) = requeueing.requeue(contents, [name])
+    (third,) = quarantine.requeue(contents, [name])
     assert [one.events for one in done] == [1]
-    assert (second.events, second.trouble) == (0, "somebody else is requeuing it")
-    assert (third.events, third.trouble) == (0, "it is not there any more")
+    assert (second.events, second.error) == (0, "another process is requeueing it")
+    assert (third.events, third.error) == (0, "it no longer exists")
 
 
 STEPS = [
@@ -618,11 +631,11 @@ def test_nothing_is_lost_wherever_requeuing_fails(step: str, spool: Path) -> Non
 
         fs.hooks[step] = fail
         with contextlib.suppress(OSError, ValueError):
-            list(requeueing.requeue(look(str(spool)), [name], fs))
+            list(quarantine.requeue(read_contents(str(spool)), [name], fs))
         waiting = [path.read_bytes() for path in spool.glob("*.ndjson")]
         kept = [path.read_bytes() for path in (spool / "quarantine").glob("*.ndjson")]
         assert line(40 + at) in [*waiting, *kept]
-        assert not any(share.is_living for share in look(str(spool)).shares)
+        assert not any(owner.is_living for owner in read_contents(str(spool)).owners)
         for one in (spool / "quarantine").iterdir():
             one.unlink()
 
@@ -637,7 +650,7 @@ def test_a_full_disk_is_told(spool: Path, monkeypatch: pytest.MonkeyPatch, comma
     monkeypatch.setattr("fslog.spool.directory.SpoolDirectory.write", fail)
     code, out, err = command("quarantine", "requeue", spool, name)
     assert (code, out) == (1, "")
-    assert "the rest could not be requeued: [Errno 28] No space left on device" in err
+    assert "the remaining files could not be requeued: [Errno 28] No space left on device" in err
     assert f"{name}.ndjson" in in_quarantine(spool)
 
 
@@ -649,7 +662,7 @@ def test_what_is_meant_must_be_said(verb: str, spool: Path, command: Spool) -> N
     for arguments in ([], [name, "--all"], [name, "nothing"]):
         code, out, err = command("quarantine", verb, spool, *arguments)
         assert (code, out) == (2, "")
-        assert "--all" in err or "'nothing' is no file" in err
+        assert "--all" in err or "'nothing' is not in" in err
     assert snapshot(spool) == before
 
 
@@ -657,10 +670,10 @@ def test_removing_from_the_quarantine(spool: Path, command: Spool) -> None:
     """A file goes with its reason; the others stay."""
     name = set_aside(spool, b"one")
     directory(spool).quarantine("00000001-aaaaaaaa-00000007", "5", b"two", "why")
-    assert command("quarantine", "rm", spool, name) == (0, f"{name}: removed, with 1 line\n", "")
+    assert command("quarantine", "rm", spool, name) == (0, f"{name}: removed, 1 line\n", "")
     assert list(in_quarantine(spool)) == [f"{name[:-1]}5.ndjson", f"{name[:-1]}5.reason"]
     assert json.loads(command("quarantine", "rm", spool, "--all", "--json")[1]) == [f"{name[:-1]}5"]
-    assert command("quarantine", "rm", spool, "--all")[:2] == (0, "nothing was set aside\n")
+    assert command("quarantine", "rm", spool, "--all")[:2] == (0, "the quarantine is empty\n")
 
 
 def test_a_quarantine_that_is_strange(spool: Path, command: Spool) -> None:
@@ -674,7 +687,7 @@ def test_a_quarantine_that_is_strange(spool: Path, command: Spool) -> None:
     code, out, _ = command("quarantine", "ls", spool)
     assert code == 0
     assert r"a\x1b[31m\u202e" in out
-    assert "nothing says why" in out
+    assert "the reason is missing" in out
     assert len(json.loads(command("quarantine", "ls", spool, "--json")[1])) == 4
     code, out, err = command("quarantine", "show", spool)
     assert (code, numbers(out.splitlines()[0])) == (0, [4])
@@ -705,8 +718,8 @@ def test_a_directory_that_goes_while_it_is_looked_at(spool: Path) -> None:
     fs.hooks["sizes"] = lambda path: (_ for _ in ()).throw(
         FileNotFoundError(errno.ENOENT, "No such file or directory")
     )
-    with pytest.raises(NotSpool, match="cannot be looked at: No such file"):
-        look(str(spool), fs)
+    with pytest.raises(NotASpool, match="cannot be read: No such file"):
+        read_contents(str(spool), fs)
 
 
 @pytest.mark.usefixtures("keys")
@@ -714,24 +727,24 @@ def test_patience_ends(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What rests because others died over it is not waited for longer than patience allows."""
     with Collector(keys=KEYS) as collector:
         held = [
-            owners.adopt(FileSystem(), str(spool / "owners"), share.owner, digest(), 0.0)
-            for share in look(str(spool)).shares
+            owners.adopt(FileSystem(), str(spool / "owners"), owner.name, digest(), 0.0)
+            for owner in read_contents(str(spool)).owners
         ]
-        before = look(str(spool))
-        monkeypatch.setattr(draining, "look", look_dead)
-        drained = draining.drain(before, 0.3, lambda stats: None, endpoint=collector.url)
-        assert [share.events for share in drained.left] == [3]
+        before = read_contents(str(spool))
+        monkeypatch.setattr(drain, "read_contents", read_dead)
+        drained = drain.drain(before, 0.3, lambda stats: None, endpoint=collector.url)
+        assert [owner.events for owner in drained.left] == [3]
         assert collector.events == []
         for owner in held:
             assert owner is not None
             owner.close()
 
 
-def look_dead(path: str) -> Any:
-    """Look at a spool, and take everything in it for dead."""
-    contents = look(path)
-    shares = tuple(replace(share, pid=None) for share in contents.shares)
-    return replace(contents, shares=shares)
+def read_dead(path: str) -> Any:
+    """Return the contents of a spool as if every owner were dead."""
+    contents = read_contents(path)
+    owners = tuple(replace(owner, pid=None) for owner in contents.owners)
+    return replace(contents, owners=owners)
 
 
 def test_what_was_delivered_of_a_segment_does_not_wait(
@@ -753,8 +766,8 @@ def test_what_was_delivered_of_a_segment_does_not_wait(
     assert [one["bytes"] for one in share["segments"]] == [left - len(line(4)), len(line(4))]
     code, out, err = command("show", path)
     assert (code, numbers(out)) == (0, [2, 3, 4])
-    assert "1 line left out" in err
-    [(_, _, _, [bad]), _] = events_of(look(str(path)))
+    assert "1 line skipped" in err
+    [(_, _, [bad]), _] = waiting_lines(read_contents(str(path)))
     assert bad.offset == 2 * len(line(1))
     with Collector() as collector:
         assert command("drain", path, "--endpoint", collector.url)[0] == 0

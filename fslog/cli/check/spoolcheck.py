@@ -7,7 +7,7 @@ import os
 from fslog.cli.check.configurations import Configuration
 from fslog.cli.check.targets import Target
 from fslog.cli.output import count
-from fslog.cli.spool.spools import Contents, NotSpool, look
+from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
 from fslog.spool.directory import examine
 from fslog.spool.filesystem import FileSystem
 
@@ -24,7 +24,7 @@ def look_at_spool(made: Configuration, target: Target) -> None:
     contents = _contents(target.spool.path)
     if contents is None or contents.digest in (None, target.spool.digest):
         return
-    if any(share.is_living for share in contents.shares):
+    if any(owner.is_living for owner in contents.owners):
         made.wrong(where, "a living process uses it with other keys than those given here")
     else:
         made.doubt(where, "it belongs to other keys; with those given here it is taken over")
@@ -35,14 +35,14 @@ def state(path: str) -> str:
     contents = _contents(path)
     if contents is None:
         return "not there yet" if not os.path.lexists(path) else "empty so far"
-    events = sum(share.events for share in contents.shares)
+    events = sum(owner.events for owner in contents.owners)
     return f"{count(events, 'event')} wait in it" if events else "nothing waits in it"
 
 
-def _contents(path: str) -> Contents | None:
+def _contents(path: str) -> SpoolContents | None:
     try:
-        return look(path)
-    except NotSpool:
+        return read_contents(path)
+    except NotASpool:
         return None
 
 

@@ -1,1 +1,1 @@
-"""`fslog spool`: what waits in a spool's directory."""
+"""`fslog spool`: show what waits in a spool's directory, send it, manage the quarantine."""
