@@ -1,1 +1,97 @@
-"""Lines on disk, until the endpoint has them."""
+"""Lines on disk: a directory that keeps events until the endpoint has them.
+
+With a spool, an event is in a file when its log call returns, so no end of the process loses it;
+`spool_fsync` decides what also survives a power cut. Any number of handlers and processes use one
+directory at the same time. None of them waits for another: there is no server, no index and no
+journal, only files, their names and the kernel's locks. Delivery is at least once.
+
+Layout
+------
+
+    spool.json                              the format, and a digest of the keys
+    owners/{generation}-{token}             one file for each owner
+    {generation}-{token}-{number}.ndjson    segments: plain NDJSON, one event per line
+    quarantine/{segment}-{place}.ndjson     what cannot be sent, unchanged,
+    quarantine/{segment}-{place}.reason     and why
+    *.new                                   drafts: each replaces another file when it is complete
+
+An owner is one handler in one process. Its open batch is its open segment, to which lines are only
+appended; sealing the batch closes the file, and nothing is copied. A log call that interrupts
+another one, or that runs while the interpreter shuts down, writes a segment with a single line.
+
+Ownership
+---------
+
+A process holds the lock (`flock`) on its owner's file for as long as it lives. Only the holder of
+that lock sends, rewrites or removes the owner's segments. The kernel releases the lock when the
+process ends in any way. A forked child closes its copies of the descriptors, which would keep the
+lock, and creates an owner of its own. If somebody removes the file or the directory, the process
+creates both again with the next batch.
+
+A directory belongs to the keys in `spool.json`. A process with other keys is refused while a living
+owner has the old ones, and takes the directory over otherwise.
+
+Claims
+------
+
+An owner's file contains how many bytes the owner claims. The claims of all owners and the size of
+the quarantine together never exceed `spool_max_bytes`. An owner raises its claim, in chunks, before
+it writes: it writes the new claim first and adds up all claims then. Of two owners that do so at
+once, at least one sees both claims and withdraws its own. The claim is lowered when segments are
+removed. Only the segments of interrupting calls are counted after they were written.
+
+Delivery and adoption
+---------------------
+
+A segment is removed when all of its events are settled. One that is larger than a batch is read in
+pieces; after each piece the owner's file records up to where the segment is settled.
+
+A process looks for dead owners when it starts, every 10 seconds, and when it ends (a forked child
+leaves the first and the last time to its parent). It tries to lock each owner's file; if that
+succeeds the owner is dead and the process adopts its segments, at most 32 owners at once. Adopted
+segments are sent before the process's own, those of the earliest owner first. If two processes in
+turn adopt an owner and die before they delivered anything, it is left alone for 10 seconds. The
+first and every sixth time, segments without an owner's file are adopted, too: it is created first.
+
+What a crash leaves
+-------------------
+
+    the process dies                    what it leaves              what happens to it
+    after it created its owner's file   a file without segments     removed by the next adopter
+    after it created a segment          an empty segment            removed by the next adopter
+    during the write of a line          a torn last line            quarantined; the call had not
+                                                                    returned
+    at any time after the write         complete lines              sent by the next adopter
+    after an answer of 200              a delivered segment, or     sent a second time, one batch
+                                        piece of one                at most
+    during the write of an offset       the other, older offset     one more piece is sent again
+    during the replacement of a file    a draft                     removed after 10 minutes
+    after it quarantined a line         the line in two places      quarantined once: the name and
+                                                                    the bytes are the same
+    during an adoption                  the orphans as they were    adopted by the next process
+
+If the disk fails instead, the batch continues in memory, and the next batch is tried on disk again.
+
+Invariants, and the tests that hold them
+----------------------------------------
+
+- A log call that returned has its line in a file: test_a_line_is_on_disk_when_append_returns,
+  test_a_process_that_dies_anywhere_loses_no_line, test_a_process_may_die_at_any_system_call.
+- A line is written whole or not at all; only the last line of a segment can be torn:
+  test_a_line_is_written_whole_or_not_at_all, test_what_cannot_be_taken_back_is_torn_and_last.
+- At most one process sends a segment: test_two_adopters_never_have_the_same_segment,
+  test_orphans_are_adopted_and_the_living_are_not, and after a fork
+  test_a_fork_at_any_moment_leaves_the_child_no_lock.
+- A segment is removed only when it is settled: test_a_segment_is_removed_only_after_its_delivery,
+  test_a_large_segment_at_any_system_call; offsets are never torn: test_a_torn_offset_is_ignored.
+- Claims cover what is on disk and never exceed the limit: test_claims_of_two_that_are_made_at_once,
+  test_what_stands_on_disk_never_exceeds_the_limit.
+- A replaced file is seen as it was or as it is, never in part: test_a_file_is_replaced_atomically.
+- Of processes with different keys one at most gets an owner:
+  test_two_sets_of_keys_never_both_get_an_owner.
+- The order is that of the owners and of their log calls, whatever the clock says:
+  test_orphans_come_first_and_in_order, test_the_clock_set_back_changes_no_order.
+- Nothing is deleted because it cannot be sent: test_a_segment_that_cannot_be_set_aside_stays,
+  test_bad_lines_are_not_lost_where_the_quarantine_fails, test_the_quarantine_is_never_overwritten.
+- No failing system call raises in a log call, or keeps a lock: test_any_system_call_may_fail.
+"""

@@ -308,7 +308,7 @@ def test_other_keys_wait_for_the_living(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "owners") == [owner.name]
 
 
-def test_of_two_with_different_keys_never_do_both_begin(tmp_path: Path) -> None:
+def test_two_sets_of_keys_never_both_get_an_owner(tmp_path: Path) -> None:
     """Whoever looks second sees the first, wherever in the first's beginning that is."""
     begun: list[str] = []
 
@@ -372,7 +372,7 @@ def test_corrected_keys_in_two_processes_at_once(call: str, tmp_path: Path) -> N
         owner.remove()
 
 
-def test_a_file_is_never_seen_half_written(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     """Where the write, the sync or the renaming fails, the old file stays and no draft."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -392,6 +392,22 @@ def test_a_file_is_never_seen_half_written(tmp_path: Path) -> None:
     assert files(tmp_path) == {"file": b"new text"}
 
 
+def test_drafts_that_a_crash_left_are_removed(tmp_path: Path) -> None:
+    """After ten minutes, in the quarantine too; a recent draft may be in use, and stays."""
+    spool = directory(tmp_path)
+    spool.check()
+    spool.quarantine("stem", "0", b"text", "why")
+    now = 1e9
+    for folder in (tmp_path, tmp_path / "quarantine"):
+        for name, age in (("old.new", 700), ("recent.new", 500), ("other", 700)):
+            (folder / name).touch()
+            os.utime(folder / name, (now - age, now - age))
+    spool.remove_stale_drafts(now)
+    for folder in (tmp_path, tmp_path / "quarantine"):
+        assert {"recent.new", "other"} < set(os.listdir(folder))
+        assert "old.new" not in os.listdir(folder)
+
+
 def test_what_is_set_aside_bears_place_and_reason(tmp_path: Path) -> None:
     """The bytes as they were and the reason, in a pair of files named by segment and offset."""
     spool = directory(tmp_path)
@@ -403,7 +419,7 @@ def test_what_is_set_aside_bears_place_and_reason(tmp_path: Path) -> None:
     assert spool.quarantined_bytes() == len(b"\xff\0torn") + len(b"why ?\n")
 
 
-def test_nothing_that_was_set_aside_is_overwritten(tmp_path: Path) -> None:
+def test_the_quarantine_is_never_overwritten(tmp_path: Path) -> None:
     """The same once more is the same; other bytes from the same place get a name of their own."""
     spool = directory(tmp_path)
     spool.quarantine("stem", "0", b"first", "one")

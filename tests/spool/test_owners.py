@@ -537,7 +537,7 @@ def test_marks_are_read_as_they_were_written(folder: Folder) -> None:
     adopted.remove()
 
 
-def test_a_torn_mark_leaves_the_one_before(folder: Folder) -> None:
+def test_a_torn_offset_is_ignored(folder: Folder) -> None:
     """However much of it was written: never a place between, and never none."""
     owner = folder.create()
     path = folder.path / owner.name
