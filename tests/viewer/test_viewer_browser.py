@@ -47,7 +47,7 @@ CONTENT = {
     "sessions": ".session-list",
     "sessions/": ".timeline",
     "requests": "main .requests",
-    "server": ".arrivals .requests",
+    "server": ".recent .requests",
 }
 """What is to be seen of each view, and of one thing in it, when all of it is there."""
 
@@ -153,11 +153,11 @@ def test_whoever_reads_further_down_is_not_disturbed(page: Page, viewer: Viewer)
     page.see(".row", "export 140")
     seen = page.rows()
     viewer.post(event(200), event(201))
-    page.see(".above", "2 newer events")
+    page.see(".newer-events", "2 newer events")
     assert page.rows() == seen
-    page.click(".above")
+    page.click(".newer-events")
     page.see(".row", "export 201")
-    page.gone(".above")
+    page.gone(".newer-events")
 
 
 def test_a_wrong_event_says_what_is_wrong_and_what_would_be_right(
@@ -167,15 +167,15 @@ def test_a_wrong_event_says_what_is_wrong_and_what_would_be_right(
     viewer.post(event(1, userId=7))
     page.click(".row.is-invalid")
     problem = page.see(".problems .is-invalid", "userId").text
-    assert "Came" in problem
+    assert "Received" in problem
     assert "7" in problem
     assert "Expected" in problem
     assert "string" in problem
-    assert "drop it in silence" in page.see(".summary").text
-    hint = page.see(".part", "This would be right")
+    assert "would silently drop this event" in page.see(".summary").text
+    hint = page.see(".part", "Correction")
     assert "extra=" in hint.text
     hint.find_element(By.XPATH, ".//button[text()='Rule']").click()
-    assert "when:" in page.see(".part", "This would be right").text
+    assert "when:" in page.see(".part", "Correction").text
 
 
 def test_the_detail_shows_properties_with_types_the_request_and_the_raw_line(
@@ -202,7 +202,7 @@ def test_the_detail_shows_properties_with_types_the_request_and_the_raw_line(
     request = page.see(".part", "Request").text
     for said in (
         "deflate",
-        f"{len(body)} B on the wire",
+        f"{len(body)} B compressed",
         "200 OK",
         "1 valid event",
         "POST /v1/***",
@@ -316,7 +316,7 @@ def test_each_field_filters(page: Page, viewer: Viewer) -> None:
         page.type(f"#filter-{field}", wanted + Keys.ENTER)
         until(lambda: len(page.rows()) == 1, f"one row that has the {field}")
         assert page.driver.current_url == f"{viewer.url}/?{field}={wanted}#live"
-        assert page.see(".chip", wanted).accessible_name == f"Drop the filter {field} {wanted}"
+        assert page.see(".chip", wanted).accessible_name == f"Remove the filter {field} {wanted}"
         page.click(".chip", wanted)
         until(lambda: len(page.rows()) == 6, "all rows")
 
@@ -346,8 +346,8 @@ def test_a_filter_that_nothing_matches_says_so(page: Page, viewer: Viewer) -> No
     """An empty result is told from an empty viewer, and one press shows all again."""
     viewer.post(event(1))
     page.open("/?user=nobody#live")
-    page.see(".nothing", "No event matches")
-    page.click(".nothing button")
+    page.see(".empty", "No event matches")
+    page.click(".empty button")
     page.see(".row", "export 1")
 
 
@@ -362,7 +362,7 @@ def test_the_overview_counts_and_leads_to_the_events(page: Page, viewer: Viewer)
     assert "Accounts (2)" in page.see(".card", "Accounts").text
     assert "userId" in page.see(".card", "Problems").text
     chart = page.see(".chart svg").get_attribute("aria-label") or ""
-    assert re.search(r"\d+ events in the last 5 minutes, at most \d+ in a second", chart)
+    assert re.search(r"\d+ events in the last 5 minutes, at most \d+ per second", chart)
     viewer.post(event(6, feature="export"))
     page.see(".tile.is-valid", "5")
     page.click(".card a", "reports / export")
@@ -383,10 +383,10 @@ def test_a_session_is_a_timeline_in_the_order_of_the_events_own_times(
     page.click(".session-list a", "3 events")
     page.see(".timeline")
     steps = [step.text for step in page.find(".timeline li")]
-    assert [re.search(r"export \d|\d+ min .*silence", step)[0] for step in steps] == [  # type: ignore[index]
+    assert [re.search(r"export \d|\d+ min .*without events", step)[0] for step in steps] == [  # type: ignore[index]
         "export 1",
         "export 2",
-        "9 min 55 s of silence",
+        "9 min 55 s without events",
         "export 3",
     ]
     viewer.post(event(5, createdAt=start + 601_000))
@@ -423,18 +423,18 @@ def test_retries_of_a_real_handler_are_seen_arriving(page: Page, viewer: Viewer)
     )
     logger.addHandler(handler)
     try:
-        page.click("nav a", "Bad server")
-        page.click(".own summary")
-        page.type("#own-status", "503")
-        page.click(".own form button", "Answer so")
-        page.see(".behaviour.is-bad", "503 Service Unavailable")
+        page.click("nav a", "Failures")
+        page.click(".custom summary")
+        page.type("#custom-status", "503")
+        page.click(".custom form button", "Apply")
+        page.see(".current-answer.is-bad", "503 Service Unavailable")
         logger.warning("done", extra={"event": event(1, feature="survives")})
-        page.see(".requests tr.bad.retry", "try 3, again after")
+        page.see(".requests tr.bad.retry", "attempt 3, retry of")
         for view in VIEWS:
             page.go(f"#{view}")
             page.see("#banner", "503")
-            page.see("#outcome", "503")
-        page.click("#banner button", "Be good again")
+            page.see("#endpoint-state", "503")
+        page.click("#banner button", "Restore normal answers")
         page.gone("#banner")
         page.see(".requests tr.good.retry", "200 OK")
         page.click("nav a", "Live")
@@ -469,26 +469,26 @@ def test_each_button_of_the_bad_server(page: Page, viewer: Viewer) -> None:
         "Close": ("closes the connection", "RemoteDisconnected"),
         "Reset": ("resets the connection", "ConnectionResetError"),
     }
-    page.click("nav a", "Bad server")
+    page.click("nav a", "Failures")
     for button, (said, outcome) in buttons.items():
         page.click(".choice", button)
-        page.see(".behaviour.is-bad", said)
+        page.see(".current-answer.is-bad", said)
         assert page.see(".choice[aria-pressed=true]").text.startswith(button)
         assert outcome_of_post(viewer) == outcome, button
-    page.click(".choice.good")
-    page.see(".behaviour:not(.is-bad)")
+    page.click(".choice.normal")
+    page.see(".current-answer:not(.is-bad)")
     page.gone("#banner")
     assert outcome_of_post(viewer) == (200, None)
 
 
 def test_a_bad_answer_for_a_few_requests_ends_by_itself(page: Page, viewer: Viewer) -> None:
     """A script of one answer is shown as such, and is over when it was used."""
-    page.click("nav a", "Bad server")
-    page.click("#how-long option", "the next request only")
+    page.click("nav a", "Failures")
+    page.click("#how-long option", "the next request")
     page.click(".choice", "500")
-    page.see(".behaviour.is-bad", "For the next 1 request")
+    page.see(".current-answer.is-bad", "For the next 1 request,")
     assert outcome_of_post(viewer) == (500, None)
-    page.see(".behaviour:not(.is-bad)")
+    page.see(".current-answer:not(.is-bad)")
     assert outcome_of_post(viewer) == (200, None)
 
 
@@ -655,11 +655,11 @@ def test_the_page_says_that_the_oldest_have_left(driver: webdriver.Chrome, tmp_p
     with second(tmp_path, "--keep", "50") as viewer:
         page = fresh(driver, viewer)
         viewer.post(*[event(n) for n in range(120)])
-        page.see(".gone", "The oldest 70 events have left")
-        page.see(".gone", "newest 50")
+        page.see(".evicted", "The oldest 70 events were evicted")
+        page.see(".evicted", "at most 50")
         assert page.count() == "50 events"
         page.open("/#live/3")
-        page.see(".detail", "not kept any more")
+        page.see(".detail", "no longer kept")
 
 
 def test_it_connects_again_by_itself_when_the_server_was_restarted(
@@ -673,10 +673,10 @@ def test_it_connects_again_by_itself_when_the_server_was_restarted(
         page.see(".detail", "export 1")
         viewer.stop()
         page.see("#connection", "reconnecting")
-        page.see("#banner", "does not answer")
+        page.see("#banner", "does not respond")
         page.see(".row", "export 2")
         viewer.restart()
-        page.see("#banner", "its memory starts anew")
+        page.see("#banner", "earlier events are gone")
         page.see("#connection", "connected")
         page.gone(".row")
         page.gone(".detail")
@@ -686,7 +686,7 @@ def test_it_connects_again_by_itself_when_the_server_was_restarted(
 
 
 def test_clearing_asks_first_and_empties_every_page(page: Page, viewer: Viewer) -> None:
-    """Cancel keeps all; Forget all empties this page, and so does a script from elsewhere."""
+    """Cancel keeps all; Clear all empties this page, and so does a script from elsewhere."""
     viewer.post(event(1))
     page.see(".row", "export 1")
     page.click("button", "Clear")
@@ -694,7 +694,7 @@ def test_clearing_asks_first_and_empties_every_page(page: Page, viewer: Viewer) 
     page.gone("dialog")
     assert len(page.rows()) == 1
     page.click("button", "Clear")
-    page.click("dialog button", "Forget all")
+    page.click("dialog button", "Clear all")
     page.see(".setup", "Waiting for the first event")
     viewer.post(event(2))
     page.see(".row", "export 2")
@@ -750,7 +750,7 @@ def test_tab_reaches_every_control_in_the_order_of_the_page(page: Page, viewer: 
         page.press(Keys.TAB)
         stops.append(page.driver.switch_to.active_element.accessible_name)
     joined = " | ".join(stops)
-    order = ["Skip", "Live", "Bad server", "endpoint", "Help", "Search", "Only", "Filter", "Pause"]
+    order = ["Skip", "Live", "Failures", "endpoint", "Help", "Search", "Only", "Filter", "Pause"]
     places = [joined.index(name) for name in order]
     assert places == sorted(places)
     assert sum("export" in stop for stop in stops) == 1
@@ -874,7 +874,7 @@ def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> N
     for place in (*VIEWS, f"live/{newest - 1}", "sessions/s", "live"):
         look_at(page, place)
         page.see("#banner", "503")
-        page.see("nav a", "Bad server")
+        page.see("nav a", "Failures")
         inner = "return [...document.querySelectorAll('main, .view, .scroll, .detail-body, .rows')]"
         widths = page.run(f"{inner}.map((one) => one.scrollWidth)")
         assert max(widths) <= NARROW, place

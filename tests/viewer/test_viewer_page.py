@@ -72,7 +72,7 @@ def test_a_request_of_wrong_lines_is_no_green_200(page: Page, viewer: Viewer) ->
     assert signs == [
         ("answer is-valid", "200 OK"),
         ("answer is-warning", "200 OK, but 1 dropped"),
-        ("answer is-invalid", "200 OK, but everything dropped"),
+        ("answer is-invalid", "200 OK, but all dropped"),
     ]
     assert cells == ["1", "1 valid, 1 invalid", "1 invalid"]
     page.see("tr.bad .is-invalid")
@@ -82,10 +82,10 @@ def test_a_body_that_does_not_unpack_has_no_size_of_0(page: Page, viewer: Viewer
     """Of such a body the size that came is told, in the table, in the detail and in the sums."""
     viewer.ask("POST", PATH, b"x" * 85, **{"Content-Encoding": "gzip"})
     page.go("#requests")
-    assert "85 B, not unpacked" in page.see("main table.requests").text
+    assert "85 B, cannot be decompressed" in page.see("main table.requests").text
     page.click("main table.requests a", "1 invalid")
     page.click(".row.is-invalid")
-    assert "85 B, not unpacked" in page.see(".part", "Request").text
+    assert "85 B, cannot be decompressed" in page.see(".part", "Request").text
     packed = zlib.compress(json.dumps(event(1)).encode())
     viewer.ask("POST", PATH, packed, **{"Content-Encoding": "deflate"})
     page.go("/#overview")
@@ -108,7 +108,7 @@ def test_a_request_that_arrives_draws_one_row(page: Page, viewer: Viewer) -> Non
         ".observe(document.querySelector('main tbody'), {childList: true});"
     )
     flood(viewer, 5)
-    page.see("main .told", "65 requests")
+    page.see("main .count-text", "65 requests")
     assert page.run("return window.made") == 5
 
 
@@ -117,21 +117,21 @@ def test_every_request_that_is_kept_can_be_reached(page: Page, viewer: Viewer) -
     flood(viewer, 450)
     first = viewer.ask("GET", "/api/requests?limit=1")["requests"][0]["id"] - 449
     page.go("#requests")
-    page.see("main .told", f"#{first + 250} to #{first + 449} of 450 requests")
+    page.see("main .count-text", f"#{first + 250} to #{first + 449} of 450 requests")
     page.click(".pages a", "Older")
-    page.see("main .told", f"#{first + 50} to #{first + 249} of")
+    page.see("main .count-text", f"#{first + 50} to #{first + 249} of")
     page.click(".pages a", "Older")
-    page.see("main .told", f"#{first} to #{first + 49} of")
+    page.see("main .count-text", f"#{first} to #{first + 49} of")
     assert [link.text for link in page.find(".pages a")] == [
         "Newest requests",
         f"Newer than #{first + 49}",
     ]
     page.go("/?user=ann#requests")
-    page.see("main .told", "The filter is for events only")
+    page.see("main .count-text", "The filter applies to events only")
     page.go("/#requests")
     page.click(".pages a", "Older")
     page.click(".pages a", "Newest")
-    page.see("main .told", f"#{first + 250} to #{first + 449} of")
+    page.see("main .count-text", f"#{first + 250} to #{first + 449} of")
     oldest = viewer.ask("GET", "/api/events?limit=1&order=asc")["entries"][0]["id"]
     page.go(f"#live/{oldest}")
     page.click(".links a", f"Request #{first}")
@@ -150,7 +150,7 @@ def test_a_marked_request_stays_while_others_arrive(page: Page, viewer: Viewer) 
     top = "return document.querySelector('tr.marked')?.getBoundingClientRect().top"
     before = page.run(top)
     flood(viewer, 300)
-    until(lambda: "of 420 requests" in page.see("main .told").text, "all of them")
+    until(lambda: "of 420 requests" in page.see("main .count-text").text, "all of them")
     assert page.run(top) == pytest.approx(before, abs=2)
 
 
@@ -170,7 +170,7 @@ def test_a_frozen_server_is_lost(page: Page, viewer: Viewer) -> None:
     page.see(".row", "export 1")
     with viewer.frozen():
         page.see("#connection.is-lost", "reconnecting")
-        page.see("#banner", "does not answer")
+        page.see("#banner", "does not respond")
         page.see(".row", "export 1")
     page.see("#connection.is-on", "connected")
     viewer.post(event(2))
@@ -239,15 +239,15 @@ def test_a_filter_that_there_is_not_is_said(
     """The page says why it shows nothing, leaves no control empty, and one press shows all."""
     viewer.post(event(1))
     page.open(f"/?{query}#live")
-    page.see(".nothing", words)
+    page.see(".empty", words)
     assert page.find(".row") == []
     for control in page.find("button, select"):
         assert control.accessible_name, control.get_attribute("outerHTML")
     page.click("button", "Filter")
     assert page.see("#filter-state").get_attribute("value") == ""
-    page.click(".nothing button", "Clear the filter")
+    page.click(".empty button", "Clear the filter")
     page.see(".row", "export 1")
-    page.gone(".nothing")
+    page.gone(".empty")
 
 
 # The list
@@ -260,17 +260,17 @@ def test_an_open_event_holds_the_list(page: Page, viewer: Viewer) -> None:
     page.see(".detail", "export 12")
     before = screen_top(page, "export 12")
     viewer.post(*[event(n) for n in range(100, 350)])
-    page.see(".above", "250 newer events")
+    page.see(".newer-events", "250 newer events")
     assert screen_top(page, "export 12") == before
     page.press("k")
     page.see(".detail h2", "export 13")
     page.press("j")
     page.see(".detail h2", "export 12")
-    page.click(".above")
+    page.click(".newer-events")
     page.see(".row", "export 349")
     page.see(".detail h2", "export 12")
     viewer.post(event(400))
-    page.see(".above", "1 newer event")
+    page.see(".newer-events", "1 newer event")
     page.press(Keys.ESCAPE)
     page.gone(".detail")
     page.run("document.querySelector('.rows').scrollTop = 0")
@@ -359,7 +359,7 @@ def test_the_filter_holds_in_the_overview(page: Page, viewer: Viewer) -> None:
     viewer.post(event(1), event(2), without("module", 3))
     viewer.post(event(4, userId="bob"), without("sessionId", 5, userId="bob"))
     page.open("/?user=ann#overview")
-    page.see(".head .told", "3 found of 5 events")
+    page.see(".head .count-text", "3 of 5 events")
     page.see(".tile.is-warning", "1")
     page.see(".chip", "ann")
     assert "bob" not in page.see(".cards").text
@@ -367,13 +367,13 @@ def test_the_filter_holds_in_the_overview(page: Page, viewer: Viewer) -> None:
     until(lambda: page.count() == "1 event found", "the warning of that user")
     assert page.driver.current_url.endswith("/?user=ann&state=warning#live")
     page.driver.back()
-    page.see(".head .told", "3 found")
+    page.see(".head .count-text", "3 of")
     page.click(".chip", "ann")
-    page.see(".head .told", "Over the 5 events")
+    page.see(".head .count-text", "5 events.")
     assert page.driver.current_url.endswith("/#overview")
     page.press("/")
     page.press("bob")
-    page.see(".head .told", "2 found of 5 events")
+    page.see(".head .count-text", "2 of 5 events")
     assert page.driver.current_url.endswith("/?q=bob#overview")
     page.open("/?state=bogus#overview")
     page.see(".setup", "state is 'bogus'")
@@ -386,9 +386,9 @@ def test_the_filter_holds_in_the_sessions(page: Page, viewer: Viewer) -> None:
     page.open("/#sessions")
     page.see(".session-list a", "4 events")
     page.see(".session-list a", "and 1 more")
-    page.see(".head .told", "2 sessions")
+    page.see(".head .count-text", "2 sessions")
     page.go("/?user=ann#sessions")
-    page.see(".head .told", "1 session")
+    page.see(".head .count-text", "1 session")
     page.click(".session-list a", "2 events")
     until(lambda: len(page.find(".timeline .step")) == 2, "the two events of ann")
     page.click(".timeline a", "export 2")
@@ -415,8 +415,8 @@ def test_a_time_in_seconds_does_not_stretch_a_session(page: Page, viewer: Viewer
     page.see(".timeline")
     assert len(page.find(".timeline .step")) == 2
     assert "1970" not in page.see("main").text
-    lasted = page.see(".facts.wide", "Lasted").text
-    assert re.search(r"Lasted\n[\d.]+ (s|ms|min)\b", lasted), lasted
+    lasted = page.see(".facts.wide", "Duration").text
+    assert re.search(r"Duration\n[\d.]+ (s|ms|min)\b", lasted), lasted
 
 
 def viewer_time(viewer: Viewer) -> int:
@@ -431,12 +431,12 @@ def test_every_session_can_be_reached(page: Page, viewer: Viewer) -> None:
     """The list says how many there are, and one press shows more of them."""
     viewer.post(*[event(n, sessionId=f"s-{n}") for n in range(130)])
     page.go("#sessions")
-    page.see(".head .told", "The newest 100 of 130 sessions")
+    page.see(".head .count-text", "The newest 100 of 130 sessions")
     assert len(page.find(".session-list a")) == 100
-    page.click("button", "Show more: 30")
+    page.click("button", "Show 30 more")
     until(lambda: len(page.find(".session-list a")) == 130, "all of them")
-    page.see(".head .told", "130 sessions")
-    page.gone("button", "Show more")
+    page.see(".head .count-text", "130 sessions")
+    page.gone("button", "more")
 
 
 # Widths
@@ -580,10 +580,10 @@ def test_what_goes_away_when_pressed_leaves_the_focus_in_the_page(
     page.run("document.querySelector('.rows').scrollTop = 2000")
     page.see(".row", "export 40")
     viewer.post(event(200))
-    page.click(".above")
+    page.click(".newer-events")
     page.see(".row", "export 200")
     assert page.run(FOCUS) != ""
     viewer.ask("PUT", "/api/outcomes", b'{"status": 503}')
-    page.click("#banner button", "Be good again")
+    page.click("#banner button", "Restore normal answers")
     page.gone("#banner")
     assert page.run(FOCUS) != ""

@@ -1,6 +1,6 @@
 // The page's address: `/?FILTER#VIEW/ID`.
-// Promises: what is seen stands in the address, so that it can be shared, survives a reload, and
-// the back button goes where one came from.
+// Guarantees: the address determines what is shown, so that links and reloads show the same, and
+// the back button returns to the previous place.
 
 export const FILTERS = [
   "action",
@@ -18,7 +18,7 @@ export const VIEWS = ["live", "overview", "sessions", "requests", "server"];
 
 const changes = new EventTarget();
 
-/** Return `{view, id, filter}` of an address; the page's own by default. */
+/** Return `{view, id, filter}` of an address; of the page's own by default. */
 export function read(location = window.location) {
   const [name, ...rest] = location.hash.slice(1).split("/");
   const given = new URLSearchParams(location.search);
@@ -30,7 +30,7 @@ export function read(location = window.location) {
   return { view: VIEWS.includes(name) ? name : "live", id: decoded(rest.join("/")), filter };
 }
 
-/** Write an address for a place; what is left out is as it is now. */
+/** Return the address of a place; omitted parts are those of the current one. */
 export function write(place) {
   const { view, id, filter } = { ...read(), id: "", ...place };
   const query = new URLSearchParams(
@@ -40,7 +40,7 @@ export function write(place) {
   return `/${search ? `?${search}` : ""}#${view}${id ? `/${encodeURIComponent(id)}` : ""}`;
 }
 
-/** Go to a place; `isStep` false replaces the present one, so that Back leaves it out. */
+/** Go to a place; with `isStep` false it replaces the current one in the history. */
 export function go(place, isStep = true) {
   const target = write(place);
   if (target === `${location.pathname}${location.search}${location.hash}`) return;
@@ -48,14 +48,14 @@ export function go(place, isStep = true) {
   changes.dispatchEvent(new Event("change"));
 }
 
-/** Call a listener whenever the place has changed, however it did. */
+/** Call a listener after every change of the place. */
 export function onChange(listener) {
   changes.addEventListener("change", () => listener(read()));
   window.addEventListener("popstate", () => listener(read()));
 }
 
-/** Return the listeners and the address that make a link lead to a place without a new page. */
-export function leadingTo(place) {
+/** Return the attributes of a link that goes to a place without loading the page. */
+export function linkTo(place) {
   const click = (event) => {
     if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     event.preventDefault();

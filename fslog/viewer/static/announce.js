@@ -1,30 +1,30 @@
-// What a screen reader is told without being asked.
-// Promises: what a person did is told at once; what arrives by itself at most every ten seconds,
+// Announcements for screen readers.
+// Guarantees: results of actions are announced at once; arriving events at most every ten seconds,
 // as one count.
 
 import { counted } from "./format.js";
 
-const QUIET_MS = 10_000;
+const INTERVAL_MS = 10_000;
 let arrived = 0;
-let wrong = 0;
-let waiting = 0;
+let withProblems = 0;
+let timer = 0;
 
-/** Say a sentence politely. */
+/** Announce a sentence when the screen reader is idle. */
 export function announce(sentence) {
   const place = document.getElementById("announcer");
-  // The same sentence twice would not be read out twice.
+  // Screen readers ignore a text that does not change.
   place.textContent = place.textContent === sentence ? `${sentence}\u00a0` : sentence;
 }
 
-/** Count arrivals, to be told together. */
+/** Count arrived events, and announce the sum later. */
 export function announceArrivals(count, problems) {
   arrived += count;
-  wrong += problems;
-  if (arrived && !waiting) waiting = setTimeout(tell, QUIET_MS);
+  withProblems += problems;
+  if (arrived && !timer) timer = setTimeout(announceCount, INTERVAL_MS);
 }
 
-function tell() {
-  const problems = wrong ? `, ${wrong} of them with problems` : "";
+function announceCount() {
+  const problems = withProblems ? `, ${withProblems} of them with problems` : "";
   if (!document.hidden) announce(`${counted(arrived, "new event")}${problems}`);
-  arrived = wrong = waiting = 0;
+  arrived = withProblems = timer = 0;
 }

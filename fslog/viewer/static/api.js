@@ -1,10 +1,10 @@
-// The viewer's HTTP API, as the page uses it.
-// Promises: every function returns a promise of the answer's JSON, or rejects with an `ApiError`
-// whose message can be shown; `status` 0 means that the server did not answer at all.
+// Client of the viewer's HTTP API.
+// Guarantees: every function resolves to the response's JSON, or rejects with an `ApiError` whose
+// message can be shown; `status` 0 means that there was no response.
 
-const PATIENCE_MS = 30_000;
+const TIMEOUT_MS = 30_000;
 
-/** Tell why an answer did not come. */
+/** A request that failed. */
 export class ApiError extends Error {
   constructor(status, message) {
     super(message);
@@ -18,25 +18,24 @@ export const clearEvents = () => ask("DELETE", "/api/events");
 export const getRequests = (query) => ask("GET", `/api/requests?${parameters(query)}`);
 export const getOverview = (query = {}) => ask("GET", `/api/overview?${parameters(query)}`);
 export const getSessions = (query) => ask("GET", `/api/sessions?${parameters(query)}`);
-export const getOutcomes = () => ask("GET", "/api/outcomes");
-export const setOutcome = (outcome) => ask("PUT", "/api/outcomes", outcome);
-export const scriptOutcomes = (outcomes) => ask("POST", "/api/outcomes", { outcomes });
-export const endOutcomes = () => ask("DELETE", "/api/outcomes");
+export const putAnswer = (answer) => ask("PUT", "/api/outcomes", answer);
+export const scriptAnswers = (answers) => ask("POST", "/api/outcomes", { outcomes: answers });
+export const restoreAnswers = () => ask("DELETE", "/api/outcomes");
 
-/** Post events to the endpoint itself, as an application would. */
+/** Post events to the endpoint, as an application does. */
 export function postSample(events) {
   const body = events.map((event) => `${JSON.stringify(event)}\n`).join("");
   return ask("POST", "/v1/sample-auth-key/sample-api-key", body);
 }
 
-/** Write a query, leaving out what is not set. */
+/** Return a query string without the parameters that are not set. */
 export function parameters(query) {
   const set = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
   return new URLSearchParams(set).toString();
 }
 
 async function ask(method, path, body) {
-  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
   const request = { method, cache: "no-store", headers: {}, signal };
   if (body !== undefined) {
     request.headers["Content-Type"] = "application/json";
@@ -48,7 +47,7 @@ async function ask(method, path, body) {
     return await read(response);
   } catch (error) {
     if (error instanceof ApiError) throw error;
-    throw new ApiError(0, "The viewer's server does not answer.");
+    throw new ApiError(0, "The viewer does not respond.");
   }
 }
 
@@ -57,5 +56,5 @@ async function read(response) {
   const isJson = (response.headers.get("Content-Type") || "").startsWith("application/json");
   const answer = isJson && text ? JSON.parse(text) : null;
   if (response.ok) return answer;
-  throw new ApiError(response.status, answer?.error || `The server answers ${response.status}.`);
+  throw new ApiError(response.status, answer?.error || `The viewer responded with status ${response.status}.`);
 }

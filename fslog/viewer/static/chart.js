@@ -1,8 +1,7 @@
-// Events per second as a drawing.
-// Promises: the drawing has its facts as text for who does not see it; it is redrawn without
-// making elements anew.
+// Bar chart of events per second.
+// Guarantees: a text alternative states the same facts; a redraw reuses the elements.
 
-import { el, say, svg } from "./dom.js";
+import { el, setText, svg } from "./dom.js";
 import { count } from "./format.js";
 
 const HEIGHT = 100;
@@ -24,7 +23,7 @@ export class RateChart {
     this.top = el("span", {});
     this.half = el("span", {});
     this.left = el("span", {});
-    this.told = el("output", { class: "told" });
+    this.caption = el("output", { class: "count-text" });
     const plot = el(
       "div",
       {
@@ -46,7 +45,7 @@ export class RateChart {
       this.half,
       el("span", {}, "0"),
     );
-    const caption = el("figcaption", {}, el("span", {}, "Events per second"), this.told);
+    const caption = el("figcaption", {}, el("span", {}, "Events per second"), this.caption);
     this.element = el(
       "figure",
       { class: "chart" },
@@ -55,16 +54,16 @@ export class RateChart {
     );
   }
 
-  /** Draw counts, one a second, the last one now; `from` is the first one's epoch second. */
+  /** Draw counts, one per second up to now; `from` is the epoch second of the first. */
   show({ from, counts }) {
     this.#counts = counts;
     this.#from = from;
     const most = ceiling(Math.max(...counts, 0));
     this.drawing.setAttribute("viewBox", `0 0 ${counts.length} ${HEIGHT}`);
     this.bars.setAttribute("d", outline(counts, most));
-    say(this.top, count(most));
-    say(this.half, most > 1 ? count(most / 2) : "");
-    say(this.left, `${Math.round(counts.length / 60)} min ago`);
+    setText(this.top, count(most));
+    setText(this.half, most > 1 ? count(most / 2) : "");
+    setText(this.left, `${Math.round(counts.length / 60)} min ago`);
     this.drawing.setAttribute("aria-label", this.#sentence());
     if (this.at.getAttribute("visibility") === "hidden") this.#leave();
   }
@@ -73,7 +72,7 @@ export class RateChart {
     const total = this.#counts.reduce((sum, number) => sum + number, 0);
     const minutes = Math.round(this.#counts.length / 60);
     const most = count(Math.max(...this.#counts, 0));
-    return `${count(total)} events in the last ${minutes} minutes, at most ${most} in a second`;
+    return `${count(total)} events in the last ${minutes} minutes, at most ${most} per second`;
   }
 
   #grid() {
@@ -91,16 +90,16 @@ export class RateChart {
     for (const end of ["x1", "x2"]) this.at.setAttribute(end, index + 0.5);
     this.at.setAttribute("visibility", "visible");
     const at = new Date((this.#from + index) * 1000);
-    say(this.told, `${at.toTimeString().slice(0, 8)}: ${count(this.#counts[index])}`);
+    setText(this.caption, `${at.toTimeString().slice(0, 8)}: ${count(this.#counts[index])}`);
   }
 
   #leave() {
     this.at.setAttribute("visibility", "hidden");
-    say(this.told, this.#sentence());
+    setText(this.caption, this.#sentence());
   }
 }
 
-/** Return a round number that is not below a value: 1, 2, 4, 10, 20, 40, 100... */
+/** Return the smallest of 1, 2, 4, 10, 20, 40, 100... that is not below a value. */
 export function ceiling(value) {
   let size = 1;
   while (size * 10 < value) size *= 10;
@@ -110,7 +109,7 @@ export function ceiling(value) {
 function outline(counts, most) {
   const parts = counts.map((number, index) => {
     if (!number) return "";
-    // A single event among thousands is still to be seen.
+    // A single event among thousands must stay visible.
     const height = Math.max(2, (number / most) * HEIGHT);
     return `M${index + 0.1} ${HEIGHT}v${-height}h0.8v${height}z`;
   });

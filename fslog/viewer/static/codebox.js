@@ -1,10 +1,9 @@
-// Text to look at and to copy: one piece, or several behind tabs.
-// Promises: what is copied is the whole text, also where the box shows only its beginning; where
-// the clipboard is refused the text is selected instead, and the box says so.
+// Boxes of text to copy: one, or several as tabs.
+// Guarantees: Copy copies the whole text, even if the box shows only its beginning. If the browser
+// does not allow it (on pages that are neither https nor loopback), the text is selected.
 
 import { announce } from "./announce.js";
-import { copy, select } from "./clipboard.js";
-import { button, el, replace, say } from "./dom.js";
+import { button, el, replace, setText } from "./dom.js";
 import { count } from "./format.js";
 import { icon } from "./icons.js";
 import { visible } from "./text.js";
@@ -13,7 +12,7 @@ const SHOWN = 20_000;
 const DONE_MS = 2000;
 let boxes = 0;
 
-/** Show one piece of text under a name. */
+/** Return a box with one text. */
 export function codeBox(name, text) {
   const code = el("code", { dir: "ltr" });
   const pre = el("pre", { tabindex: "0", "aria-label": name }, code);
@@ -23,7 +22,7 @@ export function codeBox(name, text) {
   return box;
 }
 
-/** Show several pieces, given as `[[name, text]...]`, one at a time. */
+/** Return tabs of boxes for `[[name, text]...]`. */
 export function tabbedCode(label, pieces) {
   const id = `code-${(boxes += 1)}`;
   const panel = el("div", { role: "tabpanel", id: `${id}-panel` });
@@ -60,7 +59,7 @@ export function tabbedCode(label, pieces) {
 }
 
 function show(code, note, text, most) {
-  say(code, visible(text.slice(0, most)));
+  setText(code, visible(text.slice(0, most)));
   if (text.length <= most) return replace(note);
   const more = button("Show more", () => show(code, note, text, most * 8), { class: "link" });
   return replace(note, `The first ${count(most)} of ${count(text.length)} characters. `, more);
@@ -76,13 +75,49 @@ function copyButton(name, text, code, note) {
     } else {
       show(code, note, text, text.length);
       select(code);
-      replace(note, "The browser refuses the clipboard. The text is selected: press Ctrl+C.");
+      replace(note, "The browser does not allow copying. The text is selected: press Ctrl+C.");
     }
   };
   const made = button(`Copy ${name}`, press, { class: "copy" }, icon("copy"), word);
   const call = (verb) => {
-    say(word, verb);
+    setText(word, verb);
     made.setAttribute("aria-label", `${verb} ${name}`);
   };
   return made;
+}
+
+/** Copy text; resolve to whether the browser allowed it. */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyBySelection(text);
+  }
+}
+
+function select(element) {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  const selection = window.getSelection();
+  selection.removeAllRanges();
+  selection.addRange(range);
+}
+
+function copyBySelection(text) {
+  const field = el("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
+  const focused = document.activeElement;
+  field.value = text;
+  // Inside an open dialog, because nothing outside of it can have the focus.
+  (focused?.closest("dialog") || document.body).append(field);
+  field.select();
+  let done = false;
+  try {
+    done = document.execCommand("copy");
+  } catch {
+    done = false;
+  }
+  field.remove();
+  focused?.focus?.({ preventScroll: true });
+  return done;
 }

@@ -1,14 +1,14 @@
-// One entry in full.
-// Promises: what is wrong comes first, with what came, what is expected and what would be right;
-// then the properties, the request it came in, and the line as it came.
+// The details of one event.
+// Guarantees: problems come first, each with the received and the expected value, then the
+// corrected log call and rule, the properties, the request, and the raw line.
 
 import { getEvent } from "./api.js";
-import { leadingTo } from "./address.js";
+import { linkTo } from "./address.js";
 import { tabbedCode } from "./codebox.js";
 import { button, el, replace } from "./dom.js";
 import { bytes, clock, counted, moment, saved, sizeOf } from "./format.js";
 import { badge, icon } from "./icons.js";
-import { answerOf } from "./outcomes.js";
+import { answerText } from "./answers.js";
 import { onlyButton, propertyTable } from "./properties.js";
 import { subject } from "./row.js";
 import { brief, isolated } from "./text.js";
@@ -16,9 +16,9 @@ import { brief, isolated } from "./text.js";
 export class Detail {
   #id = null;
 
-  /** `told` is `{close(), step(by)}`. */
-  constructor(told) {
-    this.told = told;
+  /** `callbacks` is `{close(), step(by)}`. */
+  constructor(callbacks) {
+    this.callbacks = callbacks;
     this.body = el("div", { class: "detail-body" });
     const title = el("h2", { id: "detail-title" }, "Event");
     this.title = title;
@@ -38,7 +38,7 @@ export class Detail {
     return this.#id;
   }
 
-  /** Show an entry by its id; nothing is asked for twice. */
+  /** Show the entry with an id, unless it is already shown. */
   async open(id) {
     this.element.hidden = false;
     if (id === this.#id) return;
@@ -60,7 +60,7 @@ export class Detail {
   #close() {
     return button(
       "Close the event",
-      () => this.told.close(),
+      () => this.callbacks.close(),
       { class: "quiet close" },
       icon("close"),
     );
@@ -69,13 +69,13 @@ export class Detail {
   #steps() {
     const newer = button(
       "Newer event",
-      () => this.told.step(-1),
+      () => this.callbacks.step(-1),
       { class: "quiet newer" },
       icon("back"),
     );
     const older = button(
       "Older event",
-      () => this.told.step(1),
+      () => this.callbacks.step(1),
       { class: "quiet older" },
       icon("next"),
     );
@@ -84,7 +84,7 @@ export class Detail {
 
   #fail(error) {
     replace(this.title, `Event ${brief(this.#id, 20)}`);
-    const gone = "This event is not kept any more: it was cleared, or the oldest have left memory.";
+    const gone = "This event is no longer kept: it was cleared or evicted from memory.";
     replace(this.body, el("p", { class: "note" }, error.status === 404 ? gone : error.message));
     if (error.status !== 404) this.#id = null;
   }
@@ -98,9 +98,9 @@ export class Detail {
       this.body,
       el("p", { class: "summary" }, badge(entry.state), el("span", {}, verdict(entry))),
       entry.problems.length ? problems(entry) : null,
-      entry.hint ? hint(entry) : null,
+      entry.hint ? correction(entry) : null,
       entry.event ? section("Properties", propertyTable(entry)) : null,
-      section("Copy", tabbedCode("The event as", copies(entry))),
+      section("Copy", tabbedCode("Copy the event as", snippets(entry))),
       entry.received ? section("Request", request(entry.received)) : null,
     );
     this.body.scrollTop = 0;
@@ -108,9 +108,9 @@ export class Detail {
 }
 
 const VERDICTS = {
-  valid: "The endpoint takes it.",
-  warning: "The endpoint takes it, but it probably does not mean what you want.",
-  invalid: "The real endpoint would drop it in silence.",
+  valid: "The endpoint accepts this event.",
+  warning: "The endpoint accepts this event, but it is probably not what you intended.",
+  invalid: "The real endpoint would silently drop this event.",
 };
 
 function verdict(entry) {
@@ -125,13 +125,13 @@ function problems(entry) {
   return el(
     "ul",
     { class: "problems" },
-    entry.problems.map((problem) => told(problem, entry.state)),
+    entry.problems.map((problem) => problemItem(problem, entry.state)),
   );
 }
 
-function told(problem, state) {
+function problemItem(problem, state) {
   const pairs = [
-    ["Came", problem.got],
+    ["Received", problem.got],
     ["Expected", problem.expected],
   ].filter(([, text]) => text);
   const facts = pairs.map(([name, text]) => [
@@ -155,16 +155,16 @@ function kind({ code, property }) {
   return el("code", {}, brief(code, 40), onlyButton(`Only problems ${brief(label, 60)}`, { problem: label }));
 }
 
-function hint(entry) {
+function correction(entry) {
   const pieces = [];
   if (entry.hint.python) pieces.push(["Log call", entry.hint.python]);
   if (entry.hint.rule) pieces.push(["Rule", entry.hint.rule]);
   return pieces.length
-    ? section("This would be right", tabbedCode("What would be right, as", pieces))
+    ? section("Correction", tabbedCode("Corrected", pieces))
     : null;
 }
 
-function copies(entry) {
+function snippets(entry) {
   const { json, curl, python } = entry.copies || {};
   const named = [
     ["JSON", json],
@@ -176,16 +176,16 @@ function copies(entry) {
 }
 
 function request(received) {
-  const wrong = received.invalid ? `, ${received.invalid} invalid` : "";
-  const again = received.retry_of ? `again, after request #${received.retry_of}` : null;
+  const invalid = received.invalid ? `, ${received.invalid} invalid` : "";
+  const retry = received.retry_of ? `of request #${received.retry_of}` : null;
   const rows = [
-    ["When", moment(received.at)],
+    ["Arrived", moment(received.at)],
     ["Request", isolated(`${brief(received.method, 20)} ${brief(received.path, 120)}`)],
     ["Encoding", received.encoding || "none"],
     ["Size", size(received)],
-    ["Events", `${counted(received.events, "valid event")}${wrong}`],
-    ["Answer", answerOf(received)],
-    ["Sent", again],
+    ["Events", `${counted(received.events, "valid event")}${invalid}`],
+    ["Answer", answerText(received)],
+    ["Retry", retry],
     ["Client", received.user_agent ? isolated(brief(received.user_agent, 120)) : null],
   ].filter(([, text]) => text);
   const links = el(
@@ -193,10 +193,10 @@ function request(received) {
     { class: "links" },
     el(
       "a",
-      leadingTo({ view: "requests", id: received.id }),
+      linkTo({ view: "requests", id: received.id }),
       `Request #${received.id} at ${clock(received.at)}`,
     ),
-    el("a", leadingTo({ view: "live", filter: { request: received.id } }), "All its events"),
+    el("a", linkTo({ view: "live", filter: { request: received.id } }), "All its events"),
   );
   return [
     el(
@@ -212,5 +212,5 @@ function size(received) {
   const { encoding, bytes_received: sent, bytes_unpacked: before } = received;
   if (!encoding) return `${bytes(sent)}, not compressed`;
   if (!before) return sizeOf(received);
-  return `${bytes(sent)} on the wire, ${bytes(before)} before (${saved(sent, before)} saved)`;
+  return `${bytes(sent)} compressed, ${bytes(before)} uncompressed (${saved(sent, before)} saved)`;
 }

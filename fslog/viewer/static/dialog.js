@@ -1,10 +1,10 @@
 // Modal dialogs.
-// Promises: Escape closes, and the focus goes back where it was (the browser's own dialog does).
+// Guarantees: Escape closes the dialog, and the focus returns (the browser's own dialog does both).
 
 import { button, el } from "./dom.js";
 import { icon } from "./icons.js";
 
-/** Show a dialog with these contents; resolves to what it was closed with. */
+/** Show a dialog; resolve to the value with which it was closed. */
 export function showDialog(title, ...children) {
   const close = button("Close", () => dialog.close(""), { class: "quiet close" }, icon("close"));
   const heading = el("h2", { id: "dialog-title" }, title);
@@ -25,7 +25,7 @@ export function showDialog(title, ...children) {
   });
 }
 
-/** Ask before something that cannot be taken back. */
+/** Ask for confirmation of an action that cannot be undone. */
 export async function confirm(title, words, yes) {
   const answer = (value) => (event) => event.currentTarget.closest("dialog").close(value);
   const buttons = el(

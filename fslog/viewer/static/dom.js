@@ -1,25 +1,25 @@
-// Elements out of plain values.
-// Promises: a string is only ever text. Nothing here, or anywhere in the page, reads markup.
+// Creation of elements.
+// Guarantees: strings become text, never markup; no code of the page parses markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Make an element: `on` holds listeners, true and false are attributes with and without. */
+/** Return a new element; `on` holds listeners, true and false set and omit an attribute. */
 export function el(name, attributes = {}, ...children) {
   return fill(document.createElement(name), attributes, children);
 }
 
-/** Make an element of a drawing. */
+/** Return a new SVG element. */
 export function svg(name, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, name), attributes, children);
 }
 
-/** Give an element these children, and only these. */
+/** Replace the children of an element. */
 export function replace(element, ...children) {
   element.replaceChildren(...children.flat(9).filter(isThere));
   return element;
 }
 
-/** Draw anew what holds links, while the one that has the focus keeps it. */
+/** Redraw an element with links; the link that has the focus keeps it. */
 export function keepingFocus(element, draw) {
   const focused = element.contains(document.activeElement)
     ? document.activeElement.getAttribute("href")
@@ -32,12 +32,12 @@ export function keepingFocus(element, draw) {
   again?.focus({ preventScroll: true });
 }
 
-/** Change a text only where it differs, so that nothing is drawn or read out again for nothing. */
-export function say(element, text) {
+/** Set a text only if it differs, so that an unchanged text is not announced again. */
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Return a button that looks like what it is: `label` is its text or, with an icon, its name. */
+/** Return a button; `label` is its text or, if it has children, its accessible name. */
 export function button(label, click, attributes = {}, ...children) {
   const content = children.length ? children : [label];
   const name = children.length ? { "aria-label": label, title: label } : {};

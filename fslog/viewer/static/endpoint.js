@@ -1,7 +1,7 @@
-// How the endpoint behaves now: as the real one, or as a bad server.
-// Promises: the state is that of the server, also when another page or a script changed it.
+// The answers that the endpoint is configured to give.
+// Guarantees: the state is the server's, also after a change by another page or a script.
 
-import { endOutcomes, scriptOutcomes, setOutcome } from "./api.js";
+import { restoreAnswers, scriptAnswers, putAnswer } from "./api.js";
 
 export class Endpoint extends EventTarget {
   standing = null;
@@ -12,25 +12,25 @@ export class Endpoint extends EventTarget {
     stream.addEventListener("outcomes", (event) => this.#set(event.detail));
   }
 
-  /** Return what the next request is answered, null for what the real endpoint does. */
+  /** Return the answer to the next request, null for the real endpoint's own. */
   get next() {
     return this.script[0] || this.standing;
   }
 
-  /** Behave so until told otherwise, or for the next few requests only. */
-  async behave(outcome, times = 0) {
-    if (times > 0) await scriptOutcomes(Array(times).fill(outcome));
-    else await setOutcome(outcome);
+  /** Set the answer to all requests, or to the next `times` requests. */
+  async setAnswer(answer, times = 0) {
+    if (times > 0) await scriptAnswers(Array(times).fill(answer));
+    else await putAnswer(answer);
   }
 
-  /** Behave as the real endpoint does. */
-  async beGood() {
-    await endOutcomes();
+  /** Restore the answers of the real endpoint. */
+  async restore() {
+    await restoreAnswers();
   }
 
-  #set(outcomes) {
-    this.standing = outcomes?.standing ?? null;
-    this.script = outcomes?.script ?? [];
+  #set(answers) {
+    this.standing = answers?.standing ?? null;
+    this.script = answers?.script ?? [];
     this.dispatchEvent(new Event("changed"));
   }
 }

@@ -1,17 +1,17 @@
-// The entries that match a filter, newest first, by their position.
-// Promises: any position of any number of entries can be asked for, while only some thousand are
-// held; a position that is being looked at does not move while the list is held, and `waiting`
-// tells how many came since. The server is asked no more often than it can answer with ease.
+// The entries that match a filter by position, newest first, loaded on demand.
+// Guarantees: a few thousand entries are cached, whatever the length; while the list is on hold,
+// positions do not change and `waiting` counts the new entries. The rate of requests adapts to the
+// server's response time.
 //
-// Positions shift as entries arrive, so each entry is kept under an ordinal that never changes:
-// position 0 has the ordinal `#top`. What is newer than `#anchor` is not in the list yet.
+// Positions shift as entries arrive, so the cache maps constant ordinals to entries: position 0 has
+// the ordinal `#top`. Entries newer than `#anchor` are not in the list yet.
 
 import { getEvents } from "./api.js";
 
 const PAGE = 100;
-const HELD = 4000;
-const LEAST_PAUSE_MS = 120;
-const REST = 3;
+const MAX_CACHED = 4000;
+const MIN_PAUSE_MS = 120;
+const PAUSE_FACTOR = 3;
 
 export class EntryList {
   #entries = new Map();
@@ -22,8 +22,8 @@ export class EntryList {
   #anchor = 0;
   #busy = false;
   #dirty = false;
-  #held = false;
-  #isLetIn = false;
+  #onHold = false;
+  #isForced = false;
   #loading = false;
   length = 0;
   waiting = 0;
@@ -31,13 +31,13 @@ export class EntryList {
   dropped = 0;
   loaded = false;
 
-  /** Call `changed({arrived, count, isAnew})` after a change, `failed(error)` if none came. */
+  /** Call `changed({arrived, count, isReset})` after a change, `failed(error)` after an error. */
   constructor(changed, failed) {
     this.changed = changed;
     this.failed = failed;
   }
 
-  /** Load the newest that match; until they are here the list is as it was. */
+  /** Load the newest matching entries; the list is unchanged until they have arrived. */
   async restart(filter = this.#filter) {
     this.#filter = filter;
     this.#generation += 1;
@@ -50,20 +50,20 @@ export class EntryList {
       this.#anchor = answer.newest;
       this.length = answer.total;
       this.waiting = 0;
-      this.#keep(answer.entries, this.#top);
+      this.#cache(answer.entries, this.#top);
       this.loaded = true;
-      return { arrived: [], isAnew: true };
+      return { arrived: [], isReset: true };
     });
     this.#loading = false;
-    if (this.loaded && this.#dirty) this.news();
+    if (this.loaded && this.#dirty) this.refresh();
   }
 
-  /** Return the entry at a position, or undefined where it is not here yet. */
+  /** Return the entry at a position, or undefined if it is not loaded. */
   at(position) {
     return this.#entries.get(this.#top - position);
   }
 
-  /** Return the position of an entry that is here, or -1. */
+  /** Return the position of a loaded entry, or -1. */
   positionOf(id) {
     for (const [ordinal, entry] of this.#entries) {
       if (entry.id === id) return this.#top - ordinal;
@@ -71,7 +71,7 @@ export class EntryList {
     return -1;
   }
 
-  /** Ask for the position of an entry that may not be here; -1 where it is not in the list. */
+  /** Resolve to the position of an entry, loaded or not; -1 if it is not in the list. */
   async find(id) {
     const here = this.positionOf(id);
     if (here >= 0 || !this.loaded || id < 1 || id > this.#anchor) return here;
@@ -80,69 +80,69 @@ export class EntryList {
     const query = { after: id - 1, before: this.#anchor + 1, order: "asc", limit: 1, brief: 1 };
     const answer = await getEvents({ ...this.#filter, ...query }).catch(() => null);
     const isThere = generation === this.#generation && answer?.entries[0]?.id === id;
-    // What was let in meanwhile stands before it.
+    // Entries that were added meanwhile precede it.
     return isThere ? answer.within - 1 + this.#top - top : -1;
   }
 
-  /** Load what is missing between two positions. */
-  want(first, last) {
+  /** Load missing entries between two positions. */
+  load(first, last) {
     if (!this.loaded) return;
     for (let from = first - (first % PAGE); from <= last && from < this.length; from += PAGE) {
       const until = Math.min(from + PAGE, this.length);
       for (let position = from; position < until; position += 1) {
         if (this.at(position) === undefined) {
-          this.#load(position);
+          this.#loadPage(position);
           break;
         }
       }
     }
-    this.#forgetFarFrom((first + last) / 2);
+    this.#evictFarFrom((first + last) / 2);
   }
 
-  /** Let nothing newer in: what came since is counted only. */
+  /** Stop adding new entries; count them as `waiting`. */
   hold() {
-    this.#held = true;
+    this.#onHold = true;
   }
 
-  /** Let in what waited, and what comes. */
+  /** Add the waiting entries, and new ones as they arrive. */
   release() {
-    if (!this.#held) return;
-    this.#held = false;
-    this.news();
+    if (!this.#onHold) return;
+    this.#onHold = false;
+    this.refresh();
   }
 
-  /** Let in what waits now, also while the list is held. */
-  letIn() {
-    this.#isLetIn = true;
-    this.news();
+  /** Add the waiting entries once, also while the list is on hold. */
+  addWaiting() {
+    this.#isForced = true;
+    this.refresh();
   }
 
-  /** Hear that something arrived, or left; or that the server is there again. */
-  news() {
+  /** Load changes from the server, now or when the current request is done. */
+  refresh() {
     this.#dirty = true;
     if (!this.loaded && !this.#loading) this.restart();
     if (!this.loaded || this.#busy) return;
     this.#busy = true;
     this.#dirty = false;
-    this.#refresh(this.#generation);
+    this.#loadNew(this.#generation);
   }
 
-  async #refresh(generation) {
+  async #loadNew(generation) {
     const began = performance.now();
-    const isHeld = this.#held && !this.#isLetIn;
-    this.#isLetIn = false;
+    const isHeld = this.#onHold && !this.#isForced;
+    this.#isForced = false;
     await this.#ask({ after: this.#anchor, limit: isHeld ? 0 : PAGE }, (answer) =>
-      this.#take(answer, isHeld),
+      this.#apply(answer, isHeld),
     );
-    const pause = Math.max(LEAST_PAUSE_MS, REST * (performance.now() - began));
+    const pause = Math.max(MIN_PAUSE_MS, PAUSE_FACTOR * (performance.now() - began));
     setTimeout(() => {
       if (generation !== this.#generation) return;
       this.#busy = false;
-      if (this.#dirty) this.news();
+      if (this.#dirty) this.refresh();
     }, pause);
   }
 
-  #take(answer, isHeld) {
+  #apply(answer, isHeld) {
     if (answer.newest < this.#anchor) {
       this.restart();
       return null;
@@ -156,50 +156,50 @@ export class EntryList {
     this.#anchor = answer.newest;
     this.waiting = 0;
     this.length = answer.total;
-    this.#keep(answer.entries, this.#top);
+    this.#cache(answer.entries, this.#top);
     return { arrived: answer.entries, count: answer.within };
   }
 
-  #load(position) {
+  #loadPage(position) {
     const ordinal = this.#top - position;
     if (this.#pages.has(ordinal)) return;
     this.#pages.add(ordinal);
     const query = { before: this.#anchor + 1, offset: position, limit: PAGE };
     this.#ask(query, (answer) => {
-      this.#keep(answer.entries, ordinal);
-      if (!answer.more) this.#end(answer.entries.length, ordinal);
+      this.#cache(answer.entries, ordinal);
+      if (!answer.more) this.#shorten(answer.entries.length, ordinal);
       return { arrived: [] };
     }).finally(() => this.#pages.delete(ordinal));
   }
 
-  // A page that is not full is the last: the oldest entries have left since the list was measured.
-  #end(got, ordinal) {
+  // A page that is not full is the last one: the oldest entries have been evicted.
+  #shorten(got, ordinal) {
     if (got < PAGE) this.length = Math.min(this.length, this.#top - ordinal + got);
   }
 
-  async #ask(query, take) {
+  async #ask(query, apply) {
     const generation = this.#generation;
     try {
       const answer = await getEvents({ ...this.#filter, ...query, brief: 1 });
       if (generation !== this.#generation) return;
       this.newest = answer.newest;
       this.dropped = answer.dropped;
-      const change = take(answer);
+      const change = apply(answer);
       if (change) this.changed(change);
     } catch (error) {
       if (generation === this.#generation) this.failed(error);
     }
   }
 
-  #keep(entries, ordinal) {
+  #cache(entries, ordinal) {
     entries.forEach((entry, index) => this.#entries.set(ordinal - index, entry));
   }
 
-  #forgetFarFrom(position) {
-    if (this.#entries.size <= HELD) return;
+  #evictFarFrom(position) {
+    if (this.#entries.size <= MAX_CACHED) return;
     const centre = this.#top - position;
     for (const ordinal of this.#entries.keys()) {
-      if (Math.abs(ordinal - centre) > HELD / 4) this.#entries.delete(ordinal);
+      if (Math.abs(ordinal - centre) > MAX_CACHED / 4) this.#entries.delete(ordinal);
     }
   }
 }

@@ -1,6 +1,6 @@
-// The filter: one field to search, a switch for problems, and fields for who and what.
-// Promises: it shows what stands in the address, and writes there; typing is one step for the
-// back button; values that were seen are offered. Each view that it is for has one of its own.
+// The filter: a search field, a switch for problems, and a field for each property.
+// Guarantees: it shows and writes the filter in the address; typing is one step for the back
+// button; fields suggest known values. Each filtered view has its own.
 
 import { getOverview } from "./api.js";
 import { go, read } from "./address.js";
@@ -32,7 +32,7 @@ export class FilterBar {
   #isOwn = false;
 
   constructor() {
-    this.search = this.#input("q", "search", "Search the raw lines and the problems");
+    this.search = this.#input("q", "search", "Search lines and problems");
     this.search.placeholder = "Search";
     this.problems = el(
       "button",
@@ -61,7 +61,7 @@ export class FilterBar {
       STATES.map(([key, name]) => el("option", { value: key }, name)),
     );
     this.fields = this.#fields();
-    this.chips = el("ul", { class: "chips", "aria-label": "Filters in use" });
+    this.chips = el("ul", { class: "chips", "aria-label": "Active filters" });
     const search = el(
       "div",
       { class: "search" },
@@ -79,7 +79,7 @@ export class FilterBar {
     );
   }
 
-  /** Show the filter of a place. */
+  /** Show a filter. */
   show(filter) {
     for (const key of ["q", ...Object.keys(this.inputs)]) {
       const input = key === "q" ? this.search : this.inputs[key];
@@ -150,7 +150,7 @@ export class FilterBar {
     this.fields.hidden = !this.fields.hidden;
     this.more.setAttribute("aria-expanded", !this.fields.hidden);
     if (this.fields.hidden) return;
-    this.#offer();
+    this.#suggest();
     this.inputs.action.focus();
   }
 
@@ -178,7 +178,7 @@ export class FilterBar {
     go({ filter: Object.fromEntries(Object.entries(filter).filter(([, value]) => value)) }, isStep);
   }
 
-  // The chip that had the focus is gone then.
+  // The chip that had the focus no longer exists.
   #drop(filter) {
     go({ filter });
     this.more.focus();
@@ -189,13 +189,13 @@ export class FilterBar {
       const { [key]: gone, ...filter } = read().filter;
       this.#drop(filter);
     };
-    const label = `Drop the filter ${key} ${brief(value, 40)}`;
+    const label = `Remove the filter ${key} ${brief(value, 40)}`;
     const name = el("span", { class: "key" }, key);
     const content = [name, " ", isolated(brief(value, 40)), icon("close")];
     return el("li", {}, button(label, drop, { class: "chip" }, ...content));
   }
 
-  async #offer() {
+  async #suggest() {
     const seen = await getOverview().catch(() => null);
     if (!seen) return;
     const sessions = seen.sessions.map((session) => [session.sessionId]);
@@ -219,4 +219,19 @@ export class FilterBar {
       );
     }
   }
+}
+
+/** Return the notice for a filter that no event matches. */
+export function noMatches() {
+  return notice("No event matches", "Matching events will appear here as they arrive.");
+}
+
+/** Return the notice for a filter that the server rejects. */
+export function filterError(reason) {
+  return notice("Invalid filter", `The viewer reports: ${reason}.`);
+}
+
+function notice(title, words) {
+  const drop = button("Clear the filter", () => go({ filter: {} }), { class: "primary" });
+  return el("section", { class: "setup" }, el("h2", {}, title), el("p", {}, words), drop);
 }

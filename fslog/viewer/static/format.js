@@ -1,5 +1,5 @@
-// Numbers, sizes and times as people read them.
-// Promises: every function takes whatever came and returns text; what is no number is a dash.
+// Formatting of numbers, sizes and times.
+// Guarantees: every function accepts any value and returns text, a dash for non-numbers.
 
 const NUMBERS = new Intl.NumberFormat("en");
 const UNITS = ["B", "kB", "MB", "GB"];
@@ -27,7 +27,7 @@ export function bytes(value) {
   return `${unit && size < 100 ? size.toFixed(1) : Math.round(size)} ${UNITS[unit]}`;
 }
 
-/** Return the time of day with milliseconds; with its day where that is not today. */
+/** Return the time of day with milliseconds, preceded by the date if it is not today. */
 export function clock(ms, now = Date.now()) {
   const at = new Date(ms);
   if (!Number.isFinite(at.getTime())) return "–";
@@ -36,20 +36,20 @@ export function clock(ms, now = Date.now()) {
   return at.toDateString() === new Date(now).toDateString() ? whole : `${day(at)} ${whole}`;
 }
 
-/** Return the time of day to the second; with its day where that is not today. */
+/** Return the time of day in seconds, preceded by the date if it is not today. */
 export function when(ms, now = Date.now()) {
   const text = moment(ms);
   return text.startsWith(day(new Date(now))) ? text.slice(-8) : text;
 }
 
-/** Return day and time of an instant to the second. */
+/** Return date and time of day in seconds. */
 export function moment(ms) {
   const at = new Date(ms);
   if (!Number.isFinite(at.getTime())) return "–";
   return `${day(at)} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
 
-/** 125000 is "2 min 5 s": two units at the most. */
+/** 125000 is "2 min 5 s": at most two units. */
 export function lasting(ms) {
   if (!Number.isFinite(ms)) return "–";
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -62,16 +62,16 @@ export function lasting(ms) {
   return both(Math.floor(ms / DAY_MS), "d", Math.floor((ms % DAY_MS) / 3_600_000), "h");
 }
 
-/** Return the share that was saved, "78 %", or a dash where nothing was. */
+/** Return the share saved by compression: "78 %". */
 export function saved(received, unpacked) {
   if (!(unpacked > 0)) return "–";
   return `${Math.round(100 * Math.max(0, 1 - received / unpacked))} %`;
 }
 
-/** Say how long a body was, and how long before it was compressed. */
+/** Return the size of a body, and its size before compression. */
 export function sizeOf({ encoding, bytes_received: sent, bytes_unpacked: before }) {
   if (!encoding) return bytes(sent);
-  if (!before) return `${bytes(sent)}, not unpacked`;
+  if (!before) return `${bytes(sent)}, cannot be decompressed`;
   return `${bytes(sent)} of ${bytes(before)}, ${saved(sent, before)} saved`;
 }
 

@@ -1,6 +1,6 @@
-// What the keys do, and how to point an application here.
-// Promises: single keys can be switched off, for those whose tools send keys by themselves; the
-// choice is kept where the browser allows.
+// The help dialog: keyboard shortcuts, and how to send events here.
+// Guarantees: single-key shortcuts can be switched off, since speech input may trigger them; the
+// browser remembers the choice if it allows storage.
 
 import { showDialog } from "./dialog.js";
 import { el } from "./dom.js";
@@ -12,14 +12,14 @@ const KEYS = [
   [["j", "↓"], "next event"],
   [["k", "↑"], "previous event"],
   [["Enter"], "open the event"],
-  [["Escape"], "close it, or leave the search"],
-  [["p"], "pause, resume"],
-  [["1", "2", "3", "4", "5"], "Live, Overview, Sessions, Requests, Bad server"],
+  [["Escape"], "close the event, or leave the search field"],
+  [["p"], "pause or resume"],
+  [["1", "2", "3", "4", "5"], "Live, Overview, Sessions, Requests, Failures"],
   [["?"], "this help"],
 ];
 const STORED = "fslog.single-keys";
 
-/** Tell whether single keys do something. */
+/** Return whether single-key shortcuts are on. */
 export function hasSingleKeys() {
   try {
     return localStorage.getItem(STORED) !== "off";
@@ -28,7 +28,7 @@ export function hasSingleKeys() {
   }
 }
 
-/** Show the help. */
+/** Show the help dialog. */
 export function showHelp(hello) {
   const rows = KEYS.map(([keys, does]) => {
     const names = keys.flatMap((key) => [el("kbd", {}, key), " "]);
@@ -48,15 +48,15 @@ export function showHelp(hello) {
       "p",
       { class: "check" },
       box,
-      el("label", { for: "single-keys" }, "Single keys are shortcuts"),
+      el("label", { for: "single-keys" }, "Enable single-key shortcuts"),
     ),
-    el("h3", {}, "Point an application here"),
-    tabbedCode("Point an application here by", setupLines(endpoint)),
+    el("h3", {}, "Send events here"),
+    tabbedCode("Configuration", setupLines(endpoint)),
     el(
       "p",
       { class: "note" },
       hello
-        ? `fslog ${hello.version}. Scripts find the same at ${location.origin}/api/events.`
+        ? `fslog ${hello.version}. API for scripts: ${location.origin}/api/events.`
         : "",
     ),
   );
@@ -66,6 +66,6 @@ function store(isOn) {
   try {
     localStorage.setItem(STORED, isOn ? "on" : "off");
   } catch {
-    // It holds for this page then.
+    // Without storage the choice is not remembered.
   }
 }

@@ -1,5 +1,5 @@
-// Small drawings, and the sign of each state.
-// Promises: a drawing is hidden from screen readers, since a word always stands beside it.
+// Icons, and the badge of each state.
+// Guarantees: icons are hidden from screen readers; a word always accompanies them.
 
 import { el, svg } from "./dom.js";
 
@@ -27,13 +27,13 @@ const PATHS = {
 
 const WORDS = { valid: "valid", warning: "warning", invalid: "invalid" };
 
-/** Draw an icon of 16 by 16. */
+/** Return an icon of 16 by 16 pixels. */
 export function icon(name) {
   const drawing = { viewBox: "0 0 16 16", class: `icon icon-${name}`, "aria-hidden": "true" };
   return svg("svg", { ...drawing, focusable: "false" }, svg("path", { d: PATHS[name] }));
 }
 
-/** Tell a state by colour, sign and word. */
+/** Return the badge of a state: colour, icon and word. */
 export function badge(state) {
   const known = WORDS[state] ? state : "invalid";
   return el("span", { class: `badge is-${known}` }, icon(known), el("span", {}, WORDS[known]));

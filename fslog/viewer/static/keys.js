@@ -1,11 +1,11 @@
-// The keyboard, for the whole page.
-// Promises: a key does nothing while one types, while a dialog is open, or together with Ctrl,
-// Alt or Meta; what a key does can also be done without it.
+// Keyboard shortcuts of the page.
+// Guarantees: no shortcut applies while typing, in a dialog, or together with Ctrl, Alt or Meta;
+// every action is also available without the keyboard.
 
 import { VIEWS, go, read } from "./address.js";
 import { hasSingleKeys, showHelp } from "./help.js";
 
-/** Listen for keys from now on. */
+/** Start listening for keys. */
 export function listen(live, stream) {
   const acts = {
     "/": () => search(live),
@@ -37,10 +37,10 @@ function press(event, acts, live) {
 
 function leave(event, live) {
   if (isTyping(event.target)) {
-    event.preventDefault(); // or the browser would empty the field
+    event.preventDefault(); // the browser would clear the field
     event.target.blur();
     if (read().view === "live") live.rows.focus();
-    // Also where the list is empty, and so not seen.
+    // An empty list is hidden and cannot have the focus.
     if (document.activeElement === document.body) document.getElementById("main").focus();
   } else if (read().view === "live" && live.closeEntry()) event.preventDefault();
 }
@@ -53,10 +53,10 @@ function search(live) {
   return true;
 }
 
-// Keys of the live view; those that scroll or press elsewhere are left alone there.
-function inLive(act, isOnlyThere = false) {
+// Run a shortcut of the live view; keys that scroll or click are not taken from other views.
+function inLive(act, isLiveOnly = false) {
   if (read().view !== "live") {
-    if (isOnlyThere) return undefined;
+    if (isLiveOnly) return undefined;
     go({ view: "live", id: "" });
   }
   act();

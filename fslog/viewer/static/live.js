@@ -1,27 +1,26 @@
-// The view of what arrives: filter, list, and one entry in full beside it.
-// Promises: the newest is at the top while one is at the top; whoever pauses, reads further down,
-// or has an event open, is not disturbed and sees how many wait.
+// The live view: filter, list of events, and the details of one event.
+// Guarantees: new events appear at the top; while the list is paused, scrolled down, or an event is
+// open, the list does not move, and the number of new events is shown.
 
 import { announce, announceArrivals } from "./announce.js";
 import { clearEvents } from "./api.js";
 import { go, read } from "./address.js";
 import { confirm } from "./dialog.js";
 import { Detail } from "./detail.js";
-import { button, el, replace, say } from "./dom.js";
+import { button, el, replace, setText } from "./dom.js";
 import { EntryList } from "./entrylist.js";
-import { FilterBar } from "./filterbar.js";
+import { FilterBar, filterError, noMatches } from "./filterbar.js";
 import { count, counted } from "./format.js";
 import { icon } from "./icons.js";
 import { RowList } from "./rowlist.js";
 import { drawRow } from "./row.js";
-import { noneFound, refused } from "./nothing.js";
 import { setupBlock } from "./setup.js";
 
 const HEADINGS = [
   ["state", "State"],
   ["time", "Arrived"],
   ["action", "Action"],
-  ["what", "What"],
+  ["what", "Subject"],
   ["account", "Account"],
   ["user", "User"],
   ["session", "Session"],
@@ -29,7 +28,7 @@ const HEADINGS = [
 
 export class Live {
   #paused = false;
-  #news = new Set();
+  #newIds = new Set();
   #filter = null;
   #refusal = "";
 
@@ -45,11 +44,11 @@ export class Live {
     this.element = this.#layout();
     this.#draw();
     for (const name of ["hello", "entries"])
-      stream.addEventListener(name, () => this.entries.news());
-    for (const name of ["cleared", "anew"]) stream.addEventListener(name, () => this.#startAnew());
+      stream.addEventListener(name, () => this.entries.refresh());
+    for (const name of ["cleared", "restarted"]) stream.addEventListener(name, () => this.#startOver());
   }
 
-  /** Show a place of this view. */
+  /** Show a place. */
   show({ filter, id }) {
     this.filterBar.show(filter);
     const key = JSON.stringify(filter);
@@ -62,25 +61,25 @@ export class Live {
     this.rows.update();
   }
 
-  /** Stop taking new rows in, or go on. */
+  /** Pause or resume adding new events. */
   togglePause() {
     this.#paused = !this.#paused;
     this.#hold();
-    announce(this.#paused ? "Paused" : "Live again");
+    announce(this.#paused ? "Paused" : "Resumed");
     this.#draw();
   }
 
-  /** Go to a newer or an older entry, and show it where one is open. */
+  /** Move to a newer or older entry, and show its details if details are open. */
   step(by) {
     this.rows.step(by);
   }
 
-  /** Show the entry that the keyboard is at. */
+  /** Open the active entry. */
   openActive() {
     if (this.rows.activeId !== null) go({ view: "live", id: this.rows.activeId });
   }
 
-  /** Leave the open entry; tells whether there was one. */
+  /** Close the open entry; return whether there was one. */
   closeEntry() {
     if (!this.detail.isOpen) return false;
     go({ view: "live" });
@@ -99,12 +98,12 @@ export class Live {
       length: () => this.entries.length,
       at: (position) => this.entries.at(position),
       positionOf: (id) => this.entries.positionOf(id),
-      want: (first, last) => this.entries.want(first, last),
+      load: (first, last) => this.entries.load(first, last),
     };
     return new RowList(
       "Events, newest first",
       source,
-      (entry) => drawRow(entry, this.#news.has(entry.id)),
+      (entry) => drawRow(entry, this.#newIds.has(entry.id)),
       {
         open: (entry) => go({ view: "live", id: entry.id }, !this.detail.isOpen),
         active: (entry) => this.detail.isOpen && go({ view: "live", id: entry.id }, false),
@@ -126,10 +125,10 @@ export class Live {
       icon("trash"),
       el("span", {}, "Clear"),
     );
-    this.told = el("p", { class: "told", id: "live-count" });
-    this.above = button("", () => this.#toTop(), { class: "above", hidden: true });
-    this.gone = el("p", { class: "gone", hidden: true });
-    this.nothing = el("div", { class: "nothing", hidden: true });
+    this.count = el("p", { class: "count-text", id: "live-count" });
+    this.newerEvents = button("", () => this.#toTop(), { class: "newer-events", hidden: true });
+    this.evicted = el("p", { class: "evicted", hidden: true });
+    this.empty = el("div", { class: "empty", hidden: true });
     const heads = el(
       "div",
       { class: "heads", "aria-hidden": "true" },
@@ -139,16 +138,16 @@ export class Live {
       "div",
       { class: "bar" },
       this.filterBar.element,
-      el("div", { class: "tools" }, this.told, this.pause, this.clear),
+      el("div", { class: "tools" }, this.count, this.pause, this.clear),
     );
     this.list = el(
       "section",
       { class: "list", "aria-label": "Events" },
       heads,
-      this.above,
+      this.newerEvents,
       this.rows.element,
-      this.nothing,
-      this.gone,
+      this.empty,
+      this.evicted,
     );
     this.panes = el("div", { class: "panes" }, this.list, this.detail.element);
     return el(
@@ -165,7 +164,7 @@ export class Live {
     this.detail.open(id);
     this.#hold();
     if (this.rows.activeId !== id) this.#activate(id);
-    // Where there is no room the list is not seen, so that nothing in it can have the focus.
+    // On a narrow screen the list is hidden and cannot have the focus.
     if (this.list.offsetParent === null) this.detail.element.focus();
   }
 
@@ -182,11 +181,11 @@ export class Live {
   }
 
   #restart(filter) {
-    this.#news.clear();
+    this.#newIds.clear();
     this.entries.restart(filter);
   }
 
-  #startAnew() {
+  #startOver() {
     if (read().id && read().view === "live") go({ view: "live" }, false);
     this.#closeDetail();
     this.#restart(read().filter);
@@ -202,21 +201,21 @@ export class Live {
     this.rows.element.scrollTop = 0;
     if (this.#paused) this.togglePause();
     this.#hold();
-    this.entries.letIn();
+    this.entries.addWaiting();
     this.rows.focus();
   }
 
-  #changed({ arrived, count: number = 0, isAnew = false }) {
-    this.#news = new Set(arrived.map((entry) => entry.id));
-    const wrong = arrived.filter((entry) => entry.state !== "valid").length;
-    if (number) announceArrivals(number, wrong);
+  #changed({ arrived, count: number = 0, isReset = false }) {
+    this.#newIds = new Set(arrived.map((entry) => entry.id));
+    const problems = arrived.filter((entry) => entry.state !== "valid").length;
+    if (number) announceArrivals(number, problems);
     this.#refusal = "";
-    if (isAnew) this.#begin();
+    if (isReset) this.#resetRows();
     else this.rows.update();
     this.#draw();
   }
 
-  #begin() {
+  #resetRows() {
     this.rows.reset();
     if (this.detail.isOpen) this.#activate(this.detail.id);
     this.#hold();
@@ -229,15 +228,15 @@ export class Live {
   }
 
   async #clear() {
-    const kept = this.stream.hello ? "A file given by --store is left alone." : "";
+    const kept = this.stream.hello ? "The file of --store is not changed." : "";
     if (
       await confirm(
-        "Forget all events?",
-        `Every event and request leaves the viewer's memory. ${kept}`,
-        "Forget all",
+        "Clear all events?",
+        `All events and requests are removed from the viewer's memory. ${kept}`,
+        "Clear all",
       )
     ) {
-      await clearEvents().catch(() => announce("The server does not answer"));
+      await clearEvents().catch(() => announce("The viewer does not respond"));
     }
   }
 
@@ -245,18 +244,18 @@ export class Live {
     const { length, waiting, newest, loaded, dropped } = this.entries;
     const isFiltered = Object.keys(read().filter).length > 0;
     const found = `${counted(length, "event")}${isFiltered ? " found" : ""}`;
-    say(this.told, this.#refusal ? "" : loaded ? found : "Loading");
+    setText(this.count, this.#refusal ? "" : loaded ? found : "Loading");
     this.#drawPause(waiting);
-    this.above.hidden = !waiting || this.#paused;
-    replace(this.above, icon("up"), `${counted(waiting, "newer event")}`);
-    this.gone.hidden = !dropped;
-    say(
-      this.gone,
-      `The oldest ${counted(dropped, "event has", "events have")} left: ` +
-        `memory keeps the newest ${count(this.stream.hello?.keep)}.`,
+    this.newerEvents.hidden = !waiting || this.#paused;
+    replace(this.newerEvents, icon("up"), `${counted(waiting, "newer event")}`);
+    this.evicted.hidden = !dropped;
+    setText(
+      this.evicted,
+      `The oldest ${counted(dropped, "event was", "events were")} evicted: ` +
+        `the viewer keeps at most ${count(this.stream.hello?.keep)}.`,
     );
     const isEmpty = this.#refusal !== "" || (loaded && length === 0);
-    this.#drawNothing(isEmpty, isFiltered && newest > 0);
+    this.#drawEmpty(isEmpty, isFiltered && newest > 0);
   }
 
   #drawPause(waiting) {
@@ -268,18 +267,18 @@ export class Live {
     replace(this.pause, icon(this.#paused ? "play" : "pause"), el("span", {}, words));
   }
 
-  // Drawn on a change only: a snippet that is being copied must not be replaced by itself.
-  #drawNothing(isEmpty, isFiltered) {
+  // Redrawn only on a change, so that a snippet is not replaced while it is being copied.
+  #drawEmpty(isEmpty, isFiltered) {
     const empty = isFiltered ? "filtered" : `empty ${this.entries.newest > 0}`;
     const kind = isEmpty ? this.#refusal || empty : "";
-    if (this.nothing.dataset.kind === kind) return;
-    this.nothing.dataset.kind = kind;
-    this.nothing.hidden = !isEmpty;
+    if (this.empty.dataset.kind === kind) return;
+    this.empty.dataset.kind = kind;
+    this.empty.hidden = !isEmpty;
     this.list.classList.toggle("is-empty", isEmpty);
     const endpoint = this.stream.hello?.endpoint || location.origin;
-    if (this.#refusal) replace(this.nothing, refused(this.#refusal));
-    else if (isFiltered) replace(this.nothing, noneFound());
+    if (this.#refusal) replace(this.empty, filterError(this.#refusal));
+    else if (isFiltered) replace(this.empty, noMatches());
     else
-      replace(this.nothing, isEmpty ? setupBlock(endpoint, "Waiting for the first event") : null);
+      replace(this.empty, isEmpty ? setupBlock(endpoint, "Waiting for the first event") : null);
   }
 }

@@ -1,7 +1,7 @@
-// The page: its parts put together, and the view that the address names.
+// Entry point: creates the views and shows the one that the address names.
 
-import { VIEWS, leadingTo, onChange, read, write } from "./address.js";
-import { BadServer } from "./badserver.js";
+import { VIEWS, linkTo, onChange, read, write } from "./address.js";
+import { Failures } from "./failures.js";
 import { el, replace } from "./dom.js";
 import { Endpoint } from "./endpoint.js";
 import { icon } from "./icons.js";
@@ -19,7 +19,7 @@ const NAMES = {
   overview: "Overview",
   sessions: "Sessions",
   requests: "Requests",
-  server: "Bad server",
+  server: "Failures",
 };
 
 function start() {
@@ -32,7 +32,7 @@ function start() {
     overview: new Overview(),
     sessions: new Sessions(stream),
     requests: new Requests(log),
-    server: new BadServer(endpoint, log),
+    server: new Failures(endpoint, log),
   };
   makeLinks();
   new Status(stream, endpoint);
@@ -62,11 +62,11 @@ function display(views, place, shown) {
 }
 
 function makeLinks() {
-  const link = (view) => el("a", leadingTo({ view }), icon(view), el("span", {}, NAMES[view]));
+  const link = (view) => el("a", linkTo({ view }), icon(view), el("span", {}, NAMES[view]));
   replace(document.getElementById("views"), VIEWS.map(link));
 }
 
-// The filter is part of every address.
+// Each link keeps the filter.
 function drawLinks(place) {
   VIEWS.forEach((view, index) => {
     const link = document.getElementById("views").children[index];

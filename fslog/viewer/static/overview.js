@@ -1,19 +1,18 @@
-// The view for people who would rather look than read.
-// Promises: it is at most a second or so old while it is seen, and asks nothing while it is not;
-// it counts what passes the filter; every name leads to as many events as it says.
+// The overview: counts, the rate of events, and rankings.
+// Guarantees: it is about a second old while visible, and makes no requests while hidden; it counts
+// the filtered events; every link shows as many events as its count.
 
 import { getOverview } from "./api.js";
-import { leadingTo } from "./address.js";
+import { linkTo } from "./address.js";
 import { RateChart } from "./chart.js";
-import { el, keepingFocus, replace, say } from "./dom.js";
-import { FilterBar } from "./filterbar.js";
+import { el, keepingFocus, replace, setText } from "./dom.js";
+import { FilterBar, filterError } from "./filterbar.js";
 import { bytes, count, counted, saved } from "./format.js";
 import { badge } from "./icons.js";
-import { refused } from "./nothing.js";
 import { brief, isolated } from "./text.js";
 
 const EVERY_MS = 1000;
-const REST = 4;
+const PAUSE_FACTOR = 4;
 
 export class Overview {
   #timer = 0;
@@ -27,7 +26,7 @@ export class Overview {
     this.chart = new RateChart();
     this.tiles = el("div", { class: "tiles" });
     this.tables = el("div", { class: "cards" });
-    this.note = el("p", { class: "told" });
+    this.note = el("p", { class: "count-text" });
     this.refusal = el("div", { hidden: true });
     const head = el("header", { class: "head" }, el("h2", {}, "Overview"), this.note);
     this.shown = el("div", {}, this.tiles, this.chart.element, this.tables);
@@ -51,7 +50,7 @@ export class Overview {
     clearTimeout(this.#timer);
   }
 
-  // Each showing, with each filter, is a turn of its own: a late answer is none for the next one.
+  // Showing the view or changing the filter starts a new turn; responses to old turns are ignored.
   async #load(turn) {
     const began = performance.now();
     const isOver = () => !this.#isShown || turn !== this.#turn;
@@ -64,15 +63,15 @@ export class Overview {
       }
     }
     if (isOver()) return;
-    const pause = Math.max(EVERY_MS, REST * (performance.now() - began));
+    const pause = Math.max(EVERY_MS, PAUSE_FACTOR * (performance.now() - began));
     this.#timer = setTimeout(() => this.#load(turn), pause);
   }
 
   #refuse(reason) {
     this.refusal.hidden = false;
     this.shown.hidden = true;
-    say(this.note, "");
-    if (this.#seen !== reason) replace(this.refusal, refused(reason));
+    setText(this.note, "");
+    if (this.#seen !== reason) replace(this.refusal, filterError(reason));
     this.#seen = reason;
   }
 
@@ -82,17 +81,17 @@ export class Overview {
     this.chart.show(seen.rate);
     const { rate, ...rest } = seen;
     const text = JSON.stringify([rest, this.#filter]);
-    // A link that has the focus must not be replaced each second for nothing.
+    // Do not replace links (one may have the focus) unless something has changed.
     if (text === this.#seen) return;
     this.#seen = text;
     const left = seen.dropped
-      ? ` The oldest ${counted(seen.dropped, "event has", "events have")} left memory.`
+      ? ` The oldest ${counted(seen.dropped, "event was", "events were")} evicted.`
       : "";
     const isAll = Object.keys(this.#filter).length === 0;
-    const found = isAll ? "" : `${count(seen.kept)} found of `;
     const kept = counted(seen.total - seen.dropped, "event");
-    say(this.note, `Over ${found || "the "}${kept} that ${kept === "1 event" ? "is" : "are"} kept.${left}`);
-    const leading = (filter) => leadingTo({ view: "live", filter: { ...this.#filter, ...filter } });
+    const found = isAll ? kept : `${count(seen.kept)} of ${kept}`;
+    setText(this.note, `${found}.${left}`);
+    const leading = (filter) => linkTo({ view: "live", filter: { ...this.#filter, ...filter } });
     keepingFocus(this.shown, () => {
       replace(this.tiles, tiles(seen, leading));
       replace(this.tables, cards(seen, leading));
@@ -104,12 +103,12 @@ function tiles(seen, leading) {
   const share = saved(seen.bytes_received, seen.bytes_unpacked);
   const size = `${bytes(seen.bytes_received)} sent instead of ${bytes(seen.bytes_unpacked)}`;
   const failed = seen.failed_requests
-    ? `${count(seen.failed_requests)} not answered 200`
-    : "all answered 200";
+    ? `${count(seen.failed_requests)} without a 200 answer`
+    : "all answered with 200";
   return [
-    stateTile(leading, "valid", seen.valid, "taken as they should be"),
-    stateTile(leading, "warning", seen.warning, "taken, but odd"),
-    stateTile(leading, "invalid", seen.invalid, "would be dropped in silence"),
+    stateTile(leading, "valid", seen.valid, "accepted"),
+    stateTile(leading, "warning", seen.warning, "accepted, but probably not as intended"),
+    stateTile(leading, "invalid", seen.invalid, "would be silently dropped"),
     tile("requests", count(seen.requests), seen.requests ? failed : "", { view: "requests" }),
     tile("saved by compression", share, seen.bytes_unpacked ? size : ""),
   ];
@@ -132,7 +131,7 @@ function tile(name, number, words, place) {
     el("small", {}, words),
   ];
   return place
-    ? el("a", { class: "tile", ...leadingTo(place) }, content)
+    ? el("a", { class: "tile", ...linkTo(place) }, content)
     : el("div", { class: "tile" }, content);
 }
 
@@ -144,7 +143,7 @@ function cards(seen, leading) {
     ...(module ? { module } : {}),
     ...(name ? { feature: name } : {}),
   });
-  const good = "No problems. Everything is taken as it should be.";
+  const good = "No problems.";
   const card = (title, rows, filterOf, none) =>
     ranking(title, rows, (row) => leading(filterOf(row)), none);
   return [

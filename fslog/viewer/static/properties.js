@@ -1,6 +1,6 @@
-// An event's properties with their types, as a table.
-// Promises: the five required ones first, also those that are missing; one with a problem is
-// marked; nested values are opened to a bounded depth and number.
+// The table of an event's properties and their types.
+// Guarantees: the five required properties come first, also if missing; properties with a problem
+// are marked; nested values are shown up to a limit of depth and number.
 
 import { button, el, replace } from "./dom.js";
 import { count, counted, lasting, moment } from "./format.js";
@@ -27,7 +27,7 @@ export function propertyTable(entry) {
   const room = { rows: MOST_ROWS };
   const others = Object.keys(event).filter((name) => !REQUIRED.includes(name));
   const rows = [...REQUIRED, ...others].flatMap((name) => property(entry, name, room));
-  if (room.rows <= 0) rows.push(full());
+  if (room.rows <= 0) rows.push(truncated());
   const head = ["Property", "Value", "Type"].map((name) => el("th", { scope: "col" }, name));
   return el(
     "table",
@@ -81,7 +81,7 @@ function missing() {
   return el("em", { class: "missing" }, "missing");
 }
 
-// A string stands as it is, without quotes: its type stands beside it.
+// Strings have no quotes: the type is in the next column.
 function leaf(value) {
   if (value === "") return el("em", { class: "none" }, "empty");
   if (typeof value !== "string")
@@ -115,7 +115,7 @@ function remark(name, value, entry) {
   const gap = entry.at - value;
   const when = moment(value);
   if (when === "–") return null;
-  const distance = `${lasting(Math.abs(gap))} ${gap < 0 ? "after" : "before"} it arrived`;
+  const distance = `${lasting(Math.abs(gap))} ${gap < 0 ? "after" : "before"} arrival`;
   return el("small", { class: "remark" }, `${when}, ${distance}`);
 }
 
@@ -125,16 +125,16 @@ function filterButton(name, value) {
   return onlyButton(`Only ${name} ${brief(value, 60)}`, { [key]: value });
 }
 
-/** Return a small button that shows what passes a filter. */
+/** Return a small button that applies a filter. */
 export function onlyButton(label, filter) {
   const press = () => go({ view: "live", filter });
   return button(label, press, { class: "only" }, icon("filter"));
 }
 
-function full() {
+function truncated() {
   return el(
     "tr",
     {},
-    el("td", { colspan: "3", class: "none" }, "There is more: see the raw line."),
+    el("td", { colspan: "3", class: "none" }, "More properties: see the raw line."),
   );
 }

@@ -1,32 +1,31 @@
-// The view of every POST: what it bore, what it was answered, and which are retries.
-// Promises: every request that the server keeps can be reached, the newest appear by themselves;
-// one that is named in the address is marked, brought into sight, and stays there. `#requests/7`
-// names one, `#requests/7-` those from there on.
+// The view of all requests to the endpoint, with their answers and retries.
+// Guarantees: every kept request can be reached; new ones appear as they arrive. `#requests/7`
+// marks a request and scrolls to it, `#requests/7-` shows the page that starts with it.
 
 import { getRequests } from "./api.js";
-import { leadingTo } from "./address.js";
-import { el, keepingFocus, replace, say } from "./dom.js";
+import { linkTo } from "./address.js";
+import { el, keepingFocus, replace, setText } from "./dom.js";
 import { count, counted } from "./format.js";
-import { HELD } from "./requestlog.js";
+import { PAGE } from "./requestlog.js";
 import { RequestTable } from "./requesttable.js";
 
-const NEWER = HELD / 2;
-const LEFT = "is not kept: it was cleared, or the oldest have left memory.";
+const NEWER = PAGE / 2;
+const NOT_KEPT = "is not kept: it was cleared or evicted from memory.";
 
 export class Requests {
   #marked = null;
   #last = Infinity;
   #older = [];
-  #isAwaited = false;
+  #mustScroll = false;
   #isLoaded = false;
   #isShown = false;
   #isFiltered = false;
   #drawing = 0;
-  #turned = "";
+  #drawnPages = "";
 
   constructor(log) {
     this.log = log;
-    this.told = el("p", { class: "told" });
+    this.count = el("p", { class: "count-text" });
     this.table = new RequestTable();
     this.note = el("p", { class: "note", hidden: true });
     this.pages = el("p", { class: "pages" });
@@ -34,7 +33,7 @@ export class Requests {
     this.element = el(
       "div",
       { class: "view requests-view" },
-      el("header", { class: "head" }, el("h2", {}, "Requests"), this.told),
+      el("header", { class: "head" }, el("h2", {}, "Requests"), this.count),
       this.body,
     );
     log.addEventListener("changed", () => this.#soon());
@@ -49,7 +48,7 @@ export class Requests {
     const isOther = marked !== this.#marked || last !== this.#last;
     this.#marked = marked;
     this.#last = last;
-    if (isOther) this.#turn();
+    if (isOther) this.#loadPage();
     this.#draw();
   }
 
@@ -57,15 +56,15 @@ export class Requests {
     this.#isShown = false;
   }
 
-  // What is not among the newest is asked for once: it changes no more.
-  async #turn() {
+  // Older requests do not change, so they are loaded once.
+  async #loadPage() {
     const last = this.#last;
     this.#older = [];
-    this.#isAwaited = this.#marked !== null;
+    this.#mustScroll = this.#marked !== null;
     this.#isLoaded = false;
     this.body.scrollTop = 0;
     if (last === Infinity) return;
-    const answer = await getRequests({ before: last + 1, limit: HELD }).catch(() => null);
+    const answer = await getRequests({ before: last + 1, limit: PAGE }).catch(() => null);
     if (last !== this.#last) return;
     this.#older = answer?.requests ?? [];
     this.#isLoaded = answer !== null;
@@ -80,8 +79,8 @@ export class Requests {
   #rows() {
     const found = new Map();
     for (const one of [...this.#older, ...this.log.requests]) found.set(one.id, one);
-    const meant = [...found.values()].filter((one) => one.id <= this.#last);
-    return meant.sort((a, b) => b.id - a.id).slice(0, HELD);
+    const wanted = [...found.values()].filter((one) => one.id <= this.#last);
+    return wanted.sort((a, b) => b.id - a.id).slice(0, PAGE);
   }
 
   #draw() {
@@ -90,14 +89,14 @@ export class Requests {
     const requests = this.#rows();
     this.table.show(requests, this.#marked);
     this.table.element.hidden = requests.length === 0;
-    const lacks = this.#marked && this.#isLoaded && !this.table.row(this.#marked);
-    this.note.hidden = requests.length > 0 && !lacks;
-    say(this.note, lacks ? `Request #${this.#marked} ${LEFT}` : "No request has arrived yet.");
-    say(this.told, requests.length ? this.#sentence(requests) : "");
+    const isMissing = this.#marked && this.#isLoaded && !this.table.row(this.#marked);
+    this.note.hidden = requests.length > 0 && !isMissing;
+    setText(this.note, isMissing ? `Request #${this.#marked} ${NOT_KEPT}` : "No requests yet.");
+    setText(this.count, requests.length ? this.#sentence(requests) : "");
     this.#drawPages(requests);
-    const row = this.#isAwaited && this.table.row(this.#marked);
+    const row = this.#mustScroll && this.table.row(this.#marked);
     if (!row) return;
-    this.#isAwaited = false;
+    this.#mustScroll = false;
     row.scrollIntoView({ block: "center" });
   }
 
@@ -110,8 +109,8 @@ export class Requests {
       requests.length < total
         ? `#${from} to #${to} of ${counted(total, "request")}`
         : counted(total, "request");
-    const facts = `${count(failed)} not answered 200, ${counted(retries, "retry", "retries")}`;
-    return `${shown}, ${facts}${this.#isFiltered ? ". The filter is for events only" : ""}`;
+    const facts = `${count(failed)} without a 200 answer, ${counted(retries, "retry", "retries")}`;
+    return `${shown}, ${facts}${this.#isFiltered ? ". The filter applies to events only" : ""}`;
   }
 
   #drawPages(requests) {
@@ -120,13 +119,13 @@ export class Requests {
     const [top, end] = [requests[0]?.id, requests[requests.length - 1]?.id];
     const links = [
       top < newest && ["Newest requests", ""],
-      top < newest && [`Newer than #${top}`, `${top + HELD}-`],
+      top < newest && [`Newer than #${top}`, `${top + PAGE}-`],
       end > oldest && [`Older than #${end}`, `${end - 1}-`],
     ].filter(Boolean);
-    const turned = JSON.stringify(links);
-    if (turned === this.#turned) return;
-    this.#turned = turned;
-    const made = links.map(([text, id]) => el("a", leadingTo({ view: "requests", id }), text));
+    const drawn = JSON.stringify(links);
+    if (drawn === this.#drawnPages) return;
+    this.#drawnPages = drawn;
+    const made = links.map(([text, id]) => el("a", linkTo({ view: "requests", id }), text));
     keepingFocus(this.pages, () => replace(this.pages, made));
   }
 }

@@ -1,19 +1,17 @@
-// A table of requests, newest first.
-// Promises: a retry says which request it repeats and which try it is; an answer is told by
-// colour, sign and word, and a refusal by its reason; a row that stays is not drawn again; at a
-// narrow width each request is a card.
+// A table of requests, newest first; cards on narrow screens.
+// Guarantees: a retry names the request that it repeats; an answer has a colour, an icon and words,
+// a refusal its reason; unchanged rows are not redrawn.
 
-import { leadingTo } from "./address.js";
+import { linkTo } from "./address.js";
 import { el } from "./dom.js";
 import { clock, count, sizeOf } from "./format.js";
 import { icon } from "./icons.js";
-import { answerOf, signOf } from "./outcomes.js";
+import { answerText, stateOf } from "./answers.js";
 import { brief, isolated } from "./text.js";
 
 const NONE = "–";
 const HEADS = ["Request", "Arrived", "Answer", "Events", "Encoding", "Size", "Client"];
 
-/** A table of requests that grows and shrinks by the rows that come and go. */
 export class RequestTable {
   #rows = new Map();
 
@@ -28,11 +26,11 @@ export class RequestTable {
     );
   }
 
-  /** Show these requests in their order; one of them may be marked by its id. */
+  /** Show requests in their order; `marked` is the id of a request to highlight. */
   show(requests, marked = null) {
-    const meant = new Set(requests.map((request) => request.id));
+    const wanted = new Set(requests.map((request) => request.id));
     for (const [id, row] of this.#rows) {
-      if (!meant.has(id)) this.#drop(id, row);
+      if (!wanted.has(id)) this.#drop(id, row);
     }
     let next = this.body.firstChild;
     for (const request of requests) {
@@ -62,7 +60,7 @@ export class RequestTable {
 
 function requestRow(request) {
   const cells = [
-    ["Request", [name(request), again(request)]],
+    ["Request", [name(request), retryNote(request)]],
     ["Arrived", el("time", {}, clock(request.at))],
     ["Answer", answer(request)],
     ["Events", events(request)],
@@ -70,14 +68,14 @@ function requestRow(request) {
     ["Size", sizeOf(request)],
     ["Client", request.user_agent ? isolated(brief(request.user_agent, 60)) : NONE],
   ];
-  const look = { class: lookOf(request), "data-request": request.id };
+  const attributes = { class: classOf(request), "data-request": request.id };
   const cell = ([label, content]) =>
     el(
       "td",
-      { "data-label": label, class: content === NONE ? "lacks" : null },
+      { "data-label": label, class: content === NONE ? "is-empty-cell" : null },
       el("span", {}, content),
     );
-  return el("tr", look, cells.map(cell));
+  return el("tr", attributes, cells.map(cell));
 }
 
 function name(request) {
@@ -85,29 +83,29 @@ function name(request) {
   return el("span", { class: "what" }, el("b", {}, `#${request.id}`), " ", isolated(text));
 }
 
-function again(request) {
+function retryNote(request) {
   if (request.retry_of === null) return null;
-  const words = `try ${request.try}, again after #${request.retry_of}`;
-  return el("span", { class: "again" }, words);
+  const words = `attempt ${request.try}, retry of #${request.retry_of}`;
+  return el("span", { class: "retry-note" }, words);
 }
 
 function answer(request) {
-  const sign = signOf(request);
-  const words = el("span", { class: `answer is-${sign}` }, icon(sign), answerOf(request));
+  const sign = stateOf(request);
+  const words = el("span", { class: `answer is-${sign}` }, icon(sign), answerText(request));
   const why = request.reason ? el("span", { class: "reason" }, brief(request.reason, 200)) : null;
   return [words, why];
 }
 
 function events(request) {
-  const { events: right, invalid: wrong, kept, id } = request;
-  if (right + wrong === 0) return "0";
-  const bad = wrong ? el("span", { class: "is-invalid" }, `${count(wrong)} invalid`) : null;
-  const good = !wrong ? count(right) : right ? `${count(right)} valid, ` : null;
-  if (!kept) return el("span", {}, good, bad, " not taken");
-  return el("a", leadingTo({ view: "live", filter: { request: id } }), good, bad);
+  const { events: valid, invalid, kept, id } = request;
+  if (valid + invalid === 0) return "0";
+  const bad = invalid ? el("span", { class: "is-invalid" }, `${count(invalid)} invalid`) : null;
+  const good = !invalid ? count(valid) : valid ? `${count(valid)} valid, ` : null;
+  if (!kept) return el("span", {}, good, bad, " not accepted");
+  return el("a", linkTo({ view: "live", filter: { request: id } }), good, bad);
 }
 
-function lookOf(request) {
-  const look = request.status === 200 && signOf(request) !== "invalid" ? "good" : "bad";
-  return request.retry_of === null ? look : `${look} retry`;
+function classOf(request) {
+  const name = request.status === 200 && stateOf(request) !== "invalid" ? "good" : "bad";
+  return request.retry_of === null ? name : `${name} retry`;
 }

@@ -1,13 +1,13 @@
-// One row of the list: an entry at a glance.
-// Promises: state by colour, sign and word; a wrong entry says in the row what is wrong with it;
-// screen readers get one sentence, which says what is seen, in the same order.
+// One row of the event list.
+// Guarantees: the state has a colour, an icon and a word; the row shows the first problem; screen
+// readers get one sentence with the visible content in the same order.
 
 import { clock, moment } from "./format.js";
 import { badge } from "./icons.js";
 import { el } from "./dom.js";
 import { brief, isolated } from "./text.js";
 
-const NOT_SAID = new Set([
+const SHOWN_ELSEWHERE = new Set([
   "accountId",
   "userId",
   "createdAt",
@@ -18,7 +18,7 @@ const NOT_SAID = new Set([
   "product",
 ]);
 
-/** Draw an entry; `isNew` lets it light up for a moment. */
+/** Return the row of an entry; `isNew` highlights it for a moment. */
 export function drawRow(entry, isNew) {
   const event = entry.event || {};
   const parts = {
@@ -37,7 +37,7 @@ export function drawRow(entry, isNew) {
   return el("div", parts, spaced(cells));
 }
 
-// What is read as one text needs spaces, which the layout does not show.
+// Spaces separate the cells for screen readers.
 function spaced(cells) {
   return cells.filter(Boolean).flatMap((one, index) => (index ? [" ", one] : [one]));
 }
@@ -52,7 +52,7 @@ function shown(given, most) {
   return given === undefined || given === null ? "" : brief(given, most);
 }
 
-/** Name what an event is about: "reports / export". */
+/** Return module and feature of an event: "reports / export". */
 export function subject(event) {
   const named = [event.module, event.feature].filter((part) => part !== undefined && part !== "");
   return named.map((part) => brief(part, 80)).join(" / ");
@@ -60,9 +60,9 @@ export function subject(event) {
 
 function what(entry) {
   const about = aboutOf(entry);
-  const wrong = complaint(entry);
+  const problem = problemOf(entry);
   const name = about ? isolated(about, { class: "about" }) : null;
-  return spaced([name, wrong ? isolated(wrong, { class: "complaint" }) : null]);
+  return spaced([name, problem ? isolated(problem, { class: "problem" }) : null]);
 }
 
 function aboutOf(entry) {
@@ -70,23 +70,23 @@ function aboutOf(entry) {
   return subject(event) || rest(event);
 }
 
-function complaint({ problems }) {
+function problemOf({ problems }) {
   if (!problems.length) return "";
   const more = problems.length > 1 ? ` (+${problems.length - 1} more)` : "";
   return brief(problems[0].message, 200) + more;
 }
 
-// What else an event says, for an action that has neither module nor feature.
+// Other properties, for an event that has neither module nor feature.
 function rest(event) {
   const names = Object.keys(event)
-    .filter((name) => !NOT_SAID.has(name))
+    .filter((name) => !SHOWN_ELSEWHERE.has(name))
     .slice(0, 3);
   return names.map((name) => `${brief(name, 24)} ${brief(event[name], 40)}`).join(", ");
 }
 
 function sentence(entry) {
   const { action, accountId, userId, sessionId } = entry.event || {};
-  const what = [shown(action, 60), aboutOf(entry), complaint(entry)];
+  const what = [shown(action, 60), aboutOf(entry), problemOf(entry)];
   const who = [shown(accountId, 60), shown(userId, 60), shown(sessionId, 40)];
   return [entry.state, ...what, ...who, clock(entry.at)].filter(Boolean).join(", ");
 }

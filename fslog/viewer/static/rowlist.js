@@ -1,34 +1,34 @@
-// A list of any length of which only the rows that are seen are drawn.
-// Promises: the number of elements depends on the window's height alone; the row that has the
-// focus stays in the document wherever it scrolls to; a row that stays is not drawn again; where
-// the height of a row changes, the one that is looked at stays where it is seen.
+// A virtual list: only the visible rows are in the document.
+// Guarantees: the number of elements depends on the window's height only; the focused row stays in
+// the document; rows are not redrawn while scrolling; if the height of rows changes, the active row
+// keeps its place on the screen.
 
 import { el } from "./dom.js";
 
-const BEYOND = 6;
-// Browsers lay nothing out beyond some 17 million pixels.
+const OVERSCAN = 6;
+// Browsers limit the height of an element to about 17 million pixels.
 const MOST_PX = 15_000_000;
 
 export class RowList {
   #rows = new Map();
   #active = null;
-  #at = -1; // where the active one was seen last, for when it is not here any more
-  #aimed = null; // a position that becomes active as soon as its entry is here
+  #at = -1; // last known position of the active row
+  #target = null; // position that becomes active as soon as its entry is loaded
   #height = 40;
   #scroll = 0;
   #edge = null;
   #drawing = 0;
-  #isGiven = false;
+  #isFocusing = false;
 
   /**
-   * @param source `{length(), at(position), positionOf(id), want(first, last)}`
-   * @param draw makes the element of an entry
-   * @param told `{open(entry), active(entry), top(isAtTop)}`; `active` when a step led there
+   * @param source `{length(), at(position), positionOf(id), load(first, last)}`
+   * @param draw returns the element of an entry
+   * @param callbacks `{open(entry), active(entry), top(isAtTop)}`; `active` after a step
    */
-  constructor(label, source, draw, told) {
+  constructor(label, source, draw, callbacks) {
     this.source = source;
     this.draw = draw;
-    this.told = told;
+    this.callbacks = callbacks;
     this.sizer = el("div", { class: "sizer", role: "presentation" });
     const on = { scroll: () => this.#scrolled(), keydown: (event) => this.#key(event) };
     this.element = el(
@@ -37,19 +37,19 @@ export class RowList {
       this.sizer,
     );
     this.element.addEventListener("click", (event) => this.#click(event));
-    this.element.addEventListener("focus", () => this.#enter());
+    this.element.addEventListener("focus", () => this.#focused());
     new ResizeObserver(() => this.update()).observe(this.element);
   }
 
-  /** Draw soon: several changes in a row are drawn once. */
+  /** Draw in the next frame. */
   update() {
     if (!this.#drawing) this.#drawing = requestAnimationFrame(() => this.#render());
   }
 
-  /** Draw every row anew, from the top: it is another list. */
+  /** Discard all rows and start at the top, for a new list. */
   reset() {
     for (const [id, row] of this.#rows) this.#drop(id, row);
-    this.#active = this.#aimed = null;
+    this.#active = this.#target = null;
     this.#at = -1;
     this.element.scrollTop = 0;
     this.#render();
@@ -63,26 +63,26 @@ export class RowList {
     return this.#active;
   }
 
-  /** Mark an entry as the one that is looked at; its position is said where it is not here yet. */
+  /** Make an entry active; pass its position if it is not loaded yet. */
   activate(id, position = this.source.positionOf(id)) {
     this.#active = id;
     this.#at = position;
-    this.#aimed = null;
+    this.#target = null;
     if (position >= 0) this.#reveal(position);
     this.#render();
   }
 
-  /** Go so many rows up or down, as soon as the entry there is here. */
+  /** Move the active row by a number of rows, once the entry there is loaded. */
   step(by, isFocused = true) {
     const most = this.#shown() - 1;
     if (most < 0) return;
-    const at = this.#aimed ?? this.#activePosition();
+    const at = this.#target ?? this.#activePosition();
     const isNowhere = at < 0 && Number.isFinite(by);
     this.#moveTo(isNowhere ? this.#firstSeen() : Math.min(most, Math.max(0, at + by)), isFocused);
-    if (this.#aimed === null) this.told.active(this.source.at(this.#at));
+    if (this.#target === null) this.callbacks.active(this.source.at(this.#at));
   }
 
-  /** Bring the active row into sight: the list may not have been seen when it became active. */
+  /** Scroll to the active row; the list may have been hidden when it became active. */
   reveal() {
     this.#measure();
     const position = this.#activePosition();
@@ -90,11 +90,11 @@ export class RowList {
     this.#render();
   }
 
-  /** Give the focus to the active row, or to the list without making a row active. */
+  /** Focus the active row, or the list if there is none. */
   focus() {
-    this.#isGiven = true;
+    this.#isFocusing = true;
     (this.#rows.get(this.#active) || this.element).focus({ preventScroll: true });
-    this.#isGiven = false;
+    this.#isFocusing = false;
   }
 
   #shown() {
@@ -111,20 +111,20 @@ export class RowList {
   }
 
   #moveTo(position, isFocused = true) {
-    this.#aimed = position;
+    this.#target = position;
     this.#reveal(position);
-    this.#land();
+    this.#reachTarget();
     this.#render();
     if (isFocused) this.focus();
   }
 
-  // An entry that is not here yet is loaded by the drawing.
-  #land() {
-    const entry = this.#aimed === null ? undefined : this.source.at(this.#aimed);
+  // Drawing loads an entry that is missing.
+  #reachTarget() {
+    const entry = this.#target === null ? undefined : this.source.at(this.#target);
     if (!entry) return null;
     this.#active = entry.id;
-    this.#at = this.#aimed;
-    this.#aimed = null;
+    this.#at = this.#target;
+    this.#target = null;
     return entry;
   }
 
@@ -140,23 +140,23 @@ export class RowList {
   #render() {
     cancelAnimationFrame(this.#drawing);
     this.#drawing = 0;
-    const landed = this.#land();
+    const reached = this.#reachTarget();
     this.#measure();
     const shown = this.#shown();
-    const first = Math.max(0, Math.floor(this.element.scrollTop / this.#height) - BEYOND);
-    const seen = Math.ceil(this.element.clientHeight / this.#height) + 2 * BEYOND;
+    const first = Math.max(0, Math.floor(this.element.scrollTop / this.#height) - OVERSCAN);
+    const seen = Math.ceil(this.element.clientHeight / this.#height) + 2 * OVERSCAN;
     const last = Math.min(shown, first + seen) - 1;
     this.sizer.style.height = `${shown * this.#height}px`;
     this.#place(this.#needed(first, last), shown);
-    if (last >= first) this.source.want(first, last);
+    if (last >= first) this.source.load(first, last);
     this.#scroll = this.element.scrollTop;
     this.#edge = this.element.getBoundingClientRect().top;
     const isFocused = document.activeElement === this.element;
     if (isFocused && this.#rows.has(this.#active)) this.focus();
-    if (landed) this.told.active(landed);
+    if (reached) this.callbacks.active(reached);
   }
 
-  // The height of a row is the style sheet's to say: it differs with the width.
+  // The style sheet defines the height of a row, depending on the width.
   #measure() {
     const height = parseFloat(getComputedStyle(this.element).getPropertyValue("--row"));
     if (!(height > 0) || height === this.#height) return;
@@ -164,13 +164,13 @@ export class RowList {
     this.#height = height;
     const edge = this.element.getBoundingClientRect().top;
     if (this.#edge === null) return;
-    const seen = this.#seenPosition(before);
+    const seen = this.#anchorPosition(before);
     this.sizer.style.height = `${this.#shown() * height}px`;
     this.element.scrollTop = this.#scroll + seen * (height - before) + edge - this.#edge;
   }
 
-  // The active row where it is in sight, else the first that is.
-  #seenPosition(height) {
+  // The active row if it is visible, else the first visible row.
+  #anchorPosition(height) {
     const at = this.#activePosition();
     const top = at * height - this.#scroll;
     const isSeen = at >= 0 && top > -height && top < this.element.clientHeight;
@@ -226,12 +226,12 @@ export class RowList {
 
   #scrolled() {
     this.#scroll = this.element.scrollTop;
-    this.told.top(this.isAtTop);
+    this.callbacks.top(this.isAtTop);
     this.update();
   }
 
-  #enter() {
-    if (this.#isGiven || this.#active !== null || !this.source.length()) return;
+  #focused() {
+    if (this.#isFocusing || this.#active !== null || !this.source.length()) return;
     this.#moveTo(this.#firstSeen());
   }
 
@@ -241,7 +241,7 @@ export class RowList {
     const position = this.source.positionOf(Number(row.dataset.id));
     if (position < 0) return;
     this.#moveTo(position);
-    this.told.open(this.source.at(position));
+    this.callbacks.open(this.source.at(position));
   }
 
   #key(event) {
@@ -261,7 +261,7 @@ export class RowList {
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       const entry = this.source.at(this.source.positionOf(this.#active));
-      if (entry) this.told.open(entry);
+      if (entry) this.callbacks.open(entry);
     }
   }
 }

@@ -1,23 +1,22 @@
-// The view of sessions: who was there, and what one user did, in order.
-// Promises: every session that passes the filter can be reached; a timeline has as many events as
-// the list says, in the order of their own times; long silences are told; a session under way goes
-// on by itself.
+// The view of sessions, and the timeline of one session.
+// Guarantees: every session that matches the filter can be reached; a timeline has as many events
+// as the list states, ordered by `createdAt`; long gaps are shown; running sessions are updated.
 
 import { getEvents, getSessions } from "./api.js";
-import { leadingTo } from "./address.js";
-import { button, el, keepingFocus, replace } from "./dom.js";
-import { FilterBar } from "./filterbar.js";
+import { linkTo } from "./address.js";
+import { button, el, keepingFocus, replace, svg } from "./dom.js";
+import { FilterBar, filterError } from "./filterbar.js";
 import { clock, count, counted, lasting, moment, when } from "./format.js";
 import { badge, icon } from "./icons.js";
-import { refused } from "./nothing.js";
 import { subject } from "./row.js";
 import { brief, isolated, value } from "./text.js";
-import { strip } from "./strip.js";
 
-const SILENCE_MS = 60_000;
+const GAP_MS = 60_000;
 const MOST = 1000;
 const STEP = 100;
 const PAUSE_MS = 1000;
+const STRIP_WIDTH = 1000;
+const STRIP_HEIGHT = 28;
 
 export class Sessions {
   #isShown = false;
@@ -30,7 +29,7 @@ export class Sessions {
     this.body = el("div", { class: "scroll" });
     const bar = el("div", { class: "bar" }, this.filterBar.element);
     this.element = el("div", { class: "view sessions-view" }, bar, this.body);
-    for (const name of ["entries", "cleared", "anew", "hello"]) {
+    for (const name of ["entries", "cleared", "restarted", "hello"]) {
       stream.addEventListener(name, () => this.#soon());
     }
   }
@@ -63,7 +62,7 @@ export class Sessions {
       if (this.#isShown && place === this.#place)
         keepingFocus(this.body, () => replace(this.body, draw));
     } catch (error) {
-      if (error.status && place === this.#place) replace(this.body, refused(error.message));
+      if (error.status && place === this.#place) replace(this.body, filterError(error.message));
     }
   }
 
@@ -74,9 +73,9 @@ export class Sessions {
       "header",
       { class: "head" },
       el("h2", {}, "Sessions"),
-      el("p", { class: "told" }, total ? `${some}${counted(total, "session")}` : ""),
+      el("p", { class: "count-text" }, total ? `${some}${counted(total, "session")}` : ""),
     );
-    const none = el("p", { class: "note" }, "No session: no such event with a sessionId is kept.");
+    const none = el("p", { class: "note" }, "No sessions.");
     if (!total) return [head, none];
     const cards = el("ol", { class: "session-list" }, sessions.map(sessionCard));
     return [head, cards, this.#more(Math.min(total, MOST) - sessions.length)];
@@ -87,7 +86,7 @@ export class Sessions {
       this.#shown += STEP;
       this.#load();
     };
-    return rest > 0 ? button(`Show more: ${count(rest)}`, press, { class: "more" }) : null;
+    return rest > 0 ? button(`Show ${count(rest)} more`, press, { class: "more" }) : null;
   }
 
   async #timeline(id, filter) {
@@ -96,7 +95,7 @@ export class Sessions {
     const entries = [...answer.entries].sort((a, b) => a.when - b.when);
     const back = el(
       "a",
-      { class: "back", ...leadingTo({ view: "sessions" }) },
+      { class: "back", ...linkTo({ view: "sessions" }) },
       icon("back"),
       "All sessions",
     );
@@ -107,7 +106,7 @@ export class Sessions {
       el("h2", {}, "Session ", isolated(brief(id, 60))),
     );
     if (!entries.length)
-      return [head, el("p", { class: "note" }, "No event of this session is kept.")];
+      return [head, el("p", { class: "note" }, "This session has no events.")];
     return [
       head,
       summary({ ...filter, session: id }, entries, answer.total),
@@ -119,7 +118,7 @@ export class Sessions {
   #steps(entries, filter) {
     const shown = entries.slice(0, this.#shown);
     const steps = shown.flatMap((entry, index) => [
-      silence(shown[index - 1], entry),
+      gapBefore(shown[index - 1], entry),
       step(entry, shown[0], filter),
     ]);
     return [
@@ -139,7 +138,7 @@ function sessionCard(session) {
     {},
     el(
       "a",
-      leadingTo({ view: "sessions", id: session.sessionId }),
+      linkTo({ view: "sessions", id: session.sessionId }),
       el("span", { class: "who" }, el("span", {}, who[1], others), el("small", {}, who[0])),
       isolated(brief(session.sessionId, 40), { class: "id" }),
       el("span", { class: "span" }, `${when(session.from)}${length}`),
@@ -153,21 +152,21 @@ function summary(filter, entries, total) {
   const people = new Set(
     entries.map((entry) => entry.event?.userId).filter((name) => typeof name === "string"),
   );
-  const wrong = entries.filter((entry) => entry.state !== "valid").length;
+  const problems = entries.filter((entry) => entry.state !== "valid").length;
   const facts = [
     ["User", value(first.event?.userId, 60)],
     ["Account", value(first.event?.accountId, 60)],
     ["From", moment(first.when)],
-    ["Lasted", lasting(last.when - first.when)],
+    ["Duration", lasting(last.when - first.when)],
     [
       "Events",
       el(
         "a",
-        leadingTo({ view: "live", filter }),
+        linkTo({ view: "live", filter }),
         total > entries.length ? `the first ${count(entries.length)} of ${count(total)}` : count(total),
       ),
     ],
-    ["Problems", wrong ? String(wrong) : "none"],
+    ["Problems", problems ? String(problems) : "none"],
   ];
   const shared =
     people.size > 1
@@ -175,7 +174,7 @@ function summary(filter, entries, total) {
           "p",
           { class: "note is-warning" },
           icon("warning"),
-          `${people.size} different users share this sessionId.`,
+          `${people.size} different users have this sessionId.`,
         )
       : null;
   return [
@@ -192,9 +191,9 @@ function mark(entry) {
   return { at: entry.when, state: entry.state };
 }
 
-function silence(before, entry) {
+function gapBefore(before, entry) {
   const gap = before ? entry.when - before.when : 0;
-  return gap >= SILENCE_MS ? el("li", { class: "silence" }, `${lasting(gap)} of silence`) : null;
+  return gap >= GAP_MS ? el("li", { class: "gap" }, `${lasting(gap)} without events`) : null;
 }
 
 function step(entry, first, filter) {
@@ -212,11 +211,31 @@ function step(entry, first, filter) {
     ),
     el(
       "a",
-      leadingTo({ view: "live", id: entry.id, filter }),
+      linkTo({ view: "live", id: entry.id, filter }),
       entry.state === "valid" ? null : badge(entry.state),
       el("b", {}, isolated(brief(event.action ?? "no action", 60))),
       isolated(subject(event)),
-      problem ? isolated(brief(problem.message, 200), { class: "complaint" }) : null,
+      problem ? isolated(brief(problem.message, 200), { class: "problem" }) : null,
     ),
   );
+}
+
+// Decoration only: the timeline below states the same in words.
+function strip(marks) {
+  const from = marks[0].at;
+  const span = Math.max(1, marks[marks.length - 1].at - from);
+  const place = (at) => (4 + ((at - from) / span) * (STRIP_WIDTH - 8)).toFixed(1);
+  const lines = ["valid", "warning", "invalid"].map((state) => {
+    const path = marks
+      .filter((mark) => mark.state === state)
+      .map((mark) => `M${place(mark.at)} 4v${STRIP_HEIGHT - 8}`);
+    return svg("path", { class: `is-${state}`, d: path.join("") });
+  });
+  const shape = {
+    class: "strip",
+    viewBox: `0 0 ${STRIP_WIDTH} ${STRIP_HEIGHT}`,
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  };
+  return svg("svg", shape, lines);
 }

@@ -1,12 +1,12 @@
-// How to point an application here.
-// Promises: the lines work as they stand; any keys are right, since this endpoint knows none.
+// How to send events here.
+// Guarantees: the snippets work unchanged; the endpoint accepts any keys.
 
 import { postSample } from "./api.js";
 import { announce } from "./announce.js";
 import { tabbedCode } from "./codebox.js";
 import { button, el } from "./dom.js";
 
-/** Return the lines for an endpoint, as `[[name, text]...]`. */
+/** Return the snippets for an endpoint, as `[[name, text]...]`. */
 export function setupLines(endpoint) {
   const environment = [
     `export FSLOG_ENDPOINT=${endpoint}`,
@@ -31,9 +31,9 @@ export function setupLines(endpoint) {
   ];
 }
 
-/** Return the block that an empty list shows. */
+/** Return the instructions that an empty list shows. */
 export function setupBlock(endpoint, title) {
-  const send = button("Send a right and a wrong event", sendSamples, { class: "primary" });
+  const send = button("Send a valid and an invalid event", sendSamples, { class: "primary" });
   return el(
     "section",
     { class: "setup", "aria-labelledby": "setup-title" },
@@ -41,10 +41,10 @@ export function setupBlock(endpoint, title) {
     el(
       "p",
       {},
-      "Point an application here: what it does appears as it happens. The keys can be anything.",
+      "Configure your application to send its events here. Any keys are accepted.",
     ),
-    tabbedCode("Point an application here by", setupLines(endpoint)),
-    el("p", { class: "or" }, "Or look around first: ", send),
+    tabbedCode("Configuration", setupLines(endpoint)),
+    el("p", { class: "or" }, "Or try it first: ", send),
   );
 }
 
@@ -68,10 +68,10 @@ async function sendSamples() {
     createdAt: Date.now(),
     sessionId: "sample-session",
   };
-  const right = { ...common, action: "feature", module: "reports", feature: "export", total: 42 };
-  const wrong = { ...common, userId: 7, action: "feature", module: "reports", feature: "share" };
+  const valid = { ...common, action: "feature", module: "reports", feature: "export", total: 42 };
+  const invalid = { ...common, userId: 7, action: "feature", module: "reports", feature: "share" };
   try {
-    await postSample([right, wrong]);
+    await postSample([valid, invalid]);
     announce("Two events sent");
   } catch (error) {
     announce(error.message);

@@ -1,37 +1,37 @@
-// What is always seen: whether the page is connected, and how the endpoint behaves.
-// Promises: a lost connection and a bad server are told on every view, each with what to do, and
-// each change is read out once.
+// The status of the connection and of the endpoint, visible on every view.
+// Guarantees: a banner reports a lost connection and simulated failures, with what to do; each
+// change is announced once.
 
-import { leadingTo } from "./address.js";
+import { linkTo } from "./address.js";
 import { announce } from "./announce.js";
 import { button, el, replace } from "./dom.js";
 import { showHelp } from "./help.js";
 import { icon } from "./icons.js";
-import { describe, isGood, short } from "./outcomes.js";
+import { describe, isNormal, short } from "./answers.js";
 
-const TOLD_MS = 8000;
+const NOTICE_MS = 8000;
 const LOST =
-  "The viewer's server does not answer. It is tried again every second; what is seen may be old.";
-const ANEW = "The server was restarted: its memory starts anew.";
+  "The viewer does not respond. Reconnecting every second; the page may be out of date.";
+const RESTARTED = "The viewer was restarted: earlier events are gone.";
 
 export class Status {
   #isLost = false;
-  #isAnew = false;
+  #isRestarted = false;
   #timer = 0;
-  #said = describe(null);
+  #announced = describe(null);
 
-  /** Fill the header's states and the banner, and keep them right. */
+  /** Fill the header and the banner, and keep them up to date. */
   constructor(stream, endpoint) {
     this.stream = stream;
     this.endpoint = endpoint;
     this.banner = document.getElementById("banner");
     this.connection = el("span", { class: "connection", id: "connection" });
-    const place = leadingTo({ view: "server" });
-    this.behaviour = el("a", { class: "outcome", id: "outcome", ...place });
+    const place = linkTo({ view: "server" });
+    this.answer = el("a", { class: "endpoint-state", id: "endpoint-state", ...place });
     const help = { class: "quiet help" };
     replace(
       document.getElementById("states"),
-      this.behaviour,
+      this.answer,
       this.connection,
       button("Help", () => showHelp(stream.hello), help, icon("help")),
     );
@@ -40,28 +40,28 @@ export class Status {
     this.#draw();
   }
 
-  #connected({ connected, anew }) {
+  #connected({ connected, restarted }) {
     clearTimeout(this.#timer);
     if (connected && this.#isLost) {
-      this.#isAnew = anew;
-      announce(`Connected again. ${anew ? ANEW : ""}`);
-      this.#timer = setTimeout(() => this.#settle(), TOLD_MS);
+      this.#isRestarted = restarted;
+      announce(`Reconnected. ${restarted ? RESTARTED : ""}`);
+      this.#timer = setTimeout(() => this.#hideNotice(), NOTICE_MS);
     } else if (!connected && !this.#isLost) {
-      announce("The viewer's server does not answer.");
+      announce("The viewer does not respond.");
     }
     this.#isLost = !connected;
     this.#draw();
   }
 
-  #settle() {
-    this.#isAnew = false;
+  #hideNotice() {
+    this.#isRestarted = false;
     this.#draw();
   }
 
   #changed() {
     const words = describe(this.endpoint.next);
-    if (words !== this.#said) announce(`The endpoint ${words}`);
-    this.#said = words;
+    if (words !== this.#announced) announce(`The endpoint ${words}`);
+    this.#announced = words;
     this.#draw();
   }
 
@@ -71,30 +71,30 @@ export class Status {
     this.connection.className = `connection ${this.#isLost ? "is-lost" : isUp ? "is-on" : ""}`;
     replace(this.connection, el("i", { "aria-hidden": "true" }), el("span", {}, word));
     const { next, standing } = this.endpoint;
-    const isAllGood = isGood(next) && isGood(standing);
-    this.behaviour.className = `outcome ${isAllGood ? "is-valid" : "is-warning"}`;
-    this.behaviour.title = `The endpoint ${describe(next)}`;
-    replace(this.behaviour, icon(isAllGood ? "valid" : "warning"), `endpoint ${short(next)}`);
-    this.#drawBanner(isAllGood);
+    const isAllNormal = isNormal(next) && isNormal(standing);
+    this.answer.className = `endpoint-state ${isAllNormal ? "is-valid" : "is-warning"}`;
+    this.answer.title = `The endpoint ${describe(next)}`;
+    replace(this.answer, icon(isAllNormal ? "valid" : "warning"), `endpoint ${short(next)}`);
+    this.#drawBanner(isAllNormal);
   }
 
-  #drawBanner(isAllGood) {
-    const told = [];
-    if (this.#isLost) told.push(el("p", { class: "is-lost" }, LOST));
-    if (this.#isAnew) told.push(el("p", { class: "is-anew" }, ANEW));
-    if (!isAllGood) told.push(this.#bad());
-    this.banner.hidden = told.length === 0;
+  #drawBanner(isAllNormal) {
+    const notices = [];
+    if (this.#isLost) notices.push(el("p", { class: "is-lost" }, LOST));
+    if (this.#isRestarted) notices.push(el("p", { class: "is-restarted" }, RESTARTED));
+    if (!isAllNormal) notices.push(this.#failureNotice());
+    this.banner.hidden = notices.length === 0;
     const hadFocus = this.banner.contains(document.activeElement);
-    replace(this.banner, told);
-    if (hadFocus) (this.banner.querySelector("button") ?? this.behaviour).focus();
+    replace(this.banner, notices);
+    if (hadFocus) (this.banner.querySelector("button") ?? this.answer).focus();
   }
 
-  #bad() {
+  #failureNotice() {
     const { next, script } = this.endpoint;
     const until = script.length ? " for now" : "";
-    const words = `The endpoint plays the bad server: it ${describe(next)}${until}.`;
-    const press = () => this.endpoint.beGood().catch((error) => announce(error.message));
-    const good = button("Be good again", press, { class: "small" });
-    return el("p", { class: "is-bad" }, icon("warning"), el("span", {}, words), good);
+    const words = `The endpoint simulates failures: it ${describe(next)}${until}.`;
+    const press = () => this.endpoint.restore().catch((error) => announce(error.message));
+    const restore = button("Restore normal answers", press, { class: "small" });
+    return el("p", { class: "is-bad" }, icon("warning"), el("span", {}, words), restore);
   }
 }

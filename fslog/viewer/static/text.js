@@ -1,38 +1,38 @@
-// Values of events as text that can be looked at.
-// Promises: what cannot be seen, or would reorder its surroundings, is shown as a mark; what is
-// long is cut and says so; nothing is ever taken for markup.
+// Values of events as safe text.
+// Guarantees: invisible and direction-changing characters are shown as marks; long text is cut with
+// an ellipsis; nothing is interpreted as markup.
 
 import { el } from "./dom.js";
 import { counted } from "./format.js";
 
-// Controls, formats, line and paragraph separators, halves of pairs; less what text is laid out
-// with, and less the two joiners, which emoji and several scripts cannot do without.
-const UNSEEN = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
-const HALF = /[\ud800-\udbff]$/;
+// Control and format characters, line and paragraph separators, lone surrogates; except tabs, line
+// feeds and the two joiners, which emoji and several scripts need.
+const INVISIBLE = /(?![\t\n\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+const TRAILING_SURROGATE = /[\ud800-\udbff]$/;
 const CONTROLS = 0x20;
 const PICTURES = 0x2400;
 
-/** Return text with marks for what cannot be seen: `␀` for a control, `[U+202E]` for the rest. */
+/** Return text with marks for invisible characters: `␀` for controls, `[U+202E]` for others. */
 export function visible(text) {
-  return text.replace(UNSEEN, (found) => {
+  return text.replace(INVISIBLE, (found) => {
     const code = found.codePointAt(0);
     if (code < CONTROLS) return String.fromCharCode(PICTURES + code);
     return `[U+${code.toString(16).toUpperCase().padStart(4, "0")}]`;
   });
 }
 
-/** Cut text to a number of characters, ending in dots where something is missing. */
+/** Cut text to a number of characters, with an ellipsis if it is longer. */
 export function cut(text, most) {
-  return text.length > most ? `${text.slice(0, most).replace(HALF, "")}…` : text;
+  return text.length > most ? `${text.slice(0, most).replace(TRAILING_SURROGATE, "")}…` : text;
 }
 
-/** Return one line of text for a list or a label. */
+/** Return a value as one line of text. */
 export function brief(value, most = 120) {
   const text = typeof value === "string" ? value : written(value, most);
   return visible(cut(text, most).replace(/[\t\n\r]+/g, " "));
 }
 
-/** Return a value as JSON would have it; objects are cut, never walked to their end. */
+/** Return a value like JSON; arrays and objects by their size. */
 export function written(value, most = 400) {
   if (typeof value === "string") return JSON.stringify(cut(value, most));
   if (Array.isArray(value)) return `[${counted(value.length, "item")}]`;
@@ -48,12 +48,12 @@ export function typeName(value) {
   return Array.isArray(value) ? "array" : typeof value;
 }
 
-/** Put text into an element of its own direction, so that it cannot turn its surroundings. */
+/** Return text in an element that isolates its direction from the surroundings. */
 export function isolated(text, attributes = {}) {
   return el("bdi", attributes, text);
 }
 
-/** Show an optional value of an event, or a dash. */
+/** Return an optional value of an event, or a dash. */
 export function value(given, most = 120) {
   if (given === undefined || given === null || given === "") {
     return el("span", { class: "none", "aria-label": "none" }, "–");
