@@ -93,7 +93,7 @@ def _delivered(stats: Stats, seen: int) -> str:
     again = f", {stats.retries} failed attempts" if stats.retries else ""
     batches = f"{stats.batches} batch{'' if stats.batches == 1 else 'es'}"
     return (
-        f"{stats.delivered} events sent in {batches}, {seen} seen by the endpoint, "
+        f"{stats.delivered} events sent in {batches}, {seen} received by the endpoint, "
         f"{stats.pending} pending{lost}{again}"
     )
 

@@ -1,4 +1,4 @@
-"""`fslog viewer`: the embedded endpoint with a page that shows what arrives, as it arrives."""
+"""`fslog viewer`: the embedded endpoint with a page that shows events as they arrive."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import webbrowser
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 
-from fslog.cli.options import CommandParser, require_posix, whole
+from fslog.cli.options import CommandError, CommandParser, require_posix, whole
 from fslog.cli.output import Printer, folded, printable
 from fslog.version import VERSION
 from fslog.viewer.server import KEEP, Viewer
 
 PORT = 8020
-"""Where the viewer listens, unless somebody says otherwise."""
+"""Default port."""
 
-_MOST_KEPT = 1_000_000
+_MAX_KEEP = 1_000_000
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _HOST_AND_PORT = re.compile(rf"{_HOST.pattern}(:[0-9]{{1,5}})?")
 
 _DESCRIPTION = """\
-Play the endpoint on this machine, and show in a page what arrives: which events
-are right, what is wrong with the others, and how an application bears an
-endpoint that fails. No account, no keys, and nothing leaves this machine."""
+Run the endpoint on this machine, with a page that shows events as they arrive
+and the problems of those that are not valid, and that can simulate failures of
+the endpoint. It needs no account and no keys, and no event leaves this machine."""
 
 _EPILOG = """\
 examples:
@@ -37,22 +37,18 @@ examples:
   fslog viewer --port 0 --open
   fslog viewer --store events.ndjson
 
-Then start your application with the environment that the viewer prints. The
-page's address with `api/events` behind it is an API for scripts; the README
-tells the rest.
+Start your application with the environment variables that the viewer prints.
+Scripts can use the HTTP API below /api/, which the README describes.
 
-The exit code is 0 after SIGTERM, 130 after Ctrl-C, 1 if the port or the file
-cannot be had, 2 for a wrong argument."""
+The exit code is 0 after SIGTERM, 130 after Ctrl-C, 1 if the port or the file is
+not available, 2 for an invalid argument."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the viewer until a signal ends it.
+    """Run `fslog viewer` with its arguments until a signal ends it; return the exit code.
 
-    Args:
-        arguments: those behind `fslog viewer`.
-
-    Returns:
-        The exit code, as `--help` explains it.
+    Raises:
+        CommandError: the port or the file is not available.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -61,16 +57,17 @@ def run(arguments: Sequence[str]) -> int:
     try:
         viewer = _viewer(options)
     except OSError as error:
-        return _fail(f"--store {options.store} cannot be written: {error.strerror or error}")
+        reason = error.strerror or error
+        raise CommandError(f"--store {options.store} cannot be written: {reason}", 1) from None
     with _terminated() as end, contextlib.ExitStack() as stack:
         try:
             stack.enter_context(viewer)
         except OSError as error:
-            return _fail(_no_address(options, error))
+            raise CommandError(_not_listening(options, error), 1) from None
         _introduce(Printer(sys.stdout), viewer.url, options)
         end.get()
     if viewer.missing:
-        _say(f"{options.store} lacks {viewer.missing} lines that could not be written")
+        _warn(f"{viewer.missing} lines could not be written to {options.store}")
     return 0
 
 
@@ -81,13 +78,13 @@ def _viewer(options: argparse.Namespace) -> Viewer:
         keep=options.keep,
         store=options.store,
         allow_hosts=options.allow_host,
-        warn=_say,
+        warn=_warn,
     )
 
 
 @contextlib.contextmanager
 def _terminated() -> Iterator[SimpleQueue[None]]:
-    """Give a queue that SIGTERM puts something into; an Event is not safe in a handler."""
+    """Yield a queue to which SIGTERM adds an item; an Event is not safe in a signal handler."""
     end: SimpleQueue[None] = SimpleQueue()
     before = signal.signal(signal.SIGTERM, lambda number, frame: end.put(None))
     try:
@@ -99,27 +96,27 @@ def _terminated() -> Iterator[SimpleQueue[None]]:
 def _introduce(screen: Printer, url: str, options: argparse.Namespace) -> None:
     screen.line((f"fslog {VERSION} viewer", "bold"))
     screen.line(("page      ", "bold"), (f"{url}/", "cyan"))
-    screen.line(("endpoint  ", "bold"), (f"{url} takes events, with any keys", ""))
+    screen.line(("endpoint  ", "bold"), (f"{url} (accepts any keys)", ""))
     screen.line()
     screen.line(("Start your application with", ""))
     screen.verbatim(
         (f"  export FSLOG_ENDPOINT={url} FSLOG_AUTH_KEY=any FSLOG_API_KEY=any", "green")
     )
-    screen.line(("or give its handler, in the logging configuration,", ""))
+    screen.line(("or set the endpoint of its handler in the logging configuration:", ""))
     screen.verbatim((f"  endpoint: {url}", "green"))
     screen.line()
-    kept = f", and {options.store} gets every line" if options.store else ""
+    kept = f", and every line is appended to {options.store}" if options.store else ""
     screen.line((f"The last {options.keep:,} events are kept in memory{printable(kept)}.", "dim"))
-    screen.line(("Ctrl-C ends it.", "dim"))
+    screen.line(("Press Ctrl-C to stop.", "dim"))
     if not _is_loopback(options.host):
-        _say(_EXPOSED.format(host=options.host))
+        _warn(_EXPOSED.format(host=options.host))
     if options.open and not webbrowser.open(f"{url}/"):
-        _say("no browser can be started here: open the page yourself")
+        _warn("no browser could be started: open the page yourself")
 
 
 _EXPOSED = (
-    "{host} is not only this machine: who can reach it can post events. The page answers to names "
-    "that --allow-host gives, and then anyone who can reach it reads every event"
+    "other machines can reach {host} and post events. They can also open the page and read all "
+    "events if --allow-host contains the name that they use"
 )
 
 
@@ -130,30 +127,24 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _no_address(options: argparse.Namespace, error: OSError) -> str:
+def _not_listening(options: argparse.Namespace, error: OSError) -> str:
     host, port = options.host, options.port
     if error.errno == errno.EADDRINUSE:
         return (
-            f"port {port} is taken: another viewer may be running, see http://{host}:{port}/. "
-            "Or choose another one: --port N, or --port 0 for any that is free"
+            f"port {port} is in use, perhaps by another viewer (see http://{host}:{port}/): "
+            "choose another one with --port N, or a free one with --port 0"
         )
     if error.errno == errno.EACCES:
-        return f"port {port} is not for every user: choose one above 1023 with --port"
+        return f"port {port} is privileged: choose one above 1023 with --port"
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"{host!r} is no IPv4 address of this machine: choose another one with --host"
-    return f"{host}:{port} cannot be had: {error.strerror or error}"
+        return f"{host!r} is not an IPv4 address of this machine: choose another one with --host"
+    return f"cannot listen on {host}:{port}: {error.strerror or error}"
 
 
-def _say(words: str) -> None:
-    # Nobody may read it any more, and what is said must not end the viewer.
-    with contextlib.suppress(OSError, ValueError):
-        said = folded(f"fslog viewer: {printable(words)}", sys.stderr)
-        print(said, file=sys.stderr, flush=True)
-
-
-def _fail(words: str) -> int:
-    _say(words)
-    return 1
+def _warn(sentence: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a closed stderr must not end the viewer
+        text = folded(f"fslog viewer: {printable(sentence)}", sys.stderr)
+        print(text, file=sys.stderr, flush=True)
 
 
 def _parser() -> CommandParser:
@@ -163,30 +154,30 @@ def _parser() -> CommandParser:
         "--host",
         default="127.0.0.1",
         type=_host,
-        help="address to listen on (default: 127.0.0.1, which only this machine reaches)",
+        help="address to listen on (default: 127.0.0.1, which only this machine can reach)",
     )
     add(
         "--port",
         default=PORT,
         type=whole(0, 65_535),
         metavar="N",
-        help=f"port to listen on, 0 for any that is free (default: {PORT})",
+        help=f"port to listen on, 0 for a free one (default: {PORT})",
     )
     add(
         "--keep",
         default=KEEP,
-        type=whole(1, _MOST_KEPT),
+        type=whole(1, _MAX_KEEP),
         metavar="N",
-        help=f"how many events stay in memory, the newest (default: {KEEP})",
+        help=f"maximum number of events in memory (default: {KEEP})",
     )
-    add("--store", type=_path, metavar="FILE", help="append every line that comes to this file")
+    add("--store", type=_path, metavar="FILE", help="append every line to this file")
     add(
         "--allow-host",
         action="append",
         default=[],
         type=_host_and_port,
         metavar="NAME",
-        help="answer to the page under this name, too; may be given several times",
+        help="allow browsers to open the page under this name; repeatable",
     )
     add("--open", action="store_true", help="open the page in the browser")
     return parser
@@ -194,17 +185,17 @@ def _parser() -> CommandParser:
 
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name or IPv4 address")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name or IPv4 address")
     return text
 
 
 def _host_and_port(text: str) -> str:
     if not _HOST_AND_PORT.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name, and no name:port")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a host name nor name:port")
     return text
 
 
 def _path(text: str) -> str:
     if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no path of a file")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a path of a file")
     return text

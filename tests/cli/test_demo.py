@@ -106,7 +106,7 @@ def test_the_summary_adds_up(shown: Ended) -> None:
     batches = shown.out.count(" events in one batch, ")
     assert batches > 1
     assert summary["delivered"] == (
-        f"60 events sent in {batches} batches, 60 seen by the endpoint, 0 pending"
+        f"60 events sent in {batches} batches, 60 received by the endpoint, 0 pending"
     )
     rows = [found for line in shown.out.splitlines() if (found := ROW.fullmatch(line))]
     actions = Counter(found["action"] for found in rows)
@@ -204,7 +204,7 @@ def test_the_environment_leads_nothing_elsewhere() -> None:
         }
         ended = demo("--events", "3", "--pace", "0", settings=settings)
         assert other.requests == []
-    assert summary_of(ended.out)["delivered"].startswith("3 events sent in 1 batch, 3 seen ")
+    assert summary_of(ended.out)["delivered"].startswith("3 events sent in 1 batch, 3 received ")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_an_event_that_does_not_arrive_is_a_failure(outcome: str, sent: int) -> 
     ended = run(program, NOWHERE, code=1, err=None)
     summary = summary_of(ended.out)
     assert summary["delivered"].startswith(f"{sent} events sent in ")
-    assert ", 0 seen by the endpoint" in summary["delivered"]
+    assert ", 0 received by the endpoint" in summary["delivered"]
 
 
 def test_the_story_is_the_same_every_time() -> None:
@@ -269,7 +269,9 @@ def test_ctrl_c_ends_it_cleanly() -> None:
     assert found is not None
     assert 0 < int(found[1]) < 5000
     assert summary_of(out)["delivered"].startswith(f"{found[1]} events sent in ")
-    assert summary_of(out)["delivered"].endswith(f", {found[1]} seen by the endpoint, 0 pending")
+    assert summary_of(out)["delivered"].endswith(
+        f", {found[1]} received by the endpoint, 0 pending"
+    )
 
 
 @pytest.mark.usefixtures("_own_logging")
@@ -283,7 +285,7 @@ def test_it_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
         assert not thread.is_alive()
     captured = capsys.readouterr()
     assert len([line for line in captured.out.splitlines() if ROW.fullmatch(line)]) == 9
-    assert summary_of(captured.out)["delivered"].endswith("9 seen by the endpoint, 0 pending")
+    assert summary_of(captured.out)["delivered"].endswith("9 received by the endpoint, 0 pending")
     assert captured.err.count("WARNING fslog: ") == 1
     assert {"accountId", "userId"}.isdisjoint(context.current())
 
@@ -327,7 +329,7 @@ def test_ctrl_c_between_two_rows_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
     found = re.search(r"= (\d+) accepted", summary["records"])
     assert found is not None
     assert 0 < int(found[1]) < 5000
-    assert summary["delivered"].endswith(f", {found[1]} seen by the endpoint, 0 pending")
+    assert summary["delivered"].endswith(f", {found[1]} received by the endpoint, 0 pending")
     assert logging.getLogger("tracker").handlers == []
 
 

@@ -40,7 +40,7 @@ def url_of(process: Process) -> str:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         found = re.search(r"^page +(http://\S+)/$", process.written("out"), re.MULTILINE)
-        if found and "Ctrl-C ends it.\n" in process.written("out"):
+        if found and "Press Ctrl-C to stop.\n" in process.written("out"):
             return found[1]
         assert process.is_running(), process.written("err")
         time.sleep(0.02)  # a poll of a file, which tells nobody that it grew
@@ -144,9 +144,9 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        f"fslog viewer: port {port} is taken: another viewer may be running, see "
-        f"http://127.0.0.1:{port}/. Or choose another one: --port N, or --port 0 for any that is "
-        "free\n"
+        f"fslog viewer: error: port {port} is in use, perhaps by another viewer (see "
+        f"http://127.0.0.1:{port}/): choose another one with --port N, or a free one with "
+        "--port 0\n"
     )
 
 
@@ -155,7 +155,7 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_address_that_is_none_of_ours(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     """An address of another machine, or a name that there is not, is told by the exit code 1."""
     assert run("--host", host) == 1
-    assert f"'{host}' is no IPv4 address of this machine" in capsys.readouterr().err
+    assert f"'{host}' is not an IPv4 address of this machine" in capsys.readouterr().err
 
 
 def test_a_port_for_the_mighty(
@@ -163,8 +163,8 @@ def test_a_port_for_the_mighty(
 ) -> None:
     """A port that needs rights, and any other trouble, is told in words."""
     for error, words in (
-        (PermissionError(13, "Permission denied"), "port 80 is not for every user"),
-        (OSError(24, "Too many open files"), "127.0.0.1:80 cannot be had: Too many open files"),
+        (PermissionError(13, "Permission denied"), "port 80 is privileged"),
+        (OSError(24, "Too many open files"), "cannot listen on 127.0.0.1:80: Too many open files"),
     ):
 
         def fail(*given: Any, error: OSError = error) -> None:
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_had(
     assert run("--store", str(tmp_path / name)) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"fslog viewer: --store {tmp_path}")
+    assert captured.err.startswith(f"fslog viewer: error: --store {tmp_path}")
     assert "cannot be written: " in captured.err
     assert "\x1b" not in captured.err
 
@@ -196,7 +196,8 @@ def test_the_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert run("--keep", "1234", "--store", str(tmp_path / "a\x1bb")) == 0
     out = capsys.readouterr().out
     assert "The last 1,234 events are kept in memory, and " in out
-    assert "a\\x1bb gets every line." in out
+    assert "every line is appended to " in out
+    assert "a\\x1bb." in out
 
 
 @pytest.mark.usefixtures("ends")
@@ -210,7 +211,7 @@ def test_it_warns_when_others_can_reach_it(
     """On any address but the loopback's it says who can reach it."""
     assert run("--host", host) == 0
     captured = capsys.readouterr()
-    assert (f"{host} is not only this machine" in captured.err) == warns
+    assert (f"other machines can reach {host} and" in captured.err) == warns
     assert ("--allow-host" in captured.err) == warns
     assert (captured.err == "") != warns
     shown = "127.0.0.1" if host == "0.0.0.0" else host
@@ -233,7 +234,7 @@ def test_the_browser_is_opened(
     assert run("--open") == 0
     captured = capsys.readouterr()
     assert f"page      {opened[0]}\n" in captured.out
-    assert ("no browser can be started" in captured.err) != works
+    assert ("no browser could be started" in captured.err) != works
 
 
 @pytest.mark.usefixtures("ends")
@@ -243,7 +244,7 @@ def test_missing_lines_are_told_at_the_end(
     """Where lines could not be written, the end says how many."""
     monkeypatch.setattr("fslog.viewer.server.Viewer.missing", 7)
     assert run("--store", str(tmp_path / "f")) == 0
-    assert capsys.readouterr().err.endswith("f lacks 7 lines that could not be written\n")
+    assert capsys.readouterr().err.startswith("fslog viewer: 7 lines could not be written to ")
 
 
 @pytest.mark.parametrize(
@@ -253,13 +254,13 @@ def test_missing_lines_are_told_at_the_end(
         (["--port", "x"], "'x' is not a whole number"),
         (["--keep", "0"], "'0' is not a whole number from 1 to 1000000"),
         (["--keep", "9" * 5000], "is not a whole number"),
-        (["--host", "::1"], "'::1' is no name or IPv4 address"),
-        (["--host", "a b"], "is no name or IPv4 address"),
-        (["--host", ""], "is no name or IPv4 address"),
-        (["--host", "localhost:80"], "is no name or IPv4 address"),
-        (["--allow-host", "a\r\nb"], "is no name"),
-        (["--allow-host", "http://a"], "is no name"),
-        (["--store", ""], "is no path"),
+        (["--host", "::1"], "'::1' is not a host name or IPv4 address"),
+        (["--host", "a b"], "is not a host name or IPv4 address"),
+        (["--host", ""], "is not a host name or IPv4 address"),
+        (["--host", "localhost:80"], "is not a host name or IPv4 address"),
+        (["--allow-host", "a\r\nb"], "is neither a host name nor name:port"),
+        (["--allow-host", "http://a"], "is neither a host name nor name:port"),
+        (["--store", ""], "is not a path"),
         (["more"], "unrecognized arguments: more"),
     ],
 )
@@ -301,5 +302,5 @@ def test_a_stderr_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     os.close(reading)
     with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
-        module._say("nobody hears this")
+        module._warn("nobody reads this")
         os.dup2(os.open(os.devnull, os.O_WRONLY), stderr.fileno())

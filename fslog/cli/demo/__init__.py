@@ -1,1 +1,1 @@
-"""`fslog demo`: a small application, and what arrives of it."""
+"""`fslog demo`: a small application, and the events that it sends."""

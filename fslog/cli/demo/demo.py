@@ -1,8 +1,8 @@
-"""`fslog demo`: an application, its logging configuration, an endpoint, and what arrives there.
+"""`fslog demo`: a sample application with its logging configuration, and an endpoint.
 
-The application (`demo_app`) and the configuration (`demo.json`) are what a reader would write.
-Around them stand the embedded endpoint and a few arguments, which make sure that no event of the
-demo leaves this machine, whatever the environment says.
+The application (`demo_app`) and the configuration (`demo.json`) are what a user of fslog writes.
+This module adds the embedded endpoint, and overrides the arguments and environment variables that
+could send an event to another machine.
 """
 
 from __future__ import annotations
@@ -28,35 +28,28 @@ from fslog.delivery.queue import Inbox
 from fslog.errors import Problem
 from fslog.version import VERSION
 
-_MOST_EVENTS = 100_000
+_MAX_EVENTS = 100_000
 _EVENTS = 60
 _SECONDS = 3.0
 _FLUSH_SECONDS = 30.0
 
 _DESCRIPTION = """\
-Run a small application against an embedded endpoint and show what arrives.
+Run a small application with an embedded endpoint and show its events.
 
-The application logs; its logging configuration turns log calls into events and
+The application's logging configuration turns its log calls into events and
 posts them, in batches, to an endpoint that listens on this machine only. One
-log call is wrong on purpose, so that you see what fslog says of it."""
+log call creates an invalid event on purpose, to show how fslog reports it."""
 
 _EPILOG = """\
 example:
   fslog demo --events 200 --pace 0.01
 
-The exit code is 0 if every event that was accepted was delivered and seen by
-the endpoint, 1 if not, 2 for a wrong argument, 130 after Ctrl-C."""
+The exit code is 0 if the endpoint received every accepted event, 1 if it did
+not, 2 for an invalid argument, 130 after Ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the demo.
-
-    Args:
-        arguments: those behind `fslog demo`.
-
-    Returns:
-        The exit code, as `--help` explains it.
-    """
+    """Run `fslog demo` with its arguments and return the exit code."""
     options = _parser().parse_args(arguments)
     screen = Printer(sys.stdout)
     arrivals = Inbox()
@@ -79,13 +72,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def configuration(endpoint: str, on_problem: Callable[[Problem], None]) -> dict[str, Any]:
-    """Return the demo's logging configuration, its events led to an endpoint.
+    """Return the demo's logging configuration for an endpoint.
 
     Args:
         endpoint: base URL.
-        on_problem: told of the invalid event.
+        on_problem: called with the problem of the invalid event.
     """
-    settings: dict[str, Any] = json.loads(_beside("demo.json").read_text(encoding="utf-8"))
+    settings: dict[str, Any] = json.loads(_resource("demo.json").read_text(encoding="utf-8"))
     settings["handlers"]["freshsuccess"] |= {
         "endpoint": endpoint,
         "auth_key": "demo-auth-key",
@@ -97,7 +90,7 @@ def configuration(endpoint: str, on_problem: Callable[[Problem], None]) -> dict[
     return settings
 
 
-def _beside(name: str) -> Any:
+def _resource(name: str) -> Any:
     return importlib.resources.files("fslog.cli.demo").joinpath(name)
 
 
@@ -116,9 +109,9 @@ def _configured(settings: dict[str, Any]) -> Iterator[FreshsuccessHandler]:
 def _introduce(screen: Printer, url: str) -> None:
     screen.line((f"fslog {VERSION} demo", "bold"))
     for label, text in (
-        ("application", str(_beside("demo_app.py"))),
-        ("its logging", str(_beside("demo.json"))),
-        ("endpoint", f"{url}, embedded: nothing leaves this machine"),
+        ("application", str(_resource("demo_app.py"))),
+        ("logging", str(_resource("demo.json"))),
+        ("endpoint", f"{url} (embedded; no event leaves this machine)"),
     ):
         screen.line((f"{label:13}", "bold"), (text, ""))
     screen.line()
@@ -126,7 +119,7 @@ def _introduce(screen: Printer, url: str) -> None:
 
 
 def _work(options: argparse.Namespace, screen: Printer, arrivals: Inbox) -> bool:
-    """Let the application do its work, showing what arrives meanwhile; True after Ctrl-C."""
+    """Run the application and show arriving events; return whether Ctrl-C interrupted it."""
     pace = _SECONDS / options.events if options.pace is None else options.pace
     try:
         for activity in activities(options.events):
@@ -138,7 +131,7 @@ def _work(options: argparse.Namespace, screen: Printer, arrivals: Inbox) -> bool
 
 
 def _show(screen: Printer, arrivals: Inbox, seconds: float) -> None:
-    """Show what has arrived and what arrives in so many seconds."""
+    """Show the requests that arrive until a number of seconds has passed."""
     until = time.monotonic() + seconds
     with contextlib.suppress(Empty):
         while True:
@@ -153,15 +146,15 @@ def _parser() -> CommandParser:
     parser = CommandParser("fslog demo", _DESCRIPTION, _EPILOG)
     parser.add_argument(
         "--events",
-        type=whole(1, _MOST_EVENTS),
+        type=whole(1, _MAX_EVENTS),
         default=_EVENTS,
         metavar="N",
-        help=f"how many events, 1 to {_MOST_EVENTS} (default: {_EVENTS})",
+        help=f"number of events, 1 to {_MAX_EVENTS} (default: {_EVENTS})",
     )
     parser.add_argument(
         "--pace",
         type=seconds(zero=True),
         metavar="SECONDS",
-        help=f"pause between two of them (default: {_SECONDS:g} seconds in all)",
+        help=f"pause after each event (default: {_SECONDS:g} seconds in total)",
     )
     return parser

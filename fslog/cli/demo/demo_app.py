@@ -1,8 +1,7 @@
-"""The demo's application: a project tracker that several companies use, and that logs.
+"""The demo's application: a project tracker that several companies use.
 
-It logs as applications do. Most calls know nothing of events, and rules of the configuration find
-those that mean something; a few say themselves which event they are. Who is at work is bound
-once, where a request begins.
+Most of its log calls are ordinary ones that rules of the configuration turn into events; a few
+specify their event. The user is bound to the context once per request.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _SEED = 1815
 
 
 def activities(count: int) -> Iterator[Callable[[], None]]:
-    """Yield what happens, in order: each call is one event, and one of them an invalid one as well.
+    """Yield functions that each log one event; one of them also logs an invalid event.
 
-    It is the same story every time.
+    The sequence is the same in every run.
 
     Args:
-        count: how many events.
+        count: number of events.
     """
     chance = random.Random(_SEED)
     people = [(account, user) for account, users in _USERS.items() for user in users]
@@ -41,24 +40,24 @@ def activities(count: int) -> Iterator[Callable[[], None]]:
         account, user = chance.choice(people)
         jobs = [_send_digest] if number == count // 3 else []
         jobs += [_warm_cache] if chance.random() < 0.2 else []
-        yield _moment(account, user, chance.choice(visits), jobs, chance)
+        yield _activity(account, user, chance.choice(visits), jobs, chance)
 
 
-def _moment(
+def _activity(
     account: str,
     user: str,
     visit: Callable[[random.Random], None],
     jobs: list[Callable[[], None]],
     chance: random.Random,
 ) -> Callable[[], None]:
-    def moment() -> None:
-        # What a middleware does: whatever is logged inside belongs to this user.
+    def activity() -> None:
+        # As a middleware does: all log calls in the block belong to this user.
         with context.bound(accountId=account, userId=user):
             visit(chance)
         for job in jobs:
             job()
 
-    return moment
+    return activity
 
 
 def _open_page(chance: random.Random) -> None:
@@ -92,12 +91,12 @@ def _sign_in(chance: random.Random) -> None:
 
 
 def _warm_cache() -> None:
-    """Log what nobody did: no rule fits, so it is no event."""
+    """Log something that no user did: no rule matches, so it is not an event."""
     _jobs.info("cache warmed in %d ms", 12)
 
 
 def _send_digest() -> None:
-    """Log an event as a mistaken job does: outside of any request, so that nobody is bound."""
+    """Log an event without a user, as a job outside of any request does by mistake."""
     event = {"action": "feature", "module": "mail", "feature": "send digest", "accountId": "acme"}
     _jobs.info("sent the weekly digest", extra={"event": event})
 
