@@ -1,4 +1,4 @@
-"""`fslog spool`: looking disturbs nobody, draining sends what the dead left, requeuing is safe."""
+"""`fslog spool`: listing disturbs no process, drain sends orphans, requeueing is safe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TORN = line(9)[:-20]
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -53,7 +53,7 @@ def spool(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the keys of the spool into the environment."""
+    """Set the keys of the spool in the environment."""
     monkeypatch.setenv("FSLOG_AUTH_KEY", KEYS[0])
     monkeypatch.setenv("FSLOG_API_KEY", KEYS[1])
 
@@ -63,7 +63,7 @@ Spool = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str]) -> Spool:
-    """Return what runs `fslog spool` and gives its exit code, stdout and stderr."""
+    """Return a function that runs `fslog spool` and returns exit code, stdout and stderr."""
 
     def run_it(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -80,18 +80,18 @@ def numbers(text: str) -> list[int]:
 
 
 def in_quarantine(path: Path) -> dict[str, bytes]:
-    """Return what the quarantine holds."""
+    """Return the files of the quarantine."""
     return {one.name: one.read_bytes() for one in sorted((path / "quarantine").iterdir())}
 
 
-def set_aside(path: Path, text: bytes, reason: str = "why") -> str:
-    """Set a text aside, and return the name of its file without the ending."""
+def put_in_quarantine(path: Path, text: bytes, reason: str = "why") -> str:
+    """Quarantine a text and return the name of its file without the suffix."""
     directory(path).quarantine("00000001-aaaaaaaa-00000007", "0", text, reason)
     return "00000001-aaaaaaaa-00000007-0"
 
 
 def test_living_and_dead_processes(tmp_path: Path, command: Spool) -> None:
-    """What a killed process left is a dead one's, what a living one holds is told with its id."""
+    """A killed process's segments are listed as a dead owner's, others with the process id."""
     path = tmp_path / "spool"
     with logging_process(path, 5, "dead", NOWHERE, "killed"):
         pass
@@ -107,12 +107,12 @@ def test_living_and_dead_processes(tmp_path: Path, command: Spool) -> None:
     assert out.splitlines()[0].startswith(f"{path}  8 events in 2 segments, ")
 
 
-def test_why_events_wait(tmp_path: Path, spool: Path, command: Spool) -> None:
-    """The listing says how much waits since when, whose it is, and why."""
+def test_the_listing_of_a_dead_owner(tmp_path: Path, spool: Path, command: Spool) -> None:
+    """How much waits, how old it is, whose it is and why, and the quarantine."""
     old = 1_000_000_000
     first = next(spool.glob("*-00000001.ndjson"))
     os.utime(first, (old, old))
-    name = set_aside(spool, b"torn", "the line is torn")
+    name = put_in_quarantine(spool, b"torn", "the line is torn")
     code, out, err = command("ls", spool)
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -128,8 +128,8 @@ def test_why_events_wait(tmp_path: Path, spool: Path, command: Spool) -> None:
     assert lines[6].endswith("the line is torn")
 
 
-def test_what_others_died_over_rests(spool: Path, command: Spool) -> None:
-    """Segments that two processes took over in vain rest for a while; the listing says so."""
+def test_the_listing_of_failed_adoptions(spool: Path, command: Spool) -> None:
+    """It says that two processes died over the segments, and how often they are retried."""
     (owner,) = os.listdir(spool / "owners")
     register = spool / "owners" / owner
     digest, claim, _ = register.read_text().split()
@@ -139,7 +139,7 @@ def test_what_others_died_over_rests(spool: Path, command: Spool) -> None:
 
 
 def test_an_empty_spool(tmp_path: Path, command: Spool) -> None:
-    """A spool in which nothing waits is no mistake; who left nothing is counted."""
+    """A spool without events is not an error; dead owners without segments are counted."""
     directory(tmp_path / "spool").check()
     leave(tmp_path / "spool")
     assert command("ls", tmp_path / "spool") == (
@@ -151,9 +151,9 @@ def test_an_empty_spool(tmp_path: Path, command: Spool) -> None:
     assert command("quarantine", tmp_path / "spool")[1] == "the quarantine is empty\n"
 
 
-def test_looking_touches_nothing(spool: Path, command: Spool) -> None:
-    """No file is made, changed or removed by `ls`, `show` and the quarantine's own."""
-    name = set_aside(spool, TORN)
+def test_reading_changes_nothing(spool: Path, command: Spool) -> None:
+    """`ls`, `show` and those of the quarantine create, change and remove no file."""
+    name = put_in_quarantine(spool, TORN)
     before = snapshot(spool)
     for arguments in (["ls"], ["ls", "--json"], ["show"], ["quarantine", "ls"]):
         assert command(*arguments, spool)[0] == 0
@@ -161,8 +161,8 @@ def test_looking_touches_nothing(spool: Path, command: Spool) -> None:
     assert snapshot(spool) == before
 
 
-def test_looking_leaves_the_dead_to_be_taken_over(spool: Path) -> None:
-    """After a look, and from within it, another process can take an orphan over."""
+def test_reading_does_not_prevent_adoption(spool: Path) -> None:
+    """Another process can adopt an orphan after its directory was read, and is then living."""
     contents = read_contents(str(spool))
     fs = FileSystem()
     folder, name = str(spool / "owners"), contents.owners[0].name
@@ -173,7 +173,7 @@ def test_looking_leaves_the_dead_to_be_taken_over(spool: Path) -> None:
 
 
 def test_the_process_that_holds_a_lock(tmp_path: Path) -> None:
-    """The holder's id is found by the file; without a list of locks it is unknown."""
+    """Its id is found by the file; without a list of locks it is unknown."""
     fs = FileSystem()
     path = tmp_path / "file"
     fd = fs.create_lockfile(str(path))
@@ -185,7 +185,7 @@ def test_the_process_that_holds_a_lock(tmp_path: Path) -> None:
 
 
 def test_no_list_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without a list of locks, or with a garbled one, names no process."""
+    """A missing or garbled list of locks names no process."""
     monkeypatch.setattr(spool_contents, "_LOCKS", str(tmp_path / "missing"))
     assert spool_contents._lock_holders() == {}
     (tmp_path / "garbled").write_bytes(b"1: FLOCK ADVISORY WRITE x y:z 0 EOF\n\xff\n\n")
@@ -210,10 +210,10 @@ def make_link(path: Path) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("verb", [["ls"], ["show"], ["drain"], ["quarantine", "ls"]])
-def test_what_is_no_spool(
+def test_a_directory_that_is_not_a_spool(
     verb: list[str], make: Callable[[Path], Any], why: str, tmp_path: Path, command: Spool
 ) -> None:
-    """A directory that is no spool is a wrong argument, and is left as it is."""
+    """It is an invalid argument, and left unchanged."""
     path = tmp_path / "spool"
     make(path)
     before = snapshot(tmp_path)
@@ -226,8 +226,8 @@ def test_what_is_no_spool(
 
 @pytest.mark.parametrize("marker", [b"", b"{", b"[]", b"[" * 100_000, b'{"keys": 1}'])
 def test_a_torn_marker(marker: bytes, spool: Path, command: Spool) -> None:
-    """A marker that says nothing keeps nobody from looking; requeuing says what to do."""
-    name = set_aside(spool, line(4))
+    """An unreadable marker does not prevent reading; requeueing says what to do."""
+    name = put_in_quarantine(spool, line(4))
     (spool / "spool.json").write_bytes(marker)
     assert command("ls", spool)[0] == 0
     code, out, err = command("quarantine", "requeue", spool, name)
@@ -247,8 +247,8 @@ def test_a_torn_marker(marker: bytes, spool: Path, command: Spool) -> None:
         ["quarantine", "rm"],
     ],
 )
-def test_wrong_arguments(arguments: list[str], command: Spool) -> None:
-    """What is missing or no number is a wrong argument: 2, and usage on stderr."""
+def test_invalid_arguments(arguments: list[str], command: Spool) -> None:
+    """Missing arguments and invalid numbers exit with 2, with the usage on stderr."""
     code, out, err = command(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("usage: fslog spool")
@@ -256,7 +256,7 @@ def test_wrong_arguments(arguments: list[str], command: Spool) -> None:
 
 @pytest.mark.parametrize("verb", [[], ["drain"], ["quarantine"], ["quarantine", "requeue"]])
 def test_help(verb: list[str], command: Spool) -> None:
-    """Each command explains itself; the main ones have examples and exit codes."""
+    """Each command has a description; the main ones have examples and exit codes."""
     code, out, err = command(*verb, "--help")
     assert (code, err) == (0, "")
     assert out.startswith("usage: fslog spool")
@@ -264,7 +264,7 @@ def test_help(verb: list[str], command: Spool) -> None:
 
 
 def test_events_for_a_pipe(spool: Path, command: Spool) -> None:
-    """A pipe gets the events byte for byte, in the order of delivery, as many as it wants."""
+    """A pipe gets the events unchanged, in the order of delivery, up to the limit."""
     leave(spool, line(4, note="\x9b31m zoë"))
     code, out, err = command("show", spool)
     assert (code, err) == (0, "")
@@ -274,16 +274,16 @@ def test_events_for_a_pipe(spool: Path, command: Spool) -> None:
 
 
 @pytest.mark.parametrize("verb", [["show"], ["quarantine", "show"]])
-def test_a_limit_may_be_as_large_as_one_likes(verb: list[str], spool: Path, command: Spool) -> None:
-    """A number that no counter holds is no limit."""
-    set_aside(spool, line(4))
+def test_the_limit_may_be_any_size(verb: list[str], spool: Path, command: Spool) -> None:
+    """A number larger than any counter means no limit."""
+    put_in_quarantine(spool, line(4))
     code, out, err = command(*verb, spool, "--limit", "9" * 20)
     assert (code, err) == (0, "")
     assert numbers(out) == ([1, 2, 3] if verb == ["show"] else [4])
 
 
-def test_a_reader_that_goes_away(tmp_path: Path) -> None:
-    """`fslog spool show DIR | head -1` ends by the exit code of a closed pipe, without a word."""
+def test_a_closed_pipe(tmp_path: Path) -> None:
+    """`fslog spool show DIR | head -1` exits as a closed pipe does, without a message."""
     leave(tmp_path / "spool", b"".join(line(number) for number in range(5_000)))
     arguments = [sys.executable, *STRICT, "-m", "fslog", "spool", "show", str(tmp_path / "spool")]
     with subprocess.Popen(
@@ -297,8 +297,8 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_what_is_no_event_is_left_out_of_a_pipe(tmp_path: Path, command: Spool) -> None:
-    """Torn and garbled lines do not reach whoever reads NDJSON; stderr says how many there are."""
+def test_rejected_lines_are_not_written_to_a_pipe(tmp_path: Path, command: Spool) -> None:
+    """Torn and garbled lines are skipped; stderr shows how many."""
     leave(tmp_path / "spool", line(1) + b"garbled\n" + TORN)
     code, out, err = command("show", tmp_path / "spool")
     assert (code, numbers(out)) == (0, [1])
@@ -306,7 +306,7 @@ def test_what_is_no_event_is_left_out_of_a_pipe(tmp_path: Path, command: Spool) 
 
 
 def test_a_line_that_is_being_written(tmp_path: Path, command: Spool) -> None:
-    """What a living process has not finished writing is not there yet, and no mistake."""
+    """The incomplete last line of a living process is left out, without a message."""
     spool = directory(tmp_path / "spool")
     owner = spool.create_owner()
     (tmp_path / "spool" / str(SegmentName(owner.name, 1))).write_bytes(line(1) + TORN)
@@ -318,7 +318,7 @@ def test_a_line_that_is_being_written(tmp_path: Path, command: Spool) -> None:
 def test_events_on_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Spool
 ) -> None:
-    """A terminal gets rows; nothing in an event, however strange, is obeyed by it."""
+    """A terminal gets rows; control characters in events are escaped."""
     late = json.dumps({**json.loads(line(4)), "createdAt": 1e300}).encode() + b"\n"
     texts = line(1, note="a\x9b31m\u202e") + b'{"x":"\x1b[31m"\n' + late
     leave(tmp_path / "spool", texts)
@@ -336,8 +336,8 @@ def test_events_on_a_terminal(
     assert "\x1b" not in terminal.getvalue()
 
 
-def test_a_spool_whose_files_go(spool: Path) -> None:
-    """What is delivered while somebody looks is not there, and no error."""
+def test_segments_removed_while_reading(spool: Path) -> None:
+    """A segment that is delivered meanwhile is left out, without an error."""
     fs = Watched()
 
     def remove(path: str, *given: int) -> None:
@@ -349,8 +349,8 @@ def test_a_spool_whose_files_go(spool: Path) -> None:
     assert [one.name.number for one in contents.owners[0].segments] == [2]
 
 
-def test_a_segment_that_is_no_file(spool: Path, command: Spool) -> None:
-    """A link, or a FIFO, in place of a segment is not followed, hangs nobody, and is told."""
+def test_a_segment_that_is_not_a_file(spool: Path, command: Spool) -> None:
+    """A link is not followed and a FIFO not waited for; both are reported."""
     (owner,) = os.listdir(spool / "owners")
     (spool / str(SegmentName(owner, 3))).symlink_to("/etc/passwd")
     os.mkfifo(spool / str(SegmentName(owner, 4)))
@@ -361,7 +361,7 @@ def test_a_segment_that_is_no_file(spool: Path, command: Spool) -> None:
 
 
 def test_segments_without_an_owner(spool: Path, command: Spool) -> None:
-    """Segments whose owner's file somebody removed are a dead one's."""
+    """Segments whose owner's file was removed are listed as a dead owner's."""
     (owner,) = os.listdir(spool / "owners")
     (spool / "owners" / owner).unlink()
     (held,) = json.loads(command("ls", spool, "--json")[1])["owners"]
@@ -369,8 +369,8 @@ def test_segments_without_an_owner(spool: Path, command: Spool) -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_what_a_killed_process_left_is_sent(tmp_path: Path, command: Spool) -> None:
-    """`drain` sends every event of the dead once, and leaves those of the living to them."""
+def test_drain_sends_what_a_killed_process_left(tmp_path: Path, command: Spool) -> None:
+    """Each event of the dead process once; those of living processes are left to them."""
     path = tmp_path / "spool"
     with Collector(keys=KEYS) as collector, logging_process(path, 3, "alive", NOWHERE) as living:
         living.send(signal.SIGSTOP)  # it would take the other's events over itself, in time
@@ -389,7 +389,7 @@ def test_what_a_killed_process_left_is_sent(tmp_path: Path, command: Spool) -> N
 
 @pytest.mark.usefixtures("keys")
 def test_nothing_to_drain(tmp_path: Path, command: Spool) -> None:
-    """A spool without dead processes is drained at once, and said to be."""
+    """A spool without dead owners is drained at once, with a message."""
     directory(tmp_path / "spool").check()
     assert command("drain", tmp_path / "spool", "--endpoint", NOWHERE) == (
         0,
@@ -399,8 +399,8 @@ def test_nothing_to_drain(tmp_path: Path, command: Spool) -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_more_dead_processes_than_are_taken_over_at_a_time(tmp_path: Path, command: Spool) -> None:
-    """Fifty dead processes are drained as well as one, in the order in which they began."""
+def test_more_dead_owners_than_are_adopted_at_once(tmp_path: Path, command: Spool) -> None:
+    """The events of fifty dead owners are sent in the order of their creation."""
     path = tmp_path / "spool"
     for number in range(50):
         leave(path, line(number))
@@ -413,10 +413,10 @@ def test_more_dead_processes_than_are_taken_over_at_a_time(tmp_path: Path, comma
 
 
 @pytest.mark.usefixtures("keys")
-def test_an_option_is_not_overruled_by_the_environment(
+def test_options_override_the_environment(
     spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool
 ) -> None:
-    """The data center of the option is sent to, whatever the environment has, even nonsense."""
+    """The data center of the option is used, even if the environment's is invalid."""
     monkeypatch.setenv("FSLOG_DATACENTER", "typo")
     monkeypatch.setenv("FSLOG_ENDPOINT", NOWHERE)
     with Collector(keys=KEYS) as collector:
@@ -427,7 +427,7 @@ def test_an_option_is_not_overruled_by_the_environment(
 
 
 def test_an_endpoint_that_is_down(spool: Path) -> None:
-    """The exit code is 1, the reason is told, the events stay, and a later run sends them."""
+    """The exit code is 1, the reason is shown, the events stay, and a later run sends them."""
     arguments = ["spool", "drain", str(spool), "--patience", "0.5"]
     flags = (*STRICT, "-m", "fslog")
     with Collector(keys=KEYS) as collector:
@@ -443,7 +443,7 @@ def test_an_endpoint_that_is_down(spool: Path) -> None:
 
 
 def test_an_interrupted_drain(spool: Path) -> None:
-    """Ctrl-C ends it at once with 130, with a summary; what was not confirmed is still there."""
+    """Ctrl-C exits at once with 130 and a summary; events without a 200 are still there."""
     with Collector(keys=KEYS) as collector:
         collector.always(Answer(then="hang"))
         arguments = ["spool", "drain", str(spool)]
@@ -462,7 +462,7 @@ def test_an_interrupted_drain(spool: Path) -> None:
 
 @pytest.mark.usefixtures("keys")
 def test_other_keys(spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool) -> None:
-    """Events do not go to another source by mistake, but can if that is said."""
+    """A directory with other keys is refused, and drained with --take-over."""
     monkeypatch.setenv("FSLOG_API_KEY", "the-key-of-another")
     with Collector() as collector:
         before = snapshot(spool)
@@ -488,15 +488,15 @@ def test_other_keys_of_a_living_process(spool: Path, command: Spool) -> None:
 
 
 def test_no_keys(spool: Path, command: Spool) -> None:
-    """Without keys nothing is sent; stderr says which variable is missing."""
+    """Nothing is sent; stderr names the missing variable."""
     code, out, err = command("drain", spool, "--endpoint", NOWHERE)
     assert (code, out) == (2, "")
     assert "FSLOG_AUTH_KEY is not set" in err
 
 
 @pytest.mark.usefixtures("keys")
-def test_what_cannot_be_sent_is_set_aside(tmp_path: Path, command: Spool) -> None:
-    """Bad lines of the dead go to the quarantine, their neighbours are sent, and both are told."""
+def test_rejected_lines_are_quarantined(tmp_path: Path, command: Spool) -> None:
+    """Those of dead owners are moved to the quarantine, the others sent; the summary says so."""
     path = tmp_path / "spool"
     leave(path, line(1) + b"garbled\n" + TORN)
     with Collector(keys=KEYS) as collector:
@@ -512,8 +512,8 @@ def test_what_cannot_be_sent_is_set_aside(tmp_path: Path, command: Spool) -> Non
 
 
 def test_the_quarantine_for_a_pipe(spool: Path, command: Spool) -> None:
-    """What was set aside is shown as it is, all of it or the files that are named."""
-    name = set_aside(spool, b"one\ntwo")
+    """Lines are written unchanged, of all files or of those named."""
+    name = put_in_quarantine(spool, b"one\ntwo")
     assert command("quarantine", "show", spool) == (0, "one\ntwo\n", "")
     assert command("quarantine", "show", spool, f"{name}.ndjson", "--limit", 1)[1] == "one\n"
     code, out, err = command("quarantine", "show", spool, "nothing")
@@ -522,8 +522,8 @@ def test_the_quarantine_for_a_pipe(spool: Path, command: Spool) -> None:
 
 
 def test_the_quarantine_on_a_terminal(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal gets a row for each line, with the reason where it is no event."""
-    set_aside(spool, line(1) + b"\x1b[2Jx\n")
+    """A terminal gets a row for each line, with the reason if it is not an event."""
+    put_in_quarantine(spool, line(1) + b"\x1b[2Jx\n")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("NO_COLOR", "1")
@@ -536,8 +536,8 @@ def test_the_quarantine_on_a_terminal(spool: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("keys")
 def test_requeued_events_are_sent(spool: Path, command: Spool) -> None:
-    """What was mended by hand, a missing newline included, waits again, after all that waits."""
-    name = set_aside(spool, line(4) + line(5)[:-1])
+    """Lines corrected by hand, one without its newline too, wait after all others."""
+    name = put_in_quarantine(spool, line(4) + line(5)[:-1])
     code, out, err = command("quarantine", "requeue", spool, name)
     assert (code, out, err) == (0, f"{name}: 2 events requeued\n", "")
     assert in_quarantine(spool) == {}
@@ -550,18 +550,18 @@ def test_requeued_events_are_sent(spool: Path, command: Spool) -> None:
 
 
 def test_requeued_events_are_sent_by_a_living_process(tmp_path: Path, command: Spool) -> None:
-    """A process that uses the spool meanwhile takes them over, within seconds."""
+    """A process that uses the spool adopts them within seconds."""
     path = tmp_path / "spool"
     with Collector(keys=KEYS) as collector, logging_process(path, 1, "alive", collector.url):
-        name = set_aside(path, line(4, source="mended"))
+        name = put_in_quarantine(path, line(4, source="mended"))
         assert command("quarantine", "requeue", path, name)[0] == 0
         found = collector.wait_for(1, timeout=40.0)
         assert ("mended", 4) in [(event["source"], event["number"]) for event in found]
 
 
-def test_what_is_no_event_is_not_requeued(spool: Path, command: Spool) -> None:
-    """Events leave the quarantine; what is none stays there with its own reason, and is told."""
-    name = set_aside(spool, b"garbled\n" + line(4) + b'{"accountId":"a"}\n', "all of it")
+def test_invalid_lines_are_not_requeued(spool: Path, command: Spool) -> None:
+    """Events leave the quarantine; other lines stay with their own reason, and are reported."""
+    name = put_in_quarantine(spool, b"garbled\n" + line(4) + b'{"accountId":"a"}\n', "all of it")
     code, out, err = command("quarantine", "requeue", spool, name)
     assert (code, err) == (1, "")
     first, *kept = out.splitlines()
@@ -579,9 +579,9 @@ def test_what_is_no_event_is_not_requeued(spool: Path, command: Spool) -> None:
     assert len(os.listdir(spool / "owners")) == 2  # none for what was not requeued
 
 
-def test_two_requeue_the_same(spool: Path) -> None:
-    """Of two who requeue a file at the same time one does it: no event is sent twice for that."""
-    name = set_aside(spool, line(4))
+def test_a_file_is_requeued_once(spool: Path) -> None:
+    """If two processes requeue a file at the same time, only one writes its events."""
+    name = put_in_quarantine(spool, line(4))
     contents = read_contents(str(spool))
     inside, goes_on = threading.Event(), threading.Event()
     fs = Watched()
@@ -618,10 +618,10 @@ STEPS = [
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_nothing_is_lost_wherever_requeuing_fails(step: str, spool: Path) -> None:
-    """Whatever call fails, at any time: the event is in the quarantine, or waits, or both."""
+def test_a_failure_while_requeueing_loses_nothing(step: str, spool: Path) -> None:
+    """Whichever call fails: the event is in the quarantine, in a segment, or in both."""
     for at in range(4):
-        name = set_aside(spool, line(40 + at))
+        name = put_in_quarantine(spool, line(40 + at))
         fs = Watched()
         calls = iter(range(100))
 
@@ -640,9 +640,11 @@ def test_nothing_is_lost_wherever_requeuing_fails(step: str, spool: Path) -> Non
             one.unlink()
 
 
-def test_a_full_disk_is_told(spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool) -> None:
-    """Where requeuing fails the exit code is 1, stderr says why, and the file stays."""
-    name = set_aside(spool, line(4))
+def test_requeueing_on_a_full_disk(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool
+) -> None:
+    """The exit code is 1, stderr contains the reason, and the file stays."""
+    name = put_in_quarantine(spool, line(4))
 
     def fail(*given: Any, **named: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -655,9 +657,9 @@ def test_a_full_disk_is_told(spool: Path, monkeypatch: pytest.MonkeyPatch, comma
 
 
 @pytest.mark.parametrize("verb", ["requeue", "rm"])
-def test_what_is_meant_must_be_said(verb: str, spool: Path, command: Spool) -> None:
-    """Neither all files nor none are taken for meant, nor is one that is not there."""
-    name = set_aside(spool, line(4))
+def test_requeue_and_rm_need_names_or_all(verb: str, spool: Path, command: Spool) -> None:
+    """Neither no names, nor names with --all, nor an unknown name change anything."""
+    name = put_in_quarantine(spool, line(4))
     before = snapshot(spool)
     for arguments in ([], [name, "--all"], [name, "nothing"]):
         code, out, err = command("quarantine", verb, spool, *arguments)
@@ -667,8 +669,8 @@ def test_what_is_meant_must_be_said(verb: str, spool: Path, command: Spool) -> N
 
 
 def test_removing_from_the_quarantine(spool: Path, command: Spool) -> None:
-    """A file goes with its reason; the others stay."""
-    name = set_aside(spool, b"one")
+    """A file is removed with its reason; the others stay."""
+    name = put_in_quarantine(spool, b"one")
     directory(spool).quarantine("00000001-aaaaaaaa-00000007", "5", b"two", "why")
     assert command("quarantine", "rm", spool, name) == (0, f"{name}: removed, 1 line\n", "")
     assert list(in_quarantine(spool)) == [f"{name[:-1]}5.ndjson", f"{name[:-1]}5.reason"]
@@ -676,9 +678,9 @@ def test_removing_from_the_quarantine(spool: Path, command: Spool) -> None:
     assert command("quarantine", "rm", spool, "--all")[:2] == (0, "the quarantine is empty\n")
 
 
-def test_a_quarantine_that_is_strange(spool: Path, command: Spool) -> None:
-    """Links and FIFOs in it are not followed and hang nobody; names are printable."""
-    name = set_aside(spool, line(4))
+def test_irregular_files_in_the_quarantine(spool: Path, command: Spool) -> None:
+    """Links are not followed, FIFOs not waited for, and names are printable."""
+    name = put_in_quarantine(spool, line(4))
     folder = spool / "quarantine"
     (folder / "link.ndjson").symlink_to("/etc/passwd")
     os.mkfifo(folder / "fifo.ndjson")
@@ -700,9 +702,9 @@ def test_a_quarantine_that_is_strange(spool: Path, command: Spool) -> None:
     assert os.listdir(folder) == []
 
 
-def test_a_shared_directory_of_other_keys_that_live(spool: Path, command: Spool) -> None:
-    """Requeuing where a living process has other keys than the marker says is refused."""
-    name = set_aside(spool, line(4))
+def test_requeueing_while_other_keys_are_in_use(spool: Path, command: Spool) -> None:
+    """It is refused if a living process has other keys than the marker."""
+    name = put_in_quarantine(spool, line(4))
     fs = FileSystem()
     tokens = iter(["0" * 8])
     other = owners.create_owner(fs, str(spool / "owners"), "f" * 32, lambda: next(tokens))
@@ -712,8 +714,8 @@ def test_a_shared_directory_of_other_keys_that_live(spool: Path, command: Spool)
     assert "a living process uses it with other keys" in err
 
 
-def test_a_directory_that_goes_while_it_is_looked_at(spool: Path) -> None:
-    """What is removed under the eyes of the command is told in words."""
+def test_a_directory_removed_while_reading(spool: Path) -> None:
+    """The error names the reason."""
     fs = Watched()
     fs.hooks["sizes"] = lambda path: (_ for _ in ()).throw(
         FileNotFoundError(errno.ENOENT, "No such file or directory")
@@ -724,7 +726,7 @@ def test_a_directory_that_goes_while_it_is_looked_at(spool: Path) -> None:
 
 @pytest.mark.usefixtures("keys")
 def test_patience_ends(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What rests because others died over it is not waited for longer than patience allows."""
+    """Segments that are cooling down are not waited for longer than the patience."""
     with Collector(keys=KEYS) as collector:
         held = [
             owners.adopt(FileSystem(), str(spool / "owners"), owner.name, digest(), 0.0)
@@ -747,10 +749,10 @@ def read_dead(path: str) -> Any:
     return replace(contents, owners=owners)
 
 
-def test_what_was_delivered_of_a_segment_does_not_wait(
+def test_the_settled_part_of_a_segment_is_skipped(
     tmp_path: Path, command: Spool, keys: None
 ) -> None:
-    """A process died amid a large segment: ls, show and drain have what is left of it, only."""
+    """ls, show and drain start at the offset that a dead process recorded."""
     path = tmp_path / "spool"
     texts = [line(1) + line(2) + b"garbled\n" + line(3), line(4)]
     name = leave(path, *texts)
@@ -776,8 +778,8 @@ def test_what_was_delivered_of_a_segment_does_not_wait(
 
 
 @pytest.mark.parametrize("kind", ["claim", "marker", "name"])
-def test_garbage_is_looked_at_without_a_traceback(kind: str, spool: Path, command: Spool) -> None:
-    """Numbers of thousands of digits, and a marker of brackets, are no spool's, and no trouble."""
+def test_garbage_causes_no_traceback(kind: str, spool: Path, command: Spool) -> None:
+    """Numbers of thousands of digits, and a marker of brackets, are ignored."""
     if kind == "claim":
         [path] = (spool / "owners").iterdir()
         path.write_bytes(b"x " + b"9" * 5000 + b" " + b"9" * 5000)

@@ -1,4 +1,4 @@
-"""The spool's directory: what may be one, whose it is, and what is set aside in it."""
+"""The spool's directory: which paths are accepted, whose keys it has, what is quarantined."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def directory(path: Path, digest: str = KEYS) -> SpoolDirectory:
 
 
 def hooks(spool: SpoolDirectory) -> dict[str, Callable[..., Any]]:
-    """Return where the file system can be made to fail."""
+    """Return the hooks that make the file system fail."""
     assert isinstance(spool.fs, Watched)
     return spool.fs.hooks
 
 
 def files(path: Path) -> dict[str, bytes]:
-    """Return all files below a directory, with what they hold."""
+    """Return the content of all files below a directory."""
     found = sorted(path.rglob("*"))
     return {str(one.relative_to(path)): one.read_bytes() for one in found if one.is_file()}
 
 
 @pytest.mark.parametrize("mask", MASKS, ids=oct)
-def test_everything_in_it_is_private_whatever_the_umask(mask: int, tmp_path: Path) -> None:
-    """Directories are 0700 and files 0600, whoever's umask it is."""
+def test_everything_is_private_under_any_umask(mask: int, tmp_path: Path) -> None:
+    """Directories are 0700 and files 0600."""
     spool = directory(tmp_path / "a" / "b")
     with umask(mask):
         spool.check()
@@ -66,8 +66,8 @@ def test_everything_in_it_is_private_whatever_the_umask(mask: int, tmp_path: Pat
     owner.remove()
 
 
-def test_a_directory_that_others_may_enter_is_closed_to_them(tmp_path: Path) -> None:
-    """One that was made beforehand, and its owners' folder, are shut to everybody else."""
+def test_permissions_of_others_are_removed(tmp_path: Path) -> None:
+    """An existing directory and its owners' folder lose the permissions of other users."""
     (tmp_path / "owners").mkdir()
     for path in (tmp_path, tmp_path / "owners"):
         path.chmod(0o777)
@@ -75,8 +75,8 @@ def test_a_directory_that_others_may_enter_is_closed_to_them(tmp_path: Path) -> 
     assert [mode(path) for path in (tmp_path, tmp_path / "owners")] == [0o700] * 2
 
 
-def test_a_check_leaves_a_marker_and_nothing_else(tmp_path: Path) -> None:
-    """The format and a digest; no owner, no segment, and nothing that holds a key."""
+def test_a_check_leaves_only_a_marker(tmp_path: Path) -> None:
+    """With the format and a digest; no owner, no segment, and no key in any file."""
     spool = spool_directory(tmp_path / "spool", DESTINATION, {})
     assert spool is not None
     spool.check()
@@ -96,7 +96,7 @@ def unusable(path: Path, digest: str = KEYS) -> str:
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    """A symbolic link, to a directory or to nothing, is refused; its target stays as it was."""
+    """A symbolic link, dangling or not, is refused; its target is unchanged."""
     (tmp_path / "target").mkdir(0o755)
     (tmp_path / "link").symlink_to("target")
     (tmp_path / "dangling").symlink_to("nowhere")
@@ -109,7 +109,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["owners", "spool.json"])
 def test_a_link_inside_is_not_followed(name: str, tmp_path: Path) -> None:
-    """Nor is one that stands for a part of the spool: its target is neither used nor changed."""
+    """A part of the spool that is a link is refused; its target is neither used nor changed."""
     target = tmp_path / "target"
     if name == "owners":
         target.mkdir(0o755)
@@ -126,7 +126,7 @@ def test_a_link_inside_is_not_followed(name: str, tmp_path: Path) -> None:
 
 
 def test_a_quarantine_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    """What is set aside goes to no other place."""
+    """Quarantined lines are written to no other place."""
     spool = directory(tmp_path / "spool")
     spool.check()
     target = tmp_path / "target"
@@ -137,8 +137,8 @@ def test_a_quarantine_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert os.listdir(target) == []
 
 
-def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
-    """A file, also one on the way, and a FIFO."""
+def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
+    """A file, also as a parent, and a FIFO."""
     (tmp_path / "file").touch()
     os.mkfifo(tmp_path / "fifo")
     for name in ("file", "fifo"):
@@ -147,7 +147,7 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_foreign_directory_is_refused(tmp_path: Path) -> None:
-    """One that holds anything else is not ours to fill, and is left as it is."""
+    """A directory with other files is not used, and left unchanged."""
     tmp_path.chmod(0o755)
     (tmp_path / "thesis.tex").write_bytes(b"years of work")
     assert "'thesis.tex'" in unusable(tmp_path)
@@ -156,8 +156,8 @@ def test_a_foreign_directory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sign", ["spool.json", "owners"])
-def test_strangers_in_a_spool_are_left_alone(sign: str, tmp_path: Path) -> None:
-    """What an editor or a person left in one that is used keeps nothing from starting."""
+def test_foreign_files_in_a_spool_are_left_alone(sign: str, tmp_path: Path) -> None:
+    """Files of an editor or a person in an existing spool do not prevent a start."""
     directory(tmp_path).check()
     (tmp_path / ("owners" if sign == "spool.json" else "spool.json")).rename(tmp_path / ".away")
     strange = {f"{NAME}~": b"x\n", f"{NAME}x": b"", "notes.txt": b"n", "lost+found": None}
@@ -172,8 +172,8 @@ def test_strangers_in_a_spool_are_left_alone(sign: str, tmp_path: Path) -> None:
     ).items()
 
 
-def test_strangers_are_said_once(tmp_path: Path) -> None:
-    """Whoever put a file there hears that it is not sent."""
+def test_foreign_files_are_reported_once(tmp_path: Path) -> None:
+    """A notice says that they are not sent."""
     with Collector() as collector, handler(tmp_path, endpoint=collector.url) as first:
         (tmp_path / "notes.ndjson").touch()
         assert first.flush(10)
@@ -201,7 +201,7 @@ def test_strangers_are_said_once(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_locks_is_refused(tmp_path: Path) -> None:
-    """Where `flock` keeps nobody away the dead cannot be told; the error says what to do."""
+    """If `flock` has no effect, dead owners cannot be found; the error says what to do."""
     spool = directory(tmp_path / "spool")
     hooks(spool)["is_locked"] = lambda path: False
     with pytest.raises(ValueError, match=r"file locks \(flock\) have no effect.*local disk"):
@@ -210,8 +210,8 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path) -> None:
     directory(tmp_path / "spool").check()
 
 
-def test_what_tools_leave_behind_is_no_hindrance(tmp_path: Path) -> None:
-    """A volume's lost+found, hidden files, and drafts that a crash left, may be there."""
+def test_files_of_tools_are_accepted(tmp_path: Path) -> None:
+    """A volume's lost+found, hidden files, and drafts that a crash left."""
     for name in (".keep", ".nfs000012", "spool.json.0a.new", f"{NAME}.0a.new", str(NAME)):
         (tmp_path / name).touch()
     (tmp_path / "lost+found").mkdir()
@@ -221,7 +221,7 @@ def test_what_tools_leave_behind_is_no_hindrance(tmp_path: Path) -> None:
 def test_another_users_directory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even where the rights would do, as root's do."""
+    """Even if the permissions suffice, as root's do."""
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
     assert "it belongs to another user" in unusable(tmp_path)
 
@@ -231,15 +231,15 @@ def test_another_users_directory_is_refused(
 def test_a_directory_that_cannot_be_written_is_refused(
     call: str, number: int, tmp_path: Path
 ) -> None:
-    """Whatever it is that fails, the error says why in the system's words."""
+    """Whatever fails, the error contains the system's reason."""
     spool = directory(tmp_path / "spool")
     hooks(spool)[call] = failing(number)
     with pytest.raises(ValueError, match=os.strerror(number)):
         spool.check()
 
 
-def test_an_error_without_words_is_told_by_its_text(tmp_path: Path) -> None:
-    """Locks that never come are a reason too."""
+def test_an_error_without_errno_is_shown_by_its_text(tmp_path: Path) -> None:
+    """Locks that never succeed are a reason, too."""
     spool = directory(tmp_path)
     hooks(spool)["try_lock"] = lambda fd: False
     with pytest.raises(ValueError, match="no owner's file could be made and locked"):
@@ -247,8 +247,8 @@ def test_an_error_without_words_is_told_by_its_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["create_lockfile", "write_at_start", "write", "make_directory"])
-def test_a_full_disk_is_no_reason_not_to_start(call: str, tmp_path: Path) -> None:
-    """It may have room again when it matters; nothing half made is left behind."""
+def test_a_full_disk_does_not_prevent_a_start(call: str, tmp_path: Path) -> None:
+    """It may have room again later; no incomplete file is left."""
     spool = directory(tmp_path / "spool")
     hooks(spool)[call] = failing(errno.ENOSPC)
     spool.check()
@@ -256,7 +256,7 @@ def test_a_full_disk_is_no_reason_not_to_start(call: str, tmp_path: Path) -> Non
 
 
 def test_a_directory_of_another_format_is_refused(tmp_path: Path) -> None:
-    """A later version's is left as it is, and the error names both formats."""
+    """A later version's directory is left unchanged, and the error names both formats."""
     (tmp_path / "spool.json").write_text('{"format": 2}')
     assert "it has format 2, not format 1" in unusable(tmp_path)
     assert files(tmp_path) == {"spool.json": b'{"format": 2}'}
@@ -280,24 +280,24 @@ MARKERS = [
 
 
 @pytest.mark.parametrize("text", MARKERS, ids=lambda text: repr(text[:12]))
-def test_a_marker_that_is_torn_is_made_anew(text: bytes, tmp_path: Path) -> None:
-    """It says nothing that is not known, so that a power cut while it was made does no harm."""
+def test_a_torn_marker_is_written_again(text: bytes, tmp_path: Path) -> None:
+    """A power cut during its write does no harm: its content is known."""
     (tmp_path / "spool.json").write_bytes(text)
     directory(tmp_path).check()
     [found] = files(tmp_path).values()
     assert json.loads(found) == {"format": 1, "keys": KEYS}
 
 
-def test_a_right_marker_is_not_written_again(tmp_path: Path) -> None:
-    """The next process finds it and leaves it."""
+def test_a_valid_marker_is_not_written_again(tmp_path: Path) -> None:
+    """The next process leaves it unchanged."""
     directory(tmp_path).check()
     before = os.stat(tmp_path / "spool.json")
     directory(tmp_path).check()
     assert os.path.samestat(before, os.stat(tmp_path / "spool.json"))
 
 
-def test_other_keys_wait_for_the_living(tmp_path: Path) -> None:
-    """While one lives the marker stays; when none does, the directory changes hands."""
+def test_other_keys_are_refused_while_an_owner_lives(tmp_path: Path) -> None:
+    """The marker is unchanged until no owner is alive; then the directory is taken over."""
     owner = directory(tmp_path).create_owner()
     assert "a living process uses it with other keys" in unusable(tmp_path, OTHER_KEYS)
     assert json.loads((tmp_path / "spool.json").read_bytes())["keys"] == KEYS
@@ -309,7 +309,7 @@ def test_other_keys_wait_for_the_living(tmp_path: Path) -> None:
 
 
 def test_two_sets_of_keys_never_both_get_an_owner(tmp_path: Path) -> None:
-    """Whoever looks second sees the first, wherever in the first's beginning that is."""
+    """The second process sees the first, at whatever step of its creation the first is."""
     begun: list[str] = []
 
     def attempt(path: Path, digest: str, hook: Callable[..., Any] | None, call: str) -> list[Owner]:
@@ -338,7 +338,7 @@ def test_two_sets_of_keys_never_both_get_an_owner(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["is_locked", "read"])
 def test_corrected_keys_in_two_processes_at_once(call: str, tmp_path: Path) -> None:
-    """Several workers start with corrected keys: none takes another for the old one."""
+    """Two workers start with corrected keys: neither mistakes the other for the old one."""
     old = directory(tmp_path, OTHER_KEYS).create_owner()
     (tmp_path / f"{old.name}-00000001.ndjson").write_bytes(b"x\n")
     old.close()
@@ -373,7 +373,7 @@ def test_corrected_keys_in_two_processes_at_once(call: str, tmp_path: Path) -> N
 
 
 def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
-    """Where the write, the sync or the renaming fails, the old file stays and no draft."""
+    """If the write, the sync or the rename fails, the old file stays and no draft is left."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
     for call, number in (("write", errno.ENOSPC), ("fsync", errno.EIO), ("replace", errno.EIO)):
@@ -408,8 +408,8 @@ def test_drafts_that_a_crash_left_are_removed(tmp_path: Path) -> None:
         assert "old.new" not in os.listdir(folder)
 
 
-def test_what_is_set_aside_bears_place_and_reason(tmp_path: Path) -> None:
-    """The bytes as they were and the reason, in a pair of files named by segment and offset."""
+def test_the_quarantine_keeps_bytes_and_reason(tmp_path: Path) -> None:
+    """Unchanged bytes and the reason, in two files named by segment and offset."""
     spool = directory(tmp_path)
     spool.quarantine(NAME.stem, "17", b"\xff\0torn", "why \ud800")
     assert files(tmp_path / "quarantine") == {
@@ -420,7 +420,7 @@ def test_what_is_set_aside_bears_place_and_reason(tmp_path: Path) -> None:
 
 
 def test_the_quarantine_is_never_overwritten(tmp_path: Path) -> None:
-    """The same once more is the same; other bytes from the same place get a name of their own."""
+    """The same bytes are written once; other bytes from the same place get another name."""
     spool = directory(tmp_path)
     spool.quarantine("stem", "0", b"first", "one")
     before = files(tmp_path)
@@ -433,8 +433,8 @@ def test_the_quarantine_is_never_overwritten(tmp_path: Path) -> None:
     assert {b"second", b"two\n"} < set(after.values())
 
 
-def test_a_whole_segment_can_be_set_aside(tmp_path: Path) -> None:
-    """It is moved, whatever it is, with its reason; one set aside before is not overwritten."""
+def test_a_whole_segment_can_be_quarantined(tmp_path: Path) -> None:
+    """It is moved with its reason; an earlier one of the same name is not overwritten."""
     spool = directory(tmp_path)
     for text in (b"first", b"second"):
         (tmp_path / str(NAME)).write_bytes(text)
@@ -452,7 +452,7 @@ def test_a_whole_segment_can_be_set_aside(tmp_path: Path) -> None:
 
 
 def test_segments_are_listed_by_owner_in_order(tmp_path: Path) -> None:
-    """Numbers and sizes, in the order of the numbers; nothing else in the directory counts."""
+    """Numbers and sizes, sorted by number; other files are skipped."""
     spool = directory(tmp_path)
     spool.check()
     assert not spool.has_segments()
@@ -467,8 +467,8 @@ def test_segments_are_listed_by_owner_in_order(tmp_path: Path) -> None:
     }
 
 
-def test_usage_is_the_whole_directorys(tmp_path: Path) -> None:
-    """How many segments, bytes, and how old the oldest is, empty ones apart, never below zero."""
+def test_usage_covers_the_whole_directory(tmp_path: Path) -> None:
+    """Segments, bytes and the age of the oldest, without empty ones; no age is negative."""
     spool = directory(tmp_path)
     spool.check()
     nothing = {"spool_segments": 0, "spool_bytes": 0, "spool_oldest_age": None}
@@ -483,8 +483,8 @@ def test_usage_is_the_whole_directorys(tmp_path: Path) -> None:
     assert spool.usage(100.0) == {**expected, "spool_oldest_age": 0.0}
 
 
-def test_a_directory_that_is_gone_holds_nothing(tmp_path: Path) -> None:
-    """Asking what waits there is no error."""
+def test_a_missing_directory_is_empty(tmp_path: Path) -> None:
+    """Asking for its contents is not an error."""
     spool = directory(tmp_path / "gone")
     assert not spool.has_segments()
     assert spool.usage(0.0)["spool_segments"] == 0
@@ -492,7 +492,7 @@ def test_a_directory_that_is_gone_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_the_argument_and_the_environment(tmp_path: Path) -> None:
-    """The argument first, then FSLOG_SPOOL; an empty one is none; a relative one is made whole."""
+    """The argument, or else FSLOG_SPOOL; empty means no spool; a relative path is made absolute."""
     environ = {"FSLOG_SPOOL": f" {tmp_path}/env "}
 
     def path(value: Any, environ: dict[str, str] = environ) -> str | None:
@@ -509,7 +509,7 @@ def test_the_argument_and_the_environment(tmp_path: Path) -> None:
 
 
 def test_a_tilde_is_a_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As in a shell, in the argument and the environment; inside of a path it is a name."""
+    """At the start, in the argument and the environment; within a path it is a name."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
@@ -534,14 +534,14 @@ def test_a_tilde_is_a_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @pytest.mark.parametrize("value", [5, b"/bytes", True, ["/x"], object()])
-def test_what_is_no_path_is_an_error(value: Any) -> None:
-    """Its type is named, and nothing of its value shown."""
+def test_a_value_of_another_type_is_an_error(value: Any) -> None:
+    """The error names the type and does not show the value."""
     with pytest.raises(TypeError, match=f"spool is of type {type(value).__name__}; expected"):
         spool_directory(value, DESTINATION, {})
 
 
-def test_a_path_that_no_path_can_be(tmp_path: Path) -> None:
-    """A NUL, and a key, which then is not shown."""
+def test_an_impossible_path_is_an_error(tmp_path: Path) -> None:
+    """One with a NUL, or with a key, which is not shown."""
     with pytest.raises(ValueError, match=r"spool is '.*\\x00b'; expected a path without NUL"):
         spool_directory(f"{tmp_path}/a\0b", DESTINATION, {})
     with pytest.raises(ValueError, match="contains a key") as caught:
@@ -549,13 +549,13 @@ def test_a_path_that_no_path_can_be(tmp_path: Path) -> None:
     assert "the-auth-key" not in str(caught.value)
 
 
-def test_a_path_that_looks_like_the_endpoints_holds_no_key(tmp_path: Path) -> None:
-    """Only the keys themselves are refused in it."""
+def test_a_path_like_the_endpoints_is_accepted(tmp_path: Path) -> None:
+    """Only the keys themselves are refused."""
     assert spool_directory(tmp_path / "v1" / "shop" / "spool", DESTINATION, {}) is not None
 
 
-def test_a_platform_without_locks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without them the dead cannot be told from the living."""
+def test_a_platform_without_locks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without locks dead owners cannot be found."""
     monkeypatch.setattr(spooldir, "CAN_LOCK", False)
     with pytest.raises(ValueError, match="does not have"):
         spool_directory("/x", DESTINATION, {})
@@ -564,7 +564,7 @@ def test_a_platform_without_locks_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 @contextlib.contextmanager
 def handler(path: Path, api_key: str = "api-key-1", **settings: Any) -> Iterator[Any]:
-    """Build a real handler, which has nothing to deliver, and close it."""
+    """Build a handler with nothing to deliver, and close it."""
     given = {"endpoint": "http://127.0.0.1:9", **settings}
     made = FreshsuccessHandler(auth_key="auth-key-1", api_key=api_key, spool=path, **given)
     try:
@@ -574,7 +574,7 @@ def handler(path: Path, api_key: str = "api-key-1", **settings: Any) -> Iterator
 
 
 def test_handlers_with_other_keys(tmp_path: Path) -> None:
-    """A real handler keeps those with other keys away from its construction on, until it ends."""
+    """A handler keeps other keys out from its construction until it is closed."""
     record = logging.makeLogRecord(
         {"event": {"accountId": "a", "userId": "u", "action": "x", "sessionId": "s"}}
     )
@@ -604,7 +604,7 @@ def test_handlers_with_other_keys(tmp_path: Path) -> None:
         assert first.flush(10)
 
 
-def test_a_disabled_handler_looks_at_no_directory(tmp_path: Path) -> None:
-    """Tests and laptops need no spool, and make none."""
+def test_a_disabled_handler_ignores_the_directory(tmp_path: Path) -> None:
+    """It is neither read nor created."""
     with handler(tmp_path / "spool", enabled=False):
         assert os.listdir(tmp_path) == []

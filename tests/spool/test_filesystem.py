@@ -1,4 +1,4 @@
-"""The system calls of a spool: private files, no link followed, no reader or program let in."""
+"""The system calls of a spool: private files, no links followed, no descriptors leaked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def closing(fd: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("mask", MASKS, ids=oct)
 def test_files_and_directories_are_private_whatever_the_umask(mask: int, tmp_path: Path) -> None:
-    """Files are 0600 and directories, the missing parents too, 0700 under any umask."""
+    """Files are 0600 and directories, missing parents too, 0700 under any umask."""
     fs = FileSystem()
     with umask(mask):
         fs.make_directory(f"{tmp_path}/a/b/c")
@@ -40,15 +40,15 @@ def test_files_and_directories_are_private_whatever_the_umask(mask: int, tmp_pat
 
 
 def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It begins where the process is."""
+    """It starts at the working directory."""
     monkeypatch.chdir(tmp_path)
     FileSystem().make_directory("a")
     FileSystem().make_directory("b/c")
     assert mode(tmp_path / "a") == mode(tmp_path / "b") == mode(tmp_path / "b/c") == 0o700
 
 
-def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
-    """Making a directory that exists changes neither its mode nor that of its parents."""
+def test_an_existing_directory_is_left_unchanged(tmp_path: Path) -> None:
+    """make_directory changes neither its mode nor that of its parents."""
     folder = tmp_path / "parent" / "folder"
     folder.mkdir(parents=True)
     for path in (folder.parent, folder):
@@ -63,8 +63,8 @@ def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["create", "create_lockfile"])
-def test_what_is_there_is_not_opened_as_new(name: str, tmp_path: Path) -> None:
-    """A new file is new: one that exists, or a link that leads nowhere, is an error."""
+def test_create_fails_if_the_path_exists(name: str, tmp_path: Path) -> None:
+    """An existing file, or a dangling link, is an error."""
     (tmp_path / "there").write_bytes(b"kept")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for taken in ("there", "link"):
@@ -75,7 +75,7 @@ def test_what_is_there_is_not_opened_as_new(name: str, tmp_path: Path) -> None:
 
 
 def test_no_link_is_followed(tmp_path: Path) -> None:
-    """Reading, syncing and opening a symbolic link fail, and its target stays as it was."""
+    """Reading, syncing and opening a symbolic link fail, and its target is unchanged."""
     target = tmp_path / "target"
     target.write_bytes(b"secret")
     link = tmp_path / "link"
@@ -92,8 +92,8 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     assert target.read_bytes() == b"secret"
 
 
-def test_what_is_no_file_is_not_read_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    """A FIFO without a writer, and a directory, are refused at once."""
+def test_reading_an_irregular_file_fails_at_once(tmp_path: Path) -> None:
+    """A FIFO without a writer, and a directory, are refused without blocking."""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
     for name in ("fifo", "folder"):
@@ -102,7 +102,7 @@ def test_what_is_no_file_is_not_read_and_nobody_waits_for_it(tmp_path: Path) -> 
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
-    """A file longer than one read, also an open one whose position is at its end, comes whole."""
+    """A file longer than one read is complete, also if its descriptor is at its end."""
     text = os.urandom(3_000_001)
     fs = FileSystem()
     with closing(fs.create(f"{tmp_path}/file")) as fd:
@@ -116,16 +116,16 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     "most_bytes", [None, 0, 1, 500, 1 << 20, (1 << 20) + 1, 2_500_000, 1 << 40]
 )
 @pytest.mark.parametrize("at", [0, 7, 1 << 20, 3_000_000, 4_000_000])
-def test_a_piece_of_a_file_is_read(at: int, most_bytes: int | None, tmp_path: Path) -> None:
-    """From a place on, as much as is wanted or there is; nothing behind the end."""
+def test_part_of_a_file_is_read(at: int, most_bytes: int | None, tmp_path: Path) -> None:
+    """From an offset on, as much as is asked for and exists."""
     text = os.urandom(3_000_001)
     (tmp_path / "file").write_bytes(text)
     wanted = text[at:] if most_bytes is None else text[at : at + most_bytes]
     assert FileSystem().read(f"{tmp_path}/file", at, most_bytes) == wanted
 
 
-def test_only_a_regular_file_is_a_register(tmp_path: Path) -> None:
-    """A FIFO, which could be opened and locked, is none; no descriptor is left behind."""
+def test_only_a_regular_file_is_a_lockfile(tmp_path: Path) -> None:
+    """A FIFO, which could be opened and locked, is refused; no descriptor is leaked."""
     os.mkfifo(tmp_path / "fifo")
     before = os.listdir("/dev/fd")
     for make in (False, True):
@@ -135,7 +135,7 @@ def test_only_a_regular_file_is_a_register(tmp_path: Path) -> None:
 
 
 def test_bytes_are_written_in_place(tmp_path: Path) -> None:
-    """What stands before and after stays; behind the end there are zeros between."""
+    """Bytes before and after are unchanged; a gap after the end is filled with zeros."""
     fs = FileSystem()
     with closing(fs.create_lockfile(f"{tmp_path}/file")) as fd:
         fs.write_at_start(fd, b"0123456789")
@@ -144,8 +144,8 @@ def test_bytes_are_written_in_place(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"0123xx6789\0\0end"
 
 
-def test_segments_are_appended_to_and_registers_rewritten(tmp_path: Path) -> None:
-    """A segment's writes go to its end, also after it was cut; a register's to its start."""
+def test_segments_are_appended_and_lockfiles_overwritten(tmp_path: Path) -> None:
+    """A segment is written at its end, also after it was truncated; a lock file at its start."""
     fs = FileSystem()
     with closing(fs.create(f"{tmp_path}/segment")) as fd:
         for part in (b"one\n", b"two\n", b"torn"):
@@ -159,8 +159,8 @@ def test_segments_are_appended_to_and_registers_rewritten(tmp_path: Path) -> Non
     assert (tmp_path / "register").read_bytes() == b"other"
 
 
-def test_a_register_is_made_only_where_that_is_wanted(tmp_path: Path) -> None:
-    """Opening one that is gone makes no file by the way."""
+def test_a_lockfile_is_created_only_on_request(tmp_path: Path) -> None:
+    """Opening a missing one fails and creates no file."""
     fs = FileSystem()
     with pytest.raises(FileNotFoundError):
         fs.open_lockfile(f"{tmp_path}/gone", make=False)
@@ -169,8 +169,8 @@ def test_a_register_is_made_only_where_that_is_wanted(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["gone"]
 
 
-def test_a_file_and_a_list_of_names_can_be_synced(tmp_path: Path) -> None:
-    """Both are taken; what is not there is an error, not silence."""
+def test_files_and_directories_can_be_synced(tmp_path: Path) -> None:
+    """A missing path is an error."""
     fs = FileSystem()
     (tmp_path / "file").touch()
     fs.sync(f"{tmp_path}/file")
@@ -180,7 +180,7 @@ def test_a_file_and_a_list_of_names_can_be_synced(tmp_path: Path) -> None:
 
 
 def test_a_lock_excludes_every_other_descriptor(tmp_path: Path) -> None:
-    """One holds it, this very process's other descriptors do not; closing it lets go of it."""
+    """Other descriptors of the same process do not get it; closing the descriptor releases it."""
     assert CAN_LOCK
     fs, path = FileSystem(), f"{tmp_path}/lock"
     with closing(fs.create_lockfile(path)) as first:
@@ -192,8 +192,8 @@ def test_a_lock_excludes_every_other_descriptor(tmp_path: Path) -> None:
         assert fs.try_lock(third)
 
 
-def test_checking_a_lock_leaves_it_to_its_holder(tmp_path: Path) -> None:
-    """A locked file is seen as locked, in the same process too, and a link is not followed."""
+def test_checking_a_lock_does_not_take_it(tmp_path: Path) -> None:
+    """A locked file is reported as locked, within one process too; a link is not followed."""
     fs, path = FileSystem(), f"{tmp_path}/lock"
     with closing(fs.create_lockfile(path)) as fd:
         assert not fs.is_locked(path)
@@ -207,10 +207,10 @@ def test_checking_a_lock_leaves_it_to_its_holder(tmp_path: Path) -> None:
     assert not fs.is_locked(path)
 
 
-def test_a_lock_that_may_not_be_asked_for_is_held_by_another(
+def test_a_lock_refused_with_eacces_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """POSIX lets a busy lock be said as EACCES too; any other error is an error."""
+    """POSIX allows EACCES for a busy lock; any other error is raised."""
     fs = FileSystem()
 
     def answer(number: int) -> None:
@@ -227,8 +227,8 @@ def test_a_lock_that_may_not_be_asked_for_is_held_by_another(
             fs.try_lock(fd)
 
 
-def test_no_descriptor_is_handed_on_to_another_program(tmp_path: Path) -> None:
-    """What a process starts by `exec` has no copy, so that no lock outlives its owner there."""
+def test_no_descriptor_is_leaked_to_a_program(tmp_path: Path) -> None:
+    """A program started by `exec` has no copy, so no lock outlives its owner there."""
     fs = FileSystem()
     fds = [
         fs.create(f"{tmp_path}/segment"),
@@ -254,8 +254,8 @@ def test_no_descriptor_is_handed_on_to_another_program(tmp_path: Path) -> None:
             os.close(fd)
 
 
-def test_sizes_pass_over_what_goes_meanwhile(tmp_path: Path) -> None:
-    """Each entry comes with size and time; one removed amid the listing is left out."""
+def test_sizes_skip_removed_entries(tmp_path: Path) -> None:
+    """Each entry has its size and time; one removed during the listing is left out."""
     for name, size in (("a", 1), ("b", 2), ("c", 3)):
         (tmp_path / name).write_bytes(b"x" * size)
         os.utime(tmp_path / name, (50, 100 + size))
@@ -270,7 +270,7 @@ def test_sizes_pass_over_what_goes_meanwhile(tmp_path: Path) -> None:
 
 
 def test_a_link_has_its_own_size(tmp_path: Path) -> None:
-    """A symbolic link counts as itself, whatever it leads to."""
+    """A symbolic link has its own size, not that of its target."""
     (tmp_path / "big").write_bytes(b"x" * 10_000)
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Owners of segments: a lock tells the living from the dead, claims keep the sum in its bounds."""
+"""Owners: locks separate the living from the dead, claims never exceed the limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS, OTHER_KEYS = "a" * 32, "b" * 32
 
 
 class Folder:
-    """A folder of owners' files, and a file system that can be watched and made to fail."""
+    """A folder of owners' files, with a file system that can be watched and made to fail."""
 
     def __init__(self, path: Path) -> None:
         self.fs = Watched()
@@ -64,8 +64,8 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def test_each_owner_is_of_a_later_generation(folder: Folder) -> None:
-    """One more than the highest that is there, dead or alive; other files do not count."""
+def test_each_owner_has_a_later_generation(folder: Folder) -> None:
+    """One more than the highest existing one, living or dead; other files do not count."""
     (folder.path / "99999999-notes.txt").touch()
     first, second = folder.create(), folder.create()
     first.close()
@@ -77,8 +77,8 @@ def test_each_owner_is_of_a_later_generation(folder: Folder) -> None:
     assert folder.names() == [first.name, "99999999-notes.txt"]
 
 
-def test_an_owner_lives_until_it_lets_go(folder: Folder) -> None:
-    """The lock tells, in the same process too; closing twice is nothing; a gone one is dead."""
+def test_an_owner_is_living_until_it_is_closed(folder: Folder) -> None:
+    """The lock decides, within one process too; closing twice is safe; a removed owner is dead."""
     owner = folder.create()
     assert folder.is_living(owner.name)
     assert folder.adopt(owner.name) is None
@@ -93,8 +93,8 @@ def test_an_owner_lives_until_it_lets_go(folder: Folder) -> None:
     assert folder.names() == []
 
 
-def test_a_killed_process_lets_go(tmp_path: Path) -> None:
-    """Not the process's file nor its number: the kernel's lock says that it is dead."""
+def test_a_killed_process_is_dead(tmp_path: Path) -> None:
+    """The kernel's lock decides, not the file or the process id."""
     folder = Folder(tmp_path)
     program = (
         "import sys\n"
@@ -120,8 +120,8 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
         owner.remove()
 
 
-def test_a_childs_copy_keeps_the_lock_until_it_is_closed(folder: Folder) -> None:
-    """A forked child that closes its copy leaves the parent's life to the parent alone."""
+def test_a_child_releases_its_copy_of_the_lock(folder: Folder) -> None:
+    """After a forked child has closed its copy, only the parent keeps its owner alive."""
     owner = folder.create()
     asked, told = os.pipe()
     heard, said = os.pipe()
@@ -143,7 +143,7 @@ def test_a_childs_copy_keeps_the_lock_until_it_is_closed(folder: Folder) -> None
         os.close(fd)
 
 
-def test_closing_leaves_alone_what_took_the_number(folder: Folder) -> None:
+def test_close_spares_a_reused_descriptor(folder: Folder) -> None:
     """A daemon closes all descriptors; another file that got the number is not closed."""
     for what in ("another", "nothing"):
         owner = folder.create()
@@ -167,8 +167,8 @@ def _is_open_on(fd: int, path: Path) -> bool:
         return False
 
 
-def test_an_owners_file_that_somebody_removed_is_noticed(folder: Folder) -> None:
-    """Gone, or another file in its place: it is linked no more, and that other is not removed."""
+def test_a_removed_owners_file_is_noticed(folder: Folder) -> None:
+    """If it is gone, or another file has its path, it is not linked; that file is not removed."""
     owner = folder.create()
     assert owner.is_linked()
     path = folder.path / owner.name
@@ -180,8 +180,8 @@ def test_an_owners_file_that_somebody_removed_is_noticed(folder: Folder) -> None
     assert path.read_bytes() == b"another's"
 
 
-def test_an_owner_comes_again_under_its_name(folder: Folder) -> None:
-    """Where its file was removed it keeps its name; where another has that, it gets a new one."""
+def test_an_owner_is_created_again_with_its_name(folder: Folder) -> None:
+    """If its file was removed, the name is reused, unless another file has it by now."""
     owner = folder.create()
     (folder.path / owner.name).unlink()
     owner.close()
@@ -193,8 +193,8 @@ def test_an_owner_comes_again_under_its_name(folder: Folder) -> None:
     again.remove()
 
 
-def test_a_file_that_cannot_be_removed_is_an_owner_without_segments(folder: Folder) -> None:
-    """A failing disk costs no exception and keeps no lock."""
+def test_an_owners_file_that_cannot_be_removed_is_unlocked(folder: Folder) -> None:
+    """A failing disk raises nothing and keeps no lock; an owner without segments is left."""
     owner = folder.create()
     folder.fs.hooks["unlink"] = failing(errno.EROFS)
     owner.remove()
@@ -202,8 +202,8 @@ def test_a_file_that_cannot_be_removed_is_an_owner_without_segments(folder: Fold
     assert not folder.is_living(owner.name)
 
 
-def test_nobody_begins_under_a_file_that_was_taken(folder: Folder) -> None:
-    """Who takes a new file for an orphan's, before it is locked, has it: another one is made."""
+def test_a_new_file_that_was_adopted_is_not_used(folder: Folder) -> None:
+    """A process that adopts a new file before it is locked keeps it; another file is created."""
     stolen: list[Owner] = []
 
     def steal(fd: int) -> None:
@@ -233,8 +233,8 @@ def test_nobody_begins_under_a_file_that_was_taken(folder: Folder) -> None:
     owner.remove()
 
 
-def test_a_folder_where_no_file_can_be_locked_is_an_error(folder: Folder) -> None:
-    """Locks that never come (a file system without them) end in an error, not in a loop."""
+def test_locks_that_never_succeed_are_an_error(folder: Folder) -> None:
+    """A file system without locks causes an error, not an endless loop."""
     folder.fs.hooks["try_lock"] = lambda fd: False
     with pytest.raises(OSError, match="no owner's file could be made and locked"):
         folder.create()
@@ -244,16 +244,16 @@ def test_a_folder_where_no_file_can_be_locked_is_an_error(folder: Folder) -> Non
 
 
 @pytest.mark.parametrize("call", ["write_at_start", "try_lock"])
-def test_a_failing_disk_leaves_no_owner_behind(call: str, folder: Folder) -> None:
-    """An owner that could not be made whole is an error, its file is removed, its lock let go."""
+def test_a_failing_disk_leaves_no_owner(call: str, folder: Folder) -> None:
+    """If an owner cannot be written, its file is removed and its lock released."""
     folder.fs.hooks[call] = failing(errno.ENOSPC, 1)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         folder.create()
     assert folder.names() == []
 
 
-def test_an_adopter_that_comes_too_late_takes_nothing(folder: Folder) -> None:
-    """A file that its adopter removed between our opening and our locking is nobody's."""
+def test_a_late_adopter_gets_nothing(folder: Folder) -> None:
+    """A file that its adopter removed between this open and this lock is not adopted."""
     dead = folder.create()
     dead.close()
     first = folder.adopt(dead.name)
@@ -268,8 +268,8 @@ def test_an_adopter_that_comes_too_late_takes_nothing(folder: Folder) -> None:
     assert folder.names() == []
 
 
-def test_an_owner_whose_file_is_gone_can_be_adopted(folder: Folder) -> None:
-    """Segments may be left of one: a file is made anew, private, and locked; else never."""
+def test_an_owner_without_a_file_can_be_adopted(folder: Folder) -> None:
+    """On request a private, locked file is created, for segments that exist; otherwise never."""
     name = owner_name(7, "0" * 8)
     before = os.umask(0o777)
     try:
@@ -285,8 +285,8 @@ def test_an_owner_whose_file_is_gone_can_be_adopted(folder: Folder) -> None:
     owner.remove()
 
 
-def test_of_many_adopters_one_wins(tmp_path: Path) -> None:
-    """Eight threads with descriptors of their own, 50 dead owners: each is taken once."""
+def test_one_of_many_adopters_wins(tmp_path: Path) -> None:
+    """Eight threads with their own descriptors, 50 dead owners: each is adopted once."""
     folder = Folder(tmp_path)
     dead = [folder.create() for _ in range(50)]
     for owner in dead:
@@ -312,8 +312,8 @@ def test_of_many_adopters_one_wins(tmp_path: Path) -> None:
         owner.remove()
 
 
-def test_claims_of_the_living_and_the_dead_are_added_up(folder: Folder) -> None:
-    """A later claim replaces the earlier; what is empty, torn or no file counts nothing."""
+def test_claims_of_all_owners_are_added_up(folder: Folder) -> None:
+    """A later claim replaces an earlier one; empty, torn and irregular files claim nothing."""
     first, second = folder.create(), folder.create()
     assert folder.claimed() == 0
     first.claim(10**12)
@@ -331,7 +331,7 @@ def test_claims_of_the_living_and_the_dead_are_added_up(folder: Folder) -> None:
 
 
 def test_a_claim_that_cannot_be_read_is_an_error(folder: Folder) -> None:
-    """Where it is not known what others claim, nothing is granted; what is gone claims nothing."""
+    """If a claim is unknown, no room is granted; a file that is gone claims nothing."""
     owner = folder.create()
     owner.claim(5)
     folder.fs.hooks["read"] = failing(errno.EMFILE)
@@ -342,8 +342,8 @@ def test_a_claim_that_cannot_be_read_is_an_error(folder: Folder) -> None:
     owner.remove()
 
 
-def test_of_two_that_claim_at_once_one_sees_the_other(folder: Folder) -> None:
-    """At every interleaving of writing a claim and reading all, the later reader sees both."""
+def test_one_of_two_claims_at_once_sees_the_other(folder: Folder) -> None:
+    """However writing and adding up interleave, the later reader sees both claims."""
     first, second = folder.create(), folder.create()
     sums: list[int] = []
 
@@ -360,8 +360,8 @@ def test_of_two_that_claim_at_once_one_sees_the_other(folder: Folder) -> None:
     second.remove()
 
 
-def test_only_a_living_owner_with_other_keys_counts(folder: Folder) -> None:
-    """A dead one with others, and a living one with the same, are no hindrance."""
+def test_only_living_owners_with_other_keys_count(folder: Folder) -> None:
+    """A dead one with other keys, and a living one with the same keys, do not count."""
     same, other = folder.create(), folder.create(digest=OTHER_KEYS)
     assert folder.is_used_with_other_keys()
     assert folder.is_used_with_other_keys(OTHER_KEYS)
@@ -372,7 +372,7 @@ def test_only_a_living_owner_with_other_keys_counts(folder: Folder) -> None:
     assert not folder.is_used_with_other_keys(OTHER_KEYS)
 
 
-def test_an_owner_that_goes_amid_the_look_is_dead(folder: Folder) -> None:
+def test_an_owner_removed_during_the_check_is_dead(folder: Folder) -> None:
     """Its file may be removed after it was listed, and after it was read."""
     for call in ("read", "is_locked"):
         other = folder.create(digest=OTHER_KEYS)
@@ -395,8 +395,8 @@ def test_two_checks_at_once_do_not_see_each_other(folder: Folder) -> None:
         assert not folder.is_used_with_other_keys()
 
 
-def test_who_takes_over_is_waited_for(folder: Folder) -> None:
-    """An owner that is locked but still bears the old keys is looked at again after a moment."""
+def test_an_adopter_is_waited_for(folder: Folder) -> None:
+    """An owner that is locked but still has the old digest is checked again after a moment."""
     dead = folder.create(digest=OTHER_KEYS)
     dead.close()
     taken: list[Owner | None] = []
@@ -423,7 +423,7 @@ def test_who_takes_over_is_waited_for(folder: Folder) -> None:
 
 
 def test_an_adopted_owner_has_the_keys_of_its_adopter(folder: Folder) -> None:
-    """From the adoption on: another process with the same keys is not told that others live."""
+    """From the adoption on, another process with the same keys finds no other keys."""
     dead = folder.create(digest=OTHER_KEYS)
     dead.claim(77)
     dead.close()
@@ -435,8 +435,8 @@ def test_an_adopted_owner_has_the_keys_of_its_adopter(folder: Folder) -> None:
     adopted.remove()
 
 
-def test_segments_that_were_taken_over_in_vain_rest(folder: Folder) -> None:
-    """Two may try at once; after that they are left alone for ten seconds after each in vain."""
+def test_failed_adoptions_cause_a_cooldown(folder: Folder) -> None:
+    """The first two tries may follow at once; after that there is one every ten seconds."""
     dead = folder.create()
     dead.close()
 
@@ -458,8 +458,8 @@ def test_segments_that_were_taken_over_in_vain_rest(folder: Folder) -> None:
     assert attempt(now - 3600)
 
 
-def test_no_file_holds_more_than_a_digest_and_numbers(folder: Folder) -> None:
-    """The text of an owner's file is its claim, which fits 20 digits, and nothing else."""
+def test_an_owners_file_contains_a_digest_and_numbers(folder: Folder) -> None:
+    """Its text is the digest, the claim in 20 digits and short numbers, and nothing else."""
     owner = folder.create()
     owner.claim(2**63)
     digest, claim, *rest = (folder.path / owner.name).read_text().split()
@@ -478,8 +478,8 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("kind", STRANGE)
-def test_a_claim_that_nobody_can_have_made_counts_nothing(kind: str, folder: Folder) -> None:
-    """It raises nothing either; its owner can be taken over, as any other."""
+def test_an_impossible_claim_counts_as_none(kind: str, folder: Folder) -> None:
+    """It raises nothing, and its owner can be adopted as any other."""
     path = folder.path / owner_name(3, "0" * 8)
     text = STRANGE[kind]
     if text is None:
@@ -496,8 +496,8 @@ def test_a_claim_that_nobody_can_have_made_counts_nothing(kind: str, folder: Fol
     owner.remove()
 
 
-def test_a_file_that_is_no_owners_has_no_say(folder: Folder) -> None:
-    """It claims nothing, and whoever has it locked is no process with other keys."""
+def test_a_foreign_file_is_not_an_owner(folder: Folder) -> None:
+    """It claims nothing, and its lock is not that of a process with other keys."""
     other = folder.path / "notes.txt"
     other.write_bytes(OTHER_KEYS.encode() + b" 500 0\n")
     with other.open() as file:
@@ -506,8 +506,8 @@ def test_a_file_that_is_no_owners_has_no_say(folder: Folder) -> None:
         assert not folder.is_used_with_other_keys()
 
 
-def test_generations_end_with_64_bits(folder: Folder) -> None:
-    """Where somebody left the largest name that there is, a new owner has one that is valid."""
+def test_generations_have_64_bits(folder: Folder) -> None:
+    """If a file has the largest name that exists, a new owner still gets a valid one."""
     (folder.path / owner_name(MAX_NUMBER, "f" * 8)).touch()
     (folder.path / owner_name(MAX_NUMBER + 5, "f" * 8)).touch()
     owner = folder.create()
@@ -515,8 +515,8 @@ def test_generations_end_with_64_bits(folder: Folder) -> None:
     owner.remove()
 
 
-def test_marks_are_read_as_they_were_written(folder: Folder) -> None:
-    """The newest of a segment counts; claims, and those who take over, leave marks alone."""
+def test_offsets_are_read_as_written(folder: Folder) -> None:
+    """The newest one of a segment counts; claims and adoptions leave offsets unchanged."""
     owner = folder.create()
     assert owner.read_state().settled_bytes(7, 1000) == 0
     for settled in (100, 250, 400):
@@ -538,7 +538,7 @@ def test_marks_are_read_as_they_were_written(folder: Folder) -> None:
 
 
 def test_a_torn_offset_is_ignored(folder: Folder) -> None:
-    """However much of it was written: never a place between, and never none."""
+    """However much of it was written, the older or the newer offset is read, never another."""
     owner = folder.create()
     path = folder.path / owner.name
     seen = set()
@@ -554,8 +554,8 @@ def test_a_torn_offset_is_ignored(folder: Folder) -> None:
     owner.remove()
 
 
-def test_who_ends_in_order_has_not_tried(folder: Folder) -> None:
-    """Its try is taken back; those of the dead before it are not."""
+def test_an_orderly_end_is_not_a_failed_try(folder: Folder) -> None:
+    """Its own try is withdrawn; those of dead processes before it are not."""
     dead = folder.create()
     dead.claim(5)
     dead.close()

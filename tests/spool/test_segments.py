@@ -24,16 +24,16 @@ OWNERS = st.builds(
 
 
 @given(OWNERS, st.integers(1, 10**12))
-def test_a_name_is_read_as_it_was_written(owner: str, number: int) -> None:
-    """Text and back gives the same name; the stem is the text less its ending."""
+def test_a_name_is_parsed_as_it_was_written(owner: str, number: int) -> None:
+    """The text of a name parses to the same name; the stem is the text without its suffix."""
     name = SegmentName(owner, number)
     assert parse_name(str(name)) == name
     assert name.stem + ".ndjson" == str(name)
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**8 - 1), st.integers(1, 10**8 - 1)), max_size=9))
-def test_names_sort_as_they_were_written(pairs: list[tuple[int, int]]) -> None:
-    """By generation, then by number, and by nothing else: no clock stands in a name."""
+def test_names_sort_in_order_of_creation(pairs: list[tuple[int, int]]) -> None:
+    """By generation, then by number; names contain no time."""
     names = [
         str(SegmentName(owner_name(generation, "0" * 8), number)) for generation, number in pairs
     ]
@@ -61,20 +61,20 @@ def test_names_sort_as_they_were_written(pairs: list[tuple[int, int]]) -> None:
         "00000001-aaaaaaaa-000000012.ndjson",
     ],
 )
-def test_what_is_no_segment_has_no_name(text: str) -> None:
-    """Drafts, notes, what only looks like a segment, and numbers that none can have, are none."""
+def test_other_names_are_not_segments(text: str) -> None:
+    """Drafts, notes, names that only look similar, and numbers that are too large."""
     assert parse_name(text) is None
 
 
-def test_an_owner_has_a_generation_and_nothing_else_has() -> None:
-    """The generation is a number however long; a file that is no owner's has none."""
+def test_only_an_owner_has_a_generation() -> None:
+    """The generation may have any number of digits; other files have none."""
     assert generation_of(owner_name(123_456_789, "0" * 8)) == 123_456_789
     for text in ("", "00000001-aaaaaaaa\n", "00000001-aaaaaaaa-00000001.ndjson", "aaaaaaaa-1"):
         assert generation_of(text) is None
 
 
-def test_numbers_end_with_64_bits() -> None:
-    """The largest is one; what is larger would fit no number, and is a stray file's."""
+def test_numbers_have_64_bits() -> None:
+    """The largest one is valid; a file with a larger one is a stray file."""
     name = SegmentName(owner_name(MAX_NUMBER, "0" * 8), MAX_NUMBER)
     assert parse_name(str(name)) == name
     assert generation_of(name.owner) == MAX_NUMBER == 2**64 - 1
@@ -106,8 +106,8 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("where", ["first", "between", "last", "alone"])
-def test_a_bad_line_stops_none_of_its_neighbours(kind: str, where: str) -> None:
-    """Each bad line is told with its place and its reason; the good ones before and after stay."""
+def test_a_rejected_line_does_not_affect_others(kind: str, where: str) -> None:
+    """It is reported with its offset and reason; the events before and after it are kept."""
     text, why = BAD[kind]
     torn = not text.endswith(b"\n")
     before = [line(1), line(2)] if where in ("between", "last") or torn else []
@@ -121,23 +121,23 @@ def test_a_bad_line_stops_none_of_its_neighbours(kind: str, where: str) -> None:
     assert why in found.reason
 
 
-def test_every_problem_of_an_event_is_its_reason() -> None:
-    """The reason names all that the endpoint would drop the event for, and shows no value."""
+def test_the_reason_names_every_problem() -> None:
+    """It names every problem for which the endpoint would drop the event, and shows no value."""
     _, [bad], _ = partition_lines(b'{"accountId":["the-secret"],"createdAt":"the-secret"}\n')
     for name in ("accountId", "userId", "createdAt", "action", "sessionId"):
         assert name in bad.reason
     assert "the-secret" not in bad.reason
 
 
-def test_blank_lines_are_no_lines() -> None:
-    """Empty lines, and blanks that an editor left, are neither sent nor set aside."""
+def test_blank_lines_are_skipped() -> None:
+    """Empty lines and whitespace are neither events nor rejected."""
     text = b"\n" + line(1) + b"\n\r\n  \t\n" + line(2) + b" "
     assert partition_lines(text)[:2] == ([line(1), line(2)], [])
     assert partition_lines(b"")[:2] == ([], [])
 
 
-def test_lines_may_end_as_on_windows() -> None:
-    """The carriage return goes; one inside of a line makes it garbled, not two lines."""
+def test_windows_line_endings_are_accepted() -> None:
+    """The carriage return is removed; one within a line makes it garbled, not two lines."""
     text = line(1)[:-1] + b"\r\n" + line(2) + line(3)[:-1] + b"\r\n"
     assert partition_lines(text)[:2] == ([line(1), line(2), line(3)], [])
     lone = b'{"accountId":\r"a"\n'
@@ -146,7 +146,7 @@ def test_lines_may_end_as_on_windows() -> None:
 
 
 def test_a_torn_line_with_a_carriage_return_is_torn() -> None:
-    r"""Half of an ending `\r\n` is no ending."""
+    """A carriage return without a newline does not end a line."""
     torn = line(2)[:-1] + b"\r"
     good, [bad], _ = partition_lines(line(1) + torn)
     assert (good, bad.text) == ([line(1)], torn)
@@ -154,8 +154,8 @@ def test_a_torn_line_with_a_carriage_return_is_torn() -> None:
 
 
 @given(st.lists(st.sampled_from([line(1), line(2, text="\u2028\x85é"), b"x\n", b"\n", b"\0\n"])))
-def test_no_byte_is_lost_or_twice(parts: list[bytes]) -> None:
-    """Good lines, bad lines and blanks together are the segment; places are right."""
+def test_every_byte_is_partitioned_once(parts: list[bytes]) -> None:
+    """Events, rejected lines and blanks make up the segment, and the offsets are right."""
     text = b"".join(parts)
     good, bad, _ = partition_lines(text)
     assert good == [part for part in parts if part.startswith(b"{")]
