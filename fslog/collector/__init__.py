@@ -1,8 +1,7 @@
-"""The endpoint, embedded: takes what the real one takes, answers like it, remembers what it drops.
+"""An embedded endpoint: it accepts and answers as the real one does, and shows what that one drops.
 
-For tests, the demo and the viewer. It listens on plain http, on loopback unless told otherwise,
-and is no place for production data: everything it was sent stays in memory until `clear`, or
-until `keep` newer ones are there.
+For tests, the demo and the viewer, not for production data: it listens on plain http, by default on
+loopback, and keeps everything it received in memory until `clear`, or up to `keep` items of a kind.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from fslog.collector.httpserver import Answer, Message, Server
-from fslog.collector.intake import Intake, InvalidLine, Request, Verdict, judge
+from fslog.collector.http import Answer, Message, Server
+from fslog.collector.judge import InvalidLine, ParsedBody, Request, Verdict, judge_request
 from fslog.errors import Problem
 from fslog.mapping import schema
 
@@ -27,27 +26,27 @@ _CLOSE = {"Connection": "close"}
 
 
 class Collector:
-    """Play the endpoint of EVENT_API on this machine; a context manager, usable again after `stop`.
+    """An endpoint as in EVENT_API on this machine; a context manager, usable again after `stop`.
 
-    A request is remembered before it is answered: who has the 200 finds the events here. What a
-    test says with `script` and `always` stands until used up or changed; `clear` forgets
-    only what arrived. Lists are copies; the events in them are not.
+    A request is recorded before it is answered, so a client that has received 200 finds its events
+    here. `script` and `always` apply until used up or changed; `clear` removes only what was
+    received. Lists are copies; the events in them are not.
 
     Args:
         host: IPv4 address or name to listen on.
-        port: 0 takes a free one, and keeps it when started again.
-        keys: auth key and API key that are accepted; None accepts any.
+        port: 0 binds to a free one, which is kept for the next start.
+        keys: the auth key and API key to accept; None accepts any.
         limit_bytes: a body longer than this, before or after unpacking, gets 413.
         limit_events: a body of more lines than this gets 413; None for no limit.
-        on_request: called with every request and the events taken from it, in order of arrival,
+        on_request: called with every request and the events accepted from it, in order of arrival,
             one call at a time, before the answer is sent. It may read and `clear` the
-            collector, not stop it. What it raises comes out of `stop`.
-        on_intake: likewise, just before; called with the message as it came, and with every line
-            that was taken from it, invalid ones too.
-        route: asked first about every request; what it answers is no request to the endpoint,
-            and is neither judged nor remembered. None leaves the request to the endpoint.
-        keep: how many events, invalid lines and requests are remembered at most, the newest of
-            each; None for all. Waits count what has been forgotten too.
+            collector, but not stop it. `stop` raises what it raises.
+        on_intake: called just before `on_request`, with the message as received, the request, and
+            every line accepted from it, invalid ones included.
+        route: called first with every request. If it returns an answer, the request is neither
+            judged nor recorded; if it returns None, the endpoint handles the request.
+        keep: the most events, invalid lines and requests to keep, the newest of each; None for
+            all. Waits also count those that are no longer kept.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Collector:
         limit_bytes: int = 64 * 1024 * 1024,
         limit_events: int | None = None,
         on_request: Callable[[Request, list[dict[str, Any]]], None] | None = None,
-        on_intake: Callable[[Message, Request, Intake], None] | None = None,
+        on_intake: Callable[[Message, Request, ParsedBody], None] | None = None,
         route: Callable[[Message], Answer | None] | None = None,
         keep: int | None = None,
     ) -> None:
@@ -76,7 +75,7 @@ class Collector:
         self._turn = threading.Lock()
         self._arrival = threading.Condition()
         self._arrivals = 0
-        # What `wait_for` goes by is counted apart.
+        # Counted separately, for `wait_for`: the deques may be shorter.
         self._events: deque[dict[str, Any]] = deque(maxlen=keep)
         self._invalid: deque[InvalidLine] = deque(maxlen=keep)
         self._requests: deque[Request] = deque(maxlen=keep)
@@ -85,10 +84,10 @@ class Collector:
         self._standing: Answer | None = None
 
     def start(self) -> None:
-        """Listen, unless it does already. What arrived before a `stop` is still there.
+        """Listen, unless it does already. What was received before a `stop` is kept.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: it cannot bind to the address.
         """
         with self._life:
             if self._server is None:
@@ -96,10 +95,10 @@ class Collector:
                 self._port = self._server.server_port
 
     def stop(self) -> None:
-        """Close every connection and join every thread, at once; nothing to do is no error.
+        """Close every connection and join every thread, if it was started.
 
         Raises:
-            BaseException: the first that `on_request` raised, if it did.
+            BaseException: the first exception of `on_request`, if there was one.
         """
         with self._life:
             server, self._server = self._server, None
@@ -125,7 +124,7 @@ class Collector:
 
     @property
     def url(self) -> str:
-        """Return the base URL, as `endpoint` and FSLOG_ENDPOINT take it.
+        """Return the base URL, for `endpoint` and FSLOG_ENDPOINT.
 
         Raises:
             RuntimeError: the port is not known before the first `start`.
@@ -143,7 +142,7 @@ class Collector:
 
     @property
     def invalid(self) -> list[InvalidLine]:
-        """Return what the endpoint would have dropped in silence, in order of arrival."""
+        """Return the lines that the endpoint would have dropped silently, in order of arrival."""
         with self._arrival:
             return list(self._invalid)
 
@@ -154,7 +153,7 @@ class Collector:
 
     @property
     def warnings(self) -> list[Problem]:
-        """Return what is probably not meant in the valid events."""
+        """Return the problems of the valid events: what is probably a mistake."""
         return [problem for event in self.events for problem in schema.warnings(event)]
 
     @property
@@ -164,39 +163,39 @@ class Collector:
             return list(self._requests)
 
     def clear(self) -> None:
-        """Forget what arrived and count from zero; scripted answers stand."""
+        """Remove what was received and count from zero; scripted answers are kept."""
         with self._arrival:
             for kept in (self._events, self._invalid, self._requests):
                 kept.clear()
             self._event_count = self._invalid_count = self._request_count = 0
 
     def script(self, *outcomes: Answer) -> None:
-        """Give the next POSTs to the events path these outcomes, in order, one each.
+        """Answer the next POSTs to the events path with these, in order, one each.
 
-        An outcome of 200 keeps to the limits: a body that breaks one gets 413 instead.
+        Limits apply to an answer of 200: a body over a limit gets 413 instead.
         """
         with self._arrival:
             self._script.extend(outcomes)
 
     def always(self, outcome: Answer | None) -> None:
-        """Give POSTs this outcome where the script is used up; None is like the real endpoint."""
+        """Answer POSTs with this after the script is used up; None answers as the real endpoint."""
         with self._arrival:
             self._standing = outcome
 
     @property
     def outcomes(self) -> tuple[Answer | None, tuple[Answer, ...]]:
-        """Return the outcome that `always` gave, and those of the script that are not used up."""
+        """Return the answer set by `always`, and those of the script that are not used up."""
         with self._arrival:
             return self._standing, tuple(self._script)
 
     def release(self) -> None:
-        """End delays and hangs under way: late answers are sent now, hung connections closed."""
+        """End current delays and hangs: delayed answers are sent now, hung connections closed."""
         with self._life:
             if self._server is not None:
                 self._server.release()
 
     def restore(self) -> None:
-        """Be like the real endpoint again: forget `always` and the script, then `release`."""
+        """Answer as the real endpoint again: undo `always` and `script`, then `release`."""
         with self._arrival:
             self._script.clear()
             self._standing = None
@@ -206,26 +205,24 @@ class Collector:
         """Return the events once at least `n` have arrived since the first start or `clear`.
 
         Raises:
-            TimeoutError: fewer arrived in `timeout` seconds; says how many.
+            TimeoutError: fewer arrived in `timeout` seconds; the message says how many.
         """
-        self._wait(
-            lambda: self._event_count >= n, timeout, f"{n} events were waited for {timeout:g} s"
-        )
+        words = f"fewer than {n} events arrived in {timeout:g} s"
+        self._wait(lambda: self._event_count >= n, timeout, words)
         return self.events
 
     def wait_for_requests(self, n: int, timeout: float = 10.0) -> list[Request]:
         """Return the requests once at least `n` have arrived since the first start or `clear`.
 
         Raises:
-            TimeoutError: fewer arrived in `timeout` seconds; says how many.
+            TimeoutError: fewer arrived in `timeout` seconds; the message says how many.
         """
-        self._wait(
-            lambda: self._request_count >= n, timeout, f"{n} requests were waited for {timeout:g} s"
-        )
+        words = f"fewer than {n} requests arrived in {timeout:g} s"
+        self._wait(lambda: self._request_count >= n, timeout, words)
         return self.requests
 
     def wait_until(self, predicate: Callable[[Collector], bool], timeout: float = 10.0) -> None:
-        """Return once `predicate(self)` is true; it is asked now and after each arrival.
+        """Return when `predicate(self)` is true; it is called now and after each arrival.
 
         Raises:
             TimeoutError: it stayed false for `timeout` seconds.
@@ -236,9 +233,8 @@ class Collector:
             if predicate(self):
                 return
             news = partial(self._is_news, seen, until)
-            self._wait(
-                news, until - time.monotonic(), f"a predicate stayed false for {timeout:g} s"
-            )
+            words = f"the predicate stayed false for {timeout:g} s"
+            self._wait(news, until - time.monotonic(), words)
 
     def _is_news(self, seen: int, until: float) -> bool:
         return self._arrivals != seen and time.monotonic() < until
@@ -246,17 +242,17 @@ class Collector:
     def _wait(self, done: Callable[[], bool], timeout: float, words: str) -> None:
         with self._arrival:
             if not self._arrival.wait_for(done, timeout):
-                came = f"{self._event_count} events, {self._invalid_count} invalid lines"
-                raise TimeoutError(f"{words}; {came} and {self._request_count} requests came")
+                lines = f"{self._event_count} events, {self._invalid_count} invalid lines"
+                raise TimeoutError(f"{words}: {lines} and {self._request_count} requests")
 
     def _respond(self, message: Message) -> Answer:
         routed = self._route(message) if self._route is not None else None
-        return self._take(message) if routed is None else routed
+        return self._judge(message) if routed is None else routed
 
-    def _take(self, message: Message) -> Answer:
-        verdict = judge(message, self._keys, self._limit_bytes, self._limit_events)
-        answer, scripted = self._choose(verdict)
-        intake = verdict.intake
+    def _judge(self, message: Message) -> Answer:
+        verdict = judge_request(message, self._keys, self._limit_bytes, self._limit_events)
+        answer, scripted = self._answer(verdict)
+        parsed = verdict.parsed
         request = Request(
             method=message.method,
             target=verdict.target,
@@ -265,19 +261,19 @@ class Collector:
             encoding=verdict.encoding,
             headers=message.headers,
             bytes_received=len(message.body),
-            bytes_unpacked=intake.bytes_unpacked,
-            events=len(intake.events),
-            invalid=len(intake.invalid),
+            bytes_unpacked=parsed.bytes_unpacked,
+            events=len(parsed.events),
+            invalid=len(parsed.invalid),
             kept=(verdict.target, verdict.status) == ("events", 200) and answer.keeps,
             received_at=message.received_at,
             scripted=scripted,
             then=answer.then,
             reason="" if scripted else verdict.reason,
         )
-        self._remember(message, request, intake if request.kept else Intake())
+        self._record(message, request, parsed if request.kept else ParsedBody())
         return answer
 
-    def _choose(self, verdict: Verdict) -> tuple[Answer, bool]:
+    def _answer(self, verdict: Verdict) -> tuple[Answer, bool]:
         natural = Answer(verdict.status, headers=_CLOSE if verdict.status in (411, 413) else ())
         if verdict.target != "events" or verdict.status not in (200, 413):
             return natural, False
@@ -289,18 +285,18 @@ class Collector:
             return replace(natural, delay=outcome.delay), True
         return outcome, True
 
-    def _remember(self, message: Message, request: Request, intake: Intake) -> None:
+    def _record(self, message: Message, request: Request, parsed: ParsedBody) -> None:
         with self._turn:
             with self._arrival:
-                self._events.extend(intake.events)
-                self._invalid.extend(intake.invalid)
+                self._events.extend(parsed.events)
+                self._invalid.extend(parsed.invalid)
                 self._requests.append(request)
-                self._event_count += len(intake.events)
-                self._invalid_count += len(intake.invalid)
+                self._event_count += len(parsed.events)
+                self._invalid_count += len(parsed.invalid)
                 self._request_count += 1
                 self._arrivals += 1
                 self._arrival.notify_all()
             if self._on_intake is not None:
-                self._on_intake(message, request, intake)
+                self._on_intake(message, request, parsed)
             if self._on_request is not None:
-                self._on_request(request, intake.events)
+                self._on_request(request, parsed.events)

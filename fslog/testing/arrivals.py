@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from fslog.collector.intake import Intake, take
+from fslog.collector.judge import ParsedBody, parse_body
 from fslog.errors import Problem
 from fslog.mapping import schema
 from fslog.testing.findings import Finding, finding, place_of
@@ -38,9 +38,9 @@ class Arrivals:
         """Take what a handler of this process has to say of an event."""
         self._add(finding(problem, place_of(record)))
 
-    def add_intake(self, intake: Intake) -> None:
+    def add_parsed(self, parsed: ParsedBody) -> None:
         """Take what another process sent."""
-        self._add(intake)
+        self._add(parsed)
 
     def _add(self, item: Any) -> None:
         self._news.append(item)
@@ -72,16 +72,16 @@ class Arrivals:
             item = self._news.popleft()
             if isinstance(item, Finding):
                 self._findings.append(item)
-            elif isinstance(item, Intake):
+            elif isinstance(item, ParsedBody):
                 self._judge(item)
                 warnings = [w for event in item.events for w in schema.warnings(event)]
                 self._findings += map(finding, warnings)
             else:
-                self._judge(take(item, None))
+                self._judge(parse_body(item, None))
 
-    def _judge(self, intake: Intake) -> None:
-        self._events += intake.events
-        self._findings += [finding(p) for bad in intake.invalid for p in bad.problems]
+    def _judge(self, parsed: ParsedBody) -> None:
+        self._events += parsed.events
+        self._findings += [finding(p) for bad in parsed.invalid for p in bad.problems]
 
     def wait_until(
         self,

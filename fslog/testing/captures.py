@@ -62,7 +62,7 @@ class Capture:
 
     def __init__(self) -> None:
         self._arrivals = Arrivals()
-        self._collector = Collector(on_intake=lambda *came: self._arrivals.add_intake(came[2]))
+        self._collector = Collector(on_intake=lambda *came: self._arrivals.add_parsed(came[2]))
         self._why_not: Exception | None = None
         self._detour: ToArrivals | None = None
         self._overlay: Overlay | None = None

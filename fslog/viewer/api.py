@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from fslog.collector import Answer, Collector
-from fslog.collector.httpserver import Message
+from fslog.collector.http import Message
 from fslog.viewer import filters
 from fslog.viewer.answers import MAX_SCRIPTED, answers_json, parse_answer, parse_answers
 from fslog.viewer.entries import first_page

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from sys import getsizeof
 from typing import Any, NamedTuple
 
-from fslog.collector.intake import InvalidLine
+from fslog.collector.judge import InvalidLine
 from fslog.errors import Problem
 from fslog.mapping import schema
 
@@ -162,7 +162,7 @@ def make_entry(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Ent
     """Return the entry of a line.
 
     Args:
-        line: as returned by `fslog.collector.intake`.
+        line: as returned by `fslog.collector.judge`.
         at: epoch milliseconds of its arrival.
     """
     if isinstance(line, InvalidLine):
@@ -245,7 +245,7 @@ def describe_problem(problem: Problem, value: Any) -> LineProblem:
     is a valid `accountId` in a log call, but not in JSON.
 
     Args:
-        problem: from `fslog.mapping.schema` or `fslog.collector.intake`.
+        problem: from `fslog.mapping.schema` or `fslog.collector.judge`.
         value: the line's JSON value, None if it has none.
 
     >>> describe_problem(Problem("wrong_type", "userId", "..."), {"userId": 5})[2:]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from fslog.collector.httpserver import Answer, Message
+from fslog.collector.http import Answer, Message
 from fslog.viewer.entries import Entry
 from fslog.viewer.filters import Filter
 

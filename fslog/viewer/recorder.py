@@ -10,8 +10,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from fslog.collector.httpserver import Message
-from fslog.collector.intake import Intake, Request
+from fslog.collector.http import Message
+from fslog.collector.judge import ParsedBody, Request
 from fslog.viewer.entries import make_entry
 from fslog.viewer.history import History, JsonObject
 
@@ -32,10 +32,10 @@ class Recorder:
         self._write = write
         self._failed: OrderedDict[bytes, JsonObject] = OrderedDict()
 
-    def __call__(self, message: Message, request: Request, intake: Intake) -> None:
+    def __call__(self, message: Message, request: Request, parsed: ParsedBody) -> None:
         """Record one request; the `on_intake` of `Collector`."""
         at = int(time.time() * 1000)
-        entries = [make_entry(line, at) for line in intake.lines]
+        entries = [make_entry(line, at) for line in parsed.lines]
         if self._write is not None:
             self._write([entry.line for entry in entries if entry.is_line])
         digest = hashlib.blake2b(message.body, digest_size=16).digest() if message.body else None

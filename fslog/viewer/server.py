@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from fslog.collector import Answer, Collector
-from fslog.collector.httpserver import Message
+from fslog.collector.http import Message
 from fslog.version import VERSION
 from fslog.viewer.api import PREFIX, Api
 from fslog.viewer.history import History, JsonObject

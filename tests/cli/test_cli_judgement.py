@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fslog.cli.upload.findings import Findings
 from fslog.cli.upload.judgement import Checked, batches, check
 from fslog.cli.upload.ndjson import Damaged, Line, Reader, source
-from fslog.collector.intake import take
+from fslog.collector.judge import parse_body
 from fslog.errors import Problem
 from uploads import event, line, lines
 
@@ -58,9 +58,9 @@ def judged(raw: bytes, limit_bytes: int = 1_048_576) -> Checked:
 @pytest.mark.parametrize("raw", NASTY, ids=range(len(NASTY)))
 def test_the_judgement_is_the_endpoints(raw: bytes) -> None:
     """A line is right, wrong or blank as the collector finds it, and sent as it takes it."""
-    one, intake = judged(raw), take(raw, None)
-    assert [json.loads(text) for text in (one.text,) if text] == intake.events
-    codes = [problem.code for bad in intake.invalid for problem in bad.problems]
+    one, parsed = judged(raw), parse_body(raw, None)
+    assert [json.loads(text) for text in (one.text,) if text] == parsed.events
+    codes = [problem.code for bad in parsed.invalid for problem in bad.problems]
     assert [problem.code for problem in one.problems] == codes
     assert one.raw == raw
 
@@ -75,10 +75,10 @@ def test_a_file_is_judged_like_its_body(
     path.write_bytes(text)
     with Reader(source(str(path)), 1_048_576) as reader:
         found = [check(one, 1_048_576) for one in reader.lines()]
-    intake = take(text, None)
-    assert [json.loads(one.text) for one in found if one.text] == intake.events
+    parsed = parse_body(text, None)
+    assert [json.loads(one.text) for one in found if one.text] == parsed.events
     assert [one.raw.strip(b" \t\r\n") for one in found if one.problems] == [
-        bad.line[:-1] for bad in intake.invalid
+        bad.line[:-1] for bad in parsed.invalid
     ]
 
 
@@ -225,6 +225,6 @@ def test_problems_are_counted_by_kind() -> None:
 
 def test_the_lines_of_the_tests_are_right() -> None:
     """What the other tests send is what the endpoint takes."""
-    intake = take(lines(range(3)), None)
-    assert intake.events == [event(number) for number in range(3)]
+    parsed = parse_body(lines(range(3)), None)
+    assert parsed.events == [event(number) for number in range(3)]
     assert [judged(line(number)).warnings for number in range(3)] == [(), (), ()]

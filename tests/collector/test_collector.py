@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from fslog.collector import Answer, Collector, InvalidLine, Request
-from fslog.collector.httpserver import Message, Server
+from fslog.collector.http import Message, Server
 from posting import PATH, Reply, connected, send
 
 
@@ -334,7 +334,7 @@ def test_a_request_refused_for_its_method_its_length_or_its_size_says_why() -> N
         assert [(r.status, r.reason) for r in c.requests] == [
             (400, "the method is not POST"),
             (411, "the request has neither Content-Length nor Transfer-Encoding"),
-            (413, "the body is longer than 300 bytes, as it came or unpacked"),
+            (413, "the body is longer than 300 bytes, as sent or unpacked"),
             (413, "the body unpacks to more than 300 bytes"),
             (413, "the body has 2 lines; expected at most 1"),
             (503, ""),
@@ -887,12 +887,12 @@ def test_a_wait_that_ends_says_what_came() -> None:
     """Every wait raises TimeoutError, which says what was waited for and how much came."""
     with Collector() as c:
         send(c, lines(event(), {}))
-        came = "; 1 events, 1 invalid lines and 1 requests came$"
-        with pytest.raises(TimeoutError, match=f"^2 events were waited for 0.01 s{came}"):
+        came = ": 1 events, 1 invalid lines and 1 requests$"
+        with pytest.raises(TimeoutError, match=f"^fewer than 2 events arrived in 0.01 s{came}"):
             c.wait_for(2, timeout=0.01)
-        with pytest.raises(TimeoutError, match=f"^5 requests were waited for 0.01 s{came}"):
+        with pytest.raises(TimeoutError, match=f"^fewer than 5 requests arrived in 0.01 s{came}"):
             c.wait_for_requests(5, timeout=0.01)
-        with pytest.raises(TimeoutError, match=f"^a predicate stayed false for 0.01 s{came}"):
+        with pytest.raises(TimeoutError, match=f"^the predicate stayed false for 0.01 s{came}"):
             c.wait_until(lambda _: False, timeout=0.01)
 
 
@@ -946,7 +946,7 @@ def test_a_body_of_very_many_lines_gets_413(
     encoding: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Short lines in great number cannot fill the memory: they are not even looked at."""
-    monkeypatch.setattr("fslog.collector.intake.MOST_LINES", 10)
+    monkeypatch.setattr("fslog.collector.judge.MOST_LINES", 10)
     with Collector() as c:
         for count, status in ((10, 200), (11, 413)):
             body = b"1\n" * count
@@ -1099,7 +1099,7 @@ def test_on_intake_is_told_of_every_line() -> None:
         assert requests == c.requests
     assert [message.body for message, _, _ in told] == [body, body, b""]
     assert [request.then for request in requests] == ["answer"] * 3
-    assert [intake.lines for _, _, intake in told] == [
+    assert [parsed.lines for _, _, parsed in told] == [
         [],
         [c.invalid[0], (lines(event(1)), event(1)), c.invalid[1], (lines(event(2)), event(2))],
         [],

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from fslog.collector import Answer
-from fslog.collector.intake import take
+from fslog.collector.judge import parse_body
 from fslog.net import wire
 from processes import KEYS
 from rawserver import read_request
@@ -344,16 +344,16 @@ class Endpoint:
         target, headers = _head(head)
         _, poster, *keys = target.split("/")
         assert keys == ["v1", *KEYS], "a request to another path"
-        intake = take(body, wire.encoding_of(headers))
-        events = [(event["source"], event["number"]) for event in intake.events]
+        parsed = parse_body(body, wire.encoding_of(headers))
+        events = [(event["source"], event["number"]) for event in parsed.events]
         post = Post(poster, received_at, events)
         with self._changed:
             down = Deed(Answer(then="close"))
             deed = self._behave(self._dice, len(body)) if self._behave is not None else down
-            post.lines = intake.events if deed.answer.keeps else []
+            post.lines = parsed.events if deed.answer.keeps else []
             whole = deed.answer.then == "answer" and deed.part == 1.0
             post.how = str(deed.answer.status) if whole else f"{deed.answer.then} {deed.part:.0%}"
-            self.invalid += len(intake.invalid)
+            self.invalid += len(parsed.invalid)
             self.posts.append(post)
             self._changed.notify_all()
         return post, deed

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from fslog.collector.intake import take
+from fslog.collector.judge import parse_body
 from fslog.viewer.entries import Entry, make_entry
 from fslog.viewer.server import Viewer
 
@@ -41,7 +41,7 @@ def lines(*events: Any) -> bytes:
 
 def entries(*events: Any) -> list[Entry]:
     """Return entries, numbered from 1, as they come out of one plain body."""
-    found = [make_entry(line, 0) for line in take(lines(*events), None).lines]
+    found = [make_entry(line, 0) for line in parse_body(lines(*events), None).lines]
     for number, entry in enumerate(found, 1):
         entry.id = number
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fslog.collector.httpserver import Message
+from fslog.collector.http import Message
 from fslog.viewer import server
 from fslog.viewer.server import HEADERS, AccessPolicy, static_files
 from viewing import PATH, Reply, Visitor, dial, event, lines, viewing

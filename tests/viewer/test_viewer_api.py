@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fslog import FreshsuccessHandler
-from fslog.collector.httpserver import Message
+from fslog.collector.http import Message
 from fslog.viewer import api, queries, server
 from fslog.viewer.server import Viewer
 from viewing import PATH, Visitor, event, lines, viewing

@@ -16,7 +16,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fslog import EventFormatter
-from fslog.collector.intake import take
+from fslog.collector.judge import parse_body
 from fslog.mapping import schema
 from fslog.mapping.schema import problems, warnings
 from fslog.viewer import snippets as module
@@ -418,7 +418,7 @@ def test_a_line_without_an_event_has_a_hint(raw: bytes) -> None:
 
 def test_a_body_that_does_not_unpack_has_a_hint() -> None:
     """What is wrong with a whole body is said where a log call is shown."""
-    one = make_entry(take(b"plain", "gzip").lines[0], 0)
+    one = make_entry(parse_body(b"plain", "gzip").lines[0], 0)
     found = correction(one)
     assert found is not None
     assert found["python"].startswith("# a body must match its Content-Encoding;")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fslog.collector import httpserver
+from fslog.collector import http
 from fslog.version import VERSION
 from fslog.viewer import stream as module
 from viewing import PATH, Stream, Visitor, dial, event, lines, viewing
@@ -288,7 +288,7 @@ def stuck(viewer: Visitor) -> socket.socket:
 
 def test_a_stuck_reader_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers that take nothing hold up no other, hold one message each, and are left in time."""
-    monkeypatch.setattr(httpserver, "_STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(http, "_STUCK_SECONDS", 0.5)
     before = threading.active_count()
     with viewing(keep=100) as viewer:
         conns = [stuck(viewer) for _ in range(5)]

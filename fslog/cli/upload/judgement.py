@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fslog.cli.upload.ndjson import Damaged, Line
-from fslog.collector.intake import take
+from fslog.collector.judge import parse_body
 from fslog.errors import Problem
 from fslog.mapping.schema import warnings
 from fslog.net import wire
@@ -60,15 +60,15 @@ def check(line: Line, limit_bytes: int) -> Checked:
     number, raw, is_whole = line
     if not is_whole:
         return Checked(number, raw, b"", (_too_large(limit_bytes),), (), False)
-    intake = take(raw, None)
-    if intake.invalid:
-        return Checked(number, raw, b"", tuple(_bare(intake.invalid[0].problems, raw)))
-    if not intake.events:
+    parsed = parse_body(raw, None)
+    if parsed.invalid:
+        return Checked(number, raw, b"", tuple(_bare(parsed.invalid[0].problems, raw)))
+    if not parsed.events:
         return Checked(number, raw, b"")
     text = next(wire.lines_of(raw))
     if len(text) > limit_bytes:
         return Checked(number, raw, b"", (_too_large(limit_bytes),))
-    found = warnings(intake.events[0])
+    found = warnings(parsed.events[0])
     return Checked(number, raw, text, (), tuple(_bare(found, raw)) if found else ())
 
 

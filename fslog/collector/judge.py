@@ -1,4 +1,4 @@
-"""One request, judged as the endpoint does: its path, its body, and every line (EVENT_API)."""
+"""How the endpoint treats a request: its path, its body and every line (EVENT_API)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fslog.collector.httpserver import Message
+from fslog.collector.http import Message
 from fslog.errors import Problem
 from fslog.mapping.schema import problems
 from fslog.net import wire
 
 MOST_LINES = 500_000
-"""A body of more lines is too large, however short: what is known of a line takes its memory."""
+"""A body of more lines is too large, however short they are: each parsed line needs memory."""
 
 
 @dataclass(frozen=True)
 class InvalidLine:
-    """Show what the endpoint would drop in silence.
+    """A line that the endpoint would drop silently.
 
     Args:
-        line: as it came, with its newline; the whole body where that does not unpack.
-        value: the line's JSON value, None if it has none.
+        line: as received, with its newline; the whole body if it cannot be unpacked.
+        value: the line's JSON value; None if it has none.
         problems: at least one.
     """
 
@@ -34,14 +34,14 @@ class InvalidLine:
 
 
 @dataclass(frozen=True)
-class Intake:
-    """Hold what one body came to.
+class ParsedBody:
+    """The lines of one body, in its order.
 
     Args:
-        events: the valid ones, in the body's order.
-        invalid: the others, in the body's order.
-        lines: all of them, in the body's order, each event with the line that it came as.
-        bytes_unpacked: size of the body after decompression, 0 where it does not unpack.
+        events: the valid events.
+        invalid: the invalid lines.
+        lines: all lines, each event with the line that contained it.
+        bytes_unpacked: size of the body after decompression; 0 if it cannot be unpacked.
     """
 
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -52,46 +52,46 @@ class Intake:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Say what the endpoint makes of one request.
+    """What the endpoint does with one request.
 
     Args:
         target: `"events"`, `"ping"` or `"other"`.
         path: with every segment masked that could be a key.
-        encoding: how the body is compressed, None for plain text.
-        status: 200; 400 for what is not a POST to a right path, or has no right framing; 411 for
+        encoding: how the body is compressed; None for plain text.
+        status: 200; 400 if it is not a POST to a valid path, or its framing is malformed; 411 for
             events without a length; 413 for a body over a limit.
-        intake: what was in the body, as far as it was read.
-        reason: why the status is not 200, a sentence that holds no key; `""` for 200.
+        parsed: the body's lines, as far as they were read.
+        reason: why the status is not 200, a sentence without a key; `""` for 200.
     """
 
     target: str
     path: str
     encoding: str | None
     status: int
-    intake: Intake
+    parsed: ParsedBody
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Account for one request whose head could be read.
+    """One request whose head could be read.
 
     Args:
         method: as sent.
         target: `"events"`, `"ping"` or `"other"`.
         path: with every segment masked that could be a key.
-        status: of the answer, None if the script gave none.
-        encoding: how the body was unpacked, None for plain text.
+        status: of the answer; None if the script gave none.
+        encoding: how the body was compressed; None for plain text.
         headers: by lower-case name.
-        bytes_received: size of the body as it travelled, less chunk framing.
-        bytes_unpacked: size of its lines, 0 where it was not read or does not unpack.
-        events: how many valid events were in it, taken or not.
-        invalid: how many invalid lines were in it.
-        kept: whether its events were taken.
+        bytes_received: size of the body as sent, without chunk framing.
+        bytes_unpacked: size of its lines; 0 if it was not read or cannot be unpacked.
+        events: how many valid events it contained, accepted or not.
+        invalid: how many invalid lines it contained.
+        kept: whether its events were accepted.
         received_at: the monotonic instant at which it was complete.
         scripted: whether the answer came from `script` or `always`.
-        then: what became of the answer: `"answer"`, or how the script has it instead.
-        reason: why the answer is not 200, where it is no script's: a sentence that holds no key.
+        then: what happened after the request: `"answer"`, or what the script has instead.
+        reason: why the answer is not 200, unless it is a script's: a sentence without a key.
     """
 
     method: str
@@ -111,58 +111,60 @@ class Request:
     reason: str = ""
 
 
-def judge(
+def judge_request(
     message: Message, keys: tuple[str, str] | None, limit_bytes: int, limit_events: int | None
 ) -> Verdict:
-    """Judge one request (EVENT_API, "Endpoint" to "Response"; 411 and 413 as RFC 9110 has them).
+    """Judge one request (EVENT_API, "Endpoint" to "Response"; 411 and 413 as in RFC 9110).
 
     Args:
         message: as the server read it.
-        keys: auth key and API key that are right; None takes any.
+        keys: the valid auth key and API key; None accepts any.
         limit_bytes: the longest body, before and after unpacking.
         limit_events: the most lines; None for no limit.
 
     >>> message = Message("POST", "/v1/auth/api", {"content-length": "2"}, b"{}", "", 0.0)
-    >>> verdict = judge(message, None, 9, None)
-    >>> verdict.status, verdict.path, len(verdict.intake.invalid)
+    >>> verdict = judge_request(message, None, 9, None)
+    >>> verdict.status, verdict.path, len(verdict.parsed.invalid)
     (200, '/v1/***/***', 1)
-    >>> judge(message, ("auth", "other"), 9, None).status, judge(message, None, 1, None).status
-    (400, 413)
+    >>> judge_request(message, ("auth", "other"), 9, None).status
+    400
+    >>> judge_request(message, None, 1, None).status
+    413
     """
     segments = _segments(message.target)
     target = _target(segments)
     encoding = wire.encoding_of(message.headers)
-    status, intake = 400, Intake()
-    reason = _refusal(message, target, segments, keys)
+    status, parsed = 400, ParsedBody()
+    reason = _rejection(message, target, segments, keys)
     if not reason and target == "ping":
         status, reason = (413, _LONG.format(limit_bytes)) if message.fault else (200, "")
     elif not reason:
-        status, intake, reason = _weigh(message, encoding, limit_bytes, limit_events)
+        status, parsed, reason = _judge_body(message, encoding, limit_bytes, limit_events)
     path = "/v1/***/***" if target == "events" else _masked(segments)
-    return Verdict(target, path, encoding, status, intake, reason)
+    return Verdict(target, path, encoding, status, parsed, reason)
 
 
 _EVENTS = "expected /v1/AUTH_KEY/API_KEY"
-_LONG = "the body is longer than {} bytes, as it came or unpacked"
+_LONG = "the body is longer than {} bytes, as sent or unpacked"
 
 
-def _refusal(
+def _rejection(
     message: Message, target: str, segments: list[str], keys: tuple[str, str] | None
 ) -> str:
-    """Say why a request gets 400, `""` where it does not."""
+    """Return why a request gets 400; `""` if it does not."""
     if target == "other":
-        return _misled(segments)
+        return _path_error(segments)
     if message.method != "POST":
         return "the method is not POST"
     if message.fault == "malformed":
         return "the body cannot be read: its framing is malformed, or it ends early"
     if target == "events" and keys not in (None, tuple(unquote(key) for key in segments[2:])):
-        return "the keys are not those that this endpoint was given"
+        return "the keys are not those that this endpoint accepts"
     return ""
 
 
-def _misled(segments: list[str]) -> str:
-    """Say what is wrong with a path that leads nowhere."""
+def _path_error(segments: list[str]) -> str:
+    """Return what is wrong with a path that is neither for events nor for a ping."""
     first = segments[1] if len(segments) > 1 else ""
     if first != "v1":
         found = f"starts with /{first}" if first and _is_plain(first) else "does not start with /v1"
@@ -193,46 +195,47 @@ _VERSION = re.compile(r"[vV][0-9]{1,2}")
 
 
 def _masked(segments: list[str]) -> str:
-    # A key can stand anywhere in a path that is wrong.
+    # A key can stand anywhere in an invalid path.
     return "/".join(segment if _is_plain(segment) else "***" for segment in segments)
 
 
 def _is_plain(segment: str) -> bool:
-    """Return whether a segment is no key; a version is none, and tells of a wrong base URL."""
+    """Return whether a segment is not a key; a version is shown, as a sign of a wrong base URL."""
     return segment in ("", "ping") or _VERSION.fullmatch(segment) is not None
 
 
-def _weigh(
+def _judge_body(
     message: Message, encoding: str | None, limit_bytes: int, limit_events: int | None
-) -> tuple[int, Intake, str]:
+) -> tuple[int, ParsedBody, str]:
     if not message.headers.keys() & {"content-length", "transfer-encoding"}:
-        return 411, Intake(), "the request has neither Content-Length nor Transfer-Encoding"
+        return 411, ParsedBody(), "the request has neither Content-Length nor Transfer-Encoding"
     if message.fault:
-        return 413, Intake(), _LONG.format(limit_bytes)
+        return 413, ParsedBody(), _LONG.format(limit_bytes)
     try:
-        intake = take(message.body, encoding, limit_bytes)
+        parsed = parse_body(message.body, encoding, limit_bytes)
     except wire.TooLarge as error:
-        return 413, Intake(), str(error)
-    lines = len(intake.events) + len(intake.invalid)
+        return 413, ParsedBody(), str(error)
+    lines = len(parsed.events) + len(parsed.invalid)
     if limit_events is None or lines <= limit_events:
-        return 200, intake, ""
-    return 413, intake, f"the body has {lines} lines; expected at most {limit_events}"
+        return 200, parsed, ""
+    return 413, parsed, f"the body has {lines} lines; expected at most {limit_events}"
 
 
-def take(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> Intake:
-    r"""Judge every line of a body (EVENT_API, "Request" and "Response").
+def parse_body(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> ParsedBody:
+    r"""Parse a body and check every line (EVENT_API, "Request" and "Response").
 
     Args:
-        body: as it travelled.
+        body: as sent.
         encoding: from `wire.encoding_of`; None reads the body as plain text.
-        limit_bytes: the most that is unpacked.
+        limit_bytes: the most bytes to unpack.
 
     Raises:
-        wire.TooLarge: it unpacks to more, or to more than `MOST_LINES`.
+        wire.TooLarge: it unpacks to more, or has more than `MOST_LINES`.
 
-    >>> [(bad.line, bad.problems[0].code) for bad in take(b'[]\r\n{"a":NaN}', None).invalid]
+    >>> parsed = parse_body(b'[]\r\n{"a":NaN}', None)
+    >>> [(bad.line, bad.problems[0].code) for bad in parsed.invalid]
     [(b'[]\n', 'not_an_object'), (b'{"a":NaN}\n', 'not_json')]
-    >>> take(b"plain", "gzip").invalid[0].problems[0].code
+    >>> parse_body(b"plain", "gzip").invalid[0].problems[0].code
     'not_compressed_so'
     """
     try:
@@ -242,13 +245,13 @@ def take(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> I
     except ValueError as error:
         problem = Problem("not_compressed_so", "", f"{error} ({encoding})")
         bad = InvalidLine(body, None, (problem,))
-        return Intake(invalid=[bad], lines=[bad])
+        return ParsedBody(invalid=[bad], lines=[bad])
     if text.count(b"\n") > MOST_LINES:
         raise wire.TooLarge(f"the body has more than {MOST_LINES} lines")
     lines = [_judge_line(line) for line in wire.lines_of(text)]
     events = [one[1] for one in lines if type(one) is tuple]
     invalid = [one for one in lines if isinstance(one, InvalidLine)]
-    return Intake(events, invalid, lines, len(text))
+    return ParsedBody(events, invalid, lines, len(text))
 
 
 def _judge_line(line: bytes) -> tuple[bytes, dict[str, Any]] | InvalidLine:
@@ -263,7 +266,7 @@ def _judge_line(line: bytes) -> tuple[bytes, dict[str, Any]] | InvalidLine:
 
 
 def _reject(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 _decode = json.JSONDecoder(parse_constant=_reject).decode

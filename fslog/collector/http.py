@@ -1,14 +1,15 @@
-"""A small HTTP/1.1 server to embed: a whole request in, one answer out, stopped at once.
+"""A small HTTP/1.1 server to embed: one complete request in, one answer out.
 
-It knows nothing of events. `http.server` reads heads and makes threads; what it leaves to others is
-here: whole bodies, answers in one send or piece by piece, connections that end as a script says,
-and a `stop` that leaves no thread and no socket behind.
+It is independent of events. `http.server` reads heads and starts threads; this module adds
+complete bodies (RFC 9112 6 and 7), answers in one send or streamed, connections that end as a
+script says, and a `stop` that closes every socket and joins every thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import struct
 import sys
@@ -18,43 +19,43 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from itertools import takewhile
 from socketserver import TCPServer
 from typing import Any, cast
 
-from fslog.collector.httpbody import Fault, body_length, read_body
-
 _LINE_BYTES = 65_536
+_TRAILERS = 100
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _CLOSE = ("Connection", "close")
 _RESET = struct.pack("ii", 1, 0)
-# After an early answer, so much is still read: 413 must reach a client that sends before it reads.
+# Bytes that are still read after an early answer, so that 413 reaches a client that sends its whole
+# body before it reads.
 _LINGER_BYTES = 256 * 1024 * 1024
 _LINGER_SECONDS = 3.0
-# Who takes nothing of a stream, or sends nothing of a body, for so long has left, or sleeps; either
-# may come again.
+# The longest time that a client may read nothing of a stream, or send nothing of a body.
 _STUCK_SECONDS = 30.0
 _HEAD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Describe what becomes of one request.
+    """How the server responds to one request.
 
     Args:
-        status: of the answer, 200 to 599.
-        headers: beside Content-Length; `Connection: close` closes after the answer.
+        status: 200 to 599.
+        headers: in addition to Content-Length; `Connection: close` closes after the answer.
         body: of the answer.
-        delay: seconds before it; `Server.release` cuts it short, `Server.stop` too, and then
-            nothing is answered.
-        then: `"answer"`; `"hang"` never answers, until the server stops or releases it; `"close"`
-            closes the connection instead; `"reset"` does so with a TCP reset.
-        keep: whether the events of the request are taken; None takes them where 200 is answered.
-        stream: makes pieces that are sent as they come, in place of `body`, until there are no
-            more or the client leaves; then the connection is closed, and so is the generator.
+        delay: seconds before the answer; `Server.release` ends it early, and so does
+            `Server.stop`, but without an answer.
+        then: `"answer"`; `"hang"`: no answer until the server stops or releases it; `"close"`:
+            the connection is closed instead; `"reset"`: it is closed with a TCP reset.
+        keep: whether the request's events are accepted; None: if the answer is 200.
+        stream: returns a generator of pieces that are sent instead of `body`, until it ends or the
+            client disconnects; then the connection and the generator are closed.
 
     Raises:
-        ValueError: a value that is none of these.
+        ValueError: a value is not one of these.
 
     >>> Answer().keeps, Answer(503).keeps, Answer(then="close").keeps, Answer(503, keep=True).keeps
     (True, False, False, True)
@@ -82,21 +83,21 @@ class Answer:
 
     @property
     def keeps(self) -> bool:
-        """Say whether the events of the request are taken."""
+        """Return whether the request's events are accepted."""
         return (self.status == 200 and self.then == "answer") if self.keep is None else self.keep
 
 
 @dataclass(frozen=True)
 class Message:
-    """Hold one request as it came; the target, which may hold secrets, is not in its repr.
+    """One request as received; its repr omits the target, which may contain secrets.
 
     Args:
         method: as sent.
         target: of the request line.
         headers: by lower-case name; the values of a repeated one are joined by commas.
-        body: less its chunk framing; empty where there is a fault.
-        fault: `""`, `"malformed"` (framing that cannot be understood, or a body that ends early)
-            or `"too_long"`; the connection is closed after the answer to either.
+        body: without chunk framing; empty if there is a fault.
+        fault: `""`, `"malformed"` (invalid framing, or a body that ends early) or `"too_long"`;
+            after either the connection is closed.
         received_at: the monotonic instant at which the body was complete.
     """
 
@@ -106,6 +107,87 @@ class Message:
     body: bytes = field(repr=False)
     fault: str
     received_at: float
+
+
+class BodyError(ValueError):
+    """A body cannot be read; the message is `"malformed"` or `"too_long"`."""
+
+
+def body_length(headers: Mapping[str, str], limit_bytes: int) -> int | None:
+    """Return the length of a request's body; None for a chunked one (RFC 9112 6.3).
+
+    Raises:
+        BodyError: the headers contradict each other, or announce more than `limit_bytes`.
+
+    >>> body_length({"content-length": "3"}, 9), body_length({}, 9)
+    (3, 0)
+    >>> body_length({"transfer-encoding": "chunked"}, 9) is None
+    True
+    """
+    coding, length = headers.get("transfer-encoding"), headers.get("content-length", "0")
+    if coding is not None:
+        # Requests with both headers may be smuggled ones (RFC 9112 6.1).
+        if coding.lower() != "chunked" or "content-length" in headers:
+            raise BodyError("malformed")
+        return None
+    if not (length.isascii() and length.isdigit()):
+        raise BodyError("malformed")
+    if len(length) > 15 or int(length) > limit_bytes:
+        raise BodyError("too_long")
+    return int(length)
+
+
+def read_body(stream: BufferedIOBase, length: int | None, limit_bytes: int) -> bytes:
+    r"""Read a body to its end and return it without its framing.
+
+    Args:
+        stream: positioned after the head.
+        length: from `body_length`.
+        limit_bytes: the longest chunked body.
+
+    Raises:
+        BodyError: it is malformed, ends early, or is too long.
+
+    >>> import io
+    >>> read_body(io.BytesIO(b"3;x=y\r\nabc\r\n0\r\nTrailer: t\r\n\r\n"), None, 9)
+    b'abc'
+    """
+    if length is not None:
+        return _exactly(stream, length)
+    parts: list[bytes] = []
+    left = limit_bytes
+    while size := _chunk_size(_line(stream)):
+        left -= size
+        if left < 0:
+            raise BodyError("too_long")
+        parts.append(_exactly(stream, size))
+        if _exactly(stream, 2) != b"\r\n":
+            raise BodyError("malformed")
+    for _ in range(_TRAILERS):
+        if not _line(stream):
+            return b"".join(parts)
+    raise BodyError("malformed")
+
+
+def _exactly(stream: BufferedIOBase, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise BodyError("malformed")
+    return data
+
+
+def _line(stream: BufferedIOBase) -> bytes:
+    line = stream.readline(_LINE_BYTES)
+    if not line.endswith(b"\r\n"):
+        raise BodyError("malformed")
+    return line[:-2]
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip(b" \t")
+    if not _HEX.fullmatch(digits):
+        raise BodyError("malformed")
+    return int(digits, 16)
 
 
 def _is_close(header: tuple[str, str]) -> bool:
@@ -131,19 +213,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self._head():
             message = self._receive()
             if message.fault and self.server.stopping.is_set():
-                # Cut off by us: no verdict on the body, so that the client tries again.
+                # The server itself cut the body off: no answer, so that the client tries again.
                 self.close_connection = True
                 return
-            pause = self.server.pause  # before the answer is chosen, so that no release is missed
+            pause = self.server.pause  # read before the answer is chosen: no release is missed
             try:
                 answer = self.server.respond(message)
             except BaseException as error:
                 self.server.failures.append(error)
                 answer = Answer(500)
-            self._perform(answer, message.fault, pause)
+            self._respond(answer, message.fault, pause)
 
     def _head(self) -> bool:
-        """Read a head; between two requests a client may be silent for as long as it likes."""
+        """Read a head; a connection may be idle between two requests for any time."""
         self.close_connection = True
         if not cast(BufferedReader, self.rfile).peek(1):
             return False
@@ -155,14 +237,14 @@ class _Handler(BaseHTTPRequestHandler):
                 return False
             is_whole = self.parse_request()
         finally:
-            # What is left of a head that was cut off can look like a whole one.
+            # The beginning of a head that was cut off can look like a complete one.
             is_in_time = self.server.heads.end(self.connection)
         if not is_in_time:
             self.close_connection = True
         return is_whole and is_in_time
 
     def handle_expect_100(self) -> bool:
-        # Not yet: a body that is refused by its length is not asked for.
+        # Not yet: a body that is rejected by its length is not requested.
         self._expects = True
         return True
 
@@ -173,19 +255,19 @@ class _Handler(BaseHTTPRequestHandler):
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         body, fault = b"", ""
         try:
-            if self.headers.defects:  # lines that are no header end up in nobody's hands
-                raise Fault("malformed")
+            if self.headers.defects:  # malformed header lines, which `headers` omits
+                raise BodyError("malformed")
             length = body_length(headers, self.server.limit_bytes)
             if self._expects:
                 self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.connection.settimeout(_STUCK_SECONDS)
             body = read_body(self.rfile, length, self.server.limit_bytes)
             self.connection.settimeout(None)
-        except Fault as error:
+        except BodyError as error:
             fault = str(error)
         return Message(self.command, self.path, headers, body, fault, time.monotonic())
 
-    def _perform(self, answer: Answer, fault: str, pause: threading.Event) -> None:
+    def _respond(self, answer: Answer, fault: str, pause: threading.Event) -> None:
         ended = answer.delay > 0 and pause.wait(answer.delay)
         stopped = ended and self.server.stopping.is_set()
         if answer.then == "hang":
@@ -227,11 +309,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status != HTTPStatus.NO_CONTENT:  # RFC 9110 8.6
             headers = {**headers, "Content-Length": str(len(body))}
-        # One send: head and body in two would wait for each other's acknowledgement.
+        # One send: with two, the second would wait for the acknowledgement of the first.
         self.wfile.write(_head(status, headers) + (b"" if self.command == "HEAD" else body))
 
     def _linger(self) -> None:
-        # Closing over unread bytes makes TCP send a reset, which can overtake the answer.
+        # Closing with unread bytes makes TCP send a reset, which can overtake the answer.
         self.close_connection = True
         left, until = _LINGER_BYTES, time.monotonic() + _LINGER_SECONDS
         with contextlib.suppress(OSError):
@@ -246,16 +328,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._linger()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the request line holds both keys."""
+        """Log nothing: the request line contains both keys."""
 
 
-class _Heads:
-    """Close connections whose head has begun and does not come to its end.
+class _HeadDeadlines:
+    """Close connections whose head takes too long.
 
-    A time-out of a socket would not do: it begins anew with every byte.
+    A socket timeout is not enough: it restarts with every byte.
 
     Args:
-        seconds: that a head may take.
+        seconds: from the first byte of a head to its last.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -268,7 +350,7 @@ class _Heads:
             self._due[connection] = time.monotonic() + self._seconds
 
     def end(self, connection: socket.socket) -> bool:
-        """Return whether the head has come in time."""
+        """Return whether the head was complete in time."""
         with self._guard:
             return self._due.pop(connection, None) is not None
 
@@ -278,29 +360,29 @@ class _Heads:
             overdue = list(takewhile(lambda one: self._due[one] <= now, self._due))
             for connection in overdue:
                 del self._due[connection]
-                with contextlib.suppress(OSError):  # its own thread closes it
+                with contextlib.suppress(OSError):  # closed by its own thread
                     connection.shutdown(socket.SHUT_RDWR)
 
 
 class Server(ThreadingHTTPServer):
-    """Serve from construction until `stop`, each connection in a thread of its own.
+    """Serve from construction until `stop`, with a thread for each connection.
 
-    Nothing is written to stderr. Exceptions that are no network trouble are kept in `failures`.
+    Nothing is written to stderr. Exceptions other than network errors are kept in `failures`.
 
     Args:
-        address: host and port; port 0 takes a free one, `server_address` says which.
-        respond: called with each `Message`, in its connection's thread, before the answer is sent.
-        limit_bytes: the longest body that is read.
-        head_seconds: how long a head may take from its first byte; then the connection is closed.
+        address: host and port; port 0 binds to a free one, which `server_address` has.
+        respond: called with each `Message`, in its connection's thread; returns the answer.
+        limit_bytes: the longest body.
+        head_seconds: the longest time from the first byte of a head to its last.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the server cannot bind to the address.
     """
 
     daemon_threads = True
-    allow_reuse_port = False  # or two servers would share one port in silence
+    allow_reuse_port = False  # otherwise two servers could share one port unnoticed
     request_queue_size = 128
-    timeout = 0.5  # how soon a stop is noticed where a shut listener does not wake its thread
+    timeout = 0.5  # for systems on which `shutdown` does not wake the accepting thread
 
     def __init__(
         self,
@@ -309,7 +391,7 @@ class Server(ThreadingHTTPServer):
         limit_bytes: int,
         head_seconds: float = _HEAD_SECONDS,
     ) -> None:
-        self.heads = _Heads(head_seconds)
+        self.heads = _HeadDeadlines(head_seconds)
         self.respond = respond
         self.limit_bytes = limit_bytes
         self.stopping = threading.Event()
@@ -324,7 +406,7 @@ class Server(ThreadingHTTPServer):
         self._acceptor.start()
 
     def server_bind(self) -> None:
-        # HTTPServer's own looks the host's name up, which can take seconds.
+        # HTTPServer's own method resolves the host's name, which can take seconds.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
 
@@ -349,7 +431,7 @@ class Server(ThreadingHTTPServer):
         with self._guard:
             self._connections.discard(request)
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)) == _RESET:
-            request.close()  # a FIN first would look like an orderly end
+            request.close()  # without the FIN of `shutdown`, which is no reset
         else:
             super().shutdown_request(request)
 
@@ -359,25 +441,25 @@ class Server(ThreadingHTTPServer):
             self.failures.append(error)
 
     def release(self) -> None:
-        """End the delays and hangs under way: late answers are sent, hung connections closed."""
+        """End current delays and hangs: delayed answers are sent, hung connections closed."""
         with self._guard:
             self.pause.set()
             if not self.stopping.is_set():
                 self.pause = threading.Event()
 
     def stop(self) -> None:
-        """Stop at once: idle connections are closed, delays and hangs end without an answer.
+        """Stop now: idle connections are closed, delays and hangs end without an answer.
 
-        An answer on its way is sent. Every thread is joined, but the caller's own, and but one
-        that `respond` keeps for more than seconds. In a forked child only the listener's copy is
-        closed, since the connections are the parent's.
+        An answer that is being sent is completed. Every thread is joined, except the caller's own
+        and those that `respond` blocks for more than a few seconds. A forked child closes only its
+        copy of the listening socket, since the connections are the parent's.
         """
         if os.getpid() != self._pid:
             self.server_close()
             return
         self.stopping.set()
         self.release()
-        # Frees the port even where a forked child holds a copy, and wakes the acceptor.
+        # Frees the port even if a forked child has a copy, and wakes the accepting thread.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()

@@ -11,8 +11,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from fslog.collector import httpserver
-from fslog.collector.httpserver import Answer, Message, Server
+from fslog.collector import http
+from fslog.collector.http import Answer, Message, Server
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -87,7 +87,7 @@ def test_a_head_that_does_not_end_is_cut_off(start: bytes, piece: bytes) -> None
 
 def test_a_body_that_comes_no_further_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends nothing of the rest for long is no client any more; nothing is made of the half."""
-    monkeypatch.setattr(httpserver, "_STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(http, "_STUCK_SECONDS", 0.1)
     asked: list[Message] = []
 
     def respond(message: Message) -> Answer:
@@ -140,7 +140,7 @@ def test_a_stream_ends_when_its_reader_leaves() -> None:
 
 def test_a_reader_that_is_stuck_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who takes nothing for a while is disconnected, and holds one piece until then."""
-    monkeypatch.setattr(httpserver, "_STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(http, "_STUCK_SECONDS", 0.2)
     made: list[int] = []
     closed = threading.Event()
 
