@@ -25,9 +25,8 @@ from fslog import config, context
 from fslog.errors import InvalidEvent, Problem
 from fslog.interrupts import unless_interrupt
 from fslog.mapping import schema, sessions
-from fslog.mapping.compiled import Shapes
+from fslog.mapping.compiled import EncoderCache
 from fslog.mapping.encoding import encode
-from fslog.mapping.glances import Glance
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
@@ -107,17 +106,17 @@ class EventFormatter(JsonFormatter):
         self._session = _session_ids(session)
         self._explicit = _Kept(self._is_property)
         self._rule_made = _Kept(self._is_taken_by_rules)
-        # What another's code has a hand in cannot be known beforehand.
+        # What the application's own code decides cannot be known in advance.
         is_ours = type(self).event is EventFormatter.event
-        self.shapes = Shapes(
+        self.encoders = EncoderCache(
             self._explicit.__getitem__,
             fields=paths,
             defaults=self._defaults,
             session=self._session,
             enabled=is_ours and self._provider is None,
         )
-        # By the logger's name: tell whether a record without an action is no event, see `glances`.
-        self.glances: Mapping[Any, Glance] = self._rules.glances if is_ours else {}
+        self.fast_line = _fast_line(self.encoders, self._rules) if is_ours else None
+        """Return a record's line, `b""` if it is not an event, or None: call `event`."""
 
     @property
     def rules(self) -> Rules:
@@ -265,6 +264,29 @@ class EventFormatter(JsonFormatter):
             return False
         required = name in schema.REQUIRED and name not in self._roots
         return required or self._included(name)
+
+
+def _fast_line(encoders: EncoderCache, rules: Rules) -> Callable[[logging.LogRecord], bytes | None]:
+    find_encoder, find_filter = encoders.encoders.get, rules.filters.get
+    bound = context.current
+
+    def fast_line(record: logging.LogRecord) -> bytes | None:
+        try:
+            # Not by `__dict__`, which is made on demand, and costs more than both look-ups.
+            if hasattr(record, "action") or hasattr(record, "event"):
+                attributes = record.__dict__
+                encode_record = find_encoder((attributes["pathname"], attributes["lineno"]))
+                if encode_record is not None:
+                    return encode_record(attributes, attributes["created"], bound())
+            else:
+                is_out = find_filter(record.name)
+                if is_out is not None and is_out(record):
+                    return b""
+        except unless_interrupt(Exception):  # an unusual record: `event` decides
+            pass
+        return None
+
+    return fast_line
 
 
 class _Kept(dict[Any, bool]):

@@ -188,10 +188,9 @@ class FreshsuccessHandler(logging.Handler):
 
     def _use(self, formatter: EventFormatter) -> None:
         self._event = formatter.event
-        self._line_of = formatter.shapes.line_of.get
-        self._glance = formatter.glances.get
         # A subclass that overrides emit() sees every record, so it gets no fast path.
-        self._is_plain = self._enabled_itself and type(self).emit is FreshsuccessHandler.emit
+        is_plain = self._enabled_itself and type(self).emit is FreshsuccessHandler.emit
+        self._fast_line = formatter.fast_line if is_plain else None
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter a record and emit it, without holding the handler's lock meanwhile.
@@ -199,35 +198,23 @@ class FreshsuccessHandler(logging.Handler):
         Formatting needs no lock, and holding one while the application's values are asked for
         their text invites deadlocks; what is shared has a lock of its own.
         """
-        # The line of a record whose like was seen before (see `shapes`), empty for what is no event
-        # at a glance. Here and not in functions: each would cost a hundredth of the log call.
         line = None
-        if self._is_plain and not self.filters and current_mark() is None:
-            try:
-                # Not by `__dict__`, which is made when it is asked for, and costs more than both.
-                if hasattr(record, "action") or hasattr(record, "event"):
-                    attributes = record.__dict__
-                    line_of = self._line_of((attributes["pathname"], attributes["lineno"]))
-                    if line_of is not None:
-                        line = line_of(attributes, attributes["created"], current())
-                else:
-                    is_out = self._glance(record.name)
-                    if is_out is not None and is_out(record):
-                        line = b""
-            except unless_interrupt(Exception):  # not of the usual make; `emit` sees what it is
-                line = None
-        elif self.filters:
+        if self.filters:
             kept: Any = self.filter(record)
             if not kept:
                 return kept
             if isinstance(kept, logging.LogRecord):  # from Python 3.12 on it may be another one
                 record = kept
-        if line is None or len(line) > self._batch_bytes:
+        elif (fast_line := self._fast_line) is not None and current_mark() is None:
+            line = fast_line(record)
+        if line is None:
             self.emit(record)
             return True
         delivery = self._delivery if self._fork_flag[0] else self._current()
         if not line:
             delivery.skipped.add()
+        elif len(line) > self._batch_bytes:
+            self.emit(record)
         elif not delivery.append(line) and not delivery.submit(line):
             self._refuse(delivery, record, json.loads(line))
         return True
@@ -264,7 +251,7 @@ class FreshsuccessHandler(logging.Handler):
         elif not delivery.submit(line):
             self._refuse(delivery, record, event)
         elif not warnings:
-            self._learn(delivery, record, event)
+            self._compile(delivery, record, event)
         if warnings:
             self._tell(delivery, record, warnings)
 
@@ -273,17 +260,17 @@ class FreshsuccessHandler(logging.Handler):
         message = f"there is no room: {name} ({limit_bytes}) are in use"
         self._call(record, Problem("refused", "", message, event))
 
-    def _learn(self, delivery: Taker, record: logging.LogRecord, event: Any) -> None:
-        """Have the like of a record made a line at once, from the next time on."""
-        shapes, bound = self.formatter.shapes, current()
+    def _compile(self, delivery: Taker, record: logging.LogRecord, event: Any) -> None:
+        """Have the listener compile an encoder for records like this one."""
         try:
-            site = (record.pathname, record.lineno)
-            example = shapes.example(site, record.__dict__, bound, event.get("action"))
+            compile_encoder = self.formatter.encoders.observe(
+                record, current(), event.get("action")
+            )
         except unless_interrupt(Exception):
             # A record made by hand, or one that another thread changes.
             return
-        if example is not None:
-            delivery.run_on_listener(lambda: shapes.learn(site, example))
+        if compile_encoder is not None:
+            delivery.run_on_listener(compile_encoder)
 
     def _tell(self, delivery: Taker, record: logging.LogRecord, problems: Any) -> None:
         for problem in problems:

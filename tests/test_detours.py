@@ -158,7 +158,7 @@ def test_log_calls_that_were_learned_go_by_the_detour(endpoint: Collector, make:
     for number in range(4):
         say(handler, number)
         assert handler.flush(10)
-    assert handler.formatter.shapes.of_site
+    assert handler.formatter.encoders.encoders
     with Detour() as detour:
         say(handler, 4)
         say(handler, 5, more=1)
@@ -445,7 +445,7 @@ def test_a_detour_that_ends_when_the_process_does() -> None:
     for number in range(4):
         say(-number)
         assert handler.flush(20)
-    assert handler.formatter.shapes.of_site
+    assert handler.formatter.encoders.encoders
     detours.begin(detour)
     say(1)
     """

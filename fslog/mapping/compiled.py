@@ -1,52 +1,58 @@
-"""Record → line at once, for log calls whose like was seen before.
+"""Compiled encoders: record → line in one call, for call sites whose records look alike.
 
 A program has few log calls and makes each of them a million times: the same extras, of the same
-types, in the same order. For such a *shape* all that `fslog.formatter` and `fslog.mapping.encoding`
-would find out again is known. So a function is made that does the rest: it looks whether a record
-is of the shape, to the last attribute, and puts the line together from fragments that it wrote
-before. Whatever differs, a value of another type, an empty id, a NaN, goes the long way, which
-decides. The line is the same, byte for byte; a test compares the two.
+types, in the same order. For such a *call shape*, all that `fslog.formatter` and
+`fslog.mapping.encoding` would find out again is known, so a function is compiled that checks a
+record against the shape, to the last attribute, and joins its line from prepared fragments. If the
+record differs in anything (a value of another type, an empty id, a NaN), the function returns
+None and the formatter decides. The line is the same, byte for byte; a test compares the two.
 
-A shape is learned by the thread that delivers. The log calls that showed it pay for a few tuples.
+The listener compiles. The log calls that show a shape only copy names and types.
 """
 
 from __future__ import annotations
 
+import itertools
 import json.encoder
+import linecache
 import math
+import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from logging import LogRecord
 from typing import Any, NamedTuple
 
 from fslog.mapping import schema, sessions
 from fslog.mapping.encoding import encode
 
-Line = Callable[[dict[str, Any], Any, Mapping[str, Any]], "bytes | None"]
-"""Makes a line of a record's attributes, its instant and what is bound; None: the long way.
+Encode = Callable[[dict[str, Any], Any, Mapping[str, Any]], "bytes | None"]
+"""Return the line for a record's attributes, its `created` and the bound properties.
 
-It may raise anything, which means the same.
+None, or any exception: the record does not have the shape.
 """
 
-Site = tuple[Any, Any]
+CallSite = tuple[Any, Any]
 """The file and the line of a log call."""
 
 _MAX_SITES = 2_000
-"""How many places of log calls are remembered."""
-
 _MAX_SHAPES = 4
-"""How many shapes of one place are; a log call of more is not worth the search."""
+"""Shapes of one call site; a log call with more is not worth the search."""
 
 _KINDS = (str, int, float, bool, type(None))
-"""Types whose values are always the same in a line."""
+"""Types whose values have one representation in a line."""
+
+_FLAGS = "('false', 'true')"
 
 _quote = json.encoder.encode_basestring
+_numbers = itertools.count(1)
 
 
-class Example(NamedTuple):
-    """What is remembered of a record that was an event: names and types, and its action.
+class CallShape(NamedTuple):
+    """The names and types of a record that was an event, in order, and the event's action.
 
     Args:
-        attributes, bound, nested: name and type of each, in order; `nested` is None without an
-            extra `event`, and where that is None.
+        attributes, bound: of the record, and of the bound properties.
+        nested: of the extra `event`; None if there is none, or if it is None.
         action: of the event.
     """
 
@@ -56,15 +62,28 @@ class Example(NamedTuple):
     action: str
 
 
-class Shapes:
-    """Learn shapes, and find those of a place.
+class _Known:
+    """What is known of one call site."""
+
+    __slots__ = ("encoders", "records")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.encoders: tuple[tuple[CallShape, Encode], ...] = ()
+
+
+class EncoderCache:
+    """Compile encoders for call sites, and keep them.
+
+    An encoder's source is in `linecache` as long as the cache exists, so that tracebacks show it
+    and debuggers step through it.
 
     Args:
         is_property: whether an extra of an explicit event is a property.
-        fields: properties that are read from the record, where the call does not give them.
-        defaults: properties of events that have them from nowhere else.
-        session: makes a sessionId of account, user and time; None if the call has to.
-        enabled: whether anything is learned at all.
+        fields: the properties that are read from the record if the call does not give them.
+        defaults: the properties of events that have no other value for them.
+        session: derives a sessionId; None if the call has to give it.
+        enabled: False: nothing is compiled.
     """
 
     def __init__(
@@ -76,76 +95,94 @@ class Shapes:
         session: sessions.SessionIds | None,
         enabled: bool,
     ) -> None:
-        self._is_property = is_property
-        self._fields = frozenset(fields)
-        self._defaults = defaults
-        self._session = session
-        self._most_sites = _MAX_SITES if enabled else 0
-        self._sightings: dict[Site, int] = {}
-        self.of_site: dict[Site, tuple[tuple[Example, Line], ...]] = {}
-        self.line_of: dict[Site, Line] = {}
+        self._configuration = (is_property, frozenset(fields), defaults, session)
+        self._max_sites = _MAX_SITES if enabled else 0
+        self._known: dict[CallSite, _Known] = {}
+        self._sources: list[str] = []
+        self.encoders: dict[CallSite, Encode] = {}
+        weakref.finalize(self, _remove_sources, self._sources).atexit = False
 
-    def example(
-        self, site: Site, attributes: dict[str, Any], bound: Mapping[str, Any], action: Any
-    ) -> Example | None:
-        """Return what is to be learned of a record that was an event; None for nothing.
+    def observe(
+        self, record: LogRecord, bound: Mapping[str, Any], action: Any
+    ) -> Callable[[], None] | None:
+        """Return the function that compiles an encoder for records like this one, if it is time.
 
-        Each place is looked at again when it was seen twice as often on the long way.
+        That is at the second record of a call site without an encoder, and again each time that
+        the number of such records has doubled.
+
+        Args:
+            record: one whose event had no problem and no warning.
+            bound: the bound properties.
+            action: of the event.
         """
-        if len(self._sightings) >= self._most_sites and site not in self._sightings:
-            return None
-        seen = self._sightings[site] = self._sightings.get(site, 0) + 1
-        known = len(self.of_site.get(site, ()))
-        if seen < 2 or seen & (seen - 1) or known >= _MAX_SHAPES or type(action) is not str:
+        attributes = record.__dict__
+        site = (attributes["pathname"], attributes["lineno"])
+        known = self._known.get(site)
+        if known is None:
+            if len(self._known) >= self._max_sites:
+                return None
+            known = self._known.setdefault(site, _Known())
+        known.records += 1
+        if known.records < 2 or known.records & (known.records - 1) or type(action) is not str:
             return None
         nested = attributes.get("event")
-        if nested is not None and type(nested) is not dict:  # what it does is its own business
+        if len(known.encoders) >= _MAX_SHAPES or type(nested) not in (dict, type(None)):
             return None
-        return Example(
+        shape = CallShape(
             [(name, type(value)) for name, value in attributes.items()],
             [(name, type(value)) for name, value in bound.items()],
             None if nested is None else [(name, type(nested[name])) for name in nested],
             action,
         )
+        return partial(self._compile, site, known, shape)
 
-    def learn(self, site: Site, example: Example) -> None:
-        """Make a shape of an example, if its like can be made at once."""
-        # A busy log call shows the same shape again before the first example of it is learned.
-        known = self.of_site.get(site, ())
-        if any(example == other for other, _ in known):
+    def _compile(self, site: CallSite, known: _Known, shape: CallShape) -> None:
+        # A busy log call shows the same shape again before the first of it is compiled.
+        if any(shape == other for other, _ in known.encoders):
             return
-        line = _Maker(
-            self._is_property, self._fields, self._defaults, self._session, example
-        ).line()
-        if line is not None:
-            self.of_site[site] = (*known, (example, line))
-            self.line_of[site] = _first_of([made for _, made in self.of_site[site]])
+        name = f"<fslog encoder {next(_numbers)} for {site[0]}:{site[1]}>"
+        made = _Compiler(*self._configuration, shape).compile(name)
+        if made is None:
+            return
+        encode_record, source = made
+        self._sources.append(name)
+        # No modification time: `linecache.checkcache` leaves the entry alone.
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+        known.encoders = (*known.encoders, (shape, encode_record))
+        self.encoders[site] = _first_of([each for _, each in known.encoders])
 
 
-def _first_of(lines: list[Line]) -> Line:
-    if len(lines) == 1:
-        return lines[0]
+def _remove_sources(names: list[str]) -> None:
+    for name in names:
+        linecache.cache.pop(name, None)
 
-    def line(attributes: dict[str, Any], created: Any, bound: Mapping[str, Any]) -> bytes | None:
-        for line_of in lines:
-            made = line_of(attributes, created, bound)
-            if made is not None:
-                return made
+
+def _first_of(encoders: list[Encode]) -> Encode:
+    if len(encoders) == 1:
+        return encoders[0]
+
+    def encode_first(
+        attributes: dict[str, Any], created: Any, bound: Mapping[str, Any]
+    ) -> bytes | None:
+        for encode_record in encoders:
+            line = encode_record(attributes, created, bound)
+            if line is not None:
+                return line
         return None
 
-    return line
+    return encode_first
 
 
 def _is_text(name: Any) -> bool:
-    """Return whether a name is a text that a line can hold as it is."""
+    """Return whether a line can hold a name as it is."""
     return type(name) is str and name.encode(errors="replace").decode() == name
 
 
-class _Maker:
-    """Write the function of one shape.
+class _Compiler:
+    """Compile the encoder of one call shape.
 
-    Nothing of a record stands in the code but names and the action, as text of literals; all else
-    is bound to names of its own in the function's globals.
+    Of a record, only names and the action are in the source, as literals; everything else is bound
+    to a global name of the function.
     """
 
     def __init__(
@@ -154,30 +191,34 @@ class _Maker:
         fields: frozenset[str],
         defaults: Mapping[str, Any],
         session: sessions.SessionIds | None,
-        example: Example,
+        shape: CallShape,
     ) -> None:
         self._is_property = is_property
         self._fields = fields
         self._defaults = defaults
         self._session = session
-        self._example = example
-        # Few names, for what was not used for a while has left the processor's caches.
-        self._known: dict[str, Any] = {
+        self._shape = shape
+        # Few names: those that were not used for a while have left the processor's caches.
+        self._globals: dict[str, Any] = {
             "floor": math.floor,
             "quote": _quote,
             **{kind.__name__: kind for kind in _KINDS},
         }
-        self._code: list[str] = []
+        self._statements: list[str] = []
         self._line: list[str] = []
 
-    def line(self) -> Line | None:
-        """Return the function; None if there can be none."""
+    def compile(self, name: str) -> tuple[Encode, str] | None:
+        """Return the function and its source; None if the shape cannot be compiled.
+
+        Args:
+            name: of the source's file.
+        """
         sources = self._sources()
         if sources is None:
             return None
-        self._look_at_names()
-        for name, (where, kind) in sources.items():
-            if not self._add(name, where, kind):
+        self._check_names()
+        for number, (property_name, (source, kind)) in enumerate(sources.items()):
+            if not self._add_property(property_name, source, kind, f"v{number}"):
                 return None
         self._add_time("createdAt" in sources)
         if "sessionId" not in sources:
@@ -185,86 +226,78 @@ class _Maker:
                 return None
             self._add_session()
         self._write("}\n")
-        self._code.append(f"return ({' '.join(self._line)}).encode()")
-        body = "\n ".join(self._code)
-        scope = self._known
-        exec(f"def line(attributes, created, bound):\n {body}", scope)
-        made: Line = scope["line"]
-        return made
+        line = "\n        ".join(self._line)
+        body = "\n    ".join([*self._statements, f"return (\n        {line}\n    ).encode()"])
+        source_text = f"def encode_record(attributes, created, bound):\n    {body}\n"
+        exec(compile(source_text, name, "exec"), self._globals)
+        return self._globals["encode_record"], source_text
 
     def _sources(self) -> dict[str, tuple[str, Any]] | None:
         """Return where each property comes from, in the order of `EventFormatter`."""
-        sources: dict[str, tuple[str, Any]] = {}
-        for name, value in self._defaults.items():
-            sources[name] = ("default", value)
-        sources.update((name, ("bound", kind)) for name, kind in self._example.bound)
+        shape = self._shape
         own = {
-            name: ("attributes", kind)
-            for name, kind in self._example.attributes
-            if self._is_property(name)
+            name: ("attributes", kind) for name, kind in shape.attributes if self._is_property(name)
         }
-        if self._example.nested is not None:
+        if shape.nested is not None:
             own.pop("event", None)
-            own.update((name, ("nested", kind)) for name, kind in self._example.nested)
+            own.update((name, ("nested", kind)) for name, kind in shape.nested)
         elif "event" in own:
             return None
-        if "action" not in own or not all(map(_is_text, (*sources, *own))):
-            return None
-        if (
-            not all(name in sources or name in own for name in schema.IDS)
-            or self._fields - own.keys()
-        ):
-            return None
-        sources.update(own)
-        return sources
+        sources: dict[str, tuple[str, Any]] = {
+            **{name: ("default", value) for name, value in self._defaults.items()},
+            **{name: ("bound", kind) for name, kind in shape.bound},
+            **own,
+        }
+        is_known = (
+            "action" in own
+            and all(map(_is_text, sources))
+            and all(name in sources for name in schema.IDS)
+            and not self._fields - own.keys()
+        )
+        return sources if is_known else None
 
-    def _look_at_names(self) -> None:
-        names = self._bind([name for name, _ in self._example.attributes])
-        self._code.append(f"if list(attributes) != {names}: return None")
-        if self._example.bound:
-            names = self._bind([name for name, _ in self._example.bound])
-            self._code.append(f"if list(bound) != {names}: return None")
+    def _check_names(self) -> None:
+        names = self._bind([name for name, _ in self._shape.attributes])
+        self._require(f"list(attributes) == {names}")
+        if self._shape.bound:
+            names = self._bind([name for name, _ in self._shape.bound])
+            self._require(f"list(bound) == {names}")
         else:
-            self._code.append("if bound: return None")
-        self._look_at_event()
+            self._require("not bound")
+        self._check_event()
 
-    def _look_at_event(self) -> None:
-        """Have an extra `event` be what it was, whether it is a property or not: it holds some."""
-        if self._example.nested is not None:
-            names = self._bind([name for name, _ in self._example.nested])
-            self._code.append('nested = attributes["event"]')
-            self._code.append(
-                f"if type(nested) is not dict or list(nested) != {names}: return None"
-            )
-        elif any(name == "event" for name, _ in self._example.attributes):
-            self._code.append('if attributes["event"] is not None: return None')
+    def _check_event(self) -> None:
+        """Check an extra `event`, whether it is a property or not: it holds some."""
+        if self._shape.nested is not None:
+            names = self._bind([name for name, _ in self._shape.nested])
+            self._statements.append('nested = attributes["event"]')
+            self._require(f"type(nested) is dict and list(nested) == {names}")
+        elif any(name == "event" for name, _ in self._shape.attributes):
+            self._require('attributes["event"] is None')
 
-    def _add(self, name: str, where: str, kind: Any) -> bool:
-        """Have a property of one source and type in the line; False if that is not possible."""
-        if where == "default":
+    def _add_property(self, name: str, source: str, kind: Any, value: str) -> bool:
+        """Add a property to the line; return False if that is not possible."""
+        if source == "default":
             return self._add_default(name, kind)
-        value = f"v{len(self._known)}"
-        self._code.append(f"{value} = {where}[{name!r}]")
-        if kind not in _KINDS:
-            return False
-        if name == "createdAt" and kind not in (int, float):
+        if kind not in _KINDS or (name == "createdAt" and kind not in (int, float)):
             return False
         if name in schema.REQUIRED and name != "createdAt":
             if kind is not str and not (kind is int and name in schema.IDS):
                 return False
-        self._code.append(f"if type({value}) is not {kind.__name__}: return None")
+        self._statements.append(f"{value} = {source}[{name!r}]")
+        self._require(f"type({value}) is {kind.__name__}")
         self._begin(name)
         self._add_value(name, value, kind)
         return True
 
     def _add_default(self, name: str, value: Any) -> bool:
-        """Have a default in the line: as text, since it is the same each time."""
+        """Add a default to the line, encoded now: it is the same each time."""
         coerced = {name: value}
         schema.coerce(coerced)
         if type(value) not in _KINDS or any(p.property == name for p in schema.problems(coerced)):
             return False
         if name in schema.IDS or name == "createdAt":
-            self._code.append(f"{name} = {self._bind(coerced[name])}")
+            self._statements.append(f"{name} = {self._bind(coerced[name])}")
         self._begin(name)
         self._write(encode({"": coerced[name]}).decode()[len('{"":') : -len("}\n")])
         return True
@@ -274,59 +307,63 @@ class _Maker:
 
     def _add_value(self, name: str, value: str, kind: Any) -> None:
         if name in schema.IDS and kind is int:
-            self._code.append(f"{value} = str({value})")
+            self._statements.append(f"{value} = str({value})")
             kind = str
         if name in schema.IDS or name == "createdAt":
-            self._code.append(f"{name} = {value}")
+            self._statements.append(f"{name} = {value}")
         if name == "action":
-            self._code.append(f"if {value} != {self._bind(self._example.action)}: return None")
-            self._write(_quote(self._example.action))
+            self._require(f"{value} == {self._bind(self._shape.action)}")
+            self._write(_quote(self._shape.action))
             return
         if name in schema.REQUIRED and kind is str:
-            self._code.append(f"if not {value}: return None")
+            self._require(value)
         if kind is float:
-            self._code.append(f"if {value} - {value} != 0.0: return None")
-        self._fill(
-            {
-                str: f"quote({value})",
-                float: f"{value}!r",
-                bool: f"{self._bind(('false', 'true'))}[{value}]",
-                int: value,
-            }.get(kind, self._bind("null"))
-        )
+            self._require(f"{value} - {value} == 0.0")
+        expressions = {
+            str: f"quote({value})",
+            float: f"{value}!r",
+            bool: f"{_FLAGS}[{value}]",
+            int: value,
+        }
+        if kind in expressions:
+            self._fill(expressions[kind])
+        else:
+            self._write("null")
 
     def _add_time(self, is_given: bool) -> None:
         if is_given:
-            self._code.append(f"if createdAt > {self._bind(schema.MOST_MS)}: return None")
+            self._require(f"createdAt <= {self._bind(schema.MOST_MS)}")
         else:
-            self._code.append("if type(created) is not float: return None")
-            self._code.append("createdAt = floor(created * 1000 + 0.5)")
-            self._write(',"createdAt":')
+            self._require("type(created) is float")
+            self._statements.append("createdAt = floor(created * 1000 + 0.5)")
+            self._begin("createdAt")
             self._fill("createdAt")
-        self._code.append(f"if createdAt < {schema.EARLIEST_MS}: return None")
+        self._require(f"createdAt >= {schema.EARLIEST_MS}")
 
     def _add_session(self) -> None:
-        self._write(',"sessionId":"')
+        self._begin("sessionId")
+        self._write('"')
         if self._session is sessions.by_window:
-            window = self._bind(sessions.WINDOW_MS)
-            make = (
-                f"{self._bind(sessions.of_window)}(accountId, userId, int(createdAt // {window}))"
-            )
+            window = f"int(createdAt // {sessions.WINDOW_MS})"
+            self._fill(f"{self._bind(sessions.of_window)}(accountId, userId, {window})")
         else:
-            make = f"{self._bind(self._session)}(accountId, userId, createdAt)"
-        self._fill(make)
+            self._fill(f"{self._bind(self._session)}(accountId, userId, createdAt)")
         self._write('"')
 
+    def _require(self, condition: str) -> None:
+        """Add a statement: without the condition, the record does not have the shape."""
+        self._statements.append(f"if not ({condition}): return None")
+
     def _write(self, text: str) -> None:
-        """Have a text in the line as it is."""
+        """Add a text to the line."""
         self._line.append("f" + repr(text.replace("{", "{{").replace("}", "}}")))
 
     def _fill(self, expression: str) -> None:
-        """Have an expression's value in the line."""
+        """Add the value of an expression to the line."""
         self._line.append(f'f"{{{expression}}}"')
 
     def _bind(self, value: Any) -> str:
-        """Give a value a name in the function's globals."""
-        name = f"k{len(self._known)}"
-        self._known[name] = value
+        """Return a global name of the function for a value."""
+        name = f"k{len(self._globals)}"
+        self._globals[name] = value
         return name

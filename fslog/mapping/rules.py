@@ -23,18 +23,32 @@ A record of a logger that no rule names costs one dictionary look-up.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fslog.mapping import schema, templates
-from fslog.mapping.glances import Glance, glance
-from fslog.mapping.paths import MISSING, SOURCES, WORDS, Read, Unreadable, compile_path, parse
+from fslog.mapping.paths import (
+    MISSING,
+    RECORD_ATTRIBUTES,
+    SOURCES,
+    WORDS,
+    Read,
+    Unreadable,
+    compile_path,
+    parse,
+)
 
 _MAX_LOGGERS = 4096
 
 _CONVERSION = re.compile(r"%(\([^)]*\))?[#0 +-]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
+
+NoMatch = Callable[[logging.LogRecord], bool]
+"""True: no rule can match the record. False, or an exception: run the rules."""
+
+_ALWAYS_THERE = RECORD_ATTRIBUTES - {"asctime", "message", "taskName"}
 
 Fits = Callable[[Any], "Mapping[str, Any] | None"]
 """Whether a value fulfils a condition: the named groups that it yields, or None."""
@@ -78,8 +92,8 @@ class Rules:
             raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
         self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
         self._by_logger: dict[Any, _Candidates | None] = {}
-        self.glances: dict[Any, Glance] = {}
-        """Tell at a glance whether no rule fits a record, of those loggers where that can be."""
+        self.filters: dict[Any, NoMatch] = {}
+        """By logger name: whether no rule can match a record, if that is quick to find out."""
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self._rules)
@@ -120,12 +134,55 @@ class Rules:
         ]
         if len(self._by_logger) >= _MAX_LOGGERS:  # loggers named after requests, say
             self._by_logger = {}
-            self.glances.clear()
+            self.filters.clear()
         found = self._by_logger[logger] = _Candidates(fitting) if fitting else None
         needed = [rule.needed for rule, _ in fitting]
         if None not in needed:
-            self.glances[logger] = glance(frozenset(filter(None, needed)))
+            self.filters[logger] = no_match(frozenset(filter(None, needed)))
         return found
+
+
+@functools.lru_cache(maxsize=1024)
+def no_match(needed: frozenset[tuple[str, str]]) -> NoMatch:
+    """Return the quick filter of a logger each of whose rules needs one of these values.
+
+    Most records are not events, and most rules need a literal message, or a literal value of some
+    attribute. Loggers with the same needs share a filter: there may be a logger for each request.
+
+    Args:
+        needed: names of attributes, and their values as text.
+
+    >>> is_out = no_match(frozenset({("msg", "sold %s"), ("levelname", "ERROR")}))
+    >>> record = logging.LogRecord("app", 20, "", 0, "read %s", (3,), None)
+    >>> is_out(record), is_out(logging.LogRecord("app", 20, "", 0, "sold %s", (3,), None))
+    (True, False)
+    """
+    wanted: dict[str, set[str]] = {}
+    for name, text in needed:
+        wanted.setdefault(name, set()).add(text)
+    messages = wanted.get("msg", set())
+    # If an attribute of every record is absent, the rules decide, as they do of a value that is
+    # not a text: they compare it by its text. An absent extra matches nothing.
+    absent = {name: None if name in _ALWAYS_THERE else "" for name in wanted}
+    conditions = [(name, absent[name], texts) for name, texts in wanted.items()]
+
+    def always(record: logging.LogRecord) -> bool:
+        return True
+
+    def by_message(record: logging.LogRecord) -> bool:
+        message = record.msg
+        return type(message) is str and message not in messages
+
+    def by_attributes(record: logging.LogRecord) -> bool:
+        for name, if_absent, texts in conditions:
+            value = getattr(record, name, if_absent)
+            if type(value) is not str or value in texts:
+                return False
+        return True
+
+    if not wanted:
+        return always
+    return by_message if wanted.keys() == {"msg"} else by_attributes
 
 
 class _Candidates:

@@ -66,12 +66,12 @@ class _Keeping(logging.Handler):
         return True
 
 
-def learned(handler: FreshsuccessHandler, records: Iterable[logging.LogRecord]) -> Any:
-    """Return the function that the handler learned for the place of some records."""
-    shapes = handler.formatter.shapes  # type: ignore[union-attr]
+def compiled(handler: FreshsuccessHandler, records: Iterable[logging.LogRecord]) -> Any:
+    """Return the encoder that the handler compiles for the call site of some records."""
+    encoders = handler.formatter.encoders  # type: ignore[union-attr]
     for record in itertools.cycle(records):
         handler.handle(record)
-        found = shapes.line_of.get((record.pathname, record.lineno))
+        found = encoders.encoders.get((record.pathname, record.lineno))
         if found is not None:
             return found
         time.sleep(0.001)
@@ -90,17 +90,17 @@ def rows(url: str) -> Iterator[Row]:
     records = keeping.records
     room = {"batch_events": 10**8, "batch_bytes": 10**9, "buffer_bytes": 10**9}
     handler = FreshsuccessHandler(auth_key="auth", api_key="api", endpoint=url, **room)
-    line_of = learned(handler, records)
+    encode_record = compiled(handler, records)
     yield both("handle, all of it", handler.handle, records)
     bound = context.current()
 
     def line(record: Any) -> bytes:
-        made: bytes = line_of(record.__dict__, record.created, bound)
+        made: bytes = encode_record(record.__dict__, record.created, bound)
         return made
 
-    yield both("  the line of a learned shape", line, records)
+    yield both("  the compiled encoder", line, records)
     lines = [line(record) for record in records]
-    yield both("  the line into the open batch", handler._current().take, lines)
+    yield both("  the line into the open batch", handler._current().append, lines)
     handler.flush(30)
     batch = lines[: 1_048_576 // max(map(len, lines))]
     for level in (4, 6):

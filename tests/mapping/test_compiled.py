@@ -1,10 +1,15 @@
-"""Lines at once: the same as the long way's, byte for byte, or none."""
+"""Compiled encoders: the line is the same as the formatter's, byte for byte, or there is none."""
 
 from __future__ import annotations
 
 import datetime
 import decimal
+import gc
+import inspect
+import linecache
 import logging
+import sys
+import traceback
 import uuid
 from collections import UserDict
 from collections.abc import Iterator, Mapping
@@ -36,8 +41,8 @@ def record(extras: dict[str, Any], created: float = 1_790_000_000.1234) -> loggi
     return made
 
 
-def long_way(formatter: EventFormatter, made: logging.LogRecord) -> bytes | None:
-    """Return the line that the formatter makes; None for an invalid event, or one that warns."""
+def plain_line(formatter: EventFormatter, made: logging.LogRecord) -> bytes | None:
+    """Return the line of the formatter's event; None if that is invalid, or has a warning."""
     try:
         event = formatter.event(made)
     except InvalidEvent:
@@ -45,31 +50,30 @@ def long_way(formatter: EventFormatter, made: logging.LogRecord) -> bytes | None
     return None if event is None or schema.warnings(event) else encode(event)
 
 
-def learned(formatter: EventFormatter, made: logging.LogRecord) -> bool:
-    """Show a record to the formatter's shapes as often as it takes; tell whether it is known."""
-    shapes, attributes = formatter.shapes, made.__dict__
-    before = len(shapes.of_site.get(SITE, ()))
+def compiles(formatter: EventFormatter, made: logging.LogRecord) -> bool:
+    """Show a record to the cache as often as it takes; return whether it has compiled one more."""
+    before = formatter.encoders.encoders.get(SITE)
     event = formatter.event(made)
-    if event is None or schema.warnings(event):  # the handler learns nothing of such a one
+    if event is None or schema.warnings(event):  # the handler does not show such a record
         return False
     for _ in range(64):
-        seen = shapes.example(SITE, attributes, context.current(), event["action"])
-        if seen is not None:
-            shapes.learn(SITE, seen)
+        compile_encoder = formatter.encoders.observe(made, context.current(), event["action"])
+        if compile_encoder is not None:
+            compile_encoder()
             break
-    return len(shapes.of_site.get(SITE, ())) > before
+    return formatter.encoders.encoders.get(SITE) is not before
 
 
-def at_once(formatter: EventFormatter, made: logging.LogRecord) -> bytes | None:
-    """Return the line that one of the learned shapes makes."""
-    for _, line_of in formatter.shapes.of_site.get(SITE, ()):
-        try:
-            line = line_of(made.__dict__, made.created, context.current())
-        except Exception:
-            continue
-        if line is not None:
-            return line
-    return None
+def fast_line(formatter: EventFormatter, made: logging.LogRecord) -> bytes | None:
+    """Return the line of the fast path, which the handler calls first."""
+    assert formatter.fast_line is not None
+    return formatter.fast_line(made)
+
+
+def sources() -> list[str]:
+    """Return the names of the encoders' sources, of all formatters."""
+    gc.collect()
+    return [name for name in linecache.cache if name.startswith("<fslog encoder ")]
 
 
 ids = st.one_of(
@@ -114,7 +118,7 @@ configurations = st.fixed_dictionaries(
 @example(
     configuration={}, first=FEATURE, second=FEATURE, within={"module": "m"}, bound={}, same=True
 )
-def test_what_is_made_at_once_is_what_the_long_way_makes(
+def test_a_compiled_line_is_the_plain_line(
     configuration: dict[str, Any],
     first: dict[str, Any],
     second: dict[str, Any],
@@ -122,19 +126,19 @@ def test_what_is_made_at_once_is_what_the_long_way_makes(
     bound: dict[str, str],
     same: bool,
 ) -> None:
-    """Whatever was learned: a record's line at once is the long way's, or there is none."""
+    """Whatever was compiled: a record's line is the plain one, or there is none."""
     formatter = EventFormatter(**configuration)
     shown = record(first if within is None else {**first, "event": within})
     asked = {**first, **second} if same else second
     with context.bound(**bound):
         try:
-            learned(formatter, shown)
+            compiles(formatter, shown)
         except InvalidEvent:
             return
         for made in (shown, record(asked if within is None else {**asked, "event": within})):
-            line = at_once(formatter, made)
+            line = fast_line(formatter, made)
             if line is not None:
-                assert line == long_way(formatter, made)
+                assert line == plain_line(formatter, made)
 
 
 @pytest.mark.parametrize(
@@ -148,12 +152,12 @@ def test_what_is_made_at_once_is_what_the_long_way_makes(
         FEATURE | {"event": {"module": "reports"}, "otelTraceId": "5", "action": "own action"},
     ],
 )
-def test_usual_calls_are_made_at_once(extras: dict[str, Any]) -> None:
+def test_usual_calls_are_compiled(extras: dict[str, Any]) -> None:
     """Texts, numbers, flags and None, flat and nested, with ids as texts or numbers."""
     formatter = EventFormatter()
     made = record(extras)
-    assert learned(formatter, made)
-    assert at_once(formatter, made) == long_way(formatter, made) is not None
+    assert compiles(formatter, made)
+    assert fast_line(formatter, made) == plain_line(formatter, made) is not None
 
 
 @pytest.mark.parametrize(
@@ -174,46 +178,46 @@ def test_usual_calls_are_made_at_once(extras: dict[str, Any]) -> None:
         {"createdAt": datetime.datetime.now(datetime.timezone.utc)},
     ],
 )
-def test_what_differs_goes_the_long_way(change: dict[str, Any]) -> None:
-    """A value of another type, an empty id, NaN, another action, an extra: no line at once."""
+def test_a_record_that_differs_is_not_encoded(change: dict[str, Any]) -> None:
+    """A value of another type, an empty id, NaN, another action, an extra: no line."""
     formatter = EventFormatter()
     extras = FEATURE | {"total": 1.5, "event": {"module": "m"}}
-    assert learned(formatter, record(extras))
-    assert at_once(formatter, record(extras)) is not None
-    assert at_once(formatter, record({**extras, **change})) is None
+    assert compiles(formatter, record(extras))
+    assert fast_line(formatter, record(extras)) is not None
+    assert fast_line(formatter, record({**extras, **change})) is None
 
 
-def test_a_time_that_looks_like_seconds_goes_the_long_way() -> None:
-    """A record of 1970 is warned of, so its line is not made at once; nor is one without a time."""
+def test_a_time_that_looks_like_seconds_is_not_encoded() -> None:
+    """A record of 1970 has a warning, which only the formatter gives; one without a time is odd."""
     formatter = EventFormatter()
     extras = FEATURE | {"event": {"module": "m"}}
-    assert learned(formatter, record(extras))
+    assert compiles(formatter, record(extras))
     for created in (5.0, float("nan"), float("inf"), 5, None):
-        assert at_once(formatter, record(extras, created)) is None  # type: ignore[arg-type]
+        assert fast_line(formatter, record(extras, created)) is None  # type: ignore[arg-type]
 
 
 def test_an_attribute_less_and_an_extra_more_are_another_shape() -> None:
     """The number of attributes alone proves nothing."""
     formatter = EventFormatter()
     extras = FEATURE | {"event": {"module": "m"}}
-    assert learned(formatter, record(extras))
+    assert compiles(formatter, record(extras))
     made = record({**extras, "plan": "gold"})
     del made.processName
-    assert at_once(formatter, made) is None
+    assert fast_line(formatter, made) is None
 
 
-def test_another_mind_is_asked_each_time() -> None:
-    """Where a provider, a field or a subclass has a say, nothing is made at once."""
+def test_code_of_the_application_is_called_each_time() -> None:
+    """If a provider, a field or a subclass decides, nothing is compiled."""
 
     class Mine(EventFormatter):
         def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
             return super().event(record)
 
     made = record(FEATURE | {"event": {"module": "m"}})
-    assert not learned(EventFormatter(context_provider=lambda: {"product": "p"}), made)
-    assert not learned(EventFormatter(fields={"product": "name"}), made)
-    assert learned(EventFormatter(fields={"userId": "name"}), made)
-    assert not learned(Mine(), made)
+    assert not compiles(EventFormatter(context_provider=lambda: {"product": "p"}), made)
+    assert not compiles(EventFormatter(fields={"product": "name"}), made)
+    assert compiles(EventFormatter(fields={"userId": "name"}), made)
+    assert not compiles(Mine(), made)
 
 
 @pytest.mark.parametrize(
@@ -224,14 +228,14 @@ def test_another_mind_is_asked_each_time() -> None:
 def test_an_event_extra_that_is_no_property_counts_all_the_same(
     configuration: dict[str, Any],
 ) -> None:
-    """Where `event=None` was learned, a mapping in its place is not passed over."""
+    """If `event=None` was compiled, a mapping in its place is not ignored."""
     formatter = EventFormatter(**configuration)
     flat = FEATURE | {"action": "pageView", "plan": "gold"}
-    assert learned(formatter, record({**flat, "event": None}))
-    line = at_once(formatter, record({**flat, "event": None}))
-    assert line == long_way(formatter, record({**flat, "event": None})) is not None
+    assert compiles(formatter, record({**flat, "event": None}))
+    line = fast_line(formatter, record({**flat, "event": None}))
+    assert line == plain_line(formatter, record({**flat, "event": None})) is not None
     for event in ({"userId": "carol", "feature": "f1"}, {}, UserDict(userId="carol"), "text", 0):
-        assert at_once(formatter, record({**flat, "event": event})) is None
+        assert fast_line(formatter, record({**flat, "event": event})) is None
 
 
 @pytest.mark.parametrize(
@@ -247,33 +251,31 @@ def test_an_event_extra_that_is_no_property_counts_all_the_same(
     ids=lambda defaults: ",".join(defaults),
 )
 @pytest.mark.parametrize("session", ["window", "idle"])
-def test_defaults_are_made_at_once(session: str, defaults: dict[str, Any]) -> None:
-    """Whatever may stand there, ids as numbers too, is in the line as on the long way."""
+def test_defaults_are_compiled(session: str, defaults: dict[str, Any]) -> None:
+    """Whatever their values are, ids as numbers too, they are in the line as in the plain one."""
     formatter = EventFormatter(session=session, defaults={"userId": "nobody", **defaults})
     made = record({"action": "feature", "feature": "f", "event": {"module": "m"}})
-    assert learned(formatter, made)
+    assert compiles(formatter, made)
     for _ in range(2):
-        assert at_once(formatter, made) == long_way(formatter, made) is not None
+        assert fast_line(formatter, made) == plain_line(formatter, made) is not None
 
 
 @pytest.mark.parametrize("wrong", ["", None, True, 1.5, Text("t"), uuid.UUID(int=5), ["a"]])
-def test_a_default_that_needs_a_look_is_not_made_at_once(wrong: Any) -> None:
-    """An id that is none, and one that is no plain text or number, is for the long way."""
-    formatter = EventFormatter(defaults={"userId": "ann", "accountId": "a"})
-    example = formatter.shapes.example
+def test_an_unusual_default_is_not_compiled(wrong: Any) -> None:
+    """An invalid id, and one that is not exactly a text or a number, is for the formatter."""
     made = record({"action": "feature", "feature": "f", "event": {"module": "m"}})
-    other = EventFormatter(defaults={"userId": "ann", "accountId": wrong})
-    seen = [example(SITE, made.__dict__, {}, "feature") for _ in range(2)][-1]
-    assert seen is not None
-    other.shapes.learn(SITE, seen)
-    assert not other.shapes.of_site
-    formatter.shapes.learn(SITE, seen)
-    assert formatter.shapes.of_site
+    for account, is_compiled in (("a", True), (wrong, False)):
+        formatter = EventFormatter(defaults={"userId": "ann", "accountId": account})
+        observed = [formatter.encoders.observe(made, {}, "feature") for _ in range(2)]
+        compile_encoder = observed[-1]
+        assert compile_encoder is not None
+        compile_encoder()
+        assert bool(formatter.encoders.encoders) is is_compiled
 
 
-def test_a_name_that_no_line_can_hold_is_not_learned() -> None:
-    """A half of a surrogate pair is replaced on the long way, each time."""
-    assert not learned(EventFormatter(), record(FEATURE | {"event": {"module": "m"}, "\ud800": 1}))
+def test_a_name_that_no_line_can_hold_is_not_compiled() -> None:
+    """Half of a surrogate pair is replaced by the encoder of plain lines, each time."""
+    assert not compiles(EventFormatter(), record(FEATURE | {"event": {"module": "m"}, "\ud800": 1}))
 
 
 class Fickle(Mapping[str, Any]):
@@ -296,8 +298,8 @@ class Fickle(Mapping[str, Any]):
 
 
 @pytest.mark.parametrize("change", ["a fickle mapping", "no place", "no place at all"])
-def test_learning_never_reaches_the_application(change: str) -> None:
-    """Records that nothing can be learned of, as often as they come, are events all the same."""
+def test_observing_never_raises(change: str) -> None:
+    """Records that cannot be observed, as often as they come, are events all the same."""
     with Collector() as collector:
         handler = FreshsuccessHandler(auth_key="a1", api_key="b2", endpoint=collector.url)
         for _ in range(20):
@@ -314,8 +316,8 @@ def test_learning_never_reaches_the_application(change: str) -> None:
         assert len(collector.events) == 20
 
 
-def test_what_is_refused_at_once_is_told_with_its_event() -> None:
-    """`on_problem` is shown the same event whether its line was made at once or the long way."""
+def test_a_refused_line_is_reported_with_its_event() -> None:
+    """`on_problem` receives the same event, compiled or not."""
     told: list[Any] = []
     with Collector() as collector:
         handler = FreshsuccessHandler(
@@ -330,7 +332,7 @@ def test_what_is_refused_at_once_is_told_with_its_event() -> None:
         for _ in range(3):
             handler.handle(record(FEATURE | {"event": {"module": "m"}}))
             assert handler.flush(10)
-        assert len(handler.formatter.shapes.of_site) == 1
+        assert len(handler.formatter.encoders.encoders) == 1
         collector.always(Answer(503))
         for _ in range(50):
             handler.handle(record(FEATURE | {"event": {"module": "m"}}))
@@ -343,8 +345,8 @@ def test_what_is_refused_at_once_is_told_with_its_event() -> None:
         handler.close()
 
 
-def test_a_formatter_of_ones_own_sees_every_record() -> None:
-    """A subclass may make an event of what no rule fits; so no record is skipped before it."""
+def test_a_subclass_of_the_formatter_sees_every_record() -> None:
+    """A subclass may make an event of what no rule matches: no record is skipped before it."""
 
     class Mine(EventFormatter):
         def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
@@ -360,8 +362,8 @@ def test_a_formatter_of_ones_own_sees_every_record() -> None:
         assert (handler.stats().skipped, len(collector.events)) == (0, 10)
 
 
-def test_a_handler_of_ones_own_is_asked_about_every_record() -> None:
-    """A subclass whose `emit` has a mind of its own is given each record, known or not."""
+def test_a_subclass_of_the_handler_sees_every_record() -> None:
+    """A subclass that overrides `emit` gets each record."""
 
     class Picky(FreshsuccessHandler):
         asked = 0
@@ -381,64 +383,122 @@ def test_a_handler_of_ones_own_is_asked_about_every_record() -> None:
 
 
 def test_what_is_bound_is_in_the_line() -> None:
-    """Context makes a shape of its own, with the values that are bound at the call."""
+    """Bound names are part of the shape; the values are those bound at the call."""
     formatter = EventFormatter(defaults={"product": "core", "userId": "nobody"})
     extras = {"action": "feature", "feature": "f", "event": {"module": "m"}}
     with context.bound(accountId="acme"):
-        assert learned(formatter, record(extras))
+        assert compiles(formatter, record(extras))
     for account in ("acme", "other"):
         with context.bound(accountId=account):
-            line = at_once(formatter, record(extras))
-            assert line == long_way(formatter, record(extras)) is not None
-    assert at_once(formatter, record(extras)) is None
+            line = fast_line(formatter, record(extras))
+            assert line == plain_line(formatter, record(extras)) is not None
+    assert fast_line(formatter, record(extras)) is None
     with context.bound(accountId="acme", userId="ann"):
-        assert at_once(formatter, record(extras)) is None
+        assert fast_line(formatter, record(extras)) is None
 
 
-def test_a_place_has_a_few_shapes_and_few_tries() -> None:
+def test_a_call_site_has_a_few_encoders() -> None:
     """A log call that is different each time is left alone after a while."""
-    formatter = EventFormatter()
-    tries = 0
+    formatter, before = EventFormatter(), len(sources())
+    compiled = 0
     for number in range(2_000):
         extras = FEATURE | {f"extra{number}": 1, "event": {"module": "m"}}
-        seen = formatter.shapes.example(SITE, record(extras).__dict__, {}, "feature")
-        if seen is not None:
-            tries += 1
-            formatter.shapes.learn(SITE, seen)
-    assert len(formatter.shapes.of_site[SITE]) == 4
-    assert tries == 4
+        compile_encoder = formatter.encoders.observe(record(extras), {}, "feature")
+        if compile_encoder is not None:
+            compiled += 1
+            compile_encoder()
+    assert compiled == len(sources()) - before == 4
 
 
 def test_a_shape_keeps_no_values() -> None:
     """A property of endlessly many values takes no memory that stays."""
     formatter = EventFormatter()
     extras = FEATURE | {"event": {"module": "m"}}
-    assert learned(formatter, record(extras))
-    ((_, line_of),) = formatter.shapes.of_site[SITE]
-    before = {name: repr(value) for name, value in line_of.__globals__.items()}  # type: ignore[attr-defined]
+    assert compiles(formatter, record(extras))
+    encode_record: Any = formatter.encoders.encoders[SITE]
+    before = {name: repr(value) for name, value in encode_record.__globals__.items()}
     for number in range(1_000):
-        line = at_once(formatter, record({**extras, "userId": f"user-{number}"}))
+        line = fast_line(formatter, record({**extras, "userId": f"user-{number}"}))
         assert line is not None
         assert b'"userId":"user-%d"' % number in line
-    after = {name: repr(value) for name, value in line_of.__globals__.items()}  # type: ignore[attr-defined]
+    after = {name: repr(value) for name, value in encode_record.__globals__.items()}
     assert after == before
 
 
-def test_a_shape_is_learned_once() -> None:
-    """The same example, shown twice before it was learned, makes one function."""
+def test_a_shape_is_compiled_once() -> None:
+    """The same shape, shown twice before it is compiled, makes one function."""
+    formatter, made, before = EventFormatter(), record(FEATURE), len(sources())
+    observed = [formatter.encoders.observe(made, {}, FEATURE["action"]) for _ in range(16)]
+    compilations = [one for one in observed if one is not None]
+    assert len(compilations) > 1
+    for compile_encoder in compilations:
+        compile_encoder()
+    assert len(sources()) - before == 1
+
+
+def test_a_traceback_shows_the_line_of_an_encoder() -> None:
+    """Its source is known to `linecache`, and stays when that checks its files."""
+    formatter = EventFormatter(defaults={"product": "core"})
+    extras = {"action": "feature", "feature": "f", "event": {"module": "m"}}
+    with context.bound(accountId="acme", userId="ann"):
+        assert compiles(formatter, record(extras))
+    encode_record: Any = formatter.encoders.encoders[SITE]
+    linecache.checkcache()
+    bound: Any = 5
+    try:
+        encode_record(record(extras).__dict__, 1.0, bound)
+    except TypeError as error:
+        *_, frame = traceback.extract_tb(error.__traceback__)
+    assert frame.name == "encode_record"
+    assert frame.filename.endswith(" for app.py:7>")
+    assert (frame.line or "").startswith("if not (list(bound) == ")
+    assert frame.line in "".join(traceback.format_list([frame]))
+
+
+def test_a_debugger_steps_through_an_encoder() -> None:
+    """Each line that runs is one of the source, from the first check to the return."""
     formatter = EventFormatter()
-    made = record(FEATURE)
-    seen = [formatter.shapes.example(SITE, made.__dict__, {}, FEATURE["action"]) for _ in range(16)]
-    examples = [example for example in seen if example is not None]
-    assert len(examples) > 1
-    for one in examples:
-        formatter.shapes.learn(SITE, one)
-    assert len(formatter.shapes.of_site[SITE]) == 1
+    made = record(FEATURE | {"event": {"module": "m"}})
+    assert compiles(formatter, made)
+    encode_record: Any = formatter.encoders.encoders[SITE]
+    source = inspect.getsource(encode_record)
+    stepped: list[str] = []
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code is not encode_record.__code__:
+            return None
+        if event == "line":
+            stepped.append(linecache.getline(frame.f_code.co_filename, frame.f_lineno))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        line = encode_record(made.__dict__, made.created, {})
+    finally:
+        sys.settrace(before)
+    assert line == plain_line(formatter, made)
+    assert stepped[0].strip().startswith("if not (list(attributes) == ")
+    assert len(stepped) > 10
+    assert all(each and each in source for each in stepped)
 
 
-def test_a_handler_learns_and_the_endpoint_sees_no_difference() -> None:
-    """Before and after its shape is known, a log call's events have the same properties."""
-    log = logging.getLogger("shapes")
+def test_sources_are_removed_with_their_formatter() -> None:
+    """A configuration that is replaced leaves nothing in `linecache`; another's stays."""
+    before = sources()
+    made = record(FEATURE | {"event": {"module": "m"}})
+    kept, gone = EventFormatter(), EventFormatter()
+    assert compiles(kept, made)
+    mine = sources()
+    assert compiles(gone, made)
+    assert len(sources()) == len(mine) + 1 == len(before) + 2
+    del gone
+    assert sources() == mine
+
+
+def test_the_endpoint_sees_no_difference() -> None:
+    """Before and after it is compiled, a log call's events have the same properties."""
+    log = logging.getLogger("compiled")
     log.propagate = False
     log.setLevel(logging.INFO)
     with Collector() as collector:
@@ -447,11 +507,11 @@ def test_a_handler_learns_and_the_endpoint_sees_no_difference() -> None:
         try:
             for number in range(300):
                 if number % 50 == 0:
-                    assert handler.flush(10)  # the listener has learned what it was asked to
+                    assert handler.flush(10)  # the listener has compiled what it was asked to
                 extras = {**FEATURE, "total": number, "event": {"module": "m"}}
                 log.info("said", extra=extras)
             assert handler.flush(10)
-            assert len(handler.formatter.shapes.of_site) == 1
+            assert len(handler.formatter.encoders.encoders) == 1
             stats = handler.stats()
             assert (stats.emitted, stats.accepted, stats.delivered) == (300, 300, 300)
         finally:

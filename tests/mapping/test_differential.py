@@ -22,12 +22,12 @@ def test_very_many_records_are_the_same_both_ways() -> None:
 
 @pytest.mark.parametrize(
     ("look", "number"),
-    [("_look_at_event", 3), ("_look_at_names", 3)],
+    [("_check_event", 3), ("_check_names", 3)],
 )
 def test_a_shape_that_forgets_to_look_is_found(
     look: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without one of the looks at a record the comparison fails, which so is no idle one."""
-    monkeypatch.setattr(compiled._Maker, look, lambda self: None)
+    monkeypatch.setattr(compiled._Compiler, look, lambda self: None)
     with pytest.raises(AssertionError, match="compiled"):
         run(number, 10_000)

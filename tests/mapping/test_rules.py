@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import re
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from fslog import EventFormatter, InvalidEvent
 from fslog.mapping.paths import Unreadable
-from fslog.mapping.rules import Partial, Rules
+from fslog.mapping.rules import Partial, Rules, no_match
 
 
 def record(
@@ -751,10 +752,10 @@ SOME_CONDITIONS = st.dictionaries(
     level=st.sampled_from([20, 40]),
     extras=st.dictionaries(st.just("method"), st.one_of(SOME_WORDS, st.integers(), st.none())),
 )
-def test_what_is_out_at_a_glance_fits_no_rule(
+def test_a_record_that_is_filtered_out_matches_no_rule(
     whens: list[dict[str, Any]], logger: str, message: Any, level: int, extras: dict[str, Any]
 ) -> None:
-    """A record that is skipped at a glance is one that the long way would skip, too."""
+    """Whatever the rules, the quick filter only drops records that they would drop, too."""
     try:
         rules = Rules([{"when": when, "event": {"action": "feature"}} for when in whens])
     except ValueError:  # `//` and the like
@@ -762,12 +763,12 @@ def test_what_is_out_at_a_glance_fits_no_rule(
     record = logging.LogRecord(logger, level, "app.py", 7, message, ("GET",), None)
     record.__dict__.update(extras)
     fits = rules.properties(record) is not None
-    glance = rules.glances.get(logger)
-    assert glance is None or not (fits and glance(record))
+    is_out = rules.filters.get(logger)
+    assert is_out is None or not (fits and is_out(record))
 
 
-def test_a_glance_is_enough_where_a_literal_is_not_there() -> None:
-    """The rules of other messages, levels and loggers cost a record no more than a glance."""
+def test_a_record_without_a_needed_literal_is_filtered_out() -> None:
+    """The rules of other messages, levels and loggers do not run."""
     rules = Rules(
         [
             {"when": {"logger": "app", "message": "sold %s"}, "event": {"action": "feature"}},
@@ -776,14 +777,87 @@ def test_a_glance_is_enough_where_a_literal_is_not_there() -> None:
         ]
     )
     record = logging.LogRecord("app", 20, "app.py", 7, "read %s", (1,), None)
-    assert not rules.glances  # the logger is seen for the first time
+    assert not rules.filters  # the logger is seen for the first time
     assert rules.properties(record) is None
-    assert rules.glances["app"](record)
+    assert rules.filters["app"](record)
     record.levelname = "ERROR"
-    assert not rules.glances["app"](record)
+    assert not rules.filters["app"](record)
     record.name = "web"
     assert rules.properties(record) is None
-    assert "web" not in rules.glances  # its rule has no literal, and takes a look
+    assert "web" not in rules.filters  # its rule has no literal, and has to run
     record.name = "db"
     assert rules.properties(record) is None
-    assert rules.glances["db"](record)
+    assert rules.filters["db"](record)
+
+
+NEEDED = frozenset(
+    {("msg", "sold %s"), ("levelname", "ERROR"), ("method", "POST"), ("my key", "1")}
+)
+
+
+def unmatched(**attributes: Any) -> logging.LogRecord:
+    """Return a record without any needed value, apart from the given attributes."""
+    made = record(msg="read %s", args=(3,))
+    made.__dict__.update(attributes)
+    return made
+
+
+def test_a_record_without_any_needed_value_is_out() -> None:
+    """With other values, or no such attributes at all."""
+    is_out = no_match(NEEDED)
+    assert is_out(unmatched())
+    assert is_out(unmatched(method="GET", **{"my key": "2"}))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"msg": "sold %s"}, {"levelname": "ERROR"}, {"method": "POST"}, {"my key": "1"}],
+    ids=str,
+)
+def test_one_needed_value_is_enough_for_the_rules(attributes: dict[str, Any]) -> None:
+    """Whichever attribute it is, its name a word or not."""
+    assert not no_match(NEEDED)(unmatched(**attributes))
+
+
+@pytest.mark.parametrize("name", ["msg", "levelname", "method", "my key"])
+@pytest.mark.parametrize("value", [1, None, ["sold %s"], type("Text", (str,), {})("x")], ids=repr)
+def test_a_value_that_is_not_a_text_is_for_the_rules(name: str, value: Any) -> None:
+    """They compare it by its text."""
+    assert not no_match(NEEDED)(unmatched(**{name: value}))
+
+
+def test_without_rules_every_record_is_out() -> None:
+    """A logger that no rule names."""
+    assert no_match(frozenset())(unmatched(msg=None))
+
+
+def test_two_values_of_one_attribute() -> None:
+    """Each of them is enough."""
+    is_out = no_match(frozenset({("funcName", "sell"), ("funcName", "buy")}))
+    assert is_out(unmatched(funcName="read"))
+    assert not is_out(unmatched(funcName="sell"))
+    assert not is_out(unmatched(funcName="buy"))
+
+
+def test_loggers_with_the_same_needs_share_a_filter() -> None:
+    """There may be a logger for each request."""
+    assert no_match(frozenset(NEEDED)) is no_match(frozenset(set(NEEDED)))
+
+
+@pytest.mark.parametrize("needed", [NEEDED, frozenset({("msg", "sold %s")})], ids=len)
+def test_a_record_that_lacks_an_attribute_of_every_record_is_for_the_rules(
+    needed: frozenset[tuple[str, str]],
+) -> None:
+    """It was made by hand: the filter says no, or raises."""
+    made = unmatched()
+    del made.msg
+    with contextlib.suppress(AttributeError):
+        assert not no_match(needed)(made)
+
+
+def test_names_and_values_are_data() -> None:
+    """No text of a configuration is run as code."""
+    hostile = "x') or open('/nowhere') #\n\"\\"
+    is_out = no_match(frozenset({(hostile, hostile)}))
+    assert is_out(unmatched())
+    assert not is_out(unmatched(**{hostile: hostile}))
