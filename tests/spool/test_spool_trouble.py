@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone, clocks that jump, and backlogs of any length."""
+"""Full, read-only and removed disks, clocks that are set back, and backlogs of any length."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from processes import KEYS, Ended, Process, numbers, run, said, started
 
 FIXTURE = Path(__file__).resolve().parent.parent / "fixtures" / "spool-format-1"
 CLOSED = "http://127.0.0.1:9"
-"""Nothing listens at the discard port."""
+"""The discard port, on which nothing listens."""
 
 
 def files(spool: Path) -> list[str]:
-    """Return the segments that wait."""
+    """Return the names of all segments."""
     return sorted(path.name for path in spool.glob("*.ndjson"))
 
 
 def handler(spool: Path, endpoint: str, **settings: object) -> FreshsuccessHandler:
-    """Make a handler as an application's configuration would."""
+    """Return a handler as a configuration would create it."""
     return FreshsuccessHandler(
         auth_key=KEYS[0],
         api_key=KEYS[1],
@@ -41,14 +41,14 @@ def handler(spool: Path, endpoint: str, **settings: object) -> FreshsuccessHandl
 
 
 def line(number: int, source: str = "main") -> bytes:
-    """Return an event as a segment holds it."""
+    """Return the line of an event."""
     event = {"accountId": "a", "userId": "u", "action": "counted", "sessionId": "s"}
     event |= {"createdAt": 1_790_000_000_000, "number": number, "source": source}  # type: ignore[dict-item]
     return json.dumps(event).encode() + b"\n"
 
 
 def drain(spool: Path, *, seconds: float = 30.0, **settings: object) -> list[tuple[str, int]]:
-    """Return what a new process's handler finds and delivers, in order of arrival."""
+    """Return what a new process's handler adopts and delivers, in order of arrival."""
     with Collector() as collector:
         found = handler(spool, collector.url, **settings)
         assert found.flush(seconds)
@@ -59,7 +59,7 @@ def drain(spool: Path, *, seconds: float = 30.0, **settings: object) -> list[tup
 IN_A_SMALL_FILE_SYSTEM = """
     import subprocess
     import sys
-    # In a mount namespace of its own: no privilege is needed.
+    # In its own mount namespace, which needs no privileges.
     script = 'mount -t tmpfs -o size=64k tmpfs spool && exec "$0" -X dev -W error inner.py'
     unshare = ["unshare", "--user", "--map-root-user", "--mount"]
     sys.exit(subprocess.call(["mkdir", "spool"]) or subprocess.call(
@@ -69,7 +69,7 @@ IN_A_SMALL_FILE_SYSTEM = """
 
 
 def waits(process: Process, fact: str) -> None:
-    """Wait until a program has told a fact."""
+    """Wait until a program has reported a fact."""
     deadline_at = time.monotonic() + 30.0
     while f'"{fact}"' not in process.written("out"):
         assert process.is_running(), process.written("err")
@@ -78,10 +78,10 @@ def waits(process: Process, fact: str) -> None:
 
 
 def through_an_outage(program: str, fact: str, **options: Any) -> tuple[Ended, list[int]]:
-    """Run a program while the endpoint is down, until it has told a fact, and then up.
+    """Run a program with the endpoint down until the program reports a fact, and then up.
 
     Returns:
-        How it ended, which is well, and the numbers that arrived, in order.
+        How the program ended, with exit code 0, and the numbers that arrived, in order.
     """
     with Collector() as collector:
         collector.always(Answer(503))
@@ -94,8 +94,8 @@ def through_an_outage(program: str, fact: str, **options: Any) -> tuple[Ended, l
 
 
 @pytest.mark.needs("namespaces")
-def test_a_full_disk_never_reaches_the_application() -> None:
-    """On a full disk events go to memory, are said once, and all arrive in order, none twice."""
+def test_a_full_disk_does_not_affect_the_application() -> None:
+    """Events continue in memory, one notice says so, and all arrive once, in order."""
     inner = """
     import logging
     from counted import *
@@ -122,8 +122,8 @@ def test_a_full_disk_never_reaches_the_application() -> None:
     assert sum("the spool can be written again" in w for w in words) == 1
 
 
-def test_a_file_size_limit_cuts_no_line_in_two() -> None:
-    """Where the system takes half a line only, the other half is not missing: it goes whole."""
+def test_a_file_size_limit_tears_no_line() -> None:
+    """If the system writes only a part of a line, the whole line is sent all the same."""
     program = """
     import resource
     from counted import *
@@ -146,7 +146,7 @@ def test_a_file_size_limit_cuts_no_line_in_two() -> None:
 
 AS_NOBODY = """
     import os
-    import fslog.handler  # before: the interpreter's own files may be out of reach afterwards
+    import fslog.handler  # first: the interpreter's files may be unreadable afterwards
     from counted import *
     os.mkdir("mine")
     if os.geteuid() == 0:
@@ -158,7 +158,7 @@ AS_NOBODY = """
 
 
 def test_a_read_only_directory_is_an_error_at_construction() -> None:
-    """A directory that cannot be written to is refused when the configuration is loaded."""
+    """A directory that is not writable is refused when the configuration is loaded."""
     program = f"""{AS_NOBODY}
     os.chmod("mine", 0o500)
     for place in ("mine/spool", "mine"):
@@ -173,8 +173,8 @@ def test_a_read_only_directory_is_an_error_at_construction() -> None:
     assert "Permission denied" in ended.facts["mine"]
 
 
-def test_a_directory_that_becomes_read_only_costs_nothing_but_safety() -> None:
-    """When no new segment can be made, events go to memory; those on disk are delivered too."""
+def test_a_directory_that_becomes_read_only() -> None:
+    """New events continue in memory; those on disk are delivered, too."""
     program = f"""{AS_NOBODY}
     handler = handle(spool="mine/spool", flush_interval=0.05, max_backoff=0.1)
     say(0)
@@ -195,8 +195,8 @@ def test_a_directory_that_becomes_read_only_costs_nothing_but_safety() -> None:
     assert ended.err.count("the spool cannot be written: Permission denied") == 1
 
 
-def test_a_directory_that_is_deleted_is_made_again() -> None:
-    """What the open segment held comes from its descriptor; what follows has a file again."""
+def test_a_removed_directory_is_created_again() -> None:
+    """The open segment is read back from its descriptor; later events are in files again."""
     program = """
     import os
     import shutil
@@ -221,8 +221,8 @@ def test_a_directory_that_is_deleted_is_made_again() -> None:
     assert arrived == list(range(30))
 
 
-def test_segments_that_are_deleted_are_counted_and_said() -> None:
-    """Sealed segments that somebody deletes are gone: abandoned by number, said once, no retry."""
+def test_removed_segments_are_abandoned() -> None:
+    """Sealed segments that somebody removes are counted, reported once and not retried."""
     program = """
     import shutil
     from counted import *
@@ -237,7 +237,7 @@ def test_segments_that_are_deleted_are_counted_and_said() -> None:
     tell(**balance(handler))
     """
     ended, arrived = through_an_outage(program, "logged")
-    # What was read already when the directory went is delivered.
+    # What had been read when the directory was removed is delivered.
     assert arrived in ([40], [*range(10), 40]), arrived
     assert ended.facts["abandoned"] == 41 - len(arrived)
     assert ended.err.count("a segment of the spool cannot be read: somebody removed it") == 1
@@ -262,7 +262,7 @@ def test_order_does_not_depend_on_the_clock() -> None:
         run(program, CLOSED, arguments=[str(spool)])
         for path in spool.glob("*.ndjson"):
             os.utime(path, (time.time() + 600, time.time() + 600))
-        # Both are dead by now, but the second could have adopted the first one's segments.
+        # Both processes are dead by now, but the second would adopt the first one's segments.
         with (spool / "owners" / os.listdir(spool / "owners")[0]).open() as living:
             fcntl.flock(living, fcntl.LOCK_EX)
             run(program, CLOSED, arguments=[str(spool), "3600"])
@@ -274,7 +274,7 @@ def test_order_does_not_depend_on_the_clock() -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_a_hundred_thousand_segments_wait_at_the_start(tmp_path: Path) -> None:
-    """A backlog of 100,000 files delays no log call, fills no memory and arrives in order."""
+    """A backlog of 100,000 files delays no log call, needs little memory and arrives in order."""
     spool = tmp_path / "spool"
     spool.mkdir(mode=0o700)
     for number in range(100_000):
@@ -319,8 +319,8 @@ def test_a_hundred_thousand_segments_wait_at_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_in_an_outage() -> None:
-    """What is on disk is not also held in memory: 200,000 events more, the same size."""
+def test_memory_does_not_grow_in_an_outage() -> None:
+    """Events on disk are not held in memory, too: 200,000 more need no more of it."""
     program = """
     import resource
     from counted import *
@@ -341,7 +341,7 @@ def test_memory_stays_flat_in_an_outage() -> None:
 
 
 def test_a_spool_of_format_1_can_be_read(tmp_path: Path) -> None:
-    """A directory that version 0.1 wrote, its process killed, is drained by this version."""
+    """A directory that a killed process of version 0.1 left is drained by this version."""
     spool = tmp_path / "spool"
     shutil.copytree(FIXTURE, spool)
     arrived = drain(spool)

@@ -1,4 +1,4 @@
-"""Spool directories as processes leave them, for tests that look at them from outside."""
+"""Spool directories as processes leave them, for tests of the commands that read them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROGRAM = """
     while True:
         signal.pause()
 """
-"""Logs so many events, and then is killed, or waits for a signal."""
+"""Logs some events, and then is killed, or waits for a signal."""
 
 
 def digest() -> str:
@@ -34,12 +34,12 @@ def digest() -> str:
 
 
 def directory(path: Path) -> SpoolDirectory:
-    """Return a directory of the programs' keys."""
+    """Return a spool directory with the programs' keys."""
     return SpoolDirectory(str(path), digest())
 
 
 def leave(path: Path, *texts: bytes) -> str:
-    """Leave segments as a process does that is dead; return its owner's name."""
+    """Write segments as a dead process leaves them; return its owner's name."""
     spool = directory(path)
     owner = spool.create_owner()
     for number, text in enumerate(texts, start=1):
@@ -53,7 +53,7 @@ def leave(path: Path, *texts: bytes) -> str:
 def logging_process(
     path: Path, count: int, source: str, endpoint: str, end: str = "waits"
 ) -> Iterator[Process]:
-    """Run a process that logs into a spool; its events are there when the block begins."""
+    """Run a process that logs into a spool; its events are on disk when the block begins."""
     arguments = [str(path), str(count), source, end]
     with started(PROGRAM, endpoint, arguments=arguments) as process:
         if end == "killed":
@@ -68,7 +68,7 @@ def logging_process(
 
 
 def snapshot(path: Path) -> dict[str, tuple[int, int, int, int]]:
-    """Return everything below a directory, with what would change if it were touched."""
+    """Return all files below a directory with their inode, size and times."""
     found = {}
     for one in (path, *sorted(path.rglob("*"))):
         status = one.lstat()
