@@ -21,12 +21,10 @@ from hypothesis import strategies as st
 from checking import Check, write
 from configurations import PLAIN, RULE, USAGE, changed
 from fslog import FreshsuccessHandler
-from fslog.cli.check import examination
-from fslog.cli.check.configurations import configuration
-from fslog.cli.check.factories import makes
-from fslog.cli.check.rehearsal import rehearsal
+from fslog.cli.check.configuration import makes, parse
+from fslog.cli.check.dry_run import dry_run, event_handlers
+from fslog.cli.check.lint import lint
 from fslog.cli.check.routing import Routing
-from fslog.cli.check.targets import targets
 from fslog.collector import Collector
 from processes import KEYS, STRICT, run
 from readme_blocks import ROOT
@@ -47,24 +45,24 @@ def as_file(given: Any, name: str = "logging.json") -> str:
     return write(name, json.dumps(given))
 
 
-def findings(check: Check, given: Any, kind: str) -> list[tuple[str, str]]:
-    """Return where something is of a kind, and what it is; the exit code fits that."""
+def diagnostics(check: Check, given: Any, kind: str) -> list[tuple[str, str]]:
+    """Return the place and the message of each error, or warning; the exit code agrees."""
     code, out, _ = check(as_file(given), "--json")
     told = json.loads(out)
-    assert told["is_right"] == (code == 0)
-    assert code == any(one["kind"] == "wrong" for one in told["findings"])
-    return [(one["where"], one["message"]) for one in told["findings"] if one["kind"] == kind]
+    assert told["ok"] == (code == 0)
+    assert code == any(one["kind"] == "error" for one in told["diagnostics"])
+    return [(one["where"], one["message"]) for one in told["diagnostics"] if one["kind"] == kind]
 
 
-def wrong(check: Check, given: Any) -> list[tuple[str, str]]:
-    """Return what is wrong."""
-    return findings(check, given, "wrong")
+def errors(check: Check, given: Any) -> list[tuple[str, str]]:
+    """Return the errors."""
+    return diagnostics(check, given, "error")
 
 
-def doubtful(check: Check, given: Any) -> list[tuple[str, str]]:
-    """Return what is doubtful, in a configuration in which nothing is wrong."""
-    assert wrong(check, given) == []
-    return findings(check, given, "doubtful")
+def warnings(check: Check, given: Any) -> list[tuple[str, str]]:
+    """Return the warnings about a configuration without errors."""
+    assert errors(check, given) == []
+    return diagnostics(check, given, "warning")
 
 
 INI = """\
@@ -167,7 +165,7 @@ def test_every_kind_of_configuration(kind: str, check: Check) -> None:
     text = configured(kind)
     code, out, err = check(text, "--record", RECORD)
     assert (code, err) == (0, "")
-    assert "this is right\n" in out
+    assert "OK\n" in out
     assert "event, by rules[0]\n" in out
     assert not Path("made.log").exists()
 
@@ -206,7 +204,7 @@ def test_the_examples(config: str, record: str, check: Check) -> None:
     path = ROOT / "examples" / config
     code, out, err = check(path, "--record", record, "--context", context, "--json")
     told = json.loads(out)
-    assert (code, err, told["findings"]) == (0, "", [])
+    assert (code, err, told["diagnostics"]) == (0, "", [])
     (explained,) = told["records"]
     assert (explained["outcome"], explained["event"]["accountId"]) == ("event", "acme")
 
@@ -223,7 +221,7 @@ def test_nothing_happens(check: Check) -> None:
         handlers = list(logging.root.handlers)
         code, out, err = check(path, "--record", RECORD)
         assert (code, err) == (0, "")
-        assert f"spool     {Path.cwd() / 'spool'}, not there yet" in out
+        assert f"spool     {Path.cwd() / 'spool'}, not created yet" in out
         assert (snapshot(Path.cwd()), threading.active_count()) == (before, threads)
         assert logging.root.handlers == handlers
         assert collector.requests == []
@@ -238,7 +236,7 @@ def test_a_spool_in_use_is_left_alone(check: Check) -> None:
     before = snapshot(Path("spool"))
     code, out, _ = check(path)
     assert code == 0
-    assert "spool, 1 event wait in it" in out
+    assert "spool, 1 event waiting" in out
     assert snapshot(Path("spool")) == before
 
 
@@ -272,7 +270,7 @@ def test_a_module_that_configures_logging_itself(check: Check) -> None:
 def test_it_is_as_before_afterwards(check: Check) -> None:
     """After a rehearsal, even one that failed, handlers and dictConfig are what they were."""
     init, configure = FreshsuccessHandler.__init__, logging.config.dictConfig
-    with pytest.raises(KeyError), rehearsal():
+    with pytest.raises(KeyError), dry_run():
         raise KeyError
     check("nothing.json")
     assert FreshsuccessHandler.__init__ is init
@@ -282,15 +280,15 @@ def test_it_is_as_before_afterwards(check: Check) -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ("missing.json", "there is no file missing.json"),
-        ("missing/logging.yaml", "there is no file"),
-        ("missing.py:LOGGING", "there is no file"),
-        ("what is that?", "is no file, and no name such as package.module:LOGGING"),
-        ("odd.txt", "has an ending that says nothing; expected .json, .yaml"),
-        ("right:NOTHING", "it has no NOTHING"),
+        ("missing.json", "no such file: missing.json"),
+        ("missing/logging.yaml", "no such file"),
+        ("missing.py:LOGGING", "no such file"),
+        ("what is that?", "is neither a file nor a name such as package.module:LOGGING"),
+        ("odd.txt", "has an unknown extension; expected .json, .yaml"),
+        ("right:NOTHING", "the module has no NOTHING"),
         ("right:LOGGING.nothing.more", "LOGGING has no nothing"),
-        ("empty", "has no mapping of the name LOGGING"),
-        ("empty.py", "has no mapping of the name LOGGING"),
+        ("empty", "has no mapping named LOGGING"),
+        ("empty.py", "has no mapping named LOGGING"),
     ],
 )
 def test_arguments_that_lead_nowhere(config: str, why: str, check: Check) -> None:
@@ -307,15 +305,15 @@ def test_arguments_that_lead_nowhere(config: str, why: str, check: Check) -> Non
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("a.json", "{", "is no JSON"),
-        ("a.json", "[]", "holds a list; expected a mapping"),
-        ("a.json", "[" * 100_000, "is no JSON"),
-        ("a.json", "{}", "there is no logging configuration in it"),
-        ("a.json", '{"version": 3, "services": {"a": {}}}', "there is no logging configuration"),
-        ("a.yaml", "a: [", "is no YAML"),
-        ("a.yaml", "", "holds a NoneType"),
-        ("a.ini", "x", "is no ini file"),
-        ("a.cfg", "[metadata]\n", "has no section [formatters], which fileConfig needs"),
+        ("a.json", "{", "is not valid JSON"),
+        ("a.json", "[]", "contains a list; expected a mapping"),
+        ("a.json", "[" * 100_000, "is not valid JSON"),
+        ("a.json", "{}", "no logging configuration found"),
+        ("a.json", '{"version": 3, "services": {"a": {}}}', "no logging configuration found"),
+        ("a.yaml", "a: [", "is not valid YAML"),
+        ("a.yaml", "", "contains a NoneType"),
+        ("a.ini", "x", "is not a valid ini file"),
+        ("a.cfg", "[metadata]\n", "has no section [formatters], which fileConfig requires"),
         ("a.py", "1/0", "running a.py failed: ZeroDivisionError"),
         ("a.py", "raise SystemExit(3)", "running a.py failed: SystemExit: 3"),
     ],
@@ -351,9 +349,9 @@ def test_a_key_says_where(check: Check) -> None:
     path = as_file(nested)
     code, _, err = check(path)
     assert code == 1
-    assert "there are several configurations (a.b, c): say which by --key" in err
+    assert "found several configurations (a.b, c): choose one with --key" in err
     code, out, _ = check(path, "--key", "a.b")
-    assert (code, out.splitlines()[0]) == (0, f"{path}, at a.b, in the format of dictConfig")
+    assert (code, out.splitlines()[0]) == (0, f"{path}, at a.b (dictConfig)")
     for key, why in (("a.x", "a has no key 'x'"), ("x", "the top level has no key 'x'")):
         code, _, err = check(path, "--key", key)
         assert code == 2
@@ -375,26 +373,26 @@ def test_what_a_person_reads(check: Check) -> None:
     code, out, err = check(as_file(given))
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "logging.json, in the format of dictConfig",
+        "logging.json (dictConfig)",
         "",
         "handler usage  fslog.FreshsuccessHandler",
-        "  posts to  https://events-eu.freshsuccess.com/v1/***/*** by the proxy 127.0.0.1:3128",
+        "  posts to  https://events-eu.freshsuccess.com/v1/***/*** via the proxy 127.0.0.1:3128",
         "  auth_key  in FSLOG_AUTH_KEY",
         "  api_key   in FSLOG_API_KEY",
-        f"  spool     {Path('spool').absolute()}, not there yet",
-        "  events    by log calls and 1 rule; fields accountId; defaults product",
+        f"  spool     {Path('spool').absolute()}, not created yet",
+        "  events    from log calls and 1 rule; fields accountId; defaults product",
         "  from      the root logger, INFO and above",
         "  not from  quiet: the logger quiet does not propagate",
         "",
-        "this is right",
+        "OK",
     ]
 
 
 def test_fslog_is_not_in_it(check: Check) -> None:
     """A configuration without any of fslog's handlers is wrong."""
     given = changed(handlers={"a": {"class": "logging.NullHandler"}}, root={"handlers": ["a"]})
-    assert wrong(check, given) == [
-        ("handlers", "fslog is not among them; add one with class: fslog.FreshsuccessHandler")
+    assert errors(check, given) == [
+        ("handlers", "none is fslog's; add one with class: fslog.FreshsuccessHandler")
     ]
 
 
@@ -419,7 +417,7 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
 def test_arguments_of_the_handler(arguments: dict[str, Any], why: str, check: Check) -> None:
     """What the application would be told by its own dictConfig is told, word for word."""
     given = usage(**arguments)
-    found = dict(wrong(check, given))
+    found = dict(errors(check, given))
     assert why in found["handlers.usage"]
     with pytest.raises(ValueError, match="Unable to configure handler 'usage'") as caught:
         logging.config.dictConfig(given)
@@ -429,7 +427,7 @@ def test_arguments_of_the_handler(arguments: dict[str, Any], why: str, check: Ch
 def test_missing_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
     """Missing keys are wrong, unless fslog is switched off; records are explained all the same."""
     monkeypatch.delenv("FSLOG_API_KEY")
-    ((where, why),) = wrong(check, PLAIN)
+    ((where, why),) = errors(check, PLAIN)
     assert where == "handlers.usage"
     assert why.startswith("api_key is missing: give it as an argument or in FSLOG_API_KEY")
     code, out, _ = check(as_file(PLAIN), "--record", RECORD)
@@ -439,7 +437,7 @@ def test_missing_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
     monkeypatch.setenv("FSLOG_ENABLED", "no")
     code, out, _ = check(as_file(PLAIN), "--record", RECORD)
     assert code == 0
-    assert "  disabled  it takes nothing here (enabled, or FSLOG_ENABLED)\n" in out
+    assert "  disabled  by enabled or FSLOG_ENABLED\n" in out
     assert "event, by rules[0]" in out
 
 
@@ -452,18 +450,18 @@ def test_an_environment_that_is_wrong(monkeypatch: pytest.MonkeyPatch, check: Ch
         ("FSLOG_SPOOL", "/dev/null/spool", "'/dev/null/spool' cannot be used"),
     ):
         monkeypatch.setenv(name, value)
-        ((_, message),) = wrong(check, PLAIN)
+        ((_, message),) = errors(check, PLAIN)
         assert why in message
         if name != "FSLOG_SPOOL":
             monkeypatch.delenv(name)
     monkeypatch.setenv("FSLOG_ENABLED", "no")
-    assert wrong(check, PLAIN) == []
+    assert errors(check, PLAIN) == []
 
 
 def test_keys_in_the_configuration(check: Check) -> None:
     """Keys in a file are doubtful, and shown as little as those of the environment."""
     given = usage(auth_key=KEYS[0], api_key=KEYS[1])
-    assert [where for where, _ in doubtful(check, given)] == [
+    assert [where for where, _ in warnings(check, given)] == [
         "handlers.usage.auth_key",
         "handlers.usage.api_key",
     ]
@@ -472,35 +470,35 @@ def test_keys_in_the_configuration(check: Check) -> None:
     assert "  auth_key  in the configuration\n" in out
     # In a program they may be from anywhere.
     write("pack.py", f"LOGGING = {given!r}")
-    assert "doubtful" not in check("pack")[1]
+    assert "warning" not in check("pack")[1]
 
 
 @pytest.mark.parametrize(
     ("given", "where", "why"),
     [
-        (changed(version=None), "version", "it is missing; dictConfig takes 1 and nothing else"),
-        (changed(version=2), "version", "it is 2; dictConfig takes 1 and nothing else"),
-        (changed(incremental=True), "incremental", "makes no handlers"),
+        (changed(version=None), "version", "missing; dictConfig accepts only 1"),
+        (changed(version=2), "version", "2; dictConfig accepts only 1"),
+        (changed(incremental=True), "incremental", "creates no handlers"),
         (changed(root={"handlers": ["usgae"], "level": "INFO"}), "root",
-         "its handler 'usgae' is not among the handlers; did you mean 'usage'?"),
+         "unknown handler 'usgae'; did you mean 'usage'?"),
         (changed(root={"handlers": "usage", "level": "INFO"}), "root.handlers",
-         "it is of type str; expected a list"),
+         "expected a list, found str"),
         (changed(root={"handlers": ["usage"], "level": "info"}), "root.level",
-         "'info' is no level that is known here; did you mean 'INFO'?"),
+         "unknown level 'info'; did you mean 'INFO'?"),
         (changed(root={"handlers": ["usage"], "level": "INFO", "filters": ["a"]}), "root",
-         "its filter 'a' is not among the filters"),
+         "unknown filter 'a'"),
         (usage(formatter="evnt") | {"formatters": {"event": {}}}, "handlers.usage",
-         "its formatter 'evnt' is not among the formatters; did you mean 'event'?"),
-        (changed(root=None), "handlers.usage", "no logger has it, so that nothing comes to it"),
+         "unknown formatter 'evnt'; did you mean 'event'?"),
+        (changed(root=None), "handlers.usage", "no logger has it, so no record reaches it"),
         (changed(loggers={"app": {"handlers": ["usage"]}}), "loggers.app",
-         "its records come to usage 2 times, by the logger app and by the root logger"),
+         "its records reach usage 2 times, through the logger app and the root logger"),
         (changed(handlers={"usage": {"class": "fslog.FreshSuccessHandler"}}), "handlers.usage",
          "did you mean 'fslog.FreshsuccessHandler'?"),
         (changed(handlers={"usage": {"level": "INFO"}}), "handlers.usage",
-         "it has no class, and no '()' either"),
-        (changed(handlers={"usage": 5}), "handlers.usage", "it is no mapping"),
-        (changed(handlers=[]), "handlers", "it is of type list; expected a mapping"),
-        (changed(loggers={"app": 5}), "loggers.app", "it is no mapping"),
+         "class is missing; expected class, or '()'"),
+        (changed(handlers={"usage": 5}), "handlers.usage", "expected a mapping, found int"),
+        (changed(handlers=[]), "handlers", "expected a mapping, found list"),
+        (changed(loggers={"app": 5}), "loggers.app", "expected a mapping, found int"),
         (usage(formatter="plain") | {"formatters": {"plain": {"format": "%(message)s"}}},
          "handlers.usage", "the formatter is of type Formatter; a FreshsuccessHandler takes an"),
         (usage(formatter="event") | {"formatters": {"event": {"()": "fslog.EventFormatter"}}},
@@ -508,9 +506,9 @@ def test_keys_in_the_configuration(check: Check) -> None:
         (usage(spool="/dev/null/spool"), "handlers.usage.spool", "cannot be used: Not a directory"),
     ],
 )  # fmt: skip
-def test_what_is_wrong(given: dict[str, Any], where: str, why: str, check: Check) -> None:
+def test_errors(given: dict[str, Any], where: str, why: str, check: Check) -> None:
     """Whatever keeps the configuration from loading, or events from being made once, is wrong."""
-    assert [message for place, message in wrong(check, given) if place == where and why in message]
+    assert [message for place, message in errors(check, given) if place == where and why in message]
 
 
 def test_a_formatter_of_its_own(check: Check) -> None:
@@ -523,12 +521,12 @@ def test_a_formatter_of_its_own(check: Check) -> None:
     assert "event, by rules[0]" in out
     by_class = {**made, "class": made["()"]}
     del by_class["()"]
-    ((where, why),) = wrong(check, {**given, "formatters": {"event": by_class}})
+    ((where, why),) = errors(check, {**given, "formatters": {"event": by_class}})
     assert (where, why) == (
         "formatters.event",
-        "dictConfig ignores rules, session beside 'class'; write '()' instead of 'class'",
+        "dictConfig ignores rules, session next to 'class'; write '()' instead of 'class'",
     )
-    ((where, why),) = wrong(check, {**given, "formatters": {"event": {**made, "rules": 5}}})
+    ((where, why),) = errors(check, {**given, "formatters": {"event": {**made, "rules": 5}}})
     assert where == "handlers.usage"
     assert "rules is of type int" in why
 
@@ -587,12 +585,15 @@ def test_factories_of_other_handlers(check: Check) -> None:
     """A factory that does not name fslog's handler is not called; what it makes is looked at."""
     write("own.py", SUBCLASS)
     handler = {"()": "own.other", "tenant": "acme"}
-    assert wrong(check, changed(handlers={"usage": handler}))[0][0] == "handlers"
+    assert errors(check, changed(handlers={"usage": handler}))[0][0] == "handlers"
     assert not Path("made.log").exists()
-    ((where, why),) = wrong(check, changed(handlers={"usage": {"()": "own.odd"}}))
-    assert (where, why) == ("handlers.usage", "it makes a int, which is no FreshsuccessHandler")
+    ((where, why),) = errors(check, changed(handlers={"usage": {"()": "own.odd"}}))
+    assert (where, why) == (
+        "handlers.usage",
+        "the factory returned a int, not a FreshsuccessHandler",
+    )
     handler = {"()": "own.broken", "tenant": ""}
-    assert wrong(check, changed(handlers={"usage": handler})) == []
+    assert errors(check, changed(handlers={"usage": handler})) == []
     assert makes(object(), FreshsuccessHandler) is False
     assert makes(FreshsuccessHandler.setFormatter, FreshsuccessHandler) is False
 
@@ -604,16 +605,16 @@ def test_what_stands_elsewhere(check: Check) -> None:
     given["lists"] = {"root": ["usage"]}
     given["handlers"]["usage"]["filters"] = ["one", "two"]
     given["filters"] = {"one": {"()": "logging.Filter", "name": "app"}, "two": {"()": "own.other"}}
-    assert doubtful(check, given) == []
+    assert warnings(check, given) == []
     _, out, _ = check(as_file(given), "--record", "name=web,action=x,accountId=a,userId=u")
-    assert "does not come here: a filter of the handler usage stops it" in out
+    assert "does not reach the handler: a filter of the handler usage rejects it" in out
     write(
         "pack.py", f"import own\nLOGGING = {PLAIN!r}\nLOGGING['root']['filters'] = [own.FILTER]\n"
     )
     _, out, _ = check("pack", "--record", "name=root,action=x,accountId=a,userId=u")
-    assert "does not come here: a filter of the root logger stops it" in out
+    assert "does not reach the handler: a filter of the root logger rejects it" in out
     given["root"]["level"] = "ext://own.NOTHING"
-    assert dict(wrong(check, given))["root.level"].startswith("'ext://own.NOTHING' is no level")
+    assert dict(errors(check, given))["root.level"].startswith("unknown level 'ext://own.NOTHING'")
 
 
 def test_settings_that_fail(check: Check) -> None:
@@ -629,24 +630,24 @@ def test_a_file_that_holds_events(check: Check) -> None:
     event = {"()": "fslog.EventFormatter", "rules": [RULE]}
     file = {"class": "logging.FileHandler", "filename": "events.ndjson", "formatter": "event"}
     given = changed(formatters={"event": event}, handlers={"usage": file})
-    ((where, why),) = doubtful(check, given)
+    ((where, why),) = warnings(check, given)
     assert where == "handlers.usage.filters"
-    assert "it writes an empty line for each record that is no event" in why
+    assert "writes an empty line for each record that is not an event" in why
     given["handlers"]["usage"]["filters"] = ["events"]
     given["filters"] = {"events": {"()": "fslog.EventFormatter"}}
-    ((_, why),) = doubtful(check, given)
+    ((_, why),) = warnings(check, given)
     assert "have different arguments" in why
     given["filters"] = {"events": event}
-    assert doubtful(check, given) == []
+    assert warnings(check, given) == []
     code, out, _ = check(as_file(given), "--record", RECORD)
     assert code == 0
-    assert "writes    events as lines; something else has to ship them" in out
+    assert "writes    events as lines; another program has to send them" in out
     assert "event, by rules[0]" in out
     code, out, _ = check(as_file(given), "--record", "name=app,msg=hello")
-    assert "does not come here: a filter of the handler usage stops it" in out
+    assert "does not reach the handler: a filter of the handler usage rejects it" in out
     assert not Path("events.ndjson").exists()
     given["filters"] = {"events": {**event, "session": "never"}}
-    assert "session is 'never'" in dict(wrong(check, given))["filters.events"]
+    assert "session is 'never'" in dict(errors(check, given))["filters.events"]
 
 
 RULES = [
@@ -660,41 +661,41 @@ RULES = [
     ("given", "where", "why"),
     [
         (changed(disable_existing_loggers=None), "disable_existing_loggers",
-         "it is not given, and so true: loggers that modules made before"),
-        (changed(disable_existing_loggers=True), "disable_existing_loggers", "it is true: loggers"),
+         "not set, and true by default: loggers that exist before"),
+        (changed(disable_existing_loggers=True), "disable_existing_loggers", "true: loggers"),
         (changed(root={"handlers": ["usage"]}), "root",
-         "it takes WARNING and above (it has no level): what log.info says does not come"),
+         "it accepts WARNING and above (the default, as it has no level): calls of log.info() do"),
         (changed(root={"handlers": ["usage"], "level": "ERROR"}), "root",
-         "it takes ERROR and above (its level)"),
+         "it accepts ERROR and above (its level)"),
         (changed(root={"level": "ERROR"}, loggers={"app": {"handlers": ["usage"]}}), "loggers.app",
-         "it takes ERROR and above (the root logger's level)"),
-        (usage(level="WARNING"), "handlers.usage.level", "it is WARNING: what log.info says makes"),
+         "it accepts ERROR and above (the level of the root logger)"),
+        (usage(level="WARNING"), "handlers.usage.level", "WARNING: calls of log.info() make no"),
         (usage(rules=RULES), "handlers.usage.rules[1]",
-         "it never fits: whatever it would fit, rules[0] fits first"),
+         "it never matches, since rules[0] matches all of its records first"),
         (changed(loggers={"app": {"propagate": False}}), "handlers.usage.rules[0]",
-         "the records of the logger app.reports do not come here: the logger app does not propag"),
+         "records of the logger app.reports do not arrive: the logger app does not propagate"),
         (changed(loggers={"app": {"level": "ERROR"}}), "handlers.usage.rules[0]",
-         "what the logger app.reports says at INFO does not come here: the logger app takes ERROR"),
+         "INFO records of the logger app.reports do not arrive: the logger app accepts ERROR and"),
         (usage(rules=[{"when": {"logger": "django.server"}, "event": {"action": "a"}}]),
-         "handlers.usage.rules[0]", "(Django sees to that, unless it is configured with propagate"),
+         "handlers.usage.rules[0]", "(as Django sets it; configure propagate: true)"),
         (usage(rules=[{"when": {"logger": "gunicorn.access"}, "event": {"action": "a"}}])
-         | {"loggers": {"app": {}}}, "handlers.usage.rules[0]", "(gunicorn sees to that"),
+         | {"loggers": {"app": {}}}, "handlers.usage.rules[0]", "(as gunicorn sets it"),
     ],
 )  # fmt: skip
-def test_what_is_doubtful(given: dict[str, Any], where: str, why: str, check: Check) -> None:
+def test_warnings(given: dict[str, Any], where: str, why: str, check: Check) -> None:
     """What loads, and is probably not meant, is told, and does not change the exit code."""
-    found = doubtful(check, given)
+    found = warnings(check, given)
     assert [message for place, message in found if place == where and why in message], found
     assert len(found) == 1
 
 
-def test_what_is_not_doubtful(check: Check) -> None:
+def test_no_warnings(check: Check) -> None:
     """Other loggers' rules, gunicorn without loggers and Django's levels are as they should be."""
     rules = [
         {"when": {"logger": name}, "event": {"action": "a"}}
         for name in ("gunicorn.access", "django.request", "application", "app")
     ]
-    assert doubtful(check, usage(rules=rules)) == []
+    assert warnings(check, usage(rules=rules)) == []
 
 
 def test_behind_a_queue(check: Check) -> None:
@@ -705,9 +706,9 @@ def test_behind_a_queue(check: Check) -> None:
     given = changed()
     given["handlers"] = {"usage": USAGE, "queue": {"class": "queues.Queue", "handlers": ["usage"]}}
     given["root"] = {"handlers": ["queue"], "level": "INFO"}
-    ((where, why),) = doubtful(check, given)
+    ((where, why),) = warnings(check, given)
     assert where == "handlers.usage.rules[0]"
-    assert why.startswith("the QueueHandler queue joins message and arguments")
+    assert why.startswith("the QueueHandler queue merges message and arguments")
 
 
 def test_behind_a_memory_handler(check: Check) -> None:
@@ -715,10 +716,10 @@ def test_behind_a_memory_handler(check: Check) -> None:
     memory = {"class": "logging.handlers.MemoryHandler", "capacity": 9, "target": "usage"}
     given = changed(handlers={"usage": USAGE, "memory": memory})
     given["root"] = {"handlers": ["memory"], "level": "INFO"}
-    assert doubtful(check, given) == []
+    assert warnings(check, given) == []
     given["handlers"]["memory"] = {**memory, "level": "ERROR"}
     _, out, _ = check(as_file(given), "--record", RECORD)
-    assert "the handler memory takes ERROR and above (it would be an event, by rules[0])" in out
+    assert "the handler memory accepts ERROR and above (it would be an event, by rules[0])" in out
 
 
 def test_a_spool_of_other_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
@@ -726,14 +727,14 @@ def test_a_spool_of_other_keys(monkeypatch: pytest.MonkeyPatch, check: Check) ->
     spool = directory(Path("spool").absolute())
     owner = spool.create_owner()
     given = usage(spool="spool")
-    assert wrong(check, given) == []
+    assert errors(check, given) == []
     monkeypatch.setenv("FSLOG_API_KEY", "another-key")
-    ((where, why),) = wrong(check, given)
+    ((where, why),) = errors(check, given)
     assert where == "handlers.usage.spool"
     assert "a living process uses it with other keys" in why
     owner.remove()
-    ((_, why),) = doubtful(check, given)
-    assert "it belongs to other keys; with those given here it is taken over" in why
+    ((_, why),) = warnings(check, given)
+    assert "it belongs to other keys; this configuration would take it over" in why
 
 
 def make_link(path: Path) -> None:
@@ -757,7 +758,7 @@ def test_a_spool_that_cannot_be_used(make: Callable[[Path], Any], why: str, chec
     """The reasons are those that the handler itself would give."""
     make(Path("spool"))
     given = usage(spool="spool")
-    ((where, message),) = wrong(check, given)
+    ((where, message),) = errors(check, given)
     assert where == "handlers.usage.spool"
     assert why in message
     with pytest.raises(ValueError, match="cannot be used") as caught:
@@ -768,9 +769,9 @@ def test_a_spool_that_cannot_be_used(make: Callable[[Path], Any], why: str, chec
 def test_a_spool_below_nothing(check: Check) -> None:
     """Where the directory could not be made, that is told; parents that can be made are fine."""
     Path("link").symlink_to("elsewhere")
-    ((_, why),) = wrong(check, usage(spool="link/spool"))
+    ((_, why),) = errors(check, usage(spool="link/spool"))
     assert why.endswith("link' is not a directory")
-    assert wrong(check, usage(spool="a/b/c/spool")) == []
+    assert errors(check, usage(spool="a/b/c/spool")) == []
     assert not Path("a").exists()
 
 
@@ -779,7 +780,7 @@ def test_an_empty_directory_may_be_a_spool(check: Check) -> None:
     Path("spool/lost+found").mkdir(parents=True)
     code, out, _ = check(as_file(usage(spool="spool")))
     assert code == 0
-    assert "spool, empty so far" in out
+    assert "spool, empty" in out
 
 
 @pytest.mark.parametrize(
@@ -787,12 +788,12 @@ def test_an_empty_directory_may_be_a_spool(check: Check) -> None:
     [
         ("%%s", "%s", "handler_usage.kwargs", "write %% for a percent sign"),
         ("args=()", "args=(1,)", "handler_usage", "args is not empty"),
-        ("kwargs={", "kwargs={{", "handler_usage", "its arguments cannot be evaluated"),
-        ("qualname=app.reports", "", "logger_reports", "it has no qualname"),
-        ("keys=plain", "keys=plain,more", "formatter_more", "there is no section of this name"),
+        ("kwargs={", "kwargs={{", "handler_usage", "cannot evaluate the arguments"),
+        ("qualname=app.reports", "", "logger_reports", "qualname, the logger's name, is missing"),
+        ("keys=plain", "keys=plain,more", "formatter_more", "this section is missing"),
         ("handlers=usage,file", "handlers=usge,file", "root", "did you mean 'usage'?"),
         ("class=FileHandler", "class=FleHandler", "handlers.file", "Cannot resolve 'FleHandler'"),
-        ("class=FileHandler", "", "handlers.file", "it has no class"),
+        ("class=FileHandler", "", "handlers.file", "class is missing"),
     ],
 )
 def test_ini_files_that_are_wrong(old: str, new: str, where: str, why: str, check: Check) -> None:
@@ -800,7 +801,7 @@ def test_ini_files_that_are_wrong(old: str, new: str, where: str, why: str, chec
     assert old in INI
     code, out, _ = check(write("logging.ini", INI.replace(old, new)), "--json")
     assert code == 1
-    found = [(one["where"], one["message"]) for one in json.loads(out)["findings"]]
+    found = [(one["where"], one["message"]) for one in json.loads(out)["diagnostics"]]
     assert [message for place, message in found if place == where and why in message], found
 
 
@@ -809,8 +810,10 @@ def test_an_ini_file_is_as_fileconfig_has_it(check: Check) -> None:
     text = INI.replace("handlers=\n", "handlers=\n    propagate=0\n")
     code, out, _ = check(write("logging.ini", text), "--record", RECORD)
     assert code == 0
-    assert "does not come here: the logger app.reports does not propagate (it would be" in out
-    assert "it switches off all loggers that exist already" in out
+    assert (
+        "does not reach the handler: the logger app.reports does not propagate (it would be" in out
+    )
+    assert "it disables all existing loggers" in out
     assert not Path("made.log").exists()
 
 
@@ -833,7 +836,7 @@ def test_configurations_in_a_circle(check: Check) -> None:
     code, _, err = check(write("circle.yaml", "a: &a {b: *a}"))
     assert (code, err) == (
         1,
-        "fslog check: there is no logging configuration in it: no mapping with handlers\n",
+        "fslog check: no logging configuration found: expected a mapping with handlers\n",
     )
 
 
@@ -850,7 +853,7 @@ def test_several_handlers(check: Check) -> None:
     assert "event, by rules[0]" in check(path, "--record", RECORD, "--handler", "usage")[1]
     code, _, err = check(path, "--record", RECORD, "--handler", "nothing")
     assert code == 2
-    assert "'nothing' gives no events; those that do: file, other, usage" in err
+    assert "'nothing' produces no events; these do: file, other, usage" in err
 
 
 def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
@@ -858,7 +861,7 @@ def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
     path = as_file(usage(rulez=[]))
     code, out, _ = check(path, "--record", RECORD)
     assert code == 1
-    assert "no handler can be made, so that no record can be explained\n" in out
+    assert "no handler can be created, so no record can be explained\n" in out
     code, out, _ = check(path, "--record", RECORD, "--json")
     assert (code, json.loads(out)["records"]) == (1, None)
 
@@ -869,7 +872,10 @@ def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
         ([], "the following arguments are required: CONFIG"),
         (["a.json", "--record", "nothing"], "expected name=value at 'nothing'"),
         (["a.json", "--context", "action=x"], "action cannot be bound"),
-        (["a.json", "--only", "event,nothing"], "'nothing' is none of event, warning"),
+        (
+            ["a.json", "--only", "event,nothing"],
+            "'nothing' is unknown; expected one of event, warning",
+        ),
         (["a.json", "--details", "-1"], "is not a whole number"),
     ],
 )
@@ -885,7 +891,7 @@ def test_help(check: Check) -> None:
     """The help explains records and log lines, has examples, and the exit codes."""
     code, out, _ = check("--help")
     assert code == 0
-    for part in ("a record:\n", "log lines:\n", "examples:\n  fslog check", "The exit code is 0"):
+    for part in ("records:\n", "log lines:\n", "examples:\n  fslog check", "The exit code is 0"):
         assert part in out
 
 
@@ -895,7 +901,7 @@ def test_as_a_process(tmp_path: Path) -> None:
     flags = (*STRICT, "-m", "fslog")
     files = {"logging.json": json.dumps(usage(spool=str(tmp_path / "spool")))}
     ended = run("", "http://127.0.0.1:9", flags=flags, arguments=arguments, files=files)
-    assert "this is right" in ended.out
+    assert "OK" in ended.out
     assert not (tmp_path / "spool").exists()
 
 
@@ -930,10 +936,10 @@ def test_no_configuration_breaks_it(given: dict[str, Any], handler: dict[str, An
     """Whatever mapping it is, it is taken apart, and what is wrong with it is told in words."""
     usual = {"class": "fslog.FreshsuccessHandler", **handler}
     for mapping in (given, {**PLAIN, **given}, {**PLAIN, "handlers": {"usage": usual}}):
-        with rehearsal() as rehearsed:
-            made = configuration(mapping)
-            examination.examine(made, list(targets(made, rehearsed)))
-        assert all(one.where and one.message for one in made.findings)
+        with dry_run() as run:
+            config = parse(mapping)
+            lint(config, event_handlers(config, run))
+        assert all(one.where and one.message for one in config.diagnostics)
 
 
 PARTS = st.fixed_dictionaries(
@@ -973,7 +979,7 @@ def test_a_record_is_routed_as_logging_routes_it(
     memory = {"class": "logging.handlers.MemoryHandler", "capacity": 1, "target": "usage"}
     handlers["memory"] = {**memory, "level": "INFO"}
     given = {"version": 1, "handlers": handlers, "loggers": loggers, "root": root}
-    route = Routing(configuration(given), "usage").route(name, level)
+    route = Routing(parse(given), "usage").route(name, level)
 
     top = logging.RootLogger(logging.WARNING)
     manager = logging.Manager(top)
@@ -1014,10 +1020,10 @@ def test_ctrl_c_in_a_log(more: list[str], tmp_path: Path) -> None:
         fifo.flush()
         said = interrupted(process)
     assert said.code == 130
-    assert said.err == "fslog check: interrupted; what follows was not looked at\n"
+    assert said.err == "fslog check: interrupted; the rest of the log was not read\n"
     if more:
         assert said.json["summary"]["lines"] > 1
         assert [one["line"] for one in said.json["records"]] == [1]
     else:
-        assert "line 1  no record" in said.out
-        assert "are no events\n" in said.out
+        assert "line 1  not a log record" in said.out
+        assert "records without an event\n" in said.out

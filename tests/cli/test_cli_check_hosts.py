@@ -13,7 +13,7 @@ import pytest
 
 from checking import Check, write
 from configurations import USAGE, changed
-from fslog.cli.check import hosts
+from fslog.cli.check import frameworks
 from processes import KEYS
 from readme_blocks import environment
 
@@ -32,10 +32,10 @@ def test_what_gunicorn_adds_is_what_is_known_of_it() -> None:
             return {name: known(mine[name], its.get(name)) for name in mine}
         return its
 
-    assert set(hosts._GUNICORN) == set(real)
+    assert set(frameworks._GUNICORN) == set(real)
     for section in ("handlers", "loggers", "formatters"):
-        assert set(hosts._GUNICORN[section]) == set(real[section])
-    assert known(dict(hosts._GUNICORN), real) == hosts._GUNICORN
+        assert set(frameworks._GUNICORN[section]) == set(real[section])
+    assert known(dict(frameworks._GUNICORN), real) == frameworks._GUNICORN
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_it_is_right_where_gunicorn_starts(
     write("gunicorn.conf.py", f"logconfig_dict = {given!r}\n")
     write("app.py", "def application(environ, start_response): pass\n")
     code, out, _ = check("gunicorn.conf.py", "--json")
-    wrong = [one for one in json.loads(out)["findings"] if one["kind"] == "wrong"]
-    assert [one["where"] for one in wrong] == where
-    for one in wrong:
+    errors = [one for one in json.loads(out)["diagnostics"] if one["kind"] == "error"]
+    assert [one["where"] for one in errors] == where
+    for one in errors:
         section = one["where"].partition(".")[0]
-        assert f"gunicorn adds its own {section} where none are given" in one["message"]
+        assert f"gunicorn adds its own {section} to a configuration without" in one["message"]
     assert check("gunicorn.conf.py:logconfig_dict")[0] == code == bool(where)
     # gunicorn itself: it takes the configuration, or says what stands in the way, and ends.
     program = """
@@ -105,7 +105,7 @@ def checked(text: str, *arguments: str) -> tuple[int, dict[str, Any]]:
 def of_celery(told: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the findings about Celery, by kind and place."""
     found = [
-        one for one in told["findings"] if "Celery's worker takes usage away" in one["message"]
+        one for one in told["diagnostics"] if "Celery's worker removes usage" in one["message"]
     ]
     return [(one["kind"], one["where"]) for one in found]
 
@@ -113,7 +113,7 @@ def of_celery(told: dict[str, Any]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("more", "root", "found"),
     [
-        ("", True, [("wrong", "root")]),
+        ("", True, [("error", "root")]),
         ("app.conf.worker_hijack_root_logger = False", True, []),
         ("signals.setup_logging.connect(lambda **given: None, weak=False)", True, []),
         ("", False, []),
@@ -137,7 +137,7 @@ def test_a_project_that_uses_celery(tmp_path: Path) -> None:
     Path("site").rename("mysite")
     write("mysite/settings.py", f"DEBUG = True\nLOGGING = {changed()!r}\n")
     code, told = checked("mysite.settings")
-    assert (code, of_celery(told)) == (0, [("doubtful", "root")])
+    assert (code, of_celery(told)) == (0, [("warning", "root")])
     (tmp_path / "logging.json").write_text(json.dumps(changed()))
     assert of_celery(checked("logging.json")[1]) == []
 
@@ -171,7 +171,7 @@ def test_a_configuration_that_its_program_imports_while_it_starts(
     )
     code, out, err = check(module)
     assert (code, err) == (0, "")
-    assert "this is right" in out
+    assert "OK" in out
 
 
 def test_a_program_that_cannot_be_imported(check: Check) -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from checking import SECRET, Check, write
 from fslog.cli import main
-from fslog.cli.check.mistakes import of_expression, of_ini, of_yaml, unquoted
-from fslog.cli.check.records import of_mapping
+from fslog.cli.check.configuration import expression_error
+from fslog.cli.check.records import from_mapping
+from fslog.cli.check.sources import ini_error, without_quotes, yaml_error
 from fslog.cli.output import Printer
 from fslog.collector import Collector
 from processes import KEYS
@@ -71,7 +72,7 @@ def test_yaml_that_is_none(text: str, place: str, what: str, check: Check) -> No
     write("logging.yaml", f"version: 1\nhandlers:\n  usage:\n    {text}\n")
     code, out, err = check("logging.yaml")
     assert (code, out) == (1, "")
-    assert err.startswith("fslog check: logging.yaml is no YAML: line ")
+    assert err.startswith("fslog check: logging.yaml is not valid YAML: line ")
     assert place in err
     assert what in err
     assert "\\n" not in err
@@ -88,11 +89,11 @@ def test_yaml_with_characters_that_it_cannot_have(check: Check) -> None:
     [
         (
             f"kwargs={{'proxy': 'http://u:pa%40ss@p:1', 'auth_key': '{SECRET}'}}",
-            "handler_usage.kwargs: it has a % that begins no substitution",
+            "handler_usage.kwargs: invalid % substitution",
         ),
-        (f"kwargs={{\n'auth_key' '{SECRET}'}}", "line 13: neither a [section] nor name=value"),
-        (f"kwargs={{'auth_key': {SECRET}}}", "NameError: a name in it is not known"),
-        (f"kwargs={{'auth_key': 'x'.{SECRET}}}", "AttributeError: a name in it is not known"),
+        (f"kwargs={{\n'auth_key' '{SECRET}'}}", "line 13: expected [section] or name=value"),
+        (f"kwargs={{'auth_key': {SECRET}}}", "NameError: unknown name"),
+        (f"kwargs={{'auth_key': 'x'.{SECRET}}}", "AttributeError: unknown name"),
         (f"kwargs={{'auth_key': int('{SECRET}')}}", "invalid literal for int() with base 10: '..."),
     ],
 )
@@ -107,7 +108,7 @@ def test_an_ini_file_that_is_none(text: str, what: str, check: Check) -> None:
 def test_a_line_before_any_section(check: Check) -> None:
     """A line before the first section is told by its number."""
     write("logging.ini", f"kwargs={{'auth_key': '{SECRET}'}}\n{INI}")
-    assert "line 1 stands before any [section]" in check("logging.ini")[2]
+    assert "line 1 precedes the first [section]" in check("logging.ini")[2]
 
 
 def test_a_percent_sign_is_told_with_its_remedy(check: Check) -> None:
@@ -118,18 +119,18 @@ def test_a_percent_sign_is_told_with_its_remedy(check: Check) -> None:
 
 def test_errors_of_other_versions_of_the_parsers() -> None:
     """An error that lacks what most of its kind have is told nevertheless."""
-    assert of_yaml(RecursionError(SECRET)) == "RecursionError"
+    assert yaml_error(RecursionError(SECRET)) == "RecursionError"
     later = configparser.ParsingError("a.ini")
     del later.errors
-    assert of_ini(later).startswith("line unknown: ")
-    assert "already exists" in of_ini(configparser.DuplicateSectionError("handlers"))
-    assert of_expression(KeyError("FSLOG_X")) == "KeyError: 'FSLOG_X'"
+    assert ini_error(later).startswith("line unknown: ")
+    assert "already exists" in ini_error(configparser.DuplicateSectionError("handlers"))
+    assert expression_error(KeyError("FSLOG_X")) == "KeyError: 'FSLOG_X'"
 
 
 @given(st.text())
 def test_what_is_quoted_is_not_shown(text: str) -> None:
     """Whatever stands in a message as Python writes a text in quotes is taken out of it."""
-    shown = unquoted(f"found {SECRET + text!r} there")
+    shown = without_quotes(f"found {SECRET + text!r} there")
     assert SECRET not in shown
     assert shown.startswith("found '...'")
 
@@ -173,7 +174,7 @@ def test_paths_of_the_application(as_json: bool, check: Check) -> None:
     assert "/v1/a/b" in out
     if as_json:
         found = json.loads(out)["records"]
-        assert found[1]["misses"][0]["found"] == "/v1/users/list/5"
+        assert found[1]["mismatches"][0]["found"] == "/v1/users/list/5"
         assert found[1]["message"] == "/v1/a/b"
 
 
@@ -191,7 +192,7 @@ def test_json_with_a_path_in_a_label(check: Check) -> None:
     """A file in a directory that looks like the endpoint's path leaves the JSON whole."""
     Path("v1/a").mkdir(parents=True)
     path = Path(configured()).resolve().rename(Path("v1/a/b.json").resolve())
-    assert json.loads(check(str(path), "--json")[1])["is_right"] is True
+    assert json.loads(check(str(path), "--json")[1])["ok"] is True
 
 
 def test_json_with_a_key_like_a_number(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
@@ -277,7 +278,7 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.sampled_from(["name", "levelno", "levelname", "created"]), VALUES))
 def test_what_is_read_of_a_record_is_of_its_type(values: dict[str, Any]) -> None:
     """Name, level and time of a record are of the types that they are in logging."""
-    record = of_mapping(values)
+    record = from_mapping(values)
     assert isinstance(record.name, str)
     assert isinstance(record.levelno, int)
     assert isinstance(record.created, float)
@@ -303,7 +304,7 @@ def test_a_key_below_which_an_ini_file_has_nothing(check: Check) -> None:
     """`--key` for an ini file is refused, as it can lead nowhere."""
     code, _, err = check(write("logging.ini", INI), "--key", "a.b")
     assert code == 2
-    assert "--key: an ini file has no keys below which it could stand" in err
+    assert "--key: an ini file has no keys to search below" in err
     assert check("logging.ini")[0] == 0
 
 

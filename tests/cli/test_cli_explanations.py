@@ -18,14 +18,19 @@ from pythonjsonlogger.json import JsonFormatter
 
 from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent
 from fslog.cli import main
-from fslog.cli.check.configurations import Configuration, HandlerPart, configuration
-from fslog.cli.check.explanations import Explainer, Explanation, shown
-from fslog.cli.check.narration import Narration
-from fslog.cli.check.records import NoRecord, of_line, of_mapping, of_text, recovered, values_of
-from fslog.cli.check.rehearsal import rehearsal
+from fslog.cli.check.configuration import Configuration, HandlerConfig, parse
+from fslog.cli.check.dry_run import EventHandlerInfo, dry_run, event_handlers
+from fslog.cli.check.explain import Explainer, Explanation, Summary, shown
+from fslog.cli.check.records import (
+    RecordError,
+    from_json,
+    from_mapping,
+    from_text,
+    parse_values,
+    recover_args,
+)
+from fslog.cli.check.render import Text
 from fslog.cli.check.routing import Routing
-from fslog.cli.check.tally import Tally
-from fslog.cli.check.targets import Target, targets
 from fslog.cli.output import Printer
 from processes import KEYS
 
@@ -73,21 +78,21 @@ def of_configuration(
         "root": {"handlers": ["usage"], "level": "INFO"},
         **parts,
     }
-    with rehearsal() as rehearsed:
-        made = configuration(given)
-        found = [target for target in targets(made, rehearsed) if target.name == "usage"]
-        assert not made.findings
+    with dry_run() as run:
+        config = parse(given)
+        found = [info for info in event_handlers(config, run) if info.name == "usage"]
+        assert not config.diagnostics
         return Explainer(found[0], bound or {})
 
 
 def explained(text: str, **arguments: Any) -> Explanation:
     """Return the explanation of a `--record` text."""
-    return explainer(**arguments).explain(of_text(text))
+    return explainer(**arguments).explain(from_text(text))
 
 
-def sentences(one: Explanation) -> dict[int, str]:
-    """Return why the rules do not fit."""
-    return {miss.rule: miss.sentence() for miss in one.misses}
+def reasons(one: Explanation) -> dict[int, str]:
+    """Return why the rules do not match."""
+    return {mismatch.rule: str(mismatch) for mismatch in one.mismatches}
 
 
 def test_a_rule_that_fits() -> None:
@@ -97,7 +102,7 @@ def test_a_rule_that_fits() -> None:
         fields={"accountId": "tenant.slug"},
         defaults={"product": "core"},
     )
-    assert (one.outcome, one.rule, one.is_explicit, one.misses) == ("event", 0, False, ())
+    assert (one.outcome, one.rule, one.is_explicit, one.mismatches) == ("event", 0, False, ())
     assert one.event is not None
     assert (one.event["total"], one.event["userId"]) == (3, "7")
     assert one.sources == {
@@ -116,7 +121,7 @@ def test_a_rule_that_fits() -> None:
 def test_an_event_that_the_call_says_itself() -> None:
     """Rules are not asked where the call has an action, flat or nested; both sources are told."""
     one = explained("name=x,action=signIn,userId=u,event.module=door", bound={"accountId": "a"})
-    assert (one.outcome, one.rule, one.is_explicit, one.misses) == ("event", None, True, ())
+    assert (one.outcome, one.rule, one.is_explicit, one.mismatches) == ("event", None, True, ())
     assert one.sources["module"] == "the call's event"
     assert (one.sources["action"], one.sources["accountId"]) == ("the call", "context")
     assert explained("name=x,event.action=signIn", bound=WHO).is_explicit
@@ -137,26 +142,27 @@ def test_a_rule_that_the_call_overrules() -> None:
 @pytest.mark.parametrize(
     ("text", "rule", "sentence", "held"),
     [
-        ("name=app.db,msg=x", 0, 'logger is "app.db", wanted "app.reports" or below', 0),
-        ("name=app.reports2", 0, 'logger is "app.reports2", wanted "app.reports" or below', 0),
-        ("name=app.reports,msg=x", 0, 'message is "x", wanted "exported %s rows"', 1),
+        ("name=app.db,msg=x", 0, 'logger is "app.db", expected "app.reports" or a child of it', 0),
+        ("name=app.reports2", 0,
+         'logger is "app.reports2", expected "app.reports" or a child of it', 0),
+        ("name=app.reports,msg=x", 0, 'message is "x", expected "exported %s rows"', 1),
         ("name=gunicorn.access,args.m=GET,args.s=200,args.U=/a/b", 1,
-         'args.m is "GET", wanted "POST"', 3),
+         'args.m is "GET", expected "POST"', 3),
         ("name=gunicorn.access,args.m=POST,args.s=404,args.U=/a/b", 1,
-         "args.s is 404, wanted a match of /^2/", 3),
+         "args.s is 404, expected a match of /^2/", 3),
         ("name=gunicorn.access,args.m=POST,args.U=/a/b", 1,
-         "args.s is missing, wanted a match of /^2/", 3),
+         "args.s is missing, expected a match of /^2/", 3),
         ("name=gunicorn.access,args.m=POST,args.s=null,args.U=x", 1,
-         "args.s is null, wanted a match of /^2/", 2),
-        ("name=gunicorn.access", 1, 'args.m is missing, wanted "POST"', 1),
+         "args.s is null, expected a match of /^2/", 2),
+        ("name=gunicorn.access", 1, 'args.m is missing, expected "POST"', 1),
     ],
 )  # fmt: skip
 def test_why_a_rule_does_not_fit(text: str, rule: int, sentence: str, held: int) -> None:
     """The first condition that fails is told with what stood there, and how many hold."""
     one = explained(text)
     assert (one.outcome, one.rule, one.event) == ("skipped", None, None)
-    assert sentences(one)[rule] == sentence
-    assert [miss.held for miss in one.misses if miss.rule == rule] == [held]
+    assert reasons(one)[rule] == sentence
+    assert [mismatch.held for mismatch in one.mismatches if mismatch.rule == rule] == [held]
 
 
 def test_what_is_missing_is_told_with_its_place() -> None:
@@ -171,10 +177,10 @@ def test_what_is_missing_is_told_with_its_place() -> None:
         ("missing", "userId"),
     ]
     assert one.left_out == (
-        "accountId: fields reads tenant.slug, which leads nowhere",
-        "userId: fields reads user, which leads nowhere",
+        "accountId: fields reads tenant.slug, which is missing",
+        "userId: fields reads user, which is missing",
     )
-    assert one.notes == ("what fslog.context may have bound is not known; say it by --context",)
+    assert one.notes == ("values bound by fslog.context are unknown here; pass --context",)
     told = explained('name=app.reports,msg="exported %s rows",args=[3]', bound={"userId": "u"})
     assert told.notes == ()
     null = explained("name=x,action=a,user=null", fields={"userId": "user"}, bound={"a": 1})
@@ -190,9 +196,9 @@ def test_placeholders_that_find_nothing() -> None:
     assert one.event is not None
     assert (one.event["module"], one.event["details"]) == ("a", {"path": "/a/b", "list": []})
     assert one.left_out == (
-        "ms: {args.M:int} leads nowhere",
-        "details.agent: {args.a} leads nowhere",
-        "details.list.0: {args.b} leads nowhere",
+        "ms: {args.M:int} has no value",
+        "details.agent: {args.a} has no value",
+        "details.list.0: {args.b} has no value",
     )
 
 
@@ -208,13 +214,13 @@ def test_what_cannot_be_read_is_told() -> None:
         {"when": {"user.id": "7"}, "event": {"action": "feature"}},
         {"when": {"logger": "x"}, "event": {"action": "feature", "userId": "{user.id}"}},
     ]
-    record = of_mapping({"name": "x", "msg": "y", "levelname": "INFO"})
+    record = from_mapping({"name": "x", "msg": "y", "levelname": "INFO"})
     record.__dict__["user"] = User()
     one = explainer(rules=rules, fields={"accountId": "user.id"}).explain(record)
     assert (one.outcome, [p.code for p in one.problems]) == ("invalid", ["unreadable"])
     assert "user.id raised RuntimeError: no database" in one.problems[0].message
-    assert sentences(one)[0] == (
-        'user.id cannot be read: user.id raised RuntimeError: no database; wanted "7"'
+    assert reasons(one)[0] == (
+        'user.id cannot be read: user.id raised RuntimeError: no database; expected "7"'
     )
     one = explainer(rules=rules[1:], fields={"accountId": "user.id"}).explain(record)
     assert [(p.code, p.property) for p in one.problems] == [
@@ -238,34 +244,34 @@ def test_warnings_are_told_and_sent() -> None:
 @pytest.mark.parametrize(
     ("parts", "record", "why"),
     [
-        ({}, "level=DEBUG", "the root logger takes INFO and above"),
+        ({}, "level=DEBUG", "the root logger accepts INFO and above"),
         ({"root": {"handlers": ["usage"]}}, "level=INFO",
-         "the root logger takes WARNING and above"),
+         "the root logger accepts WARNING and above"),
         ({"loggers": {"app": {"level": "ERROR"}}}, "level=INFO",
-         "the logger app takes ERROR and above"),
+         "the logger app accepts ERROR and above"),
         ({"loggers": {"app.reports": {"propagate": False}}}, "level=INFO",
          "the logger app.reports does not propagate"),
         ({"root": {"level": "INFO"}, "loggers": {"other": {"handlers": ["usage"]}}}, "level=INFO",
-         "neither the logger app.reports nor any above it has the handler"),
+         "neither the logger app.reports nor any of its parents has the handler"),
         ({"filters": {"f": {"name": "web"}}, "root": {"level": "INFO", "handlers": ["usage"]},
           "loggers": {"app.reports": {"filters": ["f"]}}}, "level=INFO",
-         "a filter of the logger app.reports stops it"),
+         "a filter of the logger app.reports rejects it"),
         ({"filters": {"f": {"name": "web"}}}, "level=WARNING,filters=usage",
-         "a filter of the handler usage stops it"),
-        ({}, "level=WARNING,handler=ERROR", "the handler usage takes ERROR and above"),
+         "a filter of the handler usage rejects it"),
+        ({}, "level=WARNING,handler=ERROR", "the handler usage accepts ERROR and above"),
     ],
 )  # fmt: skip
 def test_what_stops_a_record(parts: dict[str, Any], record: str, why: str) -> None:
     """Level, filter or propagation: what stops a record is named, and what it would have been."""
-    values = values_of(record)
+    values = parse_values(record)
     usage: dict[str, Any] = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT]}
     if "filters" in values:
         usage["filters"] = ["f"]
     if "handler" in values:
         usage["level"] = values["handler"]
     text = f'name=app.reports,msg="exported %s rows",args=[3],level={values["level"]}'
-    one = of_configuration({"usage": usage}, WHO, **parts).explain(of_text(text))
-    assert (one.outcome, one.why) == ("stopped", why)
+    one = of_configuration({"usage": usage}, WHO, **parts).explain(from_text(text))
+    assert (one.outcome, one.reason) == ("stopped", why)
     assert one.event is not None
 
 
@@ -274,16 +280,16 @@ def test_a_filter_of_somebodys_own() -> None:
     usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT], "filters": ["own"]}
     filters = {"own": {"()": "logging.handlers.RotatingFileHandler", "filename": "made.log"}}
     one = of_configuration({"usage": usage}, WHO, filters=filters).explain(
-        of_text('name=app.reports,msg="exported %s rows",args=[3]')
+        from_text('name=app.reports,msg="exported %s rows",args=[3]')
     )
     assert one.outcome == "event"
-    assert one.notes == ("the filter own is not asked here; it may stop it",)
+    assert one.notes == ("the filter own was not run; it may reject the record",)
     assert not Path("made.log").exists()
 
 
 def test_a_line_without_a_level() -> None:
     """Where a line tells no level, none stops it."""
-    record = of_line(b'{"name": "app.reports", "message": "exported 3 rows"}')
+    record = from_json(b'{"name": "app.reports", "message": "exported 3 rows"}')
     assert explainer(WHO).explain(record).outcome == "event"
 
 
@@ -298,9 +304,9 @@ def test_a_formatter_of_somebodys_own() -> None:
 
     explain = explainer()
     explain._formatter = Own()
-    one = explain.explain(of_text("name=x,msg=hello"))
-    assert (one.outcome, one.rule, len(one.misses)) == ("warning", None, 2)
-    assert explain.explain(of_text("name=x,msg=bad")).problems[0].message == "RuntimeError: no"
+    one = explain.explain(from_text("name=x,msg=hello"))
+    assert (one.outcome, one.rule, len(one.mismatches)) == ("warning", None, 2)
+    assert explain.explain(from_text("name=x,msg=bad")).problems[0].message == "RuntimeError: no"
 
 
 RULE_TEXTS = st.sampled_from(["", "a", "a.b", "ab", "POST", "1", "/a/", "/^a.(?P<x>b)?/", "%s a"])
@@ -337,9 +343,9 @@ def test_the_explanation_agrees_with_the_formatter(
     arguments: Any = {"rules": rules, "session": "none", "defaults": {"sessionId": "s"}}
     routing = Routing(Configuration({}), "usage")
     formatter = EventFormatter(**arguments)
-    target = Target(HandlerPart("usage", None), routing, posts=False, formatter=formatter)
-    explain = Explainer(target, WHO)
-    one = explain.explain(of_mapping(line))
+    info = EventHandlerInfo(HandlerConfig("usage", None), routing, formatter=formatter)
+    explain = Explainer(info, WHO)
+    one = explain.explain(from_mapping(line))
     assert one.record is not None
     formatter = EventFormatter(rules=rules, session="none", defaults={"sessionId": "s", **WHO})
     try:
@@ -357,8 +363,8 @@ def test_the_explanation_agrees_with_the_formatter(
         assert made["rule"] == one.rule
     if not one.is_explicit:
         last = len(rules) if one.rule is None else one.rule
-        assert [miss.rule for miss in one.misses] == list(range(last))
-        assert all(miss.held < miss.conditions for miss in one.misses)
+        assert [mismatch.rule for mismatch in one.mismatches] == list(range(last))
+        assert all(mismatch.held < mismatch.conditions for mismatch in one.mismatches)
 
 
 @pytest.mark.parametrize(
@@ -382,25 +388,25 @@ def test_the_explanation_agrees_with_the_formatter(
 )
 def test_records_of_the_command_line(text: str, expected: dict[str, Any]) -> None:
     """Names and values as the help says: JSON where it reads as JSON, else text."""
-    record = of_text(text)
+    record = from_text(text)
     assert {name: record.__dict__[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "it is empty"),
+        ("", "empty; expected"),
         ("app", "expected name=value at 'app', character 1"),
         ("=x", "expected name=value"),
         ('a=1,"b"=2', "expected name=value"),
-        ("a=1,a.b=2", "a is given both as a value and with names below it"),
-        ("{", "it is no JSON"),
+        ("a=1,a.b=2", "a is both a value and a mapping"),
+        ("{", "not valid JSON"),
     ],
 )
 def test_texts_that_are_no_record(text: str, why: str) -> None:
     """What does not read as names and values is refused, with the place."""
-    with pytest.raises(NoRecord, match=why.replace("(", r"\(")):
-        of_text(text)
+    with pytest.raises(RecordError, match=why.replace("(", r"\(")):
+        from_text(text)
 
 
 def log_line(level: int = logging.INFO, fmt: str = "", **more: Any) -> bytes:
@@ -425,7 +431,7 @@ def log_line(level: int = logging.INFO, fmt: str = "", **more: Any) -> bytes:
 )
 def test_lines_of_python_json_logger(line: bytes) -> None:
     """However the formatter was told to write, the record is found again, and its rule fits."""
-    record = of_line(line)
+    record = from_json(line)
     assert (record.name, record.levelno) == ("app.reports", logging.INFO)
     assert not {"severity", "logger", "timestamp"} & record.__dict__.keys()
     one = explainer({"accountId": "acme"}).explain(record, 7)
@@ -445,16 +451,16 @@ def test_lines_of_python_json_logger(line: bytes) -> None:
 )
 def test_instants(value: Any, created: float) -> None:
     """Seconds, milliseconds and ISO texts are when the record was made."""
-    assert of_mapping({"timestamp": value}).created == created
-    assert "timestamp" not in of_mapping({"timestamp": value}).__dict__
+    assert from_mapping({"timestamp": value}).created == created
+    assert "timestamp" not in from_mapping({"timestamp": value}).__dict__
 
 
 def test_what_is_no_instant_is_an_extra() -> None:
     """A name that means something else in an application stays what it is."""
-    record = of_mapping({"time": "soon", "level": "gold", "logger": 5, "created": True})
+    record = from_mapping({"time": "soon", "level": "gold", "logger": 5, "created": True})
     assert (record.time, record.level, record.logger) == ("soon", "gold", 5)  # type: ignore[attr-defined]
     assert (record.name, record.levelno) == ("root", 0)
-    assert of_mapping({"timestamp": "0001-01-01", "time": float("inf")}).created > 1e9
+    assert from_mapping({"timestamp": "0001-01-01", "time": float("inf")}).created > 1e9
 
 
 @pytest.mark.parametrize(
@@ -474,16 +480,16 @@ def test_what_is_no_instant_is_an_extra() -> None:
 )
 def test_arguments_out_of_a_message(message: Any, template: str, args: Any) -> None:
     """A joined message is taken apart where a template allows it, and only there."""
-    assert recovered(message, template) == args
+    assert recover_args(message, template) == args
 
 
 def test_a_message_is_taken_apart_for_a_rule_only() -> None:
     """It is, where the rule's logger fits and the line has no arguments; and that is told."""
     explain = explainer(WHO)
-    one = explain.explain(of_mapping({"name": "app.reports", "message": "exported 3 rows"}))
-    assert (one.rule, one.notes) == (0, ("msg and args are taken out of the joined message",))
+    one = explain.explain(from_mapping({"name": "app.reports", "message": "exported 3 rows"}))
+    assert (one.rule, one.notes) == (0, ("msg and args are recovered from the formatted message",))
     for name, args in (("other", ()), ("app.reports", [1])):
-        record = of_mapping({"name": name, "message": "exported 3 rows", "args": args})
+        record = from_mapping({"name": name, "message": "exported 3 rows", "args": args})
         one = explain.explain(record)
         assert (one.outcome, one.notes) == ("skipped", ())
         assert record.msg == "exported 3 rows"
@@ -554,7 +560,7 @@ def test_what_a_person_reads_of_a_log(check: Check) -> None:
     """Each line in full while there are few, and all of them in numbers."""
     code, out, err = check("--log", logged(*LINES), "--details", "2")
     assert (code, err) == (1, "")
-    lines = out[out.index("this is right") :].splitlines()[2:]
+    lines = out[out.index("OK") :].splitlines()[2:]
     told = [" ".join(line.split()) for line in lines]
     assert [line for line in told if not line.startswith(("createdAt ", "sessionId "))] == [
         'line 1 app.reports INFO "exported %s rows" [3]',
@@ -565,18 +571,18 @@ def test_what_a_person_reads_of_a_log(check: Check) -> None:
         "total 3 rules[0]",
         'accountId "acme" the call',
         'userId "ann" the call',
-        "msg and args are taken out of the joined message",
+        "msg and args are recovered from the formatted message",
         "",
         'line 2 app.reports INFO "exported %s rows" [4]',
-        "invalid: it is not sent, by rules[0]",
+        "invalid, not sent, by rules[0]",
         'action "feature" rules[0]',
         'module "reports" rules[0]',
         'feature "export" rules[0]',
         "total 4 rules[0]",
         'userId "u" the call',
         MISSING,
-        "msg and args are taken out of the joined message",
-        "what fslog.context may have bound is not known; say it by --context",
+        "msg and args are recovered from the formatted message",
+        "values bound by fslog.context are unknown here; pass --context",
         "",
         "6 more records not shown; see --details and --only",
         "",
@@ -585,19 +591,19 @@ def test_what_a_person_reads_of_a_log(check: Check) -> None:
         "1 event with a warning",
         "1 action 'feature' is expected to have feature, a string",
         "1 action 'feature' is expected to have module, a string",
-        "1 is invalid, and not sent",
+        "1 invalid event, not sent",
         f"1 {MISSING}",
-        "2 are no events",
-        "of app.db 2",
-        "1 does not come here",
-        "1 the root logger takes INFO and above",
-        "1 of them would be an event",
-        "2 lines that are no records",
+        "2 records without an event",
+        "from app.db 2",
+        "1 record does not reach the handler",
+        "1 the root logger accepts INFO and above",
+        "1 would be an event",
+        "2 lines are not log records",
         "by",
         "1 the log call itself",
         "2 rules[0]",
-        'never rules[1]: nearest was a record whose logger is "app.db", wanted "gunicorn.access" '
-        "or below",
+        'never rules[1]: in the nearest record, logger is "app.db", expected "gunicorn.access" '
+        "or a child of it",
     ]
 
 
@@ -606,7 +612,7 @@ def test_only_some_records(check: Check) -> None:
     path = logged(*LINES)
     told = json.loads(check("--log", path, "--only", "skipped,unreadable", "--json")[1])
     assert [one["line"] for one in told["records"]] == [3, 4, 5, 9]
-    assert told["records"][2]["why"].startswith("it is no JSON: ")
+    assert told["records"][2]["reason"].startswith("not valid JSON: ")
     assert told["summary"]["outcomes"] == {
         "event": 1,
         "invalid": 1,
@@ -616,7 +622,10 @@ def test_only_some_records(check: Check) -> None:
         "warning": 1,
     }
     _, out, _ = check("--log", path, "--only", "stopped")
-    assert "  does not come here: the root logger takes INFO and above (it would be an event" in out
+    assert (
+        "  does not reach the handler: the root logger accepts INFO and above (it would be an event"
+        in out
+    )
     assert "line 1 " not in out
 
 
@@ -624,14 +633,14 @@ def test_the_summary_for_a_program(check: Check) -> None:
     """By rule, by logger, by problem, and what kept a rule from ever fitting."""
     access = {"name": "gunicorn.access", "levelname": "INFO", "args": {"m": "GET", "s": 200}}
     told = json.loads(check("--log", logged(*LINES, access), "--json")[1])
-    assert (told["handler"], told["is_right"]) == ("usage", True)
+    assert (told["handler"], told["ok"]) == ("usage", True)
     summary = told["summary"]
     assert (summary["lines"], summary["explicit"], summary["stopped_events"]) == (9, 1, 1)
     assert summary["skipped_by_logger"] == {"app.db": 2, "gunicorn.access": 1}
     first, second = summary["rules"]
-    assert (first["fits"], first["failed"]) == (2, {"logger": 3})
-    assert (second["fits"], second["nearest"]) == (0, 'args.m is "GET", wanted "POST"')
-    assert summary["stopped"] == {"the root logger takes INFO and above": 1}
+    assert (first["matches"], first["failed"]) == (2, {"logger": 3})
+    assert (second["matches"], second["nearest"]) == (0, 'args.m is "GET", expected "POST"')
+    assert summary["stopped"] == {"the root logger accepts INFO and above": 1}
     assert {one["code"] for one in summary["problems"]} == {"missing", "expected"}
     explained = told["records"][0]
     assert (explained["outcome"], explained["event"]["total"]) == ("event", 3)
@@ -643,7 +652,7 @@ def test_what_would_be_invalid(check: Check) -> None:
     record = 'name=app.reports,msg="exported %s rows",args=[3],level=DEBUG'
     code, out, _ = check("--record", record)
     assert code == 0
-    assert "takes INFO and above (it would be invalid, by rules[0])" in out
+    assert "accepts INFO and above (it would be invalid, by rules[0])" in out
 
 
 def test_rules_that_never_fit_are_told(check: Check) -> None:
@@ -653,10 +662,12 @@ def test_rules_that_never_fit_are_told(check: Check) -> None:
     assert out.splitlines()[-3:] == [
         "by",
         "        1  rules[0]",
-        '    never  rules[1]: nearest was a record whose args.m is "GET", wanted "POST"',
+        '    never  rules[1]: in the nearest record, args.m is "GET", expected "POST"',
     ]
     _, out, _ = check("--log", logged(LINES[0], LINES[0]))
-    assert out.splitlines()[-1].startswith("    never  rules[1]: an earlier one fitted whenever")
+    assert out.splitlines()[-1].startswith(
+        "    never  rules[1]: an earlier rule always matched first"
+    )
 
 
 def test_logs_from_anywhere(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -680,7 +691,7 @@ def test_lines_that_are_too_long(check: Check, monkeypatch: pytest.MonkeyPatch) 
     path = logged({"name": "a", "message": "x" * 5_000}, LINES[0])
     told = json.loads(check("--log", path, "--json")[1])
     assert [one["outcome"] for one in told["records"]] == ["unreadable", "event"]
-    assert told["records"][0]["why"] == "it has more than 1,000 bytes"
+    assert told["records"][0]["reason"] == "longer than 1,000 bytes"
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}', b"null", b"\x00"])
@@ -724,20 +735,19 @@ def test_the_context_provider_is_asked(check: Check) -> None:
 
 def test_many_kinds_do_not_fill_the_memory() -> None:
     """Loggers named after requests are counted up to a number, and no further."""
-    tally = Tally(0)
+    summary = Summary(0)
     for number in range(1_200):
-        record = of_mapping({"name": f"request.{number}"})
-        tally.add(Explanation(number, record, "skipped"))
-    assert (tally.lines, len(tally.skipped)) == (1_200, 1_000)
+        record = from_mapping({"name": f"request.{number}"})
+        summary.add(Explanation(number, record, "skipped"))
+    assert (summary.lines, len(summary.skipped)) == (1_200, 1_000)
 
 
 def test_a_single_record_needs_no_summary() -> None:
     """One record is explained, and not counted for its reader."""
     stream = io.StringIO()
-    narration = Narration(Printer(stream, environ={}), 10)
-    tally = Tally(2)
-    tally.add(explained("name=x,msg=y"))
-    narration.summary(tally, None)  # type: ignore[arg-type]
+    summary = Summary(2)
+    summary.add(explained("name=x,msg=y"))
+    Text(Printer(stream, environ={}), 10).summary(summary, None)  # type: ignore[arg-type]
     assert stream.getvalue() == ""
 
 

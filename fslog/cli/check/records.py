@@ -1,7 +1,7 @@
-"""Log records out of text: JSON log lines, and what `--record` says on the command line.
+"""Log records from text: JSON log lines, and the values of `--record`.
 
-A JSON formatter writes less than the record had, and under other names. What can be told from
-what is there is put back; what cannot is missing, and a rule that asks for it says so.
+A JSON formatter writes less than the record had, and under other names. What can be recovered is
+restored; the rest is missing, and reported so for a rule that reads it.
 """
 
 from __future__ import annotations
@@ -31,67 +31,67 @@ _CONVERSION = re.compile(
 )
 _TEXTS = {"d": r"[-+ ]*\d+", "i": r"[-+ ]*\d+", "u": r"[-+ ]*\d+"}
 _TEXTS |= dict.fromkeys("eEfFgG", r"[-+ ]*[\d.]+(?:[eE][-+]?\d+)?")
-_LONGEST = 2_000
-"""How long a message may be whose arguments are looked for: that takes time."""
+_MAX_CHARACTERS = 2_000
+"""A longer message is not matched against templates, since that takes too long."""
 
-_MEANT_MS = 100_000_000_000
-_FARTHEST = 1e300
-
-
-class NoRecord(CommandError):
-    """Say why a text is no record."""
+_LEAST_MILLISECONDS = 100_000_000_000
+_MOST_SECONDS = 1e300
 
 
-def of_line(line: bytes) -> logging.LogRecord:
-    r"""Return the record that a JSON log line tells of.
+class RecordError(CommandError):
+    """Report why a text is not a log record."""
+
+
+def from_json(line: bytes) -> logging.LogRecord:
+    r"""Return the record of a JSON log line.
 
     Raises:
-        NoRecord: it is no JSON object.
+        RecordError: the line is not a JSON object.
 
-    >>> record = of_line(b'{"name": "app", "levelname": "INFO", "message": "hi", "userId": "u"}')
+    >>> record = from_json(b'{"name": "app", "levelname": "INFO", "message": "hi", "userId": "u"}')
     >>> record.name, record.levelno, record.msg, record.userId
     ('app', 20, 'hi', 'u')
     """
     try:
         given = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise NoRecord(f"it is no JSON: {error}") from None
+        raise RecordError(f"not valid JSON: {error}") from None
     if not isinstance(given, dict):
-        raise NoRecord(f"it is a JSON {type(given).__name__}; expected an object")
-    return of_mapping(given)
+        raise RecordError(f"found a JSON {type(given).__name__}; expected an object")
+    return from_mapping(given)
 
 
-def of_text(text: str) -> logging.LogRecord:
+def from_text(text: str) -> logging.LogRecord:
     """Return the record of a `--record` text: `name=app.reports,msg="exported %s rows",args=[3]`.
 
-    A value is JSON where it reads as JSON, else it is text, up to the comma before the next name.
-    A name with dots makes mappings (`args.m=POST`, `request.user.id=5`). Without a level it is
-    INFO. A text that begins with a brace is a JSON log line.
+    A value is JSON if it parses as JSON, else text, up to the comma before the next name. A name
+    with dots creates nested mappings (`args.m=POST`, `request.user.id=5`). The level is INFO if
+    none is given. A text that begins with a brace is a JSON log line.
 
     Raises:
-        NoRecord: it does not read so.
+        RecordError: the text has another form.
 
-    >>> record = of_text("logger=web,args.m=POST,msg=hello, you,total=3")
+    >>> record = from_text("logger=web,args.m=POST,msg=hello, you,total=3")
     >>> record.name, record.levelname, record.args, record.msg, record.total
     ('web', 'INFO', {'m': 'POST'}, 'hello, you', 3)
     """
     if text.lstrip().startswith("{"):
-        return of_line(text.encode("utf-8", "surrogateescape"))
-    given = values_of(text)
+        return from_json(text.encode("utf-8", "surrogateescape"))
+    given = parse_values(text)
     if isinstance(given.get("args"), dict):
         given["args"] = _positional(given["args"])
     if not any(name in given for name in _LEVELS):
         given["levelname"] = "INFO"
-    return of_mapping(given)
+    return from_mapping(given)
 
 
-def values_of(text: str) -> dict[str, Any]:
+def parse_values(text: str) -> dict[str, Any]:
     """Return the names and values of a text such as `accountId=acme,userId=7`.
 
     Raises:
-        NoRecord: it does not read so.
+        RecordError: the text has another form.
 
-    >>> values_of("accountId=acme,userId=7,tags=[1, 2],a.b=c")
+    >>> parse_values("accountId=acme,userId=7,tags=[1, 2],a.b=c")
     {'accountId': 'acme', 'userId': 7, 'tags': [1, 2], 'a': {'b': 'c'}}
     """
     given: dict[str, Any] = {}
@@ -99,16 +99,16 @@ def values_of(text: str) -> dict[str, Any]:
     while at < len(text):
         key = _KEY.match(text, at)
         if key is None:
-            raise NoRecord(f"expected name=value at {text[at : at + 20]!r}, character {at + 1}")
+            raise RecordError(f"expected name=value at {text[at : at + 20]!r}, character {at + 1}")
         value, at = _value(text, key.end())
         _put(given, key[1].split("."), value)
     if not given:
-        raise NoRecord("it is empty; expected name=value, joined by commas")
+        raise RecordError("empty; expected name=value pairs, separated by commas")
     return given
 
 
 def _value(text: str, at: int) -> tuple[Any, int]:
-    """Return the value that begins somewhere, and where the next name begins."""
+    """Return the value that begins at an index, and the index of the next name."""
     try:
         value, end = _DECODER.raw_decode(text, at)
         following = re.compile(r"\s*(,|$)").match(text, end)
@@ -126,32 +126,32 @@ def _put(given: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         inner = given.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise NoRecord(f"{key} is given both as a value and with names below it")
+            raise RecordError(f"{key} is both a value and a mapping")
         given = inner
     given[keys[-1]] = value
 
 
 def _positional(args: dict[str, Any]) -> Any:
-    """Return arguments of the names 0, 1, ... as a list."""
+    """Return a mapping with the keys 0, 1, ... as a list."""
     numbers = [str(number) for number in range(len(args))]
     return [args[number] for number in numbers] if set(numbers) == set(args) else args
 
 
-def of_mapping(given: Mapping[str, Any]) -> logging.LogRecord:
-    """Return the record of a line's names and values; what is no attribute of records is an extra.
+def from_mapping(given: Mapping[str, Any]) -> logging.LogRecord:
+    """Return the record of a line's names and values; unknown names become extras.
 
-    The level is 0 where the line tells none.
+    The level is 0 if the line has none.
     """
     left = dict(given)
-    name = _taken(left, _NAMES, lambda value: value if isinstance(value, str) else None, "root")
-    level = _taken(left, _LEVELS, _level, 0)
-    created = _taken(left, _TIMES, _instant, None)
+    name = _pop(left, _NAMES, lambda value: value if isinstance(value, str) else None, "root")
+    level = _pop(left, _LEVELS, _level, 0)
+    created = _pop(left, _TIMES, _instant, None)
     message = left.pop("message", "")
     args = left.pop("args", ())
     record = logging.LogRecord(name, level, "", 0, left.pop("msg", message), (), None)
     record.args = tuple(args) if isinstance(args, list) else args
     record.created = time.time() if created is None else created
-    # What is left under a name that was read is of a wrong type.
+    # A value that is left under one of those names is of another type, and ignored.
     kept = RECORD_ATTRIBUTES - {"name", "levelno", "created"}
     attributes = {key: value for key, value in left.items() if key in kept}
     extras = {key: value for key, value in left.items() if key not in RECORD_ATTRIBUTES}
@@ -160,8 +160,8 @@ def of_mapping(given: Mapping[str, Any]) -> logging.LogRecord:
     return record
 
 
-def _taken(left: dict[str, Any], names: Iterable[str], read: Any, otherwise: Any) -> Any:
-    """Take what is known under one of several names out of a line."""
+def _pop(left: dict[str, Any], names: Iterable[str], read: Any, otherwise: Any) -> Any:
+    """Remove the first value that can be read under one of several names, and return it."""
     for name in names:
         if name in left:
             value = read(left[name])
@@ -180,8 +180,8 @@ def _level(value: Any) -> int | None:
 
 def _instant(value: Any) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        at = float(value) if abs(value) < _FARTHEST else math.nan
-        return at / 1000 if at > _MEANT_MS else at if at - at == 0.0 else None
+        at = float(value) if abs(value) < _MOST_SECONDS else math.nan
+        return at / 1000 if at > _LEAST_MILLISECONDS else at if at - at == 0.0 else None
     if not isinstance(value, str):
         return None
     try:
@@ -190,17 +190,17 @@ def _instant(value: Any) -> float | None:
         return None
 
 
-def recovered(message: object, template: str) -> Any:
-    """Return the arguments with which a template becomes a message; None if it does not.
+def recover_args(message: object, template: str) -> Any:
+    """Return the arguments with which a template gives a message; None if it cannot.
 
-    What stood at `%s` is text in the message; digits are read as a number again.
+    The value of `%s` is text in the message; digits are converted to a number.
 
-    >>> recovered("exported 42 rows to disk", "exported %d rows to %s")
+    >>> recover_args("exported 42 rows to disk", "exported %d rows to %s")
     (42, 'disk')
-    >>> recovered("imported 42 rows", "exported %d rows") is None
+    >>> recover_args("imported 42 rows", "exported %d rows") is None
     True
     """
-    if not isinstance(message, str) or len(message) > _LONGEST or "%" not in template:
+    if not isinstance(message, str) or len(message) > _MAX_CHARACTERS or "%" not in template:
         return None
     pieces: list[str] = []
     slots: list[re.Match[str]] = []
@@ -219,14 +219,14 @@ def recovered(message: object, template: str) -> Any:
     found = re.fullmatch("".join([*pieces, re.escape(template[end:])]), message, re.DOTALL)
     if found is None or not slots:
         return None
-    values = [_read(text) for text in found.groups()]
+    values = [_number_or_text(text) for text in found.groups()]
     keys = [slot["key"] for slot in slots]
     if any(key is not None for key in keys):
         return dict(zip(keys, values, strict=True))
     return tuple(values)
 
 
-def _read(text: str) -> Any:
+def _number_or_text(text: str) -> Any:
     for kind in (int, float):
         try:
             if str(kind(text)) == text:

@@ -13,31 +13,19 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fslog import EventFormatter
-from fslog.cli.check.configurations import ROOT, Configuration, HandlerPart, LoggerPart
-from fslog.cli.check.factories import makes
+from fslog.cli.check.configuration import (
+    ROOT,
+    Configuration,
+    LoggerConfig,
+)
+from fslog.cli.check.frameworks import PRESETS
 
 ABOVE_ALL = logging.CRITICAL + 1
 """A level that only a level meant to silence everything stops."""
-
-
-class _Preset(NamedTuple):
-    library: str
-    propagates: bool
-
-
-PRESETS = {
-    "django": _Preset("Django", True),
-    "django.server": _Preset("Django", False),
-    "gunicorn.access": _Preset("gunicorn", False),
-    "gunicorn.error": _Preset("gunicorn", False),
-}
-"""Loggers to which their library gives the level INFO, and for some propagate = False, before the
-configuration is loaded (`django.utils.log.DEFAULT_LOGGING`, `gunicorn.glogging.Logger`).
-"""
 
 
 class Route(NamedTuple):
@@ -57,23 +45,19 @@ class Route(NamedTuple):
 class _StandIn(logging.Handler):
     """Stand in for a configured handler of one logger."""
 
-    def __init__(self, part: HandlerPart, level: int, targets: Iterable[_StandIn]) -> None:
+    def __init__(
+        self, name: str, level: int, arrived: Callable[[], None], targets: list[_StandIn]
+    ) -> None:
         super().__init__(level)
-        self.part = part
-        self.targets = tuple(targets)
-        self._arrivals = 0
+        self.stands_for = name  # `Handler.name` would enter it into a registry of logging
+        self.arrived = arrived
+        self.targets = targets
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._arrivals += 1
+        self.arrived()
         for target in self.targets:
             if record.levelno >= target.level:
                 target.handle(record)
-
-    def take_arrivals(self, handler: str) -> int:
-        """Return how many records reached a handler through this one since the last call."""
-        own, self._arrivals = self._arrivals, 0
-        passed_on = sum(target.take_arrivals(handler) for target in self.targets)
-        return passed_on + (own if self.part.name == handler else 0)
 
 
 class Routing:
@@ -88,6 +72,7 @@ class Routing:
         self._config = config
         self._handler = handler
         self._record: logging.LogRecord | None = None
+        self._by: list[str] = []
         self._unasked: list[str] = []
         self._rejected_by: set[object] = set()
         self._root = logging.RootLogger(logging.WARNING)
@@ -98,9 +83,9 @@ class Routing:
         for name in [ROOT, *config.loggers, *PRESETS]:
             self._loggers[name] = self._root if name == ROOT else manager.getLogger(name)
         for name, logger in self._loggers.items():
-            self._set_up(logger, config.loggers.get(name) or LoggerPart(name))
+            self._set_up(logger, config.loggers.get(name) or LoggerConfig(name))
 
-    def _set_up(self, logger: logging.Logger, part: LoggerPart) -> None:
+    def _set_up(self, logger: logging.Logger, part: LoggerConfig) -> None:
         if part.level is not None:
             logger.setLevel(part.level)
         elif part.name in PRESETS:
@@ -109,24 +94,25 @@ class Routing:
         self._add_filters(logger, part.filters)
         logger.addHandler(logging.NullHandler())  # without any handler, logging prints the record
         for name in dict.fromkeys(part.handlers):
-            for stand_in in self._stand_ins(name, (), has_level=True):
+            for stand_in in self._stand_ins(name, logger.name, (), has_level=True):
                 logger.addHandler(stand_in)
 
     def _stand_ins(
-        self, name: str, before: tuple[str, ...], *, has_level: bool
+        self, name: str, logger: str, before: tuple[str, ...], *, has_level: bool
     ) -> Iterator[_StandIn]:
         """Yield the stand-in for a handler, if it leads to the one in question."""
         part = self._config.handlers.get(name)
         if part is None or name in before:
             return
-        path = (*before, name)
-        targets = [
-            stand_in
-            for target in part.leads_to
-            for stand_in in self._stand_ins(target, path, has_level=part.respects_levels)
-        ]
-        if targets or name == self._handler:
-            stand_in = _StandIn(part, part.level if has_level else logging.NOTSET, targets)
+        targets: list[_StandIn] = []
+        for target in part.targets:
+            levels = part.respects_levels
+            targets += self._stand_ins(target, logger, (*before, name), has_level=levels)
+        is_end = name == self._handler
+        if targets or is_end:
+            level = part.level if has_level else logging.NOTSET
+            arrived = functools.partial(self._by.append, logger) if is_end else lambda: None
+            stand_in = _StandIn(name, level, arrived, targets)
             self._add_filters(stand_in, part.filters)
             yield stand_in
 
@@ -161,17 +147,12 @@ class Routing:
         if not logger.isEnabledFor(levelno):
             least, owner = self.level_of(name)
             level_name = logging.getLevelName(least)
-            return Route((), f"{logger_label(owner)} takes {level_name} and above")
+            return Route((), f"{logger_label(owner)} accepts {level_name} and above")
         self._record, self._unasked, self._rejected_by = record, [], set()
+        self._by.clear()
         logger.handle(logging.makeLogRecord({"name": logger.name, "levelno": levelno}))
-        by = tuple(
-            one.name
-            for one in _ancestry(logger)
-            for stand_in in _stand_ins_of(one)
-            for _ in range(stand_in.take_arrivals(self._handler))
-        )
-        reason = "" if by else "; ".join(dict.fromkeys(self._reasons(logger, levelno)))
-        return Route(by, reason, tuple(self._unasked))
+        reason = "" if self._by else "; ".join(dict.fromkeys(self._reasons(logger, levelno)))
+        return Route(tuple(self._by), reason, tuple(self._unasked))
 
     def _logger(self, name: str) -> logging.Logger:
         """Return a logger; one without configuration is not kept: a log may name millions."""
@@ -185,7 +166,7 @@ class Routing:
 
     def _reasons(self, logger: logging.Logger, level: int) -> Iterator[str]:
         if logger in self._rejected_by:
-            yield f"a filter of {logger_label(logger.name)} stops it"
+            yield f"a filter of {logger_label(logger.name)} rejects it"
             return
         is_held = False
         for one in _ancestry(logger):
@@ -196,14 +177,14 @@ class Routing:
                 yield f"{logger_label(one.name)} does not propagate{self._preset(one.name)}"
                 return
         if not is_held:
-            yield f"neither {logger_label(logger.name)} nor any above it has the handler"
+            yield f"neither {logger_label(logger.name)} nor any of its parents has the handler"
 
     def _stops(self, stand_in: _StandIn, level: int) -> Iterator[str]:
-        name = stand_in.part.name
+        name = stand_in.stands_for
         if level < stand_in.level:
-            yield f"the handler {name} takes {logging.getLevelName(stand_in.level)} and above"
+            yield f"the handler {name} accepts {logging.getLevelName(stand_in.level)} and above"
         elif stand_in in self._rejected_by:
-            yield f"a filter of the handler {name} stops it"
+            yield f"a filter of the handler {name} rejects it"
         else:
             for target in stand_in.targets:
                 yield from self._stops(target, level)
@@ -212,7 +193,7 @@ class Routing:
         part, preset = self._config.loggers.get(name), PRESETS.get(name)
         if preset is None or (part is not None and part.propagates is not None):
             return ""
-        return f" ({preset.library} sees to that, unless it is configured with propagate: true)"
+        return f" (as {preset.library} sets it; configure propagate: true)"
 
     def level_of(self, name: str) -> tuple[int, str]:
         """Return a logger's effective level, and the name of the logger that sets it."""
@@ -236,7 +217,7 @@ def _stand_ins_of(logger: logging.Logger) -> list[_StandIn]:
     return [one for one in logger.handlers if isinstance(one, _StandIn)]
 
 
-def _propagates(config: Configuration, part: LoggerPart) -> bool:
+def _propagates(config: Configuration, part: LoggerConfig) -> bool:
     if part.propagates is not None:
         return part.propagates
     preset = PRESETS.get(part.name)
@@ -250,22 +231,14 @@ def _built_filter(config: Configuration, one: Any) -> Any:
     """Build a filter that can be built without effects: by logger's name, or fslog's formatter.
 
     Returns:
-        None for any other, and for one that cannot be built; `targets` reports the latter.
+        None for any other, and for one that cannot be built; `dry_run` reports the latter.
     """
     if not isinstance(one, str):
         return one if isinstance(one, (logging.Filter, EventFormatter)) else None
-    section = config.filters.get(one)
-    if not isinstance(section, Mapping):
+    if config.filter_factory(one) is not logging.Filter and not config.is_event_filter(one):
         return None
-    if "()" not in section:
-        return logging.Filter(str(section.get("name", "")))
     try:
         configurator = config.configurator()
-        factory = section["()"]
-        if isinstance(factory, str):
-            factory = configurator.resolve(factory)
-        if not (makes(factory, EventFormatter) or factory is logging.Filter):
-            return None
         return configurator.configure_filter(configurator.config["filters"][one])
     except Exception:
         return None

@@ -1,8 +1,7 @@
-"""Where a logging configuration stands: a file, or a name in a module, perhaps below a key.
+"""Where a logging configuration is found: a file, or a name in a module, perhaps below a key.
 
-A module is imported, and a Python file run, as the application would do it: what it does besides is
-its own business. What it does to logging meanwhile is rehearsed only, see
-`fslog.cli.check.rehearsal`.
+A module is imported, and a Python file run, as the application would; its side effects are its own,
+except those on `logging`, which `dry_run` prevents.
 """
 
 from __future__ import annotations
@@ -20,24 +19,27 @@ from dataclasses import dataclass, field
 from traceback import walk_tb
 from typing import Any
 
-from fslog.cli.check import mistakes
 from fslog.cli.options import CommandError
 
 NAMES = ("LOGGING", "LOGGING_CONFIG", "logconfig_dict", "log_config")
-"""What a configuration is called in a module of which no name is given."""
+"""The variables in which a configuration is searched for if no name is given."""
 
 _MAX_DEPTH = 6
 _SECTIONS = ("handlers", "loggers", "root", "formatters", "filters", "incremental")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.\w+)*)?")
 _PYTHON_FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>[\w.]+))?")
+_QUOTED = re.compile(r"\"[^\"]*\"|'(?:\\.|[^'\\])*'")
+_KIND = re.compile(r"<[a-z -]+>")
+_PUNCTUATION_CHARACTERS = 2
+"""A longer quotation may be a word of the file; up to this length it is a missing bracket."""
 
 
-class NoConfiguration(CommandError):
-    """Say why there is no configuration to look at.
+class SourceError(CommandError):
+    """Report why a configuration cannot be loaded.
 
     Args:
-        message: what is wrong, and what to do.
-        is_argument: whether the argument is wrong, rather than what it leads to.
+        message: what is wrong, and what is expected.
+        is_argument: whether the argument is invalid, and not what it refers to.
     """
 
     def __init__(self, message: str, *, is_argument: bool = False) -> None:
@@ -45,15 +47,15 @@ class NoConfiguration(CommandError):
 
 
 @dataclass(frozen=True)
-class Source:
+class ConfigSource:
     """A configuration as it was found.
 
     Args:
-        label: where, in words.
-        given: a mapping as for `dictConfig`, or an ini file's sections.
-        is_file: whether it stands in a file, rather than in a program.
-        name: what it is called in its module; empty where it stands in none.
-        scope: that module's names.
+        label: where it was found, and its format.
+        given: a mapping for `dictConfig`, or the sections of an ini file.
+        is_file: whether it is in a data file, not in a program.
+        name: of the variable that holds it; empty if none does.
+        scope: the names of the module.
     """
 
     label: str
@@ -63,38 +65,35 @@ class Source:
     scope: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(text: str, key: str | None = None) -> Source:
+def load(text: str, key: str | None = None) -> ConfigSource:
     """Find a configuration.
 
     Args:
         text: a file's path, `FILE.py:NAME`, `package.module` or `package.module:NAME.OF.IT`.
-        key: names of mappings, from the outside in, joined by dots; None looks for it.
+        key: names of nested mappings, joined by dots; None searches for the configuration.
 
     Raises:
-        NoConfiguration: there is none.
+        SourceError: there is none.
     """
     found, name, scope = _read(text)
     if isinstance(found, configparser.RawConfigParser):
         if key is not None:
-            raise NoConfiguration(
-                "--key: an ini file has no keys below which it could stand", is_argument=True
-            )
-        return Source(f"{text}, in the format of fileConfig", found)
+            raise SourceError("--key: an ini file has no keys to search below", is_argument=True)
+        return ConfigSource(f"{text} (fileConfig)", found)
     if not isinstance(found, Mapping):
-        raise NoConfiguration(f"{text} holds a {type(found).__name__}; expected a mapping")
+        raise SourceError(f"{text} contains a {type(found).__name__}; expected a mapping")
     path, found = _below(found, key.split(".")) if key else _located(found)
     where = f"{text}, at {'.'.join(path)}" if path else text
     is_file = os.path.isfile(text) and not text.endswith(".py")
-    name = name if not path else ""  # below a key it is not what it is called
-    return Source(f"{where}, in the format of dictConfig", found, is_file, name, scope)
+    name = name if not path else ""  # below a key, the variable holds something else
+    return ConfigSource(f"{where} (dictConfig)", found, is_file, name, scope)
 
 
 @contextlib.contextmanager
 def application() -> Iterator[None]:
-    """Let the application's modules be found, from here on, and keep what they print apart.
+    """Make the application's modules importable, and redirect what they print to stderr.
 
-    They are looked for in the current directory first, as by `python -m`, and what they write to
-    stdout goes to stderr.
+    The current directory comes first on the path, as with `python -m`, and stays there.
     """
     here = os.getcwd()
     if here not in sys.path:
@@ -104,52 +103,48 @@ def application() -> Iterator[None]:
 
 
 _Found = tuple[Any, str, Mapping[str, Any]]
-"""A configuration, what it is called in its module, and the module's names."""
+"""A configuration, the variable that holds it, and the names of the module."""
 
 
 def _read(text: str) -> _Found:
     if os.path.isfile(text):
-        ending = os.path.splitext(text)[1].lower()
-        if ending == ".py":
-            return _of_names(_run(text), text)
-        if ending not in _READERS:
+        extension = os.path.splitext(text)[1].lower()
+        if extension == ".py":
+            return _in_scope(_run(text), text)
+        if extension not in _READERS:
             known = ", ".join(_READERS)
-            raise NoConfiguration(
-                f"{text} has an ending that says nothing; expected {known}, or .py",
-                is_argument=True,
+            raise SourceError(
+                f"{text} has an unknown extension; expected {known}, or .py", is_argument=True
             )
-        return _READERS[ending](text), "", {}
+        return _READERS[extension](text), "", {}
     found = _PYTHON_FILE.fullmatch(text)
     if found and os.path.isfile(found["path"]):
         return _named(_run(found["path"]), found["name"], text)
     if found or os.sep in text or os.path.splitext(text)[1].lower() in _READERS:
-        raise NoConfiguration(f"there is no file {text}", is_argument=True)
+        raise SourceError(f"no such file: {text}", is_argument=True)
     if not _MODULE.fullmatch(text):
-        raise NoConfiguration(
-            f"{text!r} is no file, and no name such as package.module:LOGGING", is_argument=True
+        raise SourceError(
+            f"{text!r} is neither a file nor a name such as package.module:LOGGING",
+            is_argument=True,
         )
-    return _imported(text)
-
-
-def _imported(text: str) -> _Found:
     module, _, name = text.partition(":")
     scope = vars(_guarded(lambda: _module(module), f"importing {module}"))
-    return _named(scope, name, text) if name else _of_names(scope, module)
+    return _named(scope, name, text) if name else _in_scope(scope, module)
 
 
 def _named(scope: Mapping[str, Any], name: str, where: str) -> _Found:
     names = name.split(".")
-    return _walk(scope, names, where), names[-1], scope
+    return _attribute(scope, names, where), names[-1], scope
 
 
 def _module(name: str) -> Any:
     try:
         return pkgutil.resolve_name(f"{name}:")
     except ModuleNotFoundError as error:
-        # One of another name is missing inside of a module that is there.
+        # A different name is missing inside the module, which itself exists.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        raise NoConfiguration(f"importing {name} failed: {error}", is_argument=True) from None
+        raise SourceError(f"importing {name} failed: {error}", is_argument=True) from None
     except ImportError as error:
         host = _host(name, error)
         if host is None:
@@ -159,9 +154,9 @@ def _module(name: str) -> Any:
 
 
 def _host(name: str, error: ImportError) -> str | None:
-    """Return the package that must be imported first: it loads the module itself, as Airflow does.
+    """Return the package that must be imported first, since it imports the module: Airflow does.
 
-    Else the module's own imports lead back to itself, which is not complete by then.
+    Otherwise the module's own imports lead back to itself before it is complete.
     """
     frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     behind = frames[frames.index(name) + 1 :] if name in frames else []
@@ -179,31 +174,31 @@ def _run(path: str) -> Any:
 def _guarded(act: Callable[[], Any], what: str) -> Any:
     try:
         return act()
-    except NoConfiguration:
+    except SourceError:
         raise
     except (Exception, SystemExit) as error:
-        raise NoConfiguration(f"{what} failed: {type(error).__name__}: {error}") from None
+        raise SourceError(f"{what} failed: {type(error).__name__}: {error}") from None
 
 
-def _of_names(scope: Mapping[str, Any], where: str) -> _Found:
+def _in_scope(scope: Mapping[str, Any], where: str) -> _Found:
     for name in NAMES:
         if isinstance(scope.get(name), Mapping):
             return scope[name], name, scope
-    raise NoConfiguration(
-        f"{where} has no mapping of the name {', '.join(NAMES)}; say which: {where}:NAME",
+    raise SourceError(
+        f"{where} has no mapping named {', '.join(NAMES)}; name another with {where}:NAME",
         is_argument=True,
     )
 
 
-def _walk(found: Any, names: list[str], where: str) -> Any:
+def _attribute(found: Any, names: list[str], where: str) -> Any:
     for at, name in enumerate(names):
         try:
             found = found[name] if isinstance(found, Mapping) else getattr(found, name)
         except (KeyError, AttributeError):
-            before = ".".join(names[:at]) or "it"
-            raise NoConfiguration(f"{where}: {before} has no {name}", is_argument=True) from None
-        except Exception as error:  # Django's settings, say, that are not configured
-            raise NoConfiguration(f"{where}: {type(error).__name__}: {error}") from None
+            before = ".".join(names[:at]) or "the module"
+            raise SourceError(f"{where}: {before} has no {name}", is_argument=True) from None
+        except Exception as error:  # for example Django's settings, if not configured
+            raise SourceError(f"{where}: {type(error).__name__}: {error}") from None
     return found
 
 
@@ -212,28 +207,25 @@ def _text(path: str) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except OSError as error:
-        raise NoConfiguration(
-            f"{path} cannot be read: {error.strerror}", is_argument=True
-        ) from None
+        raise SourceError(f"{path} cannot be read: {error.strerror}", is_argument=True) from None
     except ValueError:
-        raise NoConfiguration(f"{path} is not UTF-8") from None
+        raise SourceError(f"{path} is not UTF-8") from None
 
 
 def _json(path: str) -> Any:
     try:
         return json.loads(_text(path))
     except (ValueError, RecursionError) as error:
-        raise NoConfiguration(f"{path} is no JSON: {error}") from None
+        raise SourceError(f"{path} is not valid JSON: {error}") from None
 
 
 def _yaml(path: str) -> Any:
     parse = _optional("yaml:safe_load", "YAML needs PyYAML: pip install PyYAML")
+    text = _text(path)
     try:
-        return parse(_text(path))
-    except NoConfiguration:
-        raise
-    except Exception as error:  # yaml's own kinds, which have no name here
-        raise NoConfiguration(f"{path} is no YAML: {mistakes.of_yaml(error)}") from None
+        return parse(text)
+    except Exception as error:  # PyYAML may be missing, so its exceptions cannot be named
+        raise SourceError(f"{path} is not valid YAML: {yaml_error(error)}") from None
 
 
 def _toml(path: str) -> Any:
@@ -241,28 +233,28 @@ def _toml(path: str) -> Any:
     try:
         return parse(_text(path))
     except (ValueError, RecursionError) as error:
-        raise NoConfiguration(f"{path} is no TOML: {error}") from None
+        raise SourceError(f"{path} is not valid TOML: {error}") from None
 
 
 def _optional(name: str, remedy: str) -> Any:
-    """Return something of a module that not every environment has, and fslog does not need."""
+    """Return something from a module that is not in every environment and that fslog can miss."""
     try:
         return pkgutil.resolve_name(name)
     except ImportError:
-        raise NoConfiguration(remedy, is_argument=True) from None
+        raise SourceError(remedy, is_argument=True) from None
 
 
 def _ini(path: str) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser()  # as fileConfig makes it
+    parser = configparser.ConfigParser()  # as in fileConfig
     try:
         parser.read_string(_text(path), path)
     except configparser.Error as error:
-        raise NoConfiguration(f"{path} is no ini file: {mistakes.of_ini(error)}") from None
+        raise SourceError(f"{path} is not a valid ini file: {ini_error(error)}") from None
     missing = [
         name for name in ("loggers", "handlers", "formatters") if not parser.has_section(name)
     ]
     if missing:
-        raise NoConfiguration(f"{path} has no section [{min(missing)}], which fileConfig needs")
+        raise SourceError(f"{path} has no section [{min(missing)}], which fileConfig requires")
     return parser
 
 
@@ -281,15 +273,15 @@ def _below(found: Any, names: list[str]) -> tuple[list[str], Any]:
     for at, name in enumerate(names):
         if not isinstance(found, Mapping) or name not in found:
             where = ".".join(names[:at]) or "the top level"
-            raise NoConfiguration(f"{where} has no key {name!r}", is_argument=True)
+            raise SourceError(f"{where} has no key {name!r}", is_argument=True)
         found = found[name]
     if not isinstance(found, Mapping):
-        raise NoConfiguration(f"{'.'.join(names)} is no mapping", is_argument=True)
+        raise SourceError(f"{'.'.join(names)} is not a mapping", is_argument=True)
     return names, found
 
 
 def _located(found: Mapping[str, Any]) -> tuple[list[str], Any]:
-    """Return the one configuration in a mapping, with the keys that lead to it.
+    """Return the only configuration in a mapping, with the keys that lead to it.
 
     >>> _located({"app": {"logging": {"version": 1, "handlers": {}}}})[0]
     ['app', 'logging']
@@ -297,12 +289,12 @@ def _located(found: Mapping[str, Any]) -> tuple[list[str], Any]:
     complete = [one for one in _candidates(found, []) if "version" in one[1]]
     if len(complete) > 1:
         paths = ", ".join(".".join(path) or "the top level" for path, _ in complete)
-        raise NoConfiguration(f"there are several configurations ({paths}): say which by --key")
+        raise SourceError(f"found several configurations ({paths}): choose one with --key")
     if complete:
         return complete[0]
-    for one in _candidates(found, []):  # without a version, which will be said
+    for one in _candidates(found, []):  # the missing version is reported later
         return one
-    raise NoConfiguration("there is no logging configuration in it: no mapping with handlers")
+    raise SourceError("no logging configuration found: expected a mapping with handlers")
 
 
 def _candidates(
@@ -315,3 +307,49 @@ def _candidates(
         for key, value in found.items():
             if isinstance(value, Mapping):
                 yield from _candidates(value, [*path, str(key)])
+
+
+def without_quotes(message: str) -> str:
+    """Return a parser's message without what it quotes, which may hold a key.
+
+    Punctuation, and the kinds of things, stay.
+
+    >>> without_quotes("expected ',' or '}', but got '<scalar>'")
+    "expected ',' or '}', but got '<scalar>'"
+    >>> without_quotes("found undefined alias 's3cret'")
+    "found undefined alias '...'"
+    """
+
+    def replace(quoted: re.Match[str]) -> str:
+        text = quoted[0][1:-1]
+        is_shown = len(text) <= _PUNCTUATION_CHARACTERS or _KIND.fullmatch(text)
+        return quoted[0] if is_shown else "'...'"
+
+    return _QUOTED.sub(replace, message)
+
+
+def yaml_error(error: Exception) -> str:
+    """Return where a YAML parser failed, and why, without any of the file's text."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
+    context, begin = getattr(error, "context", None), getattr(error, "context_mark", None)
+    text = without_quotes(problem) if isinstance(problem, str) else type(error).__name__
+    if isinstance(context, str):
+        text += f", {without_quotes(context)}" + (f", from {_place(begin)} on" if begin else "")
+    return f"{_place(mark)}: {text}" if mark else text
+
+
+def _place(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}"
+
+
+def ini_error(error: configparser.Error) -> str:
+    """Return where an ini file is invalid, and why, without any of its text."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} precedes the first [section]"
+    if isinstance(error, configparser.ParsingError):
+        # Not all of its subclasses have both attributes.
+        numbers = [number for number, _ in getattr(error, "errors", ())]
+        lines = ", ".join(map(str, numbers or [getattr(error, "lineno", "unknown")]))
+        return f"line {lines}: expected [section] or name=value; indent continuation lines"
+    return str(error)

@@ -1,0 +1,462 @@
+"""A logging configuration in parts: loggers, handlers, formatters, filters, and diagnostics.
+
+Nothing is created here. Classes are resolved, since a subclass of fslog's handler is one, too.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import difflib
+import functools
+import logging
+import logging.config
+import logging.handlers
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fslog import EventFormatter, FreshsuccessHandler
+from fslog.cli.check import frameworks
+from fslog.cli.check.sources import without_quotes
+
+ROOT = "root"
+"""The root logger's name, as in `logging`."""
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """An error or a warning about a configuration.
+
+    Args:
+        is_error: whether the configuration, or fslog, cannot work; if not, it works, but probably
+            not as intended.
+        where: the part of the configuration, as a path of keys.
+        message: what is there, and what to do.
+    """
+
+    is_error: bool
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class LoggerConfig:
+    """The configuration of one logger.
+
+    Args:
+        name: `ROOT` for the root logger.
+        level: a number; None if it is not set.
+        propagates: None if it is not set.
+        handlers: their names.
+        filters: names or objects.
+    """
+
+    name: str
+    level: int | None = None
+    propagates: bool | None = None
+    handlers: tuple[str, ...] = ()
+    filters: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class HandlerConfig:
+    """The configuration of one handler.
+
+    Args:
+        name: in the configuration.
+        factory: the value of `class` or `()`, resolved; None if it cannot be resolved.
+        level: a number; 0 if it is not set.
+        formatter: its name, or None.
+        filters: names or objects.
+        targets: the handlers to which it passes its records on.
+        respects_levels: whether it applies the levels of its targets.
+    """
+
+    name: str
+    factory: Any
+    level: int = 0
+    formatter: str | None = None
+    filters: tuple[Any, ...] = ()
+    targets: tuple[str, ...] = ()
+    respects_levels: bool = False
+
+    @property
+    def posts(self) -> bool:
+        """Whether it is a `FreshsuccessHandler`."""
+        return makes(self.factory, FreshsuccessHandler)
+
+
+@dataclass
+class Configuration:
+    """A logging configuration.
+
+    Args:
+        given: the mapping for `dictConfig`.
+        is_ini: whether it was written for `fileConfig`.
+        is_file: whether it is in a data file, not in a program.
+        added: the sections that gunicorn adds.
+    """
+
+    given: dict[str, Any]
+    is_ini: bool = False
+    is_file: bool = False
+    added: frozenset[str] = frozenset()
+    loggers: dict[str, LoggerConfig] = field(default_factory=dict)
+    handlers: dict[str, HandlerConfig] = field(default_factory=dict)
+    formatters: Mapping[str, Any] = field(default_factory=dict)
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether any diagnostic is an error."""
+        return any(one.is_error for one in self.diagnostics)
+
+    def error(self, where: str, message: str) -> None:
+        """Report what cannot work."""
+        self.diagnostics.append(Diagnostic(True, where, message))
+
+    def warn(self, where: str, message: str) -> None:
+        """Report what is probably not intended."""
+        self.diagnostics.append(Diagnostic(False, where, message))
+
+    def configurator(self) -> Any:
+        """Return the standard library's interpreter of the mapping; it has created nothing yet."""
+        return logging.config.DictConfigurator(self.given)
+
+    def root(self) -> LoggerConfig:
+        """Return the configuration of the root logger."""
+        return self.loggers.get(ROOT) or LoggerConfig(ROOT)
+
+    def filter_factory(self, name: str) -> Any:
+        """Return the class or function that creates a filter; None if there is none."""
+        section = self.filters.get(name)
+        if not isinstance(section, Mapping):
+            return None
+        return _factory(self, "filters", section) if "()" in section else logging.Filter
+
+    def is_event_filter(self, name: str) -> bool:
+        """Return whether a filter is an `EventFormatter`."""
+        return makes(self.filter_factory(name), EventFormatter)
+
+    def formatter_factory(self, name: str) -> Any:
+        """Return the class or function that creates a formatter; None if there is none."""
+        section = self.formatters.get(name)
+        if not isinstance(section, Mapping):
+            return None
+        return _factory(self, f"formatters.{name}", section)
+
+    def writes_events(self, part: HandlerConfig) -> bool:
+        """Return whether a handler that is not fslog's has an `EventFormatter`."""
+        if part.formatter is None or part.posts:
+            return False
+        return makes(self.formatter_factory(part.formatter), EventFormatter)
+
+
+def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration:
+    """Return a configuration in parts, with what is visible without creating any of them.
+
+    Args:
+        given: a mapping for `dictConfig`, or the sections of an ini file.
+        is_file: see `Configuration`.
+        name: of the variable that holds it; it identifies gunicorn's configuration.
+    """
+    if isinstance(given, configparser.RawConfigParser):
+        config = Configuration({}, is_ini=True, is_file=True)
+        config.given = ini_mapping(given, config)
+    else:
+        full = frameworks.with_defaults(name, given)
+        config = Configuration(full, is_file=is_file, added=frozenset(full) - set(given))
+        if full.get("version") != 1:
+            found = repr(full["version"]) if "version" in full else "missing"
+            config.error("version", f"{found}; dictConfig accepts only 1")
+        if full.get("incremental"):
+            config.error("incremental", "true: dictConfig only changes levels, creates no handlers")
+    config.formatters = _section(config, "formatters")
+    config.filters = _section(config, "filters")
+    for key, section in _section(config, "handlers").items():
+        where = f"handlers.{key}"
+        if isinstance(section, Mapping):
+            config.handlers[str(key)] = _handler(config, where, str(key), section)
+        else:
+            config.error(where, _expected("a mapping", section))
+    _read_loggers(config)
+    return config
+
+
+def _expected(what: str, found: object) -> str:
+    return f"expected {what}, found {type(found).__name__}"
+
+
+def _section(config: Configuration, name: str) -> Mapping[Any, Any]:
+    section = config.given.get(name)
+    if isinstance(section, Mapping):
+        return section
+    if section is not None:
+        config.error(name, _expected("a mapping", section))
+    return {}
+
+
+def _handler(
+    config: Configuration, where: str, name: str, section: Mapping[str, Any]
+) -> HandlerConfig:
+    if section.get("()", section.get("class")) is None:
+        config.error(where, "class is missing; expected class, or '()'")
+    factory = _factory(config, where, section)
+    formatter = section.get("formatter")
+    if formatter and (not isinstance(formatter, str) or formatter not in config.formatters):
+        config.error(where, f"unknown formatter {formatter!r}{_hint(formatter, config.formatters)}")
+    return HandlerConfig(
+        name,
+        factory,
+        level=_level(config, where, section) or 0,
+        formatter=str(formatter) if formatter else None,
+        filters=_filters(config, where, section),
+        targets=_targets(factory, section),
+        respects_levels=bool(section.get("respect_handler_level")),
+    )
+
+
+def _factory(config: Configuration, where: str, section: Mapping[str, Any]) -> Any:
+    """Return the class or function that creates something; None if there is none."""
+    named = section.get("()", section.get("class"))
+    if not isinstance(named, str):
+        return named
+    try:
+        return config.configurator().resolve(named.removeprefix("ext://"))
+    except (Exception, SystemExit) as error:  # whatever importing the module raises
+        hint = _hint(named, ("fslog.FreshsuccessHandler", "fslog.EventFormatter"))
+        config.error(where, f"{str(error) or type(error).__name__}{hint}")
+        return None
+
+
+def makes(factory: Any, kind: type) -> bool:
+    """Return whether a class is of a kind, or a function seems to return something of that kind.
+
+    A function is not called, since it might open a file; the classes that it names decide.
+
+    Args:
+        factory: the value of `class` or `()`; for anything else, the answer is no.
+
+    >>> makes(functools.partial(TimeoutError, "late"), OSError), makes(KeyError, OSError)
+    (True, False)
+    >>> makes(lambda: TimeoutError(), TimeoutError), makes(lambda: open("a.log"), TimeoutError)
+    (True, False)
+    """
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    if isinstance(factory, type):
+        return issubclass(factory, kind)
+    owner = getattr(factory, "__self__", None)
+    if isinstance(owner, type) and issubclass(owner, kind):
+        return True
+    names = getattr(getattr(factory, "__code__", None), "co_names", ())
+    scope = getattr(factory, "__globals__", {})
+    known = [scope.get(name) for name in names]
+    return kind.__name__ in names or any(isinstance(k, type) and issubclass(k, kind) for k in known)
+
+
+def _targets(factory: Any, section: Mapping[str, Any]) -> tuple[str, ...]:
+    if makes(factory, logging.handlers.MemoryHandler) and isinstance(section.get("target"), str):
+        return (section["target"],)
+    if makes(factory, logging.handlers.QueueHandler):  # dictConfig connects them from 3.12 on
+        handlers = section.get("handlers")
+        if isinstance(handlers, (list, tuple)):
+            return tuple(str(name) for name in handlers)
+    return ()
+
+
+def _read_loggers(config: Configuration) -> None:
+    sections = {str(name): one for name, one in _section(config, "loggers").items()}
+    if isinstance(config.given.get("root"), Mapping):
+        sections[ROOT] = config.given["root"]
+    for key, section in sections.items():
+        name = key or ROOT
+        where = logger_path(name)
+        if not isinstance(section, Mapping):
+            config.error(where, _expected("a mapping", section))
+            continue
+        propagates = section.get("propagate")
+        config.loggers[name] = LoggerConfig(
+            name,
+            level=_level(config, where, section),
+            propagates=None if propagates is None else bool(propagates),
+            handlers=_handlers(config, where, section),
+            filters=_filters(config, where, section),
+        )
+
+
+def logger_path(name: str) -> str:
+    """Return where a logger's section is."""
+    return ROOT if name == ROOT else f"loggers.{name}"
+
+
+def _handlers(config: Configuration, where: str, section: Mapping[str, Any]) -> tuple[str, ...]:
+    names = tuple(str(one) for one in _names(config, where, section, "handlers"))
+    for one in names:
+        if one not in config.handlers:
+            hint = _hint(one, config.handlers)
+            part = where.partition(".")[0]
+            if part in config.added:
+                hint = f"; gunicorn adds its own {part} to a configuration without: define {part}"
+            config.error(where, f"unknown handler {one!r}{hint}")
+    return names
+
+
+def _filters(config: Configuration, where: str, section: Mapping[str, Any]) -> tuple[Any, ...]:
+    found = _names(config, where, section, "filters")
+    for one in found:
+        if isinstance(one, str) and one not in config.filters:
+            config.error(where, f"unknown filter {one!r}{_hint(one, config.filters)}")
+    return found
+
+
+def _names(
+    config: Configuration, where: str, section: Mapping[str, Any], name: str
+) -> tuple[Any, ...]:
+    given = _converted(config, section.get(name))
+    if given is None:
+        return ()
+    if isinstance(given, (list, tuple)):
+        return tuple(given)
+    config.error(f"{where}.{name}", _expected("a list", given))
+    return ()
+
+
+def _converted(config: Configuration, value: Any) -> Any:
+    """Return what `ext://` or `cfg://` refers to; the value itself if that does not exist."""
+    if isinstance(value, str) and "://" in value:
+        with contextlib.suppress(Exception):  # the value is then reported
+            return config.configurator().convert(value)
+    return value
+
+
+def _level(config: Configuration, where: str, section: Mapping[str, Any]) -> int | None:
+    level = _converted(config, section.get("level"))
+    if level is None or (isinstance(level, int) and not isinstance(level, bool)):
+        return level
+    number = logging.getLevelName(level) if isinstance(level, str) else None
+    if isinstance(number, int):
+        return number
+    hint = _hint(str(level).upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    config.error(f"{where}.level", f"unknown level {level!r}{hint}")
+    return None
+
+
+def _hint(name: object, known: Iterable[Any]) -> str:
+    """Return a guess at what was meant; empty if nothing is similar."""
+    near = difflib.get_close_matches(str(name), [str(one) for one in known], 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def ini_mapping(parser: configparser.RawConfigParser, config: Configuration) -> dict[str, Any]:
+    """Return the mapping for `dictConfig` that says the same as a file for `fileConfig`.
+
+    fileConfig evaluates `args` and `kwargs` as Python; here only those of fslog's handlers are.
+
+    Args:
+        parser: of a file with the sections that fileConfig requires.
+        config: receives the diagnostics.
+
+    >>> parser = configparser.ConfigParser()
+    >>> parser.read_string(
+    ...     "[loggers]\\nkeys=root\\n[handlers]\\nkeys=h\\n[formatters]\\nkeys=\\n"
+    ...     "[logger_root]\\nlevel=INFO\\nhandlers=h\\n"
+    ...     "[handler_h]\\nclass=fslog.FreshsuccessHandler\\nkwargs={'session': 'idle'}\\n")
+    >>> ini_mapping(parser, Configuration({}))["handlers"]
+    {'h': {'class': 'fslog.FreshsuccessHandler', 'session': 'idle'}}
+    """
+    read = _IniReader(parser, config)
+    loggers = {}
+    for key in read.keys("loggers"):
+        section = read.section(f"logger_{key}")
+        name = ROOT if key == "root" else section.get("qualname", "")
+        if not name:
+            config.error(f"logger_{key}", "qualname, the logger's name, is missing")
+            continue
+        # Unlike dictConfig, fileConfig sets propagate even if the section does not.
+        made: dict[str, Any] = {"propagate": section.get("propagate", "1").strip() not in ("0", "")}
+        made["handlers"] = _split(section.get("handlers", ""))
+        loggers[name] = made | ({"level": section["level"]} if "level" in section else {})
+    return {
+        "version": 1,
+        "formatters": {key: read.formatter(key) for key in read.keys("formatters")},
+        "handlers": {key: read.handler(key) for key in read.keys("handlers")},
+        "root": loggers.pop(ROOT, {}),
+        "loggers": loggers,
+    }
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+class _IniReader:
+    def __init__(self, parser: configparser.RawConfigParser, config: Configuration) -> None:
+        self._parser = parser
+        self._config = config
+
+    def keys(self, name: str) -> list[str]:
+        return _split(self.section(name).get("keys", ""))
+
+    def section(self, name: str, *raw: str) -> dict[str, str]:
+        """Return the options of a section; those named in `raw` without interpolation."""
+        if not self._parser.has_section(name):
+            self._config.error(name, "this section is missing")
+            return {}
+        found = {}
+        for option in self._parser.options(name):
+            try:
+                found[option] = self._parser.get(name, option, raw=option in raw)
+            except configparser.InterpolationError as error:
+                what = f"invalid % substitution ({type(error).__name__})"
+                self._config.error(f"{name}.{option}", f"{what}; write %% for a percent sign")
+        return found
+
+    def formatter(self, key: str) -> dict[str, Any]:
+        section = self.section(f"formatter_{key}", "format", "datefmt", "style", "defaults")
+        kept = ("class", "format", "datefmt", "style")
+        return {name: section[name] for name in kept if section.get(name)}
+
+    def handler(self, key: str) -> dict[str, Any]:
+        section = self.section(f"handler_{key}")
+        kept = ("class", "level", "formatter", "target")
+        made: dict[str, Any] = {name: section[name] for name in kept if section.get(name)}
+        factory = _ini_class(section.get("class", ""))
+        if makes(factory, FreshsuccessHandler):
+            return made | self._arguments(f"handler_{key}", section)
+        return made | ({"class": factory} if isinstance(factory, type) else {})
+
+    def _arguments(self, where: str, section: dict[str, str]) -> dict[str, Any]:
+        scope = vars(logging)  # as in fileConfig
+        try:
+            positional = eval(section.get("args", "()"), scope)
+            named = eval(section.get("kwargs", "{}"), scope)
+            if positional:
+                self._config.error(where, "args is not empty; pass the arguments by name in kwargs")
+            return dict(named)
+        except Exception as error:  # whatever the expression raises
+            self._config.error(where, f"cannot evaluate the arguments: {expression_error(error)}")
+            return {}
+
+
+def _ini_class(name: str) -> Any:
+    """Return a handler's class, searched for in `logging` first; None if there is none."""
+    found: Any = logging
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not None:
+        return found
+    try:
+        return logging.config.DictConfigurator({}).resolve(name)
+    except Exception:  # `parse` reports it
+        return None
+
+
+def expression_error(error: Exception) -> str:
+    """Return why Python cannot evaluate an expression, without any of its text."""
+    kind = type(error).__name__
+    if isinstance(error, (NameError, AttributeError)):
+        return f"{kind}: unknown name; does a string lack its quotes?"
+    return f"{kind}: {without_quotes(str(error)) if isinstance(error, ValueError) else error}"

@@ -1,0 +1,386 @@
+"""What becomes of a record, and why: which rule matches, why others do not, where values are from.
+
+The event is the formatter's own. The reasons are found separately, with the conditions of the
+rules, which `Condition` offers one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fslog import context
+from fslog.cli.check.dry_run import EventHandlerInfo
+from fslog.cli.check.records import recover_args
+from fslog.errors import InvalidEvent, Problem
+from fslog.formatter import EventFormatter
+from fslog.mapping import schema
+from fslog.mapping.encoding import encode
+from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path
+from fslog.mapping.rules import Condition, Rule
+from fslog.mapping.templates import Names, compile_value
+
+OUTCOMES = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
+"""What can become of a line: an event; one that is sent with a warning; one that is not sent; no
+event; a record that does not reach the handler; not a record."""
+
+_IDENTITY = ("accountId", "userId")
+
+_MAX_KINDS = 1_000
+"""How many loggers, and kinds of problems, are counted separately: a log may name any number."""
+
+
+@dataclass(frozen=True)
+class RuleMismatch:
+    """Why one rule does not match.
+
+    Args:
+        rule: its index.
+        condition: the first that fails.
+        found: the value that it reads; `MISSING` for none, `Unreadable` if reading it raises.
+        held: how many of its conditions hold.
+        conditions: how many it has.
+    """
+
+    rule: int
+    condition: Condition
+    found: Any
+    held: int
+    conditions: int
+
+    def __str__(self) -> str:
+        key = self.condition.key
+        expected = _expected(key, self.condition.wanted)
+        if isinstance(self.found, Unreadable):
+            return f"{key} cannot be read: {self.found}; expected {expected}"
+        found = "missing" if self.found is MISSING else shown(self.found)
+        return f"{key} is {found}, expected {expected}"
+
+
+@dataclass
+class Explanation:
+    """What becomes of one record, and why.
+
+    Args:
+        number: of its line; None if it is not from a log.
+        record: the record; None if the line is not one.
+        outcome: one of `OUTCOMES`.
+        rule: the index of the rule that matches, if any.
+        is_explicit: whether the log call itself names an action.
+        reason: what stops the record, or why the line is not a record.
+        event: what is sent, or would be; None for nothing.
+        problems: of the event, warnings included.
+        sources: where each property is from.
+        mismatches: why the rules before the one that matches do not.
+        left_out: properties without a value, and why.
+        notes: what else matters.
+    """
+
+    number: int | None
+    record: logging.LogRecord | None
+    outcome: str
+    rule: int | None = None
+    is_explicit: bool = False
+    reason: str = ""
+    event: Mapping[str, Any] | None = None
+    problems: tuple[Problem, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    mismatches: tuple[RuleMismatch, ...] = ()
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Explainer:
+    """Explain what one handler of a configuration does with records.
+
+    Args:
+        handler: that handler; it has a formatter.
+        bound: the values that `fslog.context` holds.
+    """
+
+    def __init__(self, handler: EventHandlerInfo, bound: Mapping[str, Any]) -> None:
+        assert handler.formatter is not None
+        self._handler = handler
+        self._formatter: EventFormatter = handler.formatter
+        self._bound = dict(bound)
+        self._rules = list(handler.formatter.rules)
+        fields = handler.mapping.get("fields") or {}
+        self._fields = {name: fields[name] for name in fields}
+        self._templates = [
+            (rule, rule.message) for rule in self._rules if rule.message and "%" in rule.message
+        ]
+
+    def explain(self, record: logging.LogRecord, number: int | None = None) -> Explanation:
+        """Explain one record.
+
+        Args:
+            record: its message and arguments are changed if they can be recovered from the
+                formatted message.
+            number: of its line.
+        """
+        notes = self._recover(record)
+        with context.bound(**self._bound):
+            made = self._explain(record, number)
+            route = self._handler.routing.route(record.name, record.levelno or None, record)
+        if not route.by:
+            made.outcome, made.reason = "stopped", route.reason
+        if any(p.code == "missing" and p.property in _IDENTITY for p in made.problems):
+            if not self._bound:
+                notes.append("values bound by fslog.context are unknown here; pass --context")
+        unasked = [
+            f"the filter {name} was not run; it may reject the record" for name in route.unasked
+        ]
+        made.notes = (*notes, *unasked)
+        return made
+
+    def _recover(self, record: logging.LogRecord) -> list[str]:
+        """Split a formatted message into message and arguments, if a rule needs them."""
+        if record.args or any(record.msg == template for _, template in self._templates):
+            return []
+        for rule, template in self._templates:
+            if rule.logger(record.name) is None:
+                continue
+            args = recover_args(record.msg, template)
+            if args is not None:
+                record.msg, record.args = template, args
+                return ["msg and args are recovered from the formatted message"]
+        return []
+
+    def _explain(self, record: logging.LogRecord, number: int | None) -> Explanation:
+        made = Explanation(number, record, "skipped", is_explicit=_is_explicit(record))
+        groups: Mapping[str, Any] = {}
+        if not made.is_explicit:
+            made.rule, groups, made.mismatches = self._match(record)
+        self._create_event(record, made)
+        rule = None if made.rule is None else self._rules[made.rule]
+        if rule is not None:
+            made.left_out = tuple(_left_out(rule, record, groups))
+        if made.event is not None:
+            made.left_out += tuple(self._empty_fields(record, made))
+            made.sources = {name: self._source(name, record, made, rule) for name in made.event}
+        return made
+
+    def _match(
+        self, record: logging.LogRecord
+    ) -> tuple[int | None, Mapping[str, Any], tuple[RuleMismatch, ...]]:
+        """Return the rule that matches, its groups, and why the rules before it do not match."""
+        mismatches: list[RuleMismatch] = []
+        for index, rule in enumerate(self._rules):
+            groups: dict[str, Any] = {}
+            failed: list[tuple[Condition, Any]] = []
+            for condition in rule.when:
+                found, yields = _evaluate(condition, record)
+                if yields is None:
+                    failed.append((condition, found))
+                else:
+                    groups.update(yields)
+            if not failed:
+                return index, groups, tuple(mismatches)
+            held = len(rule.when) - len(failed)
+            mismatches.append(RuleMismatch(index, *failed[0], held, len(rule.when)))
+        return None, {}, tuple(mismatches)
+
+    def _create_event(self, record: logging.LogRecord, made: Explanation) -> None:
+        try:
+            event = self._formatter.event(record)
+        except InvalidEvent as error:
+            made.outcome, made.problems = "invalid", error.problems
+            made.event = next((p.event for p in error.problems if p.event is not None), None)
+            return
+        except Exception as error:  # from a subclass of the formatter
+            made.outcome = "invalid"
+            made.problems = (Problem("failed", "", f"{type(error).__name__}: {error}"),)
+            return
+        if event is None:
+            return
+        made.event = event
+        line, most = encode(event), self._handler.batch_bytes
+        if most is not None and len(line) > most:
+            message = f"the event has {len(line)} bytes; batch_bytes allows {most}"
+            made.outcome, made.problems = "invalid", (Problem("too_large", "", message, event),)
+            return
+        made.problems = tuple(schema.warnings(event))
+        made.outcome = "warning" if made.problems else "event"
+
+    def _empty_fields(self, record: logging.LogRecord, made: Explanation) -> Iterator[str]:
+        """Yield the `fields` without a value, of properties that have no other source."""
+        bad = {problem.property for problem in made.problems}
+        for name, path in self._fields.items():
+            if name == "sessionId" and name not in bad:  # it is derived if nothing gives it
+                continue
+            if made.event is not None and name not in made.event:
+                value = _read(path, record)
+                if isinstance(value, Unreadable):  # a problem reports it
+                    continue
+                what = "missing" if value is MISSING else shown(value)
+                yield f"{name}: fields reads {path}, which is {what}"
+
+    def _source(
+        self, name: str, record: logging.LogRecord, made: Explanation, rule: Rule | None
+    ) -> str:
+        value = (made.event or {})[name]
+        nested = record.__dict__.get("event")
+        if isinstance(nested, Mapping) and _is_same(nested.get(name, MISSING), value):
+            return "the call's event"
+        of_rule = f"rules[{made.rule}]" if rule is not None and name in rule.event else ""
+        if of_rule and name not in schema.REQUIRED:
+            return of_rule
+        if name not in RECORD_ATTRIBUTES and _is_same(record.__dict__.get(name, MISSING), value):
+            return "the call"
+        if of_rule:
+            return of_rule
+        if name in self._fields and _is_same(_read(self._fields[name], record), value):
+            return f"fields: {self._fields[name]}"
+        if _is_same(context.current().get(name, MISSING), value):
+            return "context"
+        if _is_same((self._handler.mapping.get("defaults") or {}).get(name, MISSING), value):
+            return "defaults"
+        derived = {"createdAt": "the record's time", "sessionId": "derived"}
+        provided = "context_provider" if self._handler.mapping.get("context_provider") else ""
+        return derived.get(name, provided)
+
+
+def _is_explicit(record: logging.LogRecord) -> bool:
+    nested = record.__dict__.get("event")
+    return "action" in record.__dict__ or (isinstance(nested, Mapping) and "action" in nested)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    # An id that is given as a number is a string in the event.
+    return one is not MISSING and (one == other or str(one) == other)
+
+
+def _evaluate(
+    condition: Condition, record: logging.LogRecord
+) -> tuple[Any, Mapping[str, Any] | None]:
+    """Return the value that a condition reads, and the groups it yields; None if it fails."""
+    try:
+        value = condition.read(record)
+        return value, condition.fits(value)
+    except Unreadable as error:
+        return error, None
+
+
+def _read(path: str, record: logging.LogRecord) -> Any:
+    try:
+        return compile_path(path)(record)
+    except Unreadable as error:
+        return error
+
+
+def _left_out(rule: Rule, record: logging.LogRecord, groups: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the properties of a rule's event whose placeholders have no value."""
+    names = Names(frozenset(_groups(rule)), lambda name: True)
+    for path, text in _texts(rule.event, ""):
+        constant, make = compile_value(text, names)
+        try:
+            if not constant and make(record, groups) is MISSING:
+                yield f"{path}: {text} has no value"
+        except Unreadable:  # a problem reports it
+            continue
+
+
+def _groups(rule: Rule) -> Iterator[str]:
+    for condition in rule.when:
+        wanted = condition.wanted
+        if is_expression(wanted):
+            yield from re.compile(wanted[1:-1]).groupindex
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from _texts(value[key], f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)):
+        for number in range(len(value)):
+            yield from _texts(value[number], f"{path}.{number}")
+
+
+def is_expression(wanted: Any) -> bool:
+    """Return whether a condition's value is a regular expression."""
+    return isinstance(wanted, str) and len(wanted) > 1 and wanted[0] == wanted[-1] == "/"
+
+
+def _expected(key: str, wanted: Any) -> str:
+    if is_expression(wanted):
+        return f"a match of {wanted}"
+    return f"{shown(wanted)} or a child of it" if key == "logger" else shown(wanted)
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """Return a value as JSON, truncated if it is long.
+
+    >>> shown("POST"), shown({"id": 7}), shown("x" * 9, 6)
+    ('"POST"', '{"id": 7}', '"xxxx...')
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        text = f"of type {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 1]}..."
+
+
+@dataclass
+class Summary:
+    """Count explanations.
+
+    Args:
+        rules: how many rules there are.
+        outcomes: lines by outcome.
+        matches: records by the rule that matches.
+        explicit: records whose log call names an action.
+        stops: records by what stops them.
+        stopped_events: how many of those would be events.
+        skipped: records that are no events, by logger.
+        problems: by code, property and message.
+        nearest: by rule, the mismatch in which most of its conditions hold.
+        failed: by rule, how often each condition is the first that fails.
+    """
+
+    rules: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    matches: Counter[int] = field(default_factory=Counter)
+    explicit: int = 0
+    stops: Counter[str] = field(default_factory=Counter)
+    stopped_events: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    nearest: dict[int, RuleMismatch] = field(default_factory=dict)
+    failed: dict[int, Counter[str]] = field(default_factory=dict)
+
+    def add(self, one: Explanation) -> None:
+        """Count one explanation."""
+        self.outcomes[one.outcome] += 1
+        if one.outcome == "stopped":
+            _count(self.stops, one.reason)
+            self.stopped_events += one.event is not None
+            return
+        if one.rule is not None:
+            self.matches[one.rule] += 1
+        self.explicit += one.is_explicit
+        if one.outcome == "skipped" and one.record is not None:
+            _count(self.skipped, str(one.record.name))
+        for problem in one.problems:
+            _count(self.problems, (problem.code, problem.property, problem.message))
+        for mismatch in one.mismatches:
+            self.failed.setdefault(mismatch.rule, Counter())[mismatch.condition.key] += 1
+            nearest = self.nearest.get(mismatch.rule)
+            if nearest is None or mismatch.held > nearest.held:
+                self.nearest[mismatch.rule] = mismatch
+
+    @property
+    def lines(self) -> int:
+        """How many lines were counted."""
+        return sum(self.outcomes.values())
+
+
+def _count(counter: Counter[Any], key: Any) -> None:
+    if key in counter or len(counter) < _MAX_KINDS:
+        counter[key] += 1

@@ -1,0 +1,108 @@
+"""What gunicorn, Django and Celery do to the logging configuration of an application.
+
+None of them is imported here; Celery is asked if the application has imported it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_GUNICORN_NAME = "logconfig_dict"
+_GUNICORN: Mapping[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": {"level": "INFO", "handlers": ["console"]},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["error_console"], "propagate": True},
+        "gunicorn.access": {"level": "INFO", "handlers": ["console"], "propagate": True},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "generic",
+            "stream": "ext://sys.stdout",
+        },
+        "error_console": {
+            "class": "logging.StreamHandler",
+            "formatter": "generic",
+            "stream": "ext://sys.stderr",
+        },
+    },
+    "formatters": {"generic": {"class": "logging.Formatter"}},
+}
+"""`gunicorn.glogging.CONFIG_DEFAULTS`, as far as its parts refer to one another."""
+
+
+class Preset(NamedTuple):
+    """What a library does to one of its loggers before the configuration is loaded.
+
+    Args:
+        library: its name. It also sets the logger's level to INFO.
+        propagates: the value that it gives to `propagate`.
+    """
+
+    library: str
+    propagates: bool
+
+
+PRESETS = {
+    "django": Preset("Django", True),
+    "django.server": Preset("Django", False),
+    "gunicorn.access": Preset("gunicorn", False),
+    "gunicorn.error": Preset("gunicorn", False),
+}
+"""From `django.utils.log.DEFAULT_LOGGING` and `gunicorn.glogging.Logger`."""
+
+HIJACKED = ("root", "celery", "celery.task", "celery.redirected")
+"""The loggers whose handlers a Celery worker removes at startup."""
+
+
+def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as its program passes it to `dictConfig`.
+
+    gunicorn adds a section of its own for each one that the configuration lacks, and whole
+    sections only: its loggers may then name handlers that the configuration does not have.
+
+    Args:
+        name: of the variable that holds the configuration.
+        given: the configuration.
+
+    >>> with_defaults("logconfig_dict", {"handlers": {}})["root"]["handlers"]
+    ['console']
+    """
+    return {**_GUNICORN, **given} if name == _GUNICORN_NAME else dict(given)
+
+
+def hijacks_handlers(scope: Mapping[str, Any]) -> bool | None:
+    """Return whether Celery's worker would remove the handlers of the root logger.
+
+    Args:
+        scope: the names of the module that holds the configuration; empty for a file.
+
+    Returns:
+        True if the module has a Celery application; None if Celery is imported without one, so
+        that a worker may or may not load the configuration; False if Celery is not imported, or
+        if the application prevents it (`worker_hijack_root_logger`, the signal `setup_logging`).
+    """
+    celery: Any = sys.modules.get("celery")
+    if celery is None or not scope:
+        return False
+    apps = [one for one in scope.values() if _is_app(one)]
+    signals: Any = sys.modules.get("celery.signals")
+    try:
+        if signals is not None and signals.setup_logging.receivers:
+            return False
+        if not (apps or [celery.current_app])[0].conf.worker_hijack_root_logger:
+            return False
+    except Exception:  # Celery itself reports a configuration that it cannot load
+        return None
+    return True if apps else None
+
+
+def _is_app(value: Any) -> bool:
+    return any(
+        kind.__module__.startswith("celery.") and kind.__name__ == "Celery"
+        for kind in type(value).__mro__
+    )

@@ -1,0 +1,286 @@
+"""Diagnostics beyond what creating the handlers reports: unreachable handlers, rules, spools.
+
+An error keeps fslog, or the application, from working. A configuration with a warning works, but
+probably not as intended.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fslog.cli.check.configuration import ROOT, Configuration, logger_path, makes
+from fslog.cli.check.dry_run import KEYS, EventHandlerInfo
+from fslog.cli.check.explain import is_expression
+from fslog.cli.check.frameworks import HIJACKED
+from fslog.cli.check.routing import ABOVE_ALL, logger_label
+from fslog.cli.output import count
+from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
+from fslog.mapping.rules import Rule
+from fslog.spool.directory import examine
+from fslog.spool.filesystem import FileSystem
+
+
+def lint(
+    config: Configuration, handlers: list[EventHandlerInfo], hijacks: bool | None = False
+) -> None:
+    """Add diagnostics to a configuration, and remove duplicates.
+
+    Args:
+        config: the configuration.
+        handlers: those that produce events.
+        hijacks: whether Celery's worker removes the root logger's handlers; None for perhaps.
+    """
+    if not handlers and all(part.factory is not None for part in config.handlers.values()):
+        # If a factory cannot be resolved, that is reported: it may be meant to be fslog's.
+        message = "none is fslog's; add one with class: fslog.FreshsuccessHandler"
+        config.error("handlers", message)
+    for info in handlers:
+        _lint_loggers(config, info)
+        if hijacks is not False:
+            _lint_celery(config, info, is_certain=hijacks is True)
+        if info.posts:
+            _lint_keys(config, info)
+            _lint_spool(config, info)
+        else:
+            _lint_filters(config, info)
+        if info.formatter is not None:
+            rules = list(info.formatter.rules)
+            _lint_rule_order(config, info, rules)
+            _lint_rule_loggers(config, info, rules)
+            _lint_queues(config, info, rules)
+    _lint_existing_loggers(config)
+    config.diagnostics = list(dict.fromkeys(config.diagnostics))
+
+
+def _lint_loggers(config: Configuration, info: EventHandlerInfo) -> None:
+    """Report a handler that no record reaches, or the same record more than once."""
+    holders = info.routing.holders()
+    if not holders:
+        config.error(
+            info.where,
+            "no logger has it, so no record reaches it; add it to root.handlers, or to the "
+            "handlers of a logger",
+        )
+        return
+    if info.part.level > logging.INFO:
+        name = logging.getLevelName(info.part.level)
+        config.warn(f"{info.where}.level", f"{name}: calls of log.info() make no events")
+    for name in [ROOT, *config.loggers]:
+        by = info.routing.route(name, ABOVE_ALL).by
+        if len(by) > 1:
+            loggers = " and ".join(logger_label(one) for one in by)
+            config.error(
+                logger_path(name),
+                f"its records reach {info.name} {len(by)} times, through {loggers}: each event "
+                "would be sent that often; remove one, or set propagate: false",
+            )
+    for name in holders:
+        level, owner = info.routing.level_of(name)
+        if level > logging.INFO:
+            why = "its level"
+            if owner != name:
+                why = f"the level of {logger_label(owner)}"
+            elif owner == ROOT and config.root().level is None:
+                why = "the default, as it has no level"
+            config.warn(
+                logger_path(name),
+                f"it accepts {logging.getLevelName(level)} and above ({why}): calls of log.info() "
+                "do not reach fslog; set its level to INFO",
+            )
+
+
+def _lint_celery(config: Configuration, info: EventHandlerInfo, *, is_certain: bool) -> None:
+    report = config.error if is_certain else config.warn
+    for name in info.routing.holders():
+        if name in HIJACKED:
+            report(
+                logger_path(name),
+                f"Celery's worker removes {info.name} from it at startup, and no record arrives "
+                "from then on; set worker_hijack_root_logger to False, or configure logging in "
+                "Celery's signal setup_logging",
+            )
+
+
+def _lint_keys(config: Configuration, info: EventHandlerInfo) -> None:
+    section = config.given["handlers"].get(info.name)
+    for name, variable in KEYS.items():
+        given = section.get(name) if isinstance(section, Mapping) else None
+        if isinstance(given, str) and "://" not in given and config.is_file:
+            config.warn(
+                f"{info.where}.{name}", f"the key is in the file; use {variable} to keep it out"
+            )
+
+
+def _lint_filters(config: Configuration, info: EventHandlerInfo) -> None:
+    """Report an `EventFormatter` that writes without an equal one among the filters."""
+    formatter = config.formatters[info.part.formatter or ""]
+    are_equal = [
+        _have_equal_arguments(config.filters[one], formatter)
+        for one in info.part.filters
+        if isinstance(one, str) and config.is_event_filter(one)
+    ]
+    if not are_equal:
+        config.warn(
+            f"{info.where}.filters",
+            "no fslog.EventFormatter: the handler writes an empty line for each record that is not "
+            "an event",
+        )
+    elif not all(are_equal):
+        config.warn(
+            f"{info.where}.filters",
+            "the EventFormatter here and that of the handler have different arguments, and "
+            "therefore different events",
+        )
+
+
+def _have_equal_arguments(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    try:
+        return _arguments(one) == _arguments(other)
+    except RecursionError:  # YAML's references may be circular
+        return True
+
+
+def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: section[name] for name in section if name not in ("()", "class")}
+
+
+def _lint_rule_order(config: Configuration, info: EventHandlerInfo, rules: list[Rule]) -> None:
+    for late, rule in enumerate(rules):
+        for early in range(late):
+            if all(_is_implied(one.key, one.wanted, rule) for one in rules[early].when):
+                config.warn(
+                    f"{info.where}.rules[{late}]",
+                    f"it never matches, since rules[{early}] matches all of its records first",
+                )
+                break
+
+
+def _is_implied(key: str, wanted: Any, rule: Rule) -> bool:
+    """Return whether every record that matches a rule fulfils a condition."""
+    for other in rule.when:
+        if other.key != key:
+            continue
+        if str(other.wanted) == str(wanted):
+            return True
+        if key == "logger" and not (is_expression(wanted) or is_expression(other.wanted)):
+            return f"{other.wanted}.".startswith(f"{wanted}.") or not wanted
+    return False
+
+
+def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo, rules: list[Rule]) -> None:
+    """Report rules for loggers whose records do not reach the handler."""
+    holders = info.routing.holders()
+    if not holders:
+        return
+    # A level that is reported for a holder is not reported again for each rule.
+    levels = [info.routing.level_of(name) for name in holders]
+    reported = {owner for level, owner in levels if level > logging.INFO}
+    for index, name in _rule_loggers(rules):
+        where, logger = f"{info.where}.rules[{index}]", logger_label(name)
+        route = info.routing.route(name, ABOVE_ALL)
+        if not route.by:
+            config.warn(where, f"records of {logger} do not arrive: {route.reason}")
+            continue
+        route = info.routing.route(name, logging.INFO)
+        is_new = info.routing.level_of(name)[1] not in reported and info.part.level <= logging.INFO
+        if not route.by and is_new:
+            config.warn(where, f"INFO records of {logger} do not arrive: {route.reason}")
+
+
+def _rule_loggers(rules: list[Rule]) -> Iterator[tuple[int, str]]:
+    for index, rule in enumerate(rules):
+        for condition in rule.when:
+            if condition.key == "logger" and not is_expression(condition.wanted):
+                yield index, str(condition.wanted)
+
+
+def _lint_queues(config: Configuration, info: EventHandlerInfo, rules: list[Rule]) -> None:
+    """Report rules that need what a `QueueHandler` merges before it passes a record on."""
+    queues = [
+        part.name
+        for part in config.handlers.values()
+        if info.name in part.targets and makes(part.factory, logging.handlers.QueueHandler)
+    ]
+    for index, rule in enumerate(rules):
+        roots = {condition.key.partition(".")[0] for condition in rule.when}
+        if queues and ("args" in roots or "%" in (rule.message or "")):
+            config.warn(
+                f"{info.where}.rules[{index}]",
+                f"the QueueHandler {queues[0]} merges message and arguments: the rule cannot match "
+                "records that pass through it",
+            )
+
+
+def _lint_existing_loggers(config: Configuration) -> None:
+    name = "disable_existing_loggers"
+    if config.is_ini:
+        config.warn(
+            "fileConfig",
+            f"it disables all existing loggers unless it is called with {name}=False",
+        )
+    elif config.given.get(name, True) and not config.given.get("incremental"):
+        value = "true" if name in config.given else "not set, and true by default"
+        config.warn(
+            name,
+            f"{value}: loggers that exist before the configuration is loaded are disabled, unless "
+            "it names them; set it to false",
+        )
+
+
+def _lint_spool(config: Configuration, info: EventHandlerInfo) -> None:
+    """Report a spool that cannot be used, or that belongs to other keys; nothing is created."""
+    if info.spool is None or not info.enabled:
+        return
+    where = f"{info.where}.spool"
+    reason = _unusable(info.spool.path)
+    if reason:
+        config.error(where, f"{info.spool.path!r} cannot be used: {reason}")
+        return
+    contents = _contents(info.spool.path)
+    if contents is None or contents.digest in (None, info.spool.digest):
+        return
+    if any(owner.is_living for owner in contents.owners):
+        config.error(where, "a living process uses it with other keys than this configuration")
+    else:
+        config.warn(where, "it belongs to other keys; this configuration would take it over")
+
+
+def spool_state(path: str) -> str:
+    """Return what is at a spool's path, in a few words."""
+    contents = _contents(path)
+    if contents is None:
+        return "not created yet" if not os.path.lexists(path) else "empty"
+    events = sum(owner.events for owner in contents.owners)
+    return f"{count(events, 'event')} waiting" if events else "no events waiting"
+
+
+def _contents(path: str) -> SpoolContents | None:
+    try:
+        return read_contents(path)
+    except NotASpool:
+        return None
+
+
+def _unusable(path: str) -> str:
+    """Return why a directory cannot be a spool; empty if it can."""
+    try:
+        reason, _ = examine(FileSystem(), path)
+    except FileNotFoundError:
+        return _uncreatable(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return reason or ("" if os.access(path, os.W_OK | os.X_OK) else "it is not writable")
+
+
+def _uncreatable(path: str) -> str:
+    parent = os.path.dirname(path)
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        return f"{parent!r} is not a directory"
+    is_writable = os.access(parent, os.W_OK | os.X_OK)
+    return "" if is_writable else f"it does not exist, and {parent!r} is not writable"

@@ -1,0 +1,433 @@
+"""The output of `fslog check`: text for a person, or one JSON object for a program.
+
+Both write piece by piece, so that a log may have any length. `Text` and `Json` have the same
+methods, which are called in the order in which they are defined.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from fslog.cli.check.configuration import ROOT, Configuration
+from fslog.cli.check.dry_run import KEYS, EventHandlerInfo
+from fslog.cli.check.explain import Explanation, RuleMismatch, Summary, shown
+from fslog.cli.check.lint import spool_state
+from fslog.cli.check.routing import ABOVE_ALL, logger_label
+from fslog.cli.output import Part, Printer, count
+from fslog.config import environment
+from fslog.mapping.encoding import encode
+from fslog.mapping.paths import MISSING
+from fslog.mapping.schema import WARNINGS
+
+_LABEL = 12
+_MOST_NAMES = 8
+_MOST_REASONS = 5
+_WIDEST = 40
+
+_VERDICTS = {
+    "event": ("event", "green"),
+    "warning": ("event, with a warning", "yellow"),
+    "invalid": ("invalid, not sent", "red"),
+    "skipped": ("no event", "dim"),
+    "stopped": ("does not reach the handler", "yellow"),
+    "unreadable": ("not a log record", "yellow"),
+}
+_COUNTED = {
+    "event": ("event", "events"),
+    "warning": ("event with a warning", "events with a warning"),
+    "invalid": ("invalid event, not sent", "invalid events, not sent"),
+    "skipped": ("record without an event", "records without an event"),
+    "stopped": ("record does not reach the handler", "records do not reach the handler"),
+    "unreadable": ("line is not a log record", "lines are not log records"),
+}
+
+
+class Text:
+    """Write to a person.
+
+    Args:
+        printer: writes it.
+        details: how many records are explained in full.
+    """
+
+    def __init__(self, printer: Printer, details: int) -> None:
+        self._printer = printer
+        self._details = details
+        self._hidden = 0
+
+    def configuration(
+        self, label: str, config: Configuration, handlers: list[EventHandlerInfo]
+    ) -> None:
+        """Write what does not depend on any record."""
+        self._printer.line((label, "bold"))
+        for info in handlers:
+            self._printer.line()
+            for row in _handler_rows(config, info):
+                self._printer.line(*row)
+        for kind, style in (("error", "red"), ("warning", "yellow")):
+            found = [one for one in config.diagnostics if one.is_error == (kind == "error")]
+            if found:
+                self._printer.line()
+            for one in found:
+                label = f"{kind:{_LABEL}}"
+                self._printer.line((label, style), (f"{one.where}: ", "bold"), (one.message, ""))
+        self._printer.line()
+        self._printer.line(("configuration error", "red") if config.has_errors else ("OK", "green"))
+
+    def no_handler(self) -> None:
+        """Write that records cannot be explained."""
+        self._printer.line(("no handler can be created, so no record can be explained", "red"))
+
+    def record(self, one: Explanation) -> None:
+        """Write an explanation, unless the limit is reached."""
+        if self._details <= 0:
+            self._hidden += 1
+            return
+        self._details -= 1
+        self._printer.line()
+        for row in _explanation_rows(one):
+            self._printer.line(*row)
+
+    def summary(self, summary: Summary, handler: EventHandlerInfo) -> None:
+        """Write the counts, unless there is only one line."""
+        if summary.lines == 1:
+            return
+        self._printer.line()
+        if self._hidden:
+            text = f"{count(self._hidden, 'more record')} not shown; see --details and --only"
+            self._printer.line((text, "dim"))
+            self._printer.line()
+        for row in _summary_rows(summary):
+            self._printer.line(*row)
+
+    def end(self) -> None:
+        """Write nothing more."""
+
+
+def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
+    return ((f"  {label:{_LABEL - 2}}", "dim"), (text, style))
+
+
+def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tuple[Part, ...]]:
+    name = _factory_name(info.part.factory)
+    yield (("handler ", "dim"), (info.name, "bold"), (f"  {name}", ""))
+    if info.posts:
+        yield from _posting_rows(_posting_values(info))
+    else:
+        yield _row("writes", "events as lines; another program has to send them")
+    if info.formatter is not None:
+        yield _row("events", _mapping(info))
+    if info.part.filters:
+        yield _row("filters", ", ".join(_filter_names(info)))
+    for logger in _logger_values(info):
+        yield _row("from", f"{logger_label(logger['logger'])}, {logger['level']} and above")
+    for name, reason in _unreached(config, info)[:_MOST_NAMES]:
+        yield _row("not from", f"{name}: {reason}")
+
+
+def _posting_rows(values: dict[str, Any]) -> Iterator[tuple[Part, ...]]:
+    if not values["enabled"]:
+        yield _row("disabled", "by enabled or FSLOG_ENABLED", "yellow")
+    if values["endpoint"]:
+        proxy = f" via the proxy {values['proxy']}" if values["proxy"] else ""
+        yield _row("posts to", f"{values['endpoint']}{proxy}")
+    for name, origin in values["keys"].items():
+        where = "in the configuration" if origin == "configuration" else f"in {origin}"
+        yield _row(name, where if origin else "missing", "" if origin else "yellow")
+    if values["spool"]:
+        yield _row("spool", f"{values['spool']['path']}, {values['spool']['state']}")
+
+
+def _mapping(info: EventHandlerInfo) -> str:
+    rules = len(list(info.formatter.rules)) if info.formatter is not None else 0
+    texts = [f"from log calls and {count(rules, 'rule')}"]
+    for name in ("fields", "defaults", "include"):
+        given = info.mapping.get(name)
+        if given:
+            texts.append(f"{name} {', '.join(map(str, given))}")
+    return "; ".join(texts)
+
+
+def _unreached(config: Configuration, info: EventHandlerInfo) -> list[tuple[str, str]]:
+    """Return the configured loggers whose records do not reach a handler, and why."""
+    routes = {name: info.routing.route(name, ABOVE_ALL) for name in config.loggers if name != ROOT}
+    return [(name, route.reason) for name, route in routes.items() if not route.by]
+
+
+def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
+    where = "record" if one.number is None else f"line {one.number}"
+    if one.record is None:
+        yield ((f"{where}  ", "dim"), (f"{_VERDICTS[one.outcome][0]}: {one.reason}", "yellow"))
+        return
+    record = one.record
+    level = record.levelname if record.levelno else "no level"
+    yield (
+        (f"{where}  ", "dim"),
+        (str(record.name), "bold"),
+        (f" {level}  {shown(record.msg, 120)}", ""),
+        (f" {shown(record.args)}" if record.args else "", "dim"),
+    )
+    yield _verdict(one)
+    yield from _property_rows(one)
+    for problem in one.problems:
+        style = "yellow" if problem.code in WARNINGS else "red"
+        yield ((f"    {problem.message}", style),)
+    for text in one.left_out:
+        yield ((f"    left out: {text}", "yellow"),)
+    if one.outcome == "skipped" and not one.mismatches:
+        yield (("    the log call has no action, and there are no rules", "dim"),)
+    for mismatch in one.mismatches:
+        held = f"  ({mismatch.held} of {mismatch.conditions} conditions hold)"
+        label = (f"    rules[{mismatch.rule}]  ", "dim")
+        yield (label, (str(mismatch), ""), (held if mismatch.held else "", "dim"))
+    for text in one.notes:
+        yield ((f"    {text}", "dim"),)
+
+
+def _property_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
+    values = {name: shown(value) for name, value in (one.event or {}).items()}
+    width = max(map(len, values), default=0)
+    value_width = min(max(map(len, values.values()), default=0), _WIDEST)
+    for name, value in values.items():
+        source = one.sources.get(name, "")
+        yield (
+            (f"    {name:{width}}  ", "cyan"),
+            (f"{value:{value_width}}  " if source else value, ""),
+            (source, "dim"),
+        )
+
+
+def _verdict(one: Explanation) -> tuple[Part, ...]:
+    words, style = _VERDICTS[one.outcome]
+    by = "" if one.rule is None else f", by rules[{one.rule}]"
+    if one.is_explicit and one.event is not None:
+        by = ", by the log call itself"
+    if one.outcome == "stopped":
+        what = "invalid" if any(p.code not in WARNINGS for p in one.problems) else "an event"
+        would = f" (it would be {what}{by})" if one.event is not None else ""
+        return ((f"  {words}: ", style), (f"{one.reason}{would}", ""))
+    return ((f"  {words}", style), (by, ""))
+
+
+def _summary_rows(summary: Summary) -> Iterator[tuple[Part, ...]]:
+    yield ((count(summary.lines, "record"), "bold"),)
+    for outcome, words in _COUNTED.items():
+        number = summary.outcomes[outcome]
+        if number:
+            yield ((f"{number:9,}  ", ""), (words[number != 1], _VERDICTS[outcome][1]))
+            yield from _detail_rows(summary, outcome)
+    if summary.lines and (summary.rules or summary.explicit):
+        yield (("by", "bold"),)
+    if summary.explicit:
+        yield ((f"{summary.explicit:9,}  the log call itself", ""),)
+    for index in range(summary.rules if summary.lines else 0):
+        matches = summary.matches[index]
+        if matches:
+            yield ((f"{matches:9,}  rules[{index}]", ""),)
+        else:
+            yield ((f"    never  rules[{index}]", "yellow"), (_nearest(summary, index), ""))
+
+
+def _detail_rows(summary: Summary, outcome: str) -> Iterator[tuple[Part, ...]]:
+    if outcome == "skipped":
+        named = [f"{name} {number:,}" for name, number in summary.skipped.most_common(_MOST_NAMES)]
+        yield ((f"{'':13}from {', '.join(named)}", "dim"),)
+    if outcome == "stopped":
+        for reason, number in summary.stops.most_common(_MOST_REASONS):
+            yield ((f"{number:15,}  {reason}", "dim"),)
+        if summary.stopped_events:
+            would = count(summary.stopped_events, "would be an event", "would be events")
+            yield ((f"{'':12}{would}", "yellow"),)
+    if outcome in ("warning", "invalid"):
+        for (code, _, message), number in summary.problems.most_common():
+            if (code in WARNINGS) == (outcome == "warning"):
+                yield ((f"{number:15,}  {message}", "dim"),)
+
+
+def _nearest(summary: Summary, index: int) -> str:
+    nearest = summary.nearest.get(index)
+    if nearest is None:
+        return ": an earlier rule always matched first" if summary.matches else ""
+    return f": in the nearest record, {nearest}"
+
+
+class Json:
+    """Write one JSON object.
+
+    Args:
+        printer: writes it.
+        details: ignored; a program gets all records.
+    """
+
+    def __init__(self, printer: Printer, details: int) -> None:
+        self._printer = printer
+        self._records = 0
+
+    def configuration(
+        self, label: str, config: Configuration, handlers: list[EventHandlerInfo]
+    ) -> None:
+        """Write what does not depend on any record."""
+        values = {
+            "configuration": label,
+            "ok": not config.has_errors,
+            "diagnostics": [
+                {
+                    "kind": "error" if one.is_error else "warning",
+                    "where": one.where,
+                    "message": one.message,
+                }
+                for one in config.diagnostics
+            ],
+            "handlers": [_handler_values(info) for info in handlers],
+        }
+        self._printer.raw(self._printer.json(values)[:-1])
+
+    def no_handler(self) -> None:
+        """Write that records cannot be explained."""
+        self._printer.raw(', "records": null}')
+
+    def record(self, one: Explanation) -> None:
+        """Write an explanation."""
+        text = self._printer.json(_explanation_values(one))
+        self._printer.raw(("," if self._records else ', "records": [') + text)
+        self._records += 1
+
+    def summary(self, summary: Summary, handler: EventHandlerInfo) -> None:
+        """Write the counts."""
+        self._printer.raw("]" if self._records else ', "records": []')
+        values = {"handler": handler.name, "summary": _summary_values(summary)}
+        self._printer.raw(f", {self._printer.json(values)[1:-1]}")
+
+    def end(self) -> None:
+        """Write the end."""
+        self._printer.raw("}")
+
+
+def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
+    names = {name: info.mapping.get(name) for name in ("fields", "defaults", "include")}
+    values: dict[str, Any] = {
+        "handler": info.name,
+        "factory": _factory_name(info.part.factory),
+        "posts": info.posts,
+        "ok": info.formatter is not None,
+        "rules": None if info.formatter is None else len(list(info.formatter.rules)),
+        **{name: sorted(map(str, given or ())) for name, given in names.items()},
+        "session": info.mapping.get("session", "window"),
+        "filters": _filter_names(info),
+        "loggers": list(_logger_values(info)),
+    }
+    return values | _posting_values(info) if info.posts else values
+
+
+def _filter_names(info: EventHandlerInfo) -> list[str]:
+    return [one if isinstance(one, str) else type(one).__name__ for one in info.part.filters]
+
+
+def _posting_values(info: EventHandlerInfo) -> dict[str, Any]:
+    """Return where a handler posts, where its keys are (never what they are), and its spool."""
+    to = info.destination
+    path = None if info.spool is None else info.spool.path
+    return {
+        "enabled": info.enabled,
+        "endpoint": None if to is None else f"{to.ping_url().removesuffix('ping')}***/***",
+        "proxy": None if to is None else _proxy_host(to.proxy_url()),
+        "keys": {name: _key_origin(info, name) for name in KEYS},
+        "spool": None if path is None else {"path": path, "state": spool_state(path)},
+    }
+
+
+def _key_origin(info: EventHandlerInfo, name: str) -> str | None:
+    """Return where a key is from; None if it is missing."""
+    if info.arguments.get(name):
+        return "configuration"
+    return KEYS[name] if environment(KEYS[name]) else None
+
+
+def _proxy_host(url: str | None) -> str | None:
+    """Return a proxy's host and port, without the password that its URL may contain."""
+    return None if url is None else urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _factory_name(factory: Any) -> str:
+    module = getattr(factory, "__module__", "")
+    name = getattr(factory, "__qualname__", type(factory).__qualname__)
+    return "fslog.FreshsuccessHandler" if module == "fslog.handler" else f"{module}.{name}"
+
+
+def _logger_values(info: EventHandlerInfo) -> Iterator[dict[str, Any]]:
+    """Yield the loggers that have a handler, each with the lowest level that it accepts."""
+    for name in info.routing.holders():
+        level = max(info.routing.level_of(name)[0], info.part.level)
+        yield {"logger": name, "level": logging.getLevelName(level)}
+
+
+def _explanation_values(one: Explanation) -> dict[str, Any]:
+    record = one.record
+    return {
+        "line": one.number,
+        "logger": None if record is None else record.name,
+        "level": None if record is None else record.levelname,
+        "message": None if record is None else str(record.msg),
+        "outcome": one.outcome,
+        "reason": one.reason or None,
+        "rule": one.rule,
+        "explicit": one.is_explicit,
+        "event": None if one.event is None else json.loads(encode(one.event)),
+        "sources": dict(one.sources),
+        "problems": [
+            {
+                "code": problem.code,
+                "property": problem.property,
+                "message": problem.message,
+                "warns": problem.code in WARNINGS,
+            }
+            for problem in one.problems
+        ],
+        "mismatches": [_mismatch_values(mismatch) for mismatch in one.mismatches],
+        "left_out": list(one.left_out),
+        "notes": list(one.notes),
+    }
+
+
+def _mismatch_values(one: RuleMismatch) -> dict[str, Any]:
+    return {
+        "rule": one.rule,
+        "condition": one.condition.key,
+        "expected": _plain(one.condition.wanted),
+        "found": None if one.found is MISSING else _plain(one.found),
+        "held": one.held,
+        "conditions": one.conditions,
+        "message": str(one),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(encode({"value": value}))["value"]
+
+
+def _summary_values(summary: Summary) -> dict[str, Any]:
+    return {
+        "lines": summary.lines,
+        "outcomes": dict(summary.outcomes),
+        "explicit": summary.explicit,
+        "rules": [
+            {
+                "rule": index,
+                "matches": summary.matches[index],
+                "failed": dict(summary.failed.get(index, {})),
+                "nearest": str(summary.nearest[index]) if index in summary.nearest else None,
+            }
+            for index in range(summary.rules)
+        ],
+        "stopped": dict(summary.stops),
+        "stopped_events": summary.stopped_events,
+        "skipped_by_logger": dict(summary.skipped.most_common(20)),
+        "problems": [
+            {"code": code, "property": name, "message": message, "count": number}
+            for (code, name, message), number in summary.problems.most_common()
+        ],
+    }
