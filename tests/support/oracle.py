@@ -1,12 +1,12 @@
-"""Who knows what must arrive: workers that oblige, an endpoint that fails, a killer, and a judge.
+"""What must arrive: workers that log, an endpoint that fails, random signals, and a verdict.
 
 A worker is a process that logs numbered events and writes each number to a pipe after the call
-returned: a number that was read is an obligation. The endpoint takes what the real one would, and
-notes of every POST what it answered and whether the client read that. The killer sends signals at
-random instants. At the end the judge compares what was said with what arrived.
+returned: each number that is read must arrive. The endpoint accepts what the real one would, and
+records for every POST what it answered and whether the client read that. Signals are sent to the
+workers at random instants. At the end the verdict compares the numbers with what arrived.
 
-What is drawn at random comes from one seed. Instants come from the machine as well, so that a seed
-repeats a plan and not a run.
+All random choices come from one seed. Instants depend on the machine as well, so a seed repeats a
+plan, not a run.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ Event = tuple[str, int]
 TIMEOUT_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 0.5
 SHUTDOWN_SECONDS = 1.0
-"""The workers' arguments of these names."""
+"""The arguments of the workers' handlers."""
 
 FLAGS = ("-X", "faulthandler", "-W", "error")
-"""For the workers' interpreters: warnings are errors, and who hangs says where."""
+"""For the workers' interpreters: warnings are errors, and a hanging one prints its stacks."""
 
 MARGIN_SECONDS = 15.0
 """How long a busy machine may take to start or to end as many processes as a run has."""
@@ -63,14 +63,14 @@ _GIVEN = os.environ.get("FSLOG_CHAOS_SEED")
 
 
 def seed() -> int:
-    """Return the seed that FSLOG_CHAOS_SEED names, else a fresh one; it is printed."""
+    """Return and print the seed in FSLOG_CHAOS_SEED, or else a new one."""
     number = int(_GIVEN) if _GIVEN else secrets.randbelow(10**9)
     print(f"FSLOG_CHAOS_SEED={number}")
     return number
 
 
 def content(source: str, number: int) -> dict[str, Any]:
-    """Return the whole event of a number: worker and judge make the same one."""
+    """Return the event of a number; the worker and the verdict build the same one."""
     dice = random.Random(f"{source} {number}")
     letters = "abcdefghij klmnop\t\n\"'\\/{}[]<>%äßéñ日本語\u2028\x7f\x00😀"
     return {
@@ -90,16 +90,16 @@ def content(source: str, number: int) -> dict[str, Any]:
 
 @dataclass
 class Post:
-    """One whole request, and what came of it.
+    """One complete request and its outcome.
 
     Args:
         poster: which handler of which process posted it.
-        received_at: when it was complete.
-        events: what was in it.
-        lines: the events as they came; empty where they were not taken.
-        how: what was done: the status of a complete answer, or another word.
-        answered_at: when a complete answer was in the kernel's hands.
-        read: whether the client read that; None as long as nothing tells.
+        received_at: when it was received completely.
+        events: in its body.
+        lines: the events as received; empty if they were not accepted.
+        how: the status of a complete answer, or else how the answer ended.
+        answered_at: when a complete answer was passed to the kernel.
+        read: whether the client read it; None if unknown.
     """
 
     poster: str
@@ -112,69 +112,69 @@ class Post:
 
     @property
     def taken(self) -> bool:
-        """Whether the endpoint kept the events."""
+        """Whether the endpoint accepted the events."""
         return bool(self.lines)
 
     @property
     def confirmed(self) -> bool:
-        """Whether the client got the 200 for it."""
+        """Whether the client read the answer 200."""
         return self.how == "200" and self.answered_at is not None and self.read is not False
 
 
 @dataclass(frozen=True)
 class Deed:
-    """What is done with one request: an answer, whole or cut off after a part of it."""
+    """The reaction to one request: an answer, complete or cut off after a part of it."""
 
     answer: Answer = field(default_factory=Answer)
     part: float = 1.0
 
 
 Behaviour = Callable[[random.Random, int], Deed]
-"""Decides what is done with a request of so many bytes."""
+"""Returns the reaction to a request of a size in bytes."""
 
 
 def fine(dice: random.Random, size: int) -> Deed:
-    """Do what an endpoint is for."""
+    """Accept the events."""
     return Deed()
 
 
 def slow(dice: random.Random, size: int) -> Deed:
-    """Take a time that is sometimes too long."""
+    """Answer after a delay that sometimes exceeds the timeout."""
     return Deed(Answer(delay=dice.uniform(0.05, 1.2 * TIMEOUT_SECONDS)))
 
 
 def failing(dice: random.Random, size: int) -> Deed:
-    """Have an internal error."""
+    """Answer with an error that is to be retried."""
     return Deed(Answer(dice.choice((500, 502, 504, 429, 408))))
 
 
 def busy(dice: random.Random, size: int) -> Deed:
-    """Ask to come back in a second."""
+    """Answer 503 with a Retry-After of one second."""
     return Deed(Answer(503, headers={"Retry-After": "1"}))
 
 
 def wrong(dice: random.Random, size: int) -> Deed:
-    """Say that the keys are wrong."""
+    """Answer 400, as for wrong keys."""
     return Deed(Answer(400))
 
 
 def resetting(dice: random.Random, size: int) -> Deed:
-    """Break the connection before or after the events are taken."""
+    """Close or reset the connection before or after accepting the events."""
     return Deed(Answer(then=dice.choice(("reset", "close")), keep=dice.random() < 0.5))
 
 
 def hanging(dice: random.Random, size: int) -> Deed:
-    """Never answer, with or without the events."""
+    """Never answer, with the events accepted or not."""
     return Deed(Answer(then="hang", keep=dice.random() < 0.5))
 
 
 def halving(dice: random.Random, size: int) -> Deed:
-    """Break off in the middle of an answer."""
+    """Close the connection in the middle of the answer."""
     return Deed(Answer(dice.choice((200, 200, 503))), part=dice.uniform(0.0, 0.9))
 
 
 def narrow(limit_bytes: int) -> Behaviour:
-    """Make a behaviour that finds bodies over a size too large."""
+    """Return a behaviour that answers 413 to bodies over a size."""
 
     def behave(dice: random.Random, size: int) -> Deed:
         return Deed(Answer(413 if size > limit_bytes else 200))
@@ -183,7 +183,7 @@ def narrow(limit_bytes: int) -> Behaviour:
 
 
 def mixed(dice: random.Random, size: int) -> Deed:
-    """Do anything, another thing each time."""
+    """Behave in a random way at each request."""
     return dice.choice(FAULTS)(dice, size)
 
 
@@ -194,11 +194,11 @@ FAULTS: tuple[Behaviour, ...] = (
 """A body of one event has less than 5,000 bytes, compressed or not."""
 
 PHASES: tuple[Behaviour | None, ...] = (*FAULTS, fine, fine, mixed, mixed, None, None)
-"""What an endpoint goes through; None: nobody listens at its port."""
+"""The phases of an endpoint; None: nothing listens on its port."""
 
 
 def unless(share: float) -> Behaviour:
-    """Make a behaviour that answers a share of all requests by 503."""
+    """Return a behaviour that answers 503 to a share of all requests."""
 
     def behave(dice: random.Random, size: int) -> Deed:
         return Deed(Answer(503 if dice.random() < share else 200))
@@ -207,9 +207,9 @@ def unless(share: float) -> Behaviour:
 
 
 class Endpoint:
-    """Play an endpoint that behaves in another way whenever it is told so.
+    """An endpoint whose behaviour can be changed at any time.
 
-    Each handler posts to a base URL of its own (`url_of`), by which it is known here.
+    Each handler posts to its own base URL (`url_of`), which identifies it here.
     """
 
     def __init__(self, dice: random.Random) -> None:
@@ -225,7 +225,7 @@ class Endpoint:
         self._listener: socket.socket | None = None
 
     def __enter__(self) -> Endpoint:
-        # Holds the port while nobody listens, so that nobody else can be given it meanwhile.
+        # Keeps the port reserved while nothing listens on it.
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._holder.bind(("127.0.0.1", 0))
@@ -251,7 +251,7 @@ class Endpoint:
         return f"http://127.0.0.1:{self.port}/{poster}"
 
     def behave(self, behaviour: Behaviour | None) -> None:
-        """Begin another phase."""
+        """Start another phase."""
         with self._changed:
             self._behave = behaviour
         if behaviour is None:
@@ -260,12 +260,12 @@ class Endpoint:
             self._listen()
 
     def arrived(self) -> set[Event]:
-        """Return what was taken so far."""
+        """Return the events accepted so far."""
         with self._changed:
             return {event for post in self.posts if post.taken for event in post.events}
 
     def wait_for(self, events: Collection[Event], seconds: float) -> set[Event]:
-        """Return what of these events was not taken within that time."""
+        """Wait for some events; return those that were not accepted in time."""
         missing = set(events) - self.arrived()
         until = time.monotonic() + seconds
         seen = 0
@@ -292,7 +292,7 @@ class Endpoint:
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
         with self._changed:
-            # Only our half: what the client does with its own tells whether it read an answer.
+            # Only this half: how the client closes its own shows whether it read an answer.
             for conn in self._connections:
                 with contextlib.suppress(OSError):
                     conn.shutdown(socket.SHUT_WR)
@@ -329,7 +329,7 @@ class Endpoint:
                     if not self._answer(conn, post, deed):
                         return
                 if post is not None and post.answered_at is not None:
-                    # A client that closes over an answer that it has not read sends a reset.
+                    # A client that closes with an unread answer sends a reset.
                     post.read = conn.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         except OSError:
             if post is not None:
@@ -359,7 +359,7 @@ class Endpoint:
         return post, deed
 
     def _answer(self, conn: socket.socket, post: Post, deed: Deed) -> bool:
-        """Do it; False to end the connection."""
+        """Send the answer; return whether to keep the connection."""
         answer = deed.answer
         self._closing.wait(answer.delay)
         if answer.then == "hang":
@@ -387,7 +387,7 @@ def _head(head: bytes) -> tuple[str, dict[str, str]]:
 
 
 def _is_whole(request: bytes) -> bool:
-    """Tell whether the client lived to send all of a request."""
+    """Return whether the client sent a complete request."""
     head, end, body = request.partition(b"\r\n\r\n")
     return bool(end) and len(body) == int(_head(head)[1]["content-length"])
 
@@ -399,7 +399,7 @@ def _raw(answer: Answer) -> bytes:
 
 
 def _is_left(conn: socket.socket) -> bool:
-    """Tell whether the client closed the connection before it had an answer."""
+    """Return whether the client closed the connection before the answer."""
     try:
         return conn.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
@@ -407,7 +407,7 @@ def _is_left(conn: socket.socket) -> bool:
 
 
 WORKER = '''
-"""Logs numbered events, and says of each that its call returned."""
+"""Logs numbered events and reports each call that returned."""
 
 import atexit
 import json
@@ -426,7 +426,7 @@ def tell(*words):
 def account():
     deaf = False
     while not deaf:
-        with contextlib.suppress(SystemExit):  # of a SIGTERM at this moment
+        with contextlib.suppress(SystemExit):  # from a SIGTERM at this moment
             for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
             deaf = True
@@ -434,7 +434,7 @@ def account():
         tell("stats", json.dumps(dataclasses.asdict(handler.stats())))
 
 
-atexit.register(account)  # before logging and fslog register theirs, so it is called after them
+atexit.register(account)  # registered before those of logging and fslog, so called after them
 
 import contextlib
 import dataclasses
@@ -491,7 +491,7 @@ def work(place):
     source = f"{PLAN['source']}.{place}"
     coming = iter(range(PLAN["events"]))
     while not (ending or quiet):
-        # Made beforehand, so that most of the time goes by inside of log calls.
+        # Built beforehand, so that most of the time is spent in log calls.
         chosen = itertools.islice(coming, dice.choice(PLAN["bursts"]))
         burst = [(number, content(source, number)) for number in chosen]
         if not burst:
@@ -563,16 +563,16 @@ _IGNORED = re.compile(
 
 @dataclass(frozen=True)
 class Plan:
-    """What a worker does.
+    """The plan of a worker.
 
     Args:
-        settings: its handlers' arguments.
-        handlers: how many it has.
-        threads: how many log, at least one for each handler.
-        events: how many each of them logs, then it ends.
-        bursts: sizes of bursts.
-        rest: mean pause between two, in seconds.
-        drains: whether it stays until its spool is empty.
+        settings: arguments of its handlers.
+        handlers: how many handlers it has.
+        threads: how many threads log, at least one per handler.
+        events: how many each thread logs before it ends.
+        bursts: possible sizes of a burst.
+        rest: mean pause between two bursts, in seconds.
+        drains: whether it waits until its spool is empty.
     """
 
     settings: Mapping[str, Any]
@@ -586,18 +586,18 @@ class Plan:
 
 @dataclass
 class Life:
-    """What a process said by its pipe, and what was done to it; instants are monotonic.
+    """What a process reported by its pipe, and the signals sent to it; instants are monotonic.
 
     Args:
-        source: what its events' sources begin with.
-        said: the events of calls that returned: obligations.
-        refused: those of which `on_problem` was told within the call.
-        stats: of each of its handlers, told at a graceful end.
-        problems: what it told that was not expected.
-        stops: when SIGSTOP was sent, and SIGCONT.
-        killed_at, asked_at: when SIGKILL, SIGTERM was sent.
-        left_at: when it had nothing more to log.
-        ended_at: when it had ended, with `code`.
+        source: prefix of its events' sources.
+        said: the events of calls that returned, which must arrive.
+        refused: the events reported to `on_problem` within the call.
+        stats: of each of its handlers, reported at an orderly end.
+        problems: unexpected lines on the pipe.
+        stops: when SIGSTOP and SIGCONT were sent.
+        killed_at, asked_at: when SIGKILL and SIGTERM were sent.
+        left_at: when it had logged everything.
+        ended_at: when it ended, with `code`.
     """
 
     source: str
@@ -614,21 +614,21 @@ class Life:
 
     @property
     def is_killed(self) -> bool:
-        """Whether a signal ended it, and no code of its own."""
+        """Whether a signal ended it."""
         return self.code in (-signal.SIGKILL, -signal.SIGTERM)
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended in a way that nobody asked for."""
+        """Whether it ended with an unexpected exit code."""
         return bool(self.code) and not self.is_killed
 
     def cut_short(self, answered_at: float) -> str:
-        """Say how the end may have come between an answer and what follows it; empty for no way."""
+        """Return how its end can have come before the answer was handled; empty if it cannot."""
         if self.ended_at is None:
             return ""
         ended_at = self.ended_at
         asked_at = min(at for at in (self.asked_at, self.left_at, ended_at) if at is not None)
-        if self.is_killed:  # or by a SIGTERM before its handler was there
+        if self.is_killed:  # or by a SIGTERM before its handler was installed
             ended_at = self.killed_at or asked_at
         if self.running_seconds(answered_at, ended_at) >= IN_FLIGHT_SECONDS:
             return ""
@@ -642,13 +642,13 @@ class Life:
 
     @property
     def leaving_seconds(self) -> float:
-        """How long it took to end once it was asked to, or had nothing more to log."""
+        """How long it took to end after SIGTERM, or after it had logged everything."""
         asked_at = [at for at in (self.asked_at, self.left_at) if at is not None]
         assert self.ended_at is not None
         return self.running_seconds(max(asked_at, default=self.ended_at), self.ended_at)
 
     def running_seconds(self, begin: float, end: float) -> float:
-        """Return how long it was not stopped between two instants."""
+        """Return for how long it was not stopped between two instants."""
         stopped = 0.0
         for stop in self.stops:
             since, until = stop[0], stop[1] if len(stop) == 2 else end
@@ -661,10 +661,10 @@ class Worker(Life):
 
     Args:
         source: its name.
-        plan: what it does.
-        endpoint: where it posts to.
-        where: a directory of which it gets a part.
-        number: seed of what it draws at random.
+        plan: of its work.
+        endpoint: that it posts to.
+        where: the parent of its working directory.
+        number: the seed of its random choices.
     """
 
     def __init__(self, source: str, plan: Plan, endpoint: Endpoint, where: Path, number: int):
@@ -739,23 +739,23 @@ class Worker(Life):
                     self.problems.append(line)
 
     def is_running(self) -> bool:
-        """Tell whether the process has not ended; note when it did."""
+        """Return whether the process is running; record when it ended."""
         if self.ended_at is None and self._process.poll() is not None:
             self.ended_at, self.code = time.monotonic(), self._process.returncode
         return self.ended_at is None
 
     def is_quiet(self) -> bool:
-        """Tell whether it logs no more."""
+        """Return whether it has stopped logging."""
         threads = max(self.plan.threads, self.plan.handlers)
         return len(self.quiet) >= threads or not self.is_running()
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was sent SIGSTOP and no SIGCONT."""
+        """Whether it was sent SIGSTOP without a SIGCONT after it."""
         return bool(self.stops) and len(self.stops[-1]) == 1
 
     def strike(self, number: int) -> None:
-        """Send a signal, and note when."""
+        """Send a signal and record when."""
         now = time.monotonic()
         if number == signal.SIGKILL:
             self.killed_at = self.killed_at or now
@@ -768,10 +768,10 @@ class Worker(Life):
             self.stops[-1].append(time.monotonic())
 
     def end(self) -> None:
-        """Read to the end what a process that has ended said.
+        """Read the rest of the pipe of a process that has ended.
 
         Raises:
-            AssertionError: it has not; shows what every thread was doing.
+            AssertionError: it is still running; the message has the stacks of its threads.
         """
         if self.is_running():
             self._process.send_signal(signal.SIGABRT)
@@ -780,14 +780,14 @@ class Worker(Life):
         self._reader.join()
 
     def abort(self) -> None:
-        """End it whatever it does."""
+        """Kill it."""
         self._process.kill()
         self._process.wait()
         self._reader.join()
 
     @property
     def err(self) -> str:
-        """What it wrote, less what Python says of a SIGTERM that came when it was ending anyway."""
+        """Its output, without what Python writes about a SIGTERM that arrives during its end."""
         return _IGNORED.sub("", (self.where / "err.txt").read_text(encoding="utf-8"))
 
 
@@ -799,11 +799,11 @@ def _canonical(event: Mapping[str, Any]) -> str:
 
 
 class Verdict:
-    """Compare what workers said with what an endpoint took.
+    """Compare what workers reported with what an endpoint accepted.
 
     Args:
         posts: in order of arrival.
-        workers: all that there were.
+        workers: all of them.
     """
 
     def __init__(self, posts: Sequence[Post], workers: Iterable[Life]) -> None:
@@ -816,7 +816,7 @@ class Verdict:
 
     @cached_property
     def arrivals(self) -> dict[Event, list[int]]:
-        """The posts by which each event came, in order of first arrival."""
+        """The posts that delivered each event, in order of first arrival."""
         found: dict[Event, list[int]] = {}
         for index, post in enumerate(self.posts):
             if post.taken:
@@ -825,7 +825,7 @@ class Verdict:
         return found
 
     def lost(self) -> list[str]:
-        """Tell of obligations that did not arrive."""
+        """Return events that had to arrive and did not."""
         return [
             f"lost: {event}"
             for worker in self.workers.values()
@@ -834,7 +834,7 @@ class Verdict:
         ]
 
     def strange(self) -> list[str]:
-        """Tell of events that nobody can have logged, or whose refusal was told."""
+        """Return events that were never logged, or that were refused."""
         said = {event for worker in self.workers.values() for event in worker.said}
         refused = {event for worker in self.workers.values() for event in worker.refused}
         newest: dict[str, int] = defaultdict(lambda: -1)
@@ -843,14 +843,14 @@ class Verdict:
         found = [f"arrived although refused: {event}" for event in self.arrivals.keys() & refused]
         for post in self.posts:
             found += [f"twice in one body: {e}" for e, n in Counter(post.events).items() if n > 1]
-        # The newest call may have done its work and not been able to say so.
+        # The newest call may have logged its event without being able to report it.
         for source, number in self.arrivals.keys() - said - refused:
             if number != newest[source] + 1:
                 found.append(f"arrived and never said: {source} {number}")
         return found
 
     def garbled(self) -> list[str]:
-        """Tell of events with another content than was logged."""
+        """Return events that arrived with other content than was logged."""
         return [
             f"garbled: {line} is not {content(*event)}"
             for post in self.posts
@@ -860,7 +860,7 @@ class Verdict:
         ]
 
     def disordered(self) -> list[str]:
-        """Tell of sources whose events arrived first in another order than they were logged."""
+        """Return sources whose events arrived in another order than they were logged."""
         found: list[str] = []
         newest: dict[str, int] = {}
         for source, number in self.arrivals:
@@ -870,7 +870,7 @@ class Verdict:
         return found
 
     def repeated(self) -> list[str]:
-        """Tell of events that came again although nothing explains it; count what does."""
+        """Return events that arrived again without an explanation; count the explanations."""
         repeats: dict[int, list[Event]] = {}
         for event, came in self.arrivals.items():
             for index in came[:-1]:
@@ -886,7 +886,7 @@ class Verdict:
         return found
 
     def _excuse(self, index: int) -> str:
-        """Say why the events of a post may come again; empty where they may not."""
+        """Return why the events of a post may arrive again; empty if they may not."""
         post, worker = self.posts[index], self._worker(self.posts[index])
         if not post.confirmed:
             return "the answer was lost"
@@ -903,7 +903,7 @@ class Verdict:
         return worker.cut_short(last)
 
     def in_doubt(self, index: int) -> bool:
-        """Tell whether the process that posted may not know that the events were taken."""
+        """Return whether the process that posted may not know that the events were accepted."""
         post = self.posts[index]
         if not post.confirmed:
             return True
@@ -929,7 +929,7 @@ class Verdict:
         return found
 
     def write(self, path: Path) -> None:
-        """Write down who did what when, one JSON line each, for whoever looks for the cause."""
+        """Write the lives of all workers and all posts to a file, one JSON line each."""
         lines: list[Any] = [
             {name: value for name, value in vars(worker).items() if name in _LIFE}
             for worker in self.workers.values()
@@ -941,7 +941,7 @@ class Verdict:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
     def all(self) -> list[str]:
-        """Tell of everything that must not be, whether there is a spool or not; losses apart."""
+        """Return everything that must not happen, with or without a spool, except for losses."""
         told = [
             f"{worker.source} told of {problem!r}"
             for worker in self.workers.values()
@@ -951,13 +951,13 @@ class Verdict:
 
 
 class Chaos:
-    """An endpoint, and workers that come and go.
+    """An endpoint, and workers that start and end.
 
     Args:
         number: the seed.
-        endpoint: it.
+        endpoint: that the workers post to.
         where: a directory for the workers' files.
-        plan: makes the next worker's plan.
+        plan: returns the plan of the next worker.
     """
 
     def __init__(
@@ -990,19 +990,19 @@ class Chaos:
         return worker
 
     def living(self) -> list[Worker]:
-        """Return the workers that run."""
+        """Return the running workers."""
         return [worker for worker in self.workers if worker.is_running()]
 
     def run(
         self, seconds: float, slots: int, strikes: Mapping[str, float], every: float = 0.25
     ) -> None:
-        """Let everything happen.
+        """Start workers, change the endpoint's behaviour and send signals, at random.
 
         Args:
-            seconds: how long.
-            slots: how many workers run at a time.
-            strikes: what the killer does (a signal's name) and how often, relatively.
-            every: mean pause between two strikes, in seconds.
+            seconds: the duration.
+            slots: how many workers run at the same time.
+            strikes: the names of the signals with their relative frequencies.
+            every: mean pause between two signals, in seconds.
         """
         began_at = phase_at = strike_at = start_at = time.monotonic()
         while (now := time.monotonic()) < began_at + seconds:
@@ -1026,7 +1026,7 @@ class Chaos:
         [name] = self.dice.choices([*strikes], weights=[*strikes.values()])
         if name != "SIGKILL" and worker.asked_at is not None:
             return
-        # Before its handlers are there, SIGTERM and SIGUSR1 kill a process.
+        # Before its signal handlers are installed, SIGTERM and SIGUSR1 kill a process.
         may_kill = name != "SIGUSR1" and "SIGKILL" in strikes
         if not (worker.is_ready.is_set() or may_kill):
             return
@@ -1042,7 +1042,7 @@ class Chaos:
                 worker.strike(signal.SIGCONT)
 
     def end(self, workers: Iterable[Worker]) -> None:
-        """Ask workers to end, and wait until they have."""
+        """Send SIGTERM to workers and wait until they have ended."""
         workers = list(workers)
         for worker in workers:
             if worker.is_running() and worker.asked_at is None:
@@ -1051,19 +1051,19 @@ class Chaos:
         self.wait_for_end(workers, SHUTDOWN_SECONDS + MARGIN_SECONDS)
 
     def wait_for_end(self, workers: Collection[Worker], seconds: float) -> None:
-        """Wait until workers have ended, and all that they said was read.
+        """Wait until workers have ended and their pipes were read.
 
         Raises:
-            AssertionError: one has not within that time.
+            AssertionError: one is still running after that time.
         """
         until = time.monotonic() + seconds
-        # All at a time, since the instants of their ends are noted here.
+        # All at once, because is_running records the instants of their ends.
         self.wait_until(lambda: sum(worker.is_running() for worker in workers) == 0, until)
         for worker in workers:
             worker.end()
 
     def quieten(self, workers: Iterable[Worker]) -> None:
-        """Have workers that have logged live on and log no more, and wait until they do."""
+        """Make workers stop logging after their first event, without ending, and wait for that."""
         workers = list(workers)
         for worker in workers:
             assert worker.has_logged.wait(MARGIN_SECONDS), f"{worker.source}: {worker.err}"
@@ -1073,7 +1073,7 @@ class Chaos:
             assert self.wait_until(worker.is_quiet, until), f"{worker.source}: {worker.err}"
 
     def wait_until(self, condition: Callable[[], bool], until: float) -> bool:
-        """Wait for what no event announces; False: it did not come before that instant."""
+        """Poll a condition until it is true; return False if it is not by an instant."""
         while not condition():
             if time.monotonic() > until:
                 return False
@@ -1083,7 +1083,7 @@ class Chaos:
 
 @contextlib.contextmanager
 def chaos(number: int, where: Path, plan: Callable[[random.Random], Plan]) -> Iterator[Chaos]:
-    """Open an endpoint and a run."""
+    """Return a run with its endpoint, and end both after the block."""
     with (
         Endpoint(random.Random(f"{number} endpoint")) as endpoint,
         Chaos(number, endpoint, where, plan) as run,
