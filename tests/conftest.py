@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
 import sys
@@ -22,15 +23,30 @@ if TYPE_CHECKING:  # no other test needs a browser
     from selenium.webdriver import Chrome
 
     from browser import Page, Viewer
+
 # How fast the machine is proves nothing about fslog; what costs are is in `timing`.
-settings.register_profile(
-    "tests", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("tests")
+_unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", _unhurried, max_examples=25)
+# `--hypothesis-profile=thorough`, with which `.ci/run` runs all tiers.
+settings.register_profile("thorough", _unhurried, max_examples=400)
+settings.load_profile("quick")
 
 # `nohup pytest &` begins with SIGINT ignored, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An endpoint of the tests has no certificate, or one that its test names. Loading the system's
+# takes longer than all else that a handler does when it is made.
+os.environ.update(SSL_CERT_FILE=os.devnull, SSL_CERT_DIR=os.devnull)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once, even under `PYTHONDONTWRITEBYTECODE`.
+
+    Else each of the hundreds of programs that the tests start would compile it again.
+    """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(sys.modules["fslog"].__path__[0], quiet=2)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog import FreshsuccessHandler, Problem, Stats
@@ -165,7 +165,6 @@ def shared() -> Iterator[Collector]:
         yield collector
 
 
-@settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEPS, max_size=25), overflow=st.sampled_from(["refuse", "block"]))
 def test_the_books_balance_after_every_step(
     shared: Collector, steps: list[tuple[str, Any]], overflow: str

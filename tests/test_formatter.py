@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import SimpleLazyObject
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent, Problem, context
@@ -632,7 +632,6 @@ def test_a_given_time_is_a_number_or_an_aware_datetime(given_at: Any, expected: 
     assert event_of(formatter, explicit(at=given_at))["createdAt"] == expected
 
 
-@settings(deadline=None)
 @example(538_375_473_183)  # in floating point a little less than that after all
 @given(st.integers(10**11, 4 * 10**12))
 def test_the_record_s_time_is_meant_otherwise(milliseconds: int) -> None:
@@ -794,7 +793,6 @@ some_extras = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(some_extras, some_extras | st.none() | st.just("text"), st.sampled_from(["app", "other"]))
 def test_event_format_and_filter_agree(extra: Any, nested: Any, name: str) -> None:
     """A line where there is a valid event, which the line is; nothing where there is none."""

@@ -20,9 +20,6 @@ STEP = int(os.environ.get("FSLOG_TEST_STEP", "11"))
 SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "4"))
 """Every so many places are tried, by the quick tests and by the slow ones; 1 tries all."""
 
-NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
-"""Loading the system's takes longer than all else that a handler does; the endpoint has none."""
-
 INTERRUPTED = """
     import dis
     import faulthandler
@@ -241,11 +238,7 @@ def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> Non
     """Wherever it lands, it comes out of the call, and all other events arrive exactly once."""
     with Collector() as collector:
         text = program(action, "a task's time limit", STEP, SPOOLS[settings])
-        judge(
-            collector,
-            run(text, collector.url, deadline=110.0, settings=NO_CERTIFICATES).facts,
-            action,
-        )
+        judge(collector, run(text, collector.url, deadline=110.0).facts, action)
 
 
 @pytest.mark.slow
@@ -258,11 +251,7 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
     """The same at many more places, whatever is raised."""
     with Collector() as collector:
         text = program(action, exception, SLOW_STEP, SPOOLS[settings])
-        judge(
-            collector,
-            run(text, collector.url, deadline=590.0, settings=NO_CERTIFICATES).facts,
-            action,
-        )
+        judge(collector, run(text, collector.url, deadline=590.0).facts, action)
 
 
 @pytest.mark.parametrize("call", ["handler.flush(10)", "handler.close()"])
@@ -286,6 +275,6 @@ def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str)
     tell(places=place, total=next(count))
     """
     with Collector() as collector:
-        facts = run(text, collector.url, deadline=100.0, settings=NO_CERTIFICATES).facts
+        facts = run(text, collector.url, deadline=100.0).facts
         assert facts["places"] > 20
         assert numbers(collector) == list(range(facts["total"]))

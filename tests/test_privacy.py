@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog import EventFormatter, FreshsuccessHandler, context
@@ -226,7 +226,6 @@ GLOBS = ["*", "order_*", "o*d", "s?u", "x", "[xs]*", "_*", "a.b", "a?b", "nothin
 extras_given = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 9), max_size=8)
 
 
-@settings(deadline=None)
 @given(
     extras_given,
     st.lists(st.sampled_from(GLOBS), max_size=3),
@@ -249,7 +248,6 @@ def test_rule_made_events_agree_with_the_design(
     assert set(event) == named | included
 
 
-@settings(deadline=None)
 @given(extras_given, st.lists(st.sampled_from(GLOBS), max_size=3))
 def test_explicit_events_agree_with_the_design(
     extra: Mapping[str, Any], exclude: list[str]

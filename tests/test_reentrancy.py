@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from fslog.collector import Collector
@@ -348,10 +346,6 @@ def test_a_finalizer_in_a_thread_that_has_not_reported_yet() -> None:
         assert facts["finalized"] >= 20
 
 
-NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
-"""Loading the system's takes longer than all else that a handler does; the endpoint has none."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", ["", "spool='waiting'"])
 def test_finalizers_that_log_while_threads_start(settings: str) -> None:
@@ -377,5 +371,5 @@ def test_finalizers_that_log_while_threads_start(settings: str) -> None:
         gc.set_threshold(0)
         """
     with Collector() as collector:
-        run(program, collector.url, err=None, deadline=110.0, settings=NO_CERTIFICATES)
+        run(program, collector.url, err=None, deadline=110.0)
         assert numbers(collector) == list(range(600))

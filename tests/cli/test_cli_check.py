@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from checking import Check, write
@@ -930,7 +930,6 @@ VALUES = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=4))
 def test_no_configuration_breaks_it(given: dict[str, Any], handler: dict[str, Any]) -> None:
     """Whatever mapping it is, it is taken apart, and what is wrong with it is told in words."""
@@ -961,7 +960,6 @@ class Counting(logging.Handler):
         self.count += 1
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["a", "a.b", "a.b.c", "b"]), PARTS),
     PARTS,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from checking import SECRET, Check, write
@@ -274,7 +274,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["name", "levelno", "levelname", "created"]), VALUES))
 def test_what_is_read_of_a_record_is_of_its_type(values: dict[str, Any]) -> None:
     """Name, level and time of a record are of the types that they are in logging."""

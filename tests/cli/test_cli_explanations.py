@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pythonjsonlogger.json import JsonFormatter
 
@@ -332,7 +332,6 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.lists(WHENS, max_size=4), RECORDS)
 def test_the_explanation_agrees_with_the_formatter(
     whens: list[dict[str, Any]], line: dict[str, Any]

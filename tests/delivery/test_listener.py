@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog.delivery import batches as batches_module
@@ -346,7 +346,6 @@ def test_a_large_batch_is_split_until_it_fits() -> None:
     assert world.levels() == [logging.INFO]
 
 
-@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     poison=st.sets(st.integers(0, 44)),

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fslog import EventFormatter, InvalidEvent, context
@@ -106,7 +106,6 @@ configurations = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=600, deadline=None)
 @given(
     configuration=configurations,
     first=calls,

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from django.utils.functional import SimpleLazyObject, lazy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog.mapping import encoding
@@ -63,7 +63,6 @@ json_values = st.recursive(
 json_events = st.dictionaries(st.text(), json_values, max_size=8)
 
 
-@settings(deadline=None)
 @given(json_events)
 def test_what_json_knows_arrives_as_it_was(event: dict[str, Any]) -> None:
     """The round trip of JSON's own types gives an equal event, with its properties in order."""
@@ -72,7 +71,6 @@ def test_what_json_knows_arrives_as_it_was(event: dict[str, Any]) -> None:
     assert list(arrived) == list(event)
 
 
-@settings(deadline=None)
 @given(json_events, st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_one_odd_value_does_not_change_the_others(event: dict[str, Any], odd: float) -> None:
     """The slow way writes what the fast way takes exactly as the fast way does."""
@@ -80,7 +78,6 @@ def test_one_odd_value_does_not_change_the_others(event: dict[str, Any], odd: fl
     assert encode({**event, "odd": odd}) == encode({**event, "odd": None})
 
 
-@settings(deadline=None)
 @given(json_events)
 def test_encoding_leaves_the_event_as_it_is(event: dict[str, Any]) -> None:
     """Neither way changes what it encodes."""
@@ -668,7 +665,6 @@ def test_without_the_gil_the_c_encoder_is_given_copies(shares: bool) -> None:
     assert strictly(line) == {"a": 1, "held": whole[:1] if shares else whole}
 
 
-@settings(deadline=None)
 @given(json_events)
 def test_copies_are_encoded_as_what_they_are_copied_from(event: dict[str, Any]) -> None:
     """A line has the same bytes with and without the GIL."""
@@ -873,7 +869,6 @@ def cooked(recipe: Recipe) -> Any:
     return HOSTILE[ingredients]() if kind == "hostile" else ingredients
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(key_recipes, st.recursive(leaves, containers, max_leaves=12)), max_size=5)
 )

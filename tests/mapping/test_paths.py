@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import SimpleLazyObject
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
@@ -544,7 +544,6 @@ def test_reading_leaves_the_record_as_it_is() -> None:
     assert {name: repr(value) for name, value in made.__dict__.items()} == before
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20) | st.lists(st.sampled_from(["a", "0", "_b", "é", ""])).map(".".join))
 def test_any_text_is_a_path_or_a_value_error(text: str) -> None:
     """Whatever stands in a configuration, a path is made of it or a ValueError."""
@@ -556,7 +555,6 @@ def test_any_text_is_a_path_or_a_value_error(text: str) -> None:
     compiled(record(args=(1, 2), a=[0, [1]], é={"0": {"a": 5}}))
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=8).filter(lambda key: "." not in key and key[0] != "_"))
 def test_any_key_without_a_dot_can_be_named(key: str) -> None:
     """A mapping's key is found by its own text, whatever characters it has."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog import EventFormatter, InvalidEvent
@@ -552,7 +552,6 @@ def plainly(when: Mapping[str, Any], seen: logging.LogRecord) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
 @given(rules_given, records_given)
 def test_it_agrees_with_a_plain_reading(
     conditions: list[dict[str, Any]], records: list[logging.LogRecord]

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fslog.errors import Problem
@@ -48,8 +48,6 @@ TABLE = {
 }
 RIGHT = {"string": "reports", "number": 3, "object": {"tier": "gold"}}
 EACH = [(action, *row) for action, rows in TABLE.items() for row in rows]
-
-quick = settings(max_examples=100, deadline=None)
 
 
 def right(action: str) -> dict[str, Any]:
@@ -275,7 +273,6 @@ extras = st.dictionaries(
 anything = st.builds(lambda five, more: {**more, **five}, mostly_right, extras)
 
 
-@quick
 @given(anything)
 @example(FIVE)
 @example({**FIVE, "createdAt": True})
@@ -291,7 +288,6 @@ def test_an_event_is_invalid_exactly_when_the_table_says_so(event: dict[str, Any
         assert_explained(problem, event)
 
 
-@quick
 @given(st.dictionaries(hashables, values, max_size=6))
 def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) -> None:
     """Whatever keys and values there are, problems are listed and the event stays as it was."""
@@ -397,7 +393,6 @@ def test_a_number_that_becomes_null_warns(
     assert_explained(problem, event)
 
 
-@quick
 @given(st.text(min_size=1).filter(lambda text: text not in TABLE), extras)
 @example("Feature", {"total": "many"})
 @example("pageView", {})
@@ -429,7 +424,6 @@ def slow_warnings(event: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-@quick
 @given(st.sampled_from([*TABLE, "pageView"]), extras)
 def test_a_warning_is_given_exactly_when_the_table_says_so(
     action: str, more: dict[str, Any]
@@ -530,7 +524,6 @@ def test_an_aware_datetime_becomes_milliseconds(hours: float, micro: int, milli:
     assert schema.problems(event) == []
 
 
-@quick
 @given(
     st.datetimes(timezones=st.sampled_from([UTC, datetime.timezone(datetime.timedelta(0, -60))]))
 )
@@ -562,7 +555,6 @@ def test_nothing_is_added_to_an_event_that_lacks_what_is_coerced() -> None:
     assert event == {}
 
 
-@quick
 @given(anything)
 def test_coercion_repairs_once_and_touches_nothing_else(event: dict[str, Any]) -> None:
     """A second coercion changes nothing, other properties stay, a valid event keeps its meaning."""

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fslog
@@ -26,12 +26,10 @@ from fslog.mapping.sessions import IdleSessions, by_window, session_id
 HALF_HOUR = 30 * 60 * 1000
 NOW = 1_767_225_600_000  # 1 January 2026, a whole number of windows
 
-quick = settings(max_examples=80, deadline=None)
 instants = st.integers(-(10**13), 10**14) | st.floats(-1e13, 1e14)
 names = st.text(min_size=1, max_size=8)
 
 
-@quick
 @given(names, names, instants, st.integers(-2 * HALF_HOUR, 2 * HALF_HOUR))
 def test_a_window_is_half_an_hour_of_the_clock(
     account: str, user: str, at: float, later: float
@@ -82,7 +80,6 @@ def test_a_window_is_the_same_in_every_release() -> None:
     assert by_window("acme", "ann", NOW) == "4a16035dc4562168918e472515aff2e0"
 
 
-@quick
 @given(names, names, names, names)
 @example("ac", "me", "acm", "e")
 @example("a", "1:b", "a1", ":b")
@@ -95,7 +92,6 @@ def test_users_do_not_share_sessions(account: str, user: str, account2: str, use
     assert (ids(account, user, NOW) == ids(account2, user2, NOW)) is same
 
 
-@quick
 @given(st.text(min_size=2, max_size=10), st.data())
 def test_where_the_account_ends_matters(text: str, data: st.DataObject) -> None:
     """One text split at two places gives two sessions."""
@@ -105,7 +101,6 @@ def test_where_the_account_ends_matters(text: str, data: st.DataObject) -> None:
     assert (ids[0] == ids[1]) is (one == other)
 
 
-@quick
 @given(st.text(max_size=20), st.text(max_size=20), st.integers())
 def test_an_id_is_short_and_tells_neither_account_nor_user(
     account: str, user: str, began: int
@@ -143,7 +138,6 @@ def times_of(some: list[int]) -> list[int]:
     return times
 
 
-@quick
 @given(gaps)
 def test_an_idle_session_slides_and_ends_after_half_an_hour_without_events(some: list[int]) -> None:
     """Two events are of one session exactly when no pause between them was over 30 minutes."""
@@ -156,7 +150,6 @@ def test_an_idle_session_slides_and_ends_after_half_an_hour_without_events(some:
             assert (one == other) is (n == m)
 
 
-@quick
 @given(gaps, gaps, st.randoms(use_true_random=False))
 def test_users_do_not_disturb_each_others_idle_sessions(
     anns: list[int], bobs: list[int], chance: random.Random
@@ -220,7 +213,6 @@ def remembers(ids: IdleSessions, user: str, session: str) -> bool:
     return copy.deepcopy(ids)("acme", user, NOW + HALF_HOUR) == session
 
 
-@quick
 @given(st.integers(2, 9), st.lists(st.integers(0, 14), max_size=40))
 @example(10, [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 7, 5])
 def test_the_users_seen_last_are_remembered(limit: int, seen: list[int]) -> None:

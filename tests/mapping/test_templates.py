@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog.mapping.paths import MISSING, SOURCES, Unreadable
@@ -85,7 +85,6 @@ def test_doubled_braces_are_braces(text: str, result: str) -> None:
     assert made(text, args=("x",)) == result
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_written(text: str) -> None:
     """With its braces doubled every text is a constant that means itself."""
@@ -95,7 +94,6 @@ def test_any_text_can_be_written(text: str) -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="{}:.ab0_ int", max_size=24))
 def test_any_text_is_compiled_or_a_value_error(text: str) -> None:
     """No configured text ends in another kind of error, or in one at a log call."""
@@ -354,7 +352,6 @@ pieces = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(pieces)
 def test_it_agrees_with_a_plain_reading(parts: list[tuple[str, str]]) -> None:
     """Piece by piece: text as it is, placeholders as the text of what they read, or missing."""

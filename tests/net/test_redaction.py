@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import urllib3.connectionpool
 import urllib3.util.retry
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fslog.net.redaction import (
@@ -101,7 +101,6 @@ def test_foreign_keys_in_a_path_are_masked() -> None:
 SHORT = st.text(alphabet="aZ09._~!$&'()*+,;=:@-", min_size=1, max_size=7)
 
 
-@settings(deadline=None)
 @given(auth=SHORT, api=SHORT, before=AROUND, after=AROUND)
 def test_short_keys_are_masked_in_the_path(auth: str, api: str, before: str, after: str) -> None:
     """In the key segments of a path they are masked, whatever their length and characters."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog.collector import Answer, Collector
@@ -448,7 +448,6 @@ def test_whatever_bytes_come_back_there_is_an_outcome(connect: Connect) -> None:
     with server(script) as running:
         transport = connect(running.url, timeout=1.0)
 
-        @settings(max_examples=100, deadline=None)
         @given(st.lists(pieces | st.binary(max_size=5), max_size=12).map(b"".join))
         def check(raw: bytes) -> None:
             reply.append(raw)

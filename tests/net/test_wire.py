@@ -10,7 +10,7 @@ import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog.config import ENCODINGS as SUPPORTED
@@ -20,7 +20,6 @@ from fslog.version import VERSION
 ENCODINGS = [*SUPPORTED, None]
 LEVELS = list(range(-1, 10))
 encodings = st.sampled_from(ENCODINGS)
-quick = settings(max_examples=60, deadline=None)
 
 
 def encoded(event: dict[str, object], ascii_only: bool) -> bytes:
@@ -70,7 +69,6 @@ def test_headers_belong_to_the_caller() -> None:
     assert "Content-Length" not in wire.headers(None)
 
 
-@quick
 @given(lines, encodings, st.sampled_from(LEVELS))
 def test_what_is_packed_is_unpacked(some: list[bytes], encoding: str | None, level: int) -> None:
     """For every encoding and level the collector reads exactly the lines that the client sent."""
@@ -115,7 +113,6 @@ def test_an_encoding_that_loses_the_body_packs_nothing(encoding: str) -> None:
         wire.pack([b"{}\n"], encoding, 6)
 
 
-@quick
 @given(st.binary(max_size=300), encodings, st.integers(0, 320))
 def test_the_limit_is_exact(text: bytes, encoding: str | None, limit: int) -> None:
     """A body that unpacks to the limit is read; one byte more is `TooLarge`."""
@@ -127,7 +124,6 @@ def test_the_limit_is_exact(text: bytes, encoding: str | None, limit: int) -> No
             wire.unpack(body, encoding, limit)
 
 
-@quick
 @given(st.lists(st.binary(max_size=80), min_size=1, max_size=5), st.integers(0, 450))
 def test_gzip_members_are_read_as_one_body(parts: list[bytes], limit: int) -> None:
     """A gzip body may have several members (RFC 1952 2.2): all are read, one limit for all."""
@@ -248,7 +244,6 @@ def test_random_bytes_are_read_or_refused_as_a_value_error() -> None:
     assert refused > 500
 
 
-@quick
 @given(lines, st.data())
 def test_lines_end_in_lf_or_crlf_alike(some: list[bytes], data: st.DataObject) -> None:
     r"""`\n` and `\r\n` end a line, in any mixture; empty lines between are no lines."""

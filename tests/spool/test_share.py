@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog.spool.segments import SegmentName, owner_name, parse_name
@@ -243,8 +243,6 @@ def test_claims_never_exceed_the_limit(tmp_path: Path) -> None:
         assert not any(share.reserve(1) for share in all_shares)
 
 
-# Real files: how long an example takes is the machine's affair.
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("wwwwgd"), st.integers(1, 3000))))
 def test_what_stands_on_disk_never_exceeds_the_limit(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str, int]]
