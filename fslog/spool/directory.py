@@ -185,10 +185,10 @@ class SpoolDirectory:
             self.write(path, json.dumps(expected).encode("ascii") + b"\n")
 
     def clear_owner_path(self, owner: str) -> str:
-        """Rename what stands at the path of an owner's file if it is not a file.
+        """Rename a directory, link or FIFO that has the path of an owner's file.
 
         Returns:
-            The new path; empty if it is a file, or another process is clearing the path.
+            The new path; empty if the path has a file, or another process is clearing it.
         """
         path = self.join(OWNERS, owner)
         fd = self.fs.open_lockfile(self.join(MARKER), make=False)

@@ -19,7 +19,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 CAN_LOCK = fcntl is not None
-"""Whether the platform has `flock`, which tells orphans from the segments of living processes."""
+"""Whether the platform has `flock`, which shows whether a process is alive."""
 
 _READ_BYTES = 1 << 20
 _FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -5,9 +5,9 @@ the lock when the last descriptor is closed, however the process ends. Process i
 prove nothing. A forked child inherits a copy of the descriptor, which would keep the lock, so it
 closes its copy.
 
-The file holds a digest of the owner's keys and the number of bytes that it claims. A process that
-wants more room first writes its own claim and then adds up all claims. Of two processes that do so
-at once at least one sees the other's claim, so the sum never exceeds the limit and no process
+The file contains a digest of the owner's keys and the number of bytes that it claims. A process
+that wants more room first writes its own claim and then adds up all claims. Of two processes that
+do so at once at least one sees the other's claim, so the sum never exceeds the limit and no process
 waits for another.
 
 Two offsets follow: up to where a partly delivered segment is settled. They are written in turn, so
@@ -89,7 +89,7 @@ def parse_owner_file(text: bytes) -> OwnerState:
 
 
 def read_owner_file(fs: FileSystem, path: str) -> OwnerState:
-    """Return the state that an owner's file holds.
+    """Return the state in an owner's file.
 
     Raises:
         OSError: the file is gone, cannot be read, or is not a regular file.
@@ -258,7 +258,7 @@ def create_owner(
     """Create an owner with a generation above all existing ones.
 
     Args:
-        folder: that holds the owners' files.
+        folder: of the owners' files.
         token: returns random hexadecimal digits.
         former_name: of this process's owner, to be reused if its file was removed.
         open_owners: as for `Owner`.

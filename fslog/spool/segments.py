@@ -148,7 +148,7 @@ def _reason(line: bytes) -> str | None:
     except unless_interrupt(ValueError, RecursionError) as error:
         return f"the line is garbled: it is not JSON ({type(error).__name__})"
     if not isinstance(event, dict):
-        return f"the line is garbled: it holds a JSON {type(event).__name__}, not an object"
+        return f"the line is garbled: it is a JSON {type(event).__name__}, not an object"
     problems = schema.problems(event)
     if problems:
         return "the event is invalid: " + "; ".join(problem.message for problem in problems)
