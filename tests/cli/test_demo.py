@@ -1,4 +1,4 @@
-"""The demo: what its reader sees, what it proves, and how it ends."""
+"""The command `fslog demo`: its output, its exit code, and its cleanup."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ESCAPE = "\x1b["
 
 
 def demo(*arguments: str, settings: Mapping[str, str] | None = None, code: int = 0) -> Ended:
-    """Run `python -m fslog demo`, its output led into files, to its end."""
+    """Run `python -m fslog demo` to its end, with its output in files."""
     return run(
         "",
         NOWHERE,
@@ -54,14 +54,14 @@ def demo(*arguments: str, settings: Mapping[str, str] | None = None, code: int =
 
 
 def summary_of(out: str) -> dict[str, str]:
-    """Return the labelled lines behind the last empty one."""
+    """Return the labelled lines after the last empty one."""
     lines = [line for line in out.rpartition("\n\n")[2].splitlines() if line[0] != " "]
     return {line[:11].strip(): line[11:] for line in lines}
 
 
 @pytest.fixture
 def _own_logging() -> Iterator[None]:
-    """Keep what the demo configures in this process from other tests, and see its threads end."""
+    """Restore the logging configuration of this process, and join the demo's threads."""
     threads = set(threading.enumerate())
     listed, named = list(logging._handlerList), dict(logging._handlers)
     loggers = [logging.getLogger(name) for name in ("tracker", "fslog")]
@@ -80,7 +80,7 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def shown() -> Ended:
-    """Return what `fslog demo` shows without arguments."""
+    """Return the output of `fslog demo` without arguments."""
     began_at = time.monotonic()
     ended = demo()
     assert ended.ended_at - began_at < 30.0
@@ -88,7 +88,7 @@ def shown() -> Ended:
 
 
 def test_each_event_is_a_row(shown: Ended) -> None:
-    """Sixty events of all users of three accounts are shown, one readable row each."""
+    """Sixty events of all users of three accounts are shown, one row each."""
     rows = [found for line in shown.out.splitlines() if (found := ROW.fullmatch(line))]
     assert len(rows) == 60
     assert {found["account"] for found in rows} == {"acme", "globex", "initech"}
@@ -97,7 +97,7 @@ def test_each_event_is_a_row(shown: Ended) -> None:
 
 
 def test_the_summary_adds_up(shown: Ended) -> None:
-    """The closing numbers balance, and agree with the rows above them."""
+    """The numbers of the summary balance and agree with the rows."""
     summary = summary_of(shown.out)
     emitted, accepted, skipped, invalid, refused = map(int, re.findall(r"\d+", summary["records"]))
     assert emitted == accepted + skipped + invalid + refused
@@ -113,8 +113,8 @@ def test_the_summary_adds_up(shown: Ended) -> None:
     assert summary["actions"] == ", ".join(f"{name} {n}" for name, n in actions.most_common())
 
 
-def test_the_summary_tells_the_compression(shown: Ended) -> None:
-    """The bytes before compression and those sent are the batches' sums, with their ratio."""
+def test_the_summary_shows_the_compression(shown: Ended) -> None:
+    """The bytes before and after compression are the sums of the batches, with their ratio."""
     found = re.findall(r"events in one batch, ([\d,]+) bytes compressed to ([\d,]+)", shown.out)
     before, sent = (
         sum(int(n.replace(",", "")) for n in sizes) for sizes in zip(*found, strict=True)
@@ -138,7 +138,7 @@ def test_every_module_has_its_features_counted(shown: Ended) -> None:
 
 
 def test_the_invalid_event_is_explained(shown: Ended) -> None:
-    """What is wrong with the invalid event stands in the summary, and fslog says it on stderr."""
+    """The problem of the invalid event is in the summary and on stderr."""
     sentence = "userId is missing: give it in the log call's extra, in fields, in context or in"
     assert summary_of(shown.out)["not sent"].startswith(f"feature mail / send digest: {sentence}")
     (said,) = shown.err.splitlines()
@@ -148,13 +148,13 @@ def test_the_invalid_event_is_explained(shown: Ended) -> None:
 
 
 def test_a_pipe_gets_no_colours(shown: Ended) -> None:
-    """What is piped has no escape sequence."""
+    """Piped output has no escape sequence."""
     assert ESCAPE not in shown.out + shown.err
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])
-def test_as_many_events_as_are_asked_for(count: int) -> None:
-    """`--events` says how many events there are, and one invalid event is always there."""
+def test_the_number_of_events(count: int) -> None:
+    """`--events` sets the number of events; there is always one invalid event."""
     ended = demo("--events", str(count), "--pace", "0")
     assert len([line for line in ended.out.splitlines() if ROW.fullmatch(line)]) == count
     assert f"= {count} accepted + " in summary_of(ended.out)["records"]
@@ -162,7 +162,7 @@ def test_as_many_events_as_are_asked_for(count: int) -> None:
 
 
 def test_the_pace_is_kept() -> None:
-    """`--pace` is the pause behind each event."""
+    """`--pace` is the pause after each event."""
     began_at = time.monotonic()
     assert demo("--events", "4", "--pace", "0.3").ended_at - began_at >= 1.2
 
@@ -191,8 +191,8 @@ def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[st
     assert arguments[0] in captured.err.splitlines()[-1]
 
 
-def test_the_environment_leads_nothing_elsewhere() -> None:
-    """Whatever the settings of the machine say, the demo's events come to the demo's endpoint."""
+def test_the_environment_does_not_redirect_events() -> None:
+    """Under any settings of the environment the demo's events go to the demo's endpoint."""
     with Collector() as other:
         settings = {
             "FSLOG_ENABLED": "0",
@@ -211,7 +211,7 @@ def test_the_environment_leads_nothing_elsewhere() -> None:
     ("outcome", "sent"), [("Answer(keep=False)", 3), ("Answer(400)", 0), ("Answer(503)", 0)]
 )
 def test_an_event_that_does_not_arrive_is_a_failure(outcome: str, sent: int) -> None:
-    """Where the endpoint lacks an accepted event, for whatever reason, the exit code is 1."""
+    """If the endpoint lacks an accepted event, for any reason, the exit code is 1."""
     program = f"""
         import sys
         from fslog.cli.demo import demo
@@ -232,8 +232,8 @@ def test_an_event_that_does_not_arrive_is_a_failure(outcome: str, sent: int) -> 
     assert ", 0 received by the endpoint" in summary["delivered"]
 
 
-def test_the_story_is_the_same_every_time() -> None:
-    """The same number of events is the same story, and a longer one begins like a shorter one."""
+def test_every_run_has_the_same_events() -> None:
+    """The same number of events results in the same events."""
     first, again = demo("--events", "9", "--pace", "0"), demo("--events", "9", "--pace", "0")
     rows = [
         [line[14:] for line in ended.out.splitlines() if ROW.fullmatch(line)]
@@ -244,7 +244,7 @@ def test_the_story_is_the_same_every_time() -> None:
 
 
 def test_ctrl_c_ends_it_cleanly() -> None:
-    """After Ctrl-C what was accepted is delivered and accounted for, and the exit code is 130."""
+    """After Ctrl-C the accepted events are delivered and counted, and the exit code is 130."""
     command = [sys.executable, *MODULE, "demo", "--events", "5000", "--pace", "0.01"]
     with subprocess.Popen(
         command,
@@ -276,7 +276,7 @@ def test_ctrl_c_ends_it_cleanly() -> None:
 
 @pytest.mark.usefixtures("_own_logging")
 def test_it_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a process that goes on, handler, threads and the current user are gone afterwards."""
+    """The demo removes its handler, its threads and the bound user from the process."""
     threads = set(threading.enumerate())
     assert main(["demo", "--events", "9", "--pace", "0.01"]) == 0
     assert logging.getLogger("tracker").handlers == []
@@ -292,7 +292,7 @@ def test_it_leaves_nothing_behind(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("_own_logging")
 def test_it_can_be_run_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """A second demo in the same process tells the same story, from its first event on."""
+    """A second run in the same process has the same events from the first one on."""
     assert main(["demo", "--events", "5", "--pace", "0"]) == 0
     first = capsys.readouterr()
     assert main(["demo", "--events", "5", "--pace", "0"]) == 0
@@ -307,7 +307,7 @@ def test_it_can_be_run_again(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Interrupting(io.StringIO):
-    """A stream behind which somebody presses Ctrl-C as soon as the first event is shown."""
+    """A stream that sends Ctrl-C when the first event is printed."""
 
     is_pressed = False
 
@@ -321,7 +321,7 @@ class Interrupting(io.StringIO):
 
 @pytest.mark.usefixtures("_own_logging")
 def test_ctrl_c_between_two_rows_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupted while it writes, the demo still accounts for what was accepted until then."""
+    """Interrupted while it prints, the demo still accounts for the accepted events."""
     stdout = Interrupting()
     monkeypatch.setattr(sys, "stdout", stdout)
     assert main(["demo", "--events", "5000", "--pace", "0.01"]) == 130
@@ -334,7 +334,7 @@ def test_ctrl_c_between_two_rows_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Events(logging.Handler):
-    """Keeps what the demo's configuration makes of each record."""
+    """Keep the events that the demo's configuration creates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -352,7 +352,7 @@ class Events(logging.Handler):
 @pytest.mark.usefixtures("_own_logging")
 @pytest.mark.parametrize("count", [1, 2, 90])
 def test_each_activity_is_one_event(count: int) -> None:
-    """An activity logs one event of the user it binds; one of them also logs an invalid one."""
+    """An activity logs one event of the user it binds; one of them also logs an invalid event."""
     kept = Events()
     logging.getLogger("tracker").setLevel(logging.INFO)
     logging.getLogger("tracker").addHandler(kept)
@@ -376,7 +376,7 @@ def test_each_activity_is_one_event(count: int) -> None:
 
 
 def on_terminal(columns: int, settings: Mapping[str, str]) -> list[str]:
-    """Return the lines that a terminal of so many columns shows of a short demo."""
+    """Return the lines of a short demo on a terminal of so many columns."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     command = [sys.executable, *MODULE, "demo", "--events", "12", "--pace", "0"]
@@ -387,7 +387,7 @@ def on_terminal(columns: int, settings: Mapping[str, str]) -> list[str]:
         os.close(its)
         shown = b""
         with contextlib.suppress(OSError), os.fdopen(ours, "rb", buffering=0) as terminal:
-            # The end of the last process on a terminal is an error for who reads it (EIO).
+            # When the last process closes a terminal, its reader gets an error (EIO).
             while select.select([terminal], [], [], 30.0)[0] and (part := terminal.read(4096)):
                 shown += part
         assert process.wait(30.0) == 0
@@ -403,7 +403,7 @@ def test_a_terminal_gets_colours() -> None:
 
 
 def test_a_narrow_terminal_gets_whole_lines() -> None:
-    """No event takes two lines of a terminal, and NO_COLOR is respected there."""
+    """No event takes two lines of a terminal, and NO_COLOR is respected."""
     lines = on_terminal(60, {"TERM": "xterm", "NO_COLOR": "1"})
     rows = [line for line in lines if ROW.match(line)]
     assert len(rows) == 12

@@ -1,4 +1,4 @@
-"""A real browser, and `fslog viewer` in a process of its own for it to look at."""
+"""A real browser, and `fslog viewer` in its own process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from processes import KEYS, Process
 
 DEADLINE = 20.0
-"""Seconds for anything that a slow machine may take long for."""
+"""Seconds to wait for anything, on a slow machine."""
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _SWITCHES = (
@@ -48,22 +48,22 @@ _SWITCHES = (
 
 
 def until(is_so: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
-    """Return what `is_so` returns as soon as that is true.
+    """Return the result of `is_so` as soon as it is true.
 
     Raises:
-        AssertionError: it was not within so many seconds; says `what`.
+        AssertionError: it was not true within so many seconds; the message has `what`.
     """
     end = time.monotonic() + seconds
     while True:
         with contextlib.suppress(StaleElementReferenceException):
             if found := is_so():
                 return found
-        assert time.monotonic() < end, f"in vain: {what}"
+        assert time.monotonic() < end, f"timed out: {what}"
         threading.Event().wait(0.03)
 
 
 def _has(element: WebElement, text: str) -> bool:
-    # The text of a whole view takes the browser's driver seconds.
+    # Computing the text of a whole view takes seconds.
     return not text or text in element.text
 
 
@@ -73,14 +73,14 @@ def _closed() -> bytes:
 
 @contextlib.contextmanager
 def chromium() -> Iterator[webdriver.Chrome]:
-    """Run Debian's chromium with a profile of its own, and nothing that asks the network."""
+    """Run Debian's chromium with a temporary profile, without background traffic."""
     with tempfile.TemporaryDirectory() as profile, contextlib.ExitStack() as stack:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or "chromium"
         for switch in (*_SWITCHES, f"--user-data-dir={profile}"):
             options.add_argument(switch)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        # With a path given, selenium's manager, which downloads and counts, is not asked.
+        # With an explicit path, selenium does not run its manager, which uses the network.
         service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
         driver = webdriver.Chrome(options=options, service=service)
         stack.callback(driver.quit)
@@ -88,11 +88,11 @@ def chromium() -> Iterator[webdriver.Chrome]:
 
 
 class Viewer:
-    """`fslog viewer` as a person starts it.
+    """`fslog viewer` in a process.
 
     Args:
         where: a directory for its output.
-        arguments: for the command, beside the port.
+        arguments: for the command, in addition to the port.
     """
 
     def __init__(self, where: Path, arguments: Sequence[str] = ()) -> None:
@@ -130,7 +130,7 @@ class Viewer:
         self._process = self._start()
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
-        """Make one request; return the JSON of the answer, None where it has none."""
+        """Make one request; return the JSON of the response, None if it has none."""
         place = urlsplit(self.url)
         with contextlib.closing(
             http.client.HTTPConnection(place.hostname or "", place.port, timeout=DEADLINE)
@@ -142,14 +142,14 @@ class Viewer:
             return json.loads(text) if text else None
 
     def status(self, method: str, path: str, body: bytes | None = None) -> int:
-        """Make one request; return the status, whatever it is."""
+        """Make one request; return the status."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         with contextlib.closing(client):
             client.request(method, path, body)
             return client.getresponse().status
 
     def flood(self, path: str, bodies: Sequence[bytes]) -> None:
-        """Make a request of each body on one connection, none of which waits for an answer."""
+        """Send a request for each body over one connection, without waiting for responses."""
         head = f"POST {path} HTTP/1.1\r\nHost: {urlsplit(self.url).netloc}\r\nContent-Length: "
         asked = b"".join(head.encode() + b"%d\r\n\r\n%b" % (len(one), one) for one in bodies)
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
@@ -160,7 +160,7 @@ class Viewer:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let it do nothing at all in a block, while the system keeps its connections."""
+        """Stop the process in a block; the system keeps its connections open."""
         os.kill(self._process.pid, signal.SIGSTOP)
         try:
             yield
@@ -168,14 +168,14 @@ class Viewer:
             os.kill(self._process.pid, signal.SIGCONT)
 
     def post(self, *events: Any, **headers: str) -> None:
-        """Post events as an application does; `bytes` are a line as they are."""
+        """Post events as an application does; `bytes` are sent unchanged."""
         lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in events]
         path = f"/v1/{KEYS[0]}/{KEYS[1]}"
         self.ask("POST", path, b"".join(line + b"\n" for line in lines), **headers)
 
 
 class Page:
-    """The viewer's page, as a person sees it.
+    """The viewer's page in a browser.
 
     Args:
         driver: the browser.
@@ -187,7 +187,7 @@ class Page:
         self.url = url
 
     def open(self, place: str = "/") -> Page:
-        """Load the page anew at a place, and wait until it is connected."""
+        """Load the page at a place, and wait until it is connected."""
         self.driver.get("about:blank")
         self.driver.get(self.url + place)
         self.see("#connection.is-on")
@@ -200,31 +200,31 @@ class Page:
         return self
 
     def find(self, selector: str) -> list[WebElement]:
-        """Return the elements that can be seen, in order."""
+        """Return the visible elements, in order."""
         found = self.driver.find_elements(By.CSS_SELECTOR, selector)
         return [element for element in found if element.is_displayed()]
 
     def all(self, selector: str, count: int) -> list[WebElement]:
-        """Wait until so many such elements can be seen, and return them."""
+        """Wait until so many such elements are visible, and return them."""
         until(lambda: len(self.find(selector)) == count, f"{count} of {selector}")
         return self.find(selector)
 
     def see(self, selector: str, text: str = "") -> WebElement:
-        """Wait for an element that can be seen and holds a text."""
+        """Wait for a visible element that contains a text."""
         return until(
             lambda: next((one for one in self.find(selector) if _has(one, text)), None),
             f"{selector} with {text!r}",
         )
 
     def gone(self, selector: str, text: str = "") -> None:
-        """Wait until there is no such element to be seen."""
+        """Wait until no such element is visible."""
         until(
             lambda: not any(_has(one, text) for one in self.find(selector)),
             f"{selector} with {text!r} goes",
         )
 
     def click(self, selector: str, text: str = "") -> None:
-        """Press what can be seen, as soon as it can."""
+        """Click a visible element, as soon as that is possible."""
 
         def press() -> bool:
             self.see(selector, text).click()
@@ -233,11 +233,11 @@ class Page:
         until(press, f"a click on {selector}")
 
     def press(self, *keys: str) -> None:
-        """Press keys wherever the focus is."""
+        """Press keys in the focused element."""
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def type(self, selector: str, text: str) -> None:
-        """Type a text into a field, in place of what is there."""
+        """Replace the text of a field by typing."""
         field = self.see(selector)
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(text)
@@ -247,22 +247,22 @@ class Page:
         return self.driver.execute_script(script, *arguments)
 
     def rows(self) -> list[str]:
-        """Return the texts of the rows that are drawn, the newest first."""
+        """Return the texts of the drawn rows, newest first."""
         return list(
             self.run("return [...document.querySelectorAll('.row')].map((row) => row.innerText)")
         )
 
     def count(self) -> str:
-        """Return what the page says of the number of events."""
+        """Return the page's text for the number of events."""
         return self.see("#live-count").text
 
     def size(self, width: int, height: int = 800) -> None:
-        """Give the page a size, also one that a window could not have."""
+        """Set the size of the page, also one that a window cannot have."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def prefer(self, **features: str) -> None:
-        """Set what the person prefers: `color_scheme="dark"`."""
+        """Set preferences of the user: `color_scheme="dark"`."""
         named = [
             {"name": f"prefers-{name.replace('_', '-')}", "value": features[name]}
             for name in features
@@ -270,12 +270,12 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": named})
 
     def console(self) -> list[str]:
-        """Return what the browser complained of since the last call."""
+        """Return the messages in the browser's console since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
 def fresh(driver: webdriver.Chrome, viewer: Viewer, place: str = "/") -> Page:
-    """Load a viewer's page as for a person who has not been there yet."""
+    """Load a viewer's page without stored settings."""
     page = Page(driver, viewer.url)
     page.size(1280)
     page.prefer()
@@ -286,20 +286,20 @@ def fresh(driver: webdriver.Chrome, viewer: Viewer, place: str = "/") -> Page:
 
 
 def event(n: int = 0, **more: Any) -> dict[str, Any]:
-    """Return a right event, told from others by its number."""
+    """Return a valid event with a number in its feature."""
     fixed = {"accountId": "acme", "userId": "ann", "createdAt": 1_760_000_000_000 + n}
     named = {"action": "feature", "module": "reports", "feature": f"export {n}", "sessionId": "s"}
     return {**fixed, **named, **more}
 
 
 def without(name: str, n: int = 0, **more: Any) -> dict[str, Any]:
-    """Return an event that lacks a property."""
+    """Return an event without a property."""
     return {key: value for key, value in event(n, **more).items() if key != name}
 
 
 @contextlib.contextmanager
 def second(tmp_path: Path, *arguments: str) -> Iterator[Viewer]:
-    """Run a viewer that one test alone needs."""
+    """Run another viewer for one test."""
     viewer = Viewer(tmp_path, arguments)
     try:
         yield viewer
@@ -308,7 +308,7 @@ def second(tmp_path: Path, *arguments: str) -> Iterator[Viewer]:
 
 
 def allow_clipboard(page: Page) -> None:
-    """Let the page write the clipboard, and the test read it."""
+    """Allow the page to write to the clipboard, and the test to read it."""
     granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     page.driver.execute_cdp_cmd("Browser.grantPermissions", {"origin": page.url, **granted})
 

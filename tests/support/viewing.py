@@ -1,4 +1,4 @@
-"""What the viewer's tests share: a viewer that runs, requests to it, and a reader of its stream."""
+"""Helpers of the viewer's tests: a viewer, requests to it, and a reader of its stream."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fslog.viewer.entries import Entry, make_entry
 from fslog.viewer.server import Viewer
 
 PATH = "/v1/the-auth/the-api"
-"""Where events are posted to; the keys in it may be shown nowhere."""
+"""The path for events; its keys must not be shown anywhere."""
 
 
 def event(n: int = 0, **more: Any) -> dict[str, Any]:
-    """Return an event that there is nothing to say of, told from others by its number."""
+    """Return a valid event with a number in its `createdAt`."""
     fixed = {
         "accountId": "acme",
         "userId": "ann",
@@ -33,14 +33,14 @@ def event(n: int = 0, **more: Any) -> dict[str, Any]:
 
 
 def lines(*events: Any) -> bytes:
-    """Return a plain body; `bytes` stand in it as they are."""
+    """Return an uncompressed body; `bytes` are lines as they are."""
     return b"".join(
         (one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in events
     )
 
 
 def entries(*events: Any) -> list[Entry]:
-    """Return entries, numbered from 1, as they come out of one plain body."""
+    """Return the entries of one uncompressed body, numbered from 1."""
     found = [make_entry(line, 0) for line in parse_body(lines(*events), None).lines]
     for number, entry in enumerate(found, 1):
         entry.id = number
@@ -48,7 +48,7 @@ def entries(*events: Any) -> list[Entry]:
 
 
 class Reply:
-    """What came back from one request."""
+    """The response to one request."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
@@ -57,12 +57,12 @@ class Reply:
 
     @property
     def json(self) -> Any:
-        """Return the JSON that it holds."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
 
 class Visitor:
-    """Ask a viewer, each time over a connection of its own."""
+    """A client of a viewer, with one connection per request."""
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
@@ -88,11 +88,11 @@ class Visitor:
             return Reply(client.getresponse())
 
     def post(self, *events: Any, path: str = PATH, **headers: str) -> int:
-        """Post events, and return the status of the answer."""
+        """Post events, and return the status."""
         return self.ask("POST", path, lines(*events), **headers).status
 
     def get(self, path: str, **query: Any) -> Any:
-        """Return the JSON of an answer of the API that must be a 200."""
+        """Return the JSON of a response that must be a 200."""
         reply = self.ask("GET", f"/api/{path}?{urlencode(query)}")
         assert reply.status == 200, reply.body
         return reply.json
@@ -140,7 +140,7 @@ class Stream:
         return None
 
     def until(self, kind: str) -> Any:
-        """Return the JSON of the next message of a kind; others are passed over."""
+        """Return the JSON of the next message of a kind; others are skipped."""
         while (found := self.next()) is not None:
             if found[0] == kind:
                 return found[1]
@@ -149,15 +149,15 @@ class Stream:
 
 @contextlib.contextmanager
 def viewing(**options: Any) -> Iterator[Visitor]:
-    """Run a viewer, and fail where it had something to say that nobody expects."""
-    said: list[str] = []
-    options.setdefault("warn", said.append)
+    """Run a viewer, and fail if it gave an unexpected warning."""
+    warnings: list[str] = []
+    options.setdefault("warn", warnings.append)
     with Viewer(**options) as viewer:
         yield Visitor(viewer)
-    assert said == []
+    assert warnings == []
 
 
 def dial(visitor: Visitor) -> socket.socket:
-    """Open a bare connection."""
+    """Open a TCP connection."""
     host, port = visitor.address.split(":")
     return socket.create_connection((host, int(port)), timeout=10)

@@ -1,5 +1,5 @@
-// Every text that can be seen, and how its colour stands out from what is beneath it (WCAG 2.2,
-// 1.4.3). Returns how many were looked at, and those below 4.5 to 1.
+// Computes the contrast of every visible text with its background (WCAG 2.2, 1.4.3). Returns the
+// number of texts, and those below 4.5:1.
 
 const numbers = (text) => text.match(/[\d.]+/g).map(Number);
 const colour = (text) => {

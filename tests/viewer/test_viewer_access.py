@@ -1,4 +1,4 @@
-"""Page and API are for their own page only: hosts, origins, headers, and files by a table."""
+"""Access to the page and the API: hosts, origins, security headers, and the table of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAFE = {
 
 
 def refused(reply: Reply) -> bool:
-    """Tell whether an answer is a refusal, with its sentence and its headers."""
+    """Return whether a response is a complete refusal."""
     if reply.status != 403:
         return False
     assert list(json.loads(reply.body)) == ["error"]
@@ -37,7 +37,7 @@ def refused(reply: Reply) -> bool:
 
 
 def statuses(viewer: Visitor, **headers: Any) -> set[int]:
-    """Return the statuses of page, file, API and stream, asked with such headers."""
+    """Return the statuses of page, file, API and stream for requests with these headers."""
     paths = ("/", "/favicon.ico", "/static/icon.svg", "/api/events", "/api/overview")
     replies = [viewer.ask("GET", path, **headers) for path in paths]
     replies.append(viewer.ask("HEAD", "/api/stream", **headers))
@@ -48,7 +48,7 @@ def statuses(viewer: Visitor, **headers: Any) -> set[int]:
 
 @pytest.mark.parametrize("name", ["localhost", "LocalHost", "127.0.0.1", "[::1]"])
 def test_the_loopback_names_are_served(name: str) -> None:
-    """Page and API answer to the loopback's names, with the port and without."""
+    """The page and the API respond under the loopback names, with and without the port."""
     with viewing() as viewer:
         port = viewer.address.partition(":")[2]
         for host in (name, f"{name}:{port}"):
@@ -72,7 +72,7 @@ def test_the_loopback_names_are_served(name: str) -> None:
     ],
 )
 def test_a_foreign_host_is_refused(host: str | None) -> None:
-    """A foreign name that leads to this machine (DNS rebinding) gets and changes nothing."""
+    """A foreign name that resolves to this machine (DNS rebinding) reads and changes nothing."""
     with viewing() as viewer:
         viewer.post(event())
         port = viewer.address.partition(":")[2]
@@ -84,22 +84,22 @@ def test_a_foreign_host_is_refused(host: str | None) -> None:
 
 
 def test_two_hosts_are_refused() -> None:
-    """A request that names its host twice gets nothing."""
+    """A request with two Host headers is refused."""
     with viewing() as viewer, dial(viewer) as conn:
         host = f"Host: {viewer.address}\r\n"
         conn.sendall(f"GET /api/events HTTP/1.1\r\n{host}{host}Connection: close\r\n\r\n".encode())
         assert conn.recv(12) == b"HTTP/1.1 403"
 
 
-def test_an_absolute_target_is_none_of_the_pages() -> None:
-    """A request as a proxy gets it, which names the host in its first line, is the endpoint's."""
+def test_an_absolute_target_is_not_the_pages() -> None:
+    """A request in the form for proxies, with the host in its first line, goes to the endpoint."""
     with viewing() as viewer:
         assert viewer.ask("GET", f"http://evil.example/api/events?{PATH}").status == 400
         assert viewer.ask("GET", f"//{viewer.address}/api/events").status == 400
 
 
 def test_other_names_can_be_allowed() -> None:
-    """`allow_hosts` adds names, with a port of their own where something forwards to this one."""
+    """`allow_hosts` adds names, also with the port of a proxy in front of the viewer."""
     with viewing(allow_hosts=["viewer.test", "forwarded.test:9000"]) as viewer:
         port = viewer.address.partition(":")[2]
         for host in ("viewer.test", f"Viewer.Test:{port}", "forwarded.test:9000"):
@@ -108,8 +108,8 @@ def test_other_names_can_be_allowed() -> None:
             assert statuses(viewer, Host=host) == {403}
 
 
-def test_the_name_that_it_listens_on_is_served() -> None:
-    """The address given as `host` is one that the page is called by."""
+def test_the_listening_address_is_served() -> None:
+    """The page responds under the address given as `host`."""
     with viewing(host="127.0.0.2") as viewer:
         assert statuses(viewer) == {200}
         assert statuses(viewer, Host="127.0.0.3") == {403}
@@ -129,7 +129,7 @@ def test_the_name_that_it_listens_on_is_served() -> None:
     ],
 )
 def test_another_origin_is_refused(origin: str) -> None:
-    """What another site's page asks for is refused, whatever it is."""
+    """Requests of another site's page are refused."""
     with viewing() as viewer:
         viewer.post(event())
         given = origin.format(address=viewer.address)
@@ -139,7 +139,7 @@ def test_another_origin_is_refused(origin: str) -> None:
 
 
 def test_its_own_origin_is_served() -> None:
-    """The page's own requests are answered, by whichever allowed name it was opened."""
+    """The page's own requests are served under every allowed name."""
     with viewing() as viewer:
         port = viewer.address.partition(":")[2]
         for host in (viewer.address, f"localhost:{port}"):
@@ -151,8 +151,8 @@ def test_its_own_origin_is_served() -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "unheard-of"])
-def test_what_another_site_makes_a_browser_ask_is_refused(site: str) -> None:
-    """A request that a browser marks as another site's is refused, without an Origin too."""
+def test_a_cross_site_request_is_refused(site: str) -> None:
+    """A request that the browser marks as cross-site is refused, also without an Origin."""
     with viewing() as viewer:
         assert statuses(viewer, Sec_Fetch_Site=site) == {403}
         assert statuses(viewer, Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors") == {403}
@@ -166,8 +166,8 @@ VISIT = {
 
 
 @pytest.mark.parametrize("target", ["/", "/?action=feature&q=export"])
-def test_a_link_to_the_page_may_be_followed(target: str) -> None:
-    """Who follows a link elsewhere to the page gets it, and nothing but the page."""
+def test_a_link_to_the_page_works(target: str) -> None:
+    """A link on another site opens the page, and nothing but the page."""
     with viewing() as viewer:
         assert viewer.ask("GET", target, **VISIT).status == 200
         for path in ("/api/events", "/static/index.html", "/favicon.ico"):
@@ -180,8 +180,8 @@ def test_a_link_to_the_page_may_be_followed(target: str) -> None:
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", ""])
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
-def test_a_change_must_say_that_it_is_json(method: str, kind: str | None) -> None:
-    """A body of a kind that a form of any site can send changes nothing."""
+def test_a_change_needs_a_json_content_type(method: str, kind: str | None) -> None:
+    """A body of a type that forms of other sites can send changes nothing."""
     body = b'{"status": 500}' if method == "PUT" else b'{"outcomes": [{"status": 500}]}'
     with viewing() as viewer:
         viewer.send("PUT", "outcomes", {"status": 429})
@@ -194,7 +194,7 @@ def test_a_change_must_say_that_it_is_json(method: str, kind: str | None) -> Non
 
 
 def test_the_endpoint_is_open_as_the_real_one() -> None:
-    """Events are taken under any name and from anywhere: the policy is not the endpoint's."""
+    """The endpoint accepts events under any name and from any site."""
     headers = {"Origin": "http://evil.example", "Sec_Fetch_Site": "cross-site"}
     with viewing() as viewer:
         for path in (PATH, "/v1/ping"):
@@ -220,8 +220,8 @@ def test_the_endpoint_is_open_as_the_real_one() -> None:
         ("GET", "/api/wait?timeout=0"),
     ],
 )
-def test_every_answer_bears_the_headers(method: str, path: str) -> None:
-    """Every answer of page and API forbids a browser what it does not need, and shares nothing."""
+def test_every_response_has_the_security_headers(method: str, path: str) -> None:
+    """Every response of the page and the API restricts the browser to what the page needs."""
     with viewing() as viewer:
         reply = viewer.ask(method, path, Origin=f"http://{viewer.address}")
         assert SAFE.items() <= reply.headers.items()
@@ -242,7 +242,7 @@ KINDS = {
 
 
 def test_the_page_is_served_as_it_is_in_the_package() -> None:
-    """Every file of the page is there under its name, with its type, byte for byte."""
+    """Every file of the page is served under its name, with its type, byte for byte."""
     folder = resources.files("fslog.viewer").joinpath("static")
     files = {item.name: item.read_bytes() for item in folder.iterdir() if item.is_file()}
     assert {"index.html", "icon.svg"} <= set(files) == set(static_files())
@@ -272,7 +272,7 @@ def test_the_page_is_served_as_it_is_in_the_package() -> None:
     ],
 )
 def test_no_path_leads_out_of_the_table(path: str) -> None:
-    """A name that is not in the table is a 404, however it is written."""
+    """Any spelling of a name that is not in the table is a 404."""
     with viewing() as viewer:
         assert viewer.ask("GET", path).status == 404
 
@@ -280,7 +280,7 @@ def test_no_path_leads_out_of_the_table(path: str) -> None:
 def test_an_unknown_kind_of_file_is_not_served(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What lies in the folder and is no part of a page is not in the table."""
+    """Other files in the folder are not in the table."""
     static = tmp_path / "static"
     static.mkdir()
     for name in ("index.html", "notes.txt", "main.js~", "noending"):
@@ -290,8 +290,8 @@ def test_an_unknown_kind_of_file_is_not_served(
     assert set(static_files()) == {"index.html"}
 
 
-def test_connections_are_kept() -> None:
-    """Page and API answer one request after the other over one connection."""
+def test_connections_are_kept_alive() -> None:
+    """The page and the API serve several requests over one connection."""
     with viewing() as viewer:
         client = viewer.connect()
         for path in ("/", "/api/events", "/static/icon.svg", "/api/nothing", "/api/count"):

@@ -1,4 +1,4 @@
-"""The HTTP API, as scripts and other languages' tests use it: listing, waiting, scripting."""
+"""The HTTP API: lists, waits, configured answers, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from viewing import PATH, Visitor, event, lines, viewing
 
 
 def test_a_posted_event_is_an_entry() -> None:
-    """What is posted can be listed: with its id, its time, its state, and the event as it came."""
+    """A posted event is listed with its id, time and state, and unchanged."""
     before = int(time.time() * 1000)
     with viewing() as viewer:
         assert viewer.post(event(1), event(2, module=None), event(3, userId=5), b"[]") == 200
@@ -52,7 +52,7 @@ def test_a_posted_event_is_an_entry() -> None:
 
 
 def test_an_event_is_shown_digit_for_digit() -> None:
-    """Numbers, escapes and order of an event are not changed; a CR between values does no harm."""
+    """Numbers, escapes and order of an event do not change; a CR between values is harmless."""
     raw = b'{"b":1.10,\r"a":[1e400,-0,12345678901234567890.5],\t"c":"\\ud800\\/"}'
     with viewing() as viewer:
         viewer.post(raw)
@@ -62,7 +62,7 @@ def test_an_event_is_shown_digit_for_digit() -> None:
 
 
 def test_pages_of_a_list() -> None:
-    """`before`, `after`, `limit` and `order` page through entries; `more` says whether they end."""
+    """`before`, `after`, `limit` and `order` select a page; `more` states whether more follow."""
     with viewing() as viewer:
         viewer.post(*[event(n) for n in range(10)])
         assert viewer.ids() == list(range(10, 0, -1))
@@ -80,7 +80,7 @@ def test_pages_of_a_list() -> None:
 @pytest.mark.parametrize("query", [{}, {"user": "ann"}])
 @pytest.mark.parametrize("order", ["desc", "asc"])
 def test_a_list_by_position(query: dict[str, str], order: str) -> None:
-    """`offset` skips so many of those that are asked for, in the order that is asked for."""
+    """`offset` skips matching entries in the requested order."""
     with viewing(keep=12) as viewer:
         viewer.post(*[event(n, userId="bob" if n % 3 else "ann") for n in range(20)])
         meant = viewer.ids(order=order, **query)
@@ -97,7 +97,7 @@ def test_a_list_by_position(query: dict[str, str], order: str) -> None:
 
 
 def test_a_brief_list() -> None:
-    """`brief=1` cuts what is long, in a list that may be as long as ever."""
+    """`brief=1` shortens long events, so that a list can have its full length."""
     with viewing() as viewer:
         viewer.post(*[event(n, pad="x" * 100_000) for n in range(200)])
         found = viewer.get("events", brief=1)
@@ -107,8 +107,8 @@ def test_a_brief_list() -> None:
         assert viewer.get("events", brief=0, limit=1)["entries"][0]["event"]["pad"] == "x" * 100_000
 
 
-def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long lines are, one answer holds only so much, and paging goes on behind it."""
+def test_a_response_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The total length of lines in a response is limited, and paging continues after them."""
     monkeypatch.setattr(api, "_MAX_BYTES", 5_000)
     with viewing() as viewer:
         viewer.post(*[event(n, pad="x" * 2_000) for n in range(5)])
@@ -118,7 +118,7 @@ def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_filters_are_query_parameters() -> None:
-    """List and count take filters, percent-encoded; `total` counts what they mean."""
+    """List and count accept percent-encoded filters; `total` counts the matches."""
     with viewing() as viewer:
         viewer.post(event(userId="Zoë & Co"), event(), event(accountId=None))
         assert viewer.ids(user="Zoë & Co") == [1]
@@ -128,8 +128,8 @@ def test_filters_are_query_parameters() -> None:
         assert viewer.get("count") == {"count": 3, "dropped": 0}
 
 
-def test_memory_is_bounded_and_says_so() -> None:
-    """Beyond `keep` the oldest leave, which every answer says."""
+def test_memory_is_bounded_and_reported() -> None:
+    """Entries beyond `keep` are evicted, oldest first, and every response states how many."""
     with viewing(keep=3) as viewer:
         viewer.post(*[event(n) for n in range(5)])
         found = viewer.get("events")
@@ -144,7 +144,7 @@ def test_memory_is_bounded_and_says_so() -> None:
 
 
 def test_the_detail_of_an_entry() -> None:
-    """An entry alone shows its line, its request and forms to copy; a wrong one has a hint."""
+    """Details have the line, the request and snippets, and a correction for an invalid entry."""
     body = gzip.compress(lines(event(), event(userId=None)))
     with viewing() as viewer:
         reply = viewer.ask("POST", PATH, body, Content_Encoding="gzip", User_Agent="test/1")
@@ -190,15 +190,15 @@ def test_the_detail_of_an_entry() -> None:
     ids=["not utf-8", "control", "nan", "deep", "huge", "markup"],
 )
 def test_any_line_has_its_detail(raw: bytes, shown: str) -> None:
-    """Whatever a line holds, it can be listed and looked at, and is text."""
+    """Any line can be listed and has details as text."""
     with viewing() as viewer:
         viewer.post(raw)
         assert viewer.get("events")["entries"][0]["id"] == 1
         assert viewer.get("events/1")["line"] == shown
 
 
-def test_a_body_that_does_not_unpack_is_an_entry() -> None:
-    """Of a body with a wrong encoding the start is shown, and what is wrong with it."""
+def test_a_body_that_cannot_be_decompressed_is_an_entry() -> None:
+    """The entry of such a body has its beginning and its problem."""
     with viewing() as viewer:
         viewer.ask("POST", PATH, b"plain" * 100_000, Content_Encoding="gzip")
         found = viewer.get("events/1")
@@ -207,7 +207,7 @@ def test_a_body_that_does_not_unpack_is_an_entry() -> None:
 
 
 def test_no_keys_are_shown() -> None:
-    """Neither key of a URL stands in any answer, right or wrong path."""
+    """No response contains a key of a URL, whether the path was valid or not."""
     with viewing() as viewer:
         viewer.post(event(), event(userId=None))
         viewer.post(event(), path="/v1/the-auth")
@@ -219,8 +219,8 @@ def test_no_keys_are_shown() -> None:
             assert b"the-api" not in shown
 
 
-def test_clear_forgets_what_came_but_not_the_ids() -> None:
-    """After DELETE nothing is kept, outcomes stand, and ids go on."""
+def test_clear_removes_entries_and_continues_ids() -> None:
+    """DELETE removes entries and requests; configured answers stay, ids continue."""
     with viewing() as viewer:
         viewer.send("PUT", "outcomes", {"status": 429})
         viewer.post(event())
@@ -242,7 +242,7 @@ def test_clear_forgets_what_came_but_not_the_ids() -> None:
 
 
 def test_a_wait_ends_with_the_event() -> None:
-    """Who waits is answered when the last event that is missing arrives."""
+    """A wait ends when the last missing event arrives."""
     with viewing() as viewer:
         found: list[Any] = []
 
@@ -258,8 +258,8 @@ def test_a_wait_ends_with_the_event() -> None:
         assert (found[0]["count"], found[0]["more"]) == (2, False)
 
 
-def test_a_wait_that_is_in_vain() -> None:
-    """When the time is up the answer is 408, with what came and a sentence."""
+def test_a_wait_that_times_out() -> None:
+    """A wait that times out returns 408 with the matching entries and an error."""
     with viewing() as viewer:
         viewer.post(event())
         reply = viewer.ask("GET", "/api/wait?count=2&timeout=0.05")
@@ -271,7 +271,7 @@ def test_a_wait_that_is_in_vain() -> None:
 
 
 def test_a_viewer_that_never_started() -> None:
-    """What is asked of a viewer that was stopped before it listened is told so."""
+    """A viewer that was stopped before it started responds with 503."""
     viewer = Viewer()
     viewer.stop()
     answer = viewer._route(Message("GET", "/api/events", {}, b"", "", 0.0))
@@ -279,8 +279,8 @@ def test_a_viewer_that_never_started() -> None:
     assert answer.status == 503
 
 
-def test_a_wait_and_a_stop() -> None:
-    """A viewer that is stopped does not wait for those who wait, and leaves no thread."""
+def test_stop_ends_waits_and_streams() -> None:
+    """Stopping a viewer ends waits and streams at once, and leaves no thread."""
     before = set(threading.enumerate())
     with viewing() as viewer:
         clients = [viewer.connect() for _ in range(3)]
@@ -295,8 +295,8 @@ def test_a_wait_and_a_stop() -> None:
     assert set(threading.enumerate()) == before
 
 
-def test_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams and waits beyond a number get a 503, and a place is free when one has ended."""
+def test_waits_and_streams_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams and waits beyond the limit get a 503, until one of them ends."""
     with viewing() as viewer:
         monkeypatch.setattr(viewer.viewer._api._long_requests, "_most", 2)
         with viewer.stream() as one, viewer.stream() as other:
@@ -313,11 +313,11 @@ def test_so_many_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         assert any(is_free() for _ in range(1000))
 
 
-# Outcomes
+# Configured answers
 
 
-def test_an_outcome_stands_until_it_is_taken_back() -> None:
-    """PUT makes every POST fail, with its headers; null makes it good again."""
+def test_a_standing_answer_stays_until_restored() -> None:
+    """PUT sets the answer to every POST, with headers; null restores the real one."""
     outcome = {"status": 503, "headers": {"Retry-After": "5"}}
     with viewing() as viewer:
         reply = viewer.send("PUT", "outcomes", outcome)
@@ -336,8 +336,8 @@ def test_an_outcome_stands_until_it_is_taken_back() -> None:
         assert viewer.ids() == [1]
 
 
-def test_a_script_is_used_up() -> None:
-    """POST appends outcomes that are used once each; DELETE forgets those that are left."""
+def test_scripted_answers_are_used_once() -> None:
+    """POST appends answers that are used once each; DELETE removes the rest."""
     with viewing() as viewer:
         assert viewer.send("POST", "outcomes", {"outcomes": [{"status": 500}]}).status == 200
         more = [{"status": 429}, {"then": "close"}, {"status": 400}, {}]
@@ -354,8 +354,8 @@ def test_a_script_is_used_up() -> None:
 
 
 @pytest.mark.parametrize("back", [("PUT", "null"), ("DELETE", None)])
-def test_back_to_good_ends_what_is_under_way(back: tuple[str, str | None]) -> None:
-    """Whoever was made to wait is let go when the endpoint is switched back to good."""
+def test_restoring_ends_delays_and_hangs(back: tuple[str, str | None]) -> None:
+    """Restoring the real answers ends delays and hangs in progress."""
     method, body = back
     with viewing() as viewer, contextlib.ExitStack() as stack:
         clients = []
@@ -404,8 +404,8 @@ def test_back_to_good_ends_what_is_under_way(back: tuple[str, str | None]) -> No
         {"headers": {f"A{n}": "b" for n in range(51)}},
     ],
 )
-def test_what_is_no_outcome_is_refused(outcome: Any) -> None:
-    """A wrong outcome is a 400 that says what is expected, and nothing changes."""
+def test_an_invalid_answer_is_refused(outcome: Any) -> None:
+    """An invalid answer is a 400 with what is expected, and changes nothing."""
     with viewing() as viewer:
         for method, value in (("PUT", outcome), ("POST", {"outcomes": [{}, outcome]})):
             reply = viewer.send(method, "outcomes", value)
@@ -415,22 +415,22 @@ def test_what_is_no_outcome_is_refused(outcome: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [[], {}, {"outcomes": {}}, {"outcomes": [], "more": 1}, None])
-def test_what_is_no_script_is_refused(value: Any) -> None:
-    """A body without a list of outcomes is a 400."""
+def test_an_invalid_script_is_refused(value: Any) -> None:
+    """A body without a list of answers is a 400."""
     with viewing() as viewer:
         assert viewer.send("POST", "outcomes", value).status == 400
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"delay": NaN}', b"\xff", b"[" * 100_000])
-def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
-    """What cannot be read is a 400, not a failure."""
+def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
+    """A body that cannot be parsed is a 400, not a 500."""
     with viewing() as viewer:
         reply = viewer.ask("PUT", "/api/outcomes", body, Content_Type="application/json")
         assert (reply.status, list(reply.json)) == (400, ["error"])
 
 
 def test_bodies_and_scripts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body too long is a 413, a script too long a 400."""
+    """A body that is too long is a 413, a script that is too long a 400."""
     monkeypatch.setattr(queries, "_MAX_BODY_BYTES", 100)
     monkeypatch.setattr(api, "MAX_SCRIPTED", 3)
     with viewing() as viewer:
@@ -441,8 +441,8 @@ def test_bodies_and_scripts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_an_outcome_with_a_wrong_parameter_changes_nothing(method: str) -> None:
-    """What is answered by a 400 has no effect."""
+def test_an_unknown_parameter_changes_no_answer(method: str) -> None:
+    """A request with an unknown parameter has no effect."""
     with viewing() as viewer:
         body = {"status": 503} if method == "PUT" else {"outcomes": [{"status": 503}]}
         assert viewer.send(method, "outcomes?x=1", body).status == 400
@@ -450,7 +450,7 @@ def test_an_outcome_with_a_wrong_parameter_changes_nothing(method: str) -> None:
 
 
 def test_letters_that_are_not_percent_encoded() -> None:
-    """curl sends what it is given: bytes of UTF-8."""
+    """UTF-8 that is not percent-encoded, as curl sends it, is accepted."""
     with viewing() as viewer:
         viewer.post(event(userId="Zoë"), event())
         host = viewer.address
@@ -462,7 +462,7 @@ def test_letters_that_are_not_percent_encoded() -> None:
         assert json.loads(reply.partition(b"\r\n\r\n")[2])["count"] == 1
 
 
-# What is asked wrongly
+# Invalid requests
 
 
 @pytest.mark.parametrize(
@@ -497,8 +497,8 @@ def test_letters_that_are_not_percent_encoded() -> None:
         ("stream?after=x", "after: expected an integer"),
     ],
 )
-def test_a_wrong_question_is_a_400(path: str, words: str) -> None:
-    """A parameter that is wrong is told in a sentence, never passed over."""
+def test_an_invalid_parameter_is_a_400(path: str, words: str) -> None:
+    """An invalid parameter is an error with a sentence, never ignored."""
     with viewing() as viewer:
         viewer.post(event())
         reply = viewer.ask("GET", f"/api/{path}")
@@ -509,8 +509,8 @@ def test_a_wrong_question_is_a_400(path: str, words: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/api/", "/api/nothing", "/api/events/1", "/static/", "/static/x"]
 )
-def test_what_there_is_not_is_a_404(path: str) -> None:
-    """A path that leads nowhere is a 404 with a sentence."""
+def test_an_unknown_path_is_a_404(path: str) -> None:
+    """An unknown path is a 404 with a sentence."""
     with viewing() as viewer:
         reply = viewer.ask("GET", path)
         assert (reply.status, list(reply.json)) == (404, ["error"])
@@ -527,16 +527,16 @@ def test_what_there_is_not_is_a_404(path: str) -> None:
         ("DELETE", "/api/events/1", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_a_405(method: str, path: str, allowed: str) -> None:
-    """A method that a path does not have is a 405, which names those that it has."""
+def test_an_unknown_method_is_a_405(method: str, path: str, allowed: str) -> None:
+    """A method that a path does not support is a 405 that lists those it does."""
     with viewing() as viewer:
         reply = viewer.ask(method, path)
         assert (reply.status, reply.headers["allow"]) == (405, allowed)
         assert list(reply.json) == ["error"]
 
 
-def test_a_body_whose_framing_is_wrong() -> None:
-    """A body without a right length is a 400, one too long a 413; neither is for the endpoint."""
+def test_a_body_with_invalid_framing() -> None:
+    """An invalid Content-Length is a 400, one too large a 413; the endpoint sees neither."""
     with viewing() as viewer:
         for length, status in (("x", 400), ("999999999", 413)):
             reply = viewer.ask("PUT", "/api/outcomes", b"", Content_Length=length)
@@ -544,8 +544,8 @@ def test_a_body_whose_framing_is_wrong() -> None:
         assert viewer.get("requests")["requests"] == []
 
 
-def test_one_answer_that_fails_does_not_end_the_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault of the viewer's own is a 500 and one line said; the next answer is right."""
+def test_an_internal_error_does_not_end_the_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An internal error is a 500 and one warning; the next request is served."""
     said: list[str] = []
 
     def fail(*given: Any) -> Any:
@@ -565,7 +565,7 @@ def test_one_answer_that_fails_does_not_end_the_viewer(monkeypatch: pytest.Monke
 
 
 def test_requests_are_listed_newest_first() -> None:
-    """Every request to the endpoint is listed, wrong paths and pings too, but none of the page."""
+    """Requests to the endpoint are listed, also invalid paths and pings, but not to the page."""
     with viewing() as viewer:
         viewer.post(event(), b"x")
         viewer.ask("POST", "/v1/ping", b"")
@@ -588,8 +588,8 @@ def test_requests_are_listed_newest_first() -> None:
         assert (found[3]["events"], found[3]["invalid"]) == (1, 1)
 
 
-def test_what_is_known_of_a_request_is_bounded() -> None:
-    """Long agents and paths are cut, so that requests take little memory."""
+def test_a_request_uses_bounded_memory() -> None:
+    """Long user agents and paths are cut."""
     with viewing() as viewer:
         viewer.ask("POST", "/v1" * 3000, b"", User_Agent="x" * 3000)
         (found,) = viewer.get("requests")["requests"]
@@ -597,7 +597,7 @@ def test_what_is_known_of_a_request_is_bounded() -> None:
 
 
 def test_the_overview_is_fresh() -> None:
-    """Each event that was answered is in the overview that is asked for next."""
+    """The next overview counts every event that has been answered."""
     with viewing() as viewer:
         for number in range(1, 4):
             viewer.post(event(number))
@@ -609,7 +609,7 @@ def test_the_overview_is_fresh() -> None:
 
 
 def test_the_overview_and_the_sessions_take_a_filter() -> None:
-    """With a filter they count what it finds, and the requests that bore it."""
+    """With a filter they count the matching events and the requests that contained them."""
     with viewing() as viewer:
         viewer.post(event(), event(sessionId="s-2"))
         viewer.post(event(userId="bob", sessionId="s-3"), event(userId=None))
@@ -629,11 +629,11 @@ def test_the_overview_and_the_sessions_take_a_filter() -> None:
             assert viewer.ask("GET", f"/api/{path}").status == 400
 
 
-# Its own handler
+# Load
 
 
-def test_a_handler_delivers_to_it() -> None:
-    """fslog's own handler posts to a viewer as to the endpoint, and survives what it plays."""
+def test_a_handler_delivers_to_a_viewer() -> None:
+    """fslog's handler delivers to a viewer, also through simulated failures."""
     import logging
 
     with viewing() as viewer:
@@ -654,7 +654,7 @@ def test_a_handler_delivers_to_it() -> None:
 
 
 def test_many_thousand_events_with_readers() -> None:
-    """Under a flood the API answers, nothing is counted twice or lost, and the order is kept."""
+    """Under load the API responds, and entries are neither lost, duplicated nor reordered."""
     with viewing(keep=1_000) as viewer:
         batches = [
             lines(*[event(n) for n in range(start, start + 500)]) for start in range(0, 5000, 500)
@@ -678,7 +678,7 @@ def test_many_thousand_events_with_readers() -> None:
 
 
 def test_the_memory_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines of a megabyte leave early: what is kept stays within its bytes."""
+    """Long lines are evicted early, so that memory stays within its limit of bytes."""
     monkeypatch.setattr(server, "KEEP_BYTES", 5_000_000)
     with viewing() as viewer:
         for n in range(12):

@@ -1,4 +1,4 @@
-"""The viewer's page in a real browser: what a person sees, presses and hears of it."""
+"""The viewer's page in a real browser: every feature, by pointer, keyboard and screen reader."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from readme_blocks import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")]
 
-# Read before the fixture of all tests takes the settings of the machine away.
+# Read before the fixture of all tests removes the variables.
 SCREENSHOTS = Path(os.environ.get("FSLOG_SCREENSHOTS") or ROOT / "build" / "screenshots")
 VIEWS = ("live", "overview", "sessions", "requests", "server")
 CONTENT = {
@@ -49,20 +49,20 @@ CONTENT = {
     "requests": "main .requests",
     "server": ".recent .requests",
 }
-"""What is to be seen of each view, and of one thing in it, when all of it is there."""
+"""What is visible of each view, and of one item in it, when it is complete."""
 
 NARROW = 380
 
 
 def look_at(page: Page, place: str) -> None:
-    """Go to a view, or to one thing in it, and wait until it is there."""
+    """Go to a view, or to one item in it, and wait until it is shown."""
     view, slash, _ = place.partition("/")
     page.go(f"#{place}")
     page.see(CONTENT[view + slash])
 
 
 def test_events_appear_as_they_arrive_the_newest_first(page: Page, viewer: Viewer) -> None:
-    """What is posted is in the list without a reload, the newest at the top."""
+    """Posted events appear in the list without a reload, newest first."""
     viewer.post(event(1), event(2))
     page.see(".row", "export 2")
     viewer.post(event(3))
@@ -76,8 +76,8 @@ def test_events_appear_as_they_arrive_the_newest_first(page: Page, viewer: Viewe
     assert page.console() == []
 
 
-def test_a_state_is_told_by_colour_sign_and_word(page: Page, viewer: Viewer) -> None:
-    """Valid, warning and invalid differ in colour, in their drawing and in a word."""
+def test_a_state_has_a_colour_an_icon_and_a_word(page: Page, viewer: Viewer) -> None:
+    """Valid, warning and invalid differ in colour, icon and word."""
     viewer.post(event(1), without("module", 2), without("userId", 3))
     page.see(".row.is-invalid")
     told = []
@@ -90,8 +90,8 @@ def test_a_state_is_told_by_colour_sign_and_word(page: Page, viewer: Viewer) -> 
     assert "userId is missing" in page.rows()[0]
 
 
-def test_an_empty_page_tells_how_to_point_an_application_at_it(page: Page, viewer: Viewer) -> None:
-    """The lines for the environment hold this viewer's address, and the button copies them."""
+def test_an_empty_page_shows_how_to_send_events(page: Page, viewer: Viewer) -> None:
+    """The environment variables have this viewer's address, and the button copies them."""
     allow_clipboard(page)
     box = page.see(".setup .codebox", f"FSLOG_ENDPOINT={viewer.url}")
     page.click(".setup .copy")
@@ -101,8 +101,8 @@ def test_an_empty_page_tells_how_to_point_an_application_at_it(page: Page, viewe
     assert f"curl -X POST {viewer.url}/v1/any/any" in page.see(".setup code").text
 
 
-def test_the_snippet_for_dictconfig_works_as_it_stands(page: Page) -> None:
-    """A configuration made of what the page shows brings the events of log calls to the page."""
+def test_the_snippet_for_dictconfig_works(page: Page) -> None:
+    """With the configuration that the page shows, log calls send events to the page."""
     page.click(".setup [role=tab]", "dictConfig")
     shown = page.see(".setup code", "FreshsuccessHandler").text
     configuration = eval(f'{{"version": 1, "disable_existing_loggers": False, {shown}}}')
@@ -122,15 +122,15 @@ def test_the_snippet_for_dictconfig_works_as_it_stands(page: Page) -> None:
         root.setLevel(level)
 
 
-def test_a_right_and_a_wrong_sample_can_be_sent_from_the_empty_page(page: Page) -> None:
-    """Whoever has no application yet sees one event of each kind at a press of a button."""
+def test_samples_can_be_sent_from_the_empty_page(page: Page) -> None:
+    """One click sends a valid and an invalid event."""
     page.click(".setup .primary")
     page.see(".row.is-valid", "reports / export")
     page.see(".row.is-invalid", "userId")
 
 
-def test_pause_holds_the_list_and_counts_what_waits(page: Page, viewer: Viewer) -> None:
-    """While paused nothing is added to the list; what waits is counted, and comes at Resume."""
+def test_pause_stops_the_list_and_counts_new_events(page: Page, viewer: Viewer) -> None:
+    """While paused the list does not change; new events are counted, and added at Resume."""
     viewer.post(event(1))
     page.see(".row", "export 1")
     page.click(".pause")
@@ -145,8 +145,8 @@ def test_pause_holds_the_list_and_counts_what_waits(page: Page, viewer: Viewer) 
     assert page.see(".pause").text == "Pause"
 
 
-def test_whoever_reads_further_down_is_not_disturbed(page: Page, viewer: Viewer) -> None:
-    """Away from the top the rows stay where they are, and a button says how many are newer."""
+def test_a_scrolled_list_does_not_move(page: Page, viewer: Viewer) -> None:
+    """Rows keep their place if the list is scrolled, and a button counts the new events."""
     viewer.post(*[event(n) for n in range(200)])
     page.see(".row", "export 199")
     page.run("document.querySelector('.rows').scrollTop = 2000")
@@ -160,10 +160,8 @@ def test_whoever_reads_further_down_is_not_disturbed(page: Page, viewer: Viewer)
     page.gone(".newer-events")
 
 
-def test_a_wrong_event_says_what_is_wrong_and_what_would_be_right(
-    page: Page, viewer: Viewer
-) -> None:
-    """The detail names property, what came, what is expected, a right log call and a right rule."""
+def test_an_invalid_event_has_its_problem_and_correction(page: Page, viewer: Viewer) -> None:
+    """Details show the property, the received and expected value, a log call and a rule."""
     viewer.post(event(1, userId=7))
     page.click(".row.is-invalid")
     problem = page.see(".problems .is-invalid", "userId").text
@@ -178,10 +176,8 @@ def test_a_wrong_event_says_what_is_wrong_and_what_would_be_right(
     assert "when:" in page.see(".part", "Correction").text
 
 
-def test_the_detail_shows_properties_with_types_the_request_and_the_raw_line(
-    page: Page, viewer: Viewer
-) -> None:
-    """Types, nested values, the line as it came, sizes and encoding of the request are there."""
+def test_the_details_of_an_event(page: Page, viewer: Viewer) -> None:
+    """Details show types, nested values, the raw line, and the request's sizes and encoding."""
     details = {"name": "Ann", "tags": ["a", "b"], "admin": True, "left": None}
     line = json.dumps(event(5, action="identifyUser", details=details), indent=None)
     body = zlib.compress(f"{line}\n".encode())
@@ -212,10 +208,8 @@ def test_the_detail_shows_properties_with_types_the_request_and_the_raw_line(
     assert page.see(".detail [role=tabpanel] code").text == line
 
 
-def test_an_event_is_copied_as_json_as_curl_line_and_as_log_call(
-    page: Page, viewer: Viewer
-) -> None:
-    """Each of the three goes to the clipboard, whole, and holds no key."""
+def test_an_event_is_copied_as_json_curl_and_log_call(page: Page, viewer: Viewer) -> None:
+    """Each snippet is copied as a whole, and contains no key."""
     allow_clipboard(page)
     viewer.post(event(6))
     page.click(".row", "export 6")
@@ -232,8 +226,8 @@ def test_an_event_is_copied_as_json_as_curl_line_and_as_log_call(
     assert not any(key in text for key in KEYS for text in copied.values())
 
 
-def test_where_the_clipboard_is_refused_an_older_way_is_taken(page: Page, viewer: Viewer) -> None:
-    """A page that has no clipboard of its own copies by a selection."""
+def test_copying_without_the_clipboard_api(page: Page, viewer: Viewer) -> None:
+    """If the clipboard API is refused, the page copies by a selection."""
     allow_clipboard(page)
     viewer.post(event(6))
     page.click(".row", "export 6")
@@ -246,8 +240,8 @@ def test_where_the_clipboard_is_refused_an_older_way_is_taken(page: Page, viewer
     assert json.loads(clipboard(page)) == event(6)
 
 
-def test_where_every_copying_is_refused_the_text_is_selected(page: Page, viewer: Viewer) -> None:
-    """The page says so, and the whole text is selected, ready for Ctrl+C."""
+def test_copying_refused_altogether(page: Page, viewer: Viewer) -> None:
+    """The page reports it and selects the whole text, for Ctrl+C."""
     viewer.post(event(6, note="x" * 30_000))
     page.click(".row", "export 6")
     page.run(
@@ -260,8 +254,8 @@ def test_where_every_copying_is_refused_the_text_is_selected(page: Page, viewer:
     assert json.loads(page.run("return String(getSelection())"))["note"] == "x" * 30_000
 
 
-def test_the_filter_stands_in_the_address_and_survives_a_reload(page: Page, viewer: Viewer) -> None:
-    """Text typed filters at once, is in the address, and is there again after a reload."""
+def test_the_filter_is_in_the_address(page: Page, viewer: Viewer) -> None:
+    """Typing filters at once, changes the address, and survives a reload."""
     viewer.post(event(1, feature="export"), event(2, feature="share"), event(3, feature="Share"))
     page.see(".row", "share")
     page.type("#filter-q", "share")
@@ -277,8 +271,8 @@ def test_the_filter_stands_in_the_address_and_survives_a_reload(page: Page, view
     assert len(page.rows()) == 3
 
 
-def test_the_back_button_goes_where_one_came_from(page: Page, viewer: Viewer) -> None:
-    """Filter, view and open event are steps that Back takes back; typing a word is one of them."""
+def test_the_back_button(page: Page, viewer: Viewer) -> None:
+    """Filter, view and open event are steps in the history; typing a word is one of them."""
     viewer.post(event(1, feature="export"), event(2, feature="share"))
     page.see(".row", "share")
     page.type("#filter-q", "sha")
@@ -300,7 +294,7 @@ def test_the_back_button_goes_where_one_came_from(page: Page, viewer: Viewer) ->
 
 
 def test_each_field_filters(page: Page, viewer: Viewer) -> None:
-    """A value in a field of the filter leaves the events that have it, and a chip says so."""
+    """Each field of the filter selects the events with its value, and has a chip."""
     fields = {
         "action": ("moduleEnd", "action"),
         "module": ("tasks", "module"),
@@ -322,7 +316,7 @@ def test_each_field_filters(page: Page, viewer: Viewer) -> None:
 
 
 def test_only_problems(page: Page, viewer: Viewer) -> None:
-    """One press leaves the warnings and the invalid ones, another one shows all again."""
+    """One click leaves warnings and invalid events, another one shows all again."""
     viewer.post(event(1), without("module", 2), without("userId", 3))
     page.see(".row", "valid")
     page.click("button", "Only problems")
@@ -333,8 +327,8 @@ def test_only_problems(page: Page, viewer: Viewer) -> None:
     page.see(".row.is-valid")
 
 
-def test_a_value_in_the_detail_filters_by_itself(page: Page, viewer: Viewer) -> None:
-    """The sign beside a value shows the events that have the same."""
+def test_a_value_in_the_details_is_a_filter(page: Page, viewer: Viewer) -> None:
+    """The icon beside a value filters by it."""
     viewer.post(event(1, userId="bob & sons/#?"), event(2))
     page.click(".row", "bob")
     page.click(".detail .only[aria-label^='Only userId']")
@@ -342,8 +336,8 @@ def test_a_value_in_the_detail_filters_by_itself(page: Page, viewer: Viewer) -> 
     assert "user=bob+%26+sons%2F%23%3F" in page.driver.current_url
 
 
-def test_a_filter_that_nothing_matches_says_so(page: Page, viewer: Viewer) -> None:
-    """An empty result is told from an empty viewer, and one press shows all again."""
+def test_a_filter_without_matches(page: Page, viewer: Viewer) -> None:
+    """An empty result differs from an empty viewer, and one click clears the filter."""
     viewer.post(event(1))
     page.open("/?user=nobody#live")
     page.see(".empty", "No event matches")
@@ -351,8 +345,8 @@ def test_a_filter_that_nothing_matches_says_so(page: Page, viewer: Viewer) -> No
     page.see(".row", "export 1")
 
 
-def test_the_overview_counts_and_leads_to_the_events(page: Page, viewer: Viewer) -> None:
-    """Numbers, the chart's own words and the ranks are right, and a rank filters by itself."""
+def test_the_overview_counts_and_links(page: Page, viewer: Viewer) -> None:
+    """Tiles, chart and rankings are correct, and a name links to its events."""
     viewer.post(*[event(n, feature="export") for n in range(3)], event(4, feature="share"))
     viewer.post(without("userId", 5, feature="share", accountId="globex"))
     page.click("nav a", "Overview")
@@ -366,16 +360,14 @@ def test_the_overview_counts_and_leads_to_the_events(page: Page, viewer: Viewer)
     viewer.post(event(6, feature="export"))
     page.see(".tile.is-valid", "5")
     page.click(".card a", "reports / export")
-    # What the list held before is drawn until the server has answered.
+    # The list shows its previous rows until the server has responded.
     until(lambda: len(page.rows()) == 4, "the rows of that feature alone")
     assert all("reports / export" in row for row in page.rows())
     assert "module=reports&feature=export" in page.driver.current_url
 
 
-def test_a_session_is_a_timeline_in_the_order_of_the_events_own_times(
-    page: Page, viewer: Viewer
-) -> None:
-    """Whatever the order of arrival, what one user did stands in order, with its silences."""
+def test_a_session_is_a_timeline(page: Page, viewer: Viewer) -> None:
+    """Events of a session are ordered by `createdAt`, with the gaps in between."""
     start = 1_760_000_000_000
     later = [event(3, createdAt=start + 600_000), event(2, createdAt=start + 5_000)]
     viewer.post(*later, event(1, createdAt=start), event(4, sessionId="other"))
@@ -394,7 +386,7 @@ def test_a_session_is_a_timeline_in_the_order_of_the_events_own_times(
 
 
 def test_requests_show_answer_encoding_sizes_and_events(page: Page, viewer: Viewer) -> None:
-    """Each POST is a row; the number of its events leads to them."""
+    """Each POST is a row; its number of events links to them."""
     plain = json.dumps(event(1)).encode() + b"\n" + json.dumps(without("userId")).encode() + b"\n"
     packed = zlib.compress(plain * 5)
     viewer.ask("POST", "/v1/a/b", packed, **{"Content-Encoding": "deflate"})
@@ -410,8 +402,8 @@ def test_requests_show_answer_encoding_sizes_and_events(page: Page, viewer: View
     until(lambda: len(page.rows()) == 10, "the events of the request")
 
 
-def test_retries_of_a_real_handler_are_seen_arriving(page: Page, viewer: Viewer) -> None:
-    """503 until told otherwise: each try is a row that says which it is; good again: it arrives."""
+def test_retries_of_a_handler_are_shown(page: Page, viewer: Viewer) -> None:
+    """Each attempt during a 503 is a row with its number; then the event arrives."""
     logger = logging.getLogger("viewer-retries")
     logger.propagate = False
     handler = FreshsuccessHandler(
@@ -446,8 +438,8 @@ def test_retries_of_a_real_handler_are_seen_arriving(page: Page, viewer: Viewer)
         handler.close()
 
 
-def outcome_of_post(viewer: Viewer) -> object:
-    """Post an event; return the status, or the name of what came instead, and Retry-After."""
+def answer_to_post(viewer: Viewer) -> object:
+    """Post an event; return status and Retry-After, or the name of the error."""
     client = http.client.HTTPConnection("127.0.0.1", viewer.port, timeout=1.0)
     with contextlib.closing(client):
         try:
@@ -458,8 +450,8 @@ def outcome_of_post(viewer: Viewer) -> object:
             return type(error).__name__
 
 
-def test_each_button_of_the_bad_server(page: Page, viewer: Viewer) -> None:
-    """A press makes the endpoint do what the button says; it is marked and said; Good ends it."""
+def test_each_button_of_the_failures_view(page: Page, viewer: Viewer) -> None:
+    """A click sets the endpoint's answer, which is marked and shown; Normal restores it."""
     buttons: dict[str, tuple[str, object]] = {
         "400": ("400 Bad Request", (400, None)),
         "500": ("500 Internal Server Error", (500, None)),
@@ -470,26 +462,26 @@ def test_each_button_of_the_bad_server(page: Page, viewer: Viewer) -> None:
         "Reset": ("resets the connection", "ConnectionResetError"),
     }
     page.click("nav a", "Failures")
-    for button, (said, outcome) in buttons.items():
+    for button, (shown, answer) in buttons.items():
         page.click(".choice", button)
-        page.see(".current-answer.is-bad", said)
+        page.see(".current-answer.is-bad", shown)
         assert page.see(".choice[aria-pressed=true]").text.startswith(button)
-        assert outcome_of_post(viewer) == outcome, button
+        assert answer_to_post(viewer) == answer, button
     page.click(".choice.normal")
     page.see(".current-answer:not(.is-bad)")
     page.gone("#banner")
-    assert outcome_of_post(viewer) == (200, None)
+    assert answer_to_post(viewer) == (200, None)
 
 
-def test_a_bad_answer_for_a_few_requests_ends_by_itself(page: Page, viewer: Viewer) -> None:
-    """A script of one answer is shown as such, and is over when it was used."""
+def test_an_answer_for_the_next_request(page: Page, viewer: Viewer) -> None:
+    """A scripted answer is shown as such, and gone after its use."""
     page.click("nav a", "Failures")
     page.click("#how-long option", "the next request")
     page.click(".choice", "500")
     page.see(".current-answer.is-bad", "For the next 1 request,")
-    assert outcome_of_post(viewer) == (500, None)
+    assert answer_to_post(viewer) == (500, None)
     page.see(".current-answer:not(.is-bad)")
-    assert outcome_of_post(viewer) == (200, None)
+    assert answer_to_post(viewer) == (200, None)
 
 
 REQUEST_LOG = """
@@ -523,11 +515,11 @@ REQUEST_LOG = """
       return told;
     }).then(done, (error) => done(`${error}`)).finally(() => { window.fetch = real; });
 """
-"""A list of requests, with a server of which it hears when the test lets it."""
+"""A request log, with a server that responds when the test allows it."""
 
 
-def test_what_comes_while_the_requests_are_loaded_is_kept(page: Page) -> None:
-    """Loaded anew, the list has what the answer has, what came after it, and nothing forgotten."""
+def test_requests_that_arrive_during_a_reload_are_kept(page: Page) -> None:
+    """After a reload the list has the response's requests and newer ones, no evicted ones."""
     assert page.driver.execute_async_script(REQUEST_LOG) == [
         [[2, 1], 2],
         [[4, 3, 2, 1], 4],  # the fourth came on the stream, after the answer was made
@@ -571,8 +563,8 @@ def hostile_lines() -> list[bytes]:
     return lines
 
 
-def test_hostile_values_are_text_and_nothing_else(page: Page, viewer: Viewer) -> None:
-    """No value runs, loads, reorders its surroundings or breaks the layout, on any view."""
+def test_hostile_values_are_text(page: Page, viewer: Viewer) -> None:
+    """No value runs, loads, reorders its surroundings or breaks the layout, in any view."""
     lines = hostile_lines()
     viewer.post(*lines)
     until(lambda: page.count() == f"{len(lines)} events", "all of them")
@@ -599,8 +591,8 @@ def test_hostile_values_are_text_and_nothing_else(page: Page, viewer: Viewer) ->
     assert page.console() == []
 
 
-def test_what_cannot_be_seen_is_shown_by_marks(page: Page, viewer: Viewer) -> None:
-    """Controls and characters that turn text around are shown as what they are."""
+def test_invisible_characters_are_marked(page: Page, viewer: Viewer) -> None:
+    """Control and direction-changing characters are shown as marks."""
     viewer.post(event(1, feature="a\u202eb\u0007c\u200bd"))
     assert "a[U+202E]b␇c[U+200B]d" in page.see(".row").text
     page.click(".row")
@@ -610,7 +602,7 @@ def test_what_cannot_be_seen_is_shown_by_marks(page: Page, viewer: Viewer) -> No
 def test_a_value_of_a_megabyte_is_shown_in_part_and_copied_whole(
     page: Page, viewer: Viewer
 ) -> None:
-    """The list and the detail stay quick, the layout whole, and the copy is complete."""
+    """List and details stay fast, the layout intact, and the copy is complete."""
     allow_clipboard(page)
     text = "spam " * 200_000
     viewer.post(event(1, feature=text), event(2, note=text), event(3))
@@ -627,7 +619,7 @@ def test_a_value_of_a_megabyte_is_shown_in_part_and_copied_whole(
 
 
 def test_ten_thousand_events_without_a_stutter(page: Page, viewer: Viewer) -> None:
-    """Only the rows that are seen are drawn, the newest is there in seconds, any other at once."""
+    """Only visible rows are drawn; the newest event appears in seconds, any other at once."""
     page.run(
         "window.longest = 0; let last = performance.now();"
         "(function tick(now) { window.longest = Math.max(window.longest, now - last); last = now;"
@@ -650,8 +642,8 @@ def test_ten_thousand_events_without_a_stutter(page: Page, viewer: Viewer) -> No
     assert page.run("return window.longest") < 1_500
 
 
-def test_the_page_says_that_the_oldest_have_left(driver: webdriver.Chrome, tmp_path: Path) -> None:
-    """Where memory is full the list says how many left; one that left can still be asked for."""
+def test_evicted_events_are_counted(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    """If memory is full the list shows how many events were evicted; a link to one explains it."""
     with second(tmp_path, "--keep", "50") as viewer:
         page = fresh(driver, viewer)
         viewer.post(*[event(n) for n in range(120)])
@@ -662,10 +654,8 @@ def test_the_page_says_that_the_oldest_have_left(driver: webdriver.Chrome, tmp_p
         page.see(".detail", "no longer kept")
 
 
-def test_it_connects_again_by_itself_when_the_server_was_restarted(
-    driver: webdriver.Chrome, tmp_path: Path
-) -> None:
-    """The page says that the server is gone, that it is back, and that its memory starts anew."""
+def test_the_page_reconnects_after_a_restart(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    """The page reports the lost server, reconnects, and reports that earlier events are gone."""
     with second(tmp_path) as viewer:
         page = fresh(driver, viewer)
         viewer.post(event(1), event(2))
@@ -685,8 +675,8 @@ def test_it_connects_again_by_itself_when_the_server_was_restarted(
         assert page.count() == "1 event"
 
 
-def test_clearing_asks_first_and_empties_every_page(page: Page, viewer: Viewer) -> None:
-    """Cancel keeps all; Clear all empties this page, and so does a script from elsewhere."""
+def test_clear_asks_first_and_empties_every_page(page: Page, viewer: Viewer) -> None:
+    """Cancel keeps all; Clear all empties this page, and so does a DELETE by a script."""
     viewer.post(event(1))
     page.see(".row", "export 1")
     page.click("button", "Clear")
@@ -704,7 +694,7 @@ def test_clearing_asks_first_and_empties_every_page(page: Page, viewer: Viewer) 
 
 
 def test_the_keyboard_alone_is_enough(page: Page, viewer: Viewer) -> None:
-    """Search, move, open, close, pause, change the view and get help without a pointer."""
+    """Search, move, open, close, pause, change the view and show help without a pointer."""
     viewer.post(*[event(n) for n in range(30)])
     page.see(".row", "export 29")
     page.press("/")
@@ -742,7 +732,7 @@ def test_the_keyboard_alone_is_enough(page: Page, viewer: Viewer) -> None:
 
 
 def test_tab_reaches_every_control_in_the_order_of_the_page(page: Page, viewer: Viewer) -> None:
-    """From the link that skips to the list, one stop for all rows together."""
+    """Tab stops follow the layout; all rows together are one stop."""
     viewer.post(*[event(n) for n in range(30)])
     page.see(".row", "export 29")
     stops = []
@@ -757,7 +747,7 @@ def test_tab_reaches_every_control_in_the_order_of_the_page(page: Page, viewer: 
 
 
 def test_single_keys_can_be_switched_off(page: Page, viewer: Viewer) -> None:
-    """Who has them switched off types letters without effect; the choice survives a reload."""
+    """With the shortcuts off, letters have no effect; a reload keeps the choice."""
     viewer.post(event(1))
     page.see(".row")
     page.press("?")
@@ -781,7 +771,7 @@ UNNAMED_IS_FINE = {"region", "table"}
 
 
 def accessible(page: Page) -> list[tuple[str, str]]:
-    """Return role and name of everything that a screen reader meets."""
+    """Return role and name of everything that a screen reader reads."""
     nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     return [
         (node["role"]["value"], node.get("name", {}).get("value", ""))
@@ -791,7 +781,7 @@ def accessible(page: Page) -> list[tuple[str, str]]:
 
 
 def test_everything_has_a_name_for_a_screen_reader(page: Page, viewer: Viewer) -> None:
-    """Each control, row, picture and landmark of every view is named; a row is one sentence."""
+    """Controls, rows, images and landmarks of every view have names; a row is one sentence."""
     viewer.post(event(1), without("userId", 2, details={"a": 1}))
     page.see(".row", "export 1")
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
@@ -810,8 +800,8 @@ def test_everything_has_a_name_for_a_screen_reader(page: Page, viewer: Viewer) -
     assert ", acme, s, " in sentence
 
 
-def test_a_flood_is_read_out_as_one_count(page: Page, viewer: Viewer) -> None:
-    """The polite region changes once, some seconds later, however many arrivals were seen."""
+def test_many_events_are_announced_as_one_count(page: Page, viewer: Viewer) -> None:
+    """The live region changes once, seconds later, for any number of events."""
     page.run(
         "const real = window.setTimeout; window.setTimeout = (act, ms, ...more) =>"
         " real(act, ms > 5000 ? 4000 : ms, ...more);"
@@ -830,14 +820,12 @@ CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_a_contrast_that_all_can_read(
-    page: Page, viewer: Viewer, scheme: str
-) -> None:
-    """No text of any view has less than 4.5 to 1 (WCAG 2.2, 1.4.3), by day and by night."""
+def test_every_text_has_sufficient_contrast(page: Page, viewer: Viewer, scheme: str) -> None:
+    """All text has a contrast of at least 4.5:1 (WCAG 2.2, 1.4.3) in both colour schemes."""
     page.prefer(color_scheme=scheme, reduced_motion="reduce")
     viewer.post(event(1), without("module", 2), without("userId", 3))
     viewer.ask("PUT", "/api/outcomes", b'{"status": 503}')
-    outcome_of_post(viewer)
+    answer_to_post(viewer)
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     grounds = set()
     page.go("?state=problems#live")
@@ -853,7 +841,7 @@ def test_every_text_has_a_contrast_that_all_can_read(
     assert ("rgb(1" in grounds.pop()) == (scheme == "dark")
 
 
-def test_nothing_moves_for_those_who_asked_for_that(page: Page, viewer: Viewer) -> None:
+def test_reduced_motion_is_respected(page: Page, viewer: Viewer) -> None:
     """With reduced motion no animation runs where one does otherwise."""
     viewer.post(event(1))
     page.see(".row.new")
@@ -865,11 +853,11 @@ def test_nothing_moves_for_those_who_asked_for_that(page: Page, viewer: Viewer) 
 
 
 def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> None:
-    """At 380 px every view fits, with the filter, an event or a bad server, and can be used."""
+    """Every view fits into 380 px, also with a filter, an open event or a failure."""
     page.size(NARROW, 700)
     viewer.post(event(1), without("userId", 2), event(3, feature="long " * 60))
     viewer.ask("PUT", "/api/outcomes", b'{"status": 503, "headers": {"Retry-After": "5"}}')
-    outcome_of_post(viewer)
+    answer_to_post(viewer)
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     for place in (*VIEWS, f"live/{newest - 1}", "sessions/s", "live"):
         look_at(page, place)
@@ -889,8 +877,8 @@ def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> N
     page.see(".row", "export 1")
 
 
-def test_a_tab_that_is_not_seen_gives_its_connection_back(page: Page, viewer: Viewer) -> None:
-    """Six hidden tabs would use up all connections of a browser; a seen one connects again."""
+def test_a_hidden_tab_closes_its_connection(page: Page, viewer: Viewer) -> None:
+    """Six hidden tabs would use up a browser's connections; a visible one reconnects."""
     page.run(
         "const real = window.setTimeout; window.setTimeout = (act, ms, ...more) =>"
         " real(act, ms === 20000 ? 1 : ms, ...more);"
@@ -911,7 +899,7 @@ def test_a_tab_that_is_not_seen_gives_its_connection_back(page: Page, viewer: Vi
     page.see(".row", "export 1")
 
 
-def test_no_file_of_the_page_reads_markup_or_asks_elsewhere() -> None:
+def test_no_file_of_the_page_parses_markup_or_loads_elsewhere() -> None:
     """Values become text only; no inline code, no style attribute, no foreign address."""
     files = static_files()
     assert {"index.html", "main.js", "icon.svg"} <= set(files)
@@ -931,8 +919,8 @@ def test_no_file_of_the_page_reads_markup_or_asks_elsewhere() -> None:
     assert re.findall(r"<script(?![^>]* src=)", page) == []
 
 
-def test_each_module_says_what_it_promises() -> None:
-    """Every script begins with a comment, and none is longer than one can read."""
+def test_each_script_has_a_comment_and_a_limit() -> None:
+    """Every script begins with a comment, and has fewer than 300 lines."""
     for name, body in static_files().items():
         text = body.decode()
         if name.endswith(".js"):
@@ -941,7 +929,7 @@ def test_each_module_says_what_it_promises() -> None:
 
 
 def story(viewer: Viewer) -> None:
-    """Post what a small product does in some minutes, with the usual mistakes."""
+    """Post the events of a small product in some minutes, with common mistakes."""
     now = int(time.time() * 1000)
     people = [("acme", "ann"), ("acme", "bob"), ("globex", "eve"), ("initech", "fay")]
     features = [
@@ -982,10 +970,10 @@ def story(viewer: Viewer) -> None:
     ("look", "width", "scheme"),
     [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", NARROW, "light")],
 )
-def test_each_view_has_its_picture(
+def test_each_view_has_a_screenshot(
     page: Page, viewer: Viewer, look: str, width: int, scheme: str
 ) -> None:
-    """A picture of every view is kept, by day, by night and narrow, for people to look at."""
+    """Screenshots of every view are saved: light, dark and narrow."""
     page.prefer(color_scheme=scheme, reduced_motion="reduce")
     page.size(width)
     page.open("/#live")
@@ -995,7 +983,7 @@ def test_each_view_has_its_picture(
     story(viewer)
     viewer.ask("POST", "/api/outcomes", b'{"outcomes": [{"status": 503}, {"then": "close"}]}')
     for _ in range(3):
-        outcome_of_post(viewer)
+        answer_to_post(viewer)
     wrong = viewer.ask("GET", "/api/events?state=invalid&limit=1")["entries"][0]
     session = viewer.ask("GET", "/api/overview")["sessions"][-1]["sessionId"]
     places = {
@@ -1028,7 +1016,7 @@ def test_each_view_has_its_picture(
 
 
 def shot(page: Page, name: str, look: str) -> Path:
-    """Keep a picture of what is seen."""
+    """Save a screenshot."""
     file = SCREENSHOTS / f"{name}-{look}.png"
     page.driver.save_screenshot(str(file))
     return file

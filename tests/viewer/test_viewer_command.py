@@ -1,4 +1,4 @@
-"""`fslog viewer` starts, says what to do, and ends well."""
+"""The command `fslog viewer`: its output, its errors, and its end."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ COMMAND = (sys.executable, *STRICT, "-m", "fslog", "viewer")
 
 @contextlib.contextmanager
 def started(where: Path, *arguments: str, **settings: str) -> Iterator[tuple[Process, str]]:
-    """Run the command, and give its process and the base URL that it printed."""
+    """Run the command, and yield its process and the base URL that it printed."""
     with Process([*COMMAND, "--port", "0", *arguments], where, settings) as process:
         yield process, url_of(process)
 
 
 def url_of(process: Process) -> str:
-    """Wait until the command says where it listens."""
+    """Wait until the command has printed its address, and return it."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         found = re.search(r"^page +(http://\S+)/$", process.written("out"), re.MULTILINE)
         if found and "Press Ctrl-C to stop.\n" in process.written("out"):
             return found[1]
         assert process.is_running(), process.written("err")
-        time.sleep(0.02)  # a poll of a file, which tells nobody that it grew
+        time.sleep(0.02)  # polls a file, which sends no notice when it grows
     raise AssertionError(process.written("out") + process.written("err"))
 
 
@@ -66,7 +66,7 @@ def open_stream(url: str) -> socket.socket:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_it_runs_until_a_signal(tmp_path: Path, number: int, code: int) -> None:
-    """Ctrl-C and SIGTERM end it at once, with a page open, without a word on stderr."""
+    """Ctrl-C and SIGTERM end the command at once, also with an open page; stderr is empty."""
     file = tmp_path / "events.ndjson"
     with started(tmp_path, "--store", str(file)) as (process, url):
         assert post(url, event(1)) == 200
@@ -80,8 +80,8 @@ def test_it_runs_until_a_signal(tmp_path: Path, number: int, code: int) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_what_it_prints_points_an_application_at_it(tmp_path: Path) -> None:
-    """The line with `export`, pasted into a shell, leads an application's events to the viewer."""
+def test_the_printed_environment_works(tmp_path: Path) -> None:
+    """The printed `export` line, pasted into a shell, makes an application send its events here."""
     program = (
         "import logging, fslog; log = logging.getLogger('app'); "
         "log.addHandler(fslog.FreshsuccessHandler()); "
@@ -109,7 +109,7 @@ def test_what_it_prints_points_an_application_at_it(tmp_path: Path) -> None:
 
 
 class Ended(SimpleQueue[None]):
-    """A queue that has something at once: the command ends when it begins to wait."""
+    """A queue that is never empty: the command ends as soon as it waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Ended(SimpleQueue[None]):
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command end as soon as it has said everything."""
+    """Let the command end after its introduction."""
     monkeypatch.setattr(module, "SimpleQueue", Ended)
 
 
@@ -128,16 +128,16 @@ def run(*arguments: str) -> int:
 
 
 @pytest.mark.usefixtures("ends")
-def test_it_leaves_the_signals_as_they_were() -> None:
-    """The handler of SIGTERM that was there before is there again."""
+def test_the_signal_handler_is_restored() -> None:
+    """The previous SIGTERM handler is installed again at the end."""
     before = signal.getsignal(signal.SIGTERM)
     assert run() == 0
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.usefixtures("ends")
-def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    """A port in use is told with what to do, by the exit code 1."""
+def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port in use is an error with a remedy and the exit code 1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert main(["viewer", "--port", str(port)]) == 1
@@ -152,16 +152,16 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("ends")
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_an_address_that_is_none_of_ours(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An address of another machine, or a name that there is not, is told by the exit code 1."""
+def test_a_foreign_address(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address of another machine, or an unknown name, is an error with the exit code 1."""
     assert run("--host", host) == 1
     assert f"'{host}' is not an IPv4 address of this machine" in capsys.readouterr().err
 
 
-def test_a_port_for_the_mighty(
+def test_other_errors_of_listening(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A port that needs rights, and any other trouble, is told in words."""
+    """A privileged port, and any other error of the system, is reported in a sentence."""
     for error, words in (
         (PermissionError(13, "Permission denied"), "port 80 is privileged"),
         (OSError(24, "Too many open files"), "cannot listen on 127.0.0.1:80: Too many open files"),
@@ -177,10 +177,10 @@ def test_a_port_for_the_mighty(
 
 @pytest.mark.usefixtures("ends")
 @pytest.mark.parametrize("name", ["", "no/such\x1b[31m", "link"])
-def test_a_file_that_cannot_be_had(
+def test_a_file_that_cannot_be_opened(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that cannot be written is told before anything starts, escapes made harmless."""
+    """An unusable file is an error before the start, printed without control characters."""
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     assert run("--store", str(tmp_path / name)) == 1
     captured = capsys.readouterr()
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_had(
 
 @pytest.mark.usefixtures("ends")
 def test_the_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is kept where stands in the output."""
+    """The output names the file and the number of events in memory."""
     assert run("--keep", "1234", "--store", str(tmp_path / "a\x1bb")) == 0
     out = capsys.readouterr().out
     assert "The last 1,234 events are kept in memory, and " in out
@@ -208,7 +208,7 @@ def test_the_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_it_warns_when_others_can_reach_it(
     host: str, warns: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On any address but the loopback's it says who can reach it."""
+    """On any address but a loopback one the command warns who can reach it."""
     assert run("--host", host) == 0
     captured = capsys.readouterr()
     assert (f"other machines can reach {host} and" in captured.err) == warns
@@ -223,7 +223,7 @@ def test_it_warns_when_others_can_reach_it(
 def test_the_browser_is_opened(
     works: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--open` opens the page, and says so where there is no browser."""
+    """`--open` opens the page, and warns if there is no browser."""
     opened: list[str] = []
 
     def open_page(url: str) -> bool:
@@ -238,10 +238,10 @@ def test_the_browser_is_opened(
 
 
 @pytest.mark.usefixtures("ends")
-def test_missing_lines_are_told_at_the_end(
+def test_missing_lines_are_reported_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where lines could not be written, the end says how many."""
+    """At the end the command reports how many lines could not be written."""
     monkeypatch.setattr("fslog.viewer.server.Viewer.missing", 7)
     assert run("--store", str(tmp_path / "f")) == 0
     assert capsys.readouterr().err.startswith("fslog viewer: 7 lines could not be written to ")
@@ -275,7 +275,7 @@ def test_a_wrong_argument(
 
 
 def test_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help has every option, an example, and the exit codes."""
+    """The help has every option, examples and the exit codes."""
     assert main(["viewer", "--help"]) == 0
     out = capsys.readouterr().out
     for word in ("--host", "--port", "--keep", "--store", "--allow-host", "--open"):
@@ -285,8 +285,8 @@ def test_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_a_reader_that_goes_away(tmp_path: Path) -> None:
-    """Where nobody reads what it prints it ends by the exit code of a closed pipe."""
+def test_a_closed_stdout(tmp_path: Path) -> None:
+    """If the reader of its output has gone, the command exits with the code of a closed pipe."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -296,8 +296,8 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_stderr_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be said does not end the viewer."""
+def test_a_closed_stderr_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning that cannot be printed does not end the viewer."""
     reading, writing = os.pipe()
     os.close(reading)
     with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w") as stderr:

@@ -1,4 +1,4 @@
-"""What is kept is bounded, in order, and readable by position while more arrives."""
+"""The history is bounded, ordered, and readable by position during writes; and its overview."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from viewing import entries, event, lines
 
 
 def filled(history: History, *sizes: int) -> History:
-    """Put requests of so many entries each into a history."""
+    """Add requests with these numbers of entries to a history."""
     for size in sizes:
         history.add({}, entries(*[event(n) for n in range(size)]))
     return history
 
 
 def in_parallel(*jobs: Callable[[], Any]) -> None:
-    """Run functions in threads, and raise what one of them raised."""
+    """Run functions in threads, and fail if one of them raised."""
     errors: list[BaseException] = []
 
     def run(job: Callable[[], Any]) -> None:
@@ -47,8 +47,8 @@ def in_parallel(*jobs: Callable[[], Any]) -> None:
     assert errors == []
 
 
-def test_the_oldest_leave_first_and_are_counted() -> None:
-    """A history keeps the newest entries, and says how many left."""
+def test_the_oldest_are_evicted_and_counted() -> None:
+    """A history keeps the newest entries and counts those it evicted."""
     kept = filled(History(5, 10**9), 3, 4).entries()
     assert [entry.id for entry in kept.entries] == [3, 4, 5, 6, 7]
     assert [entry.request for entry in kept.entries] == [1, 2, 2, 2, 2]
@@ -56,15 +56,15 @@ def test_the_oldest_leave_first_and_are_counted() -> None:
     assert kept.last_id == 7
 
 
-def test_a_body_larger_than_the_store() -> None:
-    """Of more entries at once than are kept, the last ones are."""
+def test_a_body_larger_than_the_history() -> None:
+    """Of a body with more entries than fit, the last ones are kept."""
     kept = filled(History(3, 10**9), 10).entries()
     assert [entry.id for entry in kept.entries] == [8, 9, 10]
     assert kept.dropped == 7
 
 
 def test_memory_is_bounded_in_bytes_too() -> None:
-    """Ten thousand lines of a megabyte take no more than they may, whatever `keep` says."""
+    """Memory is limited in bytes too, whatever `keep` is."""
     limit = 50_000_000
     history = History(20_000, limit)
     line = lines(event(pad="x" * 1_000_000)).rstrip()
@@ -76,23 +76,23 @@ def test_memory_is_bounded_in_bytes_too() -> None:
     assert kept.total + kept.dropped == kept.newest == 10_000
 
 
-def test_long_words_are_counted() -> None:
-    """What filters go by is held beside the line, and counts as memory too."""
+def test_long_properties_are_counted() -> None:
+    """The properties that an entry keeps for filters count as memory."""
     (short,) = entries(event())
     (long,) = entries(event(userId="\U0001f600" + "x" * 100_000))
     assert long.size_bytes - short.size_bytes > 400_000  # four bytes a character
 
 
 def test_the_newest_entry_always_stays() -> None:
-    """A line larger than all the memory is kept, alone, until the next comes."""
+    """An entry larger than the limit is kept alone until the next one arrives."""
     history = filled(History(10, 1), 3)
     assert [entry.id for entry in history.entries().entries] == [3]
     filled(history, 1)
     assert [entry.id for entry in history.entries().entries] == [4]
 
 
-def test_what_left_gives_its_bytes_back() -> None:
-    """After `clear`, and after entries left by number, all of the memory is there again."""
+def test_evicted_entries_release_their_bytes() -> None:
+    """`clear` and eviction release the bytes of entries."""
     (size,) = {entry.size_bytes for entry in filled(History(9, 10**9), 4).entries().entries}
     history = History(4, 4 * size)
     for _ in range(50):
@@ -104,7 +104,7 @@ def test_what_left_gives_its_bytes_back() -> None:
 
 
 def test_requests_are_bounded() -> None:
-    """Requests leave like entries, and are counted apart."""
+    """Requests are evicted like entries, and counted separately."""
     history = History(1, 10**9)
     for _ in range(MAX_REQUESTS + 7):
         history.add({}, [])
@@ -118,7 +118,7 @@ def test_requests_are_bounded() -> None:
 
 
 def test_an_entry_by_its_id() -> None:
-    """An entry that is kept is found by its id, one that left or never came is not."""
+    """A kept entry is found by its id, an evicted or unknown one is not."""
     history = History(3, 10**9)
     assert history.entry(1) is None
     filled(history, 5)
@@ -127,7 +127,7 @@ def test_an_entry_by_its_id() -> None:
 
 
 def test_entries_since_a_position() -> None:
-    """Entries newer than an id are had in order, the newest of them where they are too many."""
+    """Entries newer than an id are returned in order, the newest if they are too many."""
     history = filled(History(10, 10**9), 8)
     assert [entry.id for entry in history.entries(5).entries] == [6, 7, 8]
     assert [entry.id for entry in history.entries(2, 3).entries] == [6, 7, 8]
@@ -140,8 +140,8 @@ def test_entries_since_a_position() -> None:
     assert len(history.entries(0).entries) == 8
 
 
-def test_ids_go_on_after_clear() -> None:
-    """`clear` forgets entries, requests and counts; no id is used again."""
+def test_ids_continue_after_clear() -> None:
+    """`clear` removes entries, requests and counts; ids are not reused."""
     history = filled(History(3, 10**9), 5)
     history.clear()
     assert history.entries().json() == {"total": 0, "oldest": 0, "newest": 0, "dropped": 0}
@@ -154,8 +154,8 @@ def test_ids_go_on_after_clear() -> None:
     assert history.requests(most=0) == ([], 1, 0, 2)
 
 
-def test_a_wait_ends_when_enough_has_come() -> None:
-    """What is there already counts, and what comes counts at once."""
+def test_a_wait_ends_when_enough_have_arrived() -> None:
+    """Kept entries count, and new ones count at once."""
     history = filled(History(10, 10**9), 2)
     assert len(history.wait_for(Filter(), 2, 0)[0]) == 2
     found: list[Any] = []
@@ -167,8 +167,8 @@ def test_a_wait_ends_when_enough_has_come() -> None:
     assert found[1] >= 5
 
 
-def test_a_wait_ends_when_its_time_is_up() -> None:
-    """A wait that gets too little says what came, in its time, under steady arrivals too."""
+def test_a_wait_times_out() -> None:
+    """A wait returns in time with what arrived, also while others arrive steadily."""
     history = filled(History(10, 10**9), 2)
     started_at = time.monotonic()
     assert history.wait_for(Filter(), 3, 0.05)[1] == 2
@@ -188,7 +188,7 @@ def test_a_wait_ends_when_its_time_is_up() -> None:
 
 
 class Watched(History):
-    """A history that tells when somebody who waits has seen all that there is."""
+    """A history that reports when a waiting reader has seen everything."""
 
     def __init__(self, keep: int) -> None:
         super().__init__(keep, 10**9)
@@ -199,13 +199,13 @@ class Watched(History):
         return super().wait(seen, seconds)
 
     def looked_at(self) -> None:
-        """Return once the one who waits has looked at what there is now."""
+        """Block until the waiting reader has seen the current state."""
         while self._looks.get(timeout=10) != self.changes():
             pass
 
 
-def test_a_wait_counts_anew_after_clear() -> None:
-    """A wait that began before a `clear` is ended by what comes after it, alone."""
+def test_clear_restarts_a_wait() -> None:
+    """After a `clear` a wait counts new entries only."""
     history = Watched(10)
     filled(history, 2)
     found: list[Any] = []
@@ -222,7 +222,7 @@ def test_a_wait_counts_anew_after_clear() -> None:
 
 
 def test_a_clear_at_the_last_moment() -> None:
-    """Entries that are forgotten while the answer of a wait is made do not stand in it."""
+    """Entries that are cleared just before a wait returns are not in its result."""
     history = filled(History(10, 10**9), 2)
     looks: list[int] = []
 
@@ -240,8 +240,8 @@ def test_a_clear_at_the_last_moment() -> None:
     assert [entry.id for entry in history.wait_for(Clearing(), 2, 30)[0]] == [3, 4]
 
 
-def test_a_wait_counts_what_left_meanwhile() -> None:
-    """Entries that came and left while somebody waited have come."""
+def test_a_wait_counts_evicted_entries() -> None:
+    """Entries that arrived and were evicted during a wait count."""
     history = Watched(2)
     found: list[Any] = []
     job = threading.Thread(target=lambda: found.extend(history.wait_for(Filter(), 4, 30)))
@@ -256,7 +256,7 @@ def test_a_wait_counts_what_left_meanwhile() -> None:
 
 
 def test_closing_ends_every_wait() -> None:
-    """When the history is closed, who waits goes on at once, and nobody waits any more."""
+    """Closing a history ends present waits, and later ones at once."""
     history = History(10, 10**9)
     jobs = [lambda: history.wait(0, 60), lambda: history.wait_for(Filter(), 1, 60)]
     started_at = time.monotonic()
@@ -266,8 +266,8 @@ def test_closing_ends_every_wait() -> None:
     assert time.monotonic() - started_at < 20
 
 
-def test_the_rate_is_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of the last seconds has its count, and a clock that is put back breaks nothing."""
+def test_the_rate_is_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of each second are counted, also if the clock is set back."""
     now = [1_000_000.5]
     monkeypatch.setattr(module.time, "time", lambda: now[0])
     history = filled(History(10, 10**9), 3)
@@ -284,8 +284,8 @@ def test_the_rate_is_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(history.rate()["counts"]) == 0
 
 
-def test_readers_miss_nothing_while_it_arrives() -> None:
-    """Readers that go by position see every entry once, in order, while writers are at work."""
+def test_readers_miss_nothing() -> None:
+    """Readers that continue at a position see every entry once, in order, during writes."""
     history = History(100_000, 10**9)
     seen: list[list[int]] = [[], []]
     total = 2 * 40 * 25
@@ -304,8 +304,8 @@ def test_readers_miss_nothing_while_it_arrives() -> None:
     assert seen[0] == seen[1] == list(range(1, total + 1))
 
 
-def test_one_answer_holds_so_much() -> None:
-    """Entries are taken up to a number and to a size, one at least, and whether more follow."""
+def test_a_page_is_bounded() -> None:
+    """A page has a limit of entries and bytes, but one entry at least; it states if more follow."""
     some = entries(*[event(pad="x" * 1000) for _ in range(4)])
     assert [
         len(found) for found in (first_page(some, 9, 10**6)[0], first_page(some, 3, 10**6)[0])
@@ -319,8 +319,8 @@ def test_one_answer_holds_so_much() -> None:
     assert first_page([], 9, 1) == ([], False)
 
 
-def test_a_retry_is_told_by_its_body() -> None:
-    """A request with the body of an earlier one that failed names it; after a 200, none does."""
+def test_a_retry_is_recognized_by_its_body() -> None:
+    """A request with the body of a failed one refers to it; after a 200 none does."""
     history = History(10, 10**9)
     with Collector(on_intake=Recorder(history, None)) as collector:
         collector.script(Answer(503), Answer(429))
@@ -332,8 +332,8 @@ def test_a_retry_is_told_by_its_body() -> None:
     assert [one["retry_of"] for one in found] == [None, 1, None, 2, None]
 
 
-def test_pings_are_retries_of_nothing() -> None:
-    """Requests without a body resemble each other and are no retries."""
+def test_pings_are_not_retries() -> None:
+    """Requests without a body are not retries of one another."""
     history = History(10, 10**9)
     with Collector(keys=("a", "b"), on_intake=Recorder(history, None)) as collector:
         for _ in range(2):
@@ -341,8 +341,8 @@ def test_pings_are_retries_of_nothing() -> None:
     assert [one["retry_of"] for one in history.requests().requests] == [None, None]
 
 
-def test_bodies_that_failed_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only so many bodies of failed requests are known again, the newest."""
+def test_failed_bodies_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the newest failed bodies are remembered."""
     monkeypatch.setattr("fslog.viewer.recorder._MAX_FAILED_BODIES", 2)
     history = History(10, 10**9)
     with Collector(on_intake=Recorder(history, None)) as collector:
@@ -359,7 +359,7 @@ def test_bodies_that_failed_are_remembered_within_bounds(monkeypatch: pytest.Mon
 
 
 def test_the_overview_counts_what_is_kept() -> None:
-    """Every number of the overview is that of the entries and requests that it was made of."""
+    """Every number of the overview follows from its entries and requests."""
     some = entries(
         event(0),
         event(5_000, sessionId="s-2", userId="bob", feature="share"),
@@ -414,7 +414,7 @@ def test_the_overview_counts_what_is_kept() -> None:
 
 
 def test_the_overview_is_bounded() -> None:
-    """However many names there are, and however long, the overview stays small."""
+    """The overview stays small for any number and length of names."""
     names = [f"{n}-" + "x" * 5000 for n in range(300)]
     some = entries(
         *[event(action=n, module=n, feature=n, sessionId=n, userId=n, accountId=n) for n in names]
@@ -425,8 +425,8 @@ def test_the_overview_is_bounded() -> None:
     assert found["users"]["count"] == found["accounts"]["count"] == 300
 
 
-def test_odd_times_and_names_are_no_harm() -> None:
-    """Infinite times, and features without a module, stand in the overview as JSON can have it."""
+def test_odd_times_and_names() -> None:
+    """Infinite times, and features without a module, result in valid JSON."""
     some = entries(
         event(module=None),
         json.dumps(event()).replace("1700000000000", "1e999").encode(),
@@ -455,15 +455,15 @@ def test_odd_times_and_names_are_no_harm() -> None:
         (1_700_000_000_000.5, 1_700_000_000_000),
     ],
 )
-def test_the_time_that_an_event_tells(told: Any, when: int) -> None:
-    """A `createdAt` in another unit is no time: the session would last for half a century."""
+def test_the_time_of_an_event(told: Any, when: int) -> None:
+    """A `createdAt` in another unit is ignored: it would stretch a session over decades."""
     [entry] = entries(event(createdAt=told))
     entry.at = 5
     assert json.loads(entry.json())["when"] == when
 
 
 def test_a_session_is_all_that_has_its_id() -> None:
-    """Users who share an id share the session, which counts what a filter by the id finds."""
+    """Users who share an id share the session, which counts what a filter by the id selects."""
     some = entries(
         event(2_000, userId="bob"),
         event(1_000),
@@ -493,7 +493,7 @@ def test_a_session_is_all_that_has_its_id() -> None:
 
 
 def test_a_brief_entry_is_short() -> None:
-    """Of a long line a brief entry holds what a list shows, cut; a short one is whole."""
+    """A brief entry of a long line has the properties that a list shows; of a short one all."""
     short, long, odd = entries(
         event(),
         event(accountId="a" * 9000, pad="x" * 9000),

@@ -1,4 +1,4 @@
-"""`--store FILE`: every line is in the file before it is answered, and a bad disk harms nothing."""
+"""The file of `--store`: lines are written before their answer, and disk errors are harmless."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fslog.viewer.server import Viewer
 from viewing import PATH, Visitor, event, lines, viewing
 
 
-def test_every_line_is_kept_as_it_came(tmp_path: Path) -> None:
-    """Valid, invalid and unreadable lines are appended in order, one write for a request."""
+def test_every_line_is_appended_unchanged(tmp_path: Path) -> None:
+    """Valid, invalid and undecodable lines are appended in order, in one write per request."""
     file = tmp_path / "events.ndjson"
     with viewing(store=str(file)) as viewer:
         viewer.post(event(1), b"no json", b"\xff", b'{ "a" : 1 }')
@@ -31,8 +31,8 @@ def test_every_line_is_kept_as_it_came(tmp_path: Path) -> None:
     assert file.read_bytes() == kept
 
 
-def test_what_was_not_taken_is_not_kept(tmp_path: Path) -> None:
-    """Lines of a refused request come again: only those that were taken are in the file."""
+def test_rejected_lines_are_not_appended(tmp_path: Path) -> None:
+    """Only accepted lines are in the file, since those of a rejected request are sent again."""
     file = tmp_path / "events.ndjson"
     with viewing(store=str(file)) as viewer:
         viewer.send("POST", "outcomes", {"outcomes": [{"status": 503}]})
@@ -43,8 +43,8 @@ def test_what_was_not_taken_is_not_kept(tmp_path: Path) -> None:
     assert file.read_bytes() == lines(event(1))
 
 
-def test_more_than_memory_holds_is_in_the_file(tmp_path: Path) -> None:
-    """What leaves the memory stays in the file."""
+def test_evicted_lines_stay_in_the_file(tmp_path: Path) -> None:
+    """The file has all lines, also those of evicted entries."""
     file = tmp_path / "events.ndjson"
     with viewing(store=str(file), keep=2) as viewer:
         for start in (0, 5):
@@ -54,8 +54,8 @@ def test_more_than_memory_holds_is_in_the_file(tmp_path: Path) -> None:
     ]
 
 
-def test_a_line_is_there_before_the_answer(tmp_path: Path) -> None:
-    """Who has the 200 finds the line in the file, whoever else is posting."""
+def test_a_line_is_written_before_the_answer(tmp_path: Path) -> None:
+    """A line is in the file before its POST is answered, with several clients."""
     file = tmp_path / "events.ndjson"
     missing: list[int] = []
 
@@ -76,15 +76,15 @@ def test_a_line_is_there_before_the_answer(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _umask() -> Iterator[None]:
-    """Have a mask that would let others read, and one that would lock ourselves out."""
+    """Set a umask that hides nothing, and restore it."""
     before = os.umask(0o000)
     yield
     os.umask(before)
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o777])
-def test_a_new_file_is_for_its_user_alone(tmp_path: Path, mask: int) -> None:
-    """A file that the viewer makes has mode 0600, whatever the mask."""
+def test_a_new_file_is_private(tmp_path: Path, mask: int) -> None:
+    """A new file has mode 0600 under any umask."""
     os.umask(mask)
     line_file = LineFile(str(tmp_path / "f"), print)
     line_file.append([b"one"])
@@ -92,8 +92,8 @@ def test_a_new_file_is_for_its_user_alone(tmp_path: Path, mask: int) -> None:
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
 
 
-def test_an_old_file_is_gone_on_with(tmp_path: Path) -> None:
-    """What is in the file stays, its mode too, and a torn last line is ended first."""
+def test_an_existing_file_is_extended(tmp_path: Path) -> None:
+    """Content and mode of an existing file stay; a torn last line is ended first."""
     file = tmp_path / "f"
     for before, after in ((b"", b""), (b"old\n", b"old\n"), (b"old\nto", b"old\nto\n")):
         file.write_bytes(before)
@@ -108,7 +108,7 @@ def test_an_old_file_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_two_viewers_may_share_a_file(tmp_path: Path) -> None:
-    """Two that append to one file leave each other's lines whole."""
+    """Two viewers that append to one file keep each other's lines whole."""
     file = tmp_path / "f"
     with viewing(store=str(file)) as one, viewing(store=str(file)) as other:
         for n in range(5):
@@ -117,8 +117,8 @@ def test_two_viewers_may_share_a_file(tmp_path: Path) -> None:
     assert len([json.loads(line) for line in file.read_bytes().splitlines()]) == 15
 
 
-def test_what_is_no_file_of_ones_own_is_refused(tmp_path: Path) -> None:
-    """A link, a FIFO, a device, a directory and a path to nowhere are errors at the start."""
+def test_other_kinds_of_file_are_refused(tmp_path: Path) -> None:
+    """A link, a FIFO, a device, a directory and an unknown path are errors at the start."""
     target = tmp_path / "target"
     target.write_bytes(b"")
     (tmp_path / "link").symlink_to(target)
@@ -132,14 +132,14 @@ def test_what_is_no_file_of_ones_own_is_refused(tmp_path: Path) -> None:
 
 
 class Disk:
-    """A disk with so much room; it takes at most so many bytes at a time."""
+    """A disk with limited room, and a maximum number of bytes per write."""
 
     def __init__(self, room: int, most: int = 10**9) -> None:
         self.room = room
         self.most = most
 
     def write(self, fd: int, data: memoryview) -> int:
-        """Write what there is room for."""
+        """Write as much as fits."""
         if not self.room:
             raise OSError(errno.ENOSPC, "No space left on device")
         written = os.write(fd, data[: min(self.room, self.most)])
@@ -147,8 +147,8 @@ class Disk:
         return written
 
 
-def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
-    """A system that takes a few bytes at a time gets all of them."""
+def test_short_writes_are_continued(tmp_path: Path) -> None:
+    """A write that accepts a few bytes at a time still writes all of them."""
     line_file = LineFile(str(tmp_path / "f"), print, Disk(10**6, 3).write)
     line_file.append([b"one line", b"another"])
     line_file.close()
@@ -156,8 +156,8 @@ def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", range(17))
-def test_a_full_disk_is_told_once_and_tears_nothing(tmp_path: Path, room: int) -> None:
-    """Lines that a full disk lacks are counted and told once; the next stands on its own line."""
+def test_a_full_disk_is_reported_once_and_tears_nothing(tmp_path: Path, room: int) -> None:
+    """Lines that a full disk lacks are counted and reported once; the next one is not joined."""
     said: list[str] = []
     disk = Disk(room)
     line_file = LineFile(str(tmp_path / "f"), said.append, disk.write)
@@ -175,8 +175,8 @@ def test_a_full_disk_is_told_once_and_tears_nothing(tmp_path: Path, room: int) -
     assert len(said) == 1
 
 
-def test_a_system_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
-    """A write of no bytes does not make the viewer try for ever."""
+def test_a_write_of_nothing_is_an_error(tmp_path: Path) -> None:
+    """A write of zero bytes is an error, not an endless loop."""
     said: list[str] = []
     line_file = LineFile(str(tmp_path / "f"), said.append, lambda fd, data: 0)
     line_file.append([b"x"])
@@ -185,7 +185,7 @@ def test_a_system_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_failing_disk_does_not_break_the_viewer(tmp_path: Path) -> None:
-    """Events are taken and shown when the file cannot be written any more."""
+    """Events are accepted and shown although the file cannot be written."""
     said: list[str] = []
     with Viewer(store=str(tmp_path / "f"), warn=said.append) as viewer:
         assert viewer._line_file is not None

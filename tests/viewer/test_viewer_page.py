@@ -1,6 +1,6 @@
-"""The viewer's page under load, at odd widths and with odd input: what holds still, what is said.
+"""The viewer's page under load, at unusual widths and with unusual input.
 
-The everyday use of the page stands in `test_viewer_browser`.
+`test_viewer_browser` tests the everyday use of the page.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ PATH = "/v1/a/b"
 
 
 def refused(viewer: Viewer, path: str, body: bytes = b"{}") -> int:
-    """Post to a path that is wrong, and return the status."""
+    """Post to an invalid path, and return the status."""
     return viewer.status("POST", path, body)
 
 
 def screen_top(page: Page, text: str) -> float:
-    """Return how far below the window's top the row with a text is."""
+    """Return the distance of the row with a text from the top of the window."""
     script = (
         "const row = [...document.querySelectorAll('.row')].find((one) =>"
         " one.innerText.includes(arguments[0]));"
@@ -38,15 +38,15 @@ def screen_top(page: Page, text: str) -> float:
 
 
 def active_text(page: Page) -> str:
-    """Return the text of what has the focus."""
+    """Return the text of the focused element."""
     return page.driver.switch_to.active_element.text
 
 
 # Requests
 
 
-def test_a_refused_request_says_why_beside_its_answer(page: Page, viewer: Viewer) -> None:
-    """A wrong base URL is told by the path that came, less the keys, and by a sentence."""
+def test_a_rejected_request_has_a_reason(page: Page, viewer: Viewer) -> None:
+    """A wrong base URL is shown by its path without the keys, and with a reason."""
     assert refused(viewer, "/v2/secret-a/secret-b") == 400
     assert refused(viewer, "/v1/v1/secret-a/secret-b") == 400
     page.go("#requests")
@@ -58,8 +58,8 @@ def test_a_refused_request_says_why_beside_its_answer(page: Page, viewer: Viewer
     assert "secret" not in page.see("main").text
 
 
-def test_a_request_of_wrong_lines_is_no_green_200(page: Page, viewer: Viewer) -> None:
-    """All lines wrong, some wrong, none wrong: three signs, and words that count each once."""
+def test_a_request_with_invalid_lines_is_not_a_green_200(page: Page, viewer: Viewer) -> None:
+    """All lines invalid, some, none: three states, and counts in words."""
     viewer.post(without("userId"))
     viewer.post(without("userId"), event(1))
     viewer.post(event(2))
@@ -78,8 +78,8 @@ def test_a_request_of_wrong_lines_is_no_green_200(page: Page, viewer: Viewer) ->
     page.see("tr.bad .is-invalid")
 
 
-def test_a_body_that_does_not_unpack_has_no_size_of_0(page: Page, viewer: Viewer) -> None:
-    """Of such a body the size that came is told, in the table, in the detail and in the sums."""
+def test_a_body_that_cannot_be_decompressed_has_a_size(page: Page, viewer: Viewer) -> None:
+    """Table, details and sums show the received size of such a body."""
     viewer.ask("POST", PATH, b"x" * 85, **{"Content-Encoding": "gzip"})
     page.go("#requests")
     assert "85 B, cannot be decompressed" in page.see("main table.requests").text
@@ -93,12 +93,12 @@ def test_a_body_that_does_not_unpack_has_no_size_of_0(page: Page, viewer: Viewer
 
 
 def flood(viewer: Viewer, count: int) -> None:
-    """Make many requests quickly, over one connection."""
+    """Make many requests over one connection."""
     viewer.flood(PATH, [json.dumps(event(n)).encode() for n in range(count)])
 
 
 def test_a_request_that_arrives_draws_one_row(page: Page, viewer: Viewer) -> None:
-    """The rows that are there are left alone: no work for the whole table at each arrival."""
+    """A new request adds one row and does not redraw the others."""
     flood(viewer, 60)
     page.go("#requests")
     until(lambda: len(page.find("main table.requests tbody tr")) == 60, "all rows")
@@ -112,8 +112,8 @@ def test_a_request_that_arrives_draws_one_row(page: Page, viewer: Viewer) -> Non
     assert page.run("return window.made") == 5
 
 
-def test_every_request_that_is_kept_can_be_reached(page: Page, viewer: Viewer) -> None:
-    """Pages lead to the oldest one and back; a link to any request shows and marks it."""
+def test_every_kept_request_can_be_reached(page: Page, viewer: Viewer) -> None:
+    """Pages lead to the oldest request and back; a link to a request shows and marks it."""
     flood(viewer, 450)
     first = viewer.ask("GET", "/api/requests?limit=1")["requests"][0]["id"] - 449
     page.go("#requests")
@@ -142,7 +142,7 @@ def test_every_request_that_is_kept_can_be_reached(page: Page, viewer: Viewer) -
 
 
 def test_a_marked_request_stays_while_others_arrive(page: Page, viewer: Viewer) -> None:
-    """However many come, the request of the address keeps its place in the window."""
+    """The request of the address keeps its place on the screen."""
     flood(viewer, 120)
     newest = viewer.ask("GET", "/api/requests?limit=1")["requests"][0]["id"]
     page.go(f"#requests/{newest - 60}")
@@ -154,17 +154,17 @@ def test_a_marked_request_stays_while_others_arrive(page: Page, viewer: Viewer) 
     assert page.run(top) == pytest.approx(before, abs=2)
 
 
-# A server that does not answer, a filter that it does not know
+# A silent server, an invalid filter
 
 CLOCK = """
     const real = window.setTimeout;
     window.setTimeout = (act, ms, ...more) => real(act, ms > 5000 ? 1500 : ms, ...more);
 """
-"""What waits for many seconds waits for some, so that a test need not."""
+"""Shorten long timers, so that the test is fast."""
 
 
-def test_a_frozen_server_is_lost(page: Page, viewer: Viewer) -> None:
-    """A server that keeps its connections but says nothing is told of, and is found again."""
+def test_a_silent_server_is_lost(page: Page, viewer: Viewer) -> None:
+    """A server that keeps its connections but sends nothing is reported, and found again."""
     page.run(CLOCK)
     viewer.post(event(1))
     page.see(".row", "export 1")
@@ -213,11 +213,11 @@ STREAM = """
       return told;
     }).then(done, (error) => done(`${error}`));
 """
-"""A stream with timers and a server that do what the test says."""
+"""A stream with timers and a server that the test controls."""
 
 
-def test_silence_is_counted_from_the_last_word(page: Page) -> None:
-    """Each word of the server, if only that it lives, begins the wait anew; then it is lost."""
+def test_the_stream_times_out_after_the_last_message(page: Page) -> None:
+    """Each message restarts the timer of the stream; when it expires the stream reconnects."""
     assert page.driver.execute_async_script(STREAM) == [
         [15_000],  # also before the first word: a frozen server takes connections
         True,
@@ -233,10 +233,8 @@ def test_silence_is_counted_from_the_last_word(page: Page) -> None:
 @pytest.mark.parametrize(
     ("query", "words"), [("state=bogus", "state is 'bogus'"), ("request=x", "request is 'x'")]
 )
-def test_a_filter_that_there_is_not_is_said(
-    page: Page, viewer: Viewer, query: str, words: str
-) -> None:
-    """The page says why it shows nothing, leaves no control empty, and one press shows all."""
+def test_an_invalid_filter_is_reported(page: Page, viewer: Viewer, query: str, words: str) -> None:
+    """The page shows the error, leaves no control empty, and one click clears the filter."""
     viewer.post(event(1))
     page.open(f"/?{query}#live")
     page.see(".empty", words)
@@ -254,7 +252,7 @@ def test_a_filter_that_there_is_not_is_said(
 
 
 def test_an_open_event_holds_the_list(page: Page, viewer: Viewer) -> None:
-    """While an event is open nothing moves beneath it; what waits is counted, and can be let in."""
+    """While an event is open the list does not move; new events are counted and can be added."""
     viewer.post(*[event(n) for n in range(20)])
     page.click(".row", "export 12")
     page.see(".detail", "export 12")
@@ -277,8 +275,8 @@ def test_an_open_event_holds_the_list(page: Page, viewer: Viewer) -> None:
     page.see(".row", "export 400")
 
 
-def test_an_event_far_down_is_shown_where_it_stands(page: Page, viewer: Viewer) -> None:
-    """Opened by its address, an old event has its neighbours around it, and `k` goes to one."""
+def test_an_old_event_is_shown_among_its_neighbours(page: Page, viewer: Viewer) -> None:
+    """Opened by its address, an old event has its neighbours around it, and `k` moves to one."""
     viewer.post(*[event(n) for n in range(1_000)])
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     page.open(f"/#live/{newest - 900}")
@@ -290,7 +288,7 @@ def test_an_event_far_down_is_shown_where_it_stands(page: Page, viewer: Viewer) 
 
 
 def test_the_arrows_move_the_open_event_too(page: Page, viewer: Viewer) -> None:
-    """Arrow, page and end keys in the list do to an open event what j and k do."""
+    """Arrow, Page and End keys in the list change the open event, as j and k do."""
     viewer.post(*[event(n) for n in range(300)])
     page.click(".row", "export 299")
     page.see(".detail h2", "export 299")
@@ -305,7 +303,7 @@ def test_the_arrows_move_the_open_event_too(page: Page, viewer: Viewer) -> None:
 
 
 def test_one_press_of_end_is_enough(page: Page, viewer: Viewer) -> None:
-    """The last of a thousand events is active and has the focus as soon as it is loaded."""
+    """The last of a thousand events becomes active and focused as soon as it is loaded."""
     viewer.post(*[event(n) for n in range(1_000)])
     page.see(".row", "export 999")
     page.see(".rows").send_keys(Keys.END)
@@ -316,10 +314,8 @@ def test_one_press_of_end_is_enough(page: Page, viewer: Viewer) -> None:
 
 
 @pytest.mark.parametrize("scrolled", [0, 2_000])
-def test_a_click_leaves_the_row_where_it_was_clicked(
-    page: Page, viewer: Viewer, scrolled: int
-) -> None:
-    """Rows become higher beside an open event; the one that was clicked stays where it is."""
+def test_a_clicked_row_keeps_its_place(page: Page, viewer: Viewer, scrolled: int) -> None:
+    """Rows grow beside an open event; the clicked one keeps its place on the screen."""
     viewer.post(*[event(n) for n in range(200)])
     page.see(".row", "export 199")
     page.run("document.querySelector('.rows').scrollTop = arguments[0]", scrolled)
@@ -337,8 +333,8 @@ def test_a_click_leaves_the_row_where_it_was_clicked(
 # Filters everywhere
 
 
-def test_a_kind_of_problem_leads_to_its_events_alone(page: Page, viewer: Viewer) -> None:
-    """From the overview and from an event, a kind of problem is a filter like any other."""
+def test_a_kind_of_problem_is_a_filter(page: Page, viewer: Viewer) -> None:
+    """A kind of problem can be filtered from the overview and from an event."""
     viewer.post(without("userId", 1), without("userId", 2), without("accountId", 3), event(4))
     page.go("#overview")
     page.click(".card a", "missing userId")
@@ -354,8 +350,8 @@ def test_a_kind_of_problem_leads_to_its_events_alone(page: Page, viewer: Viewer)
     assert page.see("#filter-problem").get_attribute("value") == "missing accountId"
 
 
-def test_the_filter_holds_in_the_overview(page: Page, viewer: Viewer) -> None:
-    """It stands in the address and counts there; what leads on keeps it; one press drops it."""
+def test_the_filter_applies_to_the_overview(page: Page, viewer: Viewer) -> None:
+    """It is in the address and in the links, limits the counts, and can be removed."""
     viewer.post(event(1), event(2), without("module", 3))
     viewer.post(event(4, userId="bob"), without("sessionId", 5, userId="bob"))
     page.open("/?user=ann#overview")
@@ -369,7 +365,7 @@ def test_the_filter_holds_in_the_overview(page: Page, viewer: Viewer) -> None:
     page.driver.back()
     page.see(".head .count-text", "3 of")
     page.click(".chip", "ann")
-    page.see(".head .count-text", "5 events.")
+    until(lambda: page.see(".head .count-text").text == "5 events", "all events")
     assert page.driver.current_url.endswith("/#overview")
     page.press("/")
     page.press("bob")
@@ -379,8 +375,8 @@ def test_the_filter_holds_in_the_overview(page: Page, viewer: Viewer) -> None:
     page.see(".setup", "state is 'bogus'")
 
 
-def test_the_filter_holds_in_the_sessions(page: Page, viewer: Viewer) -> None:
-    """Only sessions with what it finds are listed, each with as many events as its timeline has."""
+def test_the_filter_applies_to_the_sessions(page: Page, viewer: Viewer) -> None:
+    """Sessions without matches are not listed; counts equal the events of the timeline."""
     viewer.post(event(1), event(2), event(3, userId="bob"), event(4, userId="eve", sessionId="t"))
     viewer.post(without("userId", 5))
     page.open("/#sessions")
@@ -403,7 +399,7 @@ def test_the_filter_holds_in_the_sessions(page: Page, viewer: Viewer) -> None:
 
 
 def test_a_time_in_seconds_does_not_stretch_a_session(page: Page, viewer: Viewer) -> None:
-    """List and timeline count the same, and tell the same time, that of its arrival."""
+    """List and timeline use the arrival for such an event."""
     now = viewer_time(viewer)
     viewer.post(event(1, createdAt=now - 2_000), event(2, createdAt=now // 1000))
     page.go("#sessions")
@@ -420,7 +416,7 @@ def test_a_time_in_seconds_does_not_stretch_a_session(page: Page, viewer: Viewer
 
 
 def viewer_time(viewer: Viewer) -> int:
-    """Return the epoch milliseconds at which an event arrived just now."""
+    """Return the viewer's current time in epoch milliseconds."""
     viewer.post(event(sessionId=""))
     at = viewer.ask("GET", "/api/events?limit=1")["entries"][0]["at"]
     viewer.ask("DELETE", "/api/events")
@@ -428,7 +424,7 @@ def viewer_time(viewer: Viewer) -> int:
 
 
 def test_every_session_can_be_reached(page: Page, viewer: Viewer) -> None:
-    """The list says how many there are, and one press shows more of them."""
+    """The list states how many sessions there are, and one click shows more of them."""
     viewer.post(*[event(n, sessionId=f"s-{n}") for n in range(130)])
     page.go("#sessions")
     page.see(".head .count-text", "The newest 100 of 130 sessions")
@@ -442,8 +438,8 @@ def test_every_session_can_be_reached(page: Page, viewer: Viewer) -> None:
 # Widths
 
 
-def test_names_have_room_where_the_window_is_wide(page: Page, viewer: Viewer) -> None:
-    """A column grows with the window, so that a name of an ordinary length is whole."""
+def test_names_are_whole_in_a_wide_window(page: Page, viewer: Viewer) -> None:
+    """Columns grow with the window, so that names of usual length are not cut."""
     name = "maria.magdalena.oppenheimer@a-company.example"
     viewer.post(event(1, userId=name, sessionId=f"{name}-1"))
     page.size(2_560, 1_000)
@@ -471,12 +467,12 @@ BROKEN = """
     }
     return broken;
 """
-"""The words of an element that stand on more than one line."""
+"""Return the words of an element that are broken across lines."""
 
 
 @pytest.mark.parametrize("width", [380, 768, 900, 1_000, 1_100, 1_280])
 def test_the_table_of_requests_breaks_no_word(page: Page, viewer: Viewer, width: int) -> None:
-    """At any width a word of the table stands on one line, and the page scrolls downward only."""
+    """At any width no word of the table is broken, and the page does not scroll sideways."""
     page.size(width)
     body = zlib.compress(b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(300)))
     agent = "fslog/0.1.0 python-urllib3/2.2.1"
@@ -502,11 +498,11 @@ MISNAMED = """
       .map((one) => [plain(one.textContent), plain(one.getAttribute("aria-label"))])
       .filter(([seen, name]) => !name.includes(seen));
 """
-"""What is seen of controls whose name says something else (WCAG 2.5.3)."""
+"""Return text and name of controls whose name lacks the text (WCAG 2.5.3)."""
 
 
-def test_what_is_seen_of_a_control_is_in_its_name(page: Page, viewer: Viewer) -> None:
-    """Who speaks to the browser says what they read: no name leaves it out, in any view."""
+def test_the_name_of_a_control_contains_its_text(page: Page, viewer: Viewer) -> None:
+    """For speech input, accessible names contain the visible text, in every view."""
     allow_clipboard(page)
     viewer.post(event(1), without("userId", 2), without("module", 3, details={"a": 1}))
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
@@ -535,10 +531,10 @@ FOCUS = "return document.activeElement === document.body ? '' : document.activeE
         ("/#server", "", "#how-long"),
     ],
 )
-def test_escape_leaves_a_field_for_what_it_is_about(
+def test_escape_moves_the_focus_from_a_field_to_the_view(
     page: Page, viewer: Viewer, place: str, opener: str, field: str
 ) -> None:
-    """The focus is then in the view, where the keys go on; in the list, no row is chosen by it."""
+    """The view gets the focus, for further keys; in the list no row becomes active."""
     viewer.post(event(1), event(2))
     page.open(place)
     if opener:
@@ -553,8 +549,8 @@ def test_escape_leaves_a_field_for_what_it_is_about(
         until(lambda: "export 2" in active_text(page), "the first row")
 
 
-def test_escape_leaves_an_event_for_its_row(page: Page, viewer: Viewer) -> None:
-    """However the event was opened and wherever in it the focus was, its row has it then."""
+def test_escape_moves_the_focus_from_an_event_to_its_row(page: Page, viewer: Viewer) -> None:
+    """The row gets the focus, however the event was opened."""
     viewer.post(*[event(n) for n in range(300)])
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     for width in (1_280, 700):
@@ -567,10 +563,8 @@ def test_escape_leaves_an_event_for_its_row(page: Page, viewer: Viewer) -> None:
         until(lambda: "export 99" in active_text(page), "the focus on the row")
 
 
-def test_what_goes_away_when_pressed_leaves_the_focus_in_the_page(
-    page: Page, viewer: Viewer
-) -> None:
-    """A chip, the banner's button and the button for what waits vanish, the focus does not."""
+def test_a_button_that_disappears_keeps_the_focus_in_the_page(page: Page, viewer: Viewer) -> None:
+    """After a click on a chip or on other buttons that disappear, an element has the focus."""
     viewer.post(event(userId="bob"), *[event(n) for n in range(100)])
     page.open("/?account=acme&user=ann#live")
     until(lambda: page.count() == "100 events found", "the events of ann")

@@ -1,4 +1,4 @@
-"""What is copied from the viewer does what it says: the same event again, or a right one."""
+"""Snippets create the same event again, and corrections a valid one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Caught(logging.Handler):
 
 
 def called(source: str, formatter: EventFormatter | None = None) -> dict[str, Any] | None:
-    """Run a log call, and return the event that fslog makes of its record."""
+    """Run a log call, and return the event that fslog creates from its record."""
     log, caught = logging.Logger("app"), Caught()
     log.addHandler(caught)
     exec(compile(source, "copied", "exec"), {"log": log})
@@ -56,7 +56,7 @@ def entry(value: Any) -> Entry:
 
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-# Also what breaks lines, quotes, terminals, YAML and templates.
+# Including text with a meaning in quotes, terminals, YAML and templates.
 ODD = (
     *(
         "'",
@@ -97,8 +97,8 @@ RIGHT = st.builds(lambda free: {**free, **event()}, st.dictionaries(TEXT, JSON, 
 
 @given(value=RIGHT)
 @example(value=event(a=[[[[[["x" * 100]]]]]], b="'\"" * 60, c={"a" * 90: [None, True, -1.5]}))
-def test_the_log_call_makes_the_same_event(value: dict[str, Any]) -> None:
-    """The copied log call is Python for any JSON value, and fslog makes the same event of it."""
+def test_the_log_call_creates_the_same_event(value: dict[str, Any]) -> None:
+    """The copied log call is valid Python for any JSON value, and creates the same event."""
     made = called(snippets(entry(value), ENDPOINT)["python"])
     assert made == value
     assert list(made or {}) == list(value)
@@ -106,7 +106,7 @@ def test_the_log_call_makes_the_same_event(value: dict[str, Any]) -> None:
 
 @given(value=JSON)
 def test_any_json_value_is_a_python_literal(value: Any) -> None:
-    """A JSON value as Python has the same value, whatever stands in it."""
+    """The Python literal of a JSON value has the same value."""
     source = python_text(parse(json.dumps(value)))
     assert json.dumps(ast.literal_eval(source)) == json.dumps(value)
     assert all(line.isprintable() for line in source.split("\n"))
@@ -123,8 +123,8 @@ def test_any_json_value_is_a_python_literal(value: Any) -> None:
         ("1" * 4000, int("1" * 4000)),
     ],
 )
-def test_numbers_stay_as_they_came(number: str, value: float) -> None:
-    """No digit of a number is changed in a copy, and each is a number of Python's as well."""
+def test_numbers_stay_unchanged(number: str, value: float) -> None:
+    """Snippets do not change a digit of a number, and each is valid Python."""
     some = snippets(entry(b'{"a":%s}' % number.encode()), ENDPOINT)
     assert some["json"] == f'{{\n  "a": {number}\n}}'
     assert f'"a": {number},' in some["python"]
@@ -132,8 +132,8 @@ def test_numbers_stay_as_they_came(number: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("deep", [MAX_DEPTH - 1, MAX_DEPTH, 150, 900])
-def test_what_lies_deep_is_still_python(deep: int) -> None:
-    """What Python's own parser would not take is read from JSON by the call."""
+def test_deep_values_are_valid_python(deep: int) -> None:
+    """A value too deep for Python's parser is parsed from JSON by the log call."""
     value: Any = 1
     for _ in range(deep):
         value = [value]
@@ -146,8 +146,8 @@ def test_what_lies_deep_is_still_python(deep: int) -> None:
     assert json.loads(some["json"]) == event(a=value)
 
 
-def test_a_log_call_reads_well() -> None:
-    """A log call is laid out like the README's: one property a line, long values broken."""
+def test_a_log_call_is_formatted() -> None:
+    """A log call has one property per line, and long values on several."""
     value = event(5, note="it's", list=["a" * 50, "b" * 50])
     del value["sessionId"]
     assert snippets(entry(value), ENDPOINT)["python"] == (
@@ -173,8 +173,8 @@ def test_a_log_call_reads_well() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"x", b"[1]", b"null", b"\xff", b'"a"', b"{"])
-def test_what_is_no_event_has_no_log_call(raw: bytes) -> None:
-    """Where there is no event the copy is a comment, and JSON the line as it came."""
+def test_a_line_that_is_not_an_event_has_no_log_call(raw: bytes) -> None:
+    """Without an event the log call is a comment, and the JSON is the line."""
     some = snippets(entry(raw), ENDPOINT)
     assert ast.parse(some["python"]).body == []
     assert some["json"] == raw.decode("utf-8", "replace")
@@ -184,8 +184,8 @@ def test_what_is_no_event_has_no_log_call(raw: bytes) -> None:
 
 
 @given(value=JSON)
-def test_the_readable_json_is_the_same_value(value: Any) -> None:
-    """JSON to copy has the same value, and holds nothing that cannot be seen."""
+def test_the_indented_json_is_the_same_value(value: Any) -> None:
+    """Indented JSON has the same value and only printable characters."""
     text = json_text(parse(json.dumps(value)))
     assert json.dumps(json.loads(text)) == json.dumps(value)
     assert all(line.isprintable() for line in text.split("\n"))
@@ -212,7 +212,7 @@ def test_the_readable_json_is_the_same_value(value: Any) -> None:
     ids=range(10),
 )
 def test_the_curl_line_posts_the_same_line(raw: bytes) -> None:
-    """Pasted into a shell, the curl line sends what came, byte for byte, whatever it is."""
+    """Pasted into a shell, the curl command posts any line byte for byte."""
     with viewing() as viewer:
         viewer.post(raw)
         detail = viewer.get("events/1")
@@ -242,8 +242,8 @@ def test_the_curl_line_posts_the_same_line(raw: bytes) -> None:
 
 
 @pytest.mark.needs("curl")
-def test_the_curl_line_goes_where_the_environment_says() -> None:
-    """FSLOG_ENDPOINT, where it is set, is what the curl line posts to."""
+def test_the_curl_line_uses_the_endpoint_of_the_environment() -> None:
+    """The curl command posts to FSLOG_ENDPOINT if it is set."""
     with viewing() as viewer, viewing() as other:
         viewer.post(event())
         settings = {"FSLOG_AUTH_KEY": "a", "FSLOG_API_KEY": "b", "FSLOG_ENDPOINT": other.viewer.url}
@@ -256,8 +256,8 @@ def test_the_curl_line_goes_where_the_environment_says() -> None:
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("raw", [lines(event()).rstrip(), b"\x00 no text"])
 @pytest.mark.parametrize("missing", ["FSLOG_AUTH_KEY", "FSLOG_API_KEY"])
-def test_the_curl_line_fails_where_a_key_is_not_set(shell: str, raw: bytes, missing: str) -> None:
-    """In a fresh shell nothing is posted, the shell names what to set, and the command fails."""
+def test_the_curl_line_fails_if_a_key_is_not_set(shell: str, raw: bytes, missing: str) -> None:
+    """The shell names the missing variable, the command fails, and nothing is posted."""
     with viewing() as viewer:
         viewer.post(raw)
         line = viewer.get("events/1")["copies"]["curl"]
@@ -268,8 +268,8 @@ def test_the_curl_line_fails_where_a_key_is_not_set(shell: str, raw: bytes, miss
         assert viewer.get("requests")["total"] == 1
 
 
-def test_the_curl_line_fails_where_the_answer_is_none_of_success() -> None:
-    """A refusal is an error of the command, and is said."""
+def test_the_curl_line_fails_if_the_post_is_refused() -> None:
+    """The curl command fails with the status if the POST is refused."""
     with viewing() as viewer:
         viewer.post(event())
         line = viewer.get("events/1")["copies"]["curl"]
@@ -284,8 +284,8 @@ def _pasted(shell: str, line: str, env: dict[str, str]) -> subprocess.CompletedP
     return subprocess.run([shell, "-c", line], env=env, capture_output=True, timeout=60)
 
 
-def test_a_line_too_long_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a line of many megabytes no other forms are made; a hint is, without it."""
+def test_a_line_too_long_has_no_snippets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of many megabytes has no snippets; its correction does not contain it."""
     monkeypatch.setattr(module, "MAX_BYTES", 100)
     one = entry(event(userId=None, pad="x" * 100))
     some = snippets(one, ENDPOINT)
@@ -294,8 +294,8 @@ def test_a_line_too_long_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "xxx" not in str(correction(one))
 
 
-def test_a_line_that_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one thread could read may lie too deep for another's stack: then it is no event."""
+def test_a_line_that_cannot_be_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line too deep for this thread's stack is treated as one without an event."""
 
     def fail(text: str) -> Any:
         raise RecursionError
@@ -308,7 +308,7 @@ def test_a_line_that_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert correction(one) is not None
 
 
-# Hints
+# Corrections
 
 
 @given(value=EVENTS)
@@ -317,8 +317,8 @@ def test_a_line_that_cannot_be_read_again(monkeypatch: pytest.MonkeyPatch) -> No
 @example(value={"action": "sessionSync", "activeDuration": "1e999"})
 @example(value={"action": 5, "userId": True, "accountId": 7, "createdAt": "1700000000"})
 @example(value={"feature": "{a}", "details": {"k" * 2000: "{b}"}})
-def test_the_hint_is_right(value: dict[str, Any]) -> None:
-    """Log call and rule of a hint make events that are taken, with nothing to warn of."""
+def test_the_correction_is_valid(value: dict[str, Any]) -> None:
+    """The corrected log call and rule create events without problems."""
     one = entry(value)
     found = correction(one)
     assert (found is None) == (one.state == "valid")
@@ -329,7 +329,7 @@ def test_the_hint_is_right(value: dict[str, Any]) -> None:
 
 
 def by_rule(rule: str) -> dict[str, Any] | None:
-    """Return the event that a rule of a hint makes of a log call such as it names."""
+    """Return the event that a corrected rule creates from a matching log call."""
     settings = yaml.safe_load(rule)
     when = settings["rules"][0]["when"]
     record = logging.LogRecord(when["logger"], 20, "", 0, when["message"], (), None)
@@ -341,8 +341,8 @@ def by_rule(rule: str) -> dict[str, Any] | None:
 
 
 @given(value=RIGHT)
-def test_what_was_right_stays(value: dict[str, Any]) -> None:
-    """A hint changes no property that nothing is said of."""
+def test_valid_properties_stay(value: dict[str, Any]) -> None:
+    """A correction does not change a property without a problem."""
     found = correction(entry({**value, "userId": 5}))
     assert found is not None
     assert called(found["python"]) == {**value, "userId": "5"}
@@ -374,8 +374,8 @@ def test_what_was_right_stays(value: dict[str, Any]) -> None:
         ({"sessionId": 12}, '"sessionId": "12",  # was a number'),
     ],
 )
-def test_a_hint_mends_what_is_wrong(change: dict[str, Any], row: str) -> None:
-    """What may have been meant is made of what came, and the line says what it was."""
+def test_a_correction_converts_values(change: dict[str, Any], row: str) -> None:
+    """A value is converted to what was probably meant, with a comment on what it was."""
     found = correction(entry(event(**change)))
     assert found is not None
     assert row in found["python"]
@@ -395,8 +395,8 @@ def test_a_hint_mends_what_is_wrong(change: dict[str, Any], row: str) -> None:
         {"sessionId": ["s"]},
     ],
 )
-def test_a_hint_leaves_to_fslog_what_it_makes_itself(change: dict[str, Any]) -> None:
-    """A time or session that cannot be mended is left out of the call: fslog's own is right."""
+def test_a_correction_omits_what_fslog_supplies(change: dict[str, Any]) -> None:
+    """A time or session that cannot be converted is omitted, since fslog supplies it."""
     found = correction(entry(event(**change)))
     assert found is not None
     (name,) = change
@@ -407,8 +407,8 @@ def test_a_hint_leaves_to_fslog_what_it_makes_itself(change: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("raw", [b"x", b"[1]", b"\xff", b'{"a":' * 60 + b"1" + b"}" * 60])
-def test_a_line_without_an_event_has_a_hint(raw: bytes) -> None:
-    """Where nothing can be mended the hint is a whole example, and right."""
+def test_a_line_without_an_event_has_a_correction(raw: bytes) -> None:
+    """If nothing can be converted the correction is a complete, valid example."""
     found = correction(entry(raw))
     assert found is not None
     for made in (called(found["python"]), by_rule(found["rule"])):
@@ -416,8 +416,8 @@ def test_a_line_without_an_event_has_a_hint(raw: bytes) -> None:
         assert problems(made) == warnings(made) == []
 
 
-def test_a_body_that_does_not_unpack_has_a_hint() -> None:
-    """What is wrong with a whole body is said where a log call is shown."""
+def test_a_body_that_cannot_be_decompressed_has_a_correction() -> None:
+    """The corrected log call explains the problem of the whole body."""
     one = make_entry(parse_body(b"plain", "gzip").lines[0], 0)
     found = correction(one)
     assert found is not None
@@ -425,8 +425,8 @@ def test_a_body_that_does_not_unpack_has_a_hint() -> None:
     assert called(found["python"])
 
 
-def test_a_rule_reads_well() -> None:
-    """The rule of a hint is as one would write it, and says what is the reader's to fill in."""
+def test_a_rule_is_formatted() -> None:
+    """The corrected rule is formatted and states what the reader must fill in."""
     found = correction(entry(event(userId=None, total=3, note="{x}")))
     assert found is not None
     assert found["rule"] == (
@@ -449,7 +449,7 @@ def test_a_rule_reads_well() -> None:
 @example(value=[1e16, -1e-7, 1.5e300, 0.0, 123456789012345678901234567890])
 @example(value=["\U00010000", "\U000103ff\ud800"])
 def test_yaml_has_the_same_value(value: Any) -> None:
-    """A JSON value as YAML has the same value, but for halves of characters, which YAML has not."""
+    """The YAML of a JSON value has the same value, except for lone surrogates."""
     text = yaml_word(value)
     assert text.isprintable()
     whole = json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(value, ensure_ascii=False)))
@@ -457,12 +457,12 @@ def test_yaml_has_the_same_value(value: Any) -> None:
 
 
 def test_yaml_has_infinity() -> None:
-    """A number that is infinite is YAML's own."""
+    """Infinity is written as YAML's own."""
     assert yaml.safe_load(yaml_word([float("inf"), float("-inf")])) == [float("inf"), -float("inf")]
 
 
 def test_depth_is_counted_without_recursion() -> None:
-    """Depth is that of the deepest container, however deep."""
+    """The depth of a value is computed for any depth."""
     value: Any = {}
     for _ in range(sys.getrecursionlimit() * 3):
         value = {"a": value}
@@ -471,8 +471,8 @@ def test_depth_is_counted_without_recursion() -> None:
     assert depth("text") == 0
 
 
-def test_keys_are_named_only() -> None:
-    """No copy holds the keys of the request that an entry came in."""
+def test_snippets_contain_no_keys() -> None:
+    """No snippet contains the keys of the request."""
     with viewing() as viewer:
         viewer.post(event(userId=None))
         shown = viewer.ask("GET", "/api/events/1").body.decode()

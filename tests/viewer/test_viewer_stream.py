@@ -1,4 +1,4 @@
-"""The stream tells what arrives, coalesced, to any number of readers, slow and stuck ones too."""
+"""The stream sends coalesced changes to any number of readers, also to slow and stuck ones."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def collect(stream: Stream, count: int) -> tuple[list[int], int]:
     return ids, skipped
 
 
-def test_the_first_message_says_who_is_there() -> None:
-    """`hello` tells the run, the version, what is kept, the outcomes and the endpoint."""
+def test_the_first_message() -> None:
+    """`hello` has the run, the version, the counts, the configured answers and the endpoint."""
     with viewing(keep=2) as viewer, viewing() as other:
         viewer.post(event(), event(), event())
         viewer.send("PUT", "outcomes", {"status": 500})
@@ -58,13 +58,13 @@ def test_the_first_message_says_who_is_there() -> None:
 
 
 def standing_answer(status: int) -> dict[str, Any]:
-    """Return outcomes with one that stands."""
+    """Return configured answers with a standing one."""
     standing = {"status": status, "headers": {}, "delay": 0, "then": "answer"}
     return {"standing": standing, "script": []}
 
 
-def test_what_arrives_is_told_at_once() -> None:
-    """An entry and its request come as they arrive, the same as the API shows them."""
+def test_entries_and_requests_are_sent_at_once() -> None:
+    """Entries and requests are sent as they arrive, in the form of the API."""
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
         for number in range(1, 4):
@@ -85,7 +85,7 @@ def test_what_arrives_is_told_at_once() -> None:
 
 
 def test_a_value_cannot_forge_a_message() -> None:
-    """Line breaks of every kind, inside strings and between values, leave a message one message."""
+    """Line breaks of every kind, in strings and between values, cannot split a message."""
     raw = b'{"a":\r"x\\r\\n\\ndata: {}\\n\\n",\r\r"b":"\xe2\x80\xa8\xc2\x85"}'
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
@@ -97,8 +97,8 @@ def test_a_value_cannot_forge_a_message() -> None:
 
 
 @pytest.mark.parametrize("how", ["query", "header"])
-def test_a_reader_goes_on_where_it_was(how: str) -> None:
-    """A reader that comes back says what it has, and is told the rest."""
+def test_a_reader_continues_at_its_position(how: str) -> None:
+    """A reader that returns with its last id gets the rest."""
     with viewing() as viewer:
         viewer.post(*[event(n) for n in range(5)])
         query = "?after=3" if how == "query" else ""
@@ -110,7 +110,7 @@ def test_a_reader_goes_on_where_it_was(how: str) -> None:
 
 
 def test_the_header_is_newer_than_the_address() -> None:
-    """A browser that reconnects repeats the address; what it got since stands in the header."""
+    """`Last-Event-ID` takes precedence over `after`, which a reconnecting browser repeats."""
     with viewing() as viewer:
         viewer.post(*[event(n) for n in range(5)])
         with viewer.stream("?after=1", **{"Last-Event-ID": "4"}) as stream:
@@ -118,15 +118,15 @@ def test_the_header_is_newer_than_the_address() -> None:
 
 
 def test_a_reader_of_an_earlier_run_gets_everything() -> None:
-    """An id that there is not yet is of another run: all that is kept is told."""
+    """An id that does not exist yet is of an earlier run: all kept entries are sent."""
     with viewing() as viewer:
         viewer.post(*[event(n) for n in range(3)])
         with viewer.stream("?after=4000") as stream:
             assert collect(stream, 3) == ([1, 2, 3], 0)
 
 
-def test_without_a_position_only_what_comes_is_told() -> None:
-    """A reader that has nothing, and asks for nothing, is told what comes."""
+def test_without_a_position_only_new_entries_are_sent() -> None:
+    """A reader without a position gets new entries only."""
     with viewing() as viewer:
         viewer.post(event())
         with viewer.stream() as stream:
@@ -135,8 +135,8 @@ def test_without_a_position_only_what_comes_is_told() -> None:
             assert collect(stream, 2) == ([2], 0)
 
 
-def test_a_gap_is_told() -> None:
-    """Of more than fits into one message the newest are told, and how many were left out."""
+def test_a_gap_is_reported() -> None:
+    """A message that is too small for all entries has the newest and the number skipped."""
     with viewing() as viewer:
         viewer.post(*[event(n) for n in range(1_200)])
         with viewer.stream("?after=100") as stream:
@@ -147,8 +147,8 @@ def test_a_gap_is_told() -> None:
             assert len(missed) == 600
 
 
-def test_what_left_is_a_gap() -> None:
-    """Entries that left before a slow reader came are among those that it is told it missed."""
+def test_evicted_entries_are_a_gap() -> None:
+    """Entries evicted before a reader came count as skipped."""
     with viewing(keep=3) as viewer:
         viewer.post(*[event(n) for n in range(10)])
         with viewer.stream("?after=2") as stream:
@@ -158,7 +158,7 @@ def test_what_left_is_a_gap() -> None:
 
 
 def test_a_message_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long lines are, a message holds only so many bytes of them, one line at least."""
+    """The lines of a message have a maximum total length, except for a single line."""
     monkeypatch.setattr(module, "MAX_BYTES", 5_000)
     with viewing() as viewer:
         viewer.post(*[event(n, pad="x" * 2_000) for n in range(5)])
@@ -168,8 +168,8 @@ def test_a_message_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
             assert collect(stream, 6) == ([6], 0)
 
 
-def test_a_reader_may_want_the_numbers_alone() -> None:
-    """With `entries=0` a message says how many there are, whatever they hold."""
+def test_a_reader_may_ask_for_counts_only() -> None:
+    """With `entries=0` a message has the counts without entries."""
     with viewing() as viewer, viewer.stream("?after=0&entries=0") as stream:
         stream.until("hello")
         for number in (1, 2):
@@ -184,8 +184,8 @@ def test_a_reader_may_want_the_numbers_alone() -> None:
         assert stream.last_id == "2000"
 
 
-def test_clear_is_told_before_what_follows() -> None:
-    """A reader is told to forget, then what came after; what was forgotten is no gap."""
+def test_clear_is_sent_before_later_entries() -> None:
+    """`cleared` precedes entries that arrived later; cleared entries are not a gap."""
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
         for number in range(20):
@@ -206,8 +206,8 @@ def test_clear_is_told_before_what_follows() -> None:
             assert cleared < len(kinds) - 1
 
 
-def test_outcomes_are_told() -> None:
-    """Every page is told what the endpoint answers now: set, used up, or taken back."""
+def test_changes_of_answers_are_sent() -> None:
+    """Every page gets the configured answers when they are set, used or restored."""
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
         viewer.send("PUT", "outcomes", {"status": 500})
@@ -221,8 +221,8 @@ def test_outcomes_are_told() -> None:
         assert stream.until("outcomes") == {"standing": None, "script": []}
 
 
-def test_requests_that_bring_nothing_are_told() -> None:
-    """A refused POST has no entries, and is told as a request."""
+def test_requests_without_entries_are_sent() -> None:
+    """A rejected POST is sent as a request without entries."""
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
         viewer.post(event(), path="/wrong")
@@ -231,7 +231,7 @@ def test_requests_that_bring_nothing_are_told() -> None:
 
 
 def test_at_most_ten_messages_a_second() -> None:
-    """However often something arrives, a reader gets few messages, each with what came since."""
+    """Frequent arrivals are coalesced into few messages."""
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
         started_at = time.monotonic()
@@ -246,8 +246,8 @@ def test_at_most_ten_messages_a_second() -> None:
         assert len(counts) <= seconds / module.MIN_INTERVAL + 3
 
 
-def test_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nothing comes for a while the server says that it lives, and only then."""
+def test_alive_is_sent_after_inactivity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`alive` is sent if nothing happens for a while, and only then."""
     monkeypatch.setattr(module, "KEEPALIVE_INTERVAL", 0.05)
     with viewing() as viewer, viewer.stream() as stream:
         stream.until("hello")
@@ -256,8 +256,8 @@ def test_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
         assert collect(stream, 1) == ([1], 0)
 
 
-def test_a_reader_is_told_nothing_twice() -> None:
-    """Several readers, while much arrives, each see every entry once and in order."""
+def test_no_entry_is_sent_twice() -> None:
+    """Several readers each get every entry at most once and in order, under load."""
     total = 2_000
     with viewing() as viewer, contextlib.ExitStack() as stack:
         streams = [stack.enter_context(viewer.stream("?after=0")) for _ in range(4)]
@@ -279,15 +279,15 @@ def test_a_reader_is_told_nothing_twice() -> None:
 
 
 def stuck(viewer: Visitor) -> socket.socket:
-    """Open a stream that nobody reads."""
+    """Open a stream and do not read it."""
     conn = dial(viewer)
     conn.sendall(f"GET /api/stream HTTP/1.1\r\nHost: {viewer.address}\r\n\r\n".encode())
     assert conn.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
     return conn
 
 
-def test_a_stuck_reader_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers that take nothing hold up no other, hold one message each, and are left in time."""
+def test_a_stuck_reader_does_not_affect_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that do not read delay no other, hold one message each, and are disconnected."""
     monkeypatch.setattr(http, "_STUCK_SECONDS", 0.5)
     before = threading.active_count()
     with viewing(keep=100) as viewer:
@@ -298,15 +298,15 @@ def test_a_stuck_reader_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch
                 viewer.post(*[event(n, pad="x" * 100_000) for n in range(10)])
                 collect(stream, 10 * (n + 1))
         for conn in conns:
-            while conn.recv(1_000_000):  # what is on its way, and then the end
+            while conn.recv(1_000_000):  # the rest, and then the end
                 pass
             conn.close()
         assert viewer.get("count")["count"] == 100
     assert threading.active_count() == before
 
 
-def test_a_slow_reader_is_told_the_newest() -> None:
-    """A reader that was away gets the newest when it reads again, and how much it missed."""
+def test_a_slow_reader_gets_the_newest() -> None:
+    """A slow reader gets the newest entries and the number of those it missed."""
     with viewing() as viewer, stuck(viewer) as conn:
         for _ in range(40):
             viewer.post(*[event(n, pad="x" * 10_000) for n in range(100)])
@@ -321,7 +321,7 @@ def test_a_slow_reader_is_told_the_newest() -> None:
 
 
 def test_head_of_a_stream() -> None:
-    """HEAD says what GET would be, and ends."""
+    """HEAD has the headers of GET and no body."""
     with viewing() as viewer:
         reply = viewer.ask("HEAD", "/api/stream")
         assert (reply.status, reply.body) == (200, b"")

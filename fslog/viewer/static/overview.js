@@ -84,13 +84,13 @@ export class Overview {
     // Do not replace links (one may have the focus) unless something has changed.
     if (text === this.#seen) return;
     this.#seen = text;
-    const left = seen.dropped
-      ? ` The oldest ${counted(seen.dropped, "event was", "events were")} evicted.`
+    const evicted = seen.dropped
+      ? `; the oldest ${counted(seen.dropped, "event was", "events were")} evicted`
       : "";
     const isAll = Object.keys(this.#filter).length === 0;
     const kept = counted(seen.total - seen.dropped, "event");
     const found = isAll ? kept : `${count(seen.kept)} of ${kept}`;
-    setText(this.note, `${found}.${left}`);
+    setText(this.note, `${found}${evicted}`);
     const leading = (filter) => linkTo({ view: "live", filter: { ...this.#filter, ...filter } });
     keepingFocus(this.shown, () => {
       replace(this.tiles, tiles(seen, leading));
