@@ -1,4 +1,4 @@
-"""What commands write: printable lines without keys, styled on a terminal; a progress bar; numbers.
+"""What commands write: printable lines without keys, styled on a terminal; rows, numbers, progress.
 
 The text comes from files, log calls and peers: it may contain characters that a terminal executes,
 and it may contain a key.
@@ -15,6 +15,7 @@ import shutil
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, TextIO
 
 STYLES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -28,6 +29,10 @@ _LABEL_SHARE = 3
 """A first part that ends in a blank is a label column if it fits 1 / this of the width."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+_PLACED = frozenset(
+    {"accountId", "userId", "createdAt", "action", "sessionId", "module", "feature", "product"}
+)
 
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 10.0
@@ -248,6 +253,44 @@ def duration(seconds: float) -> str:
             below = left % size // size_below
             return f"{text} {below} {unit_below}" if unit_below and below else text
     return "0 s"
+
+
+EVENT_HEADING: tuple[Part, ...] = (
+    (f"{'time':14}{'account':9}{'user':9}{'action':17}module / feature", "bold"),
+)
+"""The columns of `event_row`."""
+
+
+def event_row(event: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Return one line for an event: time, account, user, action, place, and other properties.
+
+    Session and product are omitted: they are the same in most rows.
+
+    >>> event = {"accountId": "acme", "userId": "ann", "createdAt": 0, "action": "feature",
+    ...          "sessionId": "s", "module": "reports", "feature": "export", "total": 3}
+    >>> "".join(text for text, _ in event_row(event))[14:]
+    'acme     ann      feature          reports / export  total=3'
+    """
+    at = datetime.fromtimestamp(event["createdAt"] / 1000).strftime("%H:%M:%S.%f")[:-3]
+    where = event_place(event)
+    rest = " ".join(f"{name}={_property(event[name])}" for name in event if name not in _PLACED)
+    return (
+        (f"{at}  ", "dim"),
+        (f"{event['accountId']:8} ", "cyan"),
+        (f"{event['userId']:8} ", ""),
+        (f"{event['action']:16} ", "green"),
+        (f"{where}{'  ' if where and rest else ''}", ""),
+        (rest, "dim"),
+    )
+
+
+def event_place(event: Mapping[str, Any]) -> str:
+    """Return the module and the feature of an event, as far as it has them."""
+    return " / ".join(str(event[name]) for name in ("module", "feature") if name in event)
+
+
+def _property(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class ProgressBar:

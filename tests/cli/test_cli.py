@@ -14,7 +14,8 @@ import pytest
 
 import uploads
 from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, main
-from fslog.cli.report import event_row, summary
+from fslog.cli.demo.demo import summary
+from fslog.cli.output import event_row
 from fslog.errors import Problem
 from fslog.stats import Stats
 from fslog.version import VERSION

@@ -14,24 +14,27 @@ import json
 import logging.config
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import Empty
 from typing import Any
 
 from fslog import FreshsuccessHandler
 from fslog.cli.demo.demo_app import activities
 from fslog.cli.options import CommandParser, seconds, whole
-from fslog.cli.output import Printer
-from fslog.cli.report import HEADING, event_row, summary
+from fslog.cli.output import EVENT_HEADING, Part, Printer, event_place, event_row
 from fslog.collector import Collector
 from fslog.delivery.queue import Inbox
 from fslog.errors import Problem
+from fslog.mapping.schema import WARNINGS
+from fslog.stats import Stats
 from fslog.version import VERSION
 
 _MAX_EVENTS = 100_000
 _EVENTS = 60
 _SECONDS = 3.0
 _FLUSH_SECONDS = 30.0
+_LABEL_COLUMNS = 11
 
 _DESCRIPTION = """\
 Run a small application with an embedded endpoint and show its events.
@@ -115,7 +118,7 @@ def _introduce(screen: Printer, url: str) -> None:
     ):
         screen.line((f"{label:13}", "bold"), (text, ""))
     screen.line()
-    screen.row(*HEADING)
+    screen.row(*EVENT_HEADING)
 
 
 def _work(options: argparse.Namespace, screen: Printer, arrivals: Inbox) -> bool:
@@ -140,6 +143,76 @@ def _show(screen: Printer, arrivals: Inbox, seconds: float) -> None:
                 screen.row(*event_row(event))
             sizes = f"{request.bytes_unpacked:,} bytes compressed to {request.bytes_received:,}"
             screen.row((f"  {len(events)} events in one batch, {sizes}", "dim"))
+
+
+def summary(
+    stats: Stats, seen: Sequence[Mapping[str, Any]], problems: Iterable[Problem]
+) -> list[tuple[Part, ...]]:
+    """Return the lines of a summary.
+
+    Args:
+        stats: of the handler.
+        seen: the events that the endpoint received.
+        problems: those that `on_problem` received.
+    """
+    return [
+        _row("records", _records(stats)),
+        _row("delivered", _delivered(stats, len(seen))),
+        _row("bytes", _bytes(stats)),
+        _row("actions", _counts(event["action"] for event in seen)),
+        *_modules(seen),
+        *(_row(*_problem(problem), "yellow") for problem in problems),
+        *([_row("failed", stats.last_error, "red")] if stats.last_error else []),
+    ]
+
+
+def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
+    return ((f"{label:{_LABEL_COLUMNS}}", "bold"), (text, style))
+
+
+def _records(stats: Stats) -> str:
+    return (
+        f"{stats.emitted} log records = {stats.accepted} accepted + {stats.skipped} skipped "
+        f"(no event) + {stats.invalid} invalid + {stats.refused} refused"
+    )
+
+
+def _delivered(stats: Stats, seen: int) -> str:
+    lost = f", {stats.abandoned} abandoned" if stats.abandoned else ""
+    again = f", {stats.retries} failed attempts" if stats.retries else ""
+    batches = f"{stats.batches} batch{'' if stats.batches == 1 else 'es'}"
+    return (
+        f"{stats.delivered} events sent in {batches}, {seen} received by the endpoint, "
+        f"{stats.pending} pending{lost}{again}"
+    )
+
+
+def _bytes(stats: Stats) -> str:
+    if not stats.bytes_sent:
+        return "none"
+    ratio = stats.bytes_encoded / stats.bytes_sent
+    return f"{stats.bytes_encoded:,} before compression, {stats.bytes_sent:,} sent: {ratio:.1f} : 1"
+
+
+def _counts(names: Iterable[str]) -> str:
+    counted = Counter(names).most_common()
+    return ", ".join(f"{name} {count}" for name, count in counted) or "none"
+
+
+def _problem(problem: Problem) -> tuple[str, str]:
+    label = "warning" if problem.code in WARNINGS else "not sent"
+    event = problem.event or {}
+    what = " ".join(filter(None, [str(event.get("action", "")), event_place(event)]))
+    return label, f"{what}: {problem.message}" if what else problem.message
+
+
+def _modules(seen: Sequence[Mapping[str, Any]]) -> list[tuple[Part, ...]]:
+    modules: dict[str, list[str]] = {}
+    for event in seen:
+        if event["action"] == "feature":
+            modules.setdefault(str(event.get("module")), []).append(str(event.get("feature")))
+    rows = [f"{module:10} {_counts(modules[module])}" for module in sorted(modules)]
+    return [_row("features" if at == 0 else "", row) for at, row in enumerate(rows)]
 
 
 def _parser() -> CommandParser:

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from fslog.cli.options import whole
-from fslog.cli.output import Part, Printer, count
-from fslog.cli.report import HEADING, event_row
+from fslog.cli.output import EVENT_HEADING, Part, Printer, count, event_row
 from fslog.cli.spool.contents import SpoolContents, waiting_lines
 from fslog.spool.segments import RejectedLine
 
@@ -52,7 +51,7 @@ def is_for_a_person(options: argparse.Namespace) -> bool:
 
 def write_rows(lines: Iterable[Line], options: argparse.Namespace, printer: Printer) -> None:
     """Write one row for each line, at most `options.limit`."""
-    printer.row(*HEADING)
+    printer.row(*EVENT_HEADING)
     for name, line in _first(lines, options):
         printer.row(*(_rejected_row(name, line) if isinstance(line, RejectedLine) else _row(line)))
 
