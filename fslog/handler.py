@@ -33,6 +33,7 @@ from fslog.net.retry import MAX_BACKOFF
 from fslog.net.transport import Transport, tls_context
 from fslog.process import fork_flag
 from fslog.spool.directory import spool_directory
+from fslog.spool.writer import DiskStore
 from fslog.stats import Stats
 
 _MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
@@ -368,7 +369,7 @@ class FreshsuccessHandler(logging.Handler):
             self._destination,
             transport,
             self._settings,
-            spool=self._spool,
+            store=None if self._spool is None else DiskStore.of(self._spool, self._settings),
             is_forked=is_forked,
         )
         # setdefault is atomic: of several threads that come here at once, one wins.

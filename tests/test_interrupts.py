@@ -154,7 +154,7 @@ def test_a_failing_disk_is_one() -> None:
 APART = {"cli", "viewer", "testing", "collector", "pytest_plugin.py"}
 """What no log call runs."""
 
-AT_THE_VERY_END = ("spool/writer.py", "keep_late")
+AT_THE_VERY_END = ("spool/writer.py", "write_during_shutdown")
 """There signal handlers run no more, and modules are half taken down."""
 
 BROAD = {"OSError", "Exception", "RuntimeError", "TimeoutError"}

@@ -28,9 +28,6 @@ ROWS = [
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 
-JOINED = {"spool": "delivery"}
-"""Packages that still import one another: they count as one, and their modules have an order."""
-
 DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
 HOSTS = {"pytest_plugin": {"pytest"}, "process": {"_interpreters", "_xxsubinterpreters"}}
 """What a module is loaded by, or does without: each CPython has one of the two, or none."""
@@ -104,11 +101,6 @@ def graph_of(sources: dict[str, str], node: Callable[[str], str]) -> dict[str, s
     return graph
 
 
-def room(name: str) -> str:
-    """Return the entry of a name, or the one that counts for it."""
-    return JOINED.get(entry(name), entry(name))
-
-
 def sources() -> dict[str, str]:
     """Return the text of every module."""
     return {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
@@ -142,7 +134,7 @@ def test_imports_do_not_point_upward(module: str) -> None:
 
 def test_packages_do_not_import_one_another_in_a_circle() -> None:
     """Also within a row, imports between packages and modules at the top level go one way."""
-    assert cycle(graph_of(sources(), room)) == []
+    assert cycle(graph_of(sources(), entry)) == []
 
 
 def test_modules_do_not_import_one_another_in_a_circle() -> None:
@@ -208,7 +200,7 @@ def test_an_import_that_points_downward_is_fine(module: str, source: str) -> Non
 def test_a_circle_of_packages_is_found(module: str, source: str, found: set[str]) -> None:
     """A package that imports one which imports it is an error, even in the same row."""
     texts = {"net.retry": "import fslog.mapping.paths", module: source}
-    assert set(cycle(graph_of(texts, room))) == found
+    assert set(cycle(graph_of(texts, entry))) == found
 
 
 @pytest.mark.parametrize(

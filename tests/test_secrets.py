@@ -245,7 +245,7 @@ def test_no_object_shows_a_key() -> None:
         things = list(reachable(handler))
         names = {type(thing).__name__ for thing in things}
         assert {"Delivery", "Listener", "Transport", "Destination", "Redactor"} <= names
-        assert {"PoolManager", "Batches", "Notices"} <= names
+        assert {"PoolManager", "Buffer", "Notices"} <= names
         for thing in things:
             assert leaks(f"{thing!r} {thing!s}", *keys) == [], type(thing)
 

@@ -13,23 +13,20 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 from fslog import process
 from fslog.config import Settings
 from fslog.delivery import notices
-from fslog.delivery.backlog import Backlog, SpooledBacklog
-from fslog.delivery.batches import Batches, wait
+from fslog.delivery.backlog import Backlog
+from fslog.delivery.buffer import Buffer, wait
 from fslog.delivery.listener import Flush, Listener
-from fslog.delivery.queue import Inbox
+from fslog.delivery.queue import WakeQueue
+from fslog.delivery.store import Store
 from fslog.errors import Problem
-from fslog.interrupts import Suppressed
 from fslog.net.destination import Destination
 from fslog.net.redaction import active_redactor, internal_work
 from fslog.net.retry import Outcome
-from fslog.spool.directory import SpoolDirectory
-from fslog.spool.share import Spool
-from fslog.spool.writer import SpooledBatches
 from fslog.stats import Counter, Stats
 
 _MOMENT_SECONDS = 1.0
@@ -37,8 +34,6 @@ _POLL_SECONDS = 0.2
 """How often a log call that waits for room looks for what other processes made of it."""
 
 _serials = itertools.count()
-
-_PARTS = ("_queue", "_batches", "_backlog", "_listener")
 
 
 def _append_nothing(line: bytes) -> bool:
@@ -53,6 +48,13 @@ class Posting(Protocol):
     def close(self) -> None: ...
 
 
+class _Parts(NamedTuple):
+    queue: WakeQueue
+    buffer: Buffer
+    backlog: Backlog
+    listener: Listener
+
+
 class Delivery:
     """Take lines, deliver them, and account for them.
 
@@ -60,7 +62,7 @@ class Delivery:
         destination: where to; only shown by its host.
         transport: posts bodies.
         settings: of the handler.
-        spool: the directory that keeps lines; None for memory.
+        store: holds lines outside of memory; None for memory alone.
         clock: monotonic seconds.
         now: seconds since the epoch.
         say: where notices go.
@@ -68,18 +70,13 @@ class Delivery:
         is_forked: whether another process built the handler, and looks after orphans, too.
     """
 
-    _queue: Inbox
-    _batches: Batches
-    _backlog: Backlog
-    _listener: Listener
-
     def __init__(
         self,
         destination: Destination,
         transport: Posting,
         settings: Settings,
         *,
-        spool: SpoolDirectory | None = None,
+        store: Store | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         say: notices.Say = notices.say,
@@ -95,15 +92,7 @@ class Delivery:
         self._write = write
         self._notices = notices.Notices(destination.host, say, clock)
         self._is_forked = is_forked
-        self._spool = None
-        if spool is not None:
-            self._spool = Spool(
-                spool,
-                max_bytes=settings.spool_max_bytes,
-                fsync=settings.spool_fsync,
-                chunk_bytes=settings.batch_bytes,
-                clock=clock,
-            )
+        self._store = Store() if store is None else store
         self._serial = next(_serials)
         self._debt: Flush | None = None
         self._last_seconds = settings.shutdown_timeout
@@ -114,25 +103,44 @@ class Delivery:
         self.append: Callable[[bytes], bool] = _append_nothing
         """Append a line if there is room; if it returns False, call `submit`."""
 
-    def __getattr__(self, name: str) -> Any:
-        # Queue, lock and listener are made at the first need, not at the fork or before: gevent
-        # may patch what they are made of in between. setdefault is atomic: one set of them wins.
-        if name not in _PARTS:
-            raise AttributeError(f"a Delivery has no attribute {name!r}")
-        self.__dict__.update(self.__dict__.setdefault("_parts", self._make_parts()))
+    @property
+    def _parts(self) -> _Parts:
+        # Queue, lock and listener are made when they are first needed, not at the fork or before:
+        # gevent may patch what they are made of in between.
+        return self._made() or self._make()
+
+    def _made(self) -> _Parts | None:
+        return self.__dict__.get("parts")
+
+    def _make(self) -> _Parts:
+        made: _Parts = self.__dict__.setdefault("parts", self._new_parts())  # atomic: one set wins
         if process.is_finishing():
             self.end_soon()
         else:
-            self.append = self._batches.append
-        return self.__dict__[name]
+            self.append = made.buffer.append
+        return made
 
-    def _make_parts(self) -> dict[str, Any]:
+    def _new_parts(self) -> _Parts:
         settings = self._settings
-        items = Inbox()
-        batches, backlog = self._make_store(items)
+        encoding, level = settings.compression, settings.compression_level
+        queue = WakeQueue()
+        buffer = Buffer(
+            queue,
+            self._opened,
+            store=self._store,
+            failed=self._store_failed,
+            batch_events=settings.batch_events,
+            batch_bytes=settings.batch_bytes,
+            buffer_bytes=settings.buffer_bytes,
+            clock=self._clock,
+        )
+        source = self._store.source(buffer, self._notices, self._now)
+        backlog = Backlog(
+            buffer, encoding, level, source=source, clock=self._clock, is_forked=self._is_forked
+        )
         listener = Listener(
-            items,
-            batches,
+            queue,
+            buffer,
             backlog,
             self._transport.post,
             flush_interval=settings.flush_interval,
@@ -145,96 +153,65 @@ class Delivery:
             closed=lambda: self._closed(backlog),
             is_turn=self._is_turn,
         )
-        return {"_queue": items, "_batches": batches, "_backlog": backlog, "_listener": listener}
-
-    def _make_store(self, items: Inbox) -> tuple[Batches, Backlog]:
-        settings = self._settings
-        encoding, level = settings.compression, settings.compression_level
-        limits = {"batch_events": settings.batch_events, "batch_bytes": settings.batch_bytes}
-        held: Any = {**limits, "buffer_bytes": settings.buffer_bytes, "clock": self._clock}
-        spool = self._spool
-        if spool is None:
-            batches = Batches(items, self._opened, **held)
-            return batches, Backlog(batches, encoding, level)
-        spooled = SpooledBatches(items, self._opened, spool=spool, failed=self._failed, **held)
-        backlog = SpooledBacklog(
-            spool,
-            spooled,
-            encoding,
-            level,
-            **limits,
-            notices=self._notices,
-            clock=self._clock,
-            now=self._now,
-            is_forked=self._is_forked,
-        )
-        return spooled, backlog
+        return _Parts(queue, buffer, backlog, listener)
 
     def begin(self) -> None:
-        """Start what must not wait for a log call: keep others' keys away, take orphans over."""
-        if self._spool is None:
-            return
-        with Suppressed(OSError, ValueError):  # it was possible a moment ago
-            self._spool.begin()
-        if self._spool.directory.has_segments():
+        """Do what must not wait for a log call: lock out other keys, adopt what others left."""
+        if self._store.prepare():
             self._opened()
 
     def watch(self) -> None:
-        """Have a thread that looks for orphans from time to time, because children will leave some.
+        """Have a thread that adopts what forked children will leave.
 
-        A child that never lives as long as a POST takes cannot do that itself.
+        A child that never lives as long as a POST takes cannot deliver by itself.
         """
-        if self._spool is None or process.is_finishing():
+        if not self._store.is_durable or process.is_finishing():
             return
-        if not self._listener.is_alive():
+        if not self._parts.listener.is_alive():
             self._opened()
 
     def close_inherited(self) -> None:
         """Close what a fork copied, in the child."""
-        if self._spool is not None:
-            self._spool.close_inherited()
-        batches = self.__dict__.get("_batches")
-        if isinstance(batches, SpooledBatches):
-            batches.close_inherited()
+        self._store.close_inherited()
+        if made := self._made():
+            made.buffer.close_inherited()
 
     def end_soon(self) -> None:
         """Have every later line delivered at once: the process ends."""
         self.append = _append_nothing
-        parts = self.__dict__.get("_parts")
-        if parts is not None:
-            parts["_batches"].close()
+        if made := self._made():
+            made.buffer.close()
 
     def submit(self, line: bytes) -> bool:
         """Accept a line; return False, and count it, if there is no room in time."""
         if process.is_finishing():
             return self._submit_late(line)
-        if self._batches.append(line):
+        if self._parts.buffer.append(line):
             return True
         seconds = self._settings.block_timeout
         if seconds is not None and self._may_wait():
-            poll = None if self._spool is None else _POLL_SECONDS
-            if self._batches.wait_for_room(line, seconds, poll):
+            poll = _POLL_SECONDS if self._store.is_durable else None
+            if self._parts.buffer.wait_for_room(line, seconds, poll):
                 return True
         if process.is_finishing():  # meanwhile
             return self._submit_late(line)
-        self._batches.refused.add()
+        self._parts.buffer.refused.add()
         if self._notices.is_first("full"):
-            refused = self._batches.refused.value()
+            refused = self._parts.buffer.refused.value()
             self.run_on_listener(lambda: self._notices.full(refused, *self.bound()))
         return False
 
     def bound(self) -> tuple[str, int]:
-        """Return the name and the value of the setting that bounds what is kept now."""
-        if self._batches.is_in_memory():
-            return "buffer_bytes", self._settings.buffer_bytes
-        return "spool_max_bytes", self._settings.spool_max_bytes
+        """Return the name and the value of the argument that bounds what is held now."""
+        name = self._parts.buffer.bound()
+        return name, getattr(self._settings, name)
 
-    def _failed(self, error: Exception | None) -> None:
-        # With the batches' lock held: what there is to say is said by the listener.
+    def _store_failed(self, error: Exception | None) -> None:
+        # Called with the buffer's lock held: the listener reports it.
         if error is not None:
-            self._queue.put(lambda: self._notices.spool_failed(error))
+            self._parts.queue.put(lambda: self._notices.spool_failed(error))
         else:
-            self._queue.put(self._notices.spool_works)
+            self._parts.queue.put(self._notices.spool_works)
 
     def _submit_late(self, line: bytes) -> bool:
         """Take a line after the process's last flush, and deliver it at once: nobody else will.
@@ -243,16 +220,16 @@ class Delivery:
         more, and one that was stopped may hold a lock for ever: no lock is touched.
         """
         if sys.is_finalizing():
-            if self._batches.keep_late(line):
+            if self._parts.buffer.write_during_shutdown(line):
                 return True
             why = "came too late, when the interpreter was shutting down, and is lost"
-        elif (number := self._batches.append_late(line)) is not None:
+        elif (number := self._parts.buffer.append_late(line)) is not None:
             if number:
                 self.finish(self._ask_last(number))
             return True
         else:
             why = f"is refused when the process ends, because {self.bound()[0]} is full"
-        self._batches.refused.add()
+        self._parts.buffer.refused.add()
         if self._notices.is_first("late"):
             self._write(f"an event for {self._destination.host} {why}, as are any after it")
         return False
@@ -262,8 +239,8 @@ class Delivery:
 
         The log call that it is about pays for one queue item.
         """
-        self._queue.put(notice)
-        if not self._listener.is_alive():
+        self._parts.queue.put(notice)
+        if not self._parts.listener.is_alive():
             self._opened()
 
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
@@ -277,9 +254,9 @@ class Delivery:
     def _opened(self) -> bool:
         process.track(self)
         # A thread that is started when the process ends may never begin: who waits works itself.
-        if process.is_finishing() and not self._listener.is_alive():
+        if process.is_finishing() and not self._parts.listener.is_alive():
             return False
-        return self._listener.wake()
+        return self._parts.listener.wake()
 
     def _ended(self, backlog: Backlog) -> None:
         process.untrack(self)
@@ -327,21 +304,23 @@ class Delivery:
             if sys.is_finalizing():
                 return False
             seconds = min(seconds, self._last_seconds)
-        request = self._ask(seconds, once=process.is_finishing() and self._batches.is_safe())
+        request = self._ask(
+            seconds, once=process.is_finishing() and self._parts.buffer.is_durable()
+        )
         if request is None:
             return False
-        is_empty = not (self._batches.counts()["pending"] or self._backlog)
+        is_empty = not (self._parts.buffer.counts()["pending"] or self._parts.backlog)
         if not self._may_wait():
             return is_empty
         if self._await(request) or is_empty:
             return True
         if seconds >= self._settings.shutdown_timeout:
-            counts = self._batches.counts()
+            counts = self._parts.buffer.counts()
             self._gave_up = (counts["accepted"], counts["pending"], self._clock())
         return False
 
     def _ask(self, seconds: float, *, once: bool = False) -> Flush | None:
-        number = self._batches.seal()
+        number = self._parts.buffer.seal()
         if number is None:
             return None
         return self._request(Flush(number, self._clock() + seconds, once=once))
@@ -349,33 +328,33 @@ class Delivery:
     def _ask_last(self, number: int) -> Flush:
         # What a spool keeps is tried until the first failure only: the next process has it.
         deadline_at = self._clock() + self._last_seconds
-        once = self._batches.is_safe()
+        once = self._parts.buffer.is_durable()
         return self._request(Flush(number, deadline_at, once=once, is_last=True))
 
     def _request(self, request: Flush) -> Flush:
         if request.deadline_at < math.inf:
             for other in self._creditors():
                 other.hurry(request.deadline_at)
-        self._queue.put(request)
-        if not self._listener.is_alive() and self._batches.counts()["pending"]:
+        self._parts.queue.put(request)
+        if not self._parts.listener.is_alive() and self._parts.buffer.counts()["pending"]:
             self._opened()
         return request
 
     def hurry(self, deadline_at: float) -> None:
         """Try what others wait for now, whatever the time of the next try is."""
         if self._debt is not None:
-            self._queue.put(Flush(self._debt.number, deadline_at))
+            self._parts.queue.put(Flush(self._debt.number, deadline_at))
 
     def lend(self, deadline_at: float) -> None:
         """Do in this thread what others wait for, where no thread can."""
-        if not self._listener.is_alive():
-            self._listener.work_until(deadline_at)
+        if not self._parts.listener.is_alive():
+            self._parts.listener.work_until(deadline_at)
 
     def _await(self, request: Flush) -> bool:
-        if not self._listener.is_alive():
+        if not self._parts.listener.is_alive():
             for other in self._creditors():
                 other.lend(request.deadline_at)
-            self._listener.work_until(request.deadline_at)
+            self._parts.listener.work_until(request.deadline_at)
         return bool(wait(request.reply, request.deadline_at - self._clock()))
 
     def close(self) -> None:
@@ -388,7 +367,7 @@ class Delivery:
             if not sys.is_finalizing():
                 self.finish(self.begin_finish())
             return
-        counts = self._batches.counts()
+        counts = self._parts.buffer.counts()
         if counts["pending"] and not self._just_gave_up(counts):
             self.flush()
         self.retire()
@@ -404,17 +383,17 @@ class Delivery:
 
     def retire(self) -> None:
         """Let the thread end when all is settled; also a finalizer may ask for that."""
-        self._listener.retire()
-        if not self._batches.end_unless_used(self._let_go):
-            number = self._batches.seal()
+        self._parts.listener.retire()
+        if not self._parts.buffer.end_unless_used(self._let_go):
+            number = self._parts.buffer.seal()
             if number is not None:
                 self._debt = self._request(Flush(number, math.inf))
 
     def _let_go(self) -> bool:
-        if self._backlog:  # taken over from others, and not read yet
+        if self._parts.backlog:  # taken over from others, and not read yet
             return False
         process.untrack(self)
-        self._backlog.end(is_exclusive=True)
+        self._parts.backlog.end(is_exclusive=True)
         return True
 
     def begin_finish(self) -> Flush | None:
@@ -423,8 +402,8 @@ class Delivery:
         Returns:
             What `finish` waits for; None from within an append on this very thread.
         """
-        self._listener.worker.settle()
-        number = self._batches.seal()
+        self._parts.listener.worker.settle()
+        number = self._parts.buffer.seal()
         return None if number is None else self._ask_last(number)
 
     def finish(self, request: Flush | None) -> None:
@@ -440,29 +419,29 @@ class Delivery:
         finally:  # a signal handler may have ended the wait
             if not is_done:
                 self._give_up(request)
-        self._batches.end_unless_used(self._forget)
+        self._parts.buffer.end_unless_used(self._forget)
 
     def _forget(self) -> bool:
         process.untrack(self)
         return True
 
     def _give_up(self, request: Flush | None) -> None:
-        count = self._batches.abandon(None if request is None else request.number)
+        count = self._parts.buffer.abandon(None if request is None else request.number)
         if count:
             self._report(count)
         if request is None or request.reply.empty():  # a POST is under way, and not waited for
-            self._backlog.end()
+            self._parts.backlog.end()
 
     def end_thread(self) -> None:
         """Have the thread end."""
-        self._listener.end()
+        self._parts.listener.end()
 
     def _report(self, count: int) -> None:
         # Late log calls, each of which waits for its own event, may come by the thousand.
         number = self._reports.add()
         if number > 1:
             return
-        reason = self._listener.last_error
+        reason = self._parts.listener.last_error
         more = ", as are any after them" if number else ""
         text = (
             f"{count} events were not confirmed by {self._destination.host} before the process "
@@ -475,23 +454,23 @@ class Delivery:
 
     def stats(self) -> Stats:
         """Return the numbers of this moment."""
-        counts = self._batches.counts()
+        counts = self._parts.buffer.counts()
         skipped, invalid = self.skipped.value(), self.invalid.value()
-        refused = self._batches.refused.value()
+        refused = self._parts.buffer.refused.value()
         return Stats(
             emitted=skipped + invalid + refused + counts["accepted"],
             skipped=skipped,
             invalid=invalid,
             refused=refused,
-            retries=self._listener.retries.value(),
-            last_error=self._listener.last_error,
+            retries=self._parts.listener.retries.value(),
+            last_error=self._parts.listener.last_error,
             **counts,
-            **({} if self._spool is None else self._spool.directory.usage(self._now())),
+            **self._store.usage(self._now()),
         )
 
     def _may_wait(self) -> bool:
         """Return whether blocking on the listener is safe here (no deadlock)."""
-        if active_redactor() is not None or self._batches.is_locked_here():
+        if active_redactor() is not None or self._parts.buffer.is_locked_here():
             return False
         # The listener may need it to say something.
         lock = getattr(logging, "_lock", None)

@@ -20,16 +20,16 @@ from queue import Empty
 from typing import Any, Final
 
 from fslog.delivery.backlog import Backlog
-from fslog.delivery.batches import Batch, Batches
+from fslog.delivery.buffer import Buffer
 from fslog.delivery.notices import Notices
-from fslog.delivery.queue import Inbox
+from fslog.delivery.queue import WakeQueue
+from fslog.delivery.store import Batch
 from fslog.delivery.worker import Start, Token, Worker, start_thread
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import redaction
 from fslog.net.redaction import Redact, internal_work
 from fslog.net.retry import Backoff, Kind, Outcome, full_jitter
 from fslog.process import IN_SUBINTERPRETER
-from fslog.spool.writer import Sealed
 from fslog.stats import Counter
 
 _TURN_SECONDS = 0.05
@@ -58,7 +58,7 @@ class Flush:
         self.deadline_at = deadline_at
         self.once = once
         self.is_last = is_last
-        self.reply = Inbox()
+        self.reply = WakeQueue()
 
 
 class Listener(QueueListener):
@@ -66,7 +66,7 @@ class Listener(QueueListener):
 
     Args:
         queue: the items.
-        batches: accounts for the batches.
+        buffer: accounts for the batches.
         backlog: keeps them in order until each is settled.
         post: posts a body within so many seconds (None: the usual time) and never raises.
         flush_interval: how old the open batch may get, in seconds.
@@ -87,8 +87,8 @@ class Listener(QueueListener):
 
     def __init__(
         self,
-        queue: Inbox,
-        batches: Batches,
+        queue: WakeQueue,
+        buffer: Buffer,
         backlog: Backlog,
         post: Callable[[bytes, float | None], Outcome],
         *,
@@ -107,7 +107,7 @@ class Listener(QueueListener):
     ) -> None:
         super().__init__(queue)
         self._items = queue
-        self._batches = batches
+        self._buffer = buffer
         self._backlog = backlog
         self._post = post
         self._flush_interval = flush_interval
@@ -178,7 +178,7 @@ class Listener(QueueListener):
         """Return the next item, `WAKE` when an instant comes first, None to end the thread."""
         with internal_work(self._redact):
             is_over = self._retired and not (self._backlog or self._received)
-            if is_over and self._batches.end_unless_used(self._end):
+            if is_over and self._buffer.end_unless_used(self._end):
                 return None
             return self._next(self._instant() if block else self._clock())
 
@@ -217,8 +217,8 @@ class Listener(QueueListener):
         if self._backlog:
             at = [at for at in (self._turn_at, self._retry_at) if at is not None]
             instants.append(max(at, default=self._clock()))
-        if self._backlog.look_at is not None:
-            instants.append(self._backlog.look_at)
+        if self._backlog.adopt_at is not None:
+            instants.append(self._backlog.adopt_at)
         if self._received:
             instants.append(self._retry_at or self._clock())
         return min(instants, default=None)
@@ -267,7 +267,7 @@ class Listener(QueueListener):
 
     def _look(self) -> None:
         try:
-            self._backlog.look()
+            self._backlog.adopt_if_due()
         except unless_interrupt(Exception) as error:
             # It is made again; what is here can be posted meanwhile.
             self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
@@ -308,23 +308,25 @@ class Listener(QueueListener):
             self._take_received()
 
     def _take(self, item: Any) -> None:
-        if isinstance(item, (Batch, Sealed)):
+        if item is WAKE:
+            return
+        if not isinstance(item, Flush):
             self._backlog.add(item)
-        elif isinstance(item, Flush):
-            if item not in self._flushes:
-                self._flushes.append(item)
-            self._retry_at = self._turn_at = None
-            self._backoff.reset()
-            self._answer_flushes()
+            return
+        if item not in self._flushes:
+            self._flushes.append(item)
+        self._retry_at = self._turn_at = None
+        self._backoff.reset()
+        self._answer_flushes()
 
     def _aging_since(self) -> float | None:
         """Return when the open batch was opened, if it is to be sealed when it is old enough."""
-        return None if self._backlog and self._batches.grows_old() else self._batches.seal_at()
+        return None if self._backlog and self._buffer.may_stay_open() else self._buffer.seal_at()
 
     def _seal_if_due(self) -> None:
         opened_at = self._aging_since()
         if opened_at is not None and self._clock() - opened_at >= self._flush_interval:
-            self._batches.seal()
+            self._buffer.seal()
 
     def _post_if_due(self, deadline_at: float | None, token: object) -> None:
         if self._retry_at is not None and self._clock() < self._retry_at:
@@ -341,6 +343,7 @@ class Listener(QueueListener):
             return
         left = None if deadline_at is None else max(0.001, deadline_at - self._clock())
         outcome = self._post(batch.body or b"", left)
+        self._backlog.posted()
         pause = self._backoff.pause_after(outcome)
         self._retry_at = None if pause is None else self._clock() + pause
         {
@@ -384,12 +387,12 @@ class Listener(QueueListener):
         """Tell each asker what it waits for, or that it waits in vain."""
         oldest = self._backlog.oldest()
         if oldest is None and any(flush.once for flush in self._flushes):
-            self._backlog.last_look()
+            self._backlog.adopt_last()
             oldest = self._backlog.oldest()
         kept = []
         for flush in self._flushes:
             if oldest is None or oldest > flush.number:
-                self._answer(flush, not (self._backlog.is_doubtful and self._pending()))
+                self._answer(flush, not (self._backlog.is_uncertain and self._pending()))
             elif max(self._retry_at or 0.0, self._clock()) >= flush.deadline_at or (
                 flush.once and self._retry_at is not None
             ):
@@ -409,7 +412,7 @@ class Listener(QueueListener):
 
     def _tell_if_emptied(self) -> None:
         if not self._pending():
-            self._notices.emptied(self._batches.refused.value())
+            self._notices.emptied(self._buffer.refused.value())
 
     def _pending(self) -> int:
-        return self._batches.counts()["pending"]
+        return self._buffer.counts()["pending"]

@@ -24,12 +24,12 @@ from typing import Any
 from fslog.interrupts import unless_interrupt
 
 
-class Inbox:
+class WakeQueue:
     """Hand items from any thread, or signal handler, to the one that waits for them.
 
-    >>> inbox = Inbox()
-    >>> inbox.put("item")
-    >>> inbox.get(timeout=1.0), inbox.empty()
+    >>> items = WakeQueue()
+    >>> items.put("item")
+    >>> items.get(timeout=1.0), items.empty()
     ('item', True)
     """
 

@@ -1,8 +1,10 @@
-"""Segments of one owner that wait, and the batches that are made of them.
+"""Reading back: segments that wait, the batches made of them, adoption, removal.
 
-A chain holds four numbers for each segment, whatever that holds. A few segments at a time are
+A queue holds four numbers for each segment, however large that is. A few segments at a time are
 read, or a piece of a large one; small ones travel together. A segment is removed when every event
-in it was settled; until then a mark in its owner's file says up to where that is so.
+in it is settled; until then a mark in its owner's file records up to where that is so.
+
+All of this runs in the thread that delivers.
 """
 
 from __future__ import annotations
@@ -10,35 +12,38 @@ from __future__ import annotations
 import errno
 import itertools
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from fslog.delivery.batches import Batch
+from fslog.delivery.notices import Notices
+from fslog.delivery.store import Accounts, Batch, Pending, Source
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import wire
 from fslog.spool.filesystem import FileSystem
 from fslog.spool.owners import SettledOffset
-from fslog.spool.segments import RejectedLine, SegmentName, partition_lines
-from fslog.spool.share import Orphan, Spool
+from fslog.spool.segments import RejectedLine, SegmentName, creation_order, partition_lines
+from fslog.spool.share import Orphan, SpoolShare
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
-"""Errors that say nothing of the file: to be tried again."""
+"""Errors that are not about the file: reading it is tried again."""
 
 _FRESH_SECONDS = 60.0
-"""How long a file that nobody changed is believed to hold what was written."""
+"""How long an unchanged file is trusted to hold what was written to it."""
 
 _COPY_BYTES = 1 << 20
 
 Lost = Callable[[str, int], None]
-"""Told why a segment cannot be read, and how many events of this process's own were in it."""
+"""Reports why a segment cannot be read, and how many events of this process were in it."""
 
 
-class File:
+class LoadedSegment:
     """A segment whose events travel, all of them or a piece at a time.
 
     The lines of a piece are settled in order, and before the next piece is read.
 
     Args:
-        chain: that it belongs to.
+        queue: that it belongs to.
         number: of the segment.
         size_bytes: as it was accounted for.
         events: how many this process has written to it; 0 for an orphan's.
@@ -46,8 +51,7 @@ class File:
 
     __slots__ = (
         "at",
-        "bad",
-        "chain",
+        "batches",
         "disk_bytes",
         "end",
         "ends",
@@ -60,34 +64,33 @@ class File:
         "lines",
         "moved",
         "name",
-        "parts",
         "path",
+        "queue",
+        "rejected",
         "settled",
         "size_bytes",
     )
 
-    def __init__(self, chain: Chain, number: int, size_bytes: int, events: int = 0) -> None:
-        self.chain = chain
-        self.name = SegmentName(chain.owner, number)
-        self.path = chain.path(number)
+    def __init__(self, queue: SegmentQueue, number: int, size_bytes: int, events: int = 0) -> None:
+        self.queue = queue
+        self.name = SegmentName(queue.owner, number)
+        self.path = queue.path(number)
         self.size_bytes = size_bytes
         self.events = events
         self.disk_bytes = size_bytes
         self.at: int | None = None  # where the next piece begins; None before the first was read
-        self.moved = (
-            0,
-            0,
-        )  # how large it is, and where the next piece begins, once it is shortened
+        # Once it is shortened: how large it is, and where the next piece begins.
+        self.moved = (0, 0)
         self.kept: list[RejectedLine] = []  # what could not be set aside by itself
         self.is_unreadable = False
-        self.parts: list[Batch] = []
+        self.batches: list[Batch] = []
         self.settled = 0
         self.begin_piece()
 
     def begin_piece(self) -> None:
         """Forget what was read before, for the next piece."""
         self.lines: list[bytes] = []
-        self.bad: list[RejectedLine] = []
+        self.rejected: list[RejectedLine] = []
         self.ends = array("Q")
         self.end = 0
         self.expected = 0
@@ -95,44 +98,41 @@ class File:
         self.is_whole = True
 
     def next_at(self, disk_bytes: int) -> int:
-        """Return where the next piece begins, in a file that is so large."""
+        """Return where the next piece begins, in a segment that is so large."""
         if self.at is not None and disk_bytes == self.moved[0]:
             self.at, self.moved = self.moved[1], (0, 0)
         return self.at or 0
 
-    def travels(self) -> None:
-        """Take it that the piece which was read is on its way."""
+    def advance(self) -> None:
+        """Continue behind the piece that was read."""
         self.at, self.settled = self.end, 0
         self.events -= self.expected
         if self.is_kept:
-            self.kept += self.bad
+            self.kept += self.rejected
 
     def settle(self, batch: Batch, events: int) -> None:
-        """Take it that a batch, which had so many of the lines, is settled."""
-        self.parts.remove(batch)
+        """Note that a batch, which had so many of the lines, is settled."""
+        self.batches.remove(batch)
         self.settled += events
 
     @property
     def settled_bytes(self) -> int:
         """Up to where all is settled, after some of it was."""
-        return self.ends[self.settled - 1] if self.parts else self.at or 0
+        return self.ends[self.settled - 1] if self.batches else self.at or 0
 
     def keep(self, line: RejectedLine) -> None:
-        """Have a line stay in the segment, because it could not be set aside."""
+        """Keep a line in the segment, because it could not be quarantined."""
         self.is_kept = True
         self.kept.append(line)
 
     def rest(self, fs: FileSystem, encoding: str | None) -> Iterator[bytes]:
-        """Yield what is not settled, and what could not be set aside; the read part in one piece.
-
-        What was not read yet comes after it.
-        """
+        """Yield what is not settled or could not be quarantined: first the part that was read."""
         head = [line.text for line in self.kept if line.text.endswith(b"\n")]
-        for batch in self.parts:
+        for batch in self.batches:
             lines = list(wire.lines_of(batch.text(encoding)))
             at = 0
-            for file, count in batch.files:
-                if file is self:
+            for segment, count in _shares(batch):
+                if segment is self:
                     head += lines[at : at + count]
                 at += count
         yield b"".join(head)
@@ -140,24 +140,24 @@ class File:
         while not self.is_whole and (text := fs.read(self.path, at, _COPY_BYTES)):
             yield text
             at += len(text)
-        # The torn one is the last.
+        # A torn line is the last one.
         yield b"".join(line.text for line in self.kept if not line.text.endswith(b"\n"))
 
 
-class Chain:
-    """Name the segments of one owner, the oldest first.
+class SegmentQueue:
+    """The segments of one owner, the oldest first.
 
     Args:
-        spool: this process's share of the directory.
-        owner: its own name there, or a dead one's.
-        orphan: what the dead one left; None for this process's own.
+        share: this process's share of the directory.
+        owner: its own name there, or an orphan's.
+        orphan: what was adopted; None for this process's own segments.
     """
 
-    def __init__(self, spool: Spool, owner: str, orphan: Orphan | None = None) -> None:
-        self._spool = spool
+    def __init__(self, share: SpoolShare, owner: str, orphan: Orphan | None = None) -> None:
+        self._share = share
         self.owner = owner
         self.orphan = orphan.owner if orphan is not None else None
-        self.travelling = 0
+        self.in_flight = 0
         segments = orphan.segments if orphan is not None else []
         self._numbers = array("Q", [number for number, _ in segments])
         self._sizes = array("Q", [size for _, size in segments])
@@ -165,8 +165,7 @@ class Chain:
         self._written_at_ns = array("q")
         self._claim_bytes = sum(self._sizes)
         self._at = 0
-        self._last = 0
-        self._piece: File | None = None
+        self._piece: LoadedSegment | None = None
 
     def __bool__(self) -> bool:
         return self._at < len(self._numbers)
@@ -177,93 +176,101 @@ class Chain:
         return not self
 
     @property
+    def is_adopted(self) -> bool:
+        """Whether another process wrote the segments."""
+        return self.orphan is not None
+
+    @property
+    def age(self) -> Any:
+        """A key that sorts queues by when their owners began, the earliest first."""
+        return creation_order(self.owner)
+
+    @property
     def number(self) -> int:
         """The number of the next segment; 0 for an orphan's, older than all of our own."""
         return self._numbers[self._at] if self and self.orphan is None else 0
 
     def path(self, number: int) -> str:
         """Return the path of a segment."""
-        return self._spool.path(self.owner, number)
+        return self._share.path(self.owner, number)
 
-    def push(self, number: int, events: int, size_bytes: int, written_at_ns: int) -> bool:
-        """Add a segment of this process's own; False if it is there already."""
-        if number == self._last:  # put twice, by an interrupted append
-            return False
-        self._last = number
+    def push(self, number: int, events: int, size_bytes: int, written_at_ns: int) -> None:
+        """Append a segment of this process's own."""
         self._numbers.append(number)
         self._events.append(events)
         self._sizes.append(size_bytes)
         # A clock may be set beyond 2262, where nanoseconds need more than 64 bits: unknown, then.
         self._written_at_ns.append(written_at_ns if abs(written_at_ns) < 1 << 63 else 0)
-        return True
 
     def read(
         self, most_events: int, most_bytes: int, now: float, lost: Lost
-    ) -> tuple[list[File], int | None]:
-        """Read the next segments, one at least, and no more bytes than travel together.
+    ) -> tuple[list[LoadedSegment], int | None]:
+        """Read the next segments, at least one, and no more bytes than travel together.
 
-        A segment that has more is read a piece at a time, each one batch. Reading changes nothing:
-        what was read is read again, unless `forget` is told of it.
+        A larger segment is read a piece at a time, each one batch. Reading changes nothing: the
+        same is read again until `advance` is called.
 
         Returns:
             The segments, and how many events they should hold; None for an orphan's.
         """
-        files: list[File] = []
+        segments: list[LoadedSegment] = []
         total = expected = 0
         for at in range(self._at, len(self._numbers)):
-            if files and (total + self._sizes[at] > most_bytes or not files[-1].is_whole):
+            if segments and (total + self._sizes[at] > most_bytes or not segments[-1].is_whole):
                 break
-            files.append(self._read(at, most_events, most_bytes, now, lost))
+            segments.append(self._read(at, most_events, most_bytes, now, lost))
             total += self._sizes[at]
-            expected += files[-1].expected
-        return files, expected if self.orphan is None else None
+            expected += segments[-1].expected
+        return segments, expected if self.orphan is None else None
 
-    def _read(self, at: int, most_events: int, most_bytes: int, now: float, lost: Lost) -> File:
-        file = self._piece
-        if file is None:
+    def _read(
+        self, at: int, most_events: int, most_bytes: int, now: float, lost: Lost
+    ) -> LoadedSegment:
+        segment = self._piece
+        if segment is None:
             events = self._events[at] if self.orphan is None else 0
-            file = File(self, self._numbers[at], self._sizes[at], events)
-        file.begin_piece()
-        file.expected = file.events
-        fs = self._spool.fs
+            segment = LoadedSegment(self, self._numbers[at], self._sizes[at], events)
+        segment.begin_piece()
+        segment.expected = segment.events
+        fs = self._share.fs
         try:
-            found = fs.lstat(file.path)
-            file.disk_bytes, written_at_ns = found.st_size, found.st_mtime_ns
-            file.end = file.next_at(found.st_size)
-            if file.at is None and self.orphan is not None:
-                file.end = self.orphan.state.settled_bytes(file.name.number, found.st_size)
-            text = self._piece_of(file, most_events, most_bytes)
+            found = fs.lstat(segment.path)
+            segment.disk_bytes, written_at_ns = found.st_size, found.st_mtime_ns
+            segment.end = segment.next_at(found.st_size)
+            if segment.at is None and self.orphan is not None:
+                segment.end = self.orphan.state.settled_bytes(segment.name.number, found.st_size)
+            text = self._piece_of(segment, most_events, most_bytes)
         except FileNotFoundError:
-            lost("somebody removed it", file.events)
-            return file
+            lost("somebody removed it", segment.events)
+            return segment
         except unless_interrupt(OSError) as error:
             if error.errno in _PASSING:
                 raise
-            file.is_kept = file.is_unreadable = True
-            lost(error.strerror or str(error), file.events)
-            return file
-        begin, file.end = file.end, file.end + len(text)
+            segment.is_kept = segment.is_unreadable = True
+            lost(error.strerror or str(error), segment.events)
+            return segment
+        begin, segment.end = segment.end, segment.end + len(text)
         fresh = 0 <= now - written_at_ns / 1e9 < _FRESH_SECONDS
         if fresh and not begin and self._is_untouched(at, text, written_at_ns):
-            file.lines = text.splitlines(keepends=True)
-            file.ends.extend(itertools.accumulate(map(len, file.lines)))
-            return file
-        file.lines, file.bad, file.ends = partition_lines(text, begin)
-        if not file.is_whole:
-            file.expected = min(file.events, len(file.lines))
-        self._set_aside(file)
-        return file
+            segment.lines = text.splitlines(keepends=True)
+            segment.ends.extend(itertools.accumulate(map(len, segment.lines)))
+            return segment
+        segment.lines, segment.rejected, segment.ends = partition_lines(text, begin)
+        if not segment.is_whole:
+            segment.expected = min(segment.events, len(segment.lines))
+        self._quarantine(segment)
+        return segment
 
-    def _piece_of(self, file: File, most_events: int, most_bytes: int) -> bytes:
-        """Return whole lines, as many as fit, one at least; all that is left where that fits."""
+    def _piece_of(self, segment: LoadedSegment, most_events: int, most_bytes: int) -> bytes:
+        """Return whole lines, as many as fit but at least one; all that is left if that fits."""
         while True:
             # One byte more than is wanted tells whether there is more.
-            text = self._spool.fs.read(file.path, file.end, most_bytes + 1)
+            text = self._share.fs.read(segment.path, segment.end, most_bytes + 1)
             if len(text) <= most_bytes:
                 return text
             *lines, beyond = text.split(b"\n", most_events)
             if lines:
-                file.is_whole = False
+                segment.is_whole = False
                 return text[: len(text) - len(beyond)]
             most_bytes *= 2
 
@@ -275,30 +282,30 @@ class Chain:
             and text.count(b"\n") == self._events[at]
         )
 
-    def _set_aside(self, file: File) -> None:
-        directory = self._spool.directory
-        for line in file.bad:
+    def _quarantine(self, segment: LoadedSegment) -> None:
+        directory = self._share.directory
+        for line in segment.rejected:
             try:
-                directory.quarantine(file.name.stem, str(line.offset), line.text, line.reason)
+                directory.quarantine(segment.name.stem, str(line.offset), line.text, line.reason)
             except unless_interrupt(OSError):
-                file.is_kept = True
+                segment.is_kept = True
 
-    def forget(self, files: list[File]) -> None:
-        """Have segments, which were read, travel; the next piece of the last one may be to come."""
-        for file in files:
-            file.travels()
-        self._piece = None if not files or files[-1].is_whole else files[-1]
-        count = len(files) - (self._piece is not None)
-        self.travelling += count
+    def advance(self, segments: list[LoadedSegment]) -> None:
+        """Continue behind segments that were read, or behind the piece of the last one."""
+        for segment in segments:
+            segment.advance()
+        self._piece = None if not segments or segments[-1].is_whole else segments[-1]
+        count = len(segments) - (self._piece is not None)
+        self.in_flight += count
         self._at += count
         if self._at > 1000 and self._at * 2 > len(self._numbers):
             for column in (self._numbers, self._sizes, self._events, self._written_at_ns):
                 del column[: self._at]
             self._at = 0
 
-    def mark(self, file: File) -> None:
-        """Write down up to where a segment is settled: who comes after us begins there."""
-        owner = self.orphan or self._spool.owner(self.owner)
+    def mark(self, segment: LoadedSegment) -> None:
+        """Record up to where a segment is settled: an adopting process begins there."""
+        owner = self.orphan or self._share.owner(self.owner)
         if owner is None:  # somebody removed its file
             return
         if owner.tries:
@@ -306,10 +313,12 @@ class Chain:
             with Suppressed(OSError):
                 owner.claim(self._claim_bytes)
         with Suppressed(OSError):  # it would be sent twice, not lost
-            owner.write_offset(SettledOffset(file.name.number, file.settled_bytes, file.disk_bytes))
+            owner.write_offset(
+                SettledOffset(segment.name.number, segment.settled_bytes, segment.disk_bytes)
+            )
 
     def lower_claim(self, size_bytes: int) -> None:
-        """Give back the room of an orphan's segment that is gone."""
+        """Release the room of an orphan's segment that was removed."""
         self._claim_bytes -= size_bytes
         if self.orphan is not None:
             self.orphan.reset_tries()
@@ -317,57 +326,288 @@ class Chain:
                 self.orphan.claim(self._claim_bytes)
 
 
-def cut(files: list[File], number: int, most_events: int, most_bytes: int) -> list[Batch]:
+class SharesOfSegments:
+    """What a batch occupies on disk: so many lines of each of some segments.
+
+    Args:
+        shares: segments and how many of their lines, in order.
+        done: called for each segment when the batch is settled.
+    """
+
+    def __init__(
+        self, shares: list[tuple[LoadedSegment, int]], done: Callable[[LoadedSegment], None]
+    ) -> None:
+        self.shares = shares
+        self._done = done
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether another process wrote some of it."""
+        return any(segment.queue.is_adopted for segment, _ in self.shares)
+
+    def release(self, batch: Batch) -> None:
+        """Remove the segments in which nothing else waits."""
+        for segment, count in self.shares:
+            segment.settle(batch, count)
+            self._done(segment)
+
+    def divide(self, batch: Batch, halves: list[Batch]) -> None:
+        """Give each half its lines of the same segments."""
+        divided = divide(self.shares, halves[0].events)
+        for half, shares in zip(halves, divided, strict=True):
+            half.stored = SharesOfSegments(shares, self._done)
+        for segment, _ in self.shares:
+            at = segment.batches.index(batch)
+            segment.batches[at : at + 1] = [
+                half for half in halves if any(segment is other for other, _ in _shares(half))
+            ]
+
+
+def _shares(batch: Batch) -> list[tuple[LoadedSegment, int]]:
+    return batch.stored.shares if isinstance(batch.stored, SharesOfSegments) else []
+
+
+def batches_of(
+    segments: list[LoadedSegment],
+    number: int,
+    most_events: int,
+    most_bytes: int,
+    done: Callable[[LoadedSegment], None],
+) -> list[Batch]:
     """Make batches of the lines of some segments, in order.
 
     Args:
-        files: as they were read; each is told of the batches that it is part of.
-        number: that the batches bear.
-        most_events, most_bytes: what a batch holds at the most; a single line may have more.
+        segments: as they were read; the batches are added to each.
+        number: of the batches.
+        most_events, most_bytes: what a batch holds at most; a single line may have more.
+        done: called for each segment of a batch that is settled.
     """
     batches: list[Batch] = []
     lines: list[bytes] = []
     size = 0
-    shares: list[tuple[File, int]] = []
+    shares: list[tuple[LoadedSegment, int]] = []
 
     def close() -> None:
         nonlocal lines, size, shares
         if lines:
             batch = Batch(lines, size, number)
-            batch.files = shares
-            for file, _ in shares:
-                file.parts.append(batch)
+            batch.stored = SharesOfSegments(shares, done)
+            for segment, _ in shares:
+                segment.batches.append(batch)
             batches.append(batch)
         lines, size, shares = [], 0, []
 
-    for file in files:
+    for segment in segments:
         began = len(lines)
-        for line in file.lines:
+        for line in segment.lines:
             if lines and (len(lines) >= most_events or size + len(line) > most_bytes):
                 if len(lines) > began:
-                    shares.append((file, len(lines) - began))
+                    shares.append((segment, len(lines) - began))
                 close()
                 began = 0
             lines.append(line)
             size += len(line)
         if len(lines) > began:
-            shares.append((file, len(lines) - began))
-        file.lines = []
+            shares.append((segment, len(lines) - began))
+        segment.lines = []
     close()
     return batches
 
 
 def divide(
-    shares: list[tuple[File, int]], at: int
-) -> tuple[list[tuple[File, int]], list[tuple[File, int]]]:
+    shares: list[tuple[LoadedSegment, int]], at: int
+) -> tuple[list[tuple[LoadedSegment, int]], list[tuple[LoadedSegment, int]]]:
     """Return what the first `at` lines, and the others, have of each segment."""
-    first: list[tuple[File, int]] = []
-    second: list[tuple[File, int]] = []
-    for file, count in shares:
+    first: list[tuple[LoadedSegment, int]] = []
+    second: list[tuple[LoadedSegment, int]] = []
+    for segment, count in shares:
         here = min(count, at)
         at -= here
         if here:
-            first.append((file, here))
+            first.append((segment, here))
         if count > here:
-            second.append((file, count - here))
+            second.append((segment, count - here))
     return first, second
+
+
+class Limits(NamedTuple):
+    """What a batch that is read back holds at most, and how it is compressed."""
+
+    batch_events: int
+    batch_bytes: int
+    encoding: str | None
+    level: int
+
+
+class DiskSource(Source):
+    """What waits in a spool's directory.
+
+    Args:
+        share: this process's share of the directory.
+        accounts: counts what is pending.
+        limits: of the batches that are made of segments.
+        notices: reports what went wrong.
+        now: seconds since the epoch, as files' times are.
+    """
+
+    adopts = reads_back = True
+
+    def __init__(
+        self,
+        share: SpoolShare,
+        accounts: Accounts,
+        limits: Limits,
+        notices: Notices,
+        now: Callable[[], float],
+    ) -> None:
+        self._share = share
+        self._accounts = accounts
+        self._limits = limits
+        self._notices = notices
+        self._now = now
+        self._pending_removals: list[LoadedSegment] = []
+
+    def enqueue(self, sealed: Any, waiting: deque[Any]) -> None:
+        """Append a `StoredBatch` to the queue of its owner, unless it is there already."""
+        if sealed.segment is not None:
+            sealed.segment.close()
+        if sealed.is_queued:  # put twice, by an interrupted append
+            return
+        last = waiting[-1] if waiting else None
+        is_last = isinstance(last, SegmentQueue) and not last.is_adopted
+        if last is None or not is_last or last.owner != sealed.owner:
+            last = SegmentQueue(self._share, sealed.owner)
+            waiting.append(last)
+        last.push(sealed.number, sealed.events, sealed.encoded_bytes, sealed.written_at_ns)
+        sealed.is_queued = True
+        try:
+            self._share.sync(last.path(sealed.number))
+        except unless_interrupt(OSError) as error:
+            self._notices.spool_failed(error)
+
+    def load(self, pending: Any, loaded: deque[Batch]) -> None:
+        """Read the next segments of a queue, and append their batches."""
+        events, size_bytes, encoding, level = self._limits
+        number = pending.number
+        segments, expected = pending.read(events, size_bytes, self._now(), self._notices.unreadable)
+        batches = batches_of(segments, number, events, size_bytes, self._done)
+        for batch in batches:
+            batch.pack(encoding, level)
+        self._accounts.load(batches, expected)
+        pending.advance(segments)
+        loaded.extend(batches)
+        for segment in segments:
+            if segment.rejected:
+                self._notices.quarantined(len(segment.rejected), segment.rejected[0].reason)
+            if not segment.batches:
+                self._done(segment)
+
+    def _done(self, segment: LoadedSegment) -> None:
+        """Remove a segment, or record on disk up to where it is settled."""
+        if not segment.batches and segment.is_whole:
+            self._remove(segment)
+        elif segment.is_kept:
+            self._rewrite_rest(segment)
+        else:
+            segment.queue.mark(segment)
+
+    def _rewrite_rest(self, segment: LoadedSegment) -> None:
+        """Leave on disk only what is not settled, because a mark cannot express it."""
+        sizes: list[int] = []
+
+        def rest() -> Iterator[bytes]:
+            for text in segment.rest(self._share.fs, self._limits.encoding):
+                sizes.append(len(text))
+                yield text
+
+        with Suppressed(OSError):  # a full disk: it would be sent twice, not lost
+            is_synced = self._share.fsync != "never"
+            self._share.directory.write(segment.path, rest(), is_synced=is_synced)
+        if sizes:  # whether it took effect is seen when the file is read next
+            segment.moved = sum(sizes), sizes[0]
+
+    def _remove(self, segment: LoadedSegment) -> None:
+        if self._finish_removal(segment):
+            self._removed(segment)
+        else:
+            self._pending_removals.append(segment)
+
+    def _removed(self, segment: LoadedSegment) -> None:
+        queue = segment.queue
+        queue.in_flight -= 1
+        if queue.orphan is None:
+            self._accounts.removed(segment.size_bytes)
+            return
+        queue.lower_claim(segment.size_bytes)
+        if not queue and not queue.in_flight:
+            self._share.end_orphan(queue.orphan)
+
+    def _finish_removal(self, segment: LoadedSegment) -> bool:
+        """Remove a settled segment, with what is bad in it quarantined; False to try again later.
+
+        Until then it stays this process's: nobody else must send again what was delivered.
+        """
+        if not segment.is_kept:
+            return self._share.remove(segment.path)
+        directory = self._share.directory
+        try:
+            for line in segment.kept:
+                directory.quarantine(segment.name.stem, str(line.offset), line.text, line.reason)
+            if segment.is_unreadable:
+                directory.quarantine_file(segment.name, "it could not be read")
+                return True
+        except unless_interrupt(OSError):
+            if not segment.is_unreadable:
+                self._rewrite_rest(segment)
+            return False
+        return self._share.remove(segment.path)
+
+    def retry_removals(self) -> None:
+        """Remove what was delivered and could not be removed."""
+        segments, self._pending_removals = self._pending_removals, []
+        for segment in segments:
+            self._remove(segment)
+
+    def quarantine(self, batch: Batch, reason: str) -> bool:
+        """Quarantine a single refused event; False if it is lost."""
+        shares = _shares(batch)
+        stem = shares[0][0].name.stem if shares else f"memory-{batch.number:08d}"
+        text = batch.text(self._limits.encoding)
+        try:
+            self._share.directory.quarantine(stem, "refused", text, reason)
+        except unless_interrupt(OSError) as error:
+            self._notices.spool_failed(error)
+            for segment, _ in shares:  # it stays in its segment until it can be quarantined
+                segment.keep(RejectedLine(0, text, reason))
+            return bool(shares)
+        return True
+
+    def can_adopt(self) -> bool:
+        """Return whether the last `adopt` left orphans that could be adopted now."""
+        return self._share.left_some and self._share.has_room_for_orphans()
+
+    def adopt(self) -> list[Pending]:
+        """Return the segments of owners that have died, the oldest owner first."""
+        try:
+            orphans = self._share.orphans(self._now())
+        except unless_interrupt(OSError):
+            # No directory, or no descriptors left; reported when a line cannot be written.
+            return []
+        while self._share.remarks:
+            self._notices.remark(self._share.remarks.pop(0))
+        if orphans:
+            self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
+        return [SegmentQueue(self._share, orphan.owner.name, orphan) for orphan in orphans]
+
+    def end(self, under_way: Batch | None, *, is_exclusive: bool) -> None:
+        """End the ownership of segments that are all gone.
+
+        Args:
+            under_way: the batch that is being posted, and may arrive.
+            is_exclusive: whether no append can be under way.
+        """
+        if not is_exclusive:
+            self.retry_removals()
+            shares = _shares(under_way) if under_way is not None else []
+            self._share.end_in_order({segment.queue.owner for segment, _ in shares})
+        self._accounts.end_store(is_exclusive=is_exclusive)

@@ -110,7 +110,7 @@ class Orphan(NamedTuple):
     segments: list[tuple[int, int]]
 
 
-class Spool:
+class SpoolShare:
     """Keep lines on disk for one handler in one process.
 
     Args:
@@ -154,7 +154,7 @@ class Spool:
         """How many bytes the open segment may have, as far as room is claimed."""
         return self._claimed_bytes - self.used_bytes
 
-    def begin(self) -> Owner:
+    def ensure_owner(self) -> Owner:
         """Return this process's owner; make it, and the directory, where they are missing."""
         if self._owner is None or not self._owner.is_linked():
             again = self.owner_name
@@ -167,7 +167,7 @@ class Spool:
     def reserve(self, open_bytes: int) -> bool:
         """Claim room for an open segment of so many bytes; False if the spool is full."""
         need = self.used_bytes + open_bytes
-        owner = self.begin()
+        owner = self.ensure_owner()
         if need <= self._claimed_bytes:
             return True
         if self._clock() < self._full_until:
@@ -187,7 +187,7 @@ class Spool:
 
     def open(self, number: int) -> OpenSegment:
         """Make a segment of this process's own."""
-        path = self.path(self.begin().name, number)
+        path = self.path(self.ensure_owner().name, number)
         fd = self.fs.create(path)
         segment = OpenSegment(self.directory, path, fd, self.fsync == "line")
         if self.fsync == "line":
@@ -203,15 +203,19 @@ class Spool:
         segment.close()
         self.remove(segment.path)
 
-    def keep(self, number: int, line: bytes) -> None:
+    def write_single(self, number: int, line: bytes) -> str:
         """Write a segment of one line, without touching anything that an open one needs.
+
+        Returns:
+            The owner's name.
 
         Raises:
             OSError: nothing was written.
         """
         if self._owner is None:
             raise OSError(errno.EAGAIN, "there is no owner yet")
-        path = self.path(self._owner.name, number)
+        owner = self._owner.name
+        path = self.path(owner, number)
         segment = OpenSegment(self.directory, path, self.fs.create(path), self.fsync == "line")
         try:
             segment.write(line)
@@ -221,6 +225,7 @@ class Spool:
             self.discard(segment)
             raise
         segment.close()
+        return owner
 
     def path(self, owner: str, number: int) -> str:
         """Return the path of a segment."""
@@ -252,7 +257,7 @@ class Spool:
             return False
         return True
 
-    def give_back(self, open_bytes: int) -> None:
+    def release_room(self, open_bytes: int) -> None:
         """Give back room that is claimed but no longer needed, so that others may have it."""
         need = self.used_bytes + open_bytes + self._chunk_bytes
         if self._owner is not None and self._claimed_bytes > need + 4 * self._chunk_bytes:

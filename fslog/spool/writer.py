@@ -1,49 +1,44 @@
-"""Batches whose lines stand on disk before the log call returns.
+"""The store of a handler with a spool: a line is on disk before its log call returns.
 
-The open batch is the open segment: each line is written to it, and only tallied in memory. A
-sealed one is a name and four numbers; the listener reads it back when its turn comes. Where the
-disk fails, batches are held in memory meanwhile, in the same queue and so in the same order; the
-disk is tried again with each new batch.
-
-A call that breaks into an append (a signal handler's, a finalizer's) must be on disk, too, before
-it returns, and cannot use the open segment, which is in the hands of what it interrupted: it gets
-a segment of its own.
+The open batch is the open segment: each line is written to it, and only counted in memory. A
+sealed one is a name and four numbers; `fslog.spool.reader` reads it back when its turn comes.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from typing import Any, Final
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from fslog.delivery.batches import Batch, Batches
-from fslog.interrupts import unless_interrupt
+from fslog.config import Settings
+from fslog.delivery.notices import Notices
+from fslog.delivery.store import Accounts, Batch, OpenBatch, Sealed, Store
+from fslog.interrupts import Suppressed
 from fslog.net import wire
-from fslog.spool.share import OpenSegment, Spool
+from fslog.spool.directory import SpoolDirectory
+from fslog.spool.reader import DiskSource, Limits
+from fslog.spool.share import OpenSegment, SpoolShare
 
-_ON_DISK: Final = b""
 
-
-class Sealed:
-    """A batch that waits on disk.
+class StoredBatch:
+    """A sealed batch that waits on disk.
 
     Args:
         owner: of the segment.
         number: of the batch and of the segment.
         events: how many lines were written.
         encoded_bytes: their size.
-        written_at_ns: when the file was last changed; 0 where that is unknown.
-        used_bytes: what this process has on disk with it.
+        written_at_ns: when the file was last changed; 0 if that is unknown.
         segment: still to be closed.
     """
 
     __slots__ = (
         "encoded_bytes",
         "events",
+        "is_queued",
         "number",
         "owner",
         "segment",
-        "used_bytes",
         "written_at_ns",
     )
 
@@ -55,274 +50,164 @@ class Sealed:
         number: int,
         events: int,
         encoded_bytes: int,
-        written_at_ns: int,
-        used_bytes: int,
-        segment: OpenSegment | None,
+        written_at_ns: int = 0,
+        segment: OpenSegment | None = None,
     ) -> None:
         self.owner = owner
         self.number = number
         self.events = events
         self.encoded_bytes = encoded_bytes
         self.written_at_ns = written_at_ns
-        self.used_bytes = used_bytes
         self.segment = segment
+        self.is_queued = False
+
+    @property
+    def stored_bytes(self) -> int:
+        """What it occupies on disk."""
+        return self.encoded_bytes
 
 
-class SpooledBatches(Batches):
-    """Gather lines into segments and account for each until it is settled.
+class DiskBatch(OpenBatch):
+    """An open batch whose lines are written to a segment.
 
     Args:
-        spool: this process's share of the directory.
-        failed: told of the error when the disk fails, and of None when it works again. Called
-            with the lock held, so it must not wait.
-        numbers: as for `Batches`.
+        number: of the batch and of the segment.
+        share: of the spool's directory.
+        segment: open.
     """
 
-    def __init__(
-        self,
-        items: Any,
-        opened: Callable[[], bool],
-        *,
-        spool: Spool,
-        failed: Callable[[Exception | None], None],
-        **numbers: Any,
-    ) -> None:
-        super().__init__(items, opened, **numbers)
-        self._spool = spool
-        self._failed = failed
-        self._segment: OpenSegment | None = None
-        self._in_memory = False
-        self._is_failing = False
-        self._numbers = itertools.count(1)
-        self._open_number = 0
-        self._limit_bytes = -1
+    bound = "spool_max_bytes"
 
-    def _take(self, line: bytes) -> bool:
-        size = len(line)
-        if self._open_bytes + size > self._limit_bytes and not self._make_room(size):
-            return False
-        held = line
-        if self._segment is not None:
-            try:
-                self._segment.write(line)
-                # What interrupts here leaves a line on disk that is not tallied; `load` finds it.
-                held = _ON_DISK
-            except unless_interrupt(OSError) as error:
-                self._fall_back(error)
-                if self._open_bytes + size > self._limit():
-                    return False
-        self._open_bytes += size
-        self._lines.append(held)
-        if not self._announced:
-            self._announce()
-        if len(self._lines) >= self._batch_events:
-            self._seal()
-        return True
+    def __init__(self, number: int, share: SpoolShare, segment: OpenSegment) -> None:
+        # It is as safe open as sealed, unless sealing is what makes it so.
+        super().__init__(number, may_stay_open=share.fsync != "segment")
+        self._share = share
+        self._segment = segment
+        self.write = segment.write
 
-    def _make_room(self, size: int) -> bool:
-        self._finish_seal()
-        self._hold(0)
-        if self._lines:
-            if self._open_bytes + size > self._most_bytes():
-                self._seal()
-        elif self._in_memory:
-            self._limit_bytes = -1
-            self._in_memory = False
-        if not self._may_take():
-            return False
-        if self._segment is None and not self._in_memory and not self._open(size):
-            return False
-        if self._segment is not None and not self._reserve(size):
-            return False
-        self._hold(0)
-        return self._open_bytes + size <= self._limit()
+    def room_bytes(self, free_bytes: int) -> int:
+        """Return how much room is claimed."""
+        return self._share.room_bytes
 
-    def _most_bytes(self) -> int:
-        return self._limit() if self._in_memory else self._batch_bytes
+    def extend(self, encoded_bytes: int, free_bytes: int) -> bool:
+        """Claim room for so many bytes; False if the spool is full."""
+        return encoded_bytes <= self._share.room_bytes or self._share.reserve(encoded_bytes)
 
-    def _open(self, size: int) -> bool:
-        """Begin a batch: on disk, or where that fails in memory; False if the spool is full."""
-        try:
-            if not self._spool.reserve(size):
-                return False
-            self._open_number = next(self._numbers)
-            self._segment = self._spool.open(self._open_number)
-        except unless_interrupt(OSError, ValueError) as error:
-            self._go_to_memory(error)
-        return True
-
-    def _reserve(self, size: int) -> bool:
-        if self._open_bytes + size <= self._spool.room_bytes:
-            return True
-        try:
-            return self._spool.reserve(self._open_bytes + size)
-        except unless_interrupt(OSError, ValueError) as error:
-            self._fall_back(error)
-            return True
-
-    def _fall_back(self, error: Exception) -> None:
-        """Seal what is on disk, and go on in memory."""
-        segment = self._segment
-        if self._lines:
-            self._close()
-        elif segment is not None:
-            self._segment = None
-            self._spool.discard(segment)
-        self._go_to_memory(error)
-
-    def _go_to_memory(self, error: Exception) -> None:
-        self._open_number = next(self._numbers)
-        self._in_memory = self._is_failing = True
-        self._hold(0)
-        self._failed(error)
-
-    def _seal(self) -> None:
-        # A full disk has room for a file, and for a line now and then: that is no news.
-        if self._is_failing and self._segment is not None:
-            self._is_failing = False
-            self._failed(None)
-        self._close()
-
-    def _close(self) -> None:
-        segment, number = self._segment, self._open_number
-        if segment is None:
-            self._note(Batch(self._lines, self._open_bytes, number))
-            return
-        rescued = segment.rescued()
+    def seal(self, lines: list[bytes], encoded_bytes: int) -> Sealed:
+        """Return a batch that waits on disk."""
+        rescued = self._segment.rescued()
         if rescued is not None:  # somebody removed the file: only the open descriptor still has it
-            lines = list(wire.lines_of(rescued))
-            self._note(Batch(lines, len(rescued), number))
-            return
-        self._note(
-            Sealed(
-                self._spool.owner_name,
-                number,
-                len(self._lines),
-                self._open_bytes,
-                segment.written_at_ns(),
-                self._spool.used_bytes + self._open_bytes,
-                segment,
-            )
+            return Batch(list(wire.lines_of(rescued)), len(rescued), self.number)
+        return StoredBatch(
+            self._share.owner_name,
+            self.number,
+            len(lines),
+            encoded_bytes,
+            self._segment.written_at_ns(),
+            self._segment,
         )
 
-    def _finish_seal(self) -> None:
-        if self._sealing is None:
-            return
-        item, segment = self._sealing[0], self._segment
-        if isinstance(item, Sealed):
-            self._spool.used_bytes = item.used_bytes
-        self._segment = None
-        self._in_memory = False
-        super()._finish_seal()
-        if segment is not None:
-            segment.close()
+    def close(self) -> None:
+        """Close the file."""
+        self._segment.close()
 
-    def _limit(self) -> int:
-        if self._segment is not None:
-            return min(self._batch_bytes, self._spool.room_bytes)
-        return super()._limit() if self._in_memory else -1
+    def discard(self) -> None:
+        """Remove the file."""
+        self._share.discard(self._segment)
 
-    def _set_aside(self, line: bytes) -> Any:
-        number = next(self._numbers)
-        try:
-            self._spool.keep(number, line)
-        except unless_interrupt(OSError):
-            return line
-        return number, len(line)
 
-    def keep_late(self, line: bytes) -> bool:
-        """Write a line while the interpreter takes itself down; no lock is touched.
+class DiskStore(Store):
+    """Hold lines in segments of this process's own.
 
-        Other threads are stopped by then, perhaps with the lock in their hands.
+    Args:
+        share: of the spool's directory.
+        limits: how much is read back at a time, and how it is compressed.
+    """
+
+    bound = DiskBatch.bound
+    is_durable = True
+
+    def __init__(self, share: SpoolShare, limits: Limits) -> None:
+        self._share = share
+        self._limits = limits
+
+    @classmethod
+    def of(
+        cls,
+        directory: SpoolDirectory,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> DiskStore:
+        """Return the store of a handler, with a new share of the directory for this process."""
+        share = SpoolShare(
+            directory,
+            max_bytes=settings.spool_max_bytes,
+            fsync=settings.spool_fsync,
+            chunk_bytes=settings.batch_bytes,
+            clock=clock,
+        )
+        limits = Limits(
+            settings.batch_events,
+            settings.batch_bytes,
+            settings.compression,
+            settings.compression_level,
+        )
+        return cls(share, limits)
+
+    @property
+    def used_bytes(self) -> int:
+        """What this process's sealed batches occupy."""
+        return self._share.used_bytes
+
+    @used_bytes.setter
+    def used_bytes(self, used_bytes: int) -> None:
+        self._share.used_bytes = used_bytes
+
+    def prepare(self) -> bool:
+        """Keep processes with other keys away; return whether segments wait."""
+        with Suppressed(OSError, ValueError):  # it was possible a moment ago
+            self._share.ensure_owner()
+        return self._share.directory.has_segments()
+
+    def open(self, number: int, size_bytes: int, unused: OpenBatch | None) -> OpenBatch | None:
+        """Return an open segment; None if the spool is full."""
+        if not self._share.reserve(size_bytes):
+            return None
+        return unused or DiskBatch(number, self._share, self._share.open(number))
+
+    def write_alone(self, number: int, line: bytes) -> StoredBatch:
+        """Write a segment of one line.
+
+        Raises:
+            OSError: nothing was written.
         """
+        return StoredBatch(self._share.write_single(number, line), number, 1, len(line))
+
+    def write_during_shutdown(self, number: int, line: bytes) -> bool:
+        """Write a segment of one line while the interpreter shuts down; False if it is lost."""
         try:
-            self._spool.begin()
-            self._spool.keep(next(self._numbers), line)
-        except Exception:  # the disk, or a module that is half taken down
+            self._share.ensure_owner()
+            self._share.write_single(number, line)
+        except Exception:  # the disk, or a module that is already cleared
             return False
         return True
 
-    def _take_aside_item(self, item: Any) -> None:
-        if isinstance(item, bytes):
-            super()._take_aside_item(item)
-        else:
-            self._enqueue(*item)
+    def release_room(self, open_bytes: int) -> None:
+        """Release claimed room that is not needed, so that other processes may have it."""
+        self._share.release_room(open_bytes)
 
-    def _enqueue(self, number: int, size: int) -> None:
-        """Put a segment that a re-entrant call wrote on the queue, after what it came after."""
-        if self._lines:
-            self._seal()
-        elif self._segment is not None:
-            # Forgotten before it is closed: what interrupts here must leave nothing to write to.
-            self._limit_bytes = -1
-            segment, self._segment = self._segment, None
-            self._spool.discard(segment)
-        used_bytes = self._spool.used_bytes + size
-        self._note(Sealed(self._spool.owner_name, number, 1, size, 0, used_bytes, None))
-        self._opened()
-
-    def is_in_memory(self) -> bool:
-        """Return whether a new line would be held in memory."""
-        return self._in_memory
-
-    def is_safe(self) -> bool:
-        """Return whether the end of the process would lose nothing of what is pending."""
-        with self._lock:
-            return not self._in_memory and all(batch.files for batch in self._unsettled)
-
-    def grows_old(self) -> bool:
-        """Return whether the open batch may wait for older ones: it is as safe open as sealed."""
-        return self._segment is not None and self._spool.fsync != "segment"
-
-    def load(self, batches: list[Batch], expected_events: int | None) -> None:
-        """Account for batches that were read back from disk.
-
-        Args:
-            expected_events: how many this process had written there; None for an orphan's.
-        """
-        found = sum(batch.events for batch in batches)
-
-        def change() -> None:
-            if expected_events is None:
-                self.adopted += found
-            elif found >= expected_events:
-                self._sealed_events += found - expected_events
-            else:
-                self.abandoned += expected_events - found
-            self._unsettled |= dict.fromkeys(batches)
-            self._hold(sum(batch.held_bytes for batch in batches))
-
-        self.exclusively(change)
-
-    def removed(self, size_bytes: int) -> None:
-        """Account for a segment of this process's own that is no longer on disk."""
-
-        def change() -> None:
-            self._spool.used_bytes -= size_bytes
-            self._spool.give_back(self._open_bytes)
-            self._hold(0)
-            self._wake()
-
-        self.exclusively(change)
-
-    def end_spool(self, *, is_exclusive: bool) -> None:
-        """End this process's ownership if nothing of its own is on disk any more.
-
-        Args:
-            is_exclusive: whether the caller sees to it that no append is under way.
-        """
-
-        def change() -> None:
-            if self._segment is None and not self._spool.used_bytes:
-                self._spool.end()
-                self._hold(0)
-
-        if is_exclusive:
-            change()
-        else:
-            self.exclusively(change)
+    def end(self) -> None:
+        """End this process's ownership of segments."""
+        self._share.end()
 
     def close_inherited(self) -> None:
-        """Close what a fork copied, in the child; no lock is touched, a thread may hold it."""
-        if self._segment is not None:
-            self._segment.close()
+        """Close, in a forked child, the locks that the fork copied."""
+        self._share.close_inherited()
+
+    def usage(self, now: float) -> Mapping[str, Any]:
+        """Return how many segments there are, their size, and the age of the oldest."""
+        return self._share.directory.usage(now)
+
+    def source(self, accounts: Accounts, notices: Notices, now: Callable[[], float]) -> DiskSource:
+        """Return what reads segments back."""
+        return DiskSource(self._share, accounts, self._limits, notices, now)

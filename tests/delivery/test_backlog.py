@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from fslog.collector import Answer, Collector
-from fslog.delivery.backlog import LOOK_SECONDS, Backlog
-from fslog.delivery.batches import Batch, Batches
-from fslog.delivery.queue import Inbox
+from fslog.delivery.backlog import ADOPT_SECONDS, Backlog
+from fslog.delivery.buffer import Buffer
+from fslog.delivery.queue import WakeQueue
+from fslog.delivery.store import Batch
 from fslog.spool.segments import SegmentName, owner_name, parse_name
 from spools import (
     SIZE,
@@ -46,7 +47,7 @@ def head(process: Process) -> list[int]:
 def logged(process: Process, *numbers: int) -> None:
     """Log a segment."""
     process.log(*numbers)
-    process.batches.seal()
+    process.buffer.seal()
     process.take()
 
 
@@ -63,8 +64,8 @@ def died(path: Path, *batches: list[int], bad: bytes = b"") -> str:
 
 def test_memory_batches_wait_in_order() -> None:
     """Without a spool the backlog is batches, packed as they come, each once."""
-    items = Inbox()
-    batches = Batches(
+    items = WakeQueue()
+    batches = Buffer(
         items,
         lambda: True,
         batch_events=1,
@@ -75,7 +76,7 @@ def test_memory_batches_wait_in_order() -> None:
     backlog = Backlog(batches, "deflate", 6)
     assert not backlog
     assert backlog.head() is None
-    assert (backlog.oldest(), backlog.look_at) == (None, None)
+    assert (backlog.oldest(), backlog.adopt_at) == (None, None)
     for number in range(3):
         batches.append(line(number))
     found = [items.get_nowait() for _ in range(3)]
@@ -91,7 +92,7 @@ def test_memory_batches_wait_in_order() -> None:
     assert backlog.oldest() == 3
     assert backlog.head() is found[2]
     assert backlog.abandon("why") is False
-    backlog.look()
+    backlog.adopt_if_due()
     backlog.end()
     assert backlog.head() is None
     counts = batches.counts()
@@ -100,9 +101,9 @@ def test_memory_batches_wait_in_order() -> None:
 
 def test_a_batch_that_could_not_be_packed_is_packed_when_its_turn_comes() -> None:
     """There was no memory for it before; it is neither lost nor sent as it is."""
-    items = Inbox()
+    items = WakeQueue()
     limits = {"batch_events": 1, "batch_bytes": 10_000, "buffer_bytes": 100_000}
-    batches = Batches(items, lambda: True, clock=lambda: 0.0, **limits)
+    batches = Buffer(items, lambda: True, clock=lambda: 0.0, **limits)
     backlog = Backlog(batches, "deflate", 6)
     batches.append(line(1))
     batch: Batch = items.get_nowait()
@@ -137,7 +138,7 @@ def test_a_segment_is_removed_only_after_its_delivery(process: Process, tmp_path
     with_batches = [[1, 2], [3]]
     for numbers in with_batches:
         logged(process, *numbers)
-    process.backlog._limits = (2, 10_000)
+    process.read_at_most(2, 10_000)
     assert head(process) == [1, 2]
     assert head(process) == [1, 2]
     assert on_disk(tmp_path) == [1, 2, 3]
@@ -150,7 +151,7 @@ def test_a_segment_is_removed_only_after_its_delivery(process: Process, tmp_path
 
 def test_a_delivered_piece_of_a_segment_leaves_the_disk(process: Process, tmp_path: Path) -> None:
     """Killed after a part was delivered: the next process sends the rest, and only that."""
-    process.backlog._limits = (2, 10_000)
+    process.read_at_most(2, 10_000)
     logged(process, 1, 2, 3, 4, 5)
     assert head(process) == [1, 2]
     process.backlog.delivered()
@@ -236,7 +237,8 @@ def test_a_shortened_segment_is_as_safe_as_a_sealed_one(
         (tmp_path / "quarantine").touch()
         assert process.backlog.abandon("why") is True
         process.fs.calls.clear()
-        process.backlog._shorten(process.backlog._loaded[0].files[0][0])
+        stored: Any = process.backlog._loaded[0].stored
+        process.source._rewrite_rest(stored.shares[0][0])
         assert process.fs.names("fsync", "replace") == ["fsync"] * synced + ["replace"]
         assert on_disk(tmp_path) == [1, 2]
 
@@ -245,7 +247,7 @@ def test_sealed_segments_are_synced_where_that_is_wanted(tmp_path: Path) -> None
     """Each once, file and name; where it fails that is said, and the events stay."""
     with processes(tmp_path, share={"fsync": "segment"}) as [process]:
         process.log(1)
-        process.batches.seal()
+        process.buffer.seal()
         [item] = process.take()
         process.backlog.add(item)
         assert process.fs.names("sync", "fsync") == ["sync", "sync"]
@@ -301,7 +303,7 @@ def test_bad_lines_of_an_orphan(tmp_path: Path) -> None:
     bad = b"garbled\n" + line(3) + b"\0\0\0\0\n" + b"{}\n" + line(4)[:-1] + b"\r\n\n" + b'{"torn'
     name = died(tmp_path, [1, 2], bad=bad)
     with processes(tmp_path) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == [1, 2, 3, 4]
         assert process.counts("adopted", "delivered", "pending") == [4, 4, 0]
         assert segments(tmp_path) == []
@@ -325,7 +327,7 @@ def test_a_segment_of_bad_lines_only(tmp_path: Path) -> None:
     with processes(tmp_path) as [dead]:
         dead.share.write(b"garbled\n")
     with processes(tmp_path) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.backlog.head() is None
         assert segments(tmp_path) == []
         assert len(quarantined(tmp_path)) == 2
@@ -338,7 +340,7 @@ def test_an_empty_segment(tmp_path: Path) -> None:
     with processes(tmp_path) as [dead]:
         dead.share.write()
     with processes(tmp_path) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == []
         assert segments(tmp_path) == []
         assert quarantined(tmp_path) == {}
@@ -359,7 +361,7 @@ def test_a_segment_that_is_no_file(kind: str, tmp_path: Path) -> None:
     else:
         strange.mkdir()
     with processes(tmp_path) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == [1]
         assert segments(tmp_path) == []
         kept = sorted(os.listdir(tmp_path / "quarantine"))
@@ -374,7 +376,7 @@ def test_bad_lines_are_not_lost_where_the_quarantine_fails(tmp_path: Path) -> No
     died(tmp_path, [1, 2, 3], bad=b"garbled\n")
     (tmp_path / "quarantine").touch()
     with processes(tmp_path, batch_events=2) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == [1, 2, 3]
         process.backlog.end()
         [name] = segments(tmp_path)
@@ -418,7 +420,7 @@ def test_orphans_come_first_and_in_order(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (2 * 10**9 - age, 2 * 10**9 - age))
     with processes(tmp_path) as [process]:
         logged(process, 5)
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.backlog.oldest() == 0
         assert process.post() == [1, 2, 3, 4, 5]
         assert process.counts("accepted", "adopted", "delivered") == [1, 4, 5]
@@ -443,8 +445,8 @@ def test_the_living_are_left_alone(tmp_path: Path) -> None:
     with processes(tmp_path, 2) as [living, process]:
         logged(living, 1)
         for _ in range(8):
-            process.now += LOOK_SECONDS
-            process.backlog.look()
+            process.now += ADOPT_SECONDS
+            process.backlog.adopt_if_due()
         assert process.post() == []
         assert living.post() == [1]
         assert process.counts("adopted") == [0]
@@ -454,25 +456,25 @@ def test_one_looks_from_time_to_time(tmp_path: Path) -> None:
     """At once at the start, and then every ten seconds."""
     with processes(tmp_path) as [process]:
         died(tmp_path, [1])
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == [1]
         died(tmp_path, [2])
         process.now += 0.4
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == []
-        process.now += LOOK_SECONDS
-        process.backlog.look()
+        process.now += ADOPT_SECONDS
+        process.backlog.adopt_if_due()
         assert process.post() == [2]
 
 
 def test_a_process_that_ends_looks_once_more(tmp_path: Path) -> None:
     """What others left a moment ago goes out with the last flush, whenever the next look is due."""
     with processes(tmp_path) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         died(tmp_path, [1])
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.backlog.head() is None
-        process.backlog.last_look()
+        process.backlog.adopt_last()
         assert process.post() == [1]
 
 
@@ -480,11 +482,11 @@ def test_a_forked_child_leaves_the_first_and_the_last_look_to_its_parent(tmp_pat
     """It may end in the middle of a POST; one that lives on looks after ten seconds."""
     died(tmp_path, [1])
     with processes(tmp_path, is_forked=True) as [child]:
-        child.backlog.look()
-        child.backlog.last_look()
+        child.backlog.adopt_if_due()
+        child.backlog.adopt_last()
         assert child.post() == []
-        child.now += LOOK_SECONDS
-        child.backlog.look()
+        child.now += ADOPT_SECONDS
+        child.backlog.adopt_if_due()
         assert child.post() == [1]
 
 
@@ -493,11 +495,11 @@ def test_a_look_that_fails_is_made_again(tmp_path: Path) -> None:
     died(tmp_path, [1])
     with processes(tmp_path) as [process]:
         process.fs.hooks["listdir"] = failing(errno.EMFILE)
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == []
         process.fs.hooks.clear()
-        process.now += LOOK_SECONDS
-        process.backlog.look()
+        process.now += ADOPT_SECONDS
+        process.backlog.adopt_if_due()
         assert process.post() == [1]
 
 
@@ -508,7 +510,7 @@ def test_more_orphans_than_are_taken_at_a_time(tmp_path: Path) -> None:
             logged(one, number)
     with processes(tmp_path) as [process]:
         logged(process, 100)
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert len(process.share._adopted) == 32
         logged(process, 101)
         assert process.post() == [*range(70), 100, 101]
@@ -523,10 +525,10 @@ def test_more_orphans_are_taken_where_nothing_else_waits(tmp_path: Path) -> None
         for number, one in enumerate(dead):
             logged(one, number)
     with processes(tmp_path) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         for number in range(40):
             assert process.backlog
-            process.backlog._limits = (1, 1)
+            process.read_at_most(1, 1)
             assert head(process) == [number]
             process.backlog.delivered()
         assert process.post() == []
@@ -539,13 +541,13 @@ def test_those_that_end_in_order_have_not_tried_in_vain(tmp_path: Path) -> None:
     died(tmp_path, [1, 2])
     for _ in range(3):
         with processes(tmp_path) as [process]:
-            process.backlog.look()
+            process.backlog.adopt_if_due()
             assert head(process) == [1, 2]
-            assert process.backlog.oldest() == 0  # the POST has failed
+            process.backlog.posted()  # it has failed
             process.backlog.end()
     with processes(tmp_path) as [process]:
         logged(process, 3)
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == [1, 2, 3]
 
 
@@ -556,18 +558,18 @@ def test_what_is_taken_over_in_vain_rests(how: str, tmp_path: Path) -> None:
     for _ in range(2):
         with processes(tmp_path) as [process]:
             process.epoch = 1.0
-            process.backlog.look()
+            process.backlog.adopt_if_due()
             assert head(process) == [1, 2]
             if how == "in a POST":
                 process.backlog.end()
             else:
-                process.backlog.oldest()
+                process.backlog.posted()
     with processes(tmp_path) as [process]:
         process.epoch = 1.0
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == []
         process.epoch = 12.0
-        process.backlog.last_look()
+        process.backlog.adopt_last()
         assert process.post() == [1, 2]
 
 
@@ -575,18 +577,18 @@ def test_what_is_read_already_waits_for_older_processes(tmp_path: Path) -> None:
     """A batch of our own that could not be delivered yet is sent after what is taken over then."""
     first = died(tmp_path, [1, 2])
     with processes(tmp_path) as [living]:
-        living.backlog.look()
+        living.backlog.adopt_if_due()
         with processes(tmp_path) as [process]:
             logged(process, 5)
             logged(process, 6)
-            process.backlog._limits = (1, 10_000)
-            process.backlog.look()
+            process.read_at_most(1, 10_000)
+            process.backlog.adopt_if_due()
             assert head(process) == [5]
             assert process.backlog.oldest() == 1
             logged(living, 3)
             living.die()
-            process.now += LOOK_SECONDS
-            process.backlog.look()
+            process.now += ADOPT_SECONDS
+            process.backlog.adopt_if_due()
             assert process.backlog.oldest() == 0
             assert first in segments(tmp_path)
             assert process.post() == [1, 2, 3, 5, 6]
@@ -602,10 +604,10 @@ def test_an_older_process_goes_before_a_younger_one(is_older_first: bool, tmp_pa
         first, second = dead if is_older_first else reversed(dead)
         first.die()
         with processes(tmp_path) as [process]:
-            process.backlog.look()
+            process.backlog.adopt_if_due()
             second.die()
-            process.now += LOOK_SECONDS
-            process.backlog.look()
+            process.now += ADOPT_SECONDS
+            process.backlog.adopt_if_due()
             assert process.post() == [1, 2]
 
 
@@ -619,8 +621,8 @@ def test_a_segment_that_cannot_be_removed_is_tried_again(process: Process, tmp_p
     process.backlog.end()
     assert on_disk(tmp_path) == [1]
     process.fs.hooks.clear()
-    process.now += LOOK_SECONDS
-    process.backlog.look()
+    process.now += ADOPT_SECONDS
+    process.backlog.adopt_if_due()
     assert on_disk(tmp_path) == []
     assert process.post() == []
 
@@ -640,7 +642,7 @@ def test_a_batch_that_was_settled_meanwhile_is_not_split(process: Process) -> No
     process.fs.hooks["create"] = failing(errno.ENOSPC)
     logged(process, 1, 2)
     head(process)
-    assert process.batches.abandon() == 2
+    assert process.buffer.abandon() == 2
     process.backlog.split()
     assert process.backlog.head() is None
     assert process.counts("abandoned", "pending") == [2, 0]
@@ -671,7 +673,7 @@ def test_a_large_segment_is_read_and_delivered_in_pieces(tmp_path: Path) -> None
     name = large(tmp_path, 1000)
     limits = {"batch_events": 50, "batch_bytes": 40 * SIZE}
     with processes(tmp_path, **limits) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         process.fs.calls.clear()
         found: list[int] = []
         while (numbers := head(process)) and len(found) < 500:
@@ -696,7 +698,7 @@ def test_who_comes_after_begins_behind_what_was_delivered(posts: int, tmp_path: 
     found = []
     for _ in range(2):
         with processes(tmp_path, batch_bytes=7 * SIZE) as [process]:
-            process.backlog.look()
+            process.backlog.adopt_if_due()
             found += process.post(posts)
             assert on_disk(tmp_path) == list(range(len(found), 100))
     assert found + recover(tmp_path) == list(range(100))
@@ -707,7 +709,7 @@ def test_pieces_are_whole_batches(limits: tuple[int, int], tmp_path: Path) -> No
     """Whatever ends them, events or bytes: no batch is smaller because a piece ended."""
     large(tmp_path, 120)
     with processes(tmp_path, batch_events=limits[0], batch_bytes=limits[1]) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         counts = []
         while numbers := head(process):
             counts.append(len(numbers))
@@ -721,7 +723,7 @@ def test_bad_lines_in_a_large_segment(tmp_path: Path) -> None:
     """They are set aside with their place in the whole segment, and its pieces go on."""
     name = large(tmp_path, 100, b"garbled\n\r\n" + b"x" * 20 * SIZE + b"\n")
     with processes(tmp_path, batch_bytes=3 * SIZE) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == list(range(100))
     stem = name[: -len(".ndjson")]
     places = [f"{stem}-{5 * SIZE}.ndjson", f"{stem}-{5 * SIZE + 10}.ndjson"]
@@ -734,7 +736,7 @@ def test_a_large_segment_whose_bad_lines_cannot_be_set_aside(posts: int, tmp_pat
     large(tmp_path, 40, b"garbled\n\n")
     (tmp_path / "quarantine").touch()
     with processes(tmp_path, batch_events=3, batch_bytes=8 * SIZE) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         found = process.post(posts)
         process.backlog.end()
         assert b"garbled\n" in (tmp_path / segments(tmp_path)[0]).read_bytes()
@@ -755,7 +757,7 @@ def test_a_shortened_segment_of_which_that_was_not_told(tmp_path: Path) -> None:
 
         process.fs.hooks["replace"] = replace
         process.fs.hooks["unlink"] = failing(errno.ENOENT, where=".new")
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         assert process.post() == list(range(40))
 
 
@@ -773,7 +775,7 @@ def test_a_segment_that_goes_amid_its_pieces(tmp_path: Path) -> None:
     """Nothing of it is counted that was not read."""
     name = large(tmp_path, 40)
     with processes(tmp_path, batch_bytes=8 * SIZE) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         found = process.post(2)
         os.unlink(tmp_path / name)
         assert process.post() == []
@@ -784,7 +786,7 @@ def test_a_mark_of_another_file_says_nothing(tmp_path: Path) -> None:
     """A segment that was shortened, by an earlier version perhaps, is sent whole."""
     name = large(tmp_path, 100)
     with processes(tmp_path, batch_bytes=10 * SIZE) as [process]:
-        process.backlog.look()
+        process.backlog.adopt_if_due()
         found = process.post(2)
     path = tmp_path / name
     text = b"".join(line(number) for number in found)

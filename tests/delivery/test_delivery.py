@@ -392,7 +392,7 @@ def test_a_delivery_is_kept_alive_until_it_is_done(make: Make) -> None:
 def test_a_line_that_comes_while_it_is_let_go_keeps_it(make: Make) -> None:
     """Whoever takes a line while another thread retires the delivery leaves it to somebody."""
     case = make()
-    batches = case.delivery._batches
+    batches = case.delivery._parts.buffer
     counts = batches.counts
 
     def between() -> dict[str, int]:
@@ -541,7 +541,7 @@ def test_the_queue_does_not_grow_with_what_is_asked(make: Make) -> None:
         case.delivery.flush(0.0)
         case.delivery.close()
         case.delivery.retire()
-    assert len(case.delivery._queue._items) < 10
+    assert len(case.delivery._parts.queue._items) < 10
 
 
 def test_a_short_interval_starts_no_thread_per_line(make: Make) -> None:

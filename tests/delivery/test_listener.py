@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.delivery import batches as batches_module
+from fslog.delivery import store as store_module
 from fslog.delivery.backlog import Backlog
-from fslog.delivery.batches import Batches
+from fslog.delivery.buffer import Buffer
 from fslog.delivery.listener import WAKE, Flush, Listener
 from fslog.delivery.notices import Notices
-from fslog.delivery.queue import Inbox
+from fslog.delivery.queue import WakeQueue
 from fslog.delivery.worker import Token, start_thread
 from fslog.net import wire
 from fslog.net.redaction import active_redactor, is_internal
@@ -44,7 +44,7 @@ class World:
         *outcomes: Outcome | Exception,
         jitter: Callable[[float], float] | None = lambda pause: pause,
         threads: bool = False,
-        queue: Inbox | None = None,
+        queue: WakeQueue | None = None,
         encoding: str | None = "deflate",
         flush_interval: float = 5.0,
         max_backoff: float = 60.0,
@@ -60,16 +60,16 @@ class World:
         self.encoding = encoding
         self.threads = threads
         self.clock: Callable[[], float] = time.monotonic if threads else lambda: self.now
-        self.queue = queue or Inbox()
+        self.queue = queue or WakeQueue()
         fixed = {"batch_events": 1000, "batch_bytes": 10_000, "buffer_bytes": 10**9, **limits}
-        self.batches = Batches(
+        self.buffer = Buffer(
             self.queue, lambda: not threads or self.listener.wake(), clock=self.clock, **fixed
         )
         more: dict[str, Any] = {} if jitter is None else {"jitter": jitter}
         self.listener = Listener(
             self.queue,
-            self.batches,
-            Backlog(self.batches, encoding, 6),
+            self.buffer,
+            Backlog(self.buffer, encoding, 6),
             self._post,
             flush_interval=flush_interval,
             max_backoff=max_backoff,
@@ -101,12 +101,12 @@ class World:
     def log(self, *numbers: int) -> None:
         """Take a line for each number."""
         for number in numbers:
-            assert self.batches.append(b"%d\n" % number)
+            assert self.buffer.append(b"%d\n" % number)
 
     def batch(self, *numbers: int) -> None:
         """Take lines and seal their batch."""
         self.log(*numbers)
-        self.batches.seal()
+        self.buffer.seal()
 
     def run(self, until: float = 0.0, step: float = 0.25) -> None:
         """Let the listener do what is due, up to an instant of the clock (seconds from 1000)."""
@@ -125,7 +125,7 @@ class World:
 
     def flush(self, seconds: float = 5.0) -> Flush:
         """Ask for everything so far."""
-        number = self.batches.seal()
+        number = self.buffer.seal()
         assert number is not None
         request = Flush(number, self.clock() + seconds)
         self.queue.put(request)
@@ -143,7 +143,7 @@ class World:
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of the batches."""
-        return self.batches.counts()
+        return self.buffer.counts()
 
     def levels(self) -> list[int]:
         """Return the levels of what was said."""
@@ -268,13 +268,13 @@ def test_a_flush_begins_the_pauses_anew() -> None:
 def test_while_it_waits_batches_are_taken_and_compressed() -> None:
     """Between two tries the listener makes room: what waits on its queue is compressed."""
     world = World(DOWN, batch_bytes=1000, buffer_bytes=1100)
-    assert world.batches.append(b"1" * 999 + b"\n")
-    world.batches.seal()
+    assert world.buffer.append(b"1" * 999 + b"\n")
+    world.buffer.seal()
     world.run()
-    assert world.batches.append(b"2" * 999 + b"\n")
-    assert not world.batches.append(b"3" * 999 + b"\n")
+    assert world.buffer.append(b"2" * 999 + b"\n")
+    assert not world.buffer.append(b"3" * 999 + b"\n")
     world.run()
-    assert world.batches.append(b"3" * 999 + b"\n")
+    assert world.buffer.append(b"3" * 999 + b"\n")
     assert len(world.posts) == 1
 
 
@@ -282,13 +282,13 @@ def test_all_that_waits_is_compressed_before_a_post() -> None:
     """A POST may take long: before it, everything on the queue is taken, not one item only."""
     world = World(batch_bytes=1000, buffer_bytes=5000)
     for n in b"123":
-        assert world.batches.append(bytes([n]) * 999 + b"\n")
-        world.batches.seal()
+        assert world.buffer.append(bytes([n]) * 999 + b"\n")
+        world.buffer.seal()
     room: list[bool] = []
-    world.answer = lambda numbers: room.append(world.batches.append(b"4" * 999 + b"\n")) or OK
-    held = world.batches.append(b"5" * 999 + b"\n"), world.batches.append(b"6" * 999 + b"\n")
+    world.answer = lambda numbers: room.append(world.buffer.append(b"4" * 999 + b"\n")) or OK
+    held = world.buffer.append(b"5" * 999 + b"\n"), world.buffer.append(b"6" * 999 + b"\n")
     assert held == (True, True)
-    assert not world.batches.append(b"7" * 999 + b"\n")
+    assert not world.buffer.append(b"7" * 999 + b"\n")
     world.listener.handle(world.listener.dequeue(block=False))
     assert room == [True]
 
@@ -465,7 +465,7 @@ def test_a_batch_that_could_not_be_compressed_is_not_lost(
         return really(lines, encoding, level)
 
     world = World(max_backoff=10.0)
-    monkeypatch.setattr(batches_module.wire, "pack", pack)
+    monkeypatch.setattr(store_module.wire, "pack", pack)
     world.batch(1)
     world.batch(2)
     request = world.flush(100.0)
@@ -485,7 +485,7 @@ def test_a_batch_that_could_not_be_split_is_not_lost(monkeypatch: pytest.MonkeyP
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(batches_module.Batch, "halves", halves)
+        patch.setattr(store_module.Batch, "halves", halves)
         world.run()
     assert world.delivered == [[1, 2]]
     world.run(until=60)
@@ -565,7 +565,7 @@ def test_what_was_abandoned_is_not_posted() -> None:
     world.batch(1)
     world.batch(2)
     world.run()
-    assert world.batches.abandon() == 2
+    assert world.buffer.abandon() == 2
     world.batch(3)
     world.run(until=5)
     assert world.delivered == [[1], [3]]
@@ -576,7 +576,7 @@ def test_what_was_abandoned_is_not_posted() -> None:
 def test_a_batch_abandoned_in_flight_stays_abandoned() -> None:
     """A 200 that comes after the end gave the batch up does not count it a second time."""
     world = World()
-    world.answer = lambda numbers: world.batches.abandon() and OK
+    world.answer = lambda numbers: world.buffer.abandon() and OK
     world.batch(1, 2)
     world.run()
     counts = world.counts()
@@ -610,7 +610,7 @@ def test_room_is_said_when_all_is_delivered() -> None:
     notices.emptied = emptied.append  # type: ignore[method-assign]
     world.batch(1)
     world.batch(2)
-    world.batches.refused.add()
+    world.buffer.refused.add()
     world.run()
     assert emptied == [1]
 
@@ -798,7 +798,7 @@ def test_only_one_serves_the_queue() -> None:
     assert world.counts()["pending"] == 0
 
 
-class Watched(Inbox):
+class Watched(WakeQueue):
     """A queue that tells when somebody asks whether it is empty."""
 
     asked: Callable[[], None] | None = None
@@ -821,7 +821,7 @@ def test_who_comes_while_the_thread_decides_to_end_does_not_work_beside_it() -> 
         return OK if release.wait(5) else DOWN
 
     def come() -> None:
-        world.batches.append(b"2\n")
+        world.buffer.append(b"2\n")
         queue.put(WAKE)
         helper.start()
         helper.join(0.1)
@@ -868,7 +868,7 @@ def test_a_look_that_fails_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> 
     def look() -> None:
         raise OverflowError("a number of more than 64 bits")
 
-    monkeypatch.setattr(world.listener._backlog, "look", look)
+    monkeypatch.setattr(world.listener._backlog, "adopt_if_due", look)
     world.batch(1)
     request = world.flush()
     world.run()

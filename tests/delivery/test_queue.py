@@ -11,13 +11,13 @@ import time
 
 import pytest
 
-from fslog.delivery.queue import Inbox
+from fslog.delivery.queue import WakeQueue
 from processes import run
 
 
 def test_items_come_in_order() -> None:
     """First in, first out, whether they were waited for or not."""
-    inbox = Inbox()
+    inbox = WakeQueue()
     for number in range(5):
         inbox.put(number)
     assert not inbox.empty()
@@ -31,7 +31,7 @@ def test_items_come_in_order() -> None:
 @pytest.mark.parametrize("timeout", [0.0, -1.0, 0.05])
 def test_nothing_comes_in_time(timeout: float) -> None:
     """An empty one raises when the time is over, at once where there is none."""
-    inbox = Inbox()
+    inbox = WakeQueue()
     inbox.put(1)
     inbox.get()
     began_at = time.monotonic()
@@ -43,7 +43,7 @@ def test_nothing_comes_in_time(timeout: float) -> None:
 @pytest.mark.parametrize("timeout", [None, 30.0, 1e300])
 def test_who_waits_is_woken(timeout: float | None) -> None:
     """However long it would have waited, and however many items come before it is awake."""
-    inbox = Inbox()
+    inbox = WakeQueue()
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.extend(inbox.get(timeout) for _ in range(100)))
     thread.start()
@@ -56,7 +56,7 @@ def test_who_waits_is_woken(timeout: float | None) -> None:
 
 def test_no_item_is_lost_between_threads() -> None:
     """Four put, two get: each item arrives once."""
-    inbox = Inbox()
+    inbox = WakeQueue()
     found: list[int] = []
 
     def take() -> None:
@@ -82,7 +82,7 @@ def test_no_item_is_lost_between_threads() -> None:
 
 def test_a_signal_handler_may_put() -> None:
     """What it puts while this very thread waits ends the wait."""
-    inbox = Inbox()
+    inbox = WakeQueue()
     before = signal.signal(signal.SIGALRM, lambda *_: inbox.put("rung"))
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
@@ -101,9 +101,9 @@ def test_a_process_that_was_stopped_keeps_time() -> None:
     import sys
     import threading
     import time
-    from fslog.delivery.queue import Inbox
+    from fslog.delivery.queue import WakeQueue
     signal.signal(signal.SIGUSR1, lambda *_: None)
-    inbox = Inbox()
+    inbox = WakeQueue()
     ended = threading.Event()
     def wait():
         # The signals come to this thread, as the kernel may choose; the handler runs elsewhere.
@@ -128,7 +128,7 @@ def test_a_child_of_a_fork_makes_its_own() -> None:
     """One made in a child works, whoever held the bell of the parent's."""
     pid = os.fork()
     if pid == 0:
-        inbox = Inbox()
+        inbox = WakeQueue()
         inbox.put(1)
         os._exit(0 if inbox.get(5.0) == 1 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.delivery.batches import Batch
-from fslog.spool.reader import Chain, File, cut, divide
+from fslog.delivery.store import Batch
+from fslog.spool.reader import LoadedSegment, SegmentQueue, batches_of, divide
 from fslog.spool.segments import SegmentName, owner_name
 from fslog.spool.share import Orphan
 from spools import Share, failing, line, quarantined, segments, shares
@@ -25,13 +25,13 @@ MOST = 10**6
 
 
 class Watching:
-    """A chain of a share's own segments, and what it said of those that it cannot read."""
+    """A queue of a share's own segments, and what it said of those that it cannot read."""
 
     def __init__(self, share: Share) -> None:
         self.share = share
         self.fs = share.watched
         self.lost: list[tuple[str, int]] = []
-        self.chain = Chain(share, share.begin().name)
+        self.queue = SegmentQueue(share, share.ensure_owner().name)
         self.now: float | None = None
 
     def push(self, *lines: bytes) -> str:
@@ -40,15 +40,17 @@ class Watching:
         path = self.share.directory.join(name)
         written_at_ns = os.stat(path).st_mtime_ns
         size = sum(map(len, lines))
-        assert self.chain.push(self.share.last, len(lines), size, written_at_ns)
+        self.queue.push(self.share.last, len(lines), size, written_at_ns)
         return path
 
-    def read(self, most_bytes: int = MOST, now: float | None = None) -> tuple[list[File], Any]:
+    def read(
+        self, most_bytes: int = MOST, now: float | None = None
+    ) -> tuple[list[LoadedSegment], Any]:
         """Read the next segments, of files that are a second old."""
         if now is None:
             times = [os.stat(self.share.where / n).st_mtime for n in segments(self.share.where)]
             now = max(times, default=0.0) + 1
-        return self.chain.read(MOST, most_bytes, now, lambda *told: self.lost.append(told))
+        return self.queue.read(MOST, most_bytes, now, lambda *told: self.lost.append(told))
 
 
 @pytest.fixture
@@ -57,10 +59,10 @@ def watching(tmp_path: Path) -> Iterator[Watching]:
         yield Watching(share)
 
 
-def orphan_chain(share: Share) -> Chain:
-    """Return a chain of the only orphan."""
+def orphan_queue(share: Share) -> SegmentQueue:
+    """Return a queue of the only orphan."""
     [orphan] = share.look()
-    return Chain(share, orphan.owner.name, orphan)
+    return SegmentQueue(share, orphan.owner.name, orphan)
 
 
 def test_small_segments_travel_together(watching: Watching) -> None:
@@ -71,32 +73,25 @@ def test_small_segments_travel_together(watching: Watching) -> None:
     files, expected = watching.read(3 * size)
     assert [file.lines for file in files] == [[line(0)], [line(1)], [line(2)]]
     assert expected == 3
-    watching.chain.forget(files)
-    assert (watching.chain.number, watching.chain.travelling) == (4, 3)
+    watching.queue.advance(files)
+    assert (watching.queue.number, watching.queue.in_flight) == (4, 3)
     files, expected = watching.read(1)
     assert [file.lines for file in files] == [[line(3)]]
-    watching.chain.forget(files)
-    assert bool(watching.chain)
-    assert not watching.chain.settled
+    watching.queue.advance(files)
+    assert bool(watching.queue)
+    assert not watching.queue.settled
     files, _ = watching.read()
-    watching.chain.forget(files)
-    assert not watching.chain
-    assert watching.chain.settled
-    assert watching.chain.number == 0
+    watching.queue.advance(files)
+    assert not watching.queue
+    assert watching.queue.settled
+    assert watching.queue.number == 0
     assert watching.read() == ([], 0)
-
-
-def test_a_segment_that_was_put_twice_is_there_once(watching: Watching) -> None:
-    """An append that was interrupted may announce it again."""
-    watching.push(line(1))
-    assert not watching.chain.push(1, 1, 5, 0)
-    assert len(watching.read()[0]) == 1
 
 
 def test_a_clock_far_in_the_future_costs_no_segment(watching: Watching) -> None:
     """File systems have times that 64 bits of nanoseconds have not."""
     name = watching.share.write(line(1))
-    assert watching.chain.push(1, 1, len(line(1)), 10_000_000_000 * 10**9)
+    watching.queue.push(1, 1, len(line(1)), 10_000_000_000 * 10**9)
     [file] = watching.read()[0]
     assert (file.path, file.lines) == (watching.share.directory.join(name), [line(1)])
 
@@ -130,9 +125,9 @@ def test_a_segment_that_may_have_changed_is_looked_at(how: str, watching: Watchi
             os.utime(path, ns=(at.st_mtime_ns, at.st_mtime_ns + 10**7))
     [found] = watching.read(now=now)[0]
     assert found.lines == [line(1)]
-    assert [one.offset for one in found.bad][:1] == [0]
-    assert len(found.bad) == (2 if how == "longer" else 1)
-    assert len(quarantined(watching.share.where)) == 2 * len(found.bad)
+    assert [one.offset for one in found.rejected][:1] == [0]
+    assert len(found.rejected) == (2 if how == "longer" else 1)
+    assert len(quarantined(watching.share.where)) == 2 * len(found.rejected)
     assert not found.is_kept
 
 
@@ -141,9 +136,9 @@ def test_an_orphans_segments_are_always_looked_at(tmp_path: Path) -> None:
     with shares(tmp_path, 2) as [dead, share]:
         name = dead.write(line(1), b'{"torn')
         dead.die()
-        chain = orphan_chain(share)
-        assert chain.number == 0
-        files, expected = chain.read(
+        queue = orphan_queue(share)
+        assert queue.number == 0
+        files, expected = queue.read(
             MOST, MOST, os.stat(tmp_path / name).st_mtime, lambda *told: None
         )
         assert expected is None
@@ -210,27 +205,27 @@ def test_room_of_an_orphan_is_given_back_piece_by_piece(tmp_path: Path) -> None:
         for _ in range(2):
             dead.write(line(1))
         dead.die()
-        chain = orphan_chain(share)
+        queue = orphan_queue(share)
         assert share.claims() >= 2 * len(line(1))
-        chain.lower_claim(len(line(1)))
+        queue.lower_claim(len(line(1)))
         assert share.claims() == len(line(1))
-        Chain(share, "own").lower_claim(5)
+        SegmentQueue(share, "own").lower_claim(5)
         assert share.claims() == len(line(1))
 
 
-def test_a_chain_forgets_what_has_travelled(watching: Watching) -> None:
+def test_a_queue_forgets_what_has_travelled(watching: Watching) -> None:
     """However many segments pass through it, it holds those that wait, and keeps their order."""
-    chain = watching.chain
+    queue = watching.queue
     for number in range(1, 5001):
-        assert chain.push(number, 1, 10, 0)
+        queue.push(number, 1, 10, 0)
     seen = []
-    while chain:
-        seen.append(chain.number)
-        chain.forget([File(chain, chain.number, 10)])
+    while queue:
+        seen.append(queue.number)
+        queue.advance([LoadedSegment(queue, queue.number, 10)])
     assert seen == list(range(1, 5001))
-    assert len(chain._numbers) < 2002
-    assert chain.push(5001, 1, 10, 0)
-    assert chain.number == 5001
+    assert len(queue._numbers) < 2002
+    queue.push(5001, 1, 10, 0)
+    assert queue.number == 5001
 
 
 def held_bytes(make: Any) -> int:
@@ -249,10 +244,10 @@ def held_bytes(make: Any) -> int:
 def test_a_hundred_thousand_own_segments_wait_in_little_memory(watching: Watching) -> None:
     """Numbers, no lines: less than 10 MB."""
 
-    def make() -> Chain:
+    def make() -> SegmentQueue:
         for number in range(1, 100_001):
-            watching.chain.push(number, 5000, 10**6 + number, 10**18 + number)
-        return watching.chain
+            watching.queue.push(number, 5000, 10**6 + number, 10**18 + number)
+        return watching.queue
 
     assert held_bytes(make) < 10_000_000
 
@@ -261,7 +256,7 @@ def test_a_hundred_thousand_own_segments_wait_in_little_memory(watching: Watchin
 def test_a_hundred_thousand_orphaned_segments_wait_in_little_memory(tmp_path: Path) -> None:
     """What was listed when they were taken over is not held beside them: less than 10 MB."""
     with shares(tmp_path, 2) as [dead, share]:
-        name = dead.begin().name
+        name = dead.ensure_owner().name
         dead.die()
 
         def sizes(path: str) -> Iterator[tuple[str, int, float]]:
@@ -271,18 +266,28 @@ def test_a_hundred_thousand_orphaned_segments_wait_in_little_memory(tmp_path: Pa
 
         share.watched.hooks["sizes"] = sizes
 
-        def make() -> Chain:
+        def make() -> SegmentQueue:
             [orphan] = share.look()
-            return Chain(share, orphan.owner.name, orphan)
+            return SegmentQueue(share, orphan.owner.name, orphan)
 
         assert held_bytes(make) < 10_000_000
 
 
-def file_of(share: Share, number: int, lines: list[bytes]) -> File:
+def file_of(share: Share, number: int, lines: list[bytes]) -> LoadedSegment:
     """Make a file that was read."""
-    file = File(Chain(share, OWNER), number, sum(map(len, lines)))
+    file = LoadedSegment(SegmentQueue(share, OWNER), number, sum(map(len, lines)))
     file.lines = lines
     return file
+
+
+def shares_of(batch: Batch) -> list[tuple[LoadedSegment, int]]:
+    """Return what a batch has of each segment."""
+    stored: Any = batch.stored
+    return list(stored.shares)
+
+
+def done(segment: LoadedSegment) -> None:
+    """Leave a segment that is settled where it is."""
 
 
 LINES = st.lists(st.binary(min_size=1, max_size=20).map(lambda text: text.hex().encode() + b"\n"))
@@ -295,25 +300,25 @@ def test_batches_keep_order_and_limits_and_know_their_files(
     """All lines, once, in order; no batch over a limit or smaller than it must be; shares right."""
     share = Share(Path("/nowhere"))
     files = [file_of(share, number, list(lines)) for number, lines in enumerate(contents, 1)]
-    batches = cut(files, 7, most_events, most_bytes)
+    batches = batches_of(files, 7, most_events, most_bytes, done)
     assert [one for batch in batches for one in batch.lines] == [*itertools.chain(*contents)]
     for batch in batches:
         assert batch.number == 7
         assert batch.encoded_bytes == sum(map(len, batch.lines))
         assert 1 <= batch.events <= most_events
         assert batch.encoded_bytes <= most_bytes or batch.events == 1
-        assert sum(count for _, count in batch.files) == batch.events
-        assert all(count > 0 for _, count in batch.files)
-        assert all(batch in file.parts for file, _ in batch.files)
+        assert sum(count for _, count in shares_of(batch)) == batch.events
+        assert all(count > 0 for _, count in shares_of(batch))
+        assert all(batch in file.batches for file, _ in shares_of(batch))
     for batch, following in itertools.pairwise(batches):
         bytes_then = batch.encoded_bytes + len(following.lines[0])
         assert batch.events == most_events or bytes_then > most_bytes
     for batch in batches:
         batch.pack("deflate", 1)
     for file, lines in zip(files, contents, strict=True):
-        counts = [n for batch in batches for other, n in batch.files if other is file]
+        counts = [n for batch in batches for other, n in shares_of(batch) if other is file]
         assert sum(counts) == len(lines)
-        assert len(file.parts) == len(counts)
+        assert len(file.batches) == len(counts)
         assert b"".join(file.rest(share.fs, "deflate")) == b"".join(lines)
         assert file.lines == []
 
@@ -323,11 +328,11 @@ def test_what_is_left_of_a_file_is_what_its_unsettled_batches_have(tmp_path: Pat
     with shares(tmp_path, 1) as [share]:
         first = file_of(share, 1, [line(1)])
         second = file_of(share, 2, [line(n) for n in range(2, 8)])
-        batches = cut([first, second], 1, 3, MOST)
+        batches = batches_of([first, second], 1, 3, MOST, done)
         assert [batch.events for batch in batches] == [3, 3, 1]
         for batch in batches:
             batch.pack("gzip", 6)
-        second.parts.remove(batches[1])
+        second.batches.remove(batches[1])
         assert b"".join(second.rest(share.fs, "gzip")) == line(2) + line(3) + line(7)
         assert b"".join(first.rest(share.fs, "gzip")) == line(1)
 
@@ -336,22 +341,17 @@ def test_what_is_left_of_a_file_is_what_its_unsettled_batches_have(tmp_path: Pat
 def test_shares_are_divided_where_the_lines_are(counts: list[int], at: int) -> None:
     """What the first lines have and what the others have is together what all have."""
     share = Share(Path("/nowhere"))
-    shares_of = [(file_of(share, n, []), count) for n, count in enumerate(counts)]
-    flat = [file for file, count in shares_of for _ in range(count)]
-    first, second = divide(shares_of, at)
+    every = [(file_of(share, n, []), count) for n, count in enumerate(counts)]
+    flat = [file for file, count in every for _ in range(count)]
+    first, second = divide(every, at)
     assert [file for file, count in first for _ in range(count)] == flat[:at]
     assert [file for file, count in second for _ in range(count)] == flat[at:]
     assert all(count > 0 for _, count in first + second)
 
 
-def test_a_batch_without_files_has_no_shares() -> None:
-    """What is held in memory is divided into nothing."""
-    assert divide(Batch([line(1)], 5, 1).files, 1) == ([], [])
-
-
 def test_an_orphan_is_a_lock_and_a_list(tmp_path: Path) -> None:
-    """Its chain begins with its first segment, and has no number among our own."""
+    """Its queue begins with its first segment, and has no number among our own."""
     with shares(tmp_path, 1) as [share]:
-        chain = Chain(share, OWNER, Orphan(share.begin(), [(4, 10), (9, 20)]))
-        assert (chain.number, bool(chain), chain.travelling) == (0, True, 0)
-        assert chain.path(4) == str(tmp_path / f"{OWNER}-00000004.ndjson")
+        queue = SegmentQueue(share, OWNER, Orphan(share.ensure_owner(), [(4, 10), (9, 20)]))
+        assert (queue.number, bool(queue), queue.in_flight) == (0, True, 0)
+        assert queue.path(4) == str(tmp_path / f"{OWNER}-00000004.ndjson")

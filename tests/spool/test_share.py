@@ -40,7 +40,7 @@ def test_nothing_is_made_before_there_is_a_line(tmp_path: Path) -> None:
     with shares(tmp_path / "spool", 1) as [share]:
         assert share.owner_name == ""
         share.end()
-        share.give_back(0)
+        share.release_room(0)
         assert os.listdir(tmp_path) == []
 
 
@@ -66,7 +66,7 @@ def part(size: int) -> Callable[[int, bytes], int]:
 @pytest.mark.parametrize("size", [0, 1, 20])
 def test_a_line_is_written_whole_or_not_at_all(size: int, share: Share, tmp_path: Path) -> None:
     """What was written of a line that did not fit is taken back; those before it stay."""
-    share.begin()
+    share.ensure_owner()
     share.watched.hooks["write"] = lambda fd, text: None
     segment = share.open(1)
     segment.write(line(1))
@@ -80,7 +80,7 @@ def test_a_line_is_written_whole_or_not_at_all(size: int, share: Share, tmp_path
 
 def test_what_cannot_be_taken_back_is_torn_and_last(share: Share, tmp_path: Path) -> None:
     """Where even the cut fails, the error is the same, and the line before is whole."""
-    share.begin()
+    share.ensure_owner()
     segment = share.open(1)
     segment.write(line(1))
     segment._write = part(5)
@@ -94,7 +94,7 @@ def test_what_cannot_be_taken_back_is_torn_and_last(share: Share, tmp_path: Path
 def test_a_line_that_could_not_be_synced_is_taken_back(tmp_path: Path) -> None:
     """With `spool_fsync="line"` a line is on the disk itself, or not there at all."""
     with shares(tmp_path, 1, fsync="line") as [share]:
-        share.begin()
+        share.ensure_owner()
         segment = share.open(1)
         segment.write(line(1))
         share.watched.hooks["fsync"] = failing(errno.EIO)
@@ -125,7 +125,7 @@ def test_exactly_the_promised_syncs_are_made(
 ) -> None:
     """None; or each sealed segment and its name; or each line, and each segment's name."""
     with shares(tmp_path, 1, fsync=fsync) as [share]:
-        share.begin()
+        share.ensure_owner()
 
         def made() -> list[str]:
             names = share.watched.names(*SYNCS)
@@ -144,14 +144,14 @@ def test_exactly_the_promised_syncs_are_made(
         synced = [given[0] for name, given in share.watched.calls if name == "sync"]
         assert made() == sealed
         assert synced == ([segment.path, str(tmp_path)] if sealed else [])
-        share.keep(2, line(3))
+        share.write_single(2, line(3))
         assert sorted(made()) == alone
 
 
 def test_a_segment_whose_name_cannot_be_synced_is_none(tmp_path: Path) -> None:
     """With `spool_fsync="line"` a file that a power cut could take away is not written to."""
     with shares(tmp_path, 1, fsync="line") as [share]:
-        share.begin()
+        share.ensure_owner()
         share.watched.hooks["sync"] = failing(errno.EIO)
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             share.open(1)
@@ -161,19 +161,19 @@ def test_a_segment_whose_name_cannot_be_synced_is_none(tmp_path: Path) -> None:
 def test_a_segment_of_one_line(share: Share, tmp_path: Path) -> None:
     """It needs an owner, and it is there with its line or not at all."""
     with pytest.raises(OSError, match="there is no owner yet"):
-        share.keep(1, line(1))
-    share.begin()
-    share.keep(1, line(1))
+        share.write_single(1, line(1))
+    share.ensure_owner()
+    share.write_single(1, line(1))
     assert (tmp_path / str(SegmentName(share.owner_name, 1))).read_bytes() == line(1)
     share.watched.hooks["write"] = part(4)
     with pytest.raises(OSError):  # noqa: PT011
-        share.keep(2, line(2))
+        share.write_single(2, line(2))
     assert segments(tmp_path) == [str(SegmentName(share.owner_name, 1))]
 
 
 def test_a_removed_segment_can_be_rescued_from_its_descriptor(share: Share, tmp_path: Path) -> None:
     """While it is open, what is in it is not lost; where it is linked there is no need."""
-    share.begin()
+    share.ensure_owner()
     segment = share.open(1)
     segment.write(line(1))
     assert segment.rescued() is None
@@ -190,7 +190,7 @@ def test_a_removed_segment_can_be_rescued_from_its_descriptor(share: Share, tmp_
 
 def test_a_descriptor_is_closed_once(share: Share) -> None:
     """The number may be another file's the moment after; an error of the close is none of ours."""
-    share.begin()
+    share.ensure_owner()
     segment = share.open(1)
     share.watched.calls.clear()
     share.watched.hooks["close"] = lambda fd: os.close(fd) or failing(errno.EIO)(fd)
@@ -260,7 +260,7 @@ def test_what_stands_on_disk_never_exceeds_the_limit(
                     if name.startswith(share.owner_name):
                         share.used_bytes -= os.stat(path / name).st_size
                         share.remove(str(path / name))
-                        share.give_back(0)
+                        share.release_room(0)
                         break
             elif step == "d":
                 share.die()
@@ -274,8 +274,8 @@ def test_claims_of_two_that_are_made_at_once(tmp_path: Path) -> None:
     """Wherever in the one's claiming the other claims, they do not both get the last room."""
     for call in ("write_at_start", "listdir", "read"):
         with shares(tmp_path / call, 2, max_bytes=1000, chunk_bytes=0) as [first, second]:
-            first.begin()
-            second.begin()
+            first.ensure_owner()
+            second.ensure_owner()
             got: list[bool] = []
 
             def other(*given: Any, second: Share = second, got: list[bool] = got) -> None:
@@ -308,21 +308,21 @@ def test_room_that_is_no_longer_needed_is_given_back(tmp_path: Path) -> None:
     with shares(tmp_path, 2, max_bytes=64_000, chunk_bytes=1000) as [first, second]:
         assert first.reserve(60_000)
         assert not second.reserve(10_000)
-        first.give_back(59_000)
+        first.release_room(59_000)
         assert first.room_bytes >= 60_000
-        first.give_back(100)
+        first.release_room(100)
         assert first.claims() == first.room_bytes == 1100
         second.now += 1
         assert second.reserve(50_000)
         first.watched.hooks["write_at_start"] = failing(errno.EIO)
-        second.give_back(0)
+        second.release_room(0)
         assert first.reserve(900)
 
 
 def test_what_is_set_aside_takes_room(tmp_path: Path) -> None:
     """The quarantine is in the directory, too, and counts from the next look on."""
     with shares(tmp_path, 1, max_bytes=10_000, chunk_bytes=0) as [share]:
-        share.begin()
+        share.ensure_owner()
         share.directory.quarantine("stem", "0", b"x" * 6000, "why")
         share.look()
         assert share.reserve(3900)
@@ -375,7 +375,7 @@ def test_the_oldest_come_first(tmp_path: Path) -> None:
 def test_an_orphan_without_segments_is_cleared_away(tmp_path: Path) -> None:
     """Its file goes, and nothing is taken over."""
     with shares(tmp_path, 2) as [dead, share]:
-        dead.begin()
+        dead.ensure_owner()
         dead.die()
         assert share.adopt() == []
         assert os.listdir(tmp_path / "owners") == []
@@ -384,7 +384,7 @@ def test_an_orphan_without_segments_is_cleared_away(tmp_path: Path) -> None:
 def test_segments_whose_owners_file_is_gone_are_found(tmp_path: Path) -> None:
     """At the first look, and at every sixth after it."""
     with shares(tmp_path, 1) as [share]:
-        share.begin()
+        share.ensure_owner()
         (tmp_path / str(SegmentName(owner_name(5, "0" * 8), 3))).write_bytes(line(1))
         [orphan] = share.look()
         assert orphan.segments == [(3, len(line(1)))]
@@ -398,7 +398,7 @@ def test_strays_that_another_one_delivers_meanwhile_are_not_taken(tmp_path: Path
     """A list that was made before the lock was had is no proof that the segments are there."""
     with shares(tmp_path, 2) as [other, share]:
         for each in (other, share):
-            each.begin()
+            each.ensure_owner()
         (tmp_path / str(SegmentName(owner_name(5, "0" * 8), 3))).write_bytes(line(1))
 
         def deliver(path: str, **given: Any) -> None:
@@ -738,7 +738,7 @@ def test_a_place_is_freed_by_one_at_a_time(tmp_path: Path) -> None:
 
 def test_the_open_segment_is_closed_by_the_child_without_harm(share: Share) -> None:
     """The parent's descriptor stays open and is written to."""
-    share.begin()
+    share.ensure_owner()
     segment: OpenSegment = share.open(1)
     assert ended_well(fork(segment.close))
     segment.write(line(1))

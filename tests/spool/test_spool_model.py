@@ -131,7 +131,7 @@ def live(
         world.limit_bytes, world.outcomes = ANYTHING, []
 
     do(lambda: log_all(process, (150, 150, 150)))
-    do(process.batches.seal)
+    do(process.buffer.seal)
     do(process.flush)  # what the orphan left goes first
     do(lambda: log_all(process, (150, 500, 150)))
     do(process.flush, limit_bytes=400)  # split, and one of them is too large by itself
@@ -506,7 +506,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.world.living)
     @rule(which=WHICH, trouble=TROUBLE)
     def seal(self, which: int, trouble: Any) -> None:
-        self.do(which, lambda process: process.batches.seal(), trouble)
+        self.do(which, lambda process: process.buffer.seal(), trouble)
 
     @precondition(lambda self: self.world.living)
     @rule(which=WHICH, answers=st.integers(0, 5) | st.just(100), trouble=TROUBLE)

@@ -17,7 +17,7 @@ import pytest
 
 import fslog
 from fslog.collector import Answer, Collector
-from fslog.delivery.batches import Batch
+from fslog.delivery.store import Batch
 from spools import (
     SIZE,
     Process,
@@ -44,10 +44,10 @@ def test_a_line_is_on_disk_when_append_returns(process: Process, tmp_path: Path)
     for number in range(10):
         assert process.log(number) == [True]
         assert on_disk(tmp_path) == list(range(number + 1))
-    assert not process.batches.is_in_memory()
-    assert process.batches.is_safe()
-    assert process.batches.grows_old()
-    assert sum(map(len, process.batches._lines)) == 0
+    assert process.buffer.bound() == "spool_max_bytes"
+    assert process.buffer.is_durable()
+    assert process.buffer.may_stay_open()
+    assert sum(map(len, process.buffer._lines)) == 0
     assert [failure for failure in process.failures if failure is not None] == []
 
 
@@ -95,9 +95,9 @@ def test_memory_is_not_used(process: Process) -> None:
     """More than `buffer_bytes` may wait on disk, and it costs none of that."""
     for number in range(3000):
         assert process.log(number) == [True]
-    process.batches.seal()
+    process.buffer.seal()
     process.take()
-    assert process.batches._held_bytes == 0
+    assert process.buffer._held_bytes == 0
     assert process.post() == list(range(3000))
 
 
@@ -111,9 +111,9 @@ def test_a_failing_disk_sends_lines_the_memory_way(call: str, number: int, tmp_p
     with processes(tmp_path, batch_events=3) as [process]:
         process.fs.hooks[call] = failing(number)
         assert process.log(1, 2) == [True, True]
-        assert process.batches.is_in_memory()
-        assert not process.batches.is_safe()
-        assert not process.batches.grows_old()
+        assert process.buffer.bound() == "buffer_bytes"
+        assert not process.buffer.is_durable()
+        assert not process.buffer.may_stay_open()
         [error] = [failure for failure in process.failures if failure is not None]
         assert isinstance(error, OSError)
         assert error.errno == number
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_up_amid_a_batch(size: int, tmp_path: Path) -> None:
         process.log(1, 2)
         real = process.fs.write
         full = lambda fd, text: os.write(fd, text[:size])  # noqa: E731
-        process.batches._segment._write = full  # type: ignore[union-attr]
+        process.buffer._open._segment._write = full  # type: ignore[union-attr]
         assert process.log(3, 4) == [True, True]
         [error] = [failure for failure in process.failures if failure is not None]
         assert isinstance(error, OSError)
@@ -180,7 +180,7 @@ def test_an_interrupt_that_looks_like_a_failing_disk(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             process.log(2)
         assert process.log(3) == [True]
-        assert not process.batches.is_in_memory()
+        assert process.buffer.bound() == "spool_max_bytes"
         assert process.failures == []
         assert process.post() == [1, 3]
 
@@ -200,7 +200,7 @@ def test_keys_that_became_others_send_lines_the_memory_way(tmp_path: Path) -> No
     with processes(tmp_path) as [mine], processes(tmp_path, keys="b" * 32) as [other]:
         assert other.log(1) == [True]
         assert mine.log(2) == [True]
-        assert mine.batches.is_in_memory()
+        assert mine.buffer.bound() == "buffer_bytes"
         assert isinstance(mine.failures[0], ValueError)
         assert on_disk(tmp_path) == [1]
 
@@ -215,7 +215,7 @@ def test_beyond_the_limit_lines_are_refused(tmp_path: Path) -> None:
         assert answers.count(True) == len(on_disk(tmp_path))
         sizes = [os.stat(tmp_path / name).st_size for name in segments(tmp_path)]
         assert 6_400 - 2 * SIZE < sum(sizes) <= 6_400
-        assert not first.batches.is_in_memory()
+        assert first.buffer.bound() == "spool_max_bytes"
         assert second.post()
         first.now += 1
         first.share.now += 1
@@ -236,7 +236,7 @@ def test_a_deleted_segment_is_sent_from_memory(process: Process, tmp_path: Path)
     process.log(1, 2)
     os.unlink(tmp_path / segments(tmp_path)[0])
     process.log(3)
-    process.batches.seal()
+    process.buffer.seal()
     [batch] = process.take()
     assert isinstance(batch, Batch)
     assert process.post() == [1, 2, 3]
@@ -250,7 +250,7 @@ def test_a_deleted_directory_is_made_again(process: Process, tmp_path: Path) -> 
     for name in segments(Path(f"{tmp_path}.deleted")):
         os.unlink(f"{tmp_path}.deleted/{name}")
     process.log(2)
-    process.batches.seal()
+    process.buffer.seal()
     process.log(3)
     assert on_disk(tmp_path) == [3]
     assert process.post() == [1, 2, 3]
@@ -276,7 +276,7 @@ def test_a_call_that_breaks_in_has_a_segment_of_its_own(tmp_path: Path) -> None:
     """It is on disk before it returns, as the only line of its file, and the next to be sent."""
     with processes(tmp_path, batch_events=4) as [process]:
         process.log(1)
-        process.batches.seal()
+        process.buffer.seal()
         process.take()
         process.opened = lambda: opened.append(process.log(8, 9)) if not opened else None
         opened: list[Any] = []
@@ -295,13 +295,13 @@ def test_a_call_that_breaks_into_the_opening_of_a_segment(call: str, tmp_path: P
     """Whichever of the two segments is numbered first: both are sent, and counted."""
     with processes(tmp_path, share={"chunk_bytes": 0}) as [process]:
         process.log(1)
-        process.batches.seal()
+        process.buffer.seal()
         found = break_in(process, call, 2)
         process.log(3)
         [(answer, seen)] = found
         assert answer
         assert 2 in seen
-        number = process.batches.seal()
+        number = process.buffer.seal()
         process.take()
         assert number is not None
         assert process.counts("accepted") == [3]
@@ -318,11 +318,11 @@ def test_numbers_up_to_a_flush_cover_all_that_was_taken(tmp_path: Path) -> None:
     """While anything taken before `seal` is pending, the oldest is not above its number."""
     with processes(tmp_path, share={"chunk_bytes": 0}) as [process]:
         process.log(1)
-        process.batches.seal()
+        process.buffer.seal()
         process.post()
         break_in(process, "listdir", 2)
         process.log(3)
-        number = process.batches.seal()
+        number = process.buffer.seal()
         process.take()
         assert number is not None
         while process.counts("pending") != [0]:
@@ -340,7 +340,7 @@ def test_a_call_that_breaks_in_while_the_disk_fails(tmp_path: Path) -> None:
         process.opened = lambda: answers.append(process.log(2, 3, 4)) if not answers else None
         process.log(1)
         assert answers == [[True, True, True]]
-        assert process.batches.refused.value() == 1
+        assert process.buffer.refused.value() == 1
         assert process.post() == [1, 2, 3]
 
 
@@ -503,7 +503,7 @@ def test_a_line_at_the_very_end_touches_no_lock(process: Process, tmp_path: Path
     locked, done = threading.Event(), threading.Event()
 
     def stop() -> None:
-        with process.batches._lock:
+        with process.buffer._lock:
             locked.set()
             done.wait(10)
 
@@ -512,9 +512,9 @@ def test_a_line_at_the_very_end_touches_no_lock(process: Process, tmp_path: Path
     locked.wait(10)
     kept: list[bool] = []
     try:
-        kept.append(process.batches.keep_late(line(1)))
+        kept.append(process.buffer.write_during_shutdown(line(1)))
         process.fs.hooks["create"] = failing(errno.ENOSPC)
-        kept.append(process.batches.keep_late(line(2)))
+        kept.append(process.buffer.write_during_shutdown(line(2)))
     finally:
         done.set()
         thread.join()
@@ -526,15 +526,15 @@ def test_a_line_at_the_very_end_touches_no_lock(process: Process, tmp_path: Path
 def test_lines_on_disk_are_pending_and_not_abandoned(process: Process) -> None:
     """At the end of the process only what is in memory alone is given up."""
     process.log(1, 2)
-    assert process.batches.is_safe()
-    assert process.batches.abandon() == 0
+    assert process.buffer.is_durable()
+    assert process.buffer.abandon() == 0
     process.take()
     assert process.backlog.head() is not None
-    assert process.batches.is_safe()
+    assert process.buffer.is_durable()
     process.fs.hooks["create"] = failing(errno.ENOSPC)
     process.log(3)
-    assert not process.batches.is_safe()
-    assert process.batches.abandon() == 1
+    assert not process.buffer.is_durable()
+    assert process.buffer.abandon() == 1
     assert process.counts("accepted", "pending", "abandoned") == [3, 2, 1]
     assert process.post() == [1, 2]
 
@@ -542,13 +542,13 @@ def test_lines_on_disk_are_pending_and_not_abandoned(process: Process) -> None:
 def test_the_end_waits_for_the_open_segment(process: Process, tmp_path: Path) -> None:
     """An owner that has anything on disk keeps its file; from inside an append nothing ends."""
     process.log(1)
-    process.batches.end_spool(is_exclusive=True)
+    process.buffer.end_store(is_exclusive=True)
     assert process.share.owner_name
-    process.batches.seal()
-    process.batches.end_spool(is_exclusive=False)
+    process.buffer.seal()
+    process.buffer.end_store(is_exclusive=False)
     assert process.share.owner_name
     assert process.post() == [1]
-    process.opened = lambda: process.batches.end_spool(is_exclusive=False)
+    process.opened = lambda: process.buffer.end_store(is_exclusive=False)
     process.log(2)
     assert process.share.owner_name
     assert on_disk(tmp_path) == [2]
@@ -559,7 +559,7 @@ def test_an_open_batch_grows_while_older_ones_wait(fsync: str, tmp_path: Path) -
     """But where sealing is what brings it onto the disk itself it must not wait."""
     with processes(tmp_path, share={"fsync": fsync}) as [process]:
         process.log(1)
-        assert process.batches.grows_old() is (fsync != "segment")
+        assert process.buffer.may_stay_open() is (fsync != "segment")
 
 
 def test_what_waits_is_in_the_stats(tmp_path: Path) -> None:
@@ -644,12 +644,12 @@ def test_flush_does_not_say_true_of_what_an_interruption_leaves_on_disk(tmp_path
 
     with Collector() as collector, handler(collector, tmp_path, shutdown_timeout=0.2) as made:
         delivery: Any = made._current()
-        delivery._listener.worker._start_thread = refuse
+        delivery._parts.listener.worker._start_thread = refuse
         made.handle(record(1))
-        delivery._backlog._loaded = InterruptedLoading()
+        delivery._parts.backlog._loaded = InterruptedLoading()
         with pytest.raises(Interrupted):
             made.flush(5)
-        delivery._backlog._loaded = deque()
+        delivery._parts.backlog._loaded = deque()
         assert made.flush(0.2) is False
         assert made.stats().pending == 1
         assert on_disk(tmp_path) == [1]

@@ -18,16 +18,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fslog.delivery.backlog import SpooledBacklog
+from fslog.delivery.backlog import Backlog
+from fslog.delivery.buffer import Buffer
 from fslog.delivery.listener import WAKE, Flush, Listener
 from fslog.delivery.notices import Notices
-from fslog.delivery.queue import Inbox
+from fslog.delivery.queue import WakeQueue
 from fslog.net.retry import Kind, Outcome
 from fslog.spool.directory import MARKER, OWNERS, QUARANTINE, SpoolDirectory
 from fslog.spool.filesystem import FileSystem
+from fslog.spool.reader import Limits
 from fslog.spool.segments import parse_name
-from fslog.spool.share import Spool
-from fslog.spool.writer import SpooledBatches
+from fslog.spool.share import SpoolShare
+from fslog.spool.writer import DiskStore
 
 OK = Outcome(Kind.DELIVERED)
 DOWN = Outcome(Kind.RETRY, "it answers 503")
@@ -248,19 +250,19 @@ class Process:
             if not self.disk.failed:
                 raise
             directory.check()  # an application that starts again
-        self.queue = Inbox()
-        self.spool = Spool(
+        self.queue = WakeQueue()
+        self.spool = SpoolShare(
             directory,
             max_bytes=max_bytes,
             fsync=fsync,
             chunk_bytes=batch_bytes,
             clock=world.clock,
         )
-        self.batches = SpooledBatches(
+        store = DiskStore(self.spool, Limits(batch_events, batch_bytes, None, 6))
+        self.buffer = Buffer(
             self.queue,
             lambda: True,
-            spool=self.spool,
-            failed=lambda error: None,
+            store=store,
             batch_events=batch_events,
             batch_bytes=batch_bytes,
             buffer_bytes=buffer_bytes,
@@ -268,20 +270,15 @@ class Process:
         )
         notices = Notices("events.example", lambda level, text: self.said.append(text), world.clock)
         notices.unreadable = self._unreadable  # type: ignore[method-assign]
-        self.backlog = SpooledBacklog(
-            self.spool,
-            self.batches,
-            None,
-            6,
-            batch_events=batch_events,
-            batch_bytes=batch_bytes,
-            notices=notices,
-            clock=world.clock,
-            now=lambda: world.epoch() + (3600.0 if is_careful else 0.0),
-        )
+
+        def now() -> float:
+            return world.epoch() + (3600.0 if is_careful else 0.0)
+
+        source = store.source(self.buffer, notices, now)
+        self.backlog = Backlog(self.buffer, None, 6, source=source, clock=world.clock)
         self.listener = Listener(
             self.queue,
-            self.batches,
+            self.buffer,
             self.backlog,
             self._post,
             flush_interval=5.0,
@@ -311,7 +308,7 @@ class Process:
         self.disk.written = self.disk.torn = b""
         failed = len(self.disk.failed)
         try:
-            taken = self.batches.append(line)
+            taken = self.buffer.append(line)
         except Crash:
             torn = self.disk.torn
             self.world.unsure[ident] = torn if line.startswith(torn) else b""
@@ -355,7 +352,7 @@ class Process:
 
     def flush(self, seconds: float = 5.0, *, once: bool = False) -> bool:
         """Ask for everything so far, as `Delivery` does."""
-        number = self.batches.seal()
+        number = self.buffer.seal()
         assert number is not None
         request = Flush(number, self.world.now + seconds, once=once)
         self.queue.put(request)
@@ -366,8 +363,8 @@ class Process:
 
     def end(self) -> None:
         """End as `Delivery.finish` does: one more try, and the rest is left to the next process."""
-        self.flush(once=self.batches.is_safe())
-        self.lost += self.batches.abandon()
+        self.flush(once=self.buffer.is_durable())
+        self.lost += self.buffer.abandon()
         self.backlog.end()
         self.check()
         is_clean = not self.counts()["pending"] and not self.world.segments()
@@ -378,13 +375,13 @@ class Process:
 
     def counts(self) -> dict[str, int]:
         """Return fslog's own numbers."""
-        return self.batches.counts()
+        return self.buffer.counts()
 
     def check(self) -> None:
         """See that fslog's numbers are those of the model."""
         counts = self.counts()
         assert counts["accepted"] == len(self.taken)
-        assert self.refused + self.batches.refused.value() == self.refused
+        assert self.refused + self.buffer.refused.value() == self.refused
         assert counts["delivered"] == self.answered
         assert counts["abandoned"] == self.alone + self.lost
         own = len(self.taken - self.settled) - self.lost

@@ -17,15 +17,17 @@ from typing import Any
 
 from fslog import FreshsuccessHandler
 from fslog.collector import Collector
-from fslog.delivery.backlog import SpooledBacklog
+from fslog.delivery.backlog import Backlog
+from fslog.delivery.buffer import Buffer
 from fslog.delivery.notices import Notices
-from fslog.delivery.queue import Inbox
+from fslog.delivery.queue import WakeQueue
 from fslog.spool.directory import SpoolDirectory
 from fslog.spool.filesystem import FileSystem
 from fslog.spool.owners import parse_owner_file
+from fslog.spool.reader import Limits
 from fslog.spool.segments import parse_name
-from fslog.spool.share import Orphan, Spool
-from fslog.spool.writer import Sealed, SpooledBatches
+from fslog.spool.share import Orphan, SpoolShare
+from fslog.spool.writer import DiskStore, StoredBatch
 
 Hook = Callable[..., Any]
 
@@ -120,7 +122,7 @@ def ended_well(pid: int) -> bool:
 KEYS, OTHER_KEYS = "a" * 32, "b" * 32
 
 
-class Share(Spool):
+class Share(SpoolShare):
     """A share whose file system is watched and whose clock is set by hand."""
 
     def __init__(self, path: Path, digest: str = KEYS, **given: Any) -> None:
@@ -206,28 +208,28 @@ class Process:
         self.epoch: Callable[[], float] | float = 0.0
         self.share = Share(path, keys, **(share or {}))
         self.fs: Watched = self.share.watched
-        self.queue = Inbox()
+        self.queue = WakeQueue()
         self.failures: list[Exception | None] = []
         self.opened: Callable[[], Any] = lambda: None
         self.said: list[str] = []
-        self.batches = SpooledBatches(
+        most_events, most_bytes = numbers["batch_events"], numbers["batch_bytes"]
+        store = DiskStore(self.share, Limits(most_events, most_bytes, "deflate", 6))
+        self.buffer = Buffer(
             self.queue,
             lambda: self.opened() is not False,
-            spool=self.share,
+            store=store,
             failed=self.failures.append,
             clock=lambda: self.now,
             **{"buffer_bytes": 100_000, **numbers},
         )
-        limits = {name: numbers[name] for name in ("batch_events", "batch_bytes")}
-        self.backlog = SpooledBacklog(
-            self.share,
-            self.batches,
+        notices = Notices("host", lambda level, text: self.said.append(text), lambda: self.now)
+        self.source = store.source(self.buffer, notices, self.time)
+        self.backlog = Backlog(
+            self.buffer,
             "deflate",
             6,
-            **limits,
-            notices=Notices("host", lambda level, text: self.said.append(text), lambda: self.now),
+            source=self.source,
             clock=lambda: self.now,
-            now=self.time,
             is_forked=is_forked,
         )
 
@@ -238,9 +240,13 @@ class Process:
         times = [os.stat(self.path / name).st_mtime for name in segments(self.path)]
         return max(times, default=0.0) + self.epoch
 
+    def read_at_most(self, events: int, size_bytes: int) -> None:
+        """Change how much travels together of what is read back."""
+        self.source._limits = Limits(events, size_bytes, "deflate", 6)
+
     def log(self, *numbers: int) -> list[bool]:
         """Append lines; each that is taken is on disk, or said to be in memory."""
-        return [self.batches.append(line(number)) for number in numbers]
+        return [self.buffer.append(line(number)) for number in numbers]
 
     def take(self) -> list[Any]:
         """Move what is on the queue to the backlog, and return it."""
@@ -253,7 +259,7 @@ class Process:
 
     def post(self, most: int = 10**9) -> list[int]:
         """Seal, deliver so many batches, and return the numbers of the events."""
-        self.batches.seal()
+        self.buffer.seal()
         self.take()
         found: list[int] = []
         while most > 0 and (batch := self.backlog.head()) is not None:
@@ -264,7 +270,7 @@ class Process:
 
     def counts(self, *names: str) -> list[int]:
         """Return some of the numbers, once they balance."""
-        counts = self.batches.counts()
+        counts = self.buffer.counts()
         left = counts["accepted"] + counts["adopted"]
         assert left == counts["delivered"] + counts["pending"] + counts["abandoned"]
         return [counts[name] for name in names]
@@ -272,11 +278,11 @@ class Process:
     def die(self) -> None:
         """Let go of all locks and descriptors, as the kernel does for a process that was killed."""
         self.share.close_inherited()
-        self.batches.close_inherited()
+        self.buffer.close_inherited()
         with suppress(Empty):
             while True:
                 item = self.queue.get_nowait()
-                if isinstance(item, Sealed) and item.segment is not None:
+                if isinstance(item, StoredBatch) and item.segment is not None:
                     item.segment.close()
 
 
@@ -315,8 +321,8 @@ def waiting(path: Path, name: str) -> bytes:
 def recover(path: Path) -> list[int]:
     """Return what another process finds after this one died, and leave nothing behind."""
     with processes(path) as [other]:
-        other.backlog.look_at = 0.0
-        other.backlog.look()
+        other.backlog.adopt_at = 0.0
+        other.backlog.adopt_if_due()
         found = other.post()
         assert segments(path) == []
         assert other.counts("pending") == [0]

@@ -24,7 +24,7 @@ from fslog.cli.demo.demo_app import activities
 from fslog.cli.options import CommandParser, seconds, whole
 from fslog.cli.output import EVENT_HEADING, Part, Printer, event_place, event_row
 from fslog.collector import Collector
-from fslog.delivery.queue import Inbox
+from fslog.delivery.queue import WakeQueue
 from fslog.errors import Problem
 from fslog.mapping.schema import WARNINGS
 from fslog.stats import Stats
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run `fslog demo` with its arguments and return the exit code."""
     options = _parser().parse_args(arguments)
     screen = Printer(sys.stdout)
-    arrivals = Inbox()
+    arrivals = WakeQueue()
     problems: list[Problem] = []
     with Collector(on_request=lambda *arrival: arrivals.put(arrival)) as collector:
         settings = configuration(collector.url, problems.append)
@@ -121,7 +121,7 @@ def _introduce(screen: Printer, url: str) -> None:
     screen.row(*EVENT_HEADING)
 
 
-def _work(options: argparse.Namespace, screen: Printer, arrivals: Inbox) -> bool:
+def _work(options: argparse.Namespace, screen: Printer, arrivals: WakeQueue) -> bool:
     """Run the application and show arriving events; return whether Ctrl-C interrupted it."""
     pace = _SECONDS / options.events if options.pace is None else options.pace
     try:
@@ -133,7 +133,7 @@ def _work(options: argparse.Namespace, screen: Printer, arrivals: Inbox) -> bool
     return False
 
 
-def _show(screen: Printer, arrivals: Inbox, seconds: float) -> None:
+def _show(screen: Printer, arrivals: WakeQueue, seconds: float) -> None:
     """Show the requests that arrive until a number of seconds has passed."""
     until = time.monotonic() + seconds
     with contextlib.suppress(Empty):

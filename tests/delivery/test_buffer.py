@@ -19,9 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.delivery import batches as batches_module
-from fslog.delivery.batches import Batch, Batches, wait
-from fslog.delivery.queue import Inbox
+from fslog.delivery import buffer as buffer_module
+from fslog.delivery.buffer import Buffer, wait
+from fslog.delivery.queue import WakeQueue
+from fslog.delivery.store import Batch
 from fslog.net import wire
 
 
@@ -29,12 +30,12 @@ class Gathered:
     """Batches of small limits, the queue that they go to, and a clock that is set by hand."""
 
     def __init__(self, **limits: int) -> None:
-        self.queue = Inbox()
+        self.queue = WakeQueue()
         self.now = 100.0
         self.clock: Callable[[], float] = lambda: self.now
         self.opened: Callable[[], Any] = lambda: None
         fixed = {"batch_events": 1000, "batch_bytes": 10_000, "buffer_bytes": 100_000, **limits}
-        self.batches = Batches(self.queue, self._opened, clock=lambda: self.clock(), **fixed)
+        self.buffer = Buffer(self.queue, self._opened, clock=lambda: self.clock(), **fixed)
 
     def _opened(self) -> bool:
         return self.opened() is not False
@@ -50,7 +51,7 @@ class Gathered:
 
     def pending(self) -> int:
         """Return how many events are pending."""
-        return self.batches.counts()["pending"]
+        return self.buffer.counts()["pending"]
 
 
 def line(n: int, size: int = 0) -> bytes:
@@ -70,11 +71,11 @@ def test_a_batch_is_sealed_at_its_count() -> None:
     """Each `batch_events` lines go to the queue at once, in order; the rest stay open."""
     gathered = Gathered(batch_events=3)
     for n in range(7):
-        assert gathered.batches.append(line(n))
+        assert gathered.buffer.append(line(n))
     sealed = gathered.take()
     assert [numbers([batch]) for batch in sealed] == [[0, 1, 2], [3, 4, 5]]
     assert [batch.number for batch in sealed] == [1, 2]
-    assert gathered.batches.seal() == 3
+    assert gathered.buffer.seal() == 3
     assert numbers(gathered.take()) == [6]
 
 
@@ -90,8 +91,8 @@ def test_no_batch_breaks_a_limit_and_no_line_its_order(
     gathered = Gathered(batch_bytes=batch_bytes, batch_events=batch_events)
     lines = [b"x" * (size - 1) + b"\n" for size in sizes]
     for one in lines:
-        assert gathered.batches.append(one)
-    gathered.batches.seal()
+        assert gathered.buffer.append(one)
+    gathered.buffer.seal()
     sealed = gathered.take()
     assert [one for batch in sealed for one in batch.lines] == lines
     for batch in sealed:
@@ -105,10 +106,10 @@ def test_no_batch_breaks_a_limit_and_no_line_its_order(
 def test_sealing_nothing_makes_no_batch() -> None:
     """An empty open batch is not sealed; the number is that of the newest batch before it."""
     gathered = Gathered()
-    assert gathered.batches.seal() == 0
-    gathered.batches.append(line(1))
-    assert gathered.batches.seal() == 1
-    assert gathered.batches.seal() == 1
+    assert gathered.buffer.seal() == 0
+    gathered.buffer.append(line(1))
+    assert gathered.buffer.seal() == 1
+    assert gathered.buffer.seal() == 1
     assert len(gathered.take()) == 1
 
 
@@ -116,58 +117,58 @@ def test_each_batch_is_announced_with_its_first_line() -> None:
     """`opened` is called once a batch, while no other thread can append, not once a line."""
     inside: list[bool] = []
     gathered = Gathered(batch_events=3)
-    gathered.opened = lambda: inside.append(gathered.batches.exclusively(lambda: None))
+    gathered.opened = lambda: inside.append(gathered.buffer.locked(lambda: None))
     for n in range(7):
-        gathered.batches.append(line(n))
+        gathered.buffer.append(line(n))
     assert inside == [False, False, False]
 
 
 def test_the_open_batch_knows_its_age() -> None:
     """The age counts from the first line of the open batch; without one there is none."""
     gathered = Gathered(batch_events=2)
-    assert gathered.batches.seal_at() is None
-    gathered.batches.append(line(1))
+    assert gathered.buffer.seal_at() is None
+    gathered.buffer.append(line(1))
     gathered.now += 3
-    assert gathered.batches.seal_at() == 100.0
-    gathered.batches.append(line(2))
-    assert gathered.batches.seal_at() is None
-    gathered.batches.append(line(3))
-    assert gathered.batches.seal_at() == 103.0
+    assert gathered.buffer.seal_at() == 100.0
+    gathered.buffer.append(line(2))
+    assert gathered.buffer.seal_at() is None
+    gathered.buffer.append(line(3))
+    assert gathered.buffer.seal_at() == 103.0
 
 
 def test_the_newest_is_refused_when_the_buffer_is_full() -> None:
     """What was taken stays; a line for which there is no room is not, until something leaves."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
-    assert [gathered.batches.append(line(n, 30)) for n in range(5)] == [True] * 3 + [False] * 2
-    assert gathered.batches.append(line(5, 10))
-    assert not gathered.batches.append(line(6, 2))
+    assert [gathered.buffer.append(line(n, 30)) for n in range(5)] == [True] * 3 + [False] * 2
+    assert gathered.buffer.append(line(5, 10))
+    assert not gathered.buffer.append(line(6, 2))
     first, second = gathered.take()
     assert [numbers([batch]) for batch in (first, second)] == [[0, 1, 2], [5]]
-    gathered.batches.settle(first, delivered=True)
-    assert gathered.batches.append(line(7, 90))
-    assert not gathered.batches.append(line(8, 2))
+    gathered.buffer.settle(first, delivered=True)
+    assert gathered.buffer.append(line(7, 90))
+    assert not gathered.buffer.append(line(8, 2))
 
 
 def test_a_refusal_hands_over_what_is_there() -> None:
     """A full buffer is sealed at once, so that it can be compressed and delivered."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=50)
-    gathered.batches.append(line(1, 40))
+    gathered.buffer.append(line(1, 40))
     assert gathered.take() == []
-    assert not gathered.batches.append(line(2, 40))
+    assert not gathered.buffer.append(line(2, 40))
     assert numbers(gathered.take()) == [1]
 
 
 def test_a_waiting_batch_counts_compressed() -> None:
     """Compressing what waits makes room for more, by as much as it became smaller."""
     gathered = Gathered(batch_bytes=1000, buffer_bytes=1000)
-    assert gathered.batches.append(line(1, 1000))
-    assert not gathered.batches.append(line(2, 900))
+    assert gathered.buffer.append(line(1, 1000))
+    assert not gathered.buffer.append(line(2, 900))
     [batch] = gathered.take()
-    gathered.batches.pack(batch, "deflate", 6)
+    gathered.buffer.pack(batch, "deflate", 6)
     assert len(batch.body or b"") < 100
     assert not batch.lines
-    assert gathered.batches.append(line(2, 900))
-    assert not gathered.batches.append(line(3, 100))
+    assert gathered.buffer.append(line(2, 900))
+    assert not gathered.buffer.append(line(3, 100))
 
 
 @given(st.data())
@@ -180,16 +181,16 @@ def test_what_is_held_never_exceeds_the_buffer(data: st.DataObject) -> None:
     for step in data.draw(st.lists(st.sampled_from("aaaaaapsd"), max_size=60)):
         if step == "a":
             one = line(0, data.draw(st.integers(2, 60)))
-            if gathered.batches.append(one):
+            if gathered.buffer.append(one):
                 taken, open_bytes = taken + 1, open_bytes + len(one)
         elif step == "s":
-            gathered.batches.seal()
+            gathered.buffer.seal()
         elif waiting:
             batch = waiting[data.draw(st.integers(0, len(waiting) - 1))]
             if step == "p" and batch.body is None:
-                gathered.batches.pack(batch, "deflate", 9)
+                gathered.buffer.pack(batch, "deflate", 9)
             elif step == "d":
-                gathered.batches.settle(batch, delivered=True)
+                gathered.buffer.settle(batch, delivered=True)
                 waiting.remove(batch)
                 delivered += batch.events
         for batch in gathered.take():
@@ -199,7 +200,7 @@ def test_what_is_held_never_exceeds_the_buffer(data: st.DataObject) -> None:
         # A compressed line of few bytes is longer than the line: the header of zlib.
         longer = sum(max(0, n - b.encoded_bytes) for n, b in zip(held, waiting, strict=True))
         assert sum(held) + open_bytes <= buffer_bytes + longer
-        counts = gathered.batches.counts()
+        counts = gathered.buffer.counts()
         assert counts["accepted"] == taken
         assert counts["delivered"] == delivered
         assert counts["pending"] == taken - delivered
@@ -209,13 +210,13 @@ def test_a_batch_is_settled_once() -> None:
     """Whoever comes first decides: a batch is delivered or abandoned, never both, never twice."""
     gathered = Gathered(batch_events=2)
     for n in range(4):
-        gathered.batches.append(line(n))
+        gathered.buffer.append(line(n))
     first, second = gathered.take()
     for batch, delivered in ((first, True), (second, False)):
-        gathered.batches.settle(batch, delivered=delivered)
-        gathered.batches.settle(batch, delivered=not delivered)
-        gathered.batches.settle(batch, delivered=delivered)
-    counts = gathered.batches.counts()
+        gathered.buffer.settle(batch, delivered=delivered)
+        gathered.buffer.settle(batch, delivered=not delivered)
+        gathered.buffer.settle(batch, delivered=delivered)
+    counts = gathered.buffer.counts()
     assert (counts["accepted"], counts["delivered"], counts["abandoned"]) == (4, 2, 2)
     assert (counts["pending"], counts["batches"]) == (0, 1)
 
@@ -223,13 +224,13 @@ def test_a_batch_is_settled_once() -> None:
 def test_the_bytes_of_delivered_batches_are_counted() -> None:
     """Bytes before and after compression are those of what was delivered, and of nothing else."""
     gathered = Gathered(batch_events=1)
-    gathered.batches.append(line(1, 500))
-    gathered.batches.append(line(2, 700))
+    gathered.buffer.append(line(1, 500))
+    gathered.buffer.append(line(2, 700))
     first, second = gathered.take()
-    gathered.batches.pack(first, "gzip", 6)
-    gathered.batches.settle(first, delivered=True)
-    gathered.batches.settle(second, delivered=False)
-    counts = gathered.batches.counts()
+    gathered.buffer.pack(first, "gzip", 6)
+    gathered.buffer.settle(first, delivered=True)
+    gathered.buffer.settle(second, delivered=False)
+    counts = gathered.buffer.counts()
     assert (counts["bytes_encoded"], counts["bytes_sent"]) == (500, len(first.body or b""))
 
 
@@ -239,12 +240,12 @@ def test_a_split_keeps_every_line_in_its_order(encoding: str | None, events: int
     """The halves hold all lines, both keep the number, and the numbers stay what they were."""
     gathered = Gathered()
     for n in range(events):
-        gathered.batches.append(line(n, 20))
-    gathered.batches.seal()
+        gathered.buffer.append(line(n, 20))
+    gathered.buffer.seal()
     [batch] = gathered.take()
-    gathered.batches.pack(batch, encoding, 6)
+    gathered.buffer.pack(batch, encoding, 6)
     halves = batch.halves(encoding, 6)
-    gathered.batches.replace(batch, halves)
+    gathered.buffer.replace(batch, halves)
     assert len(halves) == 2
     texts = [wire.unpack(half.body or b"", encoding) for half in halves]
     assert b"".join(texts) == b"".join(line(n, 20) for n in range(events))
@@ -253,8 +254,8 @@ def test_a_split_keeps_every_line_in_its_order(encoding: str | None, events: int
     assert {half.number for half in halves} == {batch.number}
     assert gathered.pending() == events
     for half in halves:
-        gathered.batches.settle(half, delivered=True)
-    counts = gathered.batches.counts()
+        gathered.buffer.settle(half, delivered=True)
+    counts = gathered.buffer.counts()
     assert (counts["delivered"], counts["pending"], counts["batches"]) == (events, 0, 2)
     assert counts["bytes_encoded"] == events * 20
 
@@ -263,48 +264,48 @@ def test_a_split_frees_and_holds_as_many_bytes_as_it_should() -> None:
     """After a split and the delivery of both halves the whole buffer is free again."""
     gathered = Gathered(batch_bytes=1000, buffer_bytes=1000)
     for n in range(10):
-        assert gathered.batches.append(line(n, 100))
-    gathered.batches.seal()
+        assert gathered.buffer.append(line(n, 100))
+    gathered.buffer.seal()
     [batch] = gathered.take()
-    gathered.batches.pack(batch, None, 6)
+    gathered.buffer.pack(batch, None, 6)
     halves = batch.halves(None, 6)
-    gathered.batches.replace(batch, halves)
-    assert not gathered.batches.append(line(10, 1))
+    gathered.buffer.replace(batch, halves)
+    assert not gathered.buffer.append(line(10, 1))
     for half in halves:
-        gathered.batches.settle(half, delivered=True)
-    assert gathered.batches.append(line(11, 1000))
+        gathered.buffer.settle(half, delivered=True)
+    assert gathered.buffer.append(line(11, 1000))
 
 
 def test_what_was_abandoned_meanwhile_is_not_counted_again_by_its_halves() -> None:
     """A batch that the end of the process abandons while a 413 splits it stays abandoned."""
     gathered = Gathered(batch_bytes=1000, buffer_bytes=1000)
     for n in range(4):
-        gathered.batches.append(line(n, 50))
-    gathered.batches.seal()
+        gathered.buffer.append(line(n, 50))
+    gathered.buffer.seal()
     [batch] = gathered.take()
-    gathered.batches.pack(batch, None, 6)
-    assert gathered.batches.abandon() == 4
+    gathered.buffer.pack(batch, None, 6)
+    assert gathered.buffer.abandon() == 4
     halves = batch.halves(None, 6)
-    gathered.batches.replace(batch, halves)
+    gathered.buffer.replace(batch, halves)
     for half in halves:
-        gathered.batches.settle(half, delivered=True)
-    counts = gathered.batches.counts()
+        gathered.buffer.settle(half, delivered=True)
+    counts = gathered.buffer.counts()
     assert (counts["abandoned"], counts["delivered"], counts["pending"]) == (4, 0, 0)
-    assert gathered.batches.append(line(5, 1000))
-    assert not gathered.batches.append(line(6, 1))
+    assert gathered.buffer.append(line(5, 1000))
+    assert not gathered.buffer.append(line(6, 1))
 
 
 def test_abandoning_gives_up_all_that_is_pending_and_nothing_else() -> None:
     """Open, sealed and packed lines are given up; delivered ones are not; again is no more."""
     gathered = Gathered(batch_events=2)
     for n in range(7):
-        gathered.batches.append(line(n))
+        gathered.buffer.append(line(n))
     first, second, third = gathered.take()
-    gathered.batches.pack(second, "deflate", 6)
-    gathered.batches.settle(first, delivered=True)
-    assert gathered.batches.abandon() == 5
-    assert gathered.batches.abandon() == 0
-    counts = gathered.batches.counts()
+    gathered.buffer.pack(second, "deflate", 6)
+    gathered.buffer.settle(first, delivered=True)
+    assert gathered.buffer.abandon() == 5
+    assert gathered.buffer.abandon() == 0
+    counts = gathered.buffer.counts()
     assert (counts["delivered"], counts["abandoned"], counts["pending"]) == (2, 5, 0)
     assert second.settled
     assert third.settled
@@ -318,14 +319,14 @@ def test_the_end_is_called_only_where_nothing_is_pending() -> None:
         ends.append(gathered.pending())
         return True
 
-    assert gathered.batches.end_unless_used(end)
-    gathered.batches.append(line(1))
-    assert not gathered.batches.end_unless_used(end)
-    gathered.batches.seal()
+    assert gathered.buffer.end_unless_used(end)
+    gathered.buffer.append(line(1))
+    assert not gathered.buffer.end_unless_used(end)
+    gathered.buffer.seal()
     [batch] = gathered.take()
-    assert not gathered.batches.end_unless_used(end)
-    gathered.batches.settle(batch, delivered=True)
-    assert gathered.batches.end_unless_used(end)
+    assert not gathered.buffer.end_unless_used(end)
+    gathered.buffer.settle(batch, delivered=True)
+    assert gathered.buffer.end_unless_used(end)
     assert ends == [0, 0]
 
 
@@ -338,7 +339,7 @@ def test_no_line_slips_in_while_the_end_is_decided() -> None:
 
     def append() -> None:
         started.set()
-        gathered.batches.append(line(1))
+        gathered.buffer.append(line(1))
 
     thread = threading.Thread(target=append)
 
@@ -349,7 +350,7 @@ def test_no_line_slips_in_while_the_end_is_decided() -> None:
         order.append("ended")
         return True
 
-    assert gathered.batches.end_unless_used(end)
+    assert gathered.buffer.end_unless_used(end)
     thread.join()
     assert order == ["ended", "opened"]
 
@@ -362,13 +363,13 @@ def test_a_re_entrant_line_comes_after_the_one_it_interrupts(where: str) -> None
 
     def interrupt() -> float:
         if not answers:
-            answers.append(gathered.batches.append(line(2)))
-            answers.append(gathered.batches.append(line(3)))
+            answers.append(gathered.buffer.append(line(2)))
+            answers.append(gathered.buffer.append(line(3)))
         return 100.0
 
     setattr(gathered, where, interrupt)
-    assert gathered.batches.append(line(1))
-    assert gathered.batches.append(line(4))
+    assert gathered.buffer.append(line(1))
+    assert gathered.buffer.append(line(4))
     assert answers == [True, True]
     assert numbers(gathered.take()) == [1, 2, 3, 4]
     assert gathered.pending() == 4
@@ -377,9 +378,9 @@ def test_a_re_entrant_line_comes_after_the_one_it_interrupts(where: str) -> None
 def test_a_re_entrant_line_without_room_is_counted() -> None:
     """Its log call has returned: that there was no room for it is told by the counter."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
-    gathered.opened = lambda: gathered.batches.append(line(2, 60)) and None
-    assert gathered.batches.append(line(1, 60))
-    assert gathered.batches.refused.value() == 1
+    gathered.opened = lambda: gathered.buffer.append(line(2, 60)) and None
+    assert gathered.buffer.append(line(1, 60))
+    assert gathered.buffer.refused.value() == 1
     assert gathered.pending() == 1
 
 
@@ -387,17 +388,17 @@ def test_from_inside_an_append_nothing_is_sealed() -> None:
     """Sealing needs a whole state: inside an append it is refused, not half done."""
     gathered = Gathered()
     sealed: list[int | None] = []
-    gathered.opened = lambda: sealed.append(gathered.batches.seal())
-    gathered.batches.append(line(1))
+    gathered.opened = lambda: sealed.append(gathered.buffer.seal())
+    gathered.buffer.append(line(1))
     assert sealed == [None]
-    assert gathered.batches.seal() == 1
+    assert gathered.buffer.seal() == 1
     assert numbers(gathered.take()) == [1]
 
 
 def test_a_re_entrant_line_during_another_change_is_taken() -> None:
     """A signal handler may log while the listener's settling, on this very thread, goes on."""
     gathered = Gathered()
-    assert gathered.batches.exclusively(lambda: gathered.batches.append(line(1)) and None)
+    assert gathered.buffer.locked(lambda: gathered.buffer.append(line(1)) and None)
     assert gathered.pending() == 1
 
 
@@ -410,7 +411,7 @@ def test_signals_that_log_lose_nothing() -> None:
     def interrupt(signum: int, frame: FrameType | None) -> None:
         nonlocal interrupts
         interrupts += 1
-        assert gathered.batches.append(line(10**6 + interrupts))
+        assert gathered.buffer.append(line(10**6 + interrupts))
         if not is_over:  # else the next signal would come when this handler is gone
             signal.setitimer(signal.ITIMER_REAL, 0.0002)  # from here: handlers do not nest
 
@@ -420,14 +421,14 @@ def test_signals_that_log_lose_nothing() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.0002)
         until = time.monotonic() + 0.5
         while time.monotonic() < until or interrupts < 100:
-            assert gathered.batches.append(line(calls))
+            assert gathered.buffer.append(line(calls))
             calls += 1
     finally:
         is_over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert gathered.pending() == calls + interrupts
-    gathered.batches.seal()
+    gathered.buffer.seal()
     found = numbers(gathered.take())
     assert [n for n in found if n < 10**6] == list(range(calls))
     assert [n for n in found if n > 10**6] == [10**6 + n for n in range(1, interrupts + 1)]
@@ -446,7 +447,7 @@ def interrupt_at(count: int, action: Callable[[], Any]) -> bool:
 
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         nonlocal left
-        if frame.f_code.co_filename == batches_module.__file__ and event in ("call", "c_return"):
+        if frame.f_code.co_filename == buffer_module.__file__ and event in ("call", "c_return"):
             left -= 1
             if left == 0:
                 raise Interrupted
@@ -473,23 +474,23 @@ def test_an_interrupt_anywhere_in_an_append_leaves_the_numbers_right(
     for at in itertools.count(1):
         gathered = Gathered(batch_events=3, batch_bytes=60, buffer_bytes=240)
         for n, size in enumerate(sizes):
-            gathered.batches.append(line(n, size))
-        interrupted = interrupt_at(at, partial(gathered.batches.append, line(3, 20)))
+            gathered.buffer.append(line(n, size))
+        interrupted = interrupt_at(at, partial(gathered.buffer.append, line(3, 20)))
         for n in range(4, 8):
-            assert gathered.batches.append(line(n, 20))
-        gathered.batches.seal()
+            assert gathered.buffer.append(line(n, 20))
+        gathered.buffer.seal()
         # An interrupted append may put its batch there twice, which the listener passes over.
         found = list(dict.fromkeys(gathered.take()))
         assert all(batch.encoded_bytes <= 60 for batch in found), at
         shown = numbers(found)
         assert shown == sorted(set(shown))
         assert set(shown) - {3} == {*range(len(sizes)), 4, 5, 6, 7}
-        assert gathered.batches.counts()["accepted"] == len(shown)
+        assert gathered.buffer.counts()["accepted"] == len(shown)
         for batch in found:
-            gathered.batches.settle(batch, delivered=True)
-        counts = gathered.batches.counts()
+            gathered.buffer.settle(batch, delivered=True)
+        counts = gathered.buffer.counts()
         assert (counts["delivered"], counts["pending"]) == (len(shown), 0)
-        assert [gathered.batches.append(line(n, 60)) for n in range(5)] == [True] * 4 + [False]
+        assert [gathered.buffer.append(line(n, 60)) for n in range(5)] == [True] * 4 + [False]
         if not interrupted:
             assert 3 in shown
             break
@@ -502,10 +503,10 @@ def test_where_no_thread_could_be_started_each_line_asks_again() -> None:
     gathered = Gathered()
     gathered.opened = lambda: asked.append(gathered.now) or len(asked) > 2
     for n in range(6):
-        gathered.batches.append(line(n))
+        gathered.buffer.append(line(n))
         gathered.now += 1
     assert asked == [100.0, 101.0, 102.0]
-    assert gathered.batches.seal_at() == 100.0
+    assert gathered.buffer.seal_at() == 100.0
 
 
 def test_threads_lose_nothing_and_keep_their_own_order() -> None:
@@ -514,14 +515,14 @@ def test_threads_lose_nothing_and_keep_their_own_order() -> None:
 
     def work(thread: int) -> None:
         for n in range(1000):
-            assert gathered.batches.append(line(thread * 1000 + n))
+            assert gathered.buffer.append(line(thread * 1000 + n))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    gathered.batches.seal()
+    gathered.buffer.seal()
     found = numbers(gathered.take())
     assert len(found) == gathered.pending() == 8000
     for n in range(8):
@@ -532,13 +533,13 @@ def test_waiting_ends_with_room() -> None:
     """Threads that wait for room get it as soon as something is settled, all of them."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.clock = time.monotonic  # type: ignore[method-assign]
-    gathered.batches.append(line(0, 100))
-    assert not gathered.batches.append(line(1, 30))
+    gathered.buffer.append(line(0, 100))
+    assert not gathered.buffer.append(line(1, 30))
     [batch] = gathered.take()
     answers: SimpleQueue[bool] = SimpleQueue()
     threads = [
         threading.Thread(
-            target=lambda n=n: answers.put(gathered.batches.wait_for_room(line(n, 30), 30.0))
+            target=lambda n=n: answers.put(gathered.buffer.wait_for_room(line(n, 30), 30.0))
         )
         for n in range(1, 4)
     ]
@@ -546,11 +547,11 @@ def test_waiting_ends_with_room() -> None:
         thread.start()
     with pytest.raises(Empty):
         answers.get(timeout=0.1)
-    gathered.batches.settle(batch, delivered=True)
+    gathered.buffer.settle(batch, delivered=True)
     assert [answers.get(timeout=5) for _ in threads] == [True] * 3
     for thread in threads:
         thread.join()
-    gathered.batches.seal()
+    gathered.buffer.seal()
     assert sorted(numbers(gathered.take())) == [1, 2, 3]
 
 
@@ -558,15 +559,15 @@ def test_waiting_ends_with_compression_too() -> None:
     """Room that the listener makes by packing wakes a waiter as well."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.clock = time.monotonic  # type: ignore[method-assign]
-    gathered.batches.append(line(0, 100))
-    assert not gathered.batches.append(line(1, 50))
+    gathered.buffer.append(line(0, 100))
+    assert not gathered.buffer.append(line(1, 50))
     [batch] = gathered.take()
     answers: SimpleQueue[bool] = SimpleQueue()
     thread = threading.Thread(
-        target=lambda: answers.put(gathered.batches.wait_for_room(line(1, 50), 30.0))
+        target=lambda: answers.put(gathered.buffer.wait_for_room(line(1, 50), 30.0))
     )
     thread.start()
-    gathered.batches.pack(batch, "deflate", 6)
+    gathered.buffer.pack(batch, "deflate", 6)
     assert answers.get(timeout=5)
     thread.join()
 
@@ -575,9 +576,9 @@ def test_waiting_in_vain_ends_in_time() -> None:
     """Without room the answer is no, after as long as was asked for and not much longer."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.clock = time.monotonic  # type: ignore[method-assign]
-    gathered.batches.append(line(0, 100))
+    gathered.buffer.append(line(0, 100))
     began_at = time.monotonic()
-    assert not gathered.batches.wait_for_room(line(1, 50), 0.1)
+    assert not gathered.buffer.wait_for_room(line(1, 50), 0.1)
     assert 0.1 <= time.monotonic() - began_at < 1.0
     assert gathered.pending() == 1
 
@@ -585,20 +586,20 @@ def test_waiting_in_vain_ends_in_time() -> None:
 def test_waiting_in_vain_leaves_nothing_behind() -> None:
     """An outage of many refused waits does not grow: a waiter that gave up is forgotten."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
-    gathered.batches.append(line(0, 100))
-    gathered.batches.wait_for_room(line(1, 50), 0.0)
+    gathered.buffer.append(line(0, 100))
+    gathered.buffer.wait_for_room(line(1, 50), 0.0)
     gc.collect()
-    before = sum(type(thing) is Inbox for thing in gc.get_objects())
+    before = sum(type(thing) is WakeQueue for thing in gc.get_objects())
     for n in range(500):
-        assert not gathered.batches.wait_for_room(line(n, 50), 0.0)
+        assert not gathered.buffer.wait_for_room(line(n, 50), 0.0)
     gc.collect()
-    after = sum(type(thing) is Inbox for thing in gc.get_objects())
+    after = sum(type(thing) is WakeQueue for thing in gc.get_objects())
     assert after - before < 10
 
 
 def test_a_wait_of_any_length_is_possible() -> None:
     """What `block_timeout` and `flush` allow, up to for ever, a queue can wait for."""
-    queue = Inbox()
+    queue = WakeQueue()
     for seconds in (0.0, -1.0, 1e6, 1e10, 1e300, float("inf")):
         queue.put(7)
         assert wait(queue, seconds) == 7
@@ -615,49 +616,49 @@ def test_a_waiter_that_gives_up_while_it_is_woken(monkeypatch: pytest.MonkeyPatc
             return super().popleft()
 
     gathered = Gathered()
-    gathered.batches.append(line(1))
-    gathered.batches.seal()
+    gathered.buffer.append(line(1))
+    gathered.buffer.seal()
     [batch] = gathered.take()
-    gathered.batches._waiters = Raced([Inbox()])
-    gathered.batches.settle(batch, delivered=True)
+    gathered.buffer._waiters = Raced([WakeQueue()])
+    gathered.buffer.settle(batch, delivered=True)
     assert gathered.pending() == 0
-    assert gathered.batches.append(line(2))
+    assert gathered.buffer.append(line(2))
 
 
 def test_closed_batches_take_late_lines_only() -> None:
     """After `close` each line needs `append_late`, which seals it; nothing waits in the open."""
     gathered = Gathered()
-    gathered.batches.append(line(1))
-    gathered.batches.close()
-    assert not gathered.batches.append(line(2))
-    number = gathered.batches.append_late(line(3))
+    gathered.buffer.append(line(1))
+    gathered.buffer.close()
+    assert not gathered.buffer.append(line(2))
+    number = gathered.buffer.append_late(line(3))
     sealed = gathered.take()
     assert numbers(sealed) == [1, 3]
     assert number == sealed[-1].number
-    assert gathered.batches.seal_at() is None
+    assert gathered.buffer.seal_at() is None
 
 
 def test_closed_batches_have_their_bound() -> None:
     """A late line for which there is no room is refused, and says so."""
     gathered = Gathered(buffer_bytes=5)
-    gathered.batches.close()
-    assert gathered.batches.append_late(line(1, 5)) == 1
-    assert gathered.batches.append_late(line(2, 5)) is None
-    assert not gathered.batches.wait_for_room(line(2, 5), 60.0)
+    gathered.buffer.close()
+    assert gathered.buffer.append_late(line(1, 5)) == 1
+    assert gathered.buffer.append_late(line(2, 5)) is None
+    assert not gathered.buffer.wait_for_room(line(2, 5), 60.0)
 
 
 def test_a_line_that_breaks_into_an_append_of_closed_batches_is_sealed() -> None:
     """What a signal handler logs amid a late append leaves with it."""
     gathered = Gathered()
-    gathered.batches.close()
+    gathered.buffer.close()
     broken_in: list[Any] = []
 
     def opened() -> None:
         if not broken_in:
-            broken_in.append(gathered.batches.append_late(line(2)))
+            broken_in.append(gathered.buffer.append_late(line(2)))
 
     gathered.opened = opened
-    assert gathered.batches.append_late(line(1)) == 1
+    assert gathered.buffer.append_late(line(1)) == 1
     assert broken_in == [0]
     assert numbers(gathered.take()) == [1, 2]
 
@@ -674,6 +675,6 @@ def test_an_interrupted_append_has_its_line_served() -> None:
 
     gathered.opened = opened
     with pytest.raises(KeyboardInterrupt):
-        gathered.batches.append(line(1))
+        gathered.buffer.append(line(1))
     assert len(calls) == 2
     assert gathered.pending() == 1
