@@ -137,7 +137,7 @@ def test_what_is_to_be_typed_is_in_one_line(where: Path) -> None:
             Path(name).write_bytes(line(1))
         code, lines = on_a_terminal(["send", "--retry-for", "0", *names], where, collector.url)
     assert code == 1
-    (command,) = [one for one in lines if "to go on: " in one]
+    (command,) = [one for one in lines if "to resume: " in one]
     assert command.endswith(" ".join(["fslog send --resume --retry-for 0", *names]))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fslog.cli.options import CommandError
-from fslog.cli.upload.ndjson import Damaged, Reader, source, sources
+from fslog.cli.upload.ndjson import DamagedInput, Reader, input_file, input_files
 from processes import run
 
 LIMIT = 100
@@ -22,7 +22,7 @@ LIMIT = 100
 
 def read(path: Path, limit_bytes: int = LIMIT) -> list[tuple[int, bytes]]:
     """Return number and text of each line of a file, long ones put together."""
-    with Reader(source(str(path)), limit_bytes) as reader:
+    with Reader(input_file(str(path)), limit_bytes) as reader:
         return [(one.number, one.raw + b"".join(reader.rest())) for one in reader.lines()]
 
 
@@ -54,9 +54,9 @@ def test_lines_are_what_newlines_separate(
 def test_what_fits_the_limit_comes_in_one_piece(ending: bytes, tmp_path: Path) -> None:
     """A line of just so many bytes is whole whatever ends it; a longer one need not be."""
     text = b"x" * (LIMIT - 1)
-    with Reader(source(str(write(tmp_path, text + ending))), LIMIT) as reader:
+    with Reader(input_file(str(write(tmp_path, text + ending))), LIMIT) as reader:
         assert [one.is_whole for one in reader.lines()] == [True]
-    with Reader(source(str(write(tmp_path, b"x" * (3 * LIMIT) + ending))), LIMIT) as reader:
+    with Reader(input_file(str(write(tmp_path, b"x" * (3 * LIMIT) + ending))), LIMIT) as reader:
         (line,) = reader.lines()
         assert not line.is_whole
         assert len(line.raw) < 2 * LIMIT
@@ -66,7 +66,7 @@ def test_what_fits_the_limit_comes_in_one_piece(ending: bytes, tmp_path: Path) -
 def test_a_long_line_that_nobody_takes_is_read_over(tmp_path: Path) -> None:
     """The rest of a long line is no line, whether or not somebody asked for it."""
     path = write(tmp_path, b"a\n" + b"x" * 1_000 + b"\nb\n")
-    with Reader(source(str(path)), LIMIT) as reader:
+    with Reader(input_file(str(path)), LIMIT) as reader:
         assert [(one.number, one.raw[:2]) for one in reader.lines()] == [
             (1, b"a\n"),
             (2, b"xx"),
@@ -105,11 +105,11 @@ def test_damage_is_told(damage: object, words: str, tmp_path: Path) -> None:
     found: list[bytes] = []
 
     def read_all() -> None:
-        with Reader(source(str(path)), 1_000) as reader:
+        with Reader(input_file(str(path)), 1_000) as reader:
             for line in reader.lines():
                 found.append(line.raw)  # noqa: PERF401 - what came before the damage is wanted
 
-    with pytest.raises(Damaged, match=words) as caught:
+    with pytest.raises(DamagedInput, match=words) as caught:
         read_all()
     assert text.startswith(b"".join(found))
     assert all(raw.endswith(b"\n") for raw in found)
@@ -119,25 +119,25 @@ def test_damage_is_told(damage: object, words: str, tmp_path: Path) -> None:
 def test_damage_in_a_long_line_is_told(tmp_path: Path) -> None:
     """Who asks for the rest of a line that is damaged hears of it."""
     packed = gzip.compress(os.urandom(50_000).replace(b"\n", b"x"))
-    with Reader(source(str(write(tmp_path, packed[:-9]))), LIMIT) as reader:
+    with Reader(input_file(str(write(tmp_path, packed[:-9]))), LIMIT) as reader:
         line = next(reader.lines())
         assert not line.is_whole
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedInput):
             list(reader.rest())
 
 
 def test_a_file_that_cannot_be_read_is_told() -> None:
     """An error of the system's while reading is told in its words."""
-    with pytest.raises(Damaged, match="Input/output error"):
+    with pytest.raises(DamagedInput, match="Input/output error"):
         read(Path("/proc/self/mem"))
 
 
 def test_a_file_that_vanished_is_told(tmp_path: Path) -> None:
     """What is gone when it is its turn is told like what cannot be read."""
     path = write(tmp_path, b"a\n")
-    found = source(str(path))
+    found = input_file(str(path))
     path.unlink()
-    with pytest.raises(Damaged, match="No such file"), Reader(found, LIMIT):
+    with pytest.raises(DamagedInput, match="No such file"), Reader(found, LIMIT):
         pass
 
 
@@ -146,11 +146,11 @@ def test_what_was_read_over_is_vouched_for(is_gzip: bool, tmp_path: Path) -> Non
     """Skipping gives the hash of just that text, compressed or not, and reading goes on behind."""
     text = b"first\nsecond\nthird\n"
     path = write(tmp_path, gzip.compress(text) if is_gzip else text)
-    with Reader(source(str(path)), LIMIT) as reader:
+    with Reader(input_file(str(path)), LIMIT) as reader:
         digest = reader.skip(6)
         assert digest.digest() == hashlib.blake2b(b"first\n", digest_size=16).digest()
         assert [one.raw for one in reader.lines()] == [b"second\n", b"third\n"]
-    with Reader(source(str(path)), LIMIT) as reader:
+    with Reader(input_file(str(path)), LIMIT) as reader:
         assert reader.skip(1_000).digest() == hashlib.blake2b(text, digest_size=16).digest()
 
 
@@ -158,11 +158,11 @@ def test_the_position_is_that_in_the_file(tmp_path: Path) -> None:
     """How far reading is, is counted in the bytes that the file has, as its size is."""
     packed = gzip.compress(os.urandom(200_000))
     path = write(tmp_path, packed)
-    with Reader(source(str(path)), LIMIT) as reader:
+    with Reader(input_file(str(path)), LIMIT) as reader:
         assert 0 <= reader.position() < len(packed)
         for _ in reader.lines():
             pass
-        assert reader.position() == len(packed) == source(str(path)).size_bytes
+        assert reader.position() == len(packed) == input_file(str(path)).size_bytes
 
 
 def test_a_fifo_is_a_stream(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_fifo_is_a_stream(tmp_path: Path) -> None:
     thread = threading.Thread(target=feed)
     thread.start()
     try:
-        assert source(str(path)).is_stream
+        assert input_file(str(path)).is_stream
         assert read(path) == [(1, b"a\n"), (2, b"b\n")]
     finally:
         thread.join()
@@ -191,7 +191,7 @@ def test_standard_input_is_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with open(write(tmp_path, b"a\n"), "rb") as file:
         os.dup2(file.fileno(), 0)
     try:
-        assert source("-").is_stream
+        assert input_file("-").is_stream
         assert read(Path("-")) == [(1, b"a\n")]
         assert os.fstat(0)
     finally:
@@ -204,11 +204,11 @@ def test_a_closed_standard_input_is_told() -> None:
     program = """
         import os
         from fslog.cli.options import CommandError
-        from fslog.cli.upload.ndjson import source
+        from fslog.cli.upload.ndjson import input_file
 
         os.close(0)
         try:
-            source("-")
+            input_file("-")
         except CommandError as error:
             print('{"said": "%s"}' % error)
     """
@@ -233,7 +233,7 @@ def test_what_is_no_input(
     monkeypatch.chdir(tmp_path)
     os.symlink("loop", "loop")
     with pytest.raises(CommandError, match=words):
-        sources([name])
+        input_files([name])
 
 
 def test_an_input_of_others_is_told() -> None:
@@ -241,7 +241,7 @@ def test_an_input_of_others_is_told() -> None:
     program = """
         import json, os
         from fslog.cli.options import CommandError
-        from fslog.cli.upload.ndjson import source
+        from fslog.cli.upload.ndjson import input_file
 
         open("theirs", "w").close()
         os.chmod("theirs", 0)
@@ -250,7 +250,7 @@ def test_an_input_of_others_is_told() -> None:
             os.setgid(65534)
             os.setuid(65534)
         try:
-            source("theirs")
+            input_file("theirs")
         except CommandError as error:
             print(json.dumps({"said": str(error)}))
     """
@@ -264,15 +264,15 @@ def test_a_file_that_is_named_twice(tmp_path: Path) -> None:
     path = write(tmp_path, b"a\n")
     (tmp_path / "link").symlink_to(path)
     (tmp_path / "copy").write_bytes(b"a\n")
-    assert len(sources([str(path), str(tmp_path / "copy")])) == 2
+    assert len(input_files([str(path), str(tmp_path / "copy")])) == 2
     for names in ([path, path], [path, tmp_path / "link"], ["-", "-"]):
         with pytest.raises(CommandError, match="is named twice"):
-            sources([str(name) for name in names])
+            input_files([str(name) for name in names])
 
 
 def test_a_socket_is_no_file(tmp_path: Path) -> None:
     """What cannot be opened is told like what cannot be read."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
-        with pytest.raises(Damaged, match="No such device or address"):
+        with pytest.raises(DamagedInput, match="No such device or address"):
             read(tmp_path / "socket")

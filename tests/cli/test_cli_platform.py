@@ -89,7 +89,7 @@ def test_what_needs_files_as_posix_has_them_says_so(
     ("arguments", "shown"),
     [
         ("send --dry-run events.ndjson", "would send 1 event"),
-        ("validate events.ndjson", "events.ndjson: 1 right event, 0 wrong lines"),
+        ("validate events.ndjson", "events.ndjson: 1 valid event, 0 invalid lines"),
         ("ping", "is reachable"),
         ("demo --events 5 --pace 0", "delivered"),
     ],

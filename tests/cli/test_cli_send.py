@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from fslog import FreshsuccessHandler
-from fslog.cli.upload.receipts import receipt
+from fslog.cli.upload.checkpoint import read_checkpoint
 from fslog.collector import Answer, Collector
 from fslog.net.transport import Transport
 from fslog.spool.filesystem import FileSystem
@@ -30,7 +30,7 @@ from uploads import Command, line, lines, made, numbers
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the pauses between two tries short."""
-    monkeypatch.setattr("fslog.cli.upload.upload.MAX_BACKOFF", 0.01)
+    monkeypatch.setattr("fslog.cli.upload.transfer.MAX_BACKOFF", 0.01)
 
 
 def files() -> list[str]:
@@ -145,11 +145,11 @@ def test_wrong_lines_are_set_aside(fslog: Command, collector: Collector) -> None
     assert stat.S_IMODE(os.stat("a.ndjson.rejects.ndjson").st_mode) == 0o600
     assert said.err == ""
     assert tidy(said.out)[1:] == [
-        "rejected 2 lines of a.ndjson, set aside in a.ndjson.rejects.ndjson",
-        "1 missing userId line 2: userId is missing; expected a string that is not empty",
+        "rejected 2 lines of a.ndjson, copied to a.ndjson.rejects.ndjson",
+        "1 missing userId line 2: userId is missing; expected a non-empty string",
         "1 not_json line 5: the line is not strict JSON: "
         "Expecting property name enclosed in double quotes: line 2 column 1 (char 2)",
-        "warnings 1 event of a.ndjson, which the endpoint takes all the same",
+        "warnings 1 event of a.ndjson, accepted by the endpoint",
         "1 expected module line 4: action 'feature' is expected to have module, a string",
     ]
 
@@ -218,7 +218,7 @@ def test_each_wrong_line_is_told_of_once(fslog: Command, collector: Collector) -
 
 
 def test_one_reject_file_for_all(fslog: Command, collector: Collector) -> None:
-    """With `--rejects` the wrong lines of all inputs go to one file, wherever it is."""
+    """With `--rejects` the invalid lines of all inputs go to one file, wherever it is."""
     os.mkdir("there")
     made("a", b"{a\n" + line(1))
     made("b", line(2) + b"no")
@@ -237,7 +237,7 @@ def test_a_reject_file_is_never_written_over(
     said = fslog("send", *given, "a")
     assert (said.code, said.out) == (2, "")
     assert said.err == (
-        f"fslog send: error: {path} is there already; move it away, or name another with "
+        f"fslog send: error: {path} exists already; move it away, or name another with "
         "--rejects FILE\n"
     )
     assert path.read_bytes() == b"theirs\n"
@@ -253,7 +253,7 @@ def test_a_file_that_comes_into_the_way_is_not_written_over(
     collector._on_request = lambda request, events: rejects.write_bytes(b"theirs\n") and None
     said = fslog("send", "--batch-events", 1, "a")
     assert said.code == 1
-    assert "a.rejects.ndjson is there already" in said.err
+    assert "a.rejects.ndjson exists already" in said.err
     assert rejects.read_bytes() == b"theirs\n"
     rejects.unlink()
     collector._on_request = None
@@ -270,8 +270,8 @@ def test_a_line_of_any_length_is_set_aside(fslog: Command, collector: Collector)
     assert said.code == 1
     assert Path("a.rejects.ndjson").read_bytes() == long + long
     assert numbers(collector) == [1, 3]
-    assert "  2  too_large                 lines 2, 4: the line has more bytes" in said.out
-    assert receipt("a.fslog-sent").sent.popitem()[1].offset == os.stat("a").st_size
+    assert "  2  too_large                 lines 2, 4: the line exceeds the limit of" in said.out
+    assert read_checkpoint("a.fslog-sent").sent.popitem()[1].offset == os.stat("a").st_size
 
 
 @pytest.mark.parametrize("end", [b"", b'{"accountId":', line(3)[:-3], b"  {"])
@@ -329,10 +329,10 @@ def test_trouble_is_tried_again(fslog: Command, collector: Collector) -> None:
     assert said.code == 0
     assert numbers(collector) == [0, 1, 2]
     assert said.err.splitlines() == [
-        "the endpoint is down: it answers 503 Service Unavailable; trying again",
+        "the endpoint is down: it answers 503 Service Unavailable; retrying",
         "the endpoint works again",
     ]
-    assert "after 4 failed tries" in said.out
+    assert "after 4 failed attempts" in said.out
 
 
 def test_retry_after_is_honoured(fslog: Command, collector: Collector) -> None:
@@ -355,7 +355,7 @@ def test_it_gives_up_in_time_and_can_be_resumed(fslog: Command, collector: Colle
     host = collector.url.removeprefix("http://")
     stopped, hint = said.err.splitlines()[-2:]
     assert stopped == f"stopped: {host}: it answers 503 Service Unavailable"
-    prefix = "nothing is lost; to go on: "
+    prefix = "no event is lost; to resume: "
     assert hint == f"{prefix}fslog send --resume --batch-events 1 --retry-for 0.2 a"
     collector.always(None)
     assert fslog(*shlex.split(hint.removeprefix(prefix))[1:]).code == 0
@@ -373,7 +373,7 @@ def test_a_wrong_set_up_stops_at_once(status: int, fslog: Command, collector: Co
     assert len(collector.requests) == 2
     assert f"it answers {status}" in said.err
     assert "are FSLOG_AUTH_KEY and FSLOG_API_KEY" in said.err
-    assert said.err.endswith("to go on: fslog send --resume --batch-events 2 a b\n")
+    assert said.err.endswith("to resume: fslog send --resume --batch-events 2 a b\n")
     assert fslog("send", "--resume", "a", "b").code == 0
     assert numbers(collector) == [0, 1, 2, 3, 9]
 
@@ -405,7 +405,7 @@ def test_what_is_too_large_is_split(fslog: Command, collector: Collector) -> Non
     assert "is split; --batch-bytes or --batch-events" in said.err
     _, _, not_json, refused = tidy(said.out)
     assert not_json.startswith("1 not_json line 3: ")
-    assert refused.startswith("1 refused line 4: the endpoint refuses it as too large, even alone")
+    assert refused.startswith("1 refused line 4: the endpoint refuses the event as too large")
     assert refused.endswith((" 413 Content Too Large", " 413 Request Entity Too Large"))
 
 
@@ -471,22 +471,22 @@ def test_an_interruption_tells_how_to_go_on(
     said = fslog("send", "--batch-events", 2, "a")
     assert said.code == 130
     assert said.out.startswith("sent       2 events in 1 batch, ")
-    hint = "nothing is lost; to go on: fslog send --resume --batch-events 2 a"
+    hint = "no event is lost; to resume: fslog send --resume --batch-events 2 a"
     assert said.err.splitlines() == ["interrupted", hint]
     os.mkfifo("fifo")
     thread = threading.Thread(target=Path("fifo").write_bytes, args=(lines([1]),))
     thread.start()
     said = fslog("send", "fifo")
     thread.join()
-    assert said.err.splitlines() == ["interrupted", "of fifo nothing from line 1 on was sent"]
+    assert said.err.splitlines() == ["interrupted", "fifo: nothing from line 1 on was sent"]
 
 
 def test_a_stream_is_not_resumed(fslog: Command, collector: Collector) -> None:
-    """What can be read only once cannot be gone on with."""
+    """A stream can be read only once, so that --resume is an error."""
     os.mkfifo("fifo")
     for name in ("-", "fifo"):
         said = fslog("send", "--resume", name)
-        assert (said.code, "is a stream, which can be read once" in said.err) == (2, True)
+        assert (said.code, "is a stream, which can be read only once" in said.err) == (2, True)
 
 
 def test_resuming_what_is_complete_sends_nothing(fslog: Command, collector: Collector) -> None:
@@ -496,7 +496,7 @@ def test_resuming_what_is_complete_sends_nothing(fslog: Command, collector: Coll
     for _ in range(2):
         said = fslog("send", "--resume", "a")
         assert (said.code, said.err) == (0, "")
-        assert tidy(said.out)[1] == "resumed a from line 6 on; 3 events of it had been sent before"
+        assert tidy(said.out)[1] == "resumed a from line 6 on; 3 events of it were sent before"
     assert numbers(collector) == [1, 4, 6]
 
 
@@ -564,7 +564,7 @@ def test_each_destination_has_its_own_account(
         monkeypatch.setenv("FSLOG_API_KEY", "another-key")
         assert fslog("send", "--resume", "--endpoint", other.url, "a").code == 0
         assert numbers(other) == [1, 2, 1, 2]
-    assert len(receipt("a.fslog-sent").sent) == 3
+    assert len(read_checkpoint("a.fslog-sent").sent) == 3
 
 
 def test_other_keys_do_not_guess(
@@ -598,13 +598,13 @@ def test_an_interrupted_repetition_is_gone_on_with(fslog: Command, collector: Co
 def test_rejects_of_an_interrupted_run_are_not_forgotten(
     fslog: Command, collector: Collector
 ) -> None:
-    """Who resumes hears of the wrong lines before, and the code stays 1; each is kept once."""
+    """Who resumes hears of the invalid lines before, and the code stays 1; each is kept once."""
     made("a", b"{a\n" + line(1) + b"{b\n" + line(2) + b"{c\n" + line(3))
     collector.script(Answer(200), Answer(400))
     assert fslog("send", "--batch-events", 1, "a").code == 1
     said = fslog("send", "--resume", "a")
     assert said.code == 1
-    assert "rejected   3 lines of a, 1 of them before this run, set aside" in said.out
+    assert "rejected   3 lines of a, 1 of them before this run, copied" in said.out
     assert Path("a.rejects.ndjson").read_bytes() == b"{a\n{b\n{c\n"
     collector.script(Answer(200), Answer(400))
     made("b", b"{a\n" + line(1) + line(2))
@@ -625,7 +625,7 @@ def test_receipts_elsewhere(fslog: Command, collector: Collector) -> None:
     assert fslog("send", "--state-dir", "state", "--resume", "data/a").code == 0
     assert numbers(collector) == [1, 2]
     said = fslog("send", "--state-dir", "missing", "data/a")
-    assert (said.code, "--state-dir DIR keeps it elsewhere" in said.err) == (2, True)
+    assert (said.code, "--state-dir DIR puts it elsewhere" in said.err) == (2, True)
 
 
 def test_a_file_that_is_being_sent_is_left_alone(fslog: Command, collector: Collector) -> None:
@@ -647,7 +647,7 @@ def test_a_file_that_is_being_sent_is_left_alone(fslog: Command, collector: Coll
         said = fslog("send", "a", "b")
     assert locked == [True]
     assert said.code == 1
-    assert "b is locked: another process sends it, or writes it" in said.err
+    assert "b is locked: another process sends or writes it" in said.err
     assert numbers(collector) == [1]
     assert fslog("send", "--resume", "a", "b").code == 0
     assert numbers(collector) == [1, 2]
@@ -682,7 +682,7 @@ def test_a_file_that_is_cut_off(fslog: Command, collector: Collector) -> None:
     assert arrived == [*range(len(arrived) - 1), 999]
     assert words == (
         f"a.gz ends in the middle of its gzip data, in line {len(arrived):,}; "
-        "from there on nothing was sent"
+        "nothing from that line on was sent"
     )
     path.write_bytes(gzip.compress(text))
     assert fslog("send", "--resume", "a.gz", "b").code == 0
@@ -725,7 +725,7 @@ def test_a_receipt_that_cannot_be_written(
         full.setattr(FileSystem, "fsync", staticmethod(fail))
         said = fslog("send", "--batch-events", 1, "a")
     assert said.code == 1
-    assert "what was sent of a cannot be written: No space left on device" in said.err
+    assert "the checkpoint of a cannot be written: No space left on device" in said.err
     assert fslog("send", "--resume", "a").code == 0
     assert numbers(collector) == [1, 1, 2, 3]
 
@@ -808,7 +808,7 @@ def test_quiet(fslog: Command, collector: Collector) -> None:
     collector.script(Answer(503))
     assert fslog("send", "--quiet", "a") == (0, "", "")
     made("b", b"{\n")
-    words = "rejected 1 line of b, set aside in b.rejects.ndjson\n"
+    words = "rejected 1 line of b, copied to b.rejects.ndjson\n"
     assert fslog("send", "--quiet", "b") == (1, "", words)
     collector.script(Answer(400))
     made("c", line(1))
@@ -824,7 +824,7 @@ def test_hostile_names_are_escaped(fslog: Command, collector: Collector) -> None
     said = fslog("send", name)
     assert said.code == 1
     assert "\x1b" not in said.out + said.err
-    assert "1 line of a\\x1b[2J\\n\\udcff, set aside in" in said.out
+    assert "1 line of a\\x1b[2J\\n\\udcff, copied to " in said.out
     assert fslog("send", "--again", "--rejects", "other", "--json", name).json["files"][0][
         "file"
     ] == (name)
@@ -837,8 +837,8 @@ def test_the_help(fslog: Command) -> None:
     assert said.code == 0
     for words in (
         "examples:\n  fslog send events.ndjson\n",
-        "FSLOG_AUTH_KEY and FSLOG_API_KEY. There is no\noption for them",
-        "--resume goes on after an interruption",
-        "The exit code is 0 if all was sent",
+        "FSLOG_AUTH_KEY and FSLOG_API_KEY. There is\nno option for them",
+        "With --resume an upload\ncontinues after any interruption",
+        "The exit code is 0 if all events were sent",
     ):
         assert words in said.out

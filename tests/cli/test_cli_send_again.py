@@ -131,5 +131,5 @@ def test_an_input_cannot_take_what_is_rejected(
     made("a", WRONG)
     made("R", b"")
     said = fslog("send", "--rejects", "R", "a", "R")
-    assert (said.code, "R is to be sent, and cannot take what is rejected" in said.err) == (2, True)
+    assert (said.code, "R is an input; it cannot be the reject file" in said.err) == (2, True)
     assert collector.requests == []

@@ -145,7 +145,7 @@ def test_a_kill_in_the_middle_of_a_post(is_taken: bool, is_gzip: bool, tmp_path:
             assert ended(process).code == -signal.SIGKILL
         said = run("send", "--resume", "a", endpoint=collector.url, where=tmp_path)
         assert (said.code, said.err) == (0, "")
-        assert "resumed    a from line 41 on; 40 events of it had been sent before" in said.out
+        assert "resumed    a from line 41 on; 40 events of it were sent before" in said.out
         twice = [*range(40, 60)] if is_taken else []
         assert numbers(collector) == [*range(40), *twice, *range(40, 100)]
 
@@ -164,7 +164,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         assert said.out.startswith("sent       40 events in 2 batches, ")
         first, hint = said.err.splitlines()
         assert first == "interrupted"
-        hint = hint.removeprefix("nothing is lost; to go on: ")
+        hint = hint.removeprefix("no event is lost; to resume: ")
         program, *words = shlex.split(hint)
         assert (program, words[:2]) == ("fslog", ["send", "--resume"])
         said = run(*words, endpoint=collector.url, where=tmp_path)
@@ -180,7 +180,7 @@ def test_ctrl_c_in_a_pause(tmp_path: Path) -> None:
         arguments = ("send", "--json", "a")
         with at_work(*arguments, endpoint=collector.url, where=tmp_path) as process:
             collector.wait_for_requests(1, 30)
-            assert b"trying again" in process.stderr.readline()
+            assert b"retrying" in process.stderr.readline()
             said = interrupted(process)
     assert said.code == 130
     found = json.loads(said.out)
@@ -191,7 +191,7 @@ def test_ctrl_c_in_a_pause(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_gzip", [True, False])
 def test_a_pipe_is_sent(is_gzip: bool, tmp_path: Path) -> None:
-    """`-` reads standard input to its end; wrong lines go to the current directory; no receipt."""
+    """`-` reads stdin to its end; invalid lines go to the current directory; no checkpoint."""
     text = lines([1, 2]) + b"{\n" + line(4)[:-1]
     reading, writing = os.pipe()
     with Collector() as collector:
@@ -213,7 +213,7 @@ def test_a_stream_cannot_be_resumed(tmp_path: Path) -> None:
     with Collector() as collector:
         said = run("send", "--resume", "-", endpoint=collector.url, where=tmp_path)
         assert said.code == 2
-        assert "standard input is a stream, which can be read once: no --resume" in said.err
+        assert "standard input is a stream, which can be read only once: --resume" in said.err
         os.mkfifo(tmp_path / "fifo")
         collector.script(Answer(), Answer(then="hang"))
         arguments = ("send", "--batch-events", 2, "fifo")
@@ -226,7 +226,7 @@ def test_a_stream_cannot_be_resumed(tmp_path: Path) -> None:
             collector.wait_for_requests(2, 30)
             said = interrupted(process)
     assert said.code == 130
-    assert said.err.splitlines() == ["interrupted", "of fifo nothing from line 3 on was sent"]
+    assert said.err.splitlines() == ["interrupted", "fifo: nothing from line 3 on was sent"]
 
 
 def on_a_terminal(*arguments: object, endpoint: str, where: Path) -> tuple[int, str]:

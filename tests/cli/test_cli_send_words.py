@@ -41,7 +41,7 @@ def beneath_v1(where: Path) -> Path:
 
 def way_on(text: str) -> list[str]:
     """Return the words of the command that is to be typed next."""
-    return shlex.split(text.partition("to go on: ")[2])
+    return shlex.split(text.partition("to resume: ")[2])
 
 
 def test_a_files_path_is_no_endpoints(fslog: Command, collector: Collector, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_files_path_is_no_endpoints(fslog: Command, collector: Collector, tmp_
     assert way_on(said.err) == ["fslog", "send", "--resume", str(path)]
     collector.always(None)
     said = fslog("send", "--resume", path)
-    assert f"of {path}, set aside in {path}.rejects.ndjson\n" in said.out
+    assert f"of {path}, copied to {path}.rejects.ndjson\n" in said.out
 
 
 def test_a_files_path_is_no_endpoints_in_json(

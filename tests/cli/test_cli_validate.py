@@ -31,8 +31,8 @@ def test_right_files_are_right(fslog: Command, tmp_path: Path) -> None:
     said = fslog("validate", tmp_path / "a", tmp_path / "b")
     assert said == (
         0,
-        f"{tmp_path}/a: 3 right events, 0 wrong lines\n"
-        f"{tmp_path}/b: 2,000 right events, 0 wrong lines\n",
+        f"{tmp_path}/a: 3 valid events, 0 invalid lines\n"
+        f"{tmp_path}/b: 2,000 valid events, 0 invalid lines\n",
         "",
     )
 
@@ -42,12 +42,12 @@ def test_a_summary_by_problem(fslog: Command, mixed: Path) -> None:
     said = fslog("validate", mixed)
     assert (said.code, said.err) == (1, "")
     assert [" ".join(row.split())[:74] for row in said.out.splitlines()] == [
-        f"{mixed}: 3 right events, 3 wrong lines, 1 with warnings"[:74],
-        "wrong, dropped in silence",
-        "2 missing userId lines 2, 7: userId is missing; expected a string that is ",
+        f"{mixed}: 3 valid events, 3 invalid lines, 1 with warnings"[:74],
+        "invalid, dropped silently by the endpoint",
+        "2 missing userId lines 2, 7: userId is missing; expected a non-empty strin",
         "1 not_json line 5: the line is not strict JSON: Expecting property name en",
         "1 empty action line 7: action is empty; expected a non-empty string",
-        "warnings, taken all the same",
+        "warnings, accepted by the endpoint",
         "1 expected module line 4: action 'feature' is expected to have module, a s",
     ]
 
@@ -101,7 +101,7 @@ def test_a_file_that_is_cut_off_is_wrong(fslog: Command, tmp_path: Path) -> None
     assert (said.code, said.err) == (1, "")
     rows = said.out.splitlines()
     assert "a.gz ends in the middle of its gzip data, in line " in rows[1]
-    assert rows[2] == f"{tmp_path}/b: 1 right event, 0 wrong lines"
+    assert rows[2] == f"{tmp_path}/b: 1 valid event, 0 invalid lines"
     (file,) = fslog("validate", "--json", tmp_path / "a.gz").json["files"]
     assert 0 < file["valid"] < 500
     assert file["failure"] in rows[1]
@@ -110,16 +110,16 @@ def test_a_file_that_is_cut_off_is_wrong(fslog: Command, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
-        (b"", 0, "0 right events, 0 wrong lines"),
-        (b"\n\r\n \n", 0, "0 right events, 0 wrong lines"),
-        (lines([1, 2])[:-1], 0, "2 right events, 0 wrong lines"),
-        (lines([1, 2]).replace(b"\n", b"\r\n"), 0, "2 right events"),
+        (b"", 0, "0 valid events, 0 invalid lines"),
+        (b"\n\r\n \n", 0, "0 valid events, 0 invalid lines"),
+        (lines([1, 2])[:-1], 0, "2 valid events, 0 invalid lines"),
+        (lines([1, 2]).replace(b"\n", b"\r\n"), 0, "2 valid events"),
         (b"\xef\xbb\xbf" + lines([1, 2]), 1, "byte order mark"),
         (lines([1, 2]).decode().encode("utf-16"), 1, "not_utf8"),
         (line(1) + b"\x00\x00\x00", 1, "not_json"),
         (b"\xff\xfe\xfd\n" + line(1), 1, "not_utf8"),
         (json.dumps([1, 2], indent=1).encode(), 1, "jq -c"),
-        (b"\x89PNG\r\n\x1a\n\x00", 1, "0 right events, 3 wrong lines"),
+        (b"\x89PNG\r\n\x1a\n\x00", 1, "0 valid events, 3 invalid lines"),
     ],
 )
 def test_files_of_all_sorts(
@@ -141,11 +141,11 @@ def test_a_long_line_is_wrong(fslog: Command, tmp_path: Path) -> None:
     path.write_bytes(line(1) + line(2, note="x" * 3_000) + line(3) + b"{\n")
     said = fslog("validate", "--batch-bytes", 1_000, path)
     assert said.code == 1
-    assert "too_large                 line 2: the line has more bytes than a batch may, 1,000" in (
+    assert "too_large                 line 2: the line exceeds the limit of 1,000 bytes" in (
         said.out
     )
     assert "line 4: the line is not strict JSON" in said.out
-    assert fslog("validate", path).out.startswith(f"{path}: 3 right events, 1 wrong line\n")
+    assert fslog("validate", path).out.startswith(f"{path}: 3 valid events, 1 invalid line\n")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_help(fslog: Command) -> None:
     """The help has examples, and explains the exit code."""
     said = fslog("validate", "--help")
     assert "examples:\n  fslog validate events.ndjson\n" in said.out
-    assert "The exit code is 0 if nothing is wrong" in said.out
+    assert "The exit code is 0 if all lines are valid" in said.out
 
 
 def test_standard_input(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_standard_input(tmp_path: Path) -> None:
             pipe.write(gzip.compress(line(1) + b"{\n"))
         said = ended(process)
     assert (said.code, said.err) == (1, "")
-    assert said.out.startswith("standard input: 1 right event, 1 wrong line\n")
+    assert said.out.startswith("standard input: 1 valid event, 1 invalid line\n")
 
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]])
@@ -202,18 +202,18 @@ def test_ctrl_c(more: list[str], tmp_path: Path) -> None:
         first, fifo_, last = said.json["files"]
         assert (first["valid"], first["invalid"], first["failure"]) == (1, 1, None)
         assert (fifo_["invalid"], fifo_["valid"] > 0) == (1, True)
-        assert fifo_["failure"].startswith("interrupted, in line ")
-        assert (last["valid"], last["failure"]) == (0, "not looked at")
+        assert fifo_["failure"].startswith("interrupted in line ")
+        assert (last["valid"], last["failure"]) == (0, "not checked")
     elif more == ["--quiet"]:
         assert said.out == ""
     else:
         rows = said.out.splitlines()
-        assert rows[0] == "first: 1 right event, 1 wrong line"
+        assert rows[0] == "first: 1 valid event, 1 invalid line"
         assert rows[3].startswith("fifo: ")
-        assert rows[4].startswith("interrupted, in line ")
-        assert rows[4].endswith("; what follows was not looked at")
+        assert rows[4].startswith("interrupted in line ")
+        assert rows[4].endswith("; the rest was not checked")
         assert rows[6].split()[:4] == ["1", "not_an_object", "line", "1:"]
-        assert rows[7:] == ["last: 0 right events, 0 wrong lines", "not looked at"]
+        assert rows[7:] == ["last: 0 valid events, 0 invalid lines", "not checked"]
 
 
 @pytest.mark.slow

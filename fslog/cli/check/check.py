@@ -19,7 +19,7 @@ from fslog.cli.check.render import Json, Text
 from fslog.cli.check.sources import SourceError, application, load
 from fslog.cli.options import CommandError, CommandParser, whole
 from fslog.cli.output import Printer
-from fslog.cli.upload.ndjson import Damaged, Reader, Source, source
+from fslog.cli.upload.ndjson import DamagedInput, InputFile, Reader, input_file
 from fslog.net.redaction import Redactor
 
 _DETAILS = 10
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        log = None if options.log is None else source(options.log)
+        log = None if options.log is None else input_file(options.log)
         with dry_run() as dry:
             with application():
                 found = load(options.config, options.key)
@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _report(
     options: argparse.Namespace,
-    log: Source | None,
+    log: InputFile | None,
     label: str,
     config: Configuration,
     handlers: list[EventHandlerInfo],
@@ -116,7 +116,7 @@ def _report(
             summary.add(one)
             if not options.only or one.outcome in options.only:
                 report.record(one)
-    except Damaged as error:
+    except DamagedInput as error:
         failure = str(error)
     except KeyboardInterrupt as error:
         interrupt, failure = error, "interrupted; the rest of the log was not read"
@@ -161,7 +161,7 @@ def _chosen(
 
 
 def _explanations(
-    options: argparse.Namespace, log: Source | None, explainer: Explainer
+    options: argparse.Namespace, log: InputFile | None, explainer: Explainer
 ) -> Iterator[Explanation]:
     for text in options.record:
         yield explainer.explain(from_text(text))

@@ -1,7 +1,7 @@
-"""Lines of files and streams, plain or gzip, with their numbers, at constant memory.
+"""Read the lines of files and streams, plain or gzip, in constant memory.
 
-A line ends at a newline, as the endpoint has it (EVENT_API, "Request"). One that is longer than
-the limit comes in pieces, so that a file that is one endless line costs no more than any other.
+A line ends at a newline, as the endpoint defines it (EVENT_API, "Request"). A line that exceeds the
+limit is read in pieces.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from typing import Any, NamedTuple
 from fslog.cli.options import CommandError
 
 STDIN = "-"
-"""The argument that stands for standard input."""
+"""The argument for standard input."""
 
 _GZIP = b"\x1f"
-"""How gzip begins (RFC 1952 2.3.1), and no JSON text does."""
+"""The first byte of gzip (RFC 1952 2.3.1); no JSON text begins with it."""
 
 _BLOCK_BYTES = 65_536
 
 
-class Damaged(CommandError):
+class DamagedInput(CommandError):
     """Report an input that cannot be read to its end."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Name one input.
+class InputFile:
+    """One input.
 
     Args:
         path: as given, or `STDIN`.
-        size_bytes: as it is on the disk, None for a stream, which can be read only once.
-        identity: what tells a file from others, None for a stream.
+        size_bytes: on disk; None for a stream, which can be read only once.
+        identity: device and inode; None for a stream.
     """
 
     path: str
@@ -50,7 +50,7 @@ class Source:
 
     @property
     def label(self) -> str:
-        """Return what to call it."""
+        """Return its name for messages."""
         return "standard input" if self.path == STDIN else self.path
 
     @property
@@ -59,15 +59,15 @@ class Source:
         return self.size_bytes is None
 
 
-def sources(paths: Sequence[str]) -> list[Source]:
-    """Look at all inputs, before anything is done with the first.
+def input_files(paths: Sequence[str]) -> list[InputFile]:
+    """Check all inputs, without opening them.
 
     Raises:
-        CommandError: one is not there, may not be read, is a directory, or is named twice.
+        CommandError: one does not exist, is not readable, is a directory, or is named twice.
     """
-    found: list[Source] = []
+    found: list[InputFile] = []
     for path in paths:
-        one = source(path)
+        one = input_file(path)
         for other in found:
             if other.path == one.path or (one.identity and other.identity == one.identity):
                 raise CommandError(f"{one.label} is named twice")
@@ -75,11 +75,11 @@ def sources(paths: Sequence[str]) -> list[Source]:
     return found
 
 
-def source(path: str) -> Source:
-    """Look at one input, without opening it.
+def input_file(path: str) -> InputFile:
+    """Check one input, without opening it.
 
     Raises:
-        CommandError: it is not there, may not be read, or is a directory.
+        CommandError: it does not exist, is not readable, or is a directory.
     """
     try:
         status = os.fstat(0) if path == STDIN else os.stat(path)
@@ -87,30 +87,30 @@ def source(path: str) -> Source:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
         label = "standard input" if path == STDIN else path
-        raise CommandError(f"{label} cannot be read: {words(error)}") from None
+        raise CommandError(f"{label} cannot be read: {reason_of(error)}") from None
     if stat.S_ISDIR(status.st_mode):
         raise CommandError(f"{path} is a directory; name the files in it")
     if path == STDIN or not stat.S_ISREG(status.st_mode):
-        return Source(path, None, None)
-    return Source(path, status.st_size, (status.st_dev, status.st_ino))
+        return InputFile(path, None, None)
+    return InputFile(path, status.st_size, (status.st_dev, status.st_ino))
 
 
-def words(error: BaseException) -> str:
-    """Return what went wrong, without the path and the number that Python puts around it.
+def reason_of(error: BaseException) -> str:
+    """Return an error's message without the path and the number that Python adds.
 
-    >>> words(FileNotFoundError(2, "No such file or directory", "x"))
+    >>> reason_of(FileNotFoundError(2, "No such file or directory", "x"))
     'No such file or directory'
     """
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class Line(NamedTuple):
-    """Hold one line, or the beginning of one that is too long.
+    """One line, or the beginning of a line that is too long.
 
     Args:
         number: from 1.
-        raw: as it stands in the input, with its newline unless it is the last.
-        is_whole: whether that is all of it.
+        raw: its bytes, with the newline unless it is the last line.
+        is_whole: whether `raw` is all of it.
     """
 
     number: int
@@ -122,19 +122,19 @@ class Reader:
     """Read one input, as a context manager.
 
     Args:
-        source: the input.
-        limit_bytes: a line with more bytes than this, its ending left out, may come in pieces.
+        file: the input.
+        limit_bytes: a line with more bytes than this, its ending not counted, may be split.
     """
 
-    def __init__(self, source: Source, limit_bytes: int) -> None:
-        self._source = source
+    def __init__(self, file: InputFile, limit_bytes: int) -> None:
+        self._input = file
         self._limit = limit_bytes + 2  # the longest line and its CR LF
         self._is_open_ended = False
         self.newlines = 0
 
     def __enter__(self) -> Reader:
-        with _damage(self._source):
-            fd = 0 if self._source.path == STDIN else os.open(self._source.path, os.O_RDONLY)
+        with _damage_reported(self._input):
+            fd = 0 if self._input.path == STDIN else os.open(self._input.path, os.O_RDONLY)
             self._file = io.BufferedReader(io.FileIO(fd, closefd=fd != 0), _BLOCK_BYTES)
             try:
                 is_gzip = self._file.peek(1)[:1] == _GZIP
@@ -158,32 +158,32 @@ class Reader:
         return self._file.fileno()
 
     def position(self) -> int:
-        """Return how many bytes of the file were read, compressed as they are there."""
+        """Return how many bytes of the file were read; compressed bytes if it is compressed."""
         return self._file.tell()
 
     def skip(self, size_bytes: int) -> Any:
-        """Read over so many bytes of the text and return their BLAKE2 hash, which can go on.
+        """Skip a number of bytes of the text and return their BLAKE2 hash object.
 
-        Where the text is shorter the hash is that of all of it.
+        If the text is shorter, the hash is that of all of it.
 
         Raises:
-            Damaged: it cannot be read so far.
+            DamagedInput: the bytes cannot be read.
         """
         digest = hashlib.blake2b(digest_size=16)
-        with _damage(self._source):
+        with _damage_reported(self._input):
             while size_bytes and (block := self._stream.read(min(size_bytes, _BLOCK_BYTES))):
                 digest.update(block)
                 size_bytes -= len(block)
         return digest
 
     def lines(self) -> Iterator[Line]:
-        """Yield the lines from here on; `newlines` counts those that have ended.
+        """Yield the lines from the current position; `newlines` counts the newlines read.
 
         Raises:
-            Damaged: the input cannot be read to its end; what came of a line then is not yielded.
+            DamagedInput: the input cannot be read to its end; an incomplete line is not yielded.
         """
         read, limit = self._stream.readline, self._limit
-        with _damage(self._source):
+        with _damage_reported(self._input):
             while raw := read(limit):
                 number = self.newlines + 1
                 is_ended = raw.endswith(b"\n")
@@ -195,12 +195,12 @@ class Reader:
                         pass
 
     def rest(self) -> Iterator[bytes]:
-        """Yield the pieces that are missing from the line that came last; none if it is whole.
+        """Yield the rest of the line that was yielded last, in pieces; none if it was whole.
 
         Raises:
-            Damaged: the input cannot be read to the line's end.
+            DamagedInput: the input cannot be read to the line's end.
         """
-        with _damage(self._source):
+        with _damage_reported(self._input):
             while self._is_open_ended and (piece := self._stream.readline(_BLOCK_BYTES)):
                 if piece.endswith(b"\n"):
                     self._is_open_ended = False
@@ -209,13 +209,13 @@ class Reader:
 
 
 @contextlib.contextmanager
-def _damage(source: Source) -> Iterator[None]:
-    """Turn what reading raises into `Damaged`."""
+def _damage_reported(file: InputFile) -> Iterator[None]:
+    """Convert the errors of reading to `DamagedInput`."""
     try:
         yield
     except EOFError:
-        raise Damaged(f"{source.label} ends in the middle of its gzip data") from None
+        raise DamagedInput(f"{file.label} ends in the middle of its gzip data") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise Damaged(f"{source.label} has damaged gzip data: {words(error)}") from None
+        raise DamagedInput(f"{file.label} has damaged gzip data: {reason_of(error)}") from None
     except OSError as error:
-        raise Damaged(f"{source.label} cannot be read: {words(error)}") from None
+        raise DamagedInput(f"{file.label} cannot be read: {reason_of(error)}") from None

@@ -1,4 +1,4 @@
-"""`fslog send`: upload the events of files, so that none is lost and none sent twice."""
+"""`fslog send`: upload the events of files; none is lost, and none is sent twice by mistake."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fslog.cli.options import (
     CommandParser,
@@ -17,37 +18,33 @@ from fslog.cli.options import (
     transport_to,
     whole,
 )
-from fslog.cli.output import Printer, ProgressBar
-from fslog.cli.upload.accounts import rejected, rows, totals
-from fslog.cli.upload.jobs import Job, jobs
-from fslog.cli.upload.judgement import BATCH_BYTES, BATCH_EVENTS
-from fslog.cli.upload.ndjson import sources
-from fslog.cli.upload.sending import Sending
-from fslog.cli.upload.upload import Uploader
+from fslog.cli.output import Part, Printer, ProgressBar, count
+from fslog.cli.upload.file_upload import FileUpload, file_uploads
+from fslog.cli.upload.lines import BATCH_BYTES, BATCH_EVENTS
+from fslog.cli.upload.ndjson import input_files
+from fslog.cli.upload.transfer import FileResult, Transfer, TransferStats, TransferStopped, Uploader
 from fslog.net import wire
 from fslog.net.destination import Destination
-from fslog.net.retry import Kind, Outcome
+from fslog.net.retry import RETRY_AFTER_LIMIT, Kind, Outcome
 from fslog.net.transport import Transport
 
-_RETRY_FOR = 900.0
-"""Seconds; also the longest that an endpoint may ask to wait."""
+_LABEL_COLUMNS = 11
 
 _DESCRIPTION = """\
-Upload events from files of NDJSON, one JSON object a line, plain or gzip.
+Upload events from files of NDJSON, one JSON object per line, plain or gzip.
 
-Every line is checked by the endpoint's own rules: it would drop a wrong one in
-silence. Wrong lines are reported, and set aside as they are in a reject file,
-FILE.rejects.ndjson (for a stream in the current directory): mend them there and
-send that. All others are sent in order, in compressed batches. While the
-endpoint is down a batch is tried again, with growing pauses; one that is too
-large for it is split.
+Every line is checked by the endpoint's own rules, because the endpoint drops
+invalid events silently. Invalid lines are reported and copied to a reject file,
+FILE.rejects.ndjson (for a stream, in the current directory): correct them there
+and send that file. All other lines are sent in order, in compressed batches. A
+batch is retried while the endpoint is down, and split if it is too large.
 
-What was sent is written down after each batch in FILE.fslog-sent, and stays
-there. --resume goes on after an interruption of any kind, kill -9 too, and at
-most the batch under way is sent twice. A stream (-, a pipe) cannot be resumed.
+After each batch, FILE.fslog-sent records what was sent. With --resume an upload
+continues after any interruption, kill -9 included; at most one batch is sent
+twice. A stream (-, a pipe) cannot be resumed.
 
-The keys of the source come from FSLOG_AUTH_KEY and FSLOG_API_KEY. There is no
-option for them: everybody on a machine can read the arguments of a process."""
+The keys of the source are read from FSLOG_AUTH_KEY and FSLOG_API_KEY. There is
+no option for them: any user of a machine can read the arguments of a process."""
 
 _EPILOG = """\
 examples:
@@ -56,34 +53,34 @@ examples:
   fslog send --resume events.ndjson
   zstdcat events.zst | fslog send -
 
-The exit code is 0 if all was sent, 1 if something was rejected or not sent,
-2 for a wrong argument (nothing was sent), 130 after Ctrl-C."""
+The exit code is 0 if all events were sent, 1 if any was rejected or not sent, 2
+for a wrong argument (nothing was sent), 130 after Ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Send files.
 
     Args:
-        arguments: those behind `fslog send`.
+        arguments: those after `fslog send`.
 
     Returns:
         The exit code, as `--help` explains it.
 
     Raises:
-        KeyboardInterrupt: after it was said how to go on.
+        KeyboardInterrupt: after the results were printed.
     """
     options = _parser().parse_args(arguments)
-    is_kept = not options.dry_run or options.resume  # what was sent, in files of its own
-    if is_kept:
-        require_posix("send", "--dry-run checks the files here; send them from elsewhere")
-    to = destination_of(options, needs_keys=is_kept)
+    has_checkpoint = not options.dry_run or options.resume
+    if has_checkpoint:
+        require_posix("send", "--dry-run checks the files here; send them from another machine")
+    to = destination_of(options, needs_keys=has_checkpoint)
     transport = transport_to(to, options, wire.ENCODING)
-    return Upload(options, arguments, to, _jobs(options, to), transport).run()
+    return Send(options, arguments, to, _uploads(options, to), transport).run()
 
 
-def _jobs(options: argparse.Namespace, to: Destination) -> list[Job]:
-    return jobs(
-        sources(options.files),
+def _uploads(options: argparse.Namespace, to: Destination) -> list[FileUpload]:
+    return file_uploads(
+        input_files(options.files),
         to,
         is_resumed=options.resume,
         is_again=options.again,
@@ -93,13 +90,13 @@ def _jobs(options: argparse.Namespace, to: Destination) -> list[Job]:
     )
 
 
-class Upload:
-    """Run one upload and tell what came of it.
+class Send:
+    """Run one upload and print its results.
 
     Args:
-        options, arguments: parsed, and as they came.
+        options, arguments: parsed and unparsed.
         to: the destination.
-        made: the files' uploads.
+        uploads: of the files.
         transport: posts to the destination.
     """
 
@@ -108,25 +105,25 @@ class Upload:
         options: argparse.Namespace,
         arguments: Sequence[str],
         to: Destination,
-        made: Sequence[Job],
+        uploads: Sequence[FileUpload],
         transport: Transport,
     ) -> None:
         self._options = options
         self._arguments = arguments
         self._to = to
-        self._made = made
+        self._uploads = uploads
         self._transport = transport
-        # What is said here are local names, and reasons that the transport has redacted.
+        # The output consists of local names, and of reasons that the transport has redacted.
         self._redact = to.redact.secrets
         self._progress = ProgressBar(sys.stderr, is_quiet=options.quiet, redact=self._redact)
         self._uploader = Uploader(
             _confirm if options.dry_run else transport.post,
             retry_for=options.retry_for,
-            wait=lambda pause: self._sending.wait(pause),
-            say=self._progress.message,
+            wait=lambda pause: self._transfer.wait(pause),
+            report=self._progress.message,
         )
-        self._sending = Sending(
-            made,
+        self._transfer = Transfer(
+            uploads,
             self._uploader,
             self._progress,
             batch_events=options.batch_events,
@@ -134,97 +131,176 @@ class Upload:
         )
 
     def run(self) -> int:
-        """Send, and return the exit code.
+        """Send, print the results, and return the exit code.
 
         Raises:
-            KeyboardInterrupt: after it was said how to go on.
+            KeyboardInterrupt: after the results were printed.
         """
         try:
             return self._run()
         finally:
             self._transport.close()
-            for job in self._made:
-                if job.rejects is not None:
-                    job.rejects.close()
+            for upload in self._uploads:
+                if upload.rejects is not None:
+                    upload.rejects.close()
 
     def _run(self) -> int:
         began_at = time.monotonic()
         interrupt: KeyboardInterrupt | None = None
         try:
             with self._progress:
-                self._sending.run()
+                self._transfer.run()
         except KeyboardInterrupt as error:
             interrupt = error
-        self._tell(time.monotonic() - began_at, is_interrupted=interrupt is not None)
+        try:
+            self._print_results(time.monotonic() - began_at, is_interrupted=interrupt is not None)
+        finally:  # even if stdout cannot be written: its disk is full, its reader has closed it
+            self._print_failures(is_interrupted=interrupt is not None)
         if interrupt is not None:
             raise interrupt
-        return 0 if all(one.is_right for one in self._sending.accounts) else 1
+        results = self._transfer.results
+        return 0 if all(one.is_complete and not one.has_rejects for one in results) else 1
 
-    def _tell(self, took: float, *, is_interrupted: bool) -> None:
-        try:
-            self._sum_up(took, is_interrupted=is_interrupted)
-        finally:  # also where nobody can read the summary: its disk is full, its reader has gone
-            self._complain(is_interrupted=is_interrupted)
-
-    def _sum_up(self, took: float, *, is_interrupted: bool) -> None:
-        """Say on stdout what came of it."""
-        accounts, travelled = self._sending.accounts, self._uploader.travelled
-        stopped = self._sending.stopped
+    def _print_results(self, duration: float, *, is_interrupted: bool) -> None:
+        """Print the results on stdout."""
+        results, stats = self._transfer.results, self._uploader.stats
+        stopped = self._transfer.stopped
         printer = Printer(sys.stdout, self._redact)
         if self._options.json:
-            report = {"dry_run": self._options.dry_run, **totals(accounts, travelled, took)}
+            report = {"dry_run": self._options.dry_run, **_totals(results, stats, duration)}
             report["interrupted"] = is_interrupted
             report["stopped"] = None if stopped is None else str(stopped)
-            report["resume"] = self._command()
+            report["resume"] = self._resume_command()
             printer.values(report)
         elif not self._options.quiet:
-            for row in rows(accounts, travelled, took, is_dry=self._options.dry_run):
+            for row in _rows(results, stats, duration, is_dry=self._options.dry_run):
                 printer.line(*row)
 
-    def _complain(self, *, is_interrupted: bool) -> None:
-        """Say on stderr what was not sent, why, and how to go on."""
+    def _print_failures(self, *, is_interrupted: bool) -> None:
+        """Print on stderr what was not sent, why, and how to resume."""
         printer = Printer(sys.stderr, self._redact)
-        for one in self._sending.accounts:
-            if self._options.quiet and not self._options.json and not one.is_clean:
-                printer.line((f"rejected {rejected(one)}", "red"))
+        for one in self._transfer.results:
+            if self._options.quiet and not self._options.json and one.has_rejects:
+                printer.line((f"rejected {_rejected(one)}", "red"))
             if one.failure:
                 printer.line((one.failure, "red"))
-        stopped = self._sending.stopped
+        stopped = self._transfer.stopped
         if stopped is not None:
-            printer.line((self._reason(str(stopped), is_setup=stopped.is_setup), "red"))
+            printer.line((self._reason(stopped), "red"))
         if is_interrupted:
             printer.line(("interrupted", "red"))
         if (stopped is not None or is_interrupted) and not self._options.dry_run:
-            for one in self._sending.accounts:
-                if one.job.source.is_stream and not one.is_done:
-                    where = f"from line {one.job.sent.newlines + 1:,} on"
-                    printer.line((f"of {one.job.source.label} nothing {where} was sent", ""))
-            command = self._command()
+            for one in self._transfer.results:
+                if one.upload.file.is_stream and not one.is_complete:
+                    line = one.upload.progress.newlines + 1
+                    text = f"{one.upload.file.label}: nothing from line {line:,} on was sent"
+                    printer.line((text, ""))
+            command = self._resume_command()
             if command is not None:
-                printer.verbatim((f"nothing is lost; to go on: {command}", ""))
+                printer.verbatim((f"no event is lost; to resume: {command}", ""))
 
-    def _reason(self, reason: str, *, is_setup: bool) -> str:
-        if not is_setup:
-            return f"stopped: {self._to.host}: {reason}"
-        return (
-            f"stopped: {self._to.host}: {reason}: the set-up is wrong; are FSLOG_AUTH_KEY and "
-            "FSLOG_API_KEY the keys of this source, and is this its data center or endpoint?"
-        )
+    def _reason(self, stopped: TransferStopped) -> str:
+        text = f"stopped: {self._to.host}: {stopped}"
+        if stopped.is_configuration:
+            text += (
+                ": configuration error; are FSLOG_AUTH_KEY and FSLOG_API_KEY the keys of this "
+                "source, and is this its data center or endpoint?"
+            )
+        return text
 
-    def _command(self) -> str | None:
-        """Return how to go on; None if all is done, or cannot be gone on with."""
-        left = [one for one in self._sending.accounts if not one.is_done]
-        if not left or all(one.job.source.is_stream for one in left):
+    def _resume_command(self) -> str | None:
+        """Return the command that resumes the upload; None if it is complete or cannot resume."""
+        left = [one for one in self._transfer.results if not one.is_complete]
+        if not left or all(one.upload.file.is_stream for one in left):
             return None
         words = list(self._arguments)
-        end = words.index("--") if "--" in words else len(words)  # behind it all are names
+        end = words.index("--") if "--" in words else len(words)  # only file names follow it
         options = [one for one in words[:end] if one not in ("--resume", "--again")]
         return shlex.join(["fslog", "send", "--resume", *options, *words[end:]])
 
 
 def _confirm(body: bytes) -> Outcome:
-    """Stand in for an endpoint that takes everything."""
+    """Stand in for an endpoint that confirms every body."""
     return Outcome(Kind.DELIVERED)
+
+
+def _totals(results: Sequence[FileResult], stats: TransferStats, duration: float) -> dict[str, Any]:
+    return {
+        "sent": sum(one.sent for one in results),
+        "rejected": sum(one.problems.lines for one in results),
+        "warnings": sum(one.warnings.lines for one in results),
+        "batches": stats.batches,
+        "bytes": stats.bytes_encoded,
+        "bytes_sent": stats.bytes_sent,
+        "retries": stats.retries,
+        "seconds": round(duration, 3),
+        "files": [_file_values(one) for one in results],
+    }
+
+
+def _file_values(one: FileResult) -> dict[str, Any]:
+    start, progress = one.upload.start, one.upload.progress
+    return {
+        "file": one.upload.file.path,
+        "resumed_at_line": start.newlines + 1 if start.offset else None,
+        "next_line": None if one.is_complete else progress.newlines + 1,
+        "sent": one.sent,
+        "rejected": one.problems.lines,
+        "sent_in_all": progress.events,
+        "rejected_in_all": progress.rejected,
+        "rejects": one.rejects_path,
+        "problems": one.problems.json(),
+        "warnings": one.warnings.json(),
+        "failure": one.failure or None,
+    }
+
+
+def _rows(
+    results: Sequence[FileResult], stats: TransferStats, duration: float, *, is_dry: bool
+) -> Iterator[tuple[Part, ...]]:
+    yield _row("would send" if is_dry else "sent", _sent(results, stats, duration, is_dry))
+    for one in results:
+        start, label = one.upload.start, one.upload.file.label
+        if start.offset:
+            text = f"{label} from line {start.newlines + 1:,} on; "
+            yield _row("resumed", f"{text}{count(start.events, 'event')} of it were sent before")
+        if one.has_rejects:
+            yield _row("rejected", _rejected(one), "red")
+            yield from one.problems.rows("red")
+        if one.warnings.lines:
+            text = f"{count(one.warnings.lines, 'event')} of {label}, accepted by the endpoint"
+            yield _row("warnings", text, "yellow")
+            yield from one.warnings.rows("yellow")
+
+
+def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
+    return ((f"{label:{_LABEL_COLUMNS}}", "bold"), (text, style))
+
+
+def _sent(
+    results: Sequence[FileResult], stats: TransferStats, duration: float, is_dry: bool
+) -> str:
+    parts = [count(sum(one.sent for one in results), "event")]
+    if stats.batches:
+        ratio = stats.bytes_encoded / stats.bytes_sent
+        parts[0] += f" in {count(stats.batches, 'batch', 'batches')}"
+        parts.append(
+            f"{stats.bytes_encoded:,} bytes compressed to {stats.bytes_sent:,}: {ratio:.1f} : 1"
+        )
+    if not is_dry:
+        parts.append(f"in {duration:.1f} s")
+    if stats.retries:
+        parts.append(f"after {count(stats.retries, 'failed attempt')}")
+    return ", ".join(parts)
+
+
+def _rejected(one: FileResult) -> str:
+    """Return how many lines of a file were rejected, and where they are."""
+    rejected = one.problems.lines + one.rejected_earlier
+    text = f"{count(rejected, 'line')} of {one.upload.file.label}"
+    if one.rejected_earlier:
+        text += f", {one.rejected_earlier:,} of them before this run"
+    return f"{text}, copied to {one.rejects_path}" if one.rejects_path else text
 
 
 def _parser() -> CommandParser:
@@ -232,38 +308,40 @@ def _parser() -> CommandParser:
     parser.add_argument("files", nargs="+", metavar="FILE", help="NDJSON; - for standard input")
     often = parser.add_mutually_exclusive_group()
     often.add_argument(
-        "--resume", action="store_true", help="go on where an earlier run was left, if one was"
+        "--resume", action="store_true", help="resume the upload of an earlier run, if there is one"
     )
     often.add_argument(
-        "--again", action="store_true", help="send all, also what FILE.fslog-sent says was sent"
+        "--again", action="store_true", help="send all events, whatever FILE.fslog-sent records"
     )
-    parser.add_argument("--dry-run", action="store_true", help="check, count, send nothing")
-    parser.add_argument("--rejects", metavar="FILE", help="reject file for all inputs together")
     parser.add_argument(
-        "--state-dir", metavar="DIR", help="keep FILE.fslog-sent there, not beside FILE"
+        "--dry-run", action="store_true", help="check and count the events, send none"
+    )
+    parser.add_argument("--rejects", metavar="FILE", help="one reject file for all inputs")
+    parser.add_argument(
+        "--state-dir", metavar="DIR", help="directory of FILE.fslog-sent (default: beside FILE)"
     )
     parser.add_argument(
         "--retry-for",
         type=seconds(zero=True),
-        default=_RETRY_FOR,
+        default=RETRY_AFTER_LIMIT,
         metavar="SECONDS",
-        help=f"give up when nothing was taken for so long (default: {_RETRY_FOR:g})",
+        help=f"stop after this time without a confirmed batch (default: {RETRY_AFTER_LIMIT:g})",
     )
     parser.add_argument(
         "--batch-events",
         type=whole(),
         default=BATCH_EVENTS,
         metavar="N",
-        help=f"events that travel together at the most (default: {BATCH_EVENTS:,})",
+        help=f"limit of events per batch (default: {BATCH_EVENTS:,})",
     )
     parser.add_argument(
         "--batch-bytes",
         type=whole(),
         default=BATCH_BYTES,
         metavar="N",
-        help=f"their bytes before compression; a longer line is wrong (default: {BATCH_BYTES:,})",
+        help=f"limit of uncompressed bytes per batch and line (default: {BATCH_BYTES:,})",
     )
-    parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
+    parser.add_argument("--quiet", action="store_true", help="print only failures")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     add_endpoint_options(parser)
     return parser

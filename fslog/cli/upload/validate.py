@@ -1,4 +1,4 @@
-"""`fslog validate`: what the endpoint would make of the events in files."""
+"""`fslog validate`: check the events in files by the endpoint's rules."""
 
 from __future__ import annotations
 
@@ -11,154 +11,152 @@ from typing import Any
 
 from fslog.cli.options import CommandParser, whole
 from fslog.cli.output import Part, Printer, ProgressBar, count
-from fslog.cli.upload.findings import Findings
-from fslog.cli.upload.judgement import BATCH_BYTES, check
-from fslog.cli.upload.ndjson import Damaged, Reader, Source, sources
+from fslog.cli.upload.lines import BATCH_BYTES, ProblemCounts, check
+from fslog.cli.upload.ndjson import DamagedInput, InputFile, Reader, input_files
 
-_LOOK_LINES = 1_000
+_SHOW_LINES = 1_000
 
 _DESCRIPTION = """\
-Check files of NDJSON, one JSON object a line, plain or gzip, by the endpoint's
-own rules, as `fslog send` does, and say what is wrong, by problem, with the
-numbers of the first lines that have it. Nothing is sent, and no keys are needed.
+Check files of NDJSON, one JSON object per line, plain or gzip, by the endpoint's
+own rules, as `fslog send` does, and print each kind of problem with the numbers
+of the first lines that have it. Nothing is sent, and no keys are needed.
 
-Wrong lines are those that the endpoint would drop in silence. Warnings are about
-events that it takes, but that are probably not what was meant."""
+The endpoint would drop the invalid lines silently. A warning is about an event
+that it accepts, but that probably contains a mistake."""
 
 _EPILOG = """\
 examples:
   fslog validate events.ndjson
-  fslog validate --quiet --strict exports/*.ndjson.gz && echo right
+  fslog validate --quiet --strict exports/*.ndjson.gz && echo valid
   zcat events.gz | fslog validate --json - | jq .files[0].problems
 
-The exit code is 0 if nothing is wrong (warnings may be, unless --strict), 1 if
-something is, 2 for a wrong argument, 130 after Ctrl-C."""
+The exit code is 0 if all lines are valid (with --strict, without warnings), 1 if
+not, 2 for a wrong argument, 130 after Ctrl-C."""
 
 
 @dataclass
-class Opinion:
-    """Say what is to be said of one file.
+class FileReport:
+    """What was found in one file.
 
     Args:
-        source: the file.
-        events: how many right ones it has.
-        wrong: problems of its wrong lines.
-        doubtful: warnings of right ones.
+        file: the file.
+        events: the number of valid events.
+        problems: of the invalid lines.
+        warnings: of the valid events.
         failure: why it was not read to its end, `""` if it was.
     """
 
-    source: Source
+    file: InputFile
     events: int = 0
-    wrong: Findings = field(default_factory=Findings)
-    doubtful: Findings = field(default_factory=Findings)
-    failure: str = "not looked at"
+    problems: ProblemCounts = field(default_factory=ProblemCounts)
+    warnings: ProblemCounts = field(default_factory=ProblemCounts)
+    failure: str = "not checked"
 
-    def is_right(self, *, is_strict: bool) -> bool:
-        """Return whether nothing is wrong with it."""
-        return not (self.failure or self.wrong.lines or (is_strict and self.doubtful.lines))
+    def is_valid(self, *, is_strict: bool) -> bool:
+        """Return whether the file has no problem, and no warning if `is_strict`."""
+        return not (self.failure or self.problems.lines or (is_strict and self.warnings.lines))
 
     def json(self) -> dict[str, Any]:
-        """Return it for a program."""
+        """Return the report as JSON values."""
         return {
-            "file": self.source.path,
+            "file": self.file.path,
             "valid": self.events,
-            "invalid": self.wrong.lines,
-            "with_warnings": self.doubtful.lines,
-            "problems": self.wrong.json(),
-            "warnings": self.doubtful.json(),
+            "invalid": self.problems.lines,
+            "with_warnings": self.warnings.lines,
+            "problems": self.problems.json(),
+            "warnings": self.warnings.json(),
             "failure": self.failure or None,
         }
 
     def rows(self) -> Iterator[tuple[Part, ...]]:
-        """Yield the lines that say it to a person."""
-        wrong = count(self.wrong.lines, "wrong line")
-        summary = f"{count(self.events, 'right event')}, {wrong}"
-        if self.doubtful.lines:
-            summary += f", {self.doubtful.lines:,} with warnings"
-        yield ((f"{self.source.label}: ", "bold"), (summary, "red" if self.wrong.lines else ""))
+        """Yield the report as output lines."""
+        invalid = self.problems.lines
+        summary = f"{count(self.events, 'valid event')}, {count(invalid, 'invalid line')}"
+        if self.warnings.lines:
+            summary += f", {self.warnings.lines:,} with warnings"
+        yield ((f"{self.file.label}: ", "bold"), (summary, "red" if invalid else ""))
         if self.failure:
             yield ((self.failure, "red"),)
-        if self.wrong.lines:
-            yield (("  wrong, dropped in silence", "bold"),)
-            yield from self.wrong.rows("red")
-        if self.doubtful.lines:
-            yield (("  warnings, taken all the same", "bold"),)
-            yield from self.doubtful.rows("yellow")
+        if invalid:
+            yield (("  invalid, dropped silently by the endpoint", "bold"),)
+            yield from self.problems.rows("red")
+        if self.warnings.lines:
+            yield (("  warnings, accepted by the endpoint", "bold"),)
+            yield from self.warnings.rows("yellow")
 
 
 def run(arguments: Sequence[str]) -> int:
     """Check files.
 
     Args:
-        arguments: those behind `fslog validate`.
+        arguments: those after `fslog validate`.
 
     Returns:
         The exit code, as `--help` explains it.
 
     Raises:
-        KeyboardInterrupt: after what was found until then was said.
+        KeyboardInterrupt: after the reports so far were printed.
     """
     options = _parser().parse_args(arguments)
-    opinions = [Opinion(source) for source in sources(options.files)]
+    reports = [FileReport(file) for file in input_files(options.files)]
     interrupt: KeyboardInterrupt | None = None
     try:
         with ProgressBar(sys.stderr, is_quiet=options.quiet) as progress:
-            for one in opinions:
-                _form(one, options.batch_bytes, progress)
+            for one in reports:
+                _check(one, options.batch_bytes, progress)
     except KeyboardInterrupt as error:
         interrupt = error
-    _show(opinions, options, is_interrupted=interrupt is not None)
+    _print(reports, options, is_interrupted=interrupt is not None)
     if interrupt is not None:
         raise interrupt
-    return 0 if all(one.is_right(is_strict=options.strict) for one in opinions) else 1
+    return 0 if all(one.is_valid(is_strict=options.strict) for one in reports) else 1
 
 
-def _form(found: Opinion, limit_bytes: int, progress: ProgressBar) -> None:
+def _check(report: FileReport, limit_bytes: int, progress: ProgressBar) -> None:
     """Check one file.
 
     Args:
-        found: what is to be filled in; after Ctrl-C it holds what was found until then.
-        limit_bytes: what a line may have.
-        progress: shows how far it is.
+        report: where to add the results, so that it has those so far after Ctrl-C.
+        limit_bytes: the limit of a line.
+        progress: shows the progress.
     """
-    source = found.source
-    reader = Reader(source, limit_bytes)
-    progress.begin(source.label, source.size_bytes, 0)
+    reader = Reader(report.file, limit_bytes)
+    progress.begin(report.file.label, report.file.size_bytes, 0)
     try:
         with reader:
             for line in reader.lines():
                 one = check(line, limit_bytes)
                 if one.problems:
-                    found.wrong.add(one.number, one.problems)
-                found.events += bool(one.text)
+                    report.problems.add(one.number, one.problems)
+                report.events += bool(one.text)
                 if one.warnings:
-                    found.doubtful.add(one.number, one.warnings)
-                if not one.number % _LOOK_LINES:
-                    progress.show(found.events, reader.position)
-        found.failure = ""
-    except Damaged as error:
-        found.failure = f"{error}, in line {reader.newlines + 1:,}"
+                    report.warnings.add(one.number, one.warnings)
+                if not one.number % _SHOW_LINES:
+                    progress.show(report.events, reader.position)
+        report.failure = ""
+    except DamagedInput as error:
+        report.failure = f"{error}, in line {reader.newlines + 1:,}"
     except KeyboardInterrupt:
-        at = reader.newlines + 1
-        found.failure = f"interrupted, in line {at:,}; what follows was not looked at"
+        number = reader.newlines + 1
+        report.failure = f"interrupted in line {number:,}; the rest was not checked"
         raise
 
 
-def _show(
-    opinions: Sequence[Opinion], options: argparse.Namespace, *, is_interrupted: bool
+def _print(
+    reports: Sequence[FileReport], options: argparse.Namespace, *, is_interrupted: bool
 ) -> None:
     if options.json:
-        report = {
-            "valid": sum(one.events for one in opinions),
-            "invalid": sum(one.wrong.lines for one in opinions),
-            "with_warnings": sum(one.doubtful.lines for one in opinions),
+        values = {
+            "valid": sum(one.events for one in reports),
+            "invalid": sum(one.problems.lines for one in reports),
+            "with_warnings": sum(one.warnings.lines for one in reports),
             "interrupted": is_interrupted,
-            "files": [one.json() for one in opinions],
+            "files": [one.json() for one in reports],
         }
-        print(json.dumps(report))
+        print(json.dumps(values))
     elif not options.quiet:
         printer = Printer(sys.stdout)
-        for one in opinions:
+        for one in reports:
             for row in one.rows():
                 printer.line(*row)
 
@@ -166,14 +164,14 @@ def _show(
 def _parser() -> CommandParser:
     parser = CommandParser("fslog validate", _DESCRIPTION, _EPILOG)
     parser.add_argument("files", nargs="+", metavar="FILE", help="NDJSON; - for standard input")
-    parser.add_argument("--strict", action="store_true", help="a warning is wrong, too")
+    parser.add_argument("--strict", action="store_true", help="treat warnings as problems")
     parser.add_argument(
         "--batch-bytes",
         type=whole(),
         default=BATCH_BYTES,
         metavar="N",
-        help=f"a line with more bytes is wrong (default: {BATCH_BYTES:,})",
+        help=f"limit of bytes per line (default: {BATCH_BYTES:,})",
     )
-    parser.add_argument("--quiet", action="store_true", help="say nothing; the exit code tells")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quiet", action="store_true", help="print nothing; see the exit code")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

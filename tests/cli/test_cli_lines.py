@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.cli.upload.findings import Findings
-from fslog.cli.upload.judgement import Checked, batches, check
-from fslog.cli.upload.ndjson import Damaged, Line, Reader, source
+from fslog.cli.upload.lines import CheckedLine, ProblemCounts, batches, check
+from fslog.cli.upload.ndjson import DamagedInput, Line, Reader, input_file
 from fslog.collector.judge import parse_body
 from fslog.errors import Problem
 from uploads import event, line, lines
@@ -50,7 +49,7 @@ NASTY: list[bytes] = [
 ]
 
 
-def judged(raw: bytes, limit_bytes: int = 1_048_576) -> Checked:
+def judged(raw: bytes, limit_bytes: int = 1_048_576) -> CheckedLine:
     """Return what is thought of one line."""
     return check(Line(1, raw), limit_bytes)
 
@@ -69,11 +68,11 @@ def test_the_judgement_is_the_endpoints(raw: bytes) -> None:
 def test_a_file_is_judged_like_its_body(
     parts: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Line by line a file gives the same events, and as many wrong lines, as in one body."""
+    """Line by line a file gives the same events, and as many invalid lines, as in one body."""
     text = b"".join(parts)
     path = tmp_path_factory.mktemp("body") / "body"
     path.write_bytes(text)
-    with Reader(source(str(path)), 1_048_576) as reader:
+    with Reader(input_file(str(path)), 1_048_576) as reader:
         found = [check(one, 1_048_576) for one in reader.lines()]
     parsed = parse_body(text, None)
     assert [json.loads(one.text) for one in found if one.text] == parsed.events
@@ -115,11 +114,11 @@ def test_a_files_mistakes_are_told_in_a_files_words() -> None:
     """What a log call may give otherwise, an id as a number say, a file is not told to give."""
     raw = line(1, accountId=5, userId=None, createdAt="now", action="", sessionId=True)
     assert [problem.message for problem in judged(raw).problems] == [
-        "accountId is of type int; expected a string that is not empty",
-        "userId is missing; expected a string that is not empty",
+        "accountId is of type int; expected a non-empty string",
+        "userId is missing; expected a non-empty string",
         "createdAt is of type str; expected a number, epoch milliseconds",
         "action is empty; expected a non-empty string",
-        "sessionId is True; expected a string that is not empty",
+        "sessionId is True; expected a non-empty string",
     ]
 
 
@@ -168,7 +167,7 @@ def test_a_long_line_comes_alone_and_at_once(tmp_path: Path) -> None:
     """What is before a long line comes first; its rest can still be read when it comes itself."""
     path = tmp_path / "long"
     path.write_bytes(line(1) + b"x" * 5_000 + b"\n" + line(3))
-    with Reader(source(str(path)), 1_000) as reader:
+    with Reader(input_file(str(path)), 1_000) as reader:
         found = batches(reader.lines(), batch_events=10, batch_bytes=1_000)
         assert [one.number for one in next(found)] == [1]
         (long,) = next(found)
@@ -181,11 +180,11 @@ def test_damage_comes_after_what_was_before_it() -> None:
 
     def damaged() -> Iterator[Line]:
         yield Line(1, line(1))
-        raise Damaged("no more")
+        raise DamagedInput("no more")
 
     walk = batches(damaged(), batch_events=10, batch_bytes=1_000)
     assert [one.number for one in next(walk)] == [1]
-    with pytest.raises(Damaged, match="no more"):
+    with pytest.raises(DamagedInput, match="no more"):
         next(walk)
     nothing: Iterator[Any] = batches(iter(()), batch_events=1, batch_bytes=1)
     assert list(nothing) == []
@@ -193,7 +192,7 @@ def test_damage_comes_after_what_was_before_it() -> None:
 
 def test_problems_are_counted_by_kind() -> None:
     """Each kind has its count and the numbers of its first lines; the most frequent is first."""
-    found = Findings()
+    found = ProblemCounts()
     for number in range(1, 21):
         problems = [Problem("missing", "userId", f"in {number}")]
         if number % 5 == 0:

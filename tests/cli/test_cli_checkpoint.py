@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 
 from fslog.cli.options import CommandError
-from fslog.cli.upload.receipts import Receipt, Sent, address, receipt
-from fslog.cli.upload.rejects import Rejects, Vouched
+from fslog.cli.upload.checkpoint import (
+    Checkpoint,
+    Progress,
+    RejectFile,
+    RejectsCheckpoint,
+    destination_id,
+    read_checkpoint,
+)
 from fslog.net.destination import Destination
 from fslog.spool.filesystem import FileSystem
 
-SENT = Sent(120, 10, "d" * 32, 8, 2, True, "h", "2026-01-01T00:00:00Z", Vouched("/r", 3, 9, "e"))
+SENT = Progress(
+    120, 10, "d" * 32, 8, 2, True, "h", "2026-01-01T00:00:00Z", RejectsCheckpoint("/r", 3, 9, "e")
+)
 
 
 def mode(path: Path) -> int:
@@ -32,11 +40,11 @@ def mode(path: Path) -> int:
 def test_a_receipt_is_read_as_it_was_written(tmp_path: Path) -> None:
     """What is written for each destination is what the next run reads."""
     path = tmp_path / "a.fslog-sent"
-    written = receipt(str(path))
+    written = read_checkpoint(str(path))
     assert written.sent == {}
     written.sent |= {"here": SENT, "there": replace(SENT, rejects=None, is_complete=False)}
     written.write()
-    assert receipt(str(path)).sent == written.sent
+    assert read_checkpoint(str(path)).sent == written.sent
     assert mode(path) == 0o600
     assert os.listdir(tmp_path) == ["a.fslog-sent"]
 
@@ -51,9 +59,9 @@ def test_a_destination_is_told_from_others(tmp_path: Path) -> None:
         Destination(base, "auth-key", "other-key"),
         Destination(base, "other-key", "api-key"),
     ]
-    found = {address(one) for one in those}
+    found = {destination_id(one) for one in those}
     assert len(found) == 5
-    assert address(Destination(base, "auth-key", "api-key")) in found
+    assert destination_id(Destination(base, "auth-key", "api-key")) in found
     assert not any("key" in one for one in found)
 
 
@@ -71,12 +79,12 @@ class Failing(FileSystem):
 def test_a_receipt_that_cannot_be_written_leaves_the_last_one(step: str, tmp_path: Path) -> None:
     """Whatever fails is told, and what was written before is still there, whole."""
     path = str(tmp_path / "a.fslog-sent")
-    Receipt(path, {"here": SENT}).write()
+    Checkpoint(path, {"here": SENT}).write()
     with pytest.raises(OSError, match="No space left"):
-        Receipt(path, {"here": replace(SENT, offset=500)}, Failing(step)).write()
-    assert receipt(path).sent == {"here": SENT}
-    Receipt(path, {"here": replace(SENT, offset=500)}).write()
-    assert receipt(path).sent["here"].offset == 500
+        Checkpoint(path, {"here": replace(SENT, offset=500)}, Failing(step)).write()
+    assert read_checkpoint(path).sent == {"here": SENT}
+    Checkpoint(path, {"here": replace(SENT, offset=500)}).write()
+    assert read_checkpoint(path).sent["here"].offset == 500
     assert os.listdir(tmp_path) == ["a.fslog-sent"]
 
 
@@ -88,8 +96,8 @@ def test_a_receipt_is_written_in_small_pieces_if_need_be(tmp_path: Path) -> None
             return os.write(fd, text[:7])
 
     path = str(tmp_path / "a.fslog-sent")
-    Receipt(path, {"here": SENT}, Slow()).write()
-    assert receipt(path).sent == {"here": SENT}
+    Checkpoint(path, {"here": SENT}, Slow()).write()
+    assert read_checkpoint(path).sent == {"here": SENT}
 
 
 def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
@@ -99,9 +107,9 @@ def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
     path = tmp_path / "a.fslog-sent"
     for name in (path, tmp_path / "a.fslog-sent.tmp"):
         name.symlink_to(victim)
-    Receipt(str(path), {"here": SENT}).write()
+    Checkpoint(str(path), {"here": SENT}).write()
     assert victim.read_text() == "theirs"
-    assert receipt(str(path)).sent == {"here": SENT}
+    assert read_checkpoint(str(path)).sent == {"here": SENT}
 
 
 GOOD = json.dumps({"version": 1, "sent": {"here": {"offset": 1}}})
@@ -136,8 +144,8 @@ def test_what_is_no_receipt_is_not_taken_for_one(text: str, tmp_path: Path) -> N
     """Nobody guesses how much was sent from a file that fslog cannot have written."""
     path = tmp_path / "a.fslog-sent"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(CommandError, match="is not what fslog wrote; move it away"):
-        receipt(str(path))
+    with pytest.raises(CommandError, match="was not written by fslog send; move it away"):
+        read_checkpoint(str(path))
 
 
 def test_a_receipt_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -149,44 +157,44 @@ def test_a_receipt_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     ):
         make(str(tmp_path / name))
         with pytest.raises(CommandError, match="cannot be read"):
-            receipt(str(tmp_path / name))
+            read_checkpoint(str(tmp_path / name))
 
 
 def test_a_receipt_needs_a_place(tmp_path: Path) -> None:
     """Where none can be written that is said before anything is sent."""
-    with pytest.raises(CommandError, match="--state-dir DIR keeps it elsewhere"):
-        receipt(str(tmp_path / "missing" / "a.fslog-sent"))
+    with pytest.raises(CommandError, match="--state-dir DIR puts it elsewhere"):
+        read_checkpoint(str(tmp_path / "missing" / "a.fslog-sent"))
 
 
 # Reject files
 
 
-def written(path: Path, *pieces: bytes) -> Vouched:
+def written(path: Path, *pieces: bytes) -> RejectsCheckpoint:
     """Make a reject file, and return what is vouched for."""
-    file = Rejects(str(path))
+    file = RejectFile(str(path))
     file.open()
     file.write(pieces)
     file.sync()
-    vouched = file.vouch()
+    vouched = file.checkpoint()
     file.close()
     assert vouched is not None
     return vouched
 
 
-def gone_on_with(path: Path, *vouched: Vouched) -> bytes:
+def gone_on_with(path: Path, *vouched: RejectsCheckpoint) -> bytes:
     """Go on with a reject file, add a line, and return all that is in it."""
-    file = Rejects(str(path))
+    file = RejectFile(str(path))
     file.reopen(vouched)
     if not file.is_open:
         file.open()
     file.write([b"next\n"])
-    last = file.vouch()
+    last = file.checkpoint()
     file.close()
     assert last is not None
     assert last.size_bytes == path.stat().st_size
-    again = Rejects(str(path))
+    again = RejectFile(str(path))
     again.reopen([last])
-    assert again.vouch() == last
+    assert again.checkpoint() == last
     again.close()
     return path.read_bytes()
 
@@ -194,8 +202,8 @@ def gone_on_with(path: Path, *vouched: Vouched) -> bytes:
 def test_a_reject_file_is_for_its_owner(tmp_path: Path) -> None:
     """It is made when it is needed, readable by nobody else, and vouched for as a whole."""
     path = tmp_path / "a.rejects.ndjson"
-    file = Rejects(str(path))
-    assert (file.is_open, file.vouch(), path.exists()) == (False, None, False)
+    file = RejectFile(str(path))
+    assert (file.is_open, file.checkpoint(), path.exists()) == (False, None, False)
     file.sync()
     vouched = written(path, b"a\n", b"b\n")
     assert (vouched.size_bytes, vouched.inode, vouched.path) == (4, path.stat().st_ino, str(path))
@@ -207,11 +215,11 @@ def test_a_file_in_the_way_is_not_written_over(tmp_path: Path) -> None:
     """What holds something is somebody's; what is empty, or is not there, may be used."""
     path = tmp_path / "a.rejects.ndjson"
     path.write_bytes(b"theirs\n")
-    for attempt in (Rejects(str(path)).check, Rejects(str(path)).open):
-        with pytest.raises(CommandError, match="is there already; move it away"):
+    for attempt in (RejectFile(str(path)).check, RejectFile(str(path)).open):
+        with pytest.raises(CommandError, match="exists already; move it away"):
             attempt()
-    with pytest.raises(CommandError, match="is there already"):
-        Rejects(str(path)).reopen([])
+    with pytest.raises(CommandError, match="exists already"):
+        RejectFile(str(path)).reopen([])
     assert path.read_bytes() == b"theirs\n"
     path.write_bytes(b"")
     path.chmod(0o644)
@@ -225,22 +233,22 @@ def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "directory").mkdir()
-    vouched = Vouched("x", 0, 0, "")
+    vouched = RejectsCheckpoint("x", 0, 0, "")
     for name in ("link", "fifo", "directory"):
         with pytest.raises(CommandError):
-            Rejects(str(tmp_path / name)).open()
+            RejectFile(str(tmp_path / name)).open()
         with pytest.raises(CommandError):
-            Rejects(str(tmp_path / name)).reopen([vouched])
+            RejectFile(str(tmp_path / name)).reopen([vouched])
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_place_where_none_can_be_made_is_told(tmp_path: Path) -> None:
     """That there is no such directory is said before anything is sent."""
     with pytest.raises(CommandError, match="--rejects FILE names another"):
-        Rejects(str(tmp_path / "missing" / "a")).check()
+        RejectFile(str(tmp_path / "missing" / "a")).check()
     (tmp_path / "file").touch()
-    with pytest.raises(CommandError, match="cannot be looked at: Not a directory"):
-        Rejects(str(tmp_path / "file" / "a")).check()
+    with pytest.raises(CommandError, match="cannot be created: Not a directory"):
+        RejectFile(str(tmp_path / "file" / "a")).check()
 
 
 def test_what_a_killed_run_wrote_last_is_cut_off(tmp_path: Path) -> None:
@@ -293,10 +301,10 @@ def test_a_file_that_was_moved_away_is_made_again(tmp_path: Path) -> None:
 def test_lines_are_written_whole_or_not_at_all(error: BaseException, tmp_path: Path) -> None:
     """What breaks off in the middle leaves nothing of it behind."""
     path = tmp_path / "a.rejects.ndjson"
-    file = Rejects(str(path))
+    file = RejectFile(str(path))
     file.open()
     file.write([b"a\n"])
-    before = file.vouch()
+    before = file.checkpoint()
 
     def pieces() -> Any:
         yield b"half of "
@@ -304,7 +312,7 @@ def test_lines_are_written_whole_or_not_at_all(error: BaseException, tmp_path: P
 
     with pytest.raises(type(error)):
         file.write(pieces())
-    assert file.vouch() == before
+    assert file.checkpoint() == before
     assert path.read_bytes() == b"a\n"
     file.write([b"b\n"])
     file.close()

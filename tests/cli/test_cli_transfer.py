@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fslog.cli.upload.judgement import Checked
-from fslog.cli.upload.upload import MAX_BACKOFF, Stopped, Uploader
+from fslog.cli.upload.lines import CheckedLine
+from fslog.cli.upload.transfer import MAX_BACKOFF, TransferStopped, Uploader
 from fslog.net.retry import Kind, Outcome
 
 OK = Outcome(Kind.DELIVERED)
@@ -26,7 +26,7 @@ class Endpoint:
         self.rule = rule
         self.posted: list[list[bytes]] = []
         self.pauses: list[float] = []
-        self.said: list[str] = []
+        self.reports: list[str] = []
         self.now = 1_000.0
 
     def post(self, body: bytes) -> Outcome:
@@ -46,25 +46,25 @@ class Endpoint:
         fixed = {
             "retry_for": 100.0,
             "wait": self.wait,
-            "say": self.said.append,
+            "report": self.reports.append,
             "clock": lambda: self.now,
             "jitter": lambda longest: longest,
         }
         return Uploader(self.post, **{**fixed, **more})
 
 
-def batch(count: int) -> list[Checked]:
+def batch(count: int) -> list[CheckedLine]:
     """Return events with other lines between them."""
     found = []
     for number in range(count):
-        found.append(Checked(2 * number + 1, b"a%d\n" % number, b"a%d\n" % number))
-        found.append(Checked(2 * number + 2, b"?\n", b""))
+        found.append(CheckedLine(2 * number + 1, b"a%d\n" % number, b"a%d\n" % number))
+        found.append(CheckedLine(2 * number + 2, b"?\n", b""))
     return found
 
 
-def parts(uploader: Uploader, lines: Sequence[Checked]) -> list[tuple[list[int], str]]:
+def parts(uploader: Uploader, lines: Sequence[CheckedLine]) -> list[tuple[list[int], str]]:
     """Upload, and return the numbers of the lines of each part with its refusal."""
-    return [([one.number for one in part], why) for part, why in uploader.upload(lines)]
+    return [([one.number for one in part], why) for part, why in uploader.send(lines)]
 
 
 def test_a_batch_is_one_post() -> None:
@@ -73,10 +73,10 @@ def test_a_batch_is_one_post() -> None:
     uploader = there.uploader()
     assert parts(uploader, batch(2)) == [([1, 2, 3, 4], "")]
     assert there.posted == [[b"a0", b"a1"]]
-    travelled = uploader.travelled
-    assert (travelled.batches, travelled.bytes_encoded, travelled.retries) == (1, 6, 0)
-    assert travelled.bytes_sent > 0
-    assert there.said == []
+    stats = uploader.stats
+    assert (stats.batches, stats.bytes_encoded, stats.retries) == (1, 6, 0)
+    assert stats.bytes_sent > 0
+    assert there.reports == []
 
 
 def test_lines_without_an_event_need_no_post() -> None:
@@ -93,9 +93,9 @@ def test_trouble_is_tried_again_with_growing_pauses() -> None:
     assert parts(uploader, batch(1)) == [([1, 2], "")]
     assert there.posted == [[b"a0"]] * 10
     assert there.pauses == [1, 2, 4, 8, 16, 32, MAX_BACKOFF, MAX_BACKOFF, MAX_BACKOFF]
-    assert uploader.travelled.retries == 9
-    assert there.said == [
-        "the endpoint is down: it answers 503; trying again",
+    assert uploader.stats.retries == 9
+    assert there.reports == [
+        "the endpoint is down: it answers 503; retrying",
         "the endpoint works again",
     ]
 
@@ -103,7 +103,7 @@ def test_trouble_is_tried_again_with_growing_pauses() -> None:
 def test_pauses_have_jitter() -> None:
     """By default a pause is any part of the longest, so that many uploads do not come at once."""
     there = Endpoint(*[BUSY] * 6)
-    fixed = {"retry_for": 1_000.0, "wait": there.wait, "say": there.said.append}
+    fixed = {"retry_for": 1_000.0, "wait": there.wait, "report": there.reports.append}
     uploader = Uploader(there.post, clock=lambda: there.now, **fixed)
     assert parts(uploader, batch(1)) == [([1, 2], "")]
     assert all(0 <= pause <= 2**at for at, pause in enumerate(there.pauses))
@@ -120,10 +120,10 @@ def test_retry_after_is_honoured() -> None:
 def test_it_gives_up_after_so_long_without_a_success() -> None:
     """The last try comes when the time is over; then it is said why, and how long it was."""
     there = Endpoint(rule=lambda events: BUSY)
-    with pytest.raises(Stopped, match=r"it answers 503 for 10 s") as caught:
+    with pytest.raises(TransferStopped, match=r"it answers 503 for 10 s") as caught:
         parts(there.uploader(retry_for=10.0), batch(1))
     assert there.pauses == [1, 2, 4, 3]
-    assert not caught.value.is_setup
+    assert not caught.value.is_configuration
 
 
 def test_each_success_gives_all_the_time_again() -> None:
@@ -138,7 +138,7 @@ def test_each_success_gives_all_the_time_again() -> None:
 def test_no_time_is_one_try() -> None:
     """Who does not want to wait hears of the first failure."""
     there = Endpoint(BUSY)
-    with pytest.raises(Stopped, match=r"^it answers 503$"):
+    with pytest.raises(TransferStopped, match=r"^it answers 503$"):
         parts(there.uploader(retry_for=0.0), batch(1))
     assert there.pauses == []
 
@@ -146,7 +146,7 @@ def test_no_time_is_one_try() -> None:
 def test_it_does_not_wait_for_what_it_would_not_see() -> None:
     """Where the endpoint asks for more time than there is, it gives up at once."""
     there = Endpoint(Outcome(Kind.RETRY, "it answers 429", retry_after=101.0))
-    with pytest.raises(Stopped, match="it answers 429, and asks to wait 1 min 41 s"):
+    with pytest.raises(TransferStopped, match="it answers 429, and asks to wait 1 min 41 s"):
         parts(there.uploader(), batch(1))
     assert there.pauses == []
 
@@ -156,7 +156,7 @@ def test_a_stale_connection_is_tried_again_at_once() -> None:
     stale = Outcome(Kind.RETRY, "gone", stale=True)
     there = Endpoint(stale)
     assert parts(there.uploader(), batch(1)) == [([1, 2], "")]
-    assert (there.pauses, there.said) == ([], [])
+    assert (there.pauses, there.reports) == ([], [])
     there = Endpoint(stale, stale)
     assert parts(there.uploader(), batch(1)) == [([1, 2], "")]
     assert there.pauses == [1]
@@ -165,9 +165,9 @@ def test_a_stale_connection_is_tried_again_at_once() -> None:
 def test_a_wrong_set_up_stops_at_once() -> None:
     """It is of no use to try again: nothing more is posted."""
     there = Endpoint(WRONG)
-    with pytest.raises(Stopped, match="it answers 400") as caught:
+    with pytest.raises(TransferStopped, match="it answers 400") as caught:
         parts(there.uploader(), batch(2))
-    assert caught.value.is_setup
+    assert caught.value.is_configuration
     assert len(there.posted) == 1
 
 
@@ -181,7 +181,7 @@ def test_what_is_too_large_is_split(most: int) -> None:
     assert {why for _, why in found} == {""}
     taken = [events for events in there.posted if len(events) <= most]
     assert [event for events in taken for event in events] == [b"a%d" % n for n in range(8)]
-    assert len(there.said) == (most < 8)
+    assert len(there.reports) == (most < 8)
 
 
 def test_an_event_that_is_too_large_alone_is_refused() -> None:
@@ -197,8 +197,8 @@ def test_an_event_that_is_too_large_alone_is_refused() -> None:
 def test_trouble_between_halves_keeps_what_was_confirmed() -> None:
     """A half that was confirmed is handed back before the other one stops the upload."""
     there = Endpoint(LARGE, OK, WRONG)
-    walk = there.uploader().upload(batch(2))
+    walk = there.uploader().send(batch(2))
     part, _ = next(walk)
     assert [one.number for one in part] == [1]
-    with pytest.raises(Stopped):
+    with pytest.raises(TransferStopped):
         next(walk)

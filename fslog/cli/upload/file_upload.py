@@ -1,0 +1,352 @@
+"""The upload of one file: where it begins, which lines are done, and what is recorded of them.
+
+The order of the steps makes an upload that is killed at any of them lose nothing: the endpoint
+confirms a batch, its invalid lines are appended to the reject file, and the checkpoint records
+both. After a kill in between, the batch is posted again, and the reject file is truncated before
+the same lines are appended again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fslog.cli.options import CommandError
+from fslog.cli.upload.checkpoint import (
+    CHECKPOINT_SUFFIX,
+    REJECTS_SUFFIX,
+    Checkpoint,
+    Progress,
+    RejectFile,
+    RejectsCheckpoint,
+    destination_id,
+    now,
+    read_checkpoint,
+)
+from fslog.cli.upload.lines import CheckedLine
+from fslog.cli.upload.ndjson import STDIN, DamagedInput, InputFile, Reader
+from fslog.net.destination import Destination
+from fslog.spool.filesystem import FileSystem
+
+
+class FileUpload:
+    """Record the upload of one input.
+
+    Args:
+        file: the input.
+        checkpoint: where to record the progress; None for a stream or a dry run.
+        destination: its `destination_id`, the key in the checkpoint.
+        host: of the destination, for a person who reads the checkpoint.
+        rejects: where to write the rejected lines; None for a dry run.
+        start: the progress to resume from.
+    """
+
+    def __init__(
+        self,
+        file: InputFile,
+        *,
+        checkpoint: Checkpoint | None = None,
+        destination: str = "",
+        host: str = "",
+        rejects: RejectFile | None = None,
+        start: Progress | None = None,
+    ) -> None:
+        self.file = file
+        self.rejects = rejects
+        self.reopen_rejects: Callable[[], None] | None = None
+        self.start = self.progress = replace(start or Progress(), host=host)
+        self._checkpoint = checkpoint
+        self._destination = destination
+        self._digest: Any = hashlib.blake2b(digest_size=16)
+        self._recorded_rejects: RejectsCheckpoint | None = None
+
+    def begin(self, reader: Reader) -> None:
+        """Lock the file, and skip what was sent before.
+
+        Raises:
+            CommandError: the text that was sent has changed, or another process sends the file.
+            DamagedInput: the text that was sent cannot be read.
+        """
+        if self._checkpoint is not None:
+            if not _lock(reader):
+                raise CommandError(
+                    f"{self.file.label} is locked: another process sends or writes it"
+                )
+            self._reload(self._checkpoint)
+        if not self.progress.offset and self._has_entry():
+            self._write_checkpoint()  # the entry of an earlier upload does not apply to this one
+        if self.progress.offset:
+            self._digest = reader.skip(self.progress.offset)
+            reader.newlines = self.progress.newlines
+            if self._digest.hexdigest() != self.progress.digest:
+                raise CommandError(
+                    f"{self.file.label} has changed since {self.progress.events:,} events of it "
+                    f"were sent, on {self.progress.at}: --again sends all of it"
+                )
+
+    def reset(self) -> None:
+        """Discard the progress of an earlier upload, if this one begins at the first line."""
+        known = None
+        if self._checkpoint is not None:
+            known = self._checkpoint.sent.get(self._destination)
+        if known is not None and known.offset and not self.progress.offset:
+            with contextlib.suppress(DamagedInput, OSError), Reader(self.file, 1) as reader:
+                if _lock(reader):
+                    self._write_checkpoint()
+
+    def _reload(self, checkpoint: Checkpoint) -> None:
+        """Check, now that the file is locked, that no other process has sent any of it."""
+        current = read_checkpoint(checkpoint.path)
+        if current.sent.get(self._destination) != checkpoint.sent.get(self._destination):
+            raise CommandError(
+                f"{self.file.label} was sent by another process meanwhile; this one sent nothing "
+                "of it"
+            )
+        checkpoint.sent = current.sent
+        if self.reopen_rejects is not None:
+            self.reopen_rejects()
+
+    def _has_entry(self) -> bool:
+        return self._checkpoint is not None and self._destination in self._checkpoint.sent
+
+    def end(self) -> None:
+        """Record that the reject file is finished, unless a write to it was interrupted."""
+        rejects = None if self.rejects is None else self.rejects.checkpoint()
+        if rejects is not None and rejects == self._recorded_rejects:
+            with contextlib.suppress(OSError):
+                self._write_checkpoint(is_open=False)
+
+    def record(self, part: Sequence[CheckedLine], *, is_refused: bool = False) -> list[CheckedLine]:
+        """Record lines whose events were confirmed, or refused; reject the others.
+
+        Returns:
+            The rejected lines.
+
+        Raises:
+            CommandError, OSError: nothing was recorded; the lines may be sent again.
+        """
+        rejected = [one for one in part if one.problems or (is_refused and one.text)]
+        self._reject(one.raw if one.raw.endswith(b"\n") else one.raw + b"\n" for one in rejected)
+        raw = b"".join(one.raw for one in part)
+        self._digest.update(raw)
+        events = 0 if is_refused else sum(bool(one.text) for one in part)
+        self._advance(len(raw), raw.count(b"\n"), events, len(rejected))
+        return rejected
+
+    def record_long(self, line: CheckedLine, rest: Iterable[bytes]) -> None:
+        """Reject a line that is too long to hold, piece by piece, and record it.
+
+        Raises:
+            DamagedInput, CommandError, OSError: as for `record` and `Reader.rest`.
+        """
+        size = ended = 0
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal size, ended
+            last = b""
+            for last in itertools.chain((line.raw,), rest):
+                size += len(last)
+                self._digest.update(last)
+                yield last
+            ended = last.endswith(b"\n")
+            if not ended:
+                yield b"\n"
+
+        self._reject(pieces())
+        self._advance(size, int(ended), 0, 1)
+
+    def complete(self) -> None:
+        """Record that the whole file is done.
+
+        Raises:
+            OSError: the checkpoint cannot be written.
+        """
+        if self.progress.offset and not self.progress.is_complete:
+            self.progress = replace(self.progress, is_complete=True)
+            self._write_checkpoint()
+
+    def _reject(self, pieces: Iterator[bytes]) -> None:
+        first = next(pieces, None)
+        if first is None:
+            return
+        if self.rejects is None:
+            for _ in pieces:
+                pass
+            return
+        if not self.rejects.is_open:
+            self.rejects.open()
+        if self._recorded_rejects is None:
+            # Before the first write, so that the file is recognised even after a kill.
+            self._write_checkpoint()
+        self.rejects.write(itertools.chain((first,), pieces))
+        self.rejects.sync()
+
+    def _advance(self, size: int, newlines: int, events: int, rejected: int) -> None:
+        self.progress = replace(
+            self.progress,
+            offset=self.progress.offset + size,
+            newlines=self.progress.newlines + newlines,
+            digest=self._digest.hexdigest(),
+            events=self.progress.events + events,
+            rejected=self.progress.rejected + rejected,
+            is_complete=False,
+        )
+        self._write_checkpoint()
+
+    def _write_checkpoint(self, *, is_open: bool = True) -> None:
+        if self._checkpoint is not None:
+            rejects = None if self.rejects is None else self.rejects.checkpoint()
+            self._recorded_rejects = rejects
+            if rejects is not None:
+                rejects = replace(rejects, is_open=is_open)
+            entry = replace(self.progress, at=now(), rejects=rejects)
+            self._checkpoint.sent[self._destination] = entry
+            self._checkpoint.write()
+
+
+def _lock(reader: Reader) -> bool:
+    """Lock a file against other uploads until it is closed; True if locks do not work there."""
+    with contextlib.suppress(OSError):
+        return FileSystem().try_lock(reader.fileno())
+    return True
+
+
+def file_uploads(
+    files: Sequence[InputFile],
+    to: Destination,
+    *,
+    is_resumed: bool,
+    is_again: bool,
+    is_dry: bool,
+    state_dir: str | None,
+    rejects_path: str | None,
+) -> list[FileUpload]:
+    """Return an upload for each input; everything is checked before the first one begins.
+
+    Args:
+        files: the inputs.
+        to: the destination.
+        is_resumed: whether to resume from the checkpoints.
+        is_again: whether to send files again that were sent before.
+        is_dry: whether nothing is sent or recorded.
+        state_dir: the directory of the checkpoints; None for beside each input.
+        rejects_path: one reject file for all inputs; None for one beside each.
+
+    Raises:
+        CommandError: an input was sent before, or a file cannot be used.
+    """
+    if is_dry and not is_resumed:
+        return [FileUpload(file) for file in files]
+    uploads = []
+    for file in files:
+        checkpoint = None
+        if not file.is_stream:
+            checkpoint = read_checkpoint(_checkpoint_path(file, state_dir))
+        elif is_resumed:
+            raise CommandError(
+                f"{file.label} is a stream, which can be read only once: --resume is not possible"
+            )
+        start = None
+        if checkpoint is not None and not is_again:
+            start = _start(file, checkpoint, to, is_resumed)
+        uploads.append(
+            FileUpload(
+                file,
+                checkpoint=checkpoint,
+                destination=destination_id(to),
+                host=to.host,
+                start=start,
+            )
+        )
+    if is_dry:
+        return [FileUpload(upload.file, start=upload.start) for upload in uploads]
+    _assign_rejects(uploads, rejects_path)
+    return uploads
+
+
+def _checkpoint_path(file: InputFile, state_dir: str | None) -> str:
+    if state_dir is None:
+        return f"{file.path}{CHECKPOINT_SUFFIX}"
+    # Files of one name may come from several directories.
+    directory = os.path.dirname(os.path.abspath(file.path))
+    place = hashlib.blake2b(os.fsencode(directory), digest_size=4).hexdigest()
+    name = f"{os.path.basename(file.path)}.{place}{CHECKPOINT_SUFFIX}"
+    return os.path.join(state_dir, name)
+
+
+def _start(
+    file: InputFile, checkpoint: Checkpoint, to: Destination, is_resumed: bool
+) -> Progress | None:
+    """Return the progress to resume from; None for the beginning."""
+    mine = checkpoint.sent.get(destination_id(to))
+    if mine is None:
+        for other in checkpoint.sent.values():
+            if other.host == to.host and other.offset and not other.is_complete:
+                raise CommandError(
+                    f"{file.label} was sent in part, up to line {other.newlines:,}, to {to.host} "
+                    "with other keys: --again sends all of it with these"
+                )
+    elif mine.offset and not is_resumed:
+        if mine.is_complete:
+            raise CommandError(
+                f"{file.label} was sent to {to.host} on {mine.at}, {mine.events:,} events: "
+                "--again sends it once more, --resume what was added since"
+            )
+        raise CommandError(
+            f"{file.label} was sent to {to.host} in part, up to line {mine.newlines:,}: "
+            "--resume sends the rest, --again all of it once more"
+        )
+    return mine
+
+
+def _assign_rejects(uploads: Sequence[FileUpload], path: str | None) -> None:
+    """Set the reject file of each upload; those of earlier runs are reopened when it begins."""
+    shared = None if path is None else RejectFile(path)
+    for upload in uploads:
+        upload.rejects = shared or RejectFile(_rejects_path(upload.file))
+    inputs = {upload.file.identity for upload in uploads} - {None}
+    for rejects in {id(upload.rejects): upload.rejects for upload in uploads}.values():
+        if rejects is not None:
+            if _identity(rejects.path) in inputs:
+                raise CommandError(f"{rejects.path} is an input; it cannot be the reject file too")
+            known = [upload.start.rejects for upload in uploads if upload.rejects is rejects]
+            mine = [one for one in known if one is not None and _is_of(one, rejects.path)]
+            if not mine:
+                rejects.check()
+                continue
+            for upload in uploads:
+                if upload.rejects is rejects:
+                    upload.reopen_rejects = functools.partial(_reopen, rejects, mine)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _reopen(rejects: RejectFile, known: Sequence[RejectsCheckpoint]) -> None:
+    if not rejects.is_open:
+        rejects.reopen(known)
+
+
+def _rejects_path(file: InputFile) -> str:
+    if file.path == STDIN:
+        return f"stdin{REJECTS_SUFFIX}"
+    # The directory of a stream, such as /dev/fd, cannot hold a file.
+    return f"{os.path.basename(file.path) if file.is_stream else file.path}{REJECTS_SUFFIX}"
+
+
+def _is_of(rejects: RejectsCheckpoint, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        if os.stat(path, follow_symlinks=False).st_ino == rejects.inode:
+            return True
+    return rejects.path == os.path.abspath(path)
