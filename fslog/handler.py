@@ -143,7 +143,7 @@ class FreshsuccessHandler(logging.Handler):
             proxy="" if is_led else proxy,
             needs_keys=self._enabled_itself,
             environ=os.environ,
-            say=notices.say,
+            log=notices.log,
         )
         self._spool = spool_directory(spool, self._destination, os.environ)
         tls_context(settings.ca_certs)  # raises now if the certificates cannot be used

@@ -144,15 +144,15 @@ def numbers(events: list[dict[str, Any]]) -> list[int]:
 
 
 FAULTS: dict[str, tuple[Answer, str, str]] = {
-    "400": (Answer(400), "refuses the events", "it answers 400 Bad Request"),
-    "401": (Answer(401), "refuses the events", "it answers 401 Unauthorized"),
-    "404": (Answer(404), "refuses the events", "it answers 404 Not Found"),
+    "400": (Answer(400), "rejects the events", "it answers 400 Bad Request"),
+    "401": (Answer(401), "rejects the events", "it answers 401 Unauthorized"),
+    "404": (Answer(404), "rejects the events", "it answers 404 Not Found"),
     "302": (
         Answer(302, headers={"Location": "http://127.0.0.1:9/"}),
-        "refuses the events",
+        "rejects the events",
         "it answers 302 Found",
     ),
-    "204": (Answer(204), "refuses the events", "it answers 204 No Content"),
+    "204": (Answer(204), "rejects the events", "it answers 204 No Content"),
     "500": (Answer(500), "fails: it answers 500", "it answers 500 Internal Server Error"),
     "503": (Answer(503), "fails: it answers 503", "it answers 503 Service Unavailable"),
     "408": (Answer(408), "fails: it answers 408", "it answers 408 Request Timeout"),

@@ -214,7 +214,7 @@ def destination_of(
             proxy=None,
             needs_keys=needs_keys,
             environ=environ,
-            say=notices.say,
+            log=notices.log,
         )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from None

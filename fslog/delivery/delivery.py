@@ -79,7 +79,7 @@ class Delivery:
         store: Store | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
-        say: notices.Say = notices.say,
+        say: notices.Log = notices.log,
         write: Callable[[str], None] = notices.write_stderr,
         is_forked: bool = False,
     ) -> None:
@@ -448,7 +448,7 @@ class Delivery:
             f"ended, and are given up{more}{f': {reason}' if reason else ''}"
         )
         with internal_work(self._destination.redact):
-            if notices.is_heard():
+            if notices.is_visible():
                 self._say(logging.WARNING, text)
         self._write(text)
 

@@ -110,7 +110,7 @@ def destination(
     proxy: Any,
     needs_keys: bool,
     environ: Mapping[str, str],
-    say: Callable[[int, str], None],
+    log: Callable[[int, str], None],
 ) -> Destination:
     """Return the destination that a handler's arguments and the environment describe.
 
@@ -118,7 +118,7 @@ def destination(
         auth_key, api_key, datacenter, endpoint, proxy: a handler's; None: the environment's.
         needs_keys: whether missing keys are an error.
         environ: environment variables.
-        say: called with a logging level and a text, once for each key that is too short.
+        log: called with a logging level and a text, once for each key that is too short.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
@@ -141,12 +141,12 @@ def destination(
         base = endpoint_url(endpoint)
     to = Destination(base, keys[0], keys[1], proxy_url(base, proxy, environ))
     if needs_keys:
-        _mention_short(to, say, {"auth_key": keys[0] or "", "api_key": keys[1] or ""})
+        _mention_short(to, log, {"auth_key": keys[0] or "", "api_key": keys[1] or ""})
     return to
 
 
 def _mention_short(
-    to: Destination, say: Callable[[int, str], None], keys: Mapping[str, str]
+    to: Destination, log: Callable[[int, str], None], keys: Mapping[str, str]
 ) -> None:
     for name, value in keys.items():
         if len(value) < LEAST_LENGTH and name not in _mentioned:
@@ -154,7 +154,7 @@ def _mention_short(
             # What listens on this machine (a collector, the viewer) takes any keys.
             is_serious = not is_loopback(urlsplit(to.ping_url()).hostname or "")
             with internal_work(to.redact):
-                say(
+                log(
                     logging.WARNING if is_serious else logging.INFO,
                     f"{name} has {len(value)} characters only: a placeholder? Keys are longer, and "
                     f"one of fewer than {LEAST_LENGTH} is not taken out of texts, only out of URLs",

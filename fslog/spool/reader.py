@@ -594,7 +594,7 @@ class DiskSource(Source):
             # No directory, or no descriptors left; reported when a line cannot be written.
             return []
         while self._share.remarks:
-            self._notices.remark(self._share.remarks.pop(0))
+            self._notices.unexpected(self._share.remarks.pop(0))
         if orphans:
             self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
         return [SegmentQueue(self._share, orphan.owner.name, orphan) for orphan in orphans]

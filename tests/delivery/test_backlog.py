@@ -319,7 +319,7 @@ def test_bad_lines_of_an_orphan(tmp_path: Path) -> None:
         for offset, (text, why) in texts.items():
             assert found[f"{stem}-{offset}.ndjson"] == text
             assert why in found[f"{stem}-{offset}.reason"]
-        assert any("4 lines of a segment are set aside" in text for text in process.said)
+        assert any("4 lines of a segment are moved" in text for text in process.said)
 
 
 def test_a_segment_of_bad_lines_only(tmp_path: Path) -> None:
@@ -424,7 +424,7 @@ def test_orphans_come_first_and_in_order(tmp_path: Path) -> None:
         assert process.backlog.oldest() == 0
         assert process.post() == [1, 2, 3, 4, 5]
         assert process.counts("accepted", "adopted", "delivered") == [1, 4, 5]
-        assert process.said == ["3 segments of processes that ended are taken over and sent"]
+        assert process.said == ["3 segments of processes that ended are adopted and sent"]
         process.backlog.end()
         assert os.listdir(tmp_path / "owners") == []
 

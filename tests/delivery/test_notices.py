@@ -1,4 +1,4 @@
-"""What fslog says of itself is said once per change of state, where somebody will see it."""
+"""Notices are logged once per change of state, where somebody will see them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fslog.delivery.notices import Notices, is_heard, say, write_stderr
+from fslog.delivery.notices import Notices, is_visible, log, write_stderr
 
 
 class Memory(logging.Handler):
-    """Keep the records."""
+    """Keep records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,14 +24,14 @@ class Memory(logging.Handler):
         self.records.append(record)
 
 
-class Deaf(Memory):
-    """Take events only, as fslog's own handler says of itself."""
+class EventsOnly(Memory):
+    """Accept events only, as fslog's own handler declares."""
 
     takes_events = True
 
 
-class Angry(logging.Handler):
-    """Raise where a handler should not."""
+class Broken(logging.Handler):
+    """Raise, as a handler should not."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         raise RuntimeError("not today")
@@ -39,7 +39,7 @@ class Angry(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[logging.Logger]:
-    """Give the logger `fslog` below a root of its own, without the handlers of pytest."""
+    """Return the logger `fslog` below a separate root, without the handlers of pytest."""
     logger = logging.getLogger("fslog")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logger, "parent", logging.RootLogger(logging.INFO))
@@ -52,30 +52,30 @@ def alone() -> Iterator[logging.Logger]:
 
 
 class Notebook:
-    """Notices about one endpoint, what they said, and a clock that is set by hand."""
+    """The notices about one endpoint, what they logged, and a clock that is set by hand."""
 
     def __init__(self) -> None:
-        self.said: list[tuple[int, str]] = []
+        self.logged: list[tuple[int, str]] = []
         self.now = 100.0
-        self.notices = Notices("events.example", self._say, lambda: self.now)
+        self.notices = Notices("events.example", self._log, lambda: self.now)
 
-    def _say(self, level: int, text: str) -> None:
-        self.said.append((level, text))
+    def _log(self, level: int, text: str) -> None:
+        self.logged.append((level, text))
 
     def take(self) -> list[tuple[int, str]]:
-        """Return what was said since the last time."""
-        said, self.said = self.said, []
-        return said
+        """Return what was logged since the last call."""
+        logged, self.logged = self.logged, []
+        return logged
 
 
-def test_it_is_said_on_the_logger(
+def test_notices_are_records_of_the_logger(
     alone: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a handler that shows it, a text becomes one record and nothing goes to stderr."""
+    """With a handler that shows it, a text becomes one record, and nothing goes to stderr."""
     memory = Memory()
     alone.addHandler(memory)
-    say(logging.WARNING, "100 % of it")
-    say(logging.INFO, "so be it")
+    log(logging.WARNING, "100 % of it")
+    log(logging.INFO, "so be it")
     assert [(r.levelno, r.name, r.getMessage()) for r in memory.records] == [
         (logging.WARNING, "fslog", "100 % of it"),
         (logging.INFO, "fslog", "so be it"),
@@ -83,63 +83,63 @@ def test_it_is_said_on_the_logger(
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("handler", [None, logging.NullHandler(), Deaf()])
-def test_where_nobody_listens_a_warning_goes_to_stderr(
+@pytest.mark.parametrize("handler", [None, logging.NullHandler(), EventsOnly()])
+def test_without_a_visible_handler_a_warning_goes_to_stderr(
     alone: logging.Logger, capsys: pytest.CaptureFixture[str], handler: logging.Handler | None
 ) -> None:
-    """No handler, one that shows nothing, one that takes events only: stderr has the warning."""
+    """No handler, one that shows nothing, one that accepts events only: stderr has the warning."""
     if handler is not None:
         alone.addHandler(handler)
-    assert not is_heard()
-    say(logging.WARNING, "help")
-    say(logging.INFO, "all is well")
+    assert not is_visible()
+    log(logging.WARNING, "help")
+    log(logging.INFO, "all is well")
     assert capsys.readouterr() == ("", "fslog: help\n")
 
 
-def test_a_logger_that_was_switched_off_is_not_heard(
+def test_a_disabled_logger_is_not_visible(
     alone: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`disable_existing_loggers` of a dictConfig does not silence a warning."""
+    """`disable_existing_loggers` of a dictConfig does not suppress a warning."""
     alone.addHandler(Memory())
     alone.disabled = True
-    assert not is_heard()
-    say(logging.ERROR, "help")
+    assert not is_visible()
+    log(logging.ERROR, "help")
     assert capsys.readouterr().err == "fslog: help\n"
 
 
-def test_a_parents_handler_counts_as_far_as_records_propagate(alone: logging.Logger) -> None:
-    """Root's handlers show what fslog says, unless the logger keeps its records to itself."""
+def test_a_parents_handler_counts_if_records_propagate(alone: logging.Logger) -> None:
+    """Root's handlers show notices, unless the logger does not propagate."""
     memory, root = Memory(), alone.parent
     assert root is not None
     root.addHandler(memory)
-    assert is_heard()
-    say(logging.WARNING, "to all")
+    assert is_visible()
+    log(logging.WARNING, "to all")
     assert [record.getMessage() for record in memory.records] == ["to all"]
     alone.propagate = False
-    assert not is_heard()
+    assert not is_visible()
 
 
-def test_saying_never_raises(
+def test_log_never_raises(
     alone: logging.Logger,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An application's handler that raises, and a stderr that is gone, are no reason to fail."""
-    alone.addHandler(Angry())
-    say(logging.WARNING, "help")
+    """Neither an application's handler that raises nor a missing stderr makes it fail."""
+    alone.addHandler(Broken())
+    log(logging.WARNING, "help")
     alone.handlers.clear()
     closed = io.StringIO()
     closed.close()
     for gone in (closed, None):
         monkeypatch.setattr(sys, "stderr", gone)
         monkeypatch.setattr(sys, "__stderr__", gone)
-        say(logging.WARNING, "help")
+        log(logging.WARNING, "help")
     monkeypatch.undo()
     assert capsys.readouterr() == ("", "")
 
 
-def test_stderr_that_cannot_write_every_character_is_no_reason_to_fail() -> None:
-    """A text that stderr's encoding lacks characters for does not raise."""
+def test_an_encoding_error_of_stderr_is_ignored() -> None:
+    """A text that stderr's encoding cannot represent does not raise."""
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding="ascii", errors="strict") as stream:
         write_stderr("caf\u00e9", stream)
@@ -147,20 +147,20 @@ def test_stderr_that_cannot_write_every_character_is_no_reason_to_fail() -> None
         assert raw.getvalue().endswith(b"fslog: tea\n")
 
 
-def test_a_broken_pipe_is_no_reason_to_fail() -> None:
-    """A stderr whose reader has left does not raise."""
+def test_a_broken_pipe_is_ignored() -> None:
+    """A stderr whose reader has closed it does not raise."""
 
-    class Broken(io.StringIO):
+    class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError(32, "Broken pipe")
 
-    stream = Broken()
+    stream = Closed()
     write_stderr("help", stream)
     assert stream.getvalue() == ""
 
 
-def test_an_outage_is_said_once_and_so_is_its_end() -> None:
-    """Many failures make one WARNING, the recovery one INFO with its length, and so each time."""
+def test_an_outage_is_logged_once_and_so_is_its_end() -> None:
+    """Many failures log one WARNING, the recovery one INFO with the duration, in each outage."""
     book = Notebook()
     book.notices.up()
     assert book.take() == []
@@ -182,16 +182,16 @@ def test_an_outage_is_said_once_and_so_is_its_end() -> None:
         assert "42 s" in text
 
 
-def test_a_wrong_set_up_is_said_once_and_says_what_to_do() -> None:
-    """A 400 is another state than an outage: said once each, however often they alternate."""
+def test_a_configuration_error_is_logged_once_with_advice() -> None:
+    """A 400 is another state than an outage: each is logged once, however often they alternate."""
     book = Notebook()
     for _ in range(5):
         book.notices.misconfigured("it answers 400 Bad Request", 3, 60.0)
         book.notices.down("timed out", 3, 60.0)
-    wrong, down = book.take()
-    assert wrong[0] == down[0] == logging.WARNING
+    misconfigured, down = book.take()
+    assert misconfigured[0] == down[0] == logging.WARNING
     for word in ("400", "auth_key", "api_key", "datacenter", "3 events are kept", "60 s"):
-        assert word in wrong[1]
+        assert word in misconfigured[1]
     assert "timed out" in down[1]
     book.notices.up()
     book.notices.up()
@@ -200,8 +200,8 @@ def test_a_wrong_set_up_is_said_once_and_says_what_to_do() -> None:
     assert len(book.take()) == 1
 
 
-def test_a_full_buffer_is_claimed_once_until_it_is_empty() -> None:
-    """The first refusal may speak, no other may; the end is said with the number of refused."""
+def test_a_full_buffer_is_logged_once_until_it_is_empty() -> None:
+    """Only the first refusal logs; the end is logged with the number of refused events."""
     book = Notebook()
     assert book.notices.is_first("full")
     assert not book.notices.is_first("full")
@@ -218,8 +218,8 @@ def test_a_full_buffer_is_claimed_once_until_it_is_empty() -> None:
     assert book.notices.is_first("full")
 
 
-def test_a_buffer_that_is_full_and_empty_many_times_a_second_is_said_once_a_minute() -> None:
-    """Ten minutes of it are not ten thousand sentences; each refused event is told in the end."""
+def test_a_buffer_that_fills_many_times_a_second_is_logged_once_a_minute() -> None:
+    """Ten minutes of it log few notices, which count each refused event in the end."""
     book = Notebook()
     refused = 0
     for _ in range(60_000):
@@ -230,14 +230,14 @@ def test_a_buffer_that_is_full_and_empty_many_times_a_second_is_said_once_a_minu
         book.notices.emptied(refused)
     book.now += 60
     book.notices.emptied(refused)
-    said = book.take()
-    assert 10 <= len(said) <= 25
-    told = [int(text.split()[4]) for _, text in said if "room again" in text]
-    assert sum(told) == refused
+    logged = book.take()
+    assert 10 <= len(logged) <= 25
+    counts = [int(text.split()[4]) for _, text in logged if "room again" in text]
+    assert sum(counts) == refused
 
 
-def test_a_disk_at_its_limit_is_said_once_a_minute() -> None:
-    """Also where every second line finds room."""
+def test_a_full_disk_is_logged_once_a_minute() -> None:
+    """The limit holds even if every second line can be written."""
     book = Notebook()
     for _ in range(6_000):
         book.now += 0.01
@@ -249,15 +249,15 @@ def test_a_disk_at_its_limit_is_said_once_a_minute() -> None:
     assert len(book.take()) == 1
 
 
-def test_an_empty_buffer_is_nothing_to_speak_of() -> None:
-    """Without a refusal nobody hears that there is room."""
+def test_an_empty_buffer_without_refusals_is_not_logged() -> None:
+    """Without a refusal, no notice says that there is room again."""
     book = Notebook()
     book.notices.emptied(0)
     assert book.take() == []
 
 
-def test_a_split_and_an_abandoned_event_are_said_once() -> None:
-    """413 on every batch is not news each time."""
+def test_a_split_and_an_abandoned_event_are_logged_once() -> None:
+    """413 for every batch logs one notice of each kind."""
     book = Notebook()
     for size in (900, 450, 225):
         book.notices.split(size)
@@ -269,7 +269,7 @@ def test_a_split_and_an_abandoned_event_are_said_once() -> None:
 
 
 def test_a_problem_names_the_place_of_the_log_call() -> None:
-    """Who reads that an event is invalid is told which log call made it."""
+    """The notice of an invalid event names the call site that made it."""
     book = Notebook()
     book.notices.problem("missing", "userId is missing", "app.views (views.py:7)")
     [(level, text)] = book.take()
@@ -279,7 +279,7 @@ def test_a_problem_names_the_place_of_the_log_call() -> None:
 
 
 def test_only_one_of_many_threads_is_the_first() -> None:
-    """The right to say something is given once, however many ask for it at the same time."""
+    """`is_first` is True once for each kind, however many threads ask at the same time."""
     book = Notebook()
     barrier = threading.Barrier(8)
     claims: list[int] = []
@@ -297,14 +297,14 @@ def test_only_one_of_many_threads_is_the_first() -> None:
 
 
 def test_the_kinds_do_not_fill_the_memory() -> None:
-    """However many kinds of problems a program makes up, few are told apart."""
+    """The number of kinds is limited, however many a program produces."""
     book = Notebook()
     claimed = sum(book.notices.is_first(f"invalid {n}") for n in range(10_000))
     assert 0 < claimed <= 100
 
 
-def test_a_full_buffer_is_told_whatever_else_was_said() -> None:
-    """A hundred kinds of invalid events do not silence the refusal of good ones."""
+def test_a_full_buffer_is_logged_whatever_else_was() -> None:
+    """A hundred kinds of invalid events do not suppress the notice of refused ones."""
     book = Notebook()
     for n in range(10_000):
         book.notices.is_first(f"invalid {n}")

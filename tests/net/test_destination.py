@@ -28,7 +28,7 @@ def make(environ: dict[str, str] | None = None, **arguments: Any) -> Destination
     given = {"auth_key": AUTH, "api_key": API, "needs_keys": True, **arguments}
     for name in ("datacenter", "endpoint", "proxy"):
         given.setdefault(name, None)
-    return destination(**given, environ=environ or {}, say=notices.say)
+    return destination(**given, environ=environ or {}, log=notices.log)
 
 
 def refusal(kind: type[Exception], environ: dict[str, str] | None = None, **arguments: Any) -> str:

@@ -877,7 +877,7 @@ def test_the_environments_proxy_is_used_and_no_proxy_goes_around_it(
                 proxy=None,
                 needs_keys=True,
                 environ={**environ, **more},
-                say=lambda level, text: None,
+                log=lambda level, text: None,
             )
             transport = Transport(to, ca_certs=ca_file, encoding=None, timeout=3.0)
             with contextlib.closing(transport):

@@ -198,7 +198,7 @@ def _find_destination(config: Configuration, info: EventHandlerInfo) -> None:
     for needs_keys in (info.enabled, False):
         try:
             info.destination = destination(
-                **given, needs_keys=needs_keys, environ=os.environ, say=notices.say
+                **given, needs_keys=needs_keys, environ=os.environ, log=notices.log
             )
             break
         except (TypeError, ValueError) as error:
