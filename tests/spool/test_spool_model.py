@@ -1,8 +1,8 @@
-"""What a spool owes is paid, wherever a process dies and whichever system call fails.
+"""No line is lost, wherever a process dies and whichever system call fails.
 
-The model is in `crashing`: what each line is owed, and what fslog's numbers must be. Here are the
-lives that are led under it: one in which everything happens, with a fault at each of its system
-calls in turn, and any number of others, at random.
+The model in `crashing` knows which lines must arrive and what fslog's counts must be. The tests run
+processes under it: one life in which everything happens, with a fault at each of its system calls
+in turn, and random ones.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ TROUBLES: dict[str, tuple[frozenset[str], int]] = {
 
 @contextlib.contextmanager
 def a_world(about: str = "") -> Iterator[World]:
-    """Make a world; what goes wrong in it is said to be about something."""
+    """Return a world; a failure in it is reported with a text."""
     with tempfile.TemporaryDirectory(dir=RAM) as folder:
         try:
             yield World(Path(folder) / "spool")
@@ -84,13 +84,13 @@ def a_world(about: str = "") -> Iterator[World]:
 
 
 def log_all(process: Process, sizes: Iterable[int]) -> None:
-    """Have a process make log calls, each with a line of so many bytes."""
+    """Make a process log lines of some sizes."""
     for size_bytes in sizes:
         process.log(size_bytes)
 
 
 def leave_an_orphan(world: World) -> None:
-    """Leave three segments of a process that died in the middle of a line."""
+    """Leave three segments of a process that died while it wrote a line."""
     process = world.start(batch_events=2)
     assert process is not None
     assert world.do(process, lambda: log_all(process, (150, 150, 150, 150, 150)))
@@ -107,16 +107,16 @@ def live(
     heals: bool = False,
     **more: Any,
 ) -> Process | None:
-    """Lead a life in which everything happens that can; its plan says how it fails.
+    """Run a process in whose life everything happens; its plan says what fails.
 
     Args:
-        is_up: whether the endpoint is from the beginning, or only towards the end.
-        drains: whether all that the dead left must have been delivered when it ends.
-        heals: whether the disk does in the end, or the process ends before that.
-        more: the process's preferences.
+        is_up: whether the endpoint is up from the start, or only towards the end.
+        drains: whether all orphans must have been delivered when it ends.
+        heals: whether the disk works again before the process ends.
+        more: the process's arguments.
 
     Returns:
-        The process, dead or ended; None where it died before it had begun.
+        The process, dead or ended; None if it died while it started.
     """
     leave_an_orphan(world)
     process = world.start(plan=plan, **{"batch_events": 3, **more})
@@ -132,9 +132,9 @@ def live(
 
     do(lambda: log_all(process, (150, 150, 150)))
     do(process.buffer.seal)
-    do(process.flush)  # what the orphan left goes first
+    do(process.flush)  # the orphan's segments first
     do(lambda: log_all(process, (150, 500, 150)))
-    do(process.flush, limit_bytes=400)  # split, and one of them is too large by itself
+    do(process.flush, limit_bytes=400)  # split; one event is too large by itself
     leave_an_orphan(world)
     do(lambda: process.run(30.0))
     if drains and process in world.living:
@@ -146,12 +146,12 @@ def live(
     if heals or not is_up:
         is_up = True
         do(lambda: process.run(30.0), limit_bytes=400, answers=99)
-    do(process.end, limit_bytes=300, answers=1)  # a part is delivered, the rest is left behind
+    do(process.end, limit_bytes=300, answers=1)  # a part is delivered, the rest stays
     return process
 
 
 def calls_of_a_life(**preferences: Any) -> list[str]:
-    """Return the system calls of a life without faults, by name; see that it owes nothing."""
+    """Return the system calls of a life without faults, by name, and check the life."""
     with a_world("without a fault") as world:
         process = live(world, **preferences)
         assert process is not None
@@ -159,7 +159,7 @@ def calls_of_a_life(**preferences: Any) -> list[str]:
         assert not world.failed
         assert max(world.arrived.values()) == 1
         assert len(world.too_large) == 1
-        # What the dead left goes before what waits.
+        # Orphans are sent before the process's own segments.
         numbers = [number for number, _ in itertools.groupby(world.order, lambda ident: ident[0])]
         assert numbers == ([1, 2, 3, 2] if preferences.get("is_up", True) else [1, 3, 2])
         assert len(world.order) == 19
@@ -176,8 +176,8 @@ def calls_to_begin() -> int:
         return calls
 
 
-def test_every_call_of_the_file_system_is_counted() -> None:
-    """The life makes all the calls that there are, so that a fault at each is a fault at all."""
+def test_a_life_makes_every_system_call() -> None:
+    """A fault at each call of the life is a fault of each method of the file system."""
     made = {*calls_of_a_life(), *calls_of_a_life(fsync="line"), *calls_of_a_life(fsync="segment")}
     rare = {"truncate", "set_mode"}  # a part of a line was written; somebody changed the modes
     assert made == CALLS - rare
@@ -187,7 +187,7 @@ def test_every_call_of_the_file_system_is_counted() -> None:
 @pytest.mark.chaos
 @pytest.mark.parametrize("preferences", PREFERENCES)
 def test_a_process_may_die_at_any_system_call(preferences: dict[str, Any]) -> None:
-    """Before it, after it, or with a part of a line written: what was logged arrives, in order."""
+    """Before it, after it, or with a part of a line written: all logged lines arrive, in order."""
     for number, name in enumerate(calls_of_a_life(**preferences)):
         moments = ["before"] + ["after"] * (name not in LOOKING) + list(PARTS) * (name in APPENDING)
         for moment in moments:
@@ -200,7 +200,7 @@ def test_a_process_may_die_at_any_system_call(preferences: dict[str, Any]) -> No
 @pytest.mark.chaos
 @pytest.mark.parametrize(("error", "names"), ERRORS.items(), ids=map(errno.errorcode.get, ERRORS))
 def test_any_system_call_may_fail(error: int, names: frozenset[str]) -> None:
-    """No log call raises, no line is lost, no account is wrong, and nothing stays locked."""
+    """No log call raises, no line is lost, all counts are right, and no lock is kept."""
     for number, name in enumerate(calls_of_a_life()):
         if name not in names:
             continue
@@ -214,7 +214,7 @@ def test_any_system_call_may_fail(error: int, names: frozenset[str]) -> None:
 
 @pytest.mark.chaos
 def test_any_system_call_may_fail_in_an_outage() -> None:
-    """What waits for the endpoint is not lost, forgotten or taken for an orphan's meanwhile."""
+    """Lines that wait for the endpoint are neither lost nor adopted by another process."""
     begun = calls_to_begin()
     for number, name in list(enumerate(calls_of_a_life(is_up=False)))[begun:]:
         with a_world(f"failed call {number}, {name}") as world:
@@ -224,8 +224,8 @@ def test_any_system_call_may_fail_in_an_outage() -> None:
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("preferences", PREFERENCES[1:])
-def test_any_system_call_may_fail_where_lines_are_synced(preferences: dict[str, Any]) -> None:
-    """What could not be written to the disk itself is kept as what could not be written at all."""
+def test_any_system_call_may_fail_with_syncs(preferences: dict[str, Any]) -> None:
+    """A line that could not be synced is treated as one that could not be written."""
     for number, name in enumerate(calls_of_a_life(**preferences)):
         with a_world(f"failed call {number}, {name}") as world:
             live(world, at(number, Fault("before", errno.EIO)), **preferences)
@@ -235,8 +235,8 @@ def test_any_system_call_may_fail_where_lines_are_synced(preferences: dict[str, 
 @pytest.mark.chaos
 @pytest.mark.parametrize("heals", [True, False], ids=["heals in time", "ends first"])
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_the_disk_may_fail_from_any_moment_on(trouble: str, heals: bool) -> None:
-    """What is on disk or in memory is kept until the trouble is over, and sent but once by each."""
+def test_the_disk_may_fail_from_any_call_on(trouble: str, heals: bool) -> None:
+    """Lines on disk and in memory are kept until it works again, and sent once by each process."""
     names, error = TROUBLES[trouble]
     begun = calls_to_begin()  # before that, construction says that it cannot be
     for number, name in enumerate(calls_of_a_life()):
@@ -248,7 +248,7 @@ def test_the_disk_may_fail_from_any_moment_on(trouble: str, heals: bool) -> None
 
 @pytest.mark.chaos
 def test_a_disk_may_be_full_at_any_byte() -> None:
-    """What fits is written, in part too; the rest is held in memory until there is room."""
+    """Lines that fit are on disk, one perhaps in part; the rest is in memory."""
     for room_bytes in range(0, 4000, 37):
         with a_world(f"room for {room_bytes} bytes") as world:
             world.volume.room_bytes = room_bytes
@@ -265,7 +265,7 @@ def test_a_disk_may_be_full_at_any_byte() -> None:
 
 
 def deliver_a_large_segment(world: World, plan: Plan = nothing) -> list[str]:
-    """Have a process deliver, in many pieces, what another one left; return its system calls."""
+    """Make a process deliver a dead one's segment in many pieces; return its system calls."""
     dead = world.start(batch_events=50, batch_bytes=5000)
     assert dead is not None
     assert world.do(dead, lambda: log_all(dead, [150] * 14))
@@ -285,7 +285,7 @@ def deliver_a_large_segment(world: World, plan: Plan = nothing) -> list[str]:
 
 @pytest.mark.parametrize("error", [None, errno.EIO])
 def test_a_large_segment_at_any_system_call(error: int | None) -> None:
-    """Who delivers it in pieces may die, or fail, anywhere: one batch is sent twice, not more."""
+    """A process that delivers it in pieces may die or fail at any call: one batch is sent twice."""
     with a_world("without a fault") as world:
         calls = deliver_a_large_segment(world)
         world.finish()
@@ -302,8 +302,8 @@ def test_a_large_segment_at_any_system_call(error: int | None) -> None:
 
 
 @pytest.mark.parametrize("error", [None, errno.EIO])
-def test_a_mark_may_be_torn(error: int | None) -> None:
-    """A process may die, or the disk fail, while it writes down what was delivered."""
+def test_an_offset_may_be_torn(error: int | None) -> None:
+    """A process may die, or the disk fail, while it writes up to where a segment is settled."""
     for number, name in enumerate(calls_of_a_life()):
         if name == "write_at":
             for moment in ("before", "after", *PARTS):
@@ -312,14 +312,14 @@ def test_a_mark_may_be_torn(error: int | None) -> None:
                     world.finish()
 
 
-def test_what_the_dead_left_is_delivered_from_a_disk_that_stays_full() -> None:
-    """A disk gets room again by what is delivered from it; a torn line waits until it has."""
+def test_orphans_are_delivered_from_a_full_disk() -> None:
+    """Delivery makes room; a torn line waits until there is room in the quarantine."""
     with a_world() as world:
         for _ in range(4):
             leave_an_orphan(world)
         process = world.start()
         assert process is not None
-        # Also what is written in place, as on a file system that never does so.
+        # Writes in place fail, too, as on a copy-on-write file system.
         process.disk.plan = since(0, ROOM_TAKING, Fault("before", errno.ENOSPC))
         assert world.do(process, lambda: process.run(120.0))
         assert world.order == [(dead, number) for dead in range(1, 5) for number in range(1, 6)]
@@ -331,8 +331,8 @@ def test_what_the_dead_left_is_delivered_from_a_disk_that_stays_full() -> None:
         world.finish()
 
 
-def test_a_refused_event_that_cannot_be_set_aside_survives_its_process() -> None:
-    """It stays in its segment, while its neighbours leave it, until it can be set aside."""
+def test_an_event_that_cannot_be_quarantined_survives() -> None:
+    """It stays in its segment, without the delivered ones, until it can be quarantined."""
     with a_world() as world:
         process = world.start()
         assert process is not None
@@ -348,8 +348,8 @@ def test_a_refused_event_that_cannot_be_set_aside_survives_its_process() -> None
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.ENOSPC, errno.EROFS, errno.EIO])
-def test_a_directory_that_is_gone_and_cannot_be_made_again(error: int) -> None:
-    """Log calls go on, in memory; when it can be made again they are written there."""
+def test_a_directory_that_cannot_be_created_again(error: int) -> None:
+    """Lines are kept in memory; when the directory can be created, they are written there."""
     with a_world() as world:
         process = world.start(batch_events=1)
         assert process is not None
@@ -370,8 +370,8 @@ def test_a_directory_that_is_gone_and_cannot_be_made_again(error: int) -> None:
 
 
 @pytest.mark.chaos
-def test_another_process_may_live_at_any_moment_of_a_life() -> None:
-    """It takes over what the dead left, and nothing of the living; nothing is sent twice."""
+def test_another_process_may_run_at_any_call() -> None:
+    """It adopts orphans, nothing of the living process, and nothing is sent twice."""
     for number, name in enumerate(calls_of_a_life()):
         with a_world(f"another at call {number}, {name}") as world:
 
@@ -392,7 +392,7 @@ def test_another_process_may_live_at_any_moment_of_a_life() -> None:
 
 
 def start_two(world: World, first: int, second: int) -> tuple[Process, Process]:
-    """Start a process; at its `first` call another one, which rests at its `second` until then."""
+    """Start a process, and at its `first` call another one, which waits at its `second` call."""
     rests, go_on = threading.Event(), threading.Event()
     made: list[Process | None] = []
 
@@ -426,8 +426,8 @@ def start_two(world: World, first: int, second: int) -> tuple[Process, Process]:
 
 
 @pytest.mark.chaos
-def test_processes_that_start_at_once_do_not_disturb_each_other() -> None:
-    """However their system calls interleave, each is found living, and none finds a fault."""
+def test_two_processes_may_start_at_once() -> None:
+    """However their system calls interleave, each sees that the other is alive."""
     calls = calls_to_begin()
     for first, second in itertools.product(range(calls), range(0, calls, 3)):
         second = (second + first) % calls
@@ -448,7 +448,7 @@ FAULTS = st.tuples(
         st.none() | st.sampled_from([errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE]),
     ),
 )
-"""At which of the next system calls what happens. An error after a write would be none of POSIX."""
+"""A fault at one of the next system calls. POSIX has no error after a complete write."""
 
 WHICH = st.integers(0, 2)
 TROUBLE = st.none() | FAULTS.filter(
@@ -457,7 +457,7 @@ TROUBLE = st.none() | FAULTS.filter(
 
 
 class Lives(RuleBasedStateMachine):
-    """Processes that log, deliver, fail, die, take over, on a disk that fills up at times."""
+    """Processes that log, deliver, fail, die and adopt, on a disk that is full at times."""
 
     def __init__(self) -> None:
         super().__init__()
