@@ -15,12 +15,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fslog import detours, process
+from fslog import capture, process
+from fslog.capture import Sink
 from fslog.config import Settings
 from fslog.context import current
 from fslog.delivery import notices
 from fslog.delivery.delivery import Delivery
-from fslog.detours import Taker
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
@@ -133,15 +133,15 @@ class FreshsuccessHandler(logging.Handler):
         )
         # A handler created during a capture belongs to it: it never uses its own endpoint, and
         # accepts nothing after the capture has ended.
-        is_led = detours.current() is not None
-        self._enabled_itself = settings.enabled and not is_led
+        is_captured = capture.override() is not None
+        self._uses_own = settings.enabled and not is_captured
         self._destination = destination(
             auth_key=auth_key,
             api_key=api_key,
             datacenter=datacenter,
             endpoint=endpoint,
-            proxy="" if is_led else proxy,
-            needs_keys=self._enabled_itself,
+            proxy="" if is_captured else proxy,
+            needs_keys=self._uses_own,
             environ=os.environ,
             log=notices.log,
         )
@@ -149,23 +149,23 @@ class FreshsuccessHandler(logging.Handler):
         tls_context(settings.ca_certs)  # raises now if the certificates cannot be used
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
-        if self._enabled_itself and self._spool is not None:
+        if self._uses_own and self._spool is not None:
             self._spool.check()
         self._settings = settings
         self._enabled = settings.enabled
+        self._batch_bytes = settings.batch_bytes
         super().__init__(settings.level)
         self.formatter: EventFormatter = formatter
-        self._use(formatter)
-        self._batch_bytes = settings.batch_bytes
+        self._use_formatter()
         self._deliveries: dict[int, Delivery] = {}
         self._fork_flag = fork_flag()
         self._own: Delivery
-        self._delivery: Taker
+        self._sink: Sink
         self._retire: Any = None
         self._current()
         process.register(self)
-        self._route()  # a detour that another thread began meanwhile does not know us
-        if self._enabled_itself:
+        self._choose_sink()  # another thread may have started a capture before the registration
+        if self._uses_own:
             self._own.begin()
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
@@ -185,13 +185,13 @@ class FreshsuccessHandler(logging.Handler):
                 "to the handler and by a formatter; give them to one of the two"
             )
         super().setFormatter(fmt)
-        self._use(fmt)
+        self._use_formatter()
 
-    def _use(self, formatter: EventFormatter) -> None:
-        self._event = formatter.event
+    def _use_formatter(self) -> None:
+        self._event = self.formatter.event
         # A subclass that overrides emit() sees every record, so it gets no fast path.
-        is_plain = self._enabled_itself and type(self).emit is FreshsuccessHandler.emit
-        self._fast_line = formatter.fast_line if is_plain else None
+        is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
+        self._fast_line = self.formatter.fast_line if is_plain else None
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter a record and emit it, without holding the handler's lock meanwhile.
@@ -211,13 +211,13 @@ class FreshsuccessHandler(logging.Handler):
         if line is None:
             self.emit(record)
             return True
-        delivery = self._delivery if self._fork_flag[0] else self._current()
+        sink = self._sink if self._fork_flag[0] else self._current()
         if not line:
-            delivery.skipped.add()
+            sink.skipped.add()
         elif len(line) > self._batch_bytes:
             self.emit(record)
-        elif not delivery.append(line) and not delivery.submit(line):
-            self._refuse(delivery, record, json.loads(line))
+        elif not sink.append(line) and not sink.submit(line):
+            self._refuse(sink, record, json.loads(line))
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -226,59 +226,59 @@ class FreshsuccessHandler(logging.Handler):
             active_redactor() is not None and is_internal(record.__dict__.get("name"))
         ):
             return
-        delivery = self._current()
+        sink = self._current()
         try:
             event = self._event(record)
             if event is None:
-                delivery.skipped.add()
+                sink.skipped.add()
                 return
             line = encode(event)
             warnings = schema.warnings(event)
         except InvalidEvent as error:
-            delivery.invalid.add()
-            self._tell(delivery, record, error.problems)
+            sink.invalid.add()
+            self._report(sink, record, error.problems)
             return
         except unless_interrupt(Exception) as error:
             # A mistake of ours, or of a subclass of EventFormatter.
-            delivery.invalid.add()
+            sink.invalid.add()
             message = f"the event could not be made: {type(error).__name__}"
-            self._tell(delivery, record, (Problem("failed", "", message),))
+            self._report(sink, record, (Problem("failed", "", message),))
             self.handleError(record)
             return
         if len(line) > self._batch_bytes:
-            delivery.invalid.add()
+            sink.invalid.add()
             message = f"the event has {len(line)} bytes; batch_bytes allows {self._batch_bytes}"
-            self._tell(delivery, record, (Problem("too_large", "", message, event),))
-        elif not delivery.submit(line):
-            self._refuse(delivery, record, event)
+            self._report(sink, record, (Problem("too_large", "", message, event),))
+        elif not sink.submit(line):
+            self._refuse(sink, record, event)
         elif not warnings:
-            self._compile(delivery, record, event)
+            self._compile(sink, record, event)
         if warnings:
-            self._tell(delivery, record, warnings)
+            self._report(sink, record, warnings)
 
-    def _refuse(self, delivery: Taker, record: logging.LogRecord, event: Any) -> None:
-        name, limit_bytes = delivery.bound()
+    def _refuse(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:
+        name, limit_bytes = sink.bound()
         message = f"there is no room: {name} ({limit_bytes}) are in use"
-        self._call(record, Problem("refused", "", message, event))
+        self._call_on_problem(record, Problem("refused", "", message, event))
 
-    def _compile(self, delivery: Taker, record: logging.LogRecord, event: Any) -> None:
+    def _compile(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:
         """Have the listener compile an encoder for records like this one."""
         try:
             compile_encoder = self.formatter.encoders.observe(
                 record, current(), event.get("action")
             )
+            if compile_encoder is not None:
+                sink.run_on_listener(compile_encoder)
         except unless_interrupt(Exception):
             # A record made by hand, or one that another thread changes.
             return
-        if compile_encoder is not None:
-            delivery.run_on_listener(compile_encoder)
 
-    def _tell(self, delivery: Taker, record: logging.LogRecord, problems: Any) -> None:
+    def _report(self, sink: Sink, record: logging.LogRecord, problems: Any) -> None:
         for problem in problems:
-            delivery.report_problem(problem, record)
-            self._call(record, problem)
+            sink.report_problem(problem, record)
+            self._call_on_problem(record, problem)
 
-    def _call(self, record: logging.LogRecord, problem: Problem) -> None:
+    def _call_on_problem(self, record: logging.LogRecord, problem: Problem) -> None:
         # Not for problems of events that `on_problem` itself logs: they would never end.
         on_problem = self._settings.on_problem
         if on_problem is None or _calling.get():
@@ -311,8 +311,8 @@ class FreshsuccessHandler(logging.Handler):
 
     def stats(self) -> Stats:
         """Return the numbers of this process, see `Stats`."""
-        delivery = self._current()
-        return (delivery if self._enabled else self._own).stats()
+        sink = self._current()
+        return (sink if self._enabled else self._own).stats()
 
     def ping(self) -> float:
         """Return the seconds that the endpoint took to answer a ping.
@@ -320,7 +320,8 @@ class FreshsuccessHandler(logging.Handler):
         Raises:
             ConnectionError: it did not answer, or not with 200; the message says why.
         """
-        transport = self._transport(detours.destination() or self._destination)
+        override = capture.override()
+        transport = self._transport(override.destination if override else self._destination)
         try:
             return transport.ping()
         finally:
@@ -342,27 +343,29 @@ class FreshsuccessHandler(logging.Handler):
             self._current().watch()
 
     def reroute(self) -> None:
-        """Have what is logged from now on go where it should now, see `fslog.detours`."""
+        """Choose the sink again: an override has started or stopped, see `fslog.capture`."""
         self._current()
-        self._route()
+        self._choose_sink()
 
-    def _route(self) -> None:
+    def _choose_sink(self) -> None:
         while True:
-            detour = detours.current()
-            if detour is not None:
-                self._delivery = detour.taker(self)
-            # A log call that a handler has let in before it is off again must not go on its own way
-            elif self._enabled_itself or not self._fork_flag[0]:
-                self._delivery = self._own
-            self._enabled = self._enabled_itself or detour is not None
-            if detours.current() is detour:
+            override = capture.override()
+            if override is not None:
+                self._sink = override.sink(self)
+            # Without a sink of its own, this process keeps the override's: a log call that is in
+            # progress must not reach the handler's own endpoint.
+            elif self._uses_own or not self._fork_flag[0]:
+                self._sink = self._own
+            self._enabled = self._uses_own or override is not None
+            self._use_formatter()
+            if capture.override() is override:
                 return
 
-    def _current(self) -> Taker:
-        # By a mark, because not every fork runs Python's hooks (uWSGI's does not by default).
-        return self._delivery if self._fork_flag[0] else self._begin(os.getpid())
+    def _current(self) -> Sink:
+        # By a flag: not every fork runs Python's hooks (uWSGI's does not by default).
+        return self._sink if self._fork_flag[0] else self._begin(os.getpid())
 
-    def _begin(self, pid: int) -> Taker:
+    def _begin(self, pid: int) -> Sink:
         is_forked = bool(self._deliveries)
         transport = self._transport(self._destination)
         made = Delivery(
@@ -383,9 +386,9 @@ class FreshsuccessHandler(logging.Handler):
         self._retire = weakref.finalize(self, delivery.retire)
         self._retire.atexit = False
         self._own = delivery
-        self._route()
+        self._choose_sink()
         self._fork_flag[0] = 1
-        return self._delivery
+        return self._sink
 
     def _transport(self, destination: Destination) -> Transport:
         return Transport(

@@ -21,7 +21,7 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 ROWS = [
     ["version", "errors", "stats", "context", "interrupts", "process", "config"],
     ["mapping", "net"],
-    ["formatter", "detours", "spool", "delivery", "collector"],
+    ["formatter", "capture", "spool", "delivery", "collector"],
     ["handler"],
     ["__init__"],
     ["testing", "viewer", "pytest_plugin", "cli", "__main__"],

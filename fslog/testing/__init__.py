@@ -6,6 +6,6 @@ Nothing here knows of pytest; its fixture `freshsuccess` is `capture` under anot
 from __future__ import annotations
 
 from fslog.testing.captures import VARIABLES, Capture, capture
-from fslog.testing.findings import Finding
+from fslog.testing.sink import Finding
 
 __all__ = ["VARIABLES", "Capture", "Finding", "capture"]

@@ -1,29 +1,51 @@
-"""The fixture itself: every handler, the environment and an endpoint, for as long as a test needs.
+"""The capture itself: all handlers, the environment and an endpoint, for as long as a test needs.
 
-What handlers of this process take is caught before it is packed: at once, without a thread or a
-socket, so that a test that forbids the network, or stops the clock, sees it too. Forked children,
-and programs that find their settings in the environment, post it to an embedded endpoint.
+Lines of handlers of this process are captured before they are batched: at once, without a thread or
+a socket, so that a test that forbids the network, or stops the clock, sees them too. Forked
+children, and programs that read their settings from the environment, post to an embedded endpoint.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from fslog import detours
+from fslog.capture import Sink, SinkOverride
 from fslog.collector import Collector
+from fslog.config import Settings
+from fslog.delivery.delivery import Delivery
 from fslog.net.destination import Destination
+from fslog.net.transport import Transport
 from fslog.stats import Stats
-from fslog.testing.arrivals import Arrivals
-from fslog.testing.environment import Overlay
-from fslog.testing.expectations import Seen, is_meant, none_is_meant, some_are_meant, too_few
-from fslog.testing.findings import Finding
-from fslog.testing.standin import ToArrivals
+from fslog.testing.matching import Seen, is_meant, none_is_meant, some_are_meant, too_few
+from fslog.testing.sink import Captured, CaptureSink, Finding
 
 _NOWHERE = "http://127.0.0.1:9"
 """Where nobody listens (RFC 863's port): the endpoint of a test that may not open a socket."""
+
+_CHILD_SETTINGS = Settings(
+    level=0,
+    compression="deflate",
+    compression_level=1,
+    batch_events=1_000,
+    batch_bytes=2**40,
+    flush_interval=0.02,
+    buffer_bytes=2**40,
+    block_timeout=None,
+    timeout=5.0,
+    max_backoff=1.0,
+    shutdown_timeout=1.0,
+    spool_max_bytes=1,
+    spool_fsync="never",
+    ca_certs=None,
+    enabled=True,
+    on_problem=None,
+)
+"""Forked children deliver soon: a test waits for them."""
 
 # unittest shows no frame of a module that says so: a failure is the test's, not ours.
 __unittest = True
@@ -61,10 +83,10 @@ class Capture:
     """
 
     def __init__(self) -> None:
-        self._arrivals = Arrivals()
-        self._collector = Collector(on_intake=lambda *came: self._arrivals.add_parsed(came[2]))
+        self._captured = Captured()
+        self._collector = Collector(on_intake=lambda *came: self._captured.add_parsed(came[2]))
         self._why_not: Exception | None = None
-        self._detour: ToArrivals | None = None
+        self._override: SinkOverride | None = None
         self._overlay: Overlay | None = None
         self._cleared = Stats()
 
@@ -74,7 +96,7 @@ class Capture:
         Raises:
             RuntimeError: it did so before.
         """
-        if self._detour is not None:
+        if self._override is not None:
             raise RuntimeError("a capture is used once; make another one")
         try:
             self._collector.start()
@@ -82,20 +104,31 @@ class Capture:
             self._why_not = error
         url = _NOWHERE if self._why_not else self._collector.url
         keys = (f"auth-{secrets.token_hex(8)}", f"api-{secrets.token_hex(8)}")
-        self._detour = ToArrivals(self._arrivals, Destination(url, *keys))
+        self._override = SinkOverride(Destination(url, *keys), self._make_sink)
         self._overlay = Overlay(dict(zip(VARIABLES, (url, *keys, "yes", None), strict=True)))
         self._overlay.begin()
-        detours.begin(self._detour)
+        self._override.start()
         return self
 
     def stop(self) -> None:
         """Leave everything as it was; nothing to do is no error."""
         overlay, self._overlay = self._overlay, None
-        if overlay is None or self._detour is None:
+        if overlay is None or self._override is None:
             return
-        detours.end(self._detour)
+        self._override.stop()
         overlay.end()
         self._collector.stop()
+
+    def _make_sink(self, is_forked: bool) -> Sink:
+        if not is_forked:
+            return CaptureSink(self._captured)
+        assert self._override is not None
+        to = self._override.destination
+        settings = _CHILD_SETTINGS
+        transport = Transport(
+            to, ca_certs=None, encoding=settings.compression, timeout=settings.timeout
+        )
+        return Delivery(to, transport, settings)
 
     def __enter__(self) -> Capture:
         return self.start()
@@ -128,17 +161,17 @@ class Capture:
 
         The list is a copy; the events in it are not.
         """
-        return self._arrivals.events()
+        return self._captured.events()
 
     @property
     def problems(self) -> list[Finding]:
         """Return what makes events invalid, which so are not sent: each with its log call."""
-        return [finding for finding in self._arrivals.findings() if not finding.is_warning]
+        return [finding for finding in self._captured.findings() if not finding.is_warning]
 
     @property
     def warnings(self) -> list[Finding]:
         """Return what is probably not meant in events that are sent all the same."""
-        return [finding for finding in self._arrivals.findings() if finding.is_warning]
+        return [finding for finding in self._captured.findings() if finding.is_warning]
 
     @property
     def skipped(self) -> int:
@@ -148,7 +181,7 @@ class Capture:
     def clear(self) -> None:
         """Forget what was caught so far."""
         self._cleared = self._numbers()
-        self._arrivals.clear()
+        self._captured.clear()
 
     def matching(self, /, **properties: Any) -> list[dict[str, Any]]:
         """Return the events that have all these properties, and perhaps more.
@@ -202,23 +235,67 @@ class Capture:
             TimeoutError: fewer came; says the same as `assert_event`.
         """
         __tracebackhide__ = True
-        if not self._arrivals.wait_until(lambda: len(self.matching(**properties)) >= n, timeout):
+        if not self._captured.wait_until(lambda: len(self.matching(**properties)) >= n, timeout):
             raise TimeoutError(too_few(properties, self._seen(), n, timeout))
         return self.matching(**properties)
 
     def _numbers(self) -> Stats:
-        return Stats() if self._detour is None else self._detour.count()
+        return Stats() if self._override is None else self._override.stats()
 
     def _seen(self) -> Seen:
-        return Seen(self.events, self._arrivals.findings(), self.skipped, self._hint())
+        return Seen(self.events, self._captured.findings(), self.skipped, self._hint())
 
     def _hint(self) -> str:
-        if self._detour is None or self._numbers().emitted > self._cleared.emitted or self.events:
+        if self._override is None or self._numbers().emitted > self._cleared.emitted or self.events:
             return ""
-        if not self._detour.handlers():
+        if not self._override.handlers():
             return "there is no FreshsuccessHandler in this process: is logging configured?"
         level = logging.getLevelName(logging.getLogger().level)
         return (
             "no record reached the FreshsuccessHandler: is it attached to a logger, and do the "
             f"loggers' levels let the record through (the root logger's is {level})?"
         )
+
+
+_overlays: list[Overlay] = []
+
+
+class Overlay:
+    """Set variables, and restore them; overlays may end in any order.
+
+    Args:
+        values: by name; None for a variable that is to be unset.
+
+    >>> overlay = Overlay({"FSLOG_EXAMPLE": "1"})
+    >>> overlay.begin(); os.environ["FSLOG_EXAMPLE"]
+    '1'
+    >>> overlay.end(); "FSLOG_EXAMPLE" in os.environ
+    False
+    """
+
+    def __init__(self, values: Mapping[str, str | None]) -> None:
+        self._values = values
+        self._before: Mapping[str, str | None] = {}
+
+    def begin(self) -> None:
+        """Set the variables."""
+        self._before = {name: os.environ.get(name) for name in self._values}
+        _overlays.append(self)
+        _set(self._values)
+
+    def end(self) -> None:
+        """Restore what was before; beneath a newer overlay, that one will."""
+        at = _overlays.index(self)
+        del _overlays[at]
+        if at == len(_overlays):
+            _set(self._before)
+        else:
+            _overlays[at]._before = self._before
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

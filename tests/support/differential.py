@@ -1,5 +1,7 @@
-"""Records at random, given to two handlers: one that learns shapes of log calls, and one that never
-does. Both must take the same lines, tell the same problems and skip the same records."""
+"""Random records for two handlers, of which only one compiles encoders for its call sites.
+
+Both must accept the same lines, report the same problems and skip the same records.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fslog import EventFormatter, FreshsuccessHandler, Problem, context, detours
+from fslog import EventFormatter, FreshsuccessHandler, Problem, context
+from fslog.capture import SinkOverride
 from fslog.net.destination import Destination
 from fslog.stats import Counter, Stats
 
@@ -34,10 +37,10 @@ def seed() -> int:
 
 
 class Keeper:
-    """Take a handler's lines, and have it learn at once what a listener would, or never."""
+    """A sink that keeps all it is given, and compiles encoders at once, or never."""
 
-    def __init__(self, learns: bool) -> None:
-        self._learns = learns
+    def __init__(self, compiles: bool) -> None:
+        self._compiles = compiles
         self.skipped, self.invalid = Counter(), Counter()
         self.came: list[tuple[str, ...]] = []
         self.at_once = 0
@@ -52,10 +55,10 @@ class Keeper:
         self.came.append(("line", line.decode()))
         return True
 
-    def run_on_listener(self, notice: Callable[[], None]) -> None:
-        """Do what a listener would."""
-        if self._learns:
-            notice()
+    def run_on_listener(self, function: Callable[[], None]) -> None:
+        """Call it here, or never."""
+        if self._compiles:
+            function()
 
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Keep a problem."""
@@ -84,35 +87,24 @@ class Keeper:
         return Stats()
 
 
-class Keepers:
-    """A detour that gives the handlers that it knows their keepers.
-
-    Args:
-        keepers: by the handlers' identities.
-    """
-
-    destination = Destination("http://127.0.0.1:9", "auth-key", "api-key")
-
-    def __init__(self, keepers: dict[int, Keeper]) -> None:
-        self._keepers = keepers
-
-    def taker(self, handler: Any) -> Keeper:
-        """Return a handler's keeper."""
-        return self._keepers.setdefault(id(handler), Keeper(learns=False))
-
-
 @contextmanager
 def pair() -> Iterator[tuple[list[FreshsuccessHandler], list[Keeper]]]:
-    """Give two handlers, the first of which learns, and their keepers."""
+    """Give two handlers, the first of which compiles encoders, and their keepers."""
     keys = {"auth_key": "auth-key", "api_key": "api-key", "endpoint": "http://127.0.0.1:9"}
     handlers = [FreshsuccessHandler(**keys, proxy="") for _ in range(2)]
-    keepers = [Keeper(learns=True), Keeper(learns=False)]
-    detour = Keepers(dict(zip(map(id, handlers), keepers, strict=True)))
-    detours.begin(detour)
+    keepers = [Keeper(compiles=True), Keeper(compiles=False)]
+    unused = iter(keepers)
+    override = SinkOverride(
+        Destination("http://127.0.0.1:9", "auth-key", "api-key"),
+        lambda is_forked: next(unused, Keeper(compiles=False)),
+    )
+    for handler in handlers:  # in this order, whatever other handlers there are
+        override.sink(handler)
+    override.start()
     try:
         yield handlers, keepers
     finally:
-        detours.end(detour)
+        override.stop()
         for handler in handlers:
             handler.close()
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+import fslog.context
+import fslog.formatter
+import fslog.handler
+import fslog.mapping.rules
+import fslog.testing.sink
+from fslog import FreshsuccessHandler, pytest_plugin
 from fslog.collector import Collector
+from fslog.testing import Capture
 from readme_blocks import environment
 
 pytest_plugins = ["pytester"]
 
 REGISTERED = bool(importlib.metadata.entry_points(group="pytest11", name="fslog"))
 """Whether the environment has an fslog that knows of the plugin, which then loads by itself."""
+
+freshsuccess = pytest_plugin.freshsuccess
 
 LOAD = [] if REGISTERED else ["-p", "fslog.pytest_plugin"]
 
@@ -64,6 +76,70 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real: Collec
         return result
 
     return run
+
+
+def steps(handler: FreshsuccessHandler) -> list[str]:
+    """Return the functions, from the log call to its sink, that some log calls run.
+
+    The third one finds the encoder that the second one had compiled; the last two are not events.
+    """
+    found: list[str] = []
+
+    def profile(frame: Any, event: str, _: Any) -> None:
+        path = frame.f_code.co_filename
+        if event != "call" or not (path.startswith("<fslog encoder ") or path in ON_THE_WAY):
+            return
+        name, outer = frame.f_code.co_name, frame.f_back
+        while outer is not None and outer.f_code.co_filename != fslog.testing.sink.__file__:
+            outer = outer.f_back
+        if outer is None:  # else it is what a listener does in production
+            found.append(name)
+
+    for extra in (*[USED] * 3, {}, {}):
+        made = logging.LogRecord("shop", 20, "shop.py", 7, "used", (), None)
+        made.__dict__.update(extra)
+        found.append("-")
+        before = sys.getprofile()
+        sys.setprofile(profile)
+        try:
+            handler.handle(made)
+        finally:
+            sys.setprofile(before)
+        assert handler.flush(10)
+    return found
+
+
+ON_THE_WAY = {
+    fslog.handler.__file__,
+    fslog.formatter.__file__,
+    fslog.context.__file__,
+    fslog.mapping.rules.__file__,
+}
+USED = {"accountId": "a", "userId": "u", "action": "sale", "total": 3}
+
+
+@pytest.fixture
+def production_steps() -> list[str]:
+    """Return the steps of a handler that delivers, without those of the very first handler."""
+    with Collector() as endpoint:
+        for _ in range(2):
+            handler = FreshsuccessHandler(auth_key="auth-1", api_key="api-1", endpoint=endpoint.url)
+            found = steps(handler)
+            handler.close()
+        assert len(endpoint.events) == 6
+    return found
+
+
+@pytest.mark.parametrize("given", [{}, {"enabled": False}], ids=["enabled", "disabled"])
+def test_a_log_call_runs_what_production_runs(
+    given: dict[str, Any], production_steps: list[str], freshsuccess: Capture
+) -> None:
+    """With the fixture, a log call runs the same functions up to its sink, compiled ones too."""
+    assert steps(FreshsuccessHandler(**given)) == production_steps
+    calls = " ".join(production_steps).split("- ")
+    assert calls[3].split() == ["handle", "fast_line", "encode_record"]
+    assert calls[5].split() == ["handle", "fast_line"]
+    assert len(freshsuccess.events) == 3
 
 
 def features(endpoint: Collector) -> list[str]:

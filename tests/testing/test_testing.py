@@ -27,7 +27,7 @@ import fslog
 from fslog import EventFormatter, FreshsuccessHandler, Problem, context, process
 from fslog.collector import Collector
 from fslog.testing import Capture, Finding, capture
-from fslog.testing.expectations import Seen, fits, none_is_meant, some_are_meant
+from fslog.testing.matching import Seen, fits, none_is_meant, some_are_meant
 from processes import FORKING, KEYS, run
 
 WHO = {"accountId": "acme", "userId": "ann"}

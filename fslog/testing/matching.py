@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fslog.testing.findings import Finding
+from fslog.testing.sink import Finding
 
 _MOST = 3
 """How many events of a kind a message shows."""

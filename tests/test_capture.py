@@ -1,4 +1,4 @@
-"""Detours: what handlers take goes elsewhere for a while, and what they had goes its own way."""
+"""Sink overrides: events are captured meanwhile, and those accepted before are delivered."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import fslog.handler
-from fslog import FreshsuccessHandler, detours, flush, process
+from fslog import FreshsuccessHandler, capture, flush, process
+from fslog.capture import Sink, SinkOverride
 from fslog.collector import Answer, Collector
 from fslog.net.destination import Destination
-from fslog.testing.arrivals import Arrivals
-from fslog.testing.standin import ToArrivals
+from fslog.testing.sink import Captured, CaptureSink
 from processes import run, said
 
 KEYS = {"auth_key": "auth-s3cret-0123456789", "api_key": "api-s3cret-9876543210"}
@@ -28,23 +28,26 @@ KEYS = {"auth_key": "auth-s3cret-0123456789", "api_key": "api-s3cret-9876543210"
 Make = Callable[..., FreshsuccessHandler]
 
 
-class Detour(ToArrivals):
-    """A detour that begins and ends as a `with` block, and knows what came by it."""
+class Override(SinkOverride):
+    """An override as a `with` block, with what its sinks have captured."""
 
     def __init__(self, url: str = "http://127.0.0.1:9") -> None:
-        self.arrivals = Arrivals()
-        super().__init__(self.arrivals, Destination(url, "auth-of-detour", "api-of-detour"))
+        self.captured = Captured()
+        super().__init__(
+            Destination(url, "auth-of-capture", "api-of-capture"),
+            lambda is_forked: CaptureSink(self.captured),
+        )
 
-    def __enter__(self) -> Detour:
-        detours.begin(self)
+    def __enter__(self) -> Override:
+        self.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        detours.end(self)
+        self.stop()
 
     def numbers(self) -> list[int]:
-        """Return the numbers that came by it."""
-        return [event["number"] for event in self.arrivals.events()]
+        """Return the numbers that it has captured."""
+        return [event["number"] for event in self.captured.events()]
 
 
 def numbers(collector: Collector) -> list[int]:
@@ -55,7 +58,7 @@ def numbers(collector: Collector) -> list[int]:
 
 @pytest.fixture
 def endpoint() -> Iterator[Collector]:
-    """Return what handlers deliver to by themselves."""
+    """Return the endpoint of the handlers themselves."""
     with Collector() as running:
         yield running
 
@@ -71,8 +74,8 @@ def make(endpoint: Collector) -> Iterator[Make]:
         return made[-1]
 
     yield make
-    while (left := detours.current()) is not None:
-        detours.end(left)
+    while (left := capture.override()) is not None:
+        left.stop()
     endpoint.always(None)
     for handler in made:
         assert handler.flush(10)
@@ -110,7 +113,7 @@ class Moment:
 
     @contextlib.contextmanager
     def change(self, after: str) -> Iterator[None]:
-        """Let something change, in the course of which nothing is certain."""
+        """Change something; meanwhile nothing is certain."""
         self.now = ""
         yield
         self.now = after
@@ -135,59 +138,59 @@ def files(where: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def test_each_event_goes_one_way(endpoint: Collector, make: Make) -> None:
-    """Before and after a detour events go to the endpoint, meanwhile they do not, in order."""
+def test_each_event_has_one_sink(endpoint: Collector, make: Make) -> None:
+    """Before and after a capture events go to the endpoint; meanwhile they do not, in order."""
     handler = make(flush_interval=600)
     say(handler, 1)
-    with Detour() as detour:
+    with Override() as override:
         say(handler, 2)
         say(handler, 3)
         assert handler.flush()
         assert flush()
-        assert detour.numbers() == [2, 3]
+        assert override.numbers() == [2, 3]
         assert endpoint.requests == []
     say(handler, 4)
     assert handler.flush(10)
     assert numbers(endpoint) == [1, 4]
-    assert detour.numbers() == [2, 3]
+    assert override.numbers() == [2, 3]
 
 
-def test_log_calls_that_were_learned_go_by_the_detour(endpoint: Collector, make: Make) -> None:
-    """A line that is made at once, without a look at the event, takes the same way."""
+def test_the_lines_of_compiled_encoders_are_captured(endpoint: Collector, make: Make) -> None:
+    """A line of the fast path has the same sink."""
     handler = make()
     for number in range(4):
         say(handler, number)
         assert handler.flush(10)
     assert handler.formatter.encoders.encoders
-    with Detour() as detour:
+    with Override() as override:
         say(handler, 4)
         say(handler, 5, more=1)
-    assert detour.numbers() == [4, 5]
+    assert override.numbers() == [4, 5]
     assert numbers(endpoint) == [0, 1, 2, 3]
 
 
 def test_what_waits_is_delivered_meanwhile(endpoint: Collector, make: Make) -> None:
-    """Events that an outage held back before a detour reach the endpoint in the course of it."""
+    """Events that an outage held back reach the endpoint during a capture."""
     endpoint.always(Answer(503))
     handler = make(max_backoff=0.05)
     say(handler, 1)
     handler.flush(0)
     endpoint.wait_for_requests(2)
-    with Detour() as detour:
+    with Override() as override:
         say(handler, 2)
         endpoint.always(None)
         endpoint.wait_for(1)
-        assert detour.numbers() == [2]
+        assert override.numbers() == [2]
     assert numbers(endpoint) == [1]
 
 
-def test_the_numbers_are_those_of_the_way(endpoint: Collector, make: Make) -> None:
-    """`stats()` tells of the detour meanwhile, and of the handler's own work before and after."""
+def test_the_numbers_are_those_of_the_sink(endpoint: Collector, make: Make) -> None:
+    """`stats()` counts the captured events meanwhile, and the handler's own before and after."""
     handler = make()
     say(handler, 1)
     assert handler.flush(10)
     before = handler.stats()
-    with Detour() as detour:
+    with Override() as override:
         say(handler, 2)
         say(handler, 3, userId="")
         handler.handle(logging.makeLogRecord({}))
@@ -196,52 +199,50 @@ def test_the_numbers_are_those_of_the_way(endpoint: Collector, make: Make) -> No
     assert counted == (3, 1, 1, 1)
     assert (meanwhile.delivered, meanwhile.pending) == (1, 0)
     assert handler.stats() == before
-    assert (detour.count().emitted, detour.count().skipped) == (3, 1)
+    assert (override.stats().emitted, override.stats().skipped) == (3, 1)
 
 
-def test_a_handler_that_is_off_is_on_meanwhile(endpoint: Collector, make: Make) -> None:
-    """A handler that was switched off takes events on a detour, and none before or after."""
+def test_a_disabled_handler_is_enabled_meanwhile(endpoint: Collector, make: Make) -> None:
+    """A disabled handler accepts events during a capture, and none before or after."""
     handler = make(enabled=False, auth_key=None, api_key=None)
     blank = handler.stats()
     say(handler, 1)
-    with Detour() as detour:
+    with Override() as override:
         say(handler, 2)
         assert handler.stats().accepted == 1
     say(handler, 3)
     handler.handle(logging.makeLogRecord({}))
     assert handler.flush()
-    assert detour.count().emitted == 1
-    assert detour.numbers() == [2]
+    assert override.stats().emitted == 1
+    assert override.numbers() == [2]
     assert handler.stats() == blank
     assert endpoint.requests == []
 
 
-def test_a_log_call_that_a_handler_let_in_stays_on_the_detour(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A handler that is off again sends nothing, not even what it let in at its last moment on."""
-    handler, detour = make(enabled=False), Detour()
+def test_a_log_call_in_progress_is_captured(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that is disabled again delivers nothing, not even what it was just accepting."""
+    handler, override = make(enabled=False), Override()
 
-    def end() -> None:  # as another thread may, just when the handler has seen that it is on
-        detours.end(detour)
+    def end() -> None:  # as another thread may, just when the handler has seen that it is enabled
+        override.stop()
 
-    detours.begin(detour)
+    override.start()
     monkeypatch.setattr(fslog.handler, "active_redactor", end)
     say(handler, 1)
-    assert detours.current() is None
-    assert detour.numbers() == [1]
+    assert capture.override() is None
+    assert override.numbers() == [1]
     assert handler.stats().emitted == 0
 
 
-def test_a_handler_built_meanwhile_belongs_to_the_detour(
+def test_a_handler_created_meanwhile_belongs_to_the_capture(
     endpoint: Collector, make: Make, tmp_path: Path
 ) -> None:
-    """A handler that is built on a detour goes by it, and takes nothing after it, until the next.
+    """A handler created during a capture accepts nothing after it, until the next one.
 
     Its spool is neither made nor looked at.
     """
     spool = tmp_path / "spool"
-    with Detour() as detour:
+    with Override() as override:
         handler = make(spool=spool)
         say(handler, 1)
         log = logging.Logger("app")
@@ -249,9 +250,9 @@ def test_a_handler_built_meanwhile_belongs_to_the_detour(
         log.info("no event")
     say(handler, 2)
     log.info("no event")
-    assert detour.numbers() == [1]
-    assert detour.count().emitted == 2
-    with Detour() as other:
+    assert override.numbers() == [1]
+    assert override.stats().emitted == 2
+    with Override() as other:
         say(handler, 3)
     assert other.numbers() == [3]
     assert endpoint.requests == []
@@ -259,17 +260,17 @@ def test_a_handler_built_meanwhile_belongs_to_the_detour(
 
 
 def test_a_spool_is_left_alone(endpoint: Collector, make: Make, tmp_path: Path) -> None:
-    """What a running handler with a spool takes on a detour leaves no trace on the disk."""
+    """Captured events of a handler with a spool are not written to disk."""
     endpoint.always(Answer(503))
     handler = make(spool=tmp_path / "spool", max_backoff=600)
     say(handler, 1)
     assert handler.flush(0.2) is False
     before = files(tmp_path)
-    with Detour() as detour:
+    with Override() as override:
         say(handler, 2)
         handler.flush()
         assert files(tmp_path) == before
-    assert detour.numbers() == [2]
+    assert override.numbers() == [2]
     assert files(tmp_path) == before
     assert any(b'"number":1' in text for _, _, text in before.values())
     endpoint.always(None)
@@ -277,10 +278,10 @@ def test_a_spool_is_left_alone(endpoint: Collector, make: Make, tmp_path: Path) 
     assert numbers(endpoint) == [1]
 
 
-def test_a_ping_takes_the_detour(endpoint: Collector, make: Make) -> None:
-    """`ping` asks where events go at the moment."""
+def test_a_ping_uses_the_captures_endpoint(endpoint: Collector, make: Make) -> None:
+    """`ping` uses the current destination."""
     handler = make()
-    with Collector() as other, Detour(other.url):
+    with Collector() as other, Override(other.url):
         assert handler.ping() > 0
         assert [request.target for request in other.requests] == ["ping"]
     assert endpoint.requests == []
@@ -288,18 +289,18 @@ def test_a_ping_takes_the_detour(endpoint: Collector, make: Make) -> None:
     assert [request.target for request in endpoint.requests] == ["ping"]
 
 
-def test_the_newest_detour_counts(endpoint: Collector, make: Make) -> None:
-    """Of several detours the newest that has not ended is taken, in whatever order they end."""
+def test_the_newest_override_wins(endpoint: Collector, make: Make) -> None:
+    """Of several active overrides the newest is used, in whatever order they stop."""
     handler = make()
-    first, second, third = Detour(), Detour(), Detour()
+    first, second, third = Override(), Override(), Override()
     for number, change in enumerate(
         [
-            lambda: detours.begin(first),
-            lambda: detours.begin(second),
-            lambda: detours.begin(third),
-            lambda: detours.end(second),
-            lambda: detours.end(third),
-            lambda: detours.end(first),
+            lambda: first.start(),
+            lambda: second.start(),
+            lambda: third.start(),
+            lambda: second.stop(),
+            lambda: third.stop(),
+            lambda: first.stop(),
         ]
     ):
         change()
@@ -311,48 +312,50 @@ def test_the_newest_detour_counts(endpoint: Collector, make: Make) -> None:
     assert numbers(endpoint) == [5]
 
 
-def test_a_detour_that_begins_while_a_handler_is_built(
+def test_an_override_that_starts_while_a_handler_is_created(
     endpoint: Collector, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A detour that another thread begins before it can know a new handler is taken by it."""
-    detour = Detour()
+    """An override that starts before the new handler is registered gets its events."""
+    override = Override()
 
     def register(handler: Any) -> None:
-        detours.begin(detour)
-        lifecycle_register(handler)
+        override.start()
+        register_handler(handler)
 
-    lifecycle_register = process.register
+    register_handler = process.register
     monkeypatch.setattr(process, "register", register)
     handler = make()
     say(handler, 1)
-    detours.end(detour)
+    override.stop()
     say(handler, 2)
     assert handler.flush(10)
-    assert detour.numbers() == [1]
+    assert override.numbers() == [1]
     assert numbers(endpoint) == [2]
 
 
-def test_a_detour_that_ends_while_a_handler_turns_into_it(endpoint: Collector, make: Make) -> None:
-    """A handler does not stay on a detour that ended while it was told of it."""
+def test_an_override_that_stops_while_a_handler_chooses_its_sink(
+    endpoint: Collector, make: Make
+) -> None:
+    """The handler does not keep the sink of an override that has stopped meanwhile."""
 
-    class Short(Detour):
-        def taker(self, handler: Any) -> detours.Taker:
-            if detours.current() is self:
-                detours.end(self)
-            return super().taker(handler)
+    class Short(Override):
+        def sink(self, handler: Any) -> Sink:
+            if capture.override() is self:
+                self.stop()
+            return super().sink(handler)
 
-    handler, detour = make(), Short()
-    detours.begin(detour)
-    assert detours.current() is None
+    handler, override = make(), Short()
+    override.start()
+    assert capture.override() is None
     say(handler, 1)
     assert handler.flush(10)
     assert numbers(endpoint) == [1]
-    assert detour.numbers() == []
+    assert override.numbers() == []
 
 
 def test_threads_that_log_all_the_time(endpoint: Collector, make: Make) -> None:
-    """Of what threads log while detours come and go, each event goes one way, and the right one."""
-    handler, off, detour = make(batch_events=50), make(enabled=False), Detour()
+    """While captures start and stop, each event of each thread has one sink, the right one."""
+    handler, off, override = make(batch_events=50), make(enabled=False), Override()
     counter, is_over, moment = itertools.count(1), threading.Event(), Moment()
 
     def work() -> None:
@@ -369,31 +372,31 @@ def test_threads_that_log_all_the_time(endpoint: Collector, make: Make) -> None:
         with moment.change(f"endpoint {turn}"):
             pass
         assert eventually(lambda: len(moment.of("endpoint")) > 20 * turn)  # noqa: B023
-        with moment.change(f"detour {turn}"):
-            detours.begin(detour)
-        assert eventually(lambda: len(moment.of("detour")) > 20 * turn)  # noqa: B023
+        with moment.change(f"capture {turn}"):
+            override.start()
+        assert eventually(lambda: len(moment.of("capture")) > 20 * turn)  # noqa: B023
         with moment.change(""):
-            detours.end(detour)
+            override.stop()
     is_over.set()
     for thread in threads:
         thread.join()
     assert handler.flush(20)
-    there, here = set(numbers(endpoint)), set(detour.numbers())
-    assert len(numbers(endpoint)) + len(detour.numbers()) == len(there) + len(here)
+    there, here = set(numbers(endpoint)), set(override.numbers())
+    assert len(numbers(endpoint)) + len(override.numbers()) == len(there) + len(here)
     assert there | {number for number in here if number > 0} == set(range(1, next(counter)))
     assert not there & here
     assert moment.of("endpoint") <= there
-    assert moment.of("detour") <= here
-    assert {-number for number in moment.of("detour")} <= here
+    assert moment.of("capture") <= here
+    assert {-number for number in moment.of("capture")} <= here
     assert not {-number for number in moment.of("endpoint")} & (there | here)
 
 
-def test_dictconfig_on_a_detour(endpoint: Collector, make: Make) -> None:
-    """A handler that a `dictConfig` throws away on a detour still delivers what it had before."""
+def test_dictconfig_during_a_capture(endpoint: Collector, make: Make) -> None:
+    """A handler that a `dictConfig` replaces during a capture still delivers what it had before."""
     handler = FreshsuccessHandler(**KEYS, endpoint=endpoint.url, flush_interval=0.2)
     say(handler, 1)
     gone = weakref.ref(handler)
-    with Detour() as detour:
+    with Override() as override:
         say(handler, 2)
         handler.close()
         say(handler, 3)
@@ -401,30 +404,31 @@ def test_dictconfig_on_a_detour(endpoint: Collector, make: Make) -> None:
         gc.collect()
         assert gone() is None
         endpoint.wait_for(1)
-        assert detour.count().emitted == 2
-        assert detour.handlers() == []
+        assert override.stats().emitted == 2
+        assert override.handlers() == []
     assert numbers(endpoint) == [1]
-    assert detour.numbers() == [2, 3]
+    assert override.numbers() == [2, 3]
 
 
 PROGRAM = """
     from counted import *
-    from fslog import detours
+    from fslog.capture import SinkOverride
     from fslog.net.destination import Destination
-    from fslog.testing.arrivals import Arrivals
-    from fslog.testing.standin import ToArrivals
+    from fslog.testing.sink import Captured, CaptureSink
 
-    arrivals = Arrivals()
-    detour = ToArrivals(arrivals, Destination("http://127.0.0.1:9", "auth-x", "api-x"))
+    captured = Captured()
+    override = SinkOverride(
+        Destination("http://127.0.0.1:9", "auth-x", "api-x"), lambda forked: CaptureSink(captured)
+    )
     """
 
 
-def test_a_process_that_ends_on_a_detour() -> None:
-    """At exit a handler delivers what it had before the detour, and nothing of the detour."""
+def test_a_process_that_ends_during_a_capture() -> None:
+    """At exit a handler delivers what it had before the capture, and nothing captured."""
     program = f"""{PROGRAM}
     handle(flush_interval=600)
     say(1)
-    detours.begin(detour)
+    override.start()
     say(2)
     """
     with Collector() as collector:
@@ -432,12 +436,12 @@ def test_a_process_that_ends_on_a_detour() -> None:
         assert said(collector) == [("main", 1)]
 
 
-def test_a_detour_that_ends_when_the_process_does() -> None:
-    """What is logged at exit, after a detour that ended there, is delivered at once."""
+def test_a_capture_that_ends_when_the_process_does() -> None:
+    """What is logged at exit, after a capture that ended there, is delivered at once."""
     program = f"""
     import atexit
     def late():
-        detours.end(detour)
+        override.stop()
         say(2)
     atexit.register(late)  # before fslog's own: called after it
     {PROGRAM}
@@ -446,7 +450,7 @@ def test_a_detour_that_ends_when_the_process_does() -> None:
         say(-number)
         assert handler.flush(20)
     assert handler.formatter.encoders.encoders
-    detours.begin(detour)
+    override.start()
     say(1)
     """
     with Collector() as collector:

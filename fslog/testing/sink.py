@@ -1,0 +1,209 @@
+"""What a capture collects: events, and what is wrong with them; and the sink that collects it.
+
+Log calls add lines in their own thread without waiting; a line is parsed when a test asks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fslog.collector.judge import ParsedBody, parse_body
+from fslog.errors import Problem
+from fslog.mapping import schema
+from fslog.stats import Counter, Stats
+
+
+@dataclass(frozen=True)
+class Finding(Problem):
+    """Say what is wrong with one event, and which log call made it.
+
+    Args:
+        code, property, message, event: see `fslog.Problem`.
+        place: file and line of the log call, and its logger; `""` where they are not known: the
+            event came from another process.
+
+    >>> str(Finding("missing", "userId", "userId is missing", None, "shop.py:7, logger 'shop'"))
+    "shop.py:7, logger 'shop': userId is missing [missing]"
+    """
+
+    place: str = ""
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether the event is valid, and so is sent."""
+        return self.code in schema.WARNINGS
+
+    def __str__(self) -> str:
+        where = self.place or "from another process"
+        return f"{where}: {self.message} [{self.code}]"
+
+
+def finding(problem: Problem, place: str = "") -> Finding:
+    """Return a problem with its place."""
+    return Finding(problem.code, problem.property, problem.message, problem.event, place)
+
+
+def place_of(record: logging.LogRecord) -> str:
+    """Return the file, the line and the logger of a log call, for a person and an editor.
+
+    A file beneath the working directory is named from there.
+
+    >>> place_of(logging.LogRecord("shop", 20, "/srv/shop/views.py", 7, "sold", (), None))
+    "/srv/shop/views.py:7, logger 'shop'"
+    """
+    seen = record.__dict__.get  # records made by hand may lack anything
+    path, here = str(seen("pathname")), os.path.join(os.getcwd(), "")
+    return f"{path.removeprefix(here)}:{seen('lineno')}, logger {seen('name')!r}"
+
+
+class Captured:
+    """Keep events and findings from any thread, signal handler or finalizer, until `clear`."""
+
+    def __init__(self) -> None:
+        self._unread: deque[Any] = deque()
+        self._bells: tuple[Any, ...] = ()  # replaced, never changed: log calls take no lock
+        self._lock = threading.Lock()
+        self._events: list[dict[str, Any]] = []
+        self._findings: list[Finding] = []
+
+    def add_line(self, line: bytes) -> None:
+        """Add a line from a handler of this process."""
+        self._add(line)
+
+    def add_problem(self, problem: Problem, record: logging.LogRecord) -> None:
+        """Add a problem from a handler of this process."""
+        self._add(finding(problem, place_of(record)))
+
+    def add_parsed(self, parsed: ParsedBody) -> None:
+        """Add the body that another process has posted."""
+        self._add(parsed)
+
+    def _add(self, item: Any) -> None:
+        self._unread.append(item)
+        for bell in self._bells:
+            with contextlib.suppress(RuntimeError):  # another log call has rung it
+                bell.release()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the valid events."""
+        with self._lock:
+            self._parse()
+            return self._events.copy()
+
+    def findings(self) -> list[Finding]:
+        """Return the problems of events, warnings included."""
+        with self._lock:
+            self._parse()
+            return self._findings.copy()
+
+    def clear(self) -> None:
+        """Remove all events and findings."""
+        with self._lock:
+            self._parse()
+            self._events.clear()
+            self._findings.clear()
+
+    def _parse(self) -> None:
+        while self._unread:
+            item = self._unread.popleft()
+            if isinstance(item, Finding):
+                self._findings.append(item)
+            elif isinstance(item, ParsedBody):
+                self._extend(item)
+                warnings = [w for event in item.events for w in schema.warnings(event)]
+                self._findings += map(finding, warnings)
+            else:
+                self._extend(parse_body(item, None))
+
+    def _extend(self, parsed: ParsedBody) -> None:
+        self._events += parsed.events
+        self._findings += [finding(p) for bad in parsed.invalid for p in bad.problems]
+
+    def wait_until(
+        self,
+        is_enough: Callable[[], bool],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> bool:
+        """Wait for a condition, checked now and after each addition; return whether it held."""
+        until = clock() + seconds
+        bell = threading.Lock()
+        with self._lock:
+            self._bells = (*self._bells, bell)
+        try:
+            while True:
+                bell.acquire(blocking=False)
+                if is_enough():
+                    return True
+                # Not by the clock alone: a test may have stopped it.
+                if not bell.acquire(timeout=max(0.0, until - clock())):
+                    return is_enough()
+        finally:
+            with self._lock:
+                self._bells = tuple(other for other in self._bells if other is not bell)
+
+
+class CaptureSink:
+    """Accept one handler's lines at once, without a thread, a socket or a file.
+
+    Args:
+        captured: where they go.
+    """
+
+    def __init__(self, captured: Captured) -> None:
+        self._captured = captured
+        self._accepted = Counter()
+        self.skipped = Counter()
+        self.invalid = Counter()
+        self.append: Callable[[bytes], bool] = self.submit
+
+    def submit(self, line: bytes) -> bool:
+        """Accept a line; there is always room."""
+        self._accepted.add()
+        self._captured.add_line(line)
+        return True
+
+    def bound(self) -> tuple[str, int]:
+        """Return no setting: nothing bounds what is kept."""
+        return "nothing", 0
+
+    def run_on_listener(self, function: Callable[[], None]) -> None:
+        """Call a function here: the next log call goes the same way as in production."""
+        function()
+
+    def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
+        """Keep a problem of an event, with its call site."""
+        self._captured.add_problem(problem, record)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Return True: nothing is pending."""
+        return True
+
+    def close(self) -> None:
+        """Do nothing: the handler may be used again."""
+
+    def watch(self) -> None:
+        """Do nothing: children leave no orphans."""
+
+    def end_soon(self) -> None:
+        """Do nothing: nothing is left to deliver."""
+
+    def stats(self) -> Stats:
+        """Return the numbers of this capture."""
+        skipped, invalid = self.skipped.value(), self.invalid.value()
+        accepted = self._accepted.value()
+        return Stats(
+            emitted=skipped + invalid + accepted,
+            skipped=skipped,
+            invalid=invalid,
+            accepted=accepted,
+            delivered=accepted,
+        )
