@@ -1,4 +1,4 @@
-"""`fslog check`: every kind of configuration, what is wrong in it, and nothing happens."""
+"""`fslog check`: every kind of configuration, its diagnostics, and no effects."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ pytestmark = pytest.mark.usefixtures("person")
 
 
 def usage(**arguments: Any) -> dict[str, Any]:
-    """Return the plain configuration with further arguments for the handler."""
+    """Return the plain configuration with more arguments for the handler."""
     return changed(handlers={"usage": {**USAGE, **arguments}})
 
 
 def as_file(given: Any, name: str = "logging.json") -> str:
-    """Write a JSON file here and return its name."""
+    """Write a JSON file and return its name."""
     return write(name, json.dumps(given))
 
 
 def diagnostics(check: Check, given: Any, kind: str) -> list[tuple[str, str]]:
     """Return the place and the message of each error, or warning; the exit code agrees."""
     code, out, _ = check(as_file(given), "--json")
-    told = json.loads(out)
-    assert told["ok"] == (code == 0)
-    assert code == any(one["kind"] == "error" for one in told["diagnostics"])
-    return [(one["where"], one["message"]) for one in told["diagnostics"] if one["kind"] == kind]
+    report = json.loads(out)
+    assert report["ok"] == (code == 0)
+    assert code == any(one["kind"] == "error" for one in report["diagnostics"])
+    return [(one["where"], one["message"]) for one in report["diagnostics"] if one["kind"] == kind]
 
 
 def errors(check: Check, given: Any) -> list[tuple[str, str]]:
@@ -133,7 +133,7 @@ RECORD = 'name=app.reports,msg="exported %s rows",args=[3],accountId=acme,userId
 
 
 def configured(kind: str) -> str:
-    """Write a configuration of a kind; return what to call it."""
+    """Write a configuration of a kind and return its argument."""
     if kind == "json":
         return as_file(PLAIN)
     if kind == "yaml":
@@ -161,7 +161,7 @@ if sys.version_info >= (3, 11):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_configuration(kind: str, check: Check) -> None:
-    """Wherever it stands, it is found, said to be right, and makes the event that it is to make."""
+    """Every kind of source is found, is OK, and gives its event."""
     text = configured(kind)
     code, out, err = check(text, "--record", RECORD)
     assert (code, err) == (0, "")
@@ -171,7 +171,7 @@ def test_every_kind_of_configuration(kind: str, check: Check) -> None:
 
 
 def test_toml_on_an_old_python(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    """Where the standard library has no TOML, that is said."""
+    """Without tomllib, the message names the Python version that is needed."""
     monkeypatch.setitem(sys.modules, "tomllib", None)
     code, out, err = check(write("pyproject.toml", TOML))
     assert (code, out) == (2, "")
@@ -179,7 +179,7 @@ def test_toml_on_an_old_python(monkeypatch: pytest.MonkeyPatch, check: Check) ->
 
 
 def test_yaml_without_pyyaml(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    """Where PyYAML is not installed, the message says what to install."""
+    """Without PyYAML, the message says what to install."""
     monkeypatch.setitem(sys.modules, "yaml", None)
     code, out, err = check(write("config.yml", YAML))
     assert (code, out) == (2, "")
@@ -199,18 +199,18 @@ def test_yaml_without_pyyaml(monkeypatch: pytest.MonkeyPatch, check: Check) -> N
     ],
 )  # fmt: skip
 def test_the_examples(config: str, record: str, check: Check) -> None:
-    """The configurations of the examples are right, and do what their README says."""
+    """The configurations of the examples are OK, and do what their README describes."""
     context = "accountId=acme,userId=ann"
     path = ROOT / "examples" / config
     code, out, err = check(path, "--record", record, "--context", context, "--json")
-    told = json.loads(out)
-    assert (code, err, told["diagnostics"]) == (0, "", [])
-    (explained,) = told["records"]
+    report = json.loads(out)
+    assert (code, err, report["diagnostics"]) == (0, "", [])
+    (explained,) = report["records"]
     assert (explained["outcome"], explained["event"]["accountId"]) == ("event", "acme")
 
 
-def test_nothing_happens(check: Check) -> None:
-    """No thread, no POST, no file, no directory: neither the handler's own nor those of others."""
+def test_a_check_has_no_effects(check: Check) -> None:
+    """A check starts no thread, sends nothing, and creates no file, directory or handler."""
     with Collector() as collector:
         os.environ["FSLOG_ENDPOINT"] = collector.url
         given = usage(spool="spool", flush_interval=0)
@@ -228,8 +228,8 @@ def test_nothing_happens(check: Check) -> None:
         del os.environ["FSLOG_ENDPOINT"]
 
 
-def test_a_spool_in_use_is_left_alone(check: Check) -> None:
-    """A spool with events of a dead process is neither taken over nor touched, only told of."""
+def test_a_spool_with_events_is_not_changed(check: Check) -> None:
+    """The events of a dead process are reported, and the spool is neither adopted nor changed."""
     leave(Path("spool").absolute(), line(1))
     given = usage(spool="spool")
     path = as_file(given)
@@ -241,7 +241,7 @@ def test_a_spool_in_use_is_left_alone(check: Check) -> None:
 
 
 def test_a_module_that_configures_logging_itself(check: Check) -> None:
-    """What a module does to logging at its import is not done, and its output is kept apart."""
+    """A module that configures logging when it is imported has no effect; it prints to stderr."""
     write(
         "app.py",
         f"""
@@ -267,8 +267,8 @@ def test_a_module_that_configures_logging_itself(check: Check) -> None:
     logging.getLogger("app").removeHandler(handler)
 
 
-def test_it_is_as_before_afterwards(check: Check) -> None:
-    """After a rehearsal, even one that failed, handlers and dictConfig are what they were."""
+def test_a_dry_run_restores_what_it_replaces(check: Check) -> None:
+    """After a dry run, also after one that failed, handlers and dictConfig are the originals."""
     init, configure = FreshsuccessHandler.__init__, logging.config.dictConfig
     with pytest.raises(KeyError), dry_run():
         raise KeyError
@@ -278,7 +278,7 @@ def test_it_is_as_before_afterwards(check: Check) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "why"),
+    ("config", "reason"),
     [
         ("missing.json", "no such file: missing.json"),
         ("missing/logging.yaml", "no such file"),
@@ -291,19 +291,19 @@ def test_it_is_as_before_afterwards(check: Check) -> None:
         ("empty.py", "has no mapping named LOGGING"),
     ],
 )
-def test_arguments_that_lead_nowhere(config: str, why: str, check: Check) -> None:
-    """What is not there is a wrong argument: 2, and a word on what was expected."""
+def test_sources_that_do_not_exist(config: str, reason: str, check: Check) -> None:
+    """A source that does not exist is an invalid argument; the message says what is expected."""
     write("right.py", f"LOGGING = {PLAIN!r}")
     write("empty.py", "")
     write("odd.txt", "{}")
     code, out, err = check(config)
     assert (code, out) == (2, "")
     assert err.startswith("fslog check: error: ")
-    assert why in err
+    assert reason in err
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "why"),
+    ("name", "text", "reason"),
     [
         ("a.json", "{", "is not valid JSON"),
         ("a.json", "[]", "contains a list; expected a mapping"),
@@ -318,16 +318,18 @@ def test_arguments_that_lead_nowhere(config: str, why: str, check: Check) -> Non
         ("a.py", "raise SystemExit(3)", "running a.py failed: SystemExit: 3"),
     ],
 )
-def test_configurations_that_cannot_be_read(name: str, text: str, why: str, check: Check) -> None:
-    """What is there and cannot be read is wrong: 1, and the reason."""
+def test_configurations_that_cannot_be_read(
+    name: str, text: str, reason: str, check: Check
+) -> None:
+    """A source that exists and cannot be read gives 1, and the reason."""
     code, out, err = check(write(name, text))
     assert (code, out) == (1, "")
     assert err.startswith("fslog check: ")
-    assert why in err
+    assert reason in err
 
 
 def test_text_that_is_not_utf8(check: Check) -> None:
-    """A file in another encoding is told of, and a byte order mark is no harm."""
+    """A file in another encoding is reported; a byte order mark is accepted."""
     Path("a.json").write_bytes(b'{"\xff": 1}')
     assert check("a.json")[::2] == (1, "fslog check: a.json is not UTF-8\n")
     Path("a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(PLAIN).encode())
@@ -335,7 +337,7 @@ def test_text_that_is_not_utf8(check: Check) -> None:
 
 
 def test_a_module_that_cannot_be_imported(check: Check) -> None:
-    """What importing raises is told with its kind; a terminal obeys none of it."""
+    """The exception of an import is reported with its type, without control characters."""
     write("broken.py", "raise RuntimeError('no \\x1b[31m database')")
     code, out, err = check("broken")
     assert (code, out) == (1, "")
@@ -343,8 +345,8 @@ def test_a_module_that_cannot_be_imported(check: Check) -> None:
     assert "No module named 'not_there'" in check("not_there:LOGGING")[2]
 
 
-def test_a_key_says_where(check: Check) -> None:
-    """A configuration below a key is found by itself; of several, the key says which."""
+def test_the_key_of_a_configuration(check: Check) -> None:
+    """A configuration below a key is found; of several, --key chooses one."""
     nested = {"a": {"b": PLAIN}, "c": changed(handlers={})}
     path = as_file(nested)
     code, _, err = check(path)
@@ -352,16 +354,16 @@ def test_a_key_says_where(check: Check) -> None:
     assert "found several configurations (a.b, c): choose one with --key" in err
     code, out, _ = check(path, "--key", "a.b")
     assert (code, out.splitlines()[0]) == (0, f"{path}, at a.b (dictConfig)")
-    for key, why in (("a.x", "a has no key 'x'"), ("x", "the top level has no key 'x'")):
+    for key, reason in (("a.x", "a has no key 'x'"), ("x", "the top level has no key 'x'")):
         code, _, err = check(path, "--key", key)
         assert code == 2
-        assert why in err
+        assert reason in err
     # The version of something else at the top is no configuration's.
     assert check(as_file({"version": "3", "app": {"logging": PLAIN}}))[0] == 0
 
 
 def test_what_a_person_reads(check: Check) -> None:
-    """The handler, where it posts, with which keys, what it makes, and from where."""
+    """The text names the handler, its endpoint, keys, spool and events, and the loggers."""
     given = usage(
         fields={"accountId": "tenant"},
         defaults={"product": "core"},
@@ -388,8 +390,8 @@ def test_what_a_person_reads(check: Check) -> None:
     ]
 
 
-def test_fslog_is_not_in_it(check: Check) -> None:
-    """A configuration without any of fslog's handlers is wrong."""
+def test_no_handler_of_fslog(check: Check) -> None:
+    """A configuration without a handler of fslog's has an error."""
     given = changed(handlers={"a": {"class": "logging.NullHandler"}}, root={"handlers": ["a"]})
     assert errors(check, given) == [
         ("handlers", "none is fslog's; add one with class: fslog.FreshsuccessHandler")
@@ -413,23 +415,23 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "why"), WRONG_ARGUMENTS)
-def test_arguments_of_the_handler(arguments: dict[str, Any], why: str, check: Check) -> None:
-    """What the application would be told by its own dictConfig is told, word for word."""
+@pytest.mark.parametrize(("arguments", "reason"), WRONG_ARGUMENTS)
+def test_arguments_of_the_handler(arguments: dict[str, Any], reason: str, check: Check) -> None:
+    """An invalid argument has the message that the application's own dictConfig gives."""
     given = usage(**arguments)
     found = dict(errors(check, given))
-    assert why in found["handlers.usage"]
+    assert reason in found["handlers.usage"]
     with pytest.raises(ValueError, match="Unable to configure handler 'usage'") as caught:
         logging.config.dictConfig(given)
     assert str(caught.value.__cause__) in found.values()
 
 
 def test_missing_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    """Missing keys are wrong, unless fslog is switched off; records are explained all the same."""
+    """Missing keys are an error unless fslog is disabled; records are explained in both cases."""
     monkeypatch.delenv("FSLOG_API_KEY")
-    ((where, why),) = errors(check, PLAIN)
+    ((where, reason),) = errors(check, PLAIN)
     assert where == "handlers.usage"
-    assert why.startswith("api_key is missing: give it as an argument or in FSLOG_API_KEY")
+    assert reason.startswith("api_key is missing: give it as an argument or in FSLOG_API_KEY")
     code, out, _ = check(as_file(PLAIN), "--record", RECORD)
     assert code == 1
     assert "  auth_key  in FSLOG_AUTH_KEY\n  api_key   missing\n" in out
@@ -441,9 +443,9 @@ def test_missing_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
     assert "event, by rules[0]" in out
 
 
-def test_an_environment_that_is_wrong(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    """What the environment says counts as what the arguments say; a disabled spool does not."""
-    for name, value, why in (
+def test_errors_in_the_environment(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """Environment variables are checked like arguments; the spool only if fslog is enabled."""
+    for name, value, reason in (
         ("FSLOG_ENABLED", "perhaps", "FSLOG_ENABLED is 'perhaps'; expected one of"),
         ("FSLOG_DATACENTER", "mars", "datacenter is 'mars'"),
         ("FSLOG_ENDPOINT", "http://example.com", "endpoint is plain http to example.com"),
@@ -451,7 +453,7 @@ def test_an_environment_that_is_wrong(monkeypatch: pytest.MonkeyPatch, check: Ch
     ):
         monkeypatch.setenv(name, value)
         ((_, message),) = errors(check, PLAIN)
-        assert why in message
+        assert reason in message
         if name != "FSLOG_SPOOL":
             monkeypatch.delenv(name)
     monkeypatch.setenv("FSLOG_ENABLED", "no")
@@ -459,7 +461,7 @@ def test_an_environment_that_is_wrong(monkeypatch: pytest.MonkeyPatch, check: Ch
 
 
 def test_keys_in_the_configuration(check: Check) -> None:
-    """Keys in a file are doubtful, and shown as little as those of the environment."""
+    """Keys in a file give warnings, and are never shown."""
     given = usage(auth_key=KEYS[0], api_key=KEYS[1])
     assert [where for where, _ in warnings(check, given)] == [
         "handlers.usage.auth_key",
@@ -474,7 +476,7 @@ def test_keys_in_the_configuration(check: Check) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "where", "why"),
+    ("given", "where", "reason"),
     [
         (changed(version=None), "version", "missing; dictConfig accepts only 1"),
         (changed(version=2), "version", "2; dictConfig accepts only 1"),
@@ -506,13 +508,15 @@ def test_keys_in_the_configuration(check: Check) -> None:
         (usage(spool="/dev/null/spool"), "handlers.usage.spool", "cannot be used: Not a directory"),
     ],
 )  # fmt: skip
-def test_errors(given: dict[str, Any], where: str, why: str, check: Check) -> None:
-    """Whatever keeps the configuration from loading, or events from being made once, is wrong."""
-    assert [message for place, message in errors(check, given) if place == where and why in message]
+def test_errors(given: dict[str, Any], where: str, reason: str, check: Check) -> None:
+    """What keeps a configuration from loading, or an event from being sent once, is an error."""
+    assert [
+        message for place, message in errors(check, given) if place == where and reason in message
+    ]
 
 
 def test_a_formatter_of_its_own(check: Check) -> None:
-    """An EventFormatter of its own makes the events; by class its arguments are ignored."""
+    """A separate EventFormatter creates the events; with `class`, its arguments are ignored."""
     made = {"()": "fslog.EventFormatter", "rules": [RULE], "session": "idle"}
     handler = {"class": "fslog.FreshsuccessHandler", "formatter": "event"}
     given = changed(formatters={"event": made}, handlers={"usage": handler})
@@ -521,14 +525,14 @@ def test_a_formatter_of_its_own(check: Check) -> None:
     assert "event, by rules[0]" in out
     by_class = {**made, "class": made["()"]}
     del by_class["()"]
-    ((where, why),) = errors(check, {**given, "formatters": {"event": by_class}})
-    assert (where, why) == (
+    ((where, reason),) = errors(check, {**given, "formatters": {"event": by_class}})
+    assert (where, reason) == (
         "formatters.event",
         "dictConfig ignores rules, session next to 'class'; write '()' instead of 'class'",
     )
-    ((where, why),) = errors(check, {**given, "formatters": {"event": {**made, "rules": 5}}})
+    ((where, reason),) = errors(check, {**given, "formatters": {"event": {**made, "rules": 5}}})
     assert where == "handlers.usage"
-    assert "rules is of type int" in why
+    assert "rules is of type int" in reason
 
 
 SUBCLASS = """
@@ -569,7 +573,7 @@ SUBCLASS = """
 
 @pytest.mark.parametrize("factory", ["Tenants", "make", "partial"])
 def test_subclasses_and_factories(factory: str, check: Check) -> None:
-    """A subclass, a factory and a partial are fslog's handler, too, and are switched off."""
+    """A subclass, a factory and a partial are recognized as fslog's handler, and disabled."""
     write("own.py", SUBCLASS)
     name = "class" if factory == "Tenants" else "()"
     handler = {name: f"own.{factory}"} | ({} if factory == "partial" else {"tenant": "acme"})
@@ -581,14 +585,14 @@ def test_subclasses_and_factories(factory: str, check: Check) -> None:
     assert not Path("spool").exists()
 
 
-def test_factories_of_other_handlers(check: Check) -> None:
-    """A factory that does not name fslog's handler is not called; what it makes is looked at."""
+def test_factories_of_other_handlers_are_not_called(check: Check) -> None:
+    """A factory that does not name fslog's handler is not called; others' results are checked."""
     write("own.py", SUBCLASS)
     handler = {"()": "own.other", "tenant": "acme"}
     assert errors(check, changed(handlers={"usage": handler}))[0][0] == "handlers"
     assert not Path("made.log").exists()
-    ((where, why),) = errors(check, changed(handlers={"usage": {"()": "own.odd"}}))
-    assert (where, why) == (
+    ((where, reason),) = errors(check, changed(handlers={"usage": {"()": "own.odd"}}))
+    assert (where, reason) == (
         "handlers.usage",
         "the factory returned a int, not a FreshsuccessHandler",
     )
@@ -598,8 +602,8 @@ def test_factories_of_other_handlers(check: Check) -> None:
     assert makes(FreshsuccessHandler.setFormatter, FreshsuccessHandler) is False
 
 
-def test_what_stands_elsewhere(check: Check) -> None:
-    """What `ext://` and `cfg://` lead to, and filters that are objects, are seen."""
+def test_references_and_objects(check: Check) -> None:
+    """The references ext:// and cfg:// are resolved, and filters that are objects are asked."""
     write("own.py", SUBCLASS)
     given = changed(root={"level": "ext://own.LEVEL", "handlers": "cfg://lists.root"})
     given["lists"] = {"root": ["usage"]}
@@ -618,25 +622,25 @@ def test_what_stands_elsewhere(check: Check) -> None:
 
 
 def test_settings_that_fail(check: Check) -> None:
-    """Settings that raise when they are asked (Django's, without a module) are told of."""
+    """Settings that raise when they are read, as Django's can, are reported."""
     write("own.py", SUBCLASS)
     code, out, err = check("own:settings.LOGGING")
     assert (code, out) == (1, "")
     assert err == "fslog check: own:settings.LOGGING: RuntimeError: not configured\n"
 
 
-def test_a_file_that_holds_events(check: Check) -> None:
-    """Another's handler that writes events needs the same formatter among its filters."""
+def test_a_handler_that_writes_events(check: Check) -> None:
+    """A handler with an EventFormatter needs an equal one among its filters."""
     event = {"()": "fslog.EventFormatter", "rules": [RULE]}
     file = {"class": "logging.FileHandler", "filename": "events.ndjson", "formatter": "event"}
     given = changed(formatters={"event": event}, handlers={"usage": file})
-    ((where, why),) = warnings(check, given)
+    ((where, reason),) = warnings(check, given)
     assert where == "handlers.usage.filters"
-    assert "writes an empty line for each record that is not an event" in why
+    assert "writes an empty line for each record that is not an event" in reason
     given["handlers"]["usage"]["filters"] = ["events"]
     given["filters"] = {"events": {"()": "fslog.EventFormatter"}}
-    ((_, why),) = warnings(check, given)
-    assert "have different arguments" in why
+    ((_, reason),) = warnings(check, given)
+    assert "have different arguments" in reason
     given["filters"] = {"events": event}
     assert warnings(check, given) == []
     code, out, _ = check(as_file(given), "--record", RECORD)
@@ -658,7 +662,7 @@ RULES = [
 
 
 @pytest.mark.parametrize(
-    ("given", "where", "why"),
+    ("given", "where", "reason"),
     [
         (changed(disable_existing_loggers=None), "disable_existing_loggers",
          "not set, and true by default: loggers that exist before"),
@@ -682,15 +686,15 @@ RULES = [
          | {"loggers": {"app": {}}}, "handlers.usage.rules[0]", "(as gunicorn sets it"),
     ],
 )  # fmt: skip
-def test_warnings(given: dict[str, Any], where: str, why: str, check: Check) -> None:
-    """What loads, and is probably not meant, is told, and does not change the exit code."""
+def test_warnings(given: dict[str, Any], where: str, reason: str, check: Check) -> None:
+    """What works, but is probably not intended, is a warning and does not change the exit code."""
     found = warnings(check, given)
-    assert [message for place, message in found if place == where and why in message], found
+    assert [message for place, message in found if place == where and reason in message], found
     assert len(found) == 1
 
 
 def test_no_warnings(check: Check) -> None:
-    """Other loggers' rules, gunicorn without loggers and Django's levels are as they should be."""
+    """Rules for other loggers, gunicorn's defaults and Django's levels give no warning."""
     rules = [
         {"when": {"logger": name}, "event": {"action": "a"}}
         for name in ("gunicorn.access", "django.request", "application", "app")
@@ -699,20 +703,20 @@ def test_no_warnings(check: Check) -> None:
 
 
 def test_behind_a_queue(check: Check) -> None:
-    """What a QueueHandler hands on counts as reached, but has neither message nor arguments."""
+    """Records reach fslog through a QueueHandler, without message and arguments of their own."""
     write(
         "queues.py", "import logging.handlers\nclass Queue(logging.handlers.QueueHandler): pass\n"
     )
     given = changed()
     given["handlers"] = {"usage": USAGE, "queue": {"class": "queues.Queue", "handlers": ["usage"]}}
     given["root"] = {"handlers": ["queue"], "level": "INFO"}
-    ((where, why),) = warnings(check, given)
+    ((where, reason),) = warnings(check, given)
     assert where == "handlers.usage.rules[0]"
-    assert why.startswith("the QueueHandler queue merges message and arguments")
+    assert reason.startswith("the QueueHandler queue merges message and arguments")
 
 
 def test_behind_a_memory_handler(check: Check) -> None:
-    """What a MemoryHandler hands on comes, unless its own level stops it."""
+    """Records reach fslog through a MemoryHandler, unless its level stops them."""
     memory = {"class": "logging.handlers.MemoryHandler", "capacity": 9, "target": "usage"}
     given = changed(handlers={"usage": USAGE, "memory": memory})
     given["root"] = {"handlers": ["memory"], "level": "INFO"}
@@ -723,18 +727,18 @@ def test_behind_a_memory_handler(check: Check) -> None:
 
 
 def test_a_spool_of_other_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    """Other keys are wrong while a living process has the spool, and doubtful when none has."""
+    """Other keys are an error while a living process uses the spool, and a warning afterwards."""
     spool = directory(Path("spool").absolute())
     owner = spool.create_owner()
     given = usage(spool="spool")
     assert errors(check, given) == []
     monkeypatch.setenv("FSLOG_API_KEY", "another-key")
-    ((where, why),) = errors(check, given)
+    ((where, reason),) = errors(check, given)
     assert where == "handlers.usage.spool"
-    assert "a living process uses it with other keys" in why
+    assert "a living process uses it with other keys" in reason
     owner.remove()
-    ((_, why),) = warnings(check, given)
-    assert "it belongs to other keys; this configuration would take it over" in why
+    ((_, reason),) = warnings(check, given)
+    assert "it belongs to other keys; this configuration would take it over" in reason
 
 
 def make_link(path: Path) -> None:
@@ -742,7 +746,7 @@ def make_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
+    ("make", "reason"),
     [
         (lambda path: path.touch(), "it is not a directory"),
         (make_link, "it is a symbolic link, which is not followed"),
@@ -754,29 +758,31 @@ def make_link(path: Path) -> None:
         ),
     ],
 )
-def test_a_spool_that_cannot_be_used(make: Callable[[Path], Any], why: str, check: Check) -> None:
-    """The reasons are those that the handler itself would give."""
+def test_a_spool_that_cannot_be_used(
+    make: Callable[[Path], Any], reason: str, check: Check
+) -> None:
+    """The reasons are those of the handler itself."""
     make(Path("spool"))
     given = usage(spool="spool")
     ((where, message),) = errors(check, given)
     assert where == "handlers.usage.spool"
-    assert why in message
+    assert reason in message
     with pytest.raises(ValueError, match="cannot be used") as caught:
         FreshsuccessHandler(spool="spool")
-    assert why in str(caught.value)
+    assert reason in str(caught.value)
 
 
-def test_a_spool_below_nothing(check: Check) -> None:
-    """Where the directory could not be made, that is told; parents that can be made are fine."""
+def test_a_spool_that_cannot_be_created(check: Check) -> None:
+    """A spool's directory must be possible to create; missing parents are accepted."""
     Path("link").symlink_to("elsewhere")
-    ((_, why),) = errors(check, usage(spool="link/spool"))
-    assert why.endswith("link' is not a directory")
+    ((_, reason),) = errors(check, usage(spool="link/spool"))
+    assert reason.endswith("link' is not a directory")
     assert errors(check, usage(spool="a/b/c/spool")) == []
     assert not Path("a").exists()
 
 
 def test_an_empty_directory_may_be_a_spool(check: Check) -> None:
-    """An empty directory, and one with a volume's own files, is as good as none."""
+    """An empty directory, and one with the files of a new volume, is accepted as a spool."""
     Path("spool/lost+found").mkdir(parents=True)
     code, out, _ = check(as_file(usage(spool="spool")))
     assert code == 0
@@ -784,7 +790,7 @@ def test_an_empty_directory_may_be_a_spool(check: Check) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "where", "why"),
+    ("old", "new", "where", "reason"),
     [
         ("%%s", "%s", "handler_usage.kwargs", "write %% for a percent sign"),
         ("args=()", "args=(1,)", "handler_usage", "args is not empty"),
@@ -796,17 +802,17 @@ def test_an_empty_directory_may_be_a_spool(check: Check) -> None:
         ("class=FileHandler", "", "handlers.file", "class is missing"),
     ],
 )
-def test_ini_files_that_are_wrong(old: str, new: str, where: str, why: str, check: Check) -> None:
-    """The mistakes that fileConfig trips over are told with the section where they are."""
+def test_errors_in_ini_files(old: str, new: str, where: str, reason: str, check: Check) -> None:
+    """An error that fileConfig would raise is reported with its section."""
     assert old in INI
     code, out, _ = check(write("logging.ini", INI.replace(old, new)), "--json")
     assert code == 1
     found = [(one["where"], one["message"]) for one in json.loads(out)["diagnostics"]]
-    assert [message for place, message in found if place == where and why in message], found
+    assert [message for place, message in found if place == where and reason in message], found
 
 
-def test_an_ini_file_is_as_fileconfig_has_it(check: Check) -> None:
-    """Loggers propagate unless told otherwise, `logging`'s classes are short, existing ones end."""
+def test_an_ini_file_is_read_as_by_fileconfig(check: Check) -> None:
+    """Loggers propagate by default, `logging`'s classes have short names, existing ones end."""
     text = INI.replace("handlers=\n", "handlers=\n    propagate=0\n")
     code, out, _ = check(write("logging.ini", text), "--record", RECORD)
     assert code == 0
@@ -817,8 +823,8 @@ def test_an_ini_file_is_as_fileconfig_has_it(check: Check) -> None:
     assert not Path("made.log").exists()
 
 
-def test_configurations_in_a_circle(check: Check) -> None:
-    """References that lead in a circle, as YAML's can, are followed for a while only."""
+def test_circular_references(check: Check) -> None:
+    """Circular references, which YAML allows, are followed to a limit."""
     event = "{'()': fslog.EventFormatter, defaults: *a}"
     path = write(
         "circle.yaml",
@@ -841,7 +847,7 @@ def test_configurations_in_a_circle(check: Check) -> None:
 
 
 def test_several_handlers(check: Check) -> None:
-    """Of several handlers the one that posts is meant, unless another is named."""
+    """The first handler that posts explains the records, unless --handler names another."""
     file = {"class": "logging.FileHandler", "filename": "a.log", "formatter": "event"}
     given = changed(
         formatters={"event": {"()": "fslog.EventFormatter"}},
@@ -856,8 +862,8 @@ def test_several_handlers(check: Check) -> None:
     assert "'nothing' produces no events; these do: file, other, usage" in err
 
 
-def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
-    """Without any handler no record can be explained; that is told."""
+def test_a_handler_that_cannot_be_created_explains_nothing(check: Check) -> None:
+    """If no handler can be created, the output says that records cannot be explained."""
     path = as_file(usage(rulez=[]))
     code, out, _ = check(path, "--record", RECORD)
     assert code == 1
@@ -867,7 +873,7 @@ def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "reason"),
     [
         ([], "the following arguments are required: CONFIG"),
         (["a.json", "--record", "nothing"], "expected name=value at 'nothing'"),
@@ -879,16 +885,16 @@ def test_a_handler_that_cannot_be_made_explains_nothing(check: Check) -> None:
         (["a.json", "--details", "-1"], "is not a whole number"),
     ],
 )
-def test_wrong_arguments(arguments: list[str], why: str, check: Check) -> None:
-    """A wrong argument is told, with what is right."""
+def test_invalid_arguments(arguments: list[str], reason: str, check: Check) -> None:
+    """An invalid argument is reported with what is expected."""
     code, out, err = check(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("usage: fslog check")
-    assert why in err
+    assert reason in err
 
 
 def test_help(check: Check) -> None:
-    """The help explains records and log lines, has examples, and the exit codes."""
+    """The help explains records and log lines, and has examples and the exit codes."""
     code, out, _ = check("--help")
     assert code == 0
     for part in ("records:\n", "log lines:\n", "examples:\n  fslog check", "The exit code is 0"):
@@ -896,7 +902,7 @@ def test_help(check: Check) -> None:
 
 
 def test_as_a_process(tmp_path: Path) -> None:
-    """As a process of its own it ends at once, warns of nothing, and leaves nothing behind."""
+    """As a process, it exits at once, without warnings, and leaves nothing behind."""
     arguments = ["check", "logging.json", "--record", RECORD]
     flags = (*STRICT, "-m", "fslog")
     files = {"logging.json": json.dumps(usage(spool=str(tmp_path / "spool")))}
@@ -905,8 +911,8 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert not (tmp_path / "spool").exists()
 
 
-def test_hostile_names_are_shown_and_not_obeyed(check: Check) -> None:
-    """Whatever stands in a configuration, a terminal shows it and obeys none of it."""
+def test_hostile_names_are_escaped(check: Check) -> None:
+    """Control characters in a configuration are escaped."""
     name = "a\x1b[31m\u202e\x9b"
     given = changed(handlers={name: {**USAGE, "fields": {name: name}, "defaults": {name: name}}})
     given["root"] = {"handlers": [name, f"{name}2"], "level": "INFO"}
@@ -931,8 +937,8 @@ VALUES = st.recursive(
 
 @pytest.mark.slow
 @given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=4))
-def test_no_configuration_breaks_it(given: dict[str, Any], handler: dict[str, Any]) -> None:
-    """Whatever mapping it is, it is taken apart, and what is wrong with it is told in words."""
+def test_any_mapping_gives_diagnostics(given: dict[str, Any], handler: dict[str, Any]) -> None:
+    """Any mapping gives diagnostics with a place and a message, and no exception."""
     usual = {"class": "fslog.FreshsuccessHandler", **handler}
     for mapping in (given, {**PLAIN, **given}, {**PLAIN, "handlers": {"usage": usual}}):
         with dry_run() as run:
@@ -952,7 +958,7 @@ PARTS = st.fixed_dictionaries(
 
 
 class Counting(logging.Handler):
-    """Counts its records."""
+    """Count records."""
 
     count = 0
 
@@ -997,15 +1003,15 @@ def test_a_record_is_routed_as_logging_routes_it(
     assert bool(route.reason) == (not route.by)
 
 
-def test_the_examples_readme_can_use_it(tmp_path: Path, check: Check) -> None:
-    """gunicorn's own configuration file is checked where it stands, as a copy of it is."""
+def test_a_configuration_file_of_gunicorn(tmp_path: Path, check: Check) -> None:
+    """gunicorn's own configuration file can be checked as it is."""
     shutil.copy(ROOT / "examples" / "gunicorn_app" / "gunicorn.conf.py", tmp_path)
     assert check("gunicorn.conf.py")[0] == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_ctrl_c_in_a_log(more: list[str], tmp_path: Path) -> None:
-    """Who interrupts it reads what was found until then, in JSON that is whole: 130."""
+    """Ctrl-C ends it with 130 and the results so far; JSON is complete."""
     path = as_file(PLAIN)
     os.mkfifo("fifo")
     arguments = ["check", path, "--log", "fifo", "--only", "unreadable", *more]

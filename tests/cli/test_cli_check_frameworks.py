@@ -1,4 +1,4 @@
-"""`fslog check` and the programs that change a configuration: gunicorn, Celery, Airflow."""
+"""`fslog check` and the frameworks that change a configuration: gunicorn, Celery, Airflow."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ BOTH = {"usage": USAGE, "console": CONSOLE, "error_console": ERRORS}
 LOGGERS = {"gunicorn.error": {"handlers": ["usage"]}, "gunicorn.access": {"handlers": ["usage"]}}
 
 
-def test_what_gunicorn_adds_is_what_is_known_of_it() -> None:
-    """The sections that are completed here are those of the gunicorn that is installed."""
+def test_gunicorns_defaults() -> None:
+    """The defaults here are those of the installed gunicorn."""
     real = gunicorn.glogging.CONFIG_DEFAULTS
 
     def known(mine: Any, its: Any) -> Any:
@@ -50,10 +50,8 @@ def test_what_gunicorn_adds_is_what_is_known_of_it() -> None:
         ({"handlers": {"usage": USAGE}, "loggers": LOGGERS}, ["root"]),
     ],
 )
-def test_it_is_right_where_gunicorn_starts(
-    given: dict[str, Any], where: list[str], check: Check
-) -> None:
-    """What gunicorn refuses is wrong, with the section that it adds; what it takes is right."""
+def test_it_is_ok_if_gunicorn_starts(given: dict[str, Any], where: list[str], check: Check) -> None:
+    """What gunicorn refuses is an error that names the section it adds; the rest is OK."""
     write("gunicorn.conf.py", f"logconfig_dict = {given!r}\n")
     write("app.py", "def application(environ, start_response): pass\n")
     code, out, _ = check("gunicorn.conf.py", "--json")
@@ -90,7 +88,7 @@ CELERY = """
 
 
 def checked(text: str, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Run `fslog check` in a process of its own, which has no Celery but the module's."""
+    """Run `fslog check` in a process of its own, which imports Celery only if the module does."""
     settings = {"FSLOG_AUTH_KEY": KEYS[0], "FSLOG_API_KEY": KEYS[1]}
     done = subprocess.run(
         [sys.executable, "-m", "fslog", "check", text, "--json", *arguments],
@@ -102,10 +100,10 @@ def checked(text: str, *arguments: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout) if done.stdout else {"said": done.stderr}
 
 
-def of_celery(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the findings about Celery, by kind and place."""
+def of_celery(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the kind and the place of the diagnostics about Celery."""
     found = [
-        one for one in told["diagnostics"] if "Celery's worker removes usage" in one["message"]
+        one for one in report["diagnostics"] if "Celery's worker removes usage" in one["message"]
     ]
     return [(one["kind"], one["where"]) for one in found]
 
@@ -120,33 +118,29 @@ def of_celery(told: dict[str, Any]) -> list[tuple[str, str]]:
     ],
 )
 @pytest.mark.usefixtures("person")
-def test_what_a_celery_worker_takes_away(
-    more: str, root: bool, found: list[tuple[str, str]]
-) -> None:
-    """A module with a Celery application is wrong to give the root logger the handler, alone."""
+def test_what_a_celery_worker_removes(more: str, root: bool, found: list[tuple[str, str]]) -> None:
+    """In a module with a Celery application, a handler of the root logger is an error."""
     own = {"loggers": {"app": {"handlers": ["usage"], "level": "INFO"}}, "root": {}}
     write("tasks.py", CELERY.format(more=more, given=changed(**({} if root else own))))
-    code, told = checked("tasks")
-    assert (code, of_celery(told)) == (bool(found), found)
+    code, report = checked("tasks")
+    assert (code, of_celery(report)) == (bool(found), found)
 
 
 @pytest.mark.usefixtures("person")
 def test_a_project_that_uses_celery(tmp_path: Path) -> None:
-    """Where Celery is imported elsewhere it is not known who loads this: that is doubtful."""
+    """If Celery is imported elsewhere, a worker may load the configuration: that is a warning."""
     write("site/__init__.py", "from celery import Celery\napp = Celery()\n")
     Path("site").rename("mysite")
     write("mysite/settings.py", f"DEBUG = True\nLOGGING = {changed()!r}\n")
-    code, told = checked("mysite.settings")
-    assert (code, of_celery(told)) == (0, [("warning", "root")])
+    code, report = checked("mysite.settings")
+    assert (code, of_celery(report)) == (0, [("warning", "root")])
     (tmp_path / "logging.json").write_text(json.dumps(changed()))
     assert of_celery(checked("logging.json")[1]) == []
 
 
 @pytest.mark.parametrize("module", ["log_config", "log_config:LOGGING_CONFIG"])
-def test_a_configuration_that_its_program_imports_while_it_starts(
-    module: str, check: Check
-) -> None:
-    """Airflow loads the module that extends its configuration: it is imported as Airflow does."""
+def test_a_configuration_that_airflow_imports(module: str, check: Check) -> None:
+    """A module that extends Airflow's configuration is imported as Airflow does at startup."""
     write("flow/__init__.py", "from flow import loading\nloading.initialize()\n")
     write(
         "flow/loading.py",
@@ -175,7 +169,7 @@ def test_a_configuration_that_its_program_imports_while_it_starts(
 
 
 def test_a_program_that_cannot_be_imported(check: Check) -> None:
-    """What stands in the way is said in a line, whether or not the program asked for the module."""
+    """The exception is reported in one line, whether or not the program imports the module."""
     write("flow.py", "import log_config\nraise ImportError('log_config: no database')\n")
     write("log_config.py", "import flow\nLOGGING = {}\n")
     code, out, err = check("log_config")

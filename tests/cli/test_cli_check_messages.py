@@ -1,4 +1,4 @@
-"""What `check` shows of mistakes: never a key, always valid JSON, never a traceback."""
+"""The messages of `fslog check`: never a key, never a traceback, always valid JSON."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def configured(rules: Any = (), **arguments: Any) -> str:
         (f"{{auth_key: '{SECRET}' x}}", "line 4, column 29", "expected ',' or '}'"),
     ],
 )
-def test_yaml_that_is_none(text: str, place: str, what: str, check: Check) -> None:
-    """A mistake in YAML is told with line and column, and the line itself is not shown."""
+def test_invalid_yaml(text: str, place: str, what: str, check: Check) -> None:
+    """An error in YAML is reported with line and column, without the line's text."""
     write("logging.yaml", f"version: 1\nhandlers:\n  usage:\n    {text}\n")
     code, out, err = check("logging.yaml")
     assert (code, out) == (1, "")
@@ -78,8 +78,8 @@ def test_yaml_that_is_none(text: str, place: str, what: str, check: Check) -> No
     assert "\\n" not in err
 
 
-def test_yaml_with_characters_that_it_cannot_have(check: Check) -> None:
-    """A mistake for which the parser knows no line is told with the reason."""
+def test_yaml_with_invalid_characters(check: Check) -> None:
+    """An error for which the parser has no line is reported with the reason."""
     write("logging.yaml", f"auth_key: {SECRET}\x07")
     assert "special characters are not allowed" in check("logging.yaml")[2]
 
@@ -97,8 +97,8 @@ def test_yaml_with_characters_that_it_cannot_have(check: Check) -> None:
         (f"kwargs={{'auth_key': int('{SECRET}')}}", "invalid literal for int() with base 10: '..."),
     ],
 )
-def test_an_ini_file_that_is_none(text: str, what: str, check: Check) -> None:
-    """A mistake in an ini file is told with its place, and neither line nor value is shown."""
+def test_invalid_ini_files(text: str, what: str, check: Check) -> None:
+    """An error in an ini file is reported with its place, without line or value."""
     code, out, err = check(write("logging.ini", f"{INI}{text}\n"))
     assert code == 1
     assert what in out + err
@@ -106,19 +106,19 @@ def test_an_ini_file_that_is_none(text: str, what: str, check: Check) -> None:
 
 
 def test_a_line_before_any_section(check: Check) -> None:
-    """A line before the first section is told by its number."""
+    """A line before the first section is reported by its number."""
     write("logging.ini", f"kwargs={{'auth_key': '{SECRET}'}}\n{INI}")
     assert "line 1 precedes the first [section]" in check("logging.ini")[2]
 
 
-def test_a_percent_sign_is_told_with_its_remedy(check: Check) -> None:
-    """What a percent sign of an ini file has to become is said."""
+def test_a_percent_sign_has_a_remedy(check: Check) -> None:
+    """The message about a percent sign says how to escape it."""
     write("logging.ini", f"{INI}kwargs={{'proxy': 'http://u:{SECRET}%40@p:1'}}\n")
     assert "write %% for a percent sign" in check("logging.ini")[1]
 
 
 def test_errors_of_other_versions_of_the_parsers() -> None:
-    """An error that lacks what most of its kind have is told nevertheless."""
+    """An exception without the usual attributes is reported, too."""
     assert yaml_error(RecursionError(SECRET)) == "RecursionError"
     later = configparser.ParsingError("a.ini")
     del later.errors
@@ -129,22 +129,22 @@ def test_errors_of_other_versions_of_the_parsers() -> None:
 
 @given(st.text())
 def test_what_is_quoted_is_not_shown(text: str) -> None:
-    """Whatever stands in a message as Python writes a text in quotes is taken out of it."""
+    """Whatever a message quotes, as Python does, is removed."""
     shown = without_quotes(f"found {SECRET + text!r} there")
     assert SECRET not in shown
     assert shown.startswith("found '...'")
 
 
 def test_what_a_module_raises_shows_no_key(check: Check) -> None:
-    """What importing raises may hold the keys of the environment, or a URL: neither is shown."""
+    """The keys and the endpoint's URL are redacted in the message of an exception."""
     write("p.py", f'raise RuntimeError("https://e/v1/{SECRET}/zzzz {AUTH}")')
     code, _, err = check("p.py")
     assert code == 1
     assert err == "fslog check: running p.py failed: RuntimeError: https://e/v1/***/*** ***\n"
 
 
-def test_keys_of_a_handler_that_cannot_be_made(check: Check) -> None:
-    """Keys in a configuration are found there, and not shown, whatever else is wrong beside."""
+def test_keys_of_a_handler_that_cannot_be_created(check: Check) -> None:
+    """Where the keys are is reported, never what they are, although the handler has an error."""
     configured(flush_intervall=3, auth_key=SECRET, api_key=SECRET)
     code, out, _ = check("logging.json", "--record", f"name=app,msg={SECRET}")
     assert code == 1
@@ -156,15 +156,15 @@ def test_keys_of_a_handler_that_cannot_be_made(check: Check) -> None:
     )
 
 
-def test_a_handler_whose_name_is_no_text(check: Check) -> None:
-    """A handler of a number's name, which dictConfig does not find, is told without a traceback."""
+def test_a_handler_whose_name_is_a_number(check: Check) -> None:
+    """dictConfig cannot find such a handler; that is reported, without a traceback."""
     write("a.yaml", "version: 1\nhandlers: {5: {class: fslog.FreshsuccessHandler, auth_key: k}}\n")
     assert check("a.yaml")[0] == 1
 
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_paths_of_the_application(as_json: bool, check: Check) -> None:
-    """Paths that look like the endpoint's are shown in records, rules and events; keys are not."""
+    """Paths like the endpoint's are shown in records, rules and events; keys are not."""
     configured([PATHS])
     record = ["--record", f"name=web,args.U=/v1/users/list,note={AUTH}"]
     other = ["--record", "name=web,args.U=/v1/users/list/5,msg=/v1/a/b"]
@@ -180,7 +180,7 @@ def test_paths_of_the_application(as_json: bool, check: Check) -> None:
 
 @pytest.mark.parametrize("message", ["/v1/users/5", "http://e/v1/a/b", f"{API}", '"', "\x1b[31m"])
 def test_json_whatever_is_redacted(message: str, check: Check) -> None:
-    """The JSON of `check` is whole, whatever is taken out of it."""
+    """The JSON of `check` is valid, whatever is redacted in it."""
     configured()
     code, out, _ = check("logging.json", "--json", "--record", f"name=web,msg={message}")
     assert code == 0
@@ -189,14 +189,14 @@ def test_json_whatever_is_redacted(message: str, check: Check) -> None:
 
 
 def test_json_with_a_path_in_a_label(check: Check) -> None:
-    """A file in a directory that looks like the endpoint's path leaves the JSON whole."""
+    """A path like the endpoint's in the file's name leaves the JSON valid."""
     Path("v1/a").mkdir(parents=True)
     path = Path(configured()).resolve().rename(Path("v1/a/b.json").resolve())
     assert json.loads(check(str(path), "--json")[1])["ok"] is True
 
 
 def test_json_with_a_key_like_a_number(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    """A key that looks like a number takes no number out of the JSON of `check`."""
+    """A key that looks like a number removes no number from the JSON of `check`."""
     monkeypatch.setenv("FSLOG_API_KEY", "12345678")
     configured([PATHS])
     record = "name=web,msg=12345678,args=[1]"
@@ -207,7 +207,7 @@ def test_json_with_a_key_like_a_number(monkeypatch: pytest.MonkeyPatch, check: C
 
 
 def test_json_of_ping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A key is taken out of texts, and no number out of the JSON of `ping`."""
+    """A key is redacted in texts, and removes no number from the JSON of `ping`."""
     monkeypatch.setenv("FSLOG_API_KEY", "127.0.0.1")
     with Collector() as collector:
         main(["ping", "--endpoint", collector.url, "--json"])
@@ -219,7 +219,7 @@ def test_json_of_ping(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 
 def test_json_of_a_summary() -> None:
-    """A key that looks like a number takes no number out of a summary."""
+    """A key that looks like a number removes no number from a summary."""
     out = io.StringIO()
     paper = Printer(out, lambda text: text.replace("1", "***"))
     paper.values({"delivered": 1, "last_error": "status 1", "left": [1, "1"], "1": None})
@@ -234,7 +234,7 @@ def test_json_of_a_summary() -> None:
 def test_json_of_a_drained_spool(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A key that looks like a number takes no number out of the JSON of `spool drain`."""
+    """A key that looks like a number removes no number from the JSON of `spool drain`."""
     # A spool's path may hold no key, and pytest numbers its directories.
     number = next(n for n in range(2, 99) if str(n) not in re.findall(r"\w+", str(tmp_path)))
     leave(tmp_path / "spool", b"".join(map(line, range(number))))
@@ -257,8 +257,8 @@ def test_json_of_a_drained_spool(
     ],
 )
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_record_of_wrong_types(record: str, as_json: bool, check: Check) -> None:
-    """A name or a level of a wrong type makes no trouble, given directly or in a log."""
+def test_records_with_values_of_other_types(record: str, as_json: bool, check: Check) -> None:
+    """A name or a level of another type raises nothing, on the command line or in a log."""
     configured([PATHS])
     way = ["--json"] if as_json else []
     assert check("logging.json", "--record", record, *way)[0] == 0
@@ -275,8 +275,8 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["name", "levelno", "levelname", "created"]), VALUES))
-def test_what_is_read_of_a_record_is_of_its_type(values: dict[str, Any]) -> None:
-    """Name, level and time of a record are of the types that they are in logging."""
+def test_the_types_of_a_records_attributes(values: dict[str, Any]) -> None:
+    """Name, level and time of a record have the types that they have in logging."""
     record = from_mapping(values)
     assert isinstance(record.name, str)
     assert isinstance(record.levelno, int)
@@ -284,23 +284,23 @@ def test_what_is_read_of_a_record_is_of_its_type(values: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nope.module:X", "json.nosuch", "json.decoder.no:X"])
-def test_a_module_that_is_not_there(name: str, check: Check) -> None:
-    """A module that is missing, itself or what it would be in, is a mistake in the argument."""
+def test_a_module_that_does_not_exist(name: str, check: Check) -> None:
+    """A missing module or package is an invalid argument."""
     code, _, err = check(name)
     assert code == 2
     assert "failed: No module named" in err
 
 
-def test_a_module_that_misses_another(check: Check) -> None:
-    """A module that is there, and imports one that is not, is wrong itself."""
+def test_a_module_whose_import_is_missing(check: Check) -> None:
+    """An import that is missing inside the module is an error of the module."""
     write("mine.py", "import nosuch\nLOGGING = {}")
     code, _, err = check("mine")
     assert code == 1
     assert "importing mine failed: ModuleNotFoundError: No module named 'nosuch'" in err
 
 
-def test_a_key_below_which_an_ini_file_has_nothing(check: Check) -> None:
-    """`--key` for an ini file is refused, as it can lead nowhere."""
+def test_a_key_for_an_ini_file(check: Check) -> None:
+    """`--key` is refused for an ini file."""
     code, _, err = check(write("logging.ini", INI), "--key", "a.b")
     assert code == 2
     assert "--key: an ini file has no keys to search below" in err
@@ -308,7 +308,7 @@ def test_a_key_below_which_an_ini_file_has_nothing(check: Check) -> None:
 
 
 def test_an_empty_log(check: Check) -> None:
-    """A log without any line is said to have had no records."""
+    """An empty log gives a count of 0 records."""
     configured()
     write("empty.log", "")
     code, out, _ = check("logging.json", "--log", "empty.log")

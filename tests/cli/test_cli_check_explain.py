@@ -1,4 +1,4 @@
-"""Why a record becomes an event or none: the explanation agrees with the formatter, and says it."""
+"""`fslog check` with records: an explanation agrees with the formatter, and has its reasons."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def explainer(bound: dict[str, Any] | None = None, **arguments: Any) -> Explainer:
-    """Return what explains records of a handler on the root logger, at INFO."""
+    """Return an explainer for a handler on the root logger, at INFO."""
     usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT, ACCESS], **arguments}
     return of_configuration({"usage": usage}, bound=bound)
 
@@ -71,7 +71,7 @@ def explainer(bound: dict[str, Any] | None = None, **arguments: Any) -> Explaine
 def of_configuration(
     handlers: dict[str, Any], bound: dict[str, Any] | None = None, **parts: Any
 ) -> Explainer:
-    """Return what explains records of the handler `usage`."""
+    """Return an explainer for the handler `usage`."""
     given = {
         "version": 1,
         "handlers": handlers,
@@ -91,12 +91,12 @@ def explained(text: str, **arguments: Any) -> Explanation:
 
 
 def reasons(one: Explanation) -> dict[int, str]:
-    """Return why the rules do not match."""
+    """Return reason the rules do not match."""
     return {mismatch.rule: str(mismatch) for mismatch in one.mismatches}
 
 
-def test_a_rule_that_fits() -> None:
-    """The rule is named, the event is there, and each property says where it is from."""
+def test_a_rule_that_matches() -> None:
+    """The explanation has the rule, the event, and the source of each property."""
     one = explained(
         'name=app.reports.csv,msg="exported %s rows",args=[3],userId=7,tenant.slug=acme',
         fields={"accountId": "tenant.slug"},
@@ -118,8 +118,8 @@ def test_a_rule_that_fits() -> None:
     }
 
 
-def test_an_event_that_the_call_says_itself() -> None:
-    """Rules are not asked where the call has an action, flat or nested; both sources are told."""
+def test_an_explicit_event() -> None:
+    """If the log call has an action, flat or nested, no rule is evaluated."""
     one = explained("name=x,action=signIn,userId=u,event.module=door", bound={"accountId": "a"})
     assert (one.outcome, one.rule, one.is_explicit, one.mismatches) == ("event", None, True, ())
     assert one.sources["module"] == "the call's event"
@@ -127,8 +127,8 @@ def test_an_event_that_the_call_says_itself() -> None:
     assert explained("name=x,event.action=signIn", bound=WHO).is_explicit
 
 
-def test_a_rule_that_the_call_overrules() -> None:
-    """What a nested extra without an action, or a required extra, says wins, and is told."""
+def test_the_call_takes_precedence_over_a_rule() -> None:
+    """A nested extra, and an extra that is required, take precedence over the rule."""
     one = explained(
         'name=app.reports,msg="exported %s rows",args=[3],event.module=other,sessionId=s',
         bound=WHO,
@@ -157,16 +157,16 @@ def test_a_rule_that_the_call_overrules() -> None:
         ("name=gunicorn.access", 1, 'args.m is missing, expected "POST"', 1),
     ],
 )  # fmt: skip
-def test_why_a_rule_does_not_fit(text: str, rule: int, sentence: str, held: int) -> None:
-    """The first condition that fails is told with what stood there, and how many hold."""
+def test_why_a_rule_does_not_match(text: str, rule: int, sentence: str, held: int) -> None:
+    """The first condition that fails is reported with its value, and how many conditions hold."""
     one = explained(text)
     assert (one.outcome, one.rule, one.event) == ("skipped", None, None)
     assert reasons(one)[rule] == sentence
     assert [mismatch.held for mismatch in one.mismatches if mismatch.rule == rule] == [held]
 
 
-def test_what_is_missing_is_told_with_its_place() -> None:
-    """An invalid event names what is missing, the fields that led nowhere, and a way out."""
+def test_missing_properties() -> None:
+    """An invalid event names what is missing, the fields without a value, and a remedy."""
     one = explained(
         'name=app.reports,msg="exported %s rows",args=[3]',
         fields={"accountId": "tenant.slug", "userId": "user", "sessionId": "session"},
@@ -181,14 +181,14 @@ def test_what_is_missing_is_told_with_its_place() -> None:
         "userId: fields reads user, which is missing",
     )
     assert one.notes == ("values bound by fslog.context are unknown here; pass --context",)
-    told = explained('name=app.reports,msg="exported %s rows",args=[3]', bound={"userId": "u"})
-    assert told.notes == ()
+    report = explained('name=app.reports,msg="exported %s rows",args=[3]', bound={"userId": "u"})
+    assert report.notes == ()
     null = explained("name=x,action=a,user=null", fields={"userId": "user"}, bound={"a": 1})
     assert null.left_out == ("userId: fields reads user, which is null",)
 
 
-def test_placeholders_that_find_nothing() -> None:
-    """Each placeholder that leads nowhere, however deep, is told; the event goes without it."""
+def test_placeholders_without_a_value() -> None:
+    """Each placeholder without a value is reported, at any depth; the event lacks its property."""
     one = explained(
         "name=gunicorn.access,args.m=POST,args.s=201,args.U=/a/b,args.M=soon", bound=WHO
     )
@@ -202,8 +202,8 @@ def test_placeholders_that_find_nothing() -> None:
     )
 
 
-def test_what_cannot_be_read_is_told() -> None:
-    """Conditions, placeholders and fields that raise are told as such, and not as missing."""
+def test_what_cannot_be_read_is_reported() -> None:
+    """Conditions, placeholders and fields that raise are reported as unreadable, not as missing."""
 
     class User:
         @property
@@ -230,8 +230,8 @@ def test_what_cannot_be_read_is_told() -> None:
     assert one.left_out == ()
 
 
-def test_warnings_are_told_and_sent() -> None:
-    """An event that only warns is an event; a line that is too long is none."""
+def test_events_with_warnings() -> None:
+    """An event with a warning is sent; one that is too large is not."""
     one = explained("name=x,action=feature,feature=f", bound=WHO)
     assert one.outcome == "warning"
     assert [p.code for p in one.problems] == ["expected"]
@@ -242,7 +242,7 @@ def test_warnings_are_told_and_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "record", "why"),
+    ("parts", "record", "reason"),
     [
         ({}, "level=DEBUG", "the root logger accepts INFO and above"),
         ({"root": {"handlers": ["usage"]}}, "level=INFO",
@@ -261,8 +261,8 @@ def test_warnings_are_told_and_sent() -> None:
         ({}, "level=WARNING,handler=ERROR", "the handler usage accepts ERROR and above"),
     ],
 )  # fmt: skip
-def test_what_stops_a_record(parts: dict[str, Any], record: str, why: str) -> None:
-    """Level, filter or propagation: what stops a record is named, and what it would have been."""
+def test_what_stops_a_record(parts: dict[str, Any], record: str, reason: str) -> None:
+    """The level, filter or propagation that stops a record is named, and the event it would be."""
     values = parse_values(record)
     usage: dict[str, Any] = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT]}
     if "filters" in values:
@@ -271,12 +271,12 @@ def test_what_stops_a_record(parts: dict[str, Any], record: str, why: str) -> No
         usage["level"] = values["handler"]
     text = f'name=app.reports,msg="exported %s rows",args=[3],level={values["level"]}'
     one = of_configuration({"usage": usage}, WHO, **parts).explain(from_text(text))
-    assert (one.outcome, one.reason) == ("stopped", why)
+    assert (one.outcome, one.reason) == ("stopped", reason)
     assert one.event is not None
 
 
-def test_a_filter_of_somebodys_own() -> None:
-    """A filter that is not fslog's is not built and not asked; that is told."""
+def test_a_filter_of_the_application_is_not_created() -> None:
+    """A filter that is not fslog's is neither created nor asked, and the explanation says so."""
     usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT], "filters": ["own"]}
     filters = {"own": {"()": "logging.handlers.RotatingFileHandler", "filename": "made.log"}}
     one = of_configuration({"usage": usage}, WHO, filters=filters).explain(
@@ -288,13 +288,13 @@ def test_a_filter_of_somebodys_own() -> None:
 
 
 def test_a_line_without_a_level() -> None:
-    """Where a line tells no level, none stops it."""
+    """A record without a level is stopped by none."""
     record = from_json(b'{"name": "app.reports", "message": "exported 3 rows"}')
     assert explainer(WHO).explain(record).outcome == "event"
 
 
-def test_a_formatter_of_somebodys_own() -> None:
-    """Events of a subclass with a mind of its own are shown although no rule fits; errors, too."""
+def test_a_subclass_of_the_formatter() -> None:
+    """A subclass's events and exceptions are shown, although no rule matches."""
 
     class Own(EventFormatter):
         def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
@@ -336,7 +336,7 @@ RECORDS = st.fixed_dictionaries(
 def test_the_explanation_agrees_with_the_formatter(
     whens: list[dict[str, Any]], line: dict[str, Any]
 ) -> None:
-    """Whatever rules and record are: the rule, the event and the problems are the formatter's."""
+    """For any rules and record, the rule, the event and the problems are the formatter's."""
     event = {"action": "made", "value": "{args.0}"}
     rules = [{"when": when, "event": {**event, "rule": at}} for at, when in enumerate(whens)]
     arguments: Any = {"rules": rules, "session": "none", "defaults": {"sessionId": "s"}}
@@ -386,13 +386,13 @@ def test_the_explanation_agrees_with_the_formatter(
     ],
 )
 def test_records_of_the_command_line(text: str, expected: dict[str, Any]) -> None:
-    """Names and values as the help says: JSON where it reads as JSON, else text."""
+    """Values of --record are JSON if they parse as JSON, else text."""
     record = from_text(text)
     assert {name: record.__dict__[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("", "empty; expected"),
         ("app", "expected name=value at 'app', character 1"),
@@ -402,14 +402,14 @@ def test_records_of_the_command_line(text: str, expected: dict[str, Any]) -> Non
         ("{", "not valid JSON"),
     ],
 )
-def test_texts_that_are_no_record(text: str, why: str) -> None:
-    """What does not read as names and values is refused, with the place."""
-    with pytest.raises(RecordError, match=why.replace("(", r"\(")):
+def test_texts_that_are_not_records(text: str, reason: str) -> None:
+    """A text of another form is refused, with the place."""
+    with pytest.raises(RecordError, match=reason.replace("(", r"\(")):
         from_text(text)
 
 
 def log_line(level: int = logging.INFO, fmt: str = "", **more: Any) -> bytes:
-    """Return what python-json-logger makes of a log call."""
+    """Return the line that python-json-logger writes for a log call."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(fmt or "%(name)s %(levelname)s %(message)s", **more))
@@ -429,7 +429,7 @@ def log_line(level: int = logging.INFO, fmt: str = "", **more: Any) -> bytes:
     ],
 )
 def test_lines_of_python_json_logger(line: bytes) -> None:
-    """However the formatter was told to write, the record is found again, and its rule fits."""
+    """The record is recovered whatever the formatter's options, and its rule matches."""
     record = from_json(line)
     assert (record.name, record.levelno) == ("app.reports", logging.INFO)
     assert not {"severity", "logger", "timestamp"} & record.__dict__.keys()
@@ -449,13 +449,13 @@ def test_lines_of_python_json_logger(line: bytes) -> None:
     ],
 )
 def test_instants(value: Any, created: float) -> None:
-    """Seconds, milliseconds and ISO texts are when the record was made."""
+    """Seconds, milliseconds and ISO 8601 texts are accepted as the record's time."""
     assert from_mapping({"timestamp": value}).created == created
     assert "timestamp" not in from_mapping({"timestamp": value}).__dict__
 
 
-def test_what_is_no_instant_is_an_extra() -> None:
-    """A name that means something else in an application stays what it is."""
+def test_other_values_are_extras() -> None:
+    """A value of another type under the name of a time, level or logger is an extra."""
     record = from_mapping({"time": "soon", "level": "gold", "logger": 5, "created": True})
     assert (record.time, record.level, record.logger) == ("soon", "gold", 5)  # type: ignore[attr-defined]
     assert (record.name, record.levelno) == ("root", 0)
@@ -477,13 +477,13 @@ def test_what_is_no_instant_is_an_extra() -> None:
         (5, "%s", None),
     ],
 )
-def test_arguments_out_of_a_message(message: Any, template: str, args: Any) -> None:
-    """A joined message is taken apart where a template allows it, and only there."""
+def test_arguments_are_recovered_from_a_message(message: Any, template: str, args: Any) -> None:
+    """Arguments are recovered from a formatted message only if the template gives it."""
     assert recover_args(message, template) == args
 
 
-def test_a_message_is_taken_apart_for_a_rule_only() -> None:
-    """It is, where the rule's logger fits and the line has no arguments; and that is told."""
+def test_arguments_are_recovered_for_a_rule_only() -> None:
+    """They are recovered if the rule's logger matches and the line has none; a note says so."""
     explain = explainer(WHO)
     one = explain.explain(from_mapping({"name": "app.reports", "message": "exported 3 rows"}))
     assert (one.rule, one.notes) == (0, ("msg and args are recovered from the formatted message",))
@@ -495,7 +495,7 @@ def test_a_message_is_taken_apart_for_a_rule_only() -> None:
 
 
 def test_shown_values() -> None:
-    """Values are shown as JSON, long ones cut, and what is no JSON by its type."""
+    """Values are shown as JSON, truncated if long; others by their type."""
     assert shown("a" * 100, 10) == '"aaaaaaaa...'
     assert shown({1, 2}) == "of type set"
     endless: list[Any] = []
@@ -510,7 +510,7 @@ Check = Callable[..., tuple[int, str, str]]
 def check(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Check:
-    """Return what runs `fslog check` and gives its exit code, stdout and stderr."""
+    """Return a function that runs `fslog check` and returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "providing", raising=False)
@@ -533,7 +533,7 @@ def check(
 
 
 def logged(*lines: Any) -> str:
-    """Write a log file here and return its name."""
+    """Write a log file and return its name."""
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     Path("app.log").write_bytes(b"".join(text + b"\n" for text in texts))
     return "app.log"
@@ -556,12 +556,12 @@ LINES: list[Any] = [
 
 
 def test_what_a_person_reads_of_a_log(check: Check) -> None:
-    """Each line in full while there are few, and all of them in numbers."""
+    """The first records are explained in full, and all are counted."""
     code, out, err = check("--log", logged(*LINES), "--details", "2")
     assert (code, err) == (1, "")
     lines = out[out.index("OK") :].splitlines()[2:]
-    told = [" ".join(line.split()) for line in lines]
-    assert [line for line in told if not line.startswith(("createdAt ", "sessionId "))] == [
+    report = [" ".join(line.split()) for line in lines]
+    assert [line for line in report if not line.startswith(("createdAt ", "sessionId "))] == [
         'line 1 app.reports INFO "exported %s rows" [3]',
         "event, by rules[0]",
         'action "feature" rules[0]',
@@ -607,12 +607,12 @@ def test_what_a_person_reads_of_a_log(check: Check) -> None:
 
 
 def test_only_some_records(check: Check) -> None:
-    """Only what is asked for is explained, and all is counted."""
+    """--only selects what is explained; all records are counted."""
     path = logged(*LINES)
-    told = json.loads(check("--log", path, "--only", "skipped,unreadable", "--json")[1])
-    assert [one["line"] for one in told["records"]] == [3, 4, 5, 9]
-    assert told["records"][2]["reason"].startswith("not valid JSON: ")
-    assert told["summary"]["outcomes"] == {
+    report = json.loads(check("--log", path, "--only", "skipped,unreadable", "--json")[1])
+    assert [one["line"] for one in report["records"]] == [3, 4, 5, 9]
+    assert report["records"][2]["reason"].startswith("not valid JSON: ")
+    assert report["summary"]["outcomes"] == {
         "event": 1,
         "invalid": 1,
         "skipped": 2,
@@ -629,11 +629,11 @@ def test_only_some_records(check: Check) -> None:
 
 
 def test_the_summary_for_a_program(check: Check) -> None:
-    """By rule, by logger, by problem, and what kept a rule from ever fitting."""
+    """The JSON summary counts by rule, logger and problem, with the conditions that fail."""
     access = {"name": "gunicorn.access", "levelname": "INFO", "args": {"m": "GET", "s": 200}}
-    told = json.loads(check("--log", logged(*LINES, access), "--json")[1])
-    assert (told["handler"], told["ok"]) == ("usage", True)
-    summary = told["summary"]
+    report = json.loads(check("--log", logged(*LINES, access), "--json")[1])
+    assert (report["handler"], report["ok"]) == ("usage", True)
+    summary = report["summary"]
     assert (summary["lines"], summary["explicit"], summary["stopped_events"]) == (9, 1, 1)
     assert summary["skipped_by_logger"] == {"app.db": 2, "gunicorn.access": 1}
     first, second = summary["rules"]
@@ -641,21 +641,21 @@ def test_the_summary_for_a_program(check: Check) -> None:
     assert (second["matches"], second["nearest"]) == (0, 'args.m is "GET", expected "POST"')
     assert summary["stopped"] == {"the root logger accepts INFO and above": 1}
     assert {one["code"] for one in summary["problems"]} == {"missing", "expected"}
-    explained = told["records"][0]
+    explained = report["records"][0]
     assert (explained["outcome"], explained["event"]["total"]) == ("event", 3)
     assert explained["sources"]["total"] == "rules[0]"
 
 
 def test_what_would_be_invalid(check: Check) -> None:
-    """A record that is stopped, and would be invalid otherwise, is said to be both."""
+    """A stopped record that would be invalid is reported as both."""
     record = 'name=app.reports,msg="exported %s rows",args=[3],level=DEBUG'
     code, out, _ = check("--record", record)
     assert code == 0
     assert "accepts INFO and above (it would be invalid, by rules[0])" in out
 
 
-def test_rules_that_never_fit_are_told(check: Check) -> None:
-    """The summary names the record that came nearest to a rule that never fitted."""
+def test_rules_that_never_match(check: Check) -> None:
+    """The summary names the nearest record of a rule that never matches."""
     access = {"name": "gunicorn.access", "levelname": "INFO", "args": {"m": "GET", "s": 200}}
     _, out, _ = check("--log", logged(LINES[0], LINES[2], access))
     assert out.splitlines()[-3:] == [
@@ -670,7 +670,7 @@ def test_rules_that_never_fit_are_told(check: Check) -> None:
 
 
 def test_logs_from_anywhere(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log may be compressed, or come on stdin; all of it is read at constant memory."""
+    """A log may be compressed, missing or truncated."""
     text = json.dumps(LINES[0]).encode() + b"\n"
     Path("app.log.gz").write_bytes(gzip.compress(text * 20))
     assert "20 records" in check("--log", "app.log.gz")[1]
@@ -685,36 +685,36 @@ def test_logs_from_anywhere(check: Check, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_lines_that_are_too_long(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line of any length costs no more memory than the longest that is read."""
+    """A line beyond the limit is not read into memory."""
     monkeypatch.setattr("fslog.cli.check.check._LINE_BYTES", 1_000)
     path = logged({"name": "a", "message": "x" * 5_000}, LINES[0])
-    told = json.loads(check("--log", path, "--json")[1])
-    assert [one["outcome"] for one in told["records"]] == ["unreadable", "event"]
-    assert told["records"][0]["reason"] == "longer than 1,000 bytes"
+    report = json.loads(check("--log", path, "--json")[1])
+    assert [one["outcome"] for one in report["records"]] == ["unreadable", "event"]
+    assert report["records"][0]["reason"] == "longer than 1,000 bytes"
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}', b"null", b"\x00"])
 def test_hostile_lines(line: bytes, check: Check) -> None:
-    """Whatever stands in a line, it is a record or none, and breaks nothing."""
+    """Any line is a record, or unreadable."""
     code, out, err = check("--log", logged(line, LINES[0]), "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["summary"]["lines"] == 2
 
 
-def test_hostile_values_are_shown_and_not_obeyed(check: Check) -> None:
-    """A terminal obeys nothing of a log line; a key in it is not shown."""
+def test_hostile_values_are_escaped(check: Check) -> None:
+    """Control characters of a log line are escaped, and a key in it is not shown."""
     evil = "\x1b[31m\x9b\u202e\r"
     line = {"name": evil, "levelname": evil, "message": evil, "action": evil, "k": KEYS[0], **WHO}
     _, out, _ = check("--log", logged(line, {**line, evil: evil}))
     assert not [one for one in out if not one.isprintable() and one != "\n"]
     assert KEYS[0] not in out
-    told = check("--log", logged(line), "--json")[1]
-    assert KEYS[0] not in told
-    assert json.loads(told)["records"][0]["event"]["action"] == evil
+    report = check("--log", logged(line), "--json")[1]
+    assert KEYS[0] not in report
+    assert json.loads(report)["records"][0]["event"]["action"] == evil
 
 
-def test_the_context_provider_is_asked(check: Check) -> None:
-    """The application's own function gives what it gives, and what it raises is told."""
+def test_the_context_provider_runs(check: Check) -> None:
+    """The application's function provides its values; its exception is a problem."""
     Path("providing.py").write_text(
         "def actor(): return {'accountId': 'provided', 'userId': 'u'}\n"
         "def broken(): raise RuntimeError('no request')\n"
@@ -732,8 +732,8 @@ def test_the_context_provider_is_asked(check: Check) -> None:
             assert "RuntimeError: no request" in one["problems"][0]["message"]
 
 
-def test_many_kinds_do_not_fill_the_memory() -> None:
-    """Loggers named after requests are counted up to a number, and no further."""
+def test_the_summary_is_bounded() -> None:
+    """Loggers with names of their own for each request are counted up to a limit."""
     summary = Summary(0)
     for number in range(1_200):
         record = from_mapping({"name": f"request.{number}"})
@@ -742,7 +742,7 @@ def test_many_kinds_do_not_fill_the_memory() -> None:
 
 
 def test_a_single_record_needs_no_summary() -> None:
-    """One record is explained, and not counted for its reader."""
+    """A single record is explained without a summary."""
     stream = io.StringIO()
     summary = Summary(2)
     summary.add(explained("name=x,msg=y"))
@@ -751,7 +751,7 @@ def test_a_single_record_needs_no_summary() -> None:
 
 
 def test_the_handler_sends_what_the_explanation_shows() -> None:
-    """What is explained as an event is what a handler of the same rules makes of the record."""
+    """The event of an explanation is the event of a handler with the same rules."""
     handler = FreshsuccessHandler(enabled=False, rules=[EXPORT, ACCESS], defaults=WHO)
     one = explained(
         "name=gunicorn.access,args.m=POST,args.s=201,args.U=/a/b,created=5000", defaults=WHO
