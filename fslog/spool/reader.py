@@ -1,8 +1,8 @@
 """Reading back: segments that wait, the batches made of them, adoption, removal.
 
 A queue holds four numbers for each segment, however large that is. A few segments at a time are
-read, or a piece of a large one; small ones travel together. A segment is removed when every event
-in it is settled; until then a mark in its owner's file records up to where that is so.
+read, or a piece of a large one; small ones are sent together. A segment is removed when every event
+in it is settled; until then an offset in its owner's file records up to where that is so.
 
 All of this runs in the thread that delivers.
 """
@@ -38,7 +38,7 @@ Lost = Callable[[str, int], None]
 
 
 class LoadedSegment:
-    """A segment whose events travel, all of them or a piece at a time.
+    """A segment whose events are being sent, all of them or a piece at a time.
 
     The lines of a piece are settled in order, and before the next piece is read.
 
@@ -81,14 +81,14 @@ class LoadedSegment:
         self.at: int | None = None  # where the next piece begins; None before the first was read
         # Once it is shortened: how large it is, and where the next piece begins.
         self.moved = (0, 0)
-        self.kept: list[RejectedLine] = []  # what could not be set aside by itself
+        self.kept: list[RejectedLine] = []  # what could not be quarantined
         self.is_unreadable = False
         self.batches: list[Batch] = []
         self.settled = 0
         self.begin_piece()
 
     def begin_piece(self) -> None:
-        """Forget what was read before, for the next piece."""
+        """Reset what was read, for the next piece."""
         self.lines: list[bytes] = []
         self.rejected: list[RejectedLine] = []
         self.ends = array("Q")
@@ -98,26 +98,26 @@ class LoadedSegment:
         self.is_whole = True
 
     def next_at(self, disk_bytes: int) -> int:
-        """Return where the next piece begins, in a segment that is so large."""
+        """Return where the next piece begins in a segment of that size."""
         if self.at is not None and disk_bytes == self.moved[0]:
             self.at, self.moved = self.moved[1], (0, 0)
         return self.at or 0
 
     def advance(self) -> None:
-        """Continue behind the piece that was read."""
+        """Continue after the piece that was read."""
         self.at, self.settled = self.end, 0
         self.events -= self.expected
         if self.is_kept:
             self.kept += self.rejected
 
     def settle(self, batch: Batch, events: int) -> None:
-        """Note that a batch, which had so many of the lines, is settled."""
+        """Record that a batch with some of the lines is settled."""
         self.batches.remove(batch)
         self.settled += events
 
     @property
     def settled_bytes(self) -> int:
-        """Up to where all is settled, after some of it was."""
+        """The offset up to which everything is settled."""
         return self.ends[self.settled - 1] if self.batches else self.at or 0
 
     def keep(self, line: RejectedLine) -> None:
@@ -182,12 +182,12 @@ class SegmentQueue:
 
     @property
     def age(self) -> Any:
-        """A key that sorts queues by when their owners began, the earliest first."""
+        """A sort key that orders queues by the creation of their owners, the earliest first."""
         return creation_order(self.owner)
 
     @property
     def number(self) -> int:
-        """The number of the next segment; 0 for an orphan's, older than all of our own."""
+        """The number of the next segment; 0 for an orphan's, older than all own segments."""
         return self._numbers[self._at] if self and self.orphan is None else 0
 
     def path(self, number: int) -> str:
@@ -205,7 +205,7 @@ class SegmentQueue:
     def read(
         self, most_events: int, most_bytes: int, now: float, lost: Lost
     ) -> tuple[list[LoadedSegment], int | None]:
-        """Read the next segments, at least one, and no more bytes than travel together.
+        """Read the next segments, at least one, and no more bytes than are sent together.
 
         A larger segment is read a piece at a time, each one batch. Reading changes nothing: the
         same is read again until `advance` is called.
@@ -264,7 +264,7 @@ class SegmentQueue:
     def _piece_of(self, segment: LoadedSegment, most_events: int, most_bytes: int) -> bytes:
         """Return whole lines, as many as fit but at least one; all that is left if that fits."""
         while True:
-            # One byte more than is wanted tells whether there is more.
+            # One more byte than wanted shows whether there is more.
             text = self._share.fs.read(segment.path, segment.end, most_bytes + 1)
             if len(text) <= most_bytes:
                 return text
@@ -291,7 +291,7 @@ class SegmentQueue:
                 segment.is_kept = True
 
     def advance(self, segments: list[LoadedSegment]) -> None:
-        """Continue behind segments that were read, or behind the piece of the last one."""
+        """Continue after segments that were read, or after the piece of the last one."""
         for segment in segments:
             segment.advance()
         self._piece = None if not segments or segments[-1].is_whole else segments[-1]
@@ -303,10 +303,10 @@ class SegmentQueue:
                 del column[: self._at]
             self._at = 0
 
-    def mark(self, segment: LoadedSegment) -> None:
-        """Record up to where a segment is settled: an adopting process begins there."""
+    def record_offset(self, segment: LoadedSegment) -> None:
+        """Record up to where a segment is settled: a process that adopts it starts there."""
         owner = self.orphan or self._share.owner(self.owner)
-        if owner is None:  # somebody removed its file
+        if owner is None:  # its file was removed
             return
         if owner.tries:
             owner.reset_tries()
@@ -327,7 +327,7 @@ class SegmentQueue:
 
 
 class SharesOfSegments:
-    """What a batch occupies on disk: so many lines of each of some segments.
+    """What a batch occupies on disk: a number of lines of each of some segments.
 
     Args:
         shares: segments and how many of their lines, in order.
@@ -346,7 +346,7 @@ class SharesOfSegments:
         return any(segment.queue.is_adopted for segment, _ in self.shares)
 
     def release(self, batch: Batch) -> None:
-        """Remove the segments in which nothing else waits."""
+        """Settle the batch's lines; remove the segments that are settled completely."""
         for segment, count in self.shares:
             segment.settle(batch, count)
             self._done(segment)
@@ -417,7 +417,7 @@ def batches_of(
 def divide(
     shares: list[tuple[LoadedSegment, int]], at: int
 ) -> tuple[list[tuple[LoadedSegment, int]], list[tuple[LoadedSegment, int]]]:
-    """Return what the first `at` lines, and the others, have of each segment."""
+    """Divide shares into those of the first `at` lines and those of the others."""
     first: list[tuple[LoadedSegment, int]] = []
     second: list[tuple[LoadedSegment, int]] = []
     for segment, count in shares:
@@ -471,7 +471,7 @@ class DiskSource(Source):
         """Append a `StoredBatch` to the queue of its owner, unless it is there already."""
         if sealed.segment is not None:
             sealed.segment.close()
-        if sealed.is_queued:  # put twice, by an interrupted append
+        if sealed.is_queued:  # enqueued twice, by an interrupted append
             return
         last = waiting[-1] if waiting else None
         is_last = isinstance(last, SegmentQueue) and not last.is_adopted
@@ -509,10 +509,10 @@ class DiskSource(Source):
         elif segment.is_kept:
             self._rewrite_rest(segment)
         else:
-            segment.queue.mark(segment)
+            segment.queue.record_offset(segment)
 
     def _rewrite_rest(self, segment: LoadedSegment) -> None:
-        """Leave on disk only what is not settled, because a mark cannot express it."""
+        """Leave on disk only what is not settled, because an offset cannot express it."""
         sizes: list[int] = []
 
         def rest() -> Iterator[bytes]:
@@ -543,9 +543,9 @@ class DiskSource(Source):
             self._share.end_orphan(queue.orphan)
 
     def _finish_removal(self, segment: LoadedSegment) -> bool:
-        """Remove a settled segment, with what is bad in it quarantined; False to try again later.
+        """Quarantine a settled segment's rejected lines and remove it; False to try again later.
 
-        Until then it stays this process's: nobody else must send again what was delivered.
+        Until then this process keeps its lock, so that no other one sends it again.
         """
         if not segment.is_kept:
             return self._share.remove(segment.path)
@@ -563,7 +563,7 @@ class DiskSource(Source):
         return self._share.remove(segment.path)
 
     def retry_removals(self) -> None:
-        """Remove what was delivered and could not be removed."""
+        """Remove settled segments that could not be removed before."""
         segments, self._pending_removals = self._pending_removals, []
         for segment in segments:
             self._remove(segment)
@@ -609,5 +609,5 @@ class DiskSource(Source):
         if not is_exclusive:
             self.retry_removals()
             shares = _shares(under_way) if under_way is not None else []
-            self._share.end_in_order({segment.queue.owner for segment, _ in shares})
+            self._share.restore_tries({segment.queue.owner for segment, _ in shares})
         self._accounts.end_store(is_exclusive=is_exclusive)

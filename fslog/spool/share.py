@@ -1,9 +1,8 @@
-"""One process's share of a spool directory: the segments it writes, the room it claims, the
-orphans it takes over.
+"""One process's share of a spool: the segments it writes, the room it claims, what it adopts.
 
-Made anew in a forked child, which so has an owner and segments of its own; nothing is made on
-disk before there is a line to write. The methods that a log call uses run under the lock of
-`fslog.spool.writer.SpooledBatches`; the others in the thread that delivers.
+A forked child creates its own share, with its own owner and segments. Nothing is created on disk
+before the first line. The methods for log calls run under the buffer's lock, the others in the
+thread that delivers.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from fslog.spool.owners import Owner
 from fslog.spool.segments import SegmentName, creation_order
 
 _MAX_ORPHANS = 32
-"""How many dead owners one process takes over at a time: each costs a descriptor."""
+"""How many orphans one process adopts at the same time: each needs a descriptor."""
 
 _STRAYS_EVERY = 6
-"""Every so many looks all segments are listed, in case an owner's file was removed."""
+"""Every so many searches all segments are listed, in case an owner's file was removed."""
 
 _PASSING = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
-"""Errors that say nothing of an owner's file: it ended meanwhile, or the next look may take it."""
+"""Errors that are not about an owner's file: it was removed, or the next search may succeed."""
 
 _FULL_SECONDS = 0.05
-"""How long a claim that failed is not made again: looking costs some system calls."""
+"""How long after a failed claim no other is tried: each costs several system calls."""
 
 
 class OpenSegment:
     """A segment that lines are written to.
 
     Args:
-        directory: where it is.
+        directory: that contains it.
         path: of the file.
         fd: of the file, open to append.
-        is_synced: whether each line goes to the disk itself before the call returns.
+        is_synced: whether each line is flushed to the storage device before `write` returns.
     """
 
     __slots__ = ("_fd", "_fds", "_fs", "_is_synced", "_write", "path")
@@ -52,7 +51,7 @@ class OpenSegment:
         self.path = path
 
     def write(self, line: bytes) -> None:
-        """Append a line, whole or not at all.
+        """Append a line, completely or not at all.
 
         Raises:
             OSError: not at all.
@@ -60,7 +59,7 @@ class OpenSegment:
         written = self._write(self._fd, line)
         if written != len(line):
             self._undo(written)
-            raise OSError(errno.ENOSPC, "no more than a part of a line was written")
+            raise OSError(errno.ENOSPC, "only a part of a line was written")
         if self._is_synced:
             try:
                 self._fs.fsync(self._fd)
@@ -69,14 +68,14 @@ class OpenSegment:
                 raise
 
     def _undo(self, size_bytes: int) -> None:
-        # Where this fails, what is left of the line is torn, the last of its segment, and not sent.
+        # If this fails, the rest of the line is torn, the last of its segment, and not sent.
         try:
             self._fs.truncate(self._fd, self._fs.fstat(self._fd).st_size - size_bytes)
         except unless_interrupt(OSError):
             pass
 
     def rescued(self) -> bytes | None:
-        """Return what was written, if the file is no longer to be found; None if it is."""
+        """Return the content if the file was removed; None if it still exists."""
         try:
             if self._fs.fstat(self._fd).st_nlink:
                 return None
@@ -85,7 +84,7 @@ class OpenSegment:
             return None
 
     def written_at_ns(self) -> int:
-        """Return when the file was last changed, by its own clock; 0 where that is unknown."""
+        """Return when the file was last changed, by the file system's clock; 0 if unknown."""
         try:
             return self._fs.fstat(self._fd).st_mtime_ns
         except unless_interrupt(OSError):
@@ -104,18 +103,18 @@ class OpenSegment:
 
 
 class Orphan(NamedTuple):
-    """What a dead owner left: its lock, now ours, and its segments by number and size."""
+    """An adopted owner, which this process has locked, and its segments by number and size."""
 
     owner: Owner
     segments: list[tuple[int, int]]
 
 
 class SpoolShare:
-    """Keep lines on disk for one handler in one process.
+    """The segments, claim and orphans of one handler in one process.
 
     Args:
         directory: checked.
-        max_bytes: what the directory holds at the most, all of its users together.
+        max_bytes: the limit of the directory, for all of its processes together.
         fsync: one of `fslog.config.FSYNC`.
         chunk_bytes: how much room is claimed at a time.
         clock: monotonic seconds.
@@ -138,34 +137,34 @@ class SpoolShare:
         self._clock = clock
         self._owner: Owner | None = None
         self._adopted: dict[str, Owner] = {}
-        self._held: set[Owner] = set()  # those two, and what is on the way to be one of them
+        self._open_owners: set[Owner] = set()  # those two, and any that is about to become one
         self._claimed_bytes = 0
         self._full_until = 0.0
-        self._set_aside_bytes = 0
-        self._looks = 0
+        self._quarantined_bytes = 0
+        self._searches = 0
         self.used_bytes = 0
         self.left_some = False
-        """Whether the last look left orphans, because this process holds as many as it may."""
+        """Whether the last search left orphans because `_MAX_ORPHANS` were adopted."""
         self.remarks: list[str] = []
-        """What a look found that somebody should hear of."""
+        """What the searches found that is to be reported."""
 
     @property
     def room_bytes(self) -> int:
-        """How many bytes the open segment may have, as far as room is claimed."""
+        """How many bytes the open segment may have within the claim."""
         return self._claimed_bytes - self.used_bytes
 
     def ensure_owner(self) -> Owner:
-        """Return this process's owner; make it, and the directory, where they are missing."""
+        """Return this process's owner; create it, and the directory, if they are missing."""
         if self._owner is None or not self._owner.is_linked():
-            again = self.owner_name
+            former_name = self.owner_name
             if self._owner is not None:
                 self._owner.close()
-            self._owner = self.directory.create_owner(again, self._held)
+            self._owner = self.directory.create_owner(former_name, self._open_owners)
             self._claimed_bytes = 0
         return self._owner
 
     def reserve(self, open_bytes: int) -> bool:
-        """Claim room for an open segment of so many bytes; False if the spool is full."""
+        """Claim room for an open segment of `open_bytes`; return False if the spool is full."""
         need = self.used_bytes + open_bytes
         owner = self.ensure_owner()
         if need <= self._claimed_bytes:
@@ -183,10 +182,10 @@ class SpoolShare:
 
     def _total_bytes(self) -> int:
         claimed = owners.claimed_bytes(self.fs, self.directory.join(OWNERS))
-        return claimed + self._set_aside_bytes
+        return claimed + self._quarantined_bytes
 
     def open(self, number: int) -> OpenSegment:
-        """Make a segment of this process's own."""
+        """Create a segment of this process."""
         path = self.path(self.ensure_owner().name, number)
         fd = self.fs.create(path)
         segment = OpenSegment(self.directory, path, fd, self.fsync == "line")
@@ -199,12 +198,12 @@ class SpoolShare:
         return segment
 
     def discard(self, segment: OpenSegment) -> None:
-        """Remove a segment that nothing was written to."""
+        """Remove an empty segment."""
         segment.close()
         self.remove(segment.path)
 
     def write_single(self, number: int, line: bytes) -> str:
-        """Write a segment of one line, without touching anything that an open one needs.
+        """Write a segment of one line, independently of the open one.
 
         Returns:
             The owner's name.
@@ -233,22 +232,22 @@ class SpoolShare:
 
     @property
     def owner_name(self) -> str:
-        """This process's owner's name; empty while there is none."""
+        """The name of this process's owner; empty if there is none."""
         return self._owner.name if self._owner is not None else ""
 
     def owner(self, name: str) -> Owner | None:
-        """Return this process's owner, if that is its name."""
-        owner = self._owner  # a log call may end it, and begin another
+        """Return this process's owner if it has that name."""
+        owner = self._owner  # a log call may replace it at any time
         return owner if owner is not None and owner.name == name else None
 
     def sync(self, path: str) -> None:
-        """Have a sealed segment and its name written to the disk itself, if that is wanted."""
+        """Flush a sealed segment and its name to the storage device, if configured."""
         if self.fsync == "segment":
             self.fs.sync(path)
             self.fs.sync(self.directory.path)
 
     def remove(self, path: str) -> bool:
-        """Remove a segment; False if that failed and must be tried again."""
+        """Remove a segment; return False if it must be tried again."""
         try:
             self.fs.unlink(path)
         except FileNotFoundError:
@@ -258,7 +257,7 @@ class SpoolShare:
         return True
 
     def release_room(self, open_bytes: int) -> None:
-        """Give back room that is claimed but no longer needed, so that others may have it."""
+        """Lower the claim if much of it is no longer needed."""
         need = self.used_bytes + open_bytes + self._chunk_bytes
         if self._owner is not None and self._claimed_bytes > need + 4 * self._chunk_bytes:
             self._claimed_bytes = need
@@ -267,45 +266,46 @@ class SpoolShare:
         self._full_until = 0.0
 
     def orphans(self, now: float) -> list[Orphan]:
-        """Take over what dead processes left, the oldest first.
+        """Adopt dead owners, at most `_MAX_ORPHANS` at the same time.
 
         Args:
             now: seconds since the epoch.
 
         Returns:
-            Only those that nobody else holds; a part of them where there are very many, as
-            `left_some` tells.
+            Those that no other process adopted, the earliest first; `left_some` is set if there
+            are more.
         """
-        self._set_aside_bytes = self.directory.quarantined_bytes()
+        self._quarantined_bytes = self.directory.quarantined_bytes()
         self.left_some = False
         names = owners.list_owners(self.fs, self.directory.join(OWNERS))
-        taken, untaken = self._take(names, now)
-        if not self._looks and self.directory.foreign_names:
+        adopted, failed = self._adopt(names, now)
+        if not self._searches and self.directory.foreign_names:
             shown = ", ".join(repr(name) for name in self.directory.foreign_names[:3])
             self.remarks.append(
-                f"the spool's directory also holds what is not fslog's, and is not sent: {shown}"
+                "the spool's directory also contains files that are not fslog's, which are not "
+                f"sent: {shown}"
             )
-        self._looks += 1
-        if not taken and self._looks % _STRAYS_EVERY != 1:
+        self._searches += 1
+        if not adopted and self._searches % _STRAYS_EVERY != 1:
             return []
         self.directory.remove_stale_drafts(now)
         try:
-            # Listed with their locks held: what is there now is all, and stays.
+            # Listed under their locks: the list is complete and does not change.
             segments = self.directory.segments()
-            freed = self._free_places({name: untaken[name] for name in untaken & segments.keys()})
-            strays, _ = self._take([*(segments.keys() - set(names)), *freed], now, make=True)
+            cleared = self._clear_paths({name: failed[name] for name in failed & segments.keys()})
+            strays, _ = self._adopt([*(segments.keys() - set(names)), *cleared], now, make=True)
             if strays:
-                taken += strays
+                adopted += strays
                 segments = self.directory.segments()
         except unless_interrupt(OSError):
-            for owner in taken:
+            for owner in adopted:
                 del self._adopted[owner.name]
                 owner.close()
             raise
         found = []
-        for owner in taken:
+        for owner in adopted:
             if owner.name in segments:
-                with Suppressed(OSError):  # what the dead one claimed stays claimed
+                with Suppressed(OSError):  # the former claim remains
                     owner.claim(sum(size for _, size in segments[owner.name]))
                 found.append(Orphan(owner, segments[owner.name]))
             else:
@@ -313,16 +313,16 @@ class SpoolShare:
         return sorted(found, key=lambda orphan: creation_order(orphan.owner.name))
 
     def has_room_for_orphans(self) -> bool:
-        """Return whether a look could bring any, after one that may have left some."""
+        """Return whether another orphan may be adopted."""
         return len(self._adopted) < _MAX_ORPHANS
 
-    def _take(
+    def _adopt(
         self, names: list[str], now: float, *, make: bool = False
     ) -> tuple[list[Owner], dict[str, OSError]]:
-        """Return the owners that are ours now, and those that could not be looked at, and why."""
-        # Made anew only for segments: one that ended since the listing must not be there again.
-        taken: list[Owner] = []
-        untaken: dict[str, OSError] = {}
+        """Adopt owners; return those adopted, and the errors of those that could not be opened."""
+        # A file is created only for segments: one removed since the listing must not reappear.
+        adopted: list[Owner] = []
+        failed: dict[str, OSError] = {}
         folder, digest = self.directory.join(OWNERS), self.directory.digest
         for name in sorted(names, key=creation_order):
             if name == self.owner_name or name in self._adopted:
@@ -332,62 +332,62 @@ class SpoolShare:
                 break
             try:
                 owner = owners.adopt(
-                    self.fs, folder, name, digest, now, make=make, open_owners=self._held
+                    self.fs, folder, name, digest, now, make=make, open_owners=self._open_owners
                 )
-            except unless_interrupt(OSError) as error:  # the others are none the worse
-                untaken[name] = error
+            except unless_interrupt(OSError) as error:  # the other owners are not affected
+                failed[name] = error
                 continue
             if owner is not None:
                 self._adopted[owner.name] = owner
-                taken.append(owner)
-        return taken, untaken
+                adopted.append(owner)
+        return adopted, failed
 
-    def _free_places(self, untaken: dict[str, OSError]) -> list[str]:
-        """Move what is no file out of owners' places, and return whose segments it hid."""
-        freed = []
-        for name, error in untaken.items():
+    def _clear_paths(self, failed: dict[str, OSError]) -> list[str]:
+        """Rename what blocks the paths of owners' files; return the names of those owners."""
+        cleared = []
+        for name, error in failed.items():
             if error.errno in _PASSING:
                 continue
             try:
                 moved_to = self.directory.clear_owner_path(name)
                 if moved_to:
-                    freed.append(name)
+                    cleared.append(name)
                     self.remarks.append(
-                        f"{moved_to!r} stood in the place of an owner's file, and kept events from "
-                        "being sent; it is no file of fslog's and can be removed"
+                        f"{moved_to!r} had the path of an owner's file and blocked its events; "
+                        "it is not a file of fslog and can be removed"
                     )
                     continue
             except unless_interrupt(OSError) as other:
                 error = other
             self.remarks.append(
-                f"the events of {name}, a process that ended, wait, because its file in the "
+                f"the events of {name}, a dead process, cannot be sent, because its file in the "
                 f"spool's {OWNERS}/ cannot be used: {error.strerror or error}"
             )
-        return freed
+        return cleared
 
     def end_orphan(self, owner: Owner) -> None:
-        """End the ownership of an orphan whose segments are all gone."""
+        """Remove an adopted owner that has no segments left."""
         self._adopted.pop(owner.name, None)
         owner.remove()
 
     def end(self) -> None:
-        """End this process's ownership, because nothing of its own is on disk any more."""
+        """Remove this process's owner, because it has no segments left."""
         owner, self._owner = self._owner, None
         self._claimed_bytes = self.used_bytes = 0
         if owner is not None:
             owner.remove()
 
-    def end_in_order(self, but: set[str]) -> None:
-        """Have what was taken over, and is not delivered, count as not tried: the process ends.
+    def restore_tries(self, but: set[str]) -> None:
+        """Withdraw this process's tries of undelivered orphans, because it ends in order.
 
         Args:
-            but: the owners of what is being posted now, and may arrive all the same.
+            but: the owners of the batch that is being posted, which may arrive all the same.
         """
         for owner in list(self._adopted.values()):
             if owner.name not in but:
                 owner.restore_tries()
 
     def close_inherited(self) -> None:
-        """Close what a fork copied, in the child: a lock is held as long as any copy is open."""
-        for owner in list(self._held):
+        """Close a forked child's copies of descriptors, each of which would keep a lock."""
+        for owner in list(self._open_owners):
             owner.close()

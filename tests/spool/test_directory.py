@@ -196,7 +196,8 @@ def test_foreign_files_are_reported_once(tmp_path: Path) -> None:
     finally:
         logging.getLogger("fslog").removeHandler(hearing)
     assert [text for text in heard if "'notes.ndjson'" in text] == [
-        "the spool's directory also holds what is not fslog's, and is not sent: 'notes.ndjson'"
+        "the spool's directory also contains files that are not fslog's, which are not sent: "
+        "'notes.ndjson'"
     ]
 
 

@@ -141,7 +141,7 @@ def test_a_file_size_limit_tears_no_line() -> None:
     """
     ended, arrived = through_an_outage(program, "logged")
     assert arrived == list(range(100))
-    assert ended.err.count("the spool cannot be written: no more than a part of a line") == 1
+    assert ended.err.count("the spool cannot be written: only a part of a line") == 1
 
 
 AS_NOBODY = """
