@@ -1,8 +1,8 @@
-"""Tell an exception that broke into a call from one that the call itself caused.
+"""Distinguish exceptions raised by signal handlers from those of the code they interrupt.
 
-Python runs signal handlers between any two instructions of the main thread, and what they raise
-(a task's soft time limit, a time-out by SIGALRM) appears in the midst of whatever runs there. A log
-call must swallow what an application's value raises, but never this: the task would not end.
+Python runs signal handlers between any two instructions of the main thread, and an exception that
+one raises (a task's soft time limit, a timeout by SIGALRM) appears in whatever code runs there. A
+log call must suppress what an application's value raises, but not this: the task would not end.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any, Final, TypeVar
 E = TypeVar("E", bound=Exception)
 
 _DELETED: Final = object()
-_HAS_REST = 0x04
-"""`inspect.CO_VARARGS`; the module itself would double what `import fslog` loads."""
+_CO_VARARGS = 0x04
+"""`inspect.CO_VARARGS`; importing `inspect` would double what `import fslog` loads."""
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Return whether a signal handler raised an exception, and not the interrupted code.
+    """Return whether a signal handler raised an exception, not the interrupted code.
 
-    The interpreter gives a signal handler a signal's number and the interrupted frame as arguments,
-    one after the other. Other calls may look at their caller's frame, but are not called so.
+    The interpreter calls a signal handler with the signal's number and the interrupted frame.
+    No other function is called with a number and its caller's frame.
 
     >>> try:
     ...     {}["missing"]
@@ -44,7 +44,7 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def unless_interrupt(*types: type[E]) -> tuple[type[E], ...]:
-    """Return the types for an `except` that lets what a signal handler raised go up.
+    """Return the types for an `except` that does not catch what a signal handler raised.
 
     >>> try:
     ...     {}["missing"]
@@ -57,7 +57,7 @@ def unless_interrupt(*types: type[E]) -> tuple[type[E], ...]:
 
 
 class Suppressed(contextlib.suppress):
-    """Suppress exceptions as `contextlib.suppress` does, but none that a signal handler raised."""
+    """`contextlib.suppress`, except for exceptions that a signal handler raised."""
 
     def __exit__(
         self,
@@ -70,10 +70,10 @@ class Suppressed(contextlib.suppress):
 
 
 class _Lock(_thread.RLock):  # type: ignore[misc]
-    """A lock that a `with` statement releases whatever a signal handler raises, on 3.14 too.
+    """A lock that `with` releases even if a signal handler raises, for Python 3.14.
 
-    There a handler may run after `__enter__` and before the statement sees to `__exit__`
-    (https://github.com/python/cpython/issues/148874); a call of a function in Python ends without.
+    There a handler may run after a built-in `__enter__` and before the statement is bound to call
+    `__exit__` (https://github.com/python/cpython/issues/148874), but not after one in Python.
     """
 
     def __enter__(self) -> bool:  # type: ignore[override]
@@ -98,7 +98,7 @@ def _is_handler(called: FrameType, interrupted: FrameType) -> bool:
     for value in _arguments(called):
         if value is interrupted and isinstance(before, int):
             return True
-        if value is _DELETED and called.f_code in _handlers():  # some `del` what they do not use
+        if value is _DELETED and called.f_code in _handlers():  # an argument that it has deleted
             return True
         before = value
     return False
@@ -109,13 +109,13 @@ def _arguments(frame: FrameType) -> Iterator[Any]:
     names = code.co_varnames
     for name in names[: code.co_argcount]:
         yield found.get(name, _DELETED)
-    if code.co_flags & _HAS_REST:
+    if code.co_flags & _CO_VARARGS:
         rest = found.get(names[code.co_argcount + code.co_kwonlyargcount], _DELETED)
         yield from rest if type(rest) is tuple else (rest,)
 
 
 def _handlers() -> Iterator[Any]:
-    """Return the code of the signal handlers that are set."""
+    """Yield the code objects of the installed signal handlers."""
     for number in signal.valid_signals():
         handler: Any = signal.getsignal(number)
         if callable(handler):

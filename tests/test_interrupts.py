@@ -1,4 +1,4 @@
-"""What a signal handler raised is told from what the interrupted code raised itself."""
+"""Exceptions of signal handlers are distinguished from those of the interrupted code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fslog.interrupts import Suppressed, is_interrupt, new_lock, unless_interrup
 
 
 class TimeLimit(Exception):
-    """What a signal handler raises."""
+    """Stand in for what a signal handler raises."""
 
 
 def plain(number: int, frame: FrameType | None) -> None:
@@ -38,7 +38,7 @@ def deleting(number: int, frame: FrameType | None) -> None:
 
 
 class Handler:
-    """Handlers that are methods."""
+    """Signal handlers that are methods."""
 
     def method(self, number: int, frame: FrameType | None) -> None:
         raise TimeLimit
@@ -64,7 +64,7 @@ class Handler:
     ],
 )
 def test_what_a_signal_handler_raises(handler: Callable[[int, FrameType | None], Any]) -> None:
-    """However it takes its two arguments, and whatever it does with them."""
+    """It is found whatever its parameters are, and whatever it does with them."""
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(TimeLimit) as caught:
@@ -97,7 +97,7 @@ def deletes_its_argument(value: int) -> None:
     ],
 )
 def test_what_a_call_raises_itself(call: Callable[[], None]) -> None:
-    """Also where it knows its caller's frame: a log call swallows it."""
+    """A function with its caller's frame is not a signal handler: a log call suppresses it."""
     with pytest.raises(LookupError) as caught:
         call()
     assert not is_interrupt(caught.value)
@@ -113,7 +113,7 @@ def times_out(number: int, frame: FrameType | None) -> None:
 
 
 def interrupted_disk() -> None:
-    """Do what is written for a failing disk, and be interrupted by a time-out there."""
+    """Handle a failing disk, interrupted by a timeout there."""
     try:
         signal.raise_signal(signal.SIGINT)
     except unless_interrupt(OSError):
@@ -130,7 +130,7 @@ def interrupted_suppression() -> None:
 
 @pytest.mark.parametrize("call", [interrupted_disk, interrupted_suppression])
 def test_a_time_out_is_not_a_failing_disk(call: Callable[[], None]) -> None:
-    """`TimeoutError` is an `OSError`; out of a signal handler it goes up all the same."""
+    """`TimeoutError` is an `OSError`, but propagates if a signal handler raised it."""
     before = signal.signal(signal.SIGINT, times_out)
     try:
         with pytest.raises(TimeoutError):
@@ -140,7 +140,7 @@ def test_a_time_out_is_not_a_failing_disk(call: Callable[[], None]) -> None:
 
 
 def test_a_failing_disk_is_one() -> None:
-    """What the code itself raises is handled as it is written."""
+    """An exception of the code itself is handled by the `except` clause."""
     with Suppressed(OSError):
         os.stat("/no/such/file")
     caught: Exception | None = None
@@ -152,16 +152,16 @@ def test_a_failing_disk_is_one() -> None:
 
 
 APART = {"cli", "viewer", "testing", "collector", "pytest_plugin.py"}
-"""What no log call runs."""
+"""Modules that no log call runs."""
 
 AT_THE_VERY_END = ("spool/writer.py", "write_during_shutdown")
-"""There signal handlers run no more, and modules are half taken down."""
+"""There signal handlers no longer run, and modules may be half torn down."""
 
 BROAD = {"OSError", "Exception", "RuntimeError", "TimeoutError"}
 
 
 def broad_handlers() -> Iterator[tuple[str, str]]:
-    """Yield where the package handles exceptions that a signal handler may have raised."""
+    """Yield the places that handle exceptions that a signal handler may have raised."""
     package = Path(fslog.__file__).parent
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package)
@@ -181,12 +181,12 @@ def broad_handlers() -> Iterator[tuple[str, str]]:
 
 
 def test_no_handler_of_a_log_call_swallows_what_a_signal_handler_raised() -> None:
-    """Each one asks: `except unless_interrupt(...)`, `with Suppressed(...)`."""
+    """Each uses `except unless_interrupt(...)` or `with Suppressed(...)`."""
     assert set(broad_handlers()) == {AT_THE_VERY_END}
 
 
 def test_a_lock_is_released_whatever_a_signal_handler_raises() -> None:
-    """A timer's signals interrupt a loop of `with` statements anywhere; others get the lock."""
+    """Signals interrupt `with` statements anywhere, and other threads still get the lock."""
     lock = new_lock()
     before = signal.signal(signal.SIGALRM, plain)
     try:

@@ -25,7 +25,7 @@ from fslog.process import fork_flag
 
 
 class Witness:
-    """Writes down what a process tells it, so that also a child's witness is heard."""
+    """A handler and delivery that records its calls in a pipe, which works in children too."""
 
     def __init__(self, name: str, pipe: int, tracks_when_forked: bool = False) -> None:
         self._name = name
@@ -44,10 +44,10 @@ class Witness:
             process.track(self)
 
     def after_fork_in_parent(self) -> None:
-        """What a parent does is no matter of these tests."""
+        """Do nothing: these tests are about children."""
 
     def end_soon(self) -> None:
-        """What has to be known first is no matter of these tests."""
+        """Do nothing: these tests are about deliveries."""
 
     def begin_finish(self) -> None:
         self._write("begins")
@@ -60,7 +60,7 @@ class Witness:
 
 
 class Heard:
-    """What witnesses wrote, up to the moment of asking."""
+    """The calls that witnesses recorded."""
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
@@ -71,7 +71,7 @@ class Heard:
         return Witness(name, self._writing, tracks_when_forked)
 
     def since(self) -> list[str]:
-        """Return what was written since the last time."""
+        """Return the calls since the last time."""
         try:
             return os.read(self._reading, 65_536).decode().splitlines()
         except BlockingIOError:
@@ -85,7 +85,7 @@ class Heard:
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
-    """Let forks and the end of a process be played: what it knew is put aside meanwhile."""
+    """Replace the state of `fslog.process`, so that forks and ends can be simulated."""
     monkeypatch.setattr(process, "_handlers", type(process._handlers)())
     monkeypatch.setattr(process, "_tracked", {})
     monkeypatch.setattr(process, "_finalizer", None)
@@ -114,8 +114,8 @@ def forked(work: Callable[[], Any]) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def test_the_end_begins_everywhere_before_it_waits_anywhere(heard: Heard) -> None:
-    """Every delivery that is held is asked to try at once, and only then waited for in turn."""
+def test_every_delivery_begins_to_finish_before_any_is_waited_for(heard: Heard) -> None:
+    """Every tracked delivery begins to finish before any is waited for."""
     one, other, gone = (heard.witness(name) for name in ("one", "other", "gone"))
     for delivery in (one, gone, other):
         process.track(delivery)
@@ -125,8 +125,8 @@ def test_the_end_begins_everywhere_before_it_waits_anywhere(heard: Heard) -> Non
     assert heard.since() == ["one begins", "other begins", "one ends", "other ends"]
 
 
-def test_a_process_is_at_its_end_once_it_finished_and_its_child_is_not(heard: Heard) -> None:
-    """`finish_all` marks this process alone: a child that it forks at its end begins a life."""
+def test_a_child_of_a_finishing_process_is_not_finishing(heard: Heard) -> None:
+    """`finish_all` marks only its own process: a child forked at its end is not finishing."""
     assert not process.is_finishing()
     process.finish_all()
     assert process.is_finishing()
@@ -137,10 +137,10 @@ def test_a_process_is_at_its_end_once_it_finished_and_its_child_is_not(heard: He
     assert forked(check) == 0
 
 
-def test_at_the_end_of_a_process_its_handlers_deliver(
+def test_handlers_deliver_at_the_end_of_a_process(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that handlers hold is delivered then, and a later log call's event before it returns."""
+    """Pending events are delivered then, and the event of a later log call before it returns."""
     log = logging.Logger("app")
     extra = {"accountId": "a", "userId": "u", "action": "counted"}
     threads = set(threading.enumerate())
@@ -170,8 +170,8 @@ def test_at_the_end_of_a_process_its_handlers_deliver(
     assert process._tracked == {}
 
 
-def test_a_forked_child_is_told_and_delivers_nothing_of_its_parents(heard: Heard) -> None:
-    """In a child every member is told, and what the parent holds is the parent's to finish."""
+def test_a_forked_child_delivers_nothing_of_its_parents(heard: Heard) -> None:
+    """In a child every handler is called, and the parent's deliveries are left to the parent."""
     held, member = heard.witness("held"), heard.witness("member")
     own = heard.witness("own", tracks_when_forked=True)
     process.track(held)
@@ -186,8 +186,8 @@ def test_a_forked_child_is_told_and_delivers_nothing_of_its_parents(heard: Heard
     assert heard.since() == ["held begins", "held ends"]
 
 
-def test_an_exception_in_one_end_is_not_the_end_of_the_others(heard: Heard) -> None:
-    """A signal handler may raise SystemExit in the middle: all others end, and it goes on then."""
+def test_an_exception_in_one_finish_does_not_stop_the_others(heard: Heard) -> None:
+    """If a signal handler raises SystemExit, the others finish before it propagates."""
 
     class Interrupted(Witness):
         def finish(self, request: object) -> None:
@@ -206,7 +206,7 @@ def test_an_exception_in_one_end_is_not_the_end_of_the_others(heard: Heard) -> N
 
 
 def test_a_fork_that_runs_no_hook_finishes_nothing_of_its_parents(heard: Heard) -> None:
-    """What another process holds is neither finished here, hook or not, nor kept by the hook."""
+    """Deliveries of another process are never finished here, and the hook untracks them."""
     theirs, ours = heard.witness("theirs"), heard.witness("ours")
     process.track(theirs)
     process._tracked[theirs] = os.getppid()
@@ -219,7 +219,7 @@ def test_a_fork_that_runs_no_hook_finishes_nothing_of_its_parents(heard: Heard) 
     assert list(process._tracked) == [ours]
 
 
-def test_a_member_is_one_for_as_long_as_it_lives(heard: Heard) -> None:
+def test_a_handler_is_registered_weakly_and_once(heard: Heard) -> None:
     """Registering keeps nothing alive, and registering again changes nothing."""
     one, other = heard.witness("one"), heard.witness("other")
     for member in (one, other, one):
@@ -231,10 +231,10 @@ def test_a_member_is_one_for_as_long_as_it_lives(heard: Heard) -> None:
     assert process.handlers() == [one]
 
 
-def test_members_can_be_asked_for_while_more_come(
+def test_handlers_can_be_listed_while_others_register(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that another thread registers in the middle of `members` disturbs nothing."""
+    """Another thread may register a handler while `handlers` runs."""
     kept = [heard.witness(str(number)) for number in range(3)]
     late = [heard.witness("late")]
 
@@ -257,7 +257,7 @@ def test_members_can_be_asked_for_while_more_come(
 
 
 def test_a_child_of_multiprocessing_finishes_what_came_before_its_bootstrap(heard: Heard) -> None:
-    """Such a child forgets earlier finalizers and skips `atexit`; ours is set behind that."""
+    """Such a child clears earlier finalizers and skips `atexit`; ours is set after that."""
     member = heard.witness("member", tracks_when_forked=True)
     process.register(member)
     child = multiprocessing.get_context("fork").Process(target=os.getpid)
@@ -278,7 +278,7 @@ def test_a_child_of_multiprocessing_finishes_what_came_before_its_bootstrap(hear
 def test_a_child_of_multiprocessing_has_one_finalizer_of_its_own(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is set once, set anew when it ran or is an ancestor's, and finishes all that is held."""
+    """It is set once, set again if it ran or is an ancestor's, and finishes every delivery."""
     parent = multiprocessing.process.current_process()
     monkeypatch.setattr(multiprocessing.process, "_parent_process", parent)
     one, other = heard.witness("one"), heard.witness("other")
@@ -299,10 +299,10 @@ def test_a_child_of_multiprocessing_has_one_finalizer_of_its_own(
     second.cancel()
 
 
-def test_who_is_no_child_of_multiprocessing_gets_no_finalizer(
+def test_only_a_child_of_multiprocessing_gets_a_finalizer(
     heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process of another kind leaves it at `atexit`, and nothing is imported to find that out."""
+    """Any other process relies on `atexit`, and imports nothing to find that out."""
     one = heard.witness("one")
     process.track(one)
     assert process._finalizer is None

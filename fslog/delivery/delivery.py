@@ -402,7 +402,7 @@ class Delivery:
         Returns:
             What `finish` waits for; None from within an append on this very thread.
         """
-        self._parts.listener.worker.settle()
+        self._parts.listener.worker.wait_begun()
         number = self._parts.buffer.seal()
         return None if number is None else self._ask_last(number)
 

@@ -165,7 +165,7 @@ class Listener(QueueListener):
 
     def _serve(self, token: Token) -> None:
         self._token = token
-        if token.is_doubtful:  # perhaps nothing is left to do, and nobody to say that it may end
+        if token.is_spare:  # perhaps nothing is left to do, and nobody to say that it may end
             self._retired = True
         while self.worker.serves(token):
             item = self.dequeue()

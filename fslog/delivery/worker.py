@@ -1,13 +1,13 @@
-"""One background thread at a time, started without waiting for it.
+"""At most one background thread at a time, started without waiting for it.
 
-`threading.Thread.start` waits until the new thread runs. A log call may do that neither with a lock
-held nor out of a finalizer: the garbage collector may run in the new thread before it reports that
-it runs, and a finalizer there that logs waits for the lock; and a finalizer may have interrupted
-`threading` itself, whose locks are not re-entrant. So `ensure` only asks the system for a bare
-thread, which does the waiting.
+`threading.Thread.start` waits until the new thread runs. A log call must not wait for that while it
+holds a lock, because the garbage collector may run a finalizer in the new thread before it reports
+that it runs, and a finalizer that logs there waits for that lock. Nor may a finalizer wait for it:
+it may have interrupted `threading` itself, whose locks are not re-entrant. So `ensure` only asks
+the system for a bare thread, and that thread does the waiting.
 
-Who serves is decided by the threads themselves: each claims the one role when it begins, and ends
-if another has it. However often a start is interrupted, doubled or repeated, one of them serves.
+The threads themselves decide which one serves: each claims the one role when it begins, and ends if
+another has it. However often a start is interrupted, doubled or repeated, exactly one serves.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ from fslog.process import IN_SUBINTERPRETER
 _BEGIN_SECONDS = 1.0
 
 Start = Callable[[Callable[..., object], "tuple[Any, ...]"], Any]
-"""Starts a bare thread that calls a function with arguments; `RuntimeError` if it cannot."""
+"""Starts a bare thread that calls a function with arguments; raises `RuntimeError` if it cannot."""
 
 
 def start_thread(function: Callable[..., object], arguments: tuple[Any, ...]) -> Any:
-    """Start a bare thread, without waiting for it; in gevent's world a greenlet."""
+    """Start a bare thread, without waiting for it; a greenlet if gevent has patched."""
     return _thread.start_new_thread(function, arguments)
 
 
 class Token:
-    """One start of a thread, which may serve or find that another one does.
+    """One start of a thread, which serves unless another thread does.
 
-    A doubtful one may come when another has served and ended, and then has nothing to wait for.
+    A spare one repeats a start that may have failed: it may find that another thread has served
+    and ended, and then has nothing to wait for.
     """
 
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
-        self.is_doubtful = False
-        self.turn = threading.Lock()
+        self.is_spare = False
+        self.once = threading.Lock()
         self.begun = threading.Lock()
         self.begun.acquire()
         self.ended = threading.Lock()
@@ -52,13 +53,13 @@ class Token:
 
 
 class Worker:
-    """Have a function run in at most one thread at a time.
+    """Run a function in at most one thread at a time.
 
     Args:
-        serve: what to run, with a token; it looks from time to time whether the token `serves`.
+        serve: the function; it is called with a token, and checks now and then that it `serves`.
         name: of the thread.
         start: starts a bare thread.
-        must_join: whether `join` has to wait until the operating system's threads have ended.
+        must_join: whether the interpreter must not end before the thread has.
     """
 
     def __init__(
@@ -80,17 +81,17 @@ class Worker:
 
     def is_served(self) -> bool:
         """Return whether a thread has the role, or is being started and will claim it."""
-        # In this order: a thread claims the role before it is no longer being started.
+        # In this order: a thread claims the role first, and then it is no longer being started.
         return self._starting is not None or bool(self._role)
 
     def ensure(self) -> bool:
-        """Start a thread if nobody serves; False if none can be started.
+        """Start a thread if none serves; return False if none can be started.
 
-        Takes no lock and waits for nothing; may be called from anywhere.
+        Acquires no lock and waits for nothing; may be called from anywhere.
         """
         if self.is_served():
             return True
-        # A thread that is started now would never run, or not be waited for.
+        # A thread that is started now would never run, or not be joined.
         if self._is_ended or (self._must_join and process.is_over()) or sys.is_finalizing():
             return False
         token = Token()
@@ -102,9 +103,9 @@ class Worker:
             if isinstance(error, Exception) and not is_interrupt(error):
                 self._unbegun.pop(token, None)
                 return False  # at interpreter exit (3.12.0-3.12.2), or the system has no more
-            # Perhaps it was started, perhaps not. The line that asked for it may be the last.
+            # It may have been started or not, and no later line may come to start it again.
             again = Token()
-            token.is_doubtful = again.is_doubtful = True
+            token.is_spare = again.is_spare = True
             self._start(again)
             raise
         return True
@@ -117,7 +118,7 @@ class Worker:
             self._start_thread(self._begin, (token,))
 
     def _begin(self, token: Token) -> None:
-        # A `threading.Thread` is what profilers, debuggers and the names in logs know.
+        # Profilers, debuggers and the thread names in logs need a `threading.Thread`.
         try:
             if not self._must_join:
                 # A daemon: an endpoint that hangs must not keep a process alive.
@@ -127,12 +128,12 @@ class Worker:
                 token.thread.start()
                 return
         except unless_interrupt(Exception):
-            # The system has no more threads, or memory; this one is as good.
+            # No more threads, or no memory: the bare thread serves itself.
             pass
         self._run(token)
 
     def _run(self, token: Token) -> None:
-        if not token.turn.acquire(blocking=False):  # a start that failed had begun all the same
+        if not token.once.acquire(blocking=False):  # a start that raised had succeeded
             return
         self._unbegun.pop(token, None)
         token.begun.release()
@@ -144,28 +145,28 @@ class Worker:
             token.ended.release()
 
     def claim(self, token: object) -> bool:
-        """Take the role for a token, or for a thread that lends itself; False if it is taken."""
+        """Claim the role for a token of a thread or of a caller; return False if it is taken."""
         return self._role.setdefault("token", token) is token
 
     def serves(self, token: object) -> bool:
-        """Return whether the token has the role, and may go on.
+        """Return whether the token has the role and may continue.
 
-        A thread that lends itself may also when no other is to serve any more.
+        After `end` only a caller's token may.
         """
         is_ending = self._is_ended and isinstance(token, Token)
         return self._role.get("token") is token and not is_ending
 
     def release(self, token: object) -> None:
-        """Give the role back, if the token has it. May be called more than once."""
+        """Release the role, if the token has it; may be called more than once."""
         if self._starting is token:
             self._starting = None
         if self._role.get("token") is token:
             del self._role["token"]
 
-    def settle(self, seconds: float = _BEGIN_SECONDS) -> None:
+    def wait_begun(self, seconds: float = _BEGIN_SECONDS) -> None:
         """Wait until the threads that were started have begun, because the process ends.
 
-        One whose first step is taken when the interpreter is no longer there crashes the process.
+        A thread that begins after the interpreter was finalized crashes the process.
         """
         until = time.monotonic() + seconds
         for token in list(self._unbegun):
@@ -173,11 +174,11 @@ class Worker:
                 token.begun.release()
 
     def end(self) -> None:
-        """Have the thread end at its next look, and start no other."""
+        """End the thread at its next check, and start no other."""
         self._is_ended = True
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until the thread that serves has ended; False if it has not in so many seconds."""
+        """Wait until the serving thread has ended; return False if the timeout passes first."""
         token = self._starting or self._role.get("token")
         if not isinstance(token, Token) or token.thread is threading.current_thread():
             return True

@@ -988,7 +988,7 @@ def test_a_thread_whose_start_was_interrupted_does_not_stay_for_nothing() -> Non
     """It may begin when another has served and ended: it does what there is, and ends."""
     world = World(threads=True)
     token = Token()
-    token.is_doubtful = True
+    token.is_spare = True
     start_thread(world.listener.worker._begin, (token,))
     assert token.ended.acquire(timeout=20)
     assert not world.listener.is_alive()

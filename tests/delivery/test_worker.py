@@ -16,32 +16,32 @@ WAIT_SECONDS = 30.0
 
 
 class Interrupt(KeyboardInterrupt):
-    """What a signal handler raises."""
+    """Stand in for what a signal handler raises."""
 
 
 class Served:
-    """A worker whose thread serves until it is let go, and who served so far."""
+    """A worker whose thread serves until it may end, and the tokens that have served."""
 
     def __init__(self, start: Callable[..., Any] = start_thread, **given: Any) -> None:
         self.tokens: list[object] = []
         self.begun = threading.Semaphore(0)
-        self.let_go = threading.Event()
+        self.may_end = threading.Event()
         self.worker = Worker(self._serve, start=start, **given)
 
     def _serve(self, token: object) -> None:
         self.tokens.append(token)
         self.begun.release()
-        assert self.let_go.wait(WAIT_SECONDS)
+        assert self.may_end.wait(WAIT_SECONDS)
 
     def end(self) -> None:
-        """Let the thread end, and wait for that."""
-        self.let_go.set()
+        """Let the thread end, and wait until it has."""
+        self.may_end.set()
         assert self.worker.wait(WAIT_SECONDS)
         assert not self.worker.is_served()
 
 
 def test_a_start_is_not_waited_for() -> None:
-    """`ensure` returns while the thread has not begun, and then starts no other."""
+    """`ensure` returns before the thread has begun, and then starts no other."""
     asked: list[Any] = []
     served = Served(lambda *call: asked.append(call))
     assert served.worker.ensure()
@@ -56,7 +56,7 @@ def test_a_start_is_not_waited_for() -> None:
 
 
 def test_of_many_that_are_started_one_serves() -> None:
-    """Threads that find the role taken end without doing anything."""
+    """Threads that find the role taken end without serving."""
     served = Served()
     assert served.worker.ensure()
     assert served.begun.acquire(timeout=WAIT_SECONDS)
@@ -72,7 +72,7 @@ def test_of_many_that_are_started_one_serves() -> None:
 
 @pytest.mark.parametrize("is_started", [True, False])
 def test_a_start_that_is_interrupted_leaves_one_thread(is_started: bool) -> None:
-    """Whether the interrupt came before or after the system started it: one serves."""
+    """One thread serves, whether the exception came before or after the system started it."""
     interrupts = [Interrupt()]
     started: list[Token] = []
 
@@ -94,11 +94,11 @@ def test_a_start_that_is_interrupted_leaves_one_thread(is_started: bool) -> None
     served.end()
     assert len(served.tokens) == 1
     assert len(started) == (2 if is_started else 1)
-    assert started[-1].is_doubtful
+    assert started[-1].is_spare
 
 
 def test_a_system_without_threads_is_asked_again() -> None:
-    """Where no thread can be started `ensure` says so, and the next call tries again."""
+    """If no thread can be started, `ensure` returns False, and the next call tries again."""
     refusals = [RuntimeError("can't start new thread")]
 
     def start(*call: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_system_without_threads_is_asked_again() -> None:
 
 
 def test_a_thread_that_lends_itself_keeps_others_out() -> None:
-    """While a token has the role no thread is started; the role comes back with `release`."""
+    """While a token has the role no thread is started; `release` frees the role."""
     served = Served()
     token = object()
     assert served.worker.claim(token)
@@ -130,7 +130,7 @@ def test_a_thread_that_lends_itself_keeps_others_out() -> None:
 
 
 def test_where_threads_must_end_they_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a sub-interpreter the end waits for every thread, and no other is started."""
+    """At the end of a sub-interpreter every thread is joined, and no other is started."""
     monkeypatch.setattr(process, "_is_over", False)
     served = Served(must_join=True)
     assert served.worker.ensure()
@@ -138,7 +138,7 @@ def test_where_threads_must_end_they_are_waited_for(monkeypatch: pytest.MonkeyPa
     before = threading.active_count()
     served.worker.end()
     assert not served.worker.serves(served.tokens[0])
-    served.let_go.set()
+    served.may_end.set()
     process.join_threads()
     assert not served.worker.is_served()
     assert not served.worker.ensure()
@@ -150,7 +150,7 @@ def test_where_threads_must_end_they_are_waited_for(monkeypatch: pytest.MonkeyPa
 
 
 def test_threads_that_ended_are_not_kept() -> None:
-    """Where each batch has a thread of its own, their handles, and stacks, do not add up."""
+    """If each batch has its own thread, the handles of those that ended do not accumulate."""
     for _ in range(5):
         served = Served(must_join=True)
         assert served.worker.ensure()
@@ -165,15 +165,15 @@ def test_threads_that_ended_are_not_kept() -> None:
 
 
 def test_the_end_waits_for_a_thread_to_begin() -> None:
-    """A thread that was asked for begins before `settle` returns; one that cannot costs a bound."""
+    """`wait_begun` returns when a started thread has begun, or after a bounded time."""
     asked: list[Any] = []
     served = Served(lambda *call: asked.append(call))
     assert served.worker.ensure()
-    served.worker.settle(0.01)
+    served.worker.wait_begun(0.01)
     assert served.tokens == []
     [(function, arguments)] = asked
     threading.Timer(0.05, start_thread, (function, arguments)).start()
-    served.worker.settle(WAIT_SECONDS)
+    served.worker.wait_begun(WAIT_SECONDS)
     assert served.begun.acquire(timeout=WAIT_SECONDS)
-    served.worker.settle(0.0)
+    served.worker.wait_begun(0.0)
     served.end()
