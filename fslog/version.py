@@ -1,3 +1,3 @@
-"""The one place that states the package's version; `setup.py` and the `User-Agent` read it."""
+"""The package's version, as `setup.py` and the `User-Agent` read it."""
 
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""`fslog ping`: whether the endpoint can be reached, over which connection, and why not."""
+"""`fslog ping`: check whether the endpoint is reachable, and describe the connection."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fslog.net.destination import Destination
 from fslog.net.transport import PingFailed, Transport
 
 SOON_DAYS = 14
-"""A certificate that ends within so many days is worth a warning."""
+"""A certificate that expires within this time causes a warning."""
 
 _DESCRIPTION = """\
-Say whether the endpoint can be reached, how fast it answers, and over which
-connection: its address, the version of TLS, and until when its certificate is
-valid. One request is made; it needs no keys and sends none."""
+Check whether the endpoint is reachable, and print how fast it answers, its
+address, the TLS version, and how long its certificate is valid. One request is
+made; it needs no keys and sends none."""
 
 _EPILOG = """\
 examples:
@@ -31,35 +31,34 @@ examples:
   fslog ping --endpoint http://127.0.0.1:8020 --timeout 2
   fslog ping --json | jq .seconds
 
-A proxy is taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY, as a handler does.
+HTTPS_PROXY, ALL_PROXY and NO_PROXY select a proxy, as for a handler.
 
-The exit code is 0 if it answered as it should (a certificate that ends soon is
-a warning only), 1 if not, 2 for a wrong argument, 130 after Ctrl-C."""
+The exit code is 0 if the endpoint is reachable (also if its certificate expires
+soon), 1 if not, 2 for a wrong argument, 130 after Ctrl-C."""
 
 _ADVICE = {
-    "name": "is the name right, and does this machine's DNS work?",
-    "refused": "nothing listens there, or a firewall turns it away",
-    "timeout": "a firewall in between, or a proxy that is needed and not set (HTTPS_PROXY)?",
-    "certificate": "where a proxy opens TLS, or for an authority of one's own: --ca-certs FILE",
-    "validity": "the certificate itself is wrong, or this machine's clock: one needs mending",
-    "tls": "does what listens there speak TLS, in a version of this century?",
-    "busy": "it is there, but does not work at the moment: try again later",
-    "status": "something answers there, but not as the endpoint does: is the address right?",
+    "name": "check the host name, and whether DNS works on this machine",
+    "refused": "no server listens on this port, or a firewall rejects the connection",
+    "timeout": "a firewall may drop the connection, or a proxy may be needed (HTTPS_PROXY)",
+    "certificate": "for a proxy that intercepts TLS, or a private authority: --ca-certs FILE",
+    "validity": "correct the certificate, or this machine's clock",
+    "tls": "check whether the server speaks TLS, in a current version",
+    "busy": "the endpoint is reachable but not available: try again later",
+    "status": "a server answers, but not as the endpoint does: check the address",
 }
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Describe the connection that a ping went over.
+    """The connection of a ping.
 
     Args:
-        address, port: of the peer; a proxy where there is one.
-        tls: the version, None for a plain connection.
-        cipher: None likewise.
-        subject, issuer: names in its certificate.
-        expires: the certificate's last instant, ISO 8601; None without one.
-        days_left: until then; negative for one that is over.
-        connected_at: the monotonic instant at which it could be used.
+        address, port: of the peer, or of the proxy if there is one.
+        tls, cipher: the TLS version and cipher; None for a plain connection.
+        subject, issuer: names in the certificate.
+        expires: when the certificate expires, ISO 8601; None without a certificate.
+        days_left: until then; negative if it has expired.
+        connected_at: the monotonic instant at which it was connected.
     """
 
     address: str
@@ -77,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     """Ping the endpoint.
 
     Args:
-        arguments: those behind `fslog ping`.
+        arguments: those after `fslog ping`.
 
     Returns:
         The exit code, as `--help` explains it.
@@ -94,12 +93,12 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _report(to: Destination, transport: Transport) -> dict[str, Any]:
-    """Make the one request, and tell all that is to be told of it."""
+    """Make the request and return the report on it."""
     seen: list[Connection] = []
     report: dict[str, Any] = {"reachable": True, "host": to.host, "proxy": _proxy(to)}
     seconds = began_at = 0.0
     try:
-        seconds = transport.ping(lambda sock: seen.append(described(sock)))
+        seconds = transport.ping(lambda sock: seen.append(connection_of(sock)))
         began_at = time.monotonic() - seconds
     except PingFailed as error:
         report |= {"reachable": False, "kind": error.kind, "reason": str(error)}
@@ -114,15 +113,15 @@ def _report(to: Destination, transport: Transport) -> dict[str, Any]:
     return report
 
 
-def described(sock: Any) -> Connection:
-    """Look at a connected socket.
+def connection_of(sock: Any) -> Connection:
+    """Return the description of a connected socket.
 
     Args:
-        sock: plain, or with TLS whose certificate was verified.
+        sock: plain, or with TLS and a verified certificate.
     """
     at = time.monotonic()
     address, port = "", 0
-    with contextlib.suppress(AttributeError, OSError):  # TLS inside of a proxy's TLS has no name
+    with contextlib.suppress(AttributeError, OSError):  # TLS inside a proxy's TLS has no peer name
         address, port = sock.getpeername()[:2]
     if not hasattr(sock, "getpeercert"):
         return Connection(address, port, connected_at=at)
@@ -150,7 +149,7 @@ def _iso(instant: float) -> str:
 
 
 def _name(pairs: Any, *wanted: str) -> str | None:
-    """Return the first wanted part of a certificate's name.
+    """Return the first of the wanted parts of a certificate's name.
 
     >>> _name(((("organizationName", "Acme"),), (("commonName", "acme.example"),)), "commonName")
     'acme.example'
@@ -168,12 +167,12 @@ def _warning(days_left: int | None) -> str | None:
     if days_left is None or days_left >= SOON_DAYS:
         return None
     if days_left < 1:
-        return "the certificate ends within a day"
-    return f"the certificate ends in {days_left} day{'' if days_left == 1 else 's'}"
+        return "the certificate expires within a day"
+    return f"the certificate expires in {days_left} day{'' if days_left == 1 else 's'}"
 
 
 def _proxy(to: Destination) -> str | None:
-    """Return a proxy's host and port, without the password that its URL may hold."""
+    """Return the proxy's host and port, without the password that its URL may contain."""
     url = to.proxy_url()
     return None if url is None else urlsplit(url).netloc.rpartition("@")[2]
 
@@ -189,7 +188,7 @@ def _show(report: dict[str, Any], to: Destination, *, is_json: bool) -> None:
         printer = Printer(sys.stderr, to.redact)
         printer.line((report["reason"], "red"))
         if report["proxy"]:
-            printer.line((f"the way goes through the proxy {report['proxy']}", ""))
+            printer.line((f"the proxy is {report['proxy']}", ""))
         if report["advice"]:
             printer.line((report["advice"], ""))
 
@@ -205,11 +204,11 @@ def _rows(report: dict[str, Any]) -> list[tuple[Part, ...]]:
     ]
     if report["tls"]:
         rows.append(("TLS", f"{report['tls']}, {report['cipher']}"))
-        subject, issuer = report["subject"] or "no name", report["issuer"] or "nobody"
+        subject, issuer = report["subject"] or "no name", report["issuer"] or "an unknown authority"
         ends = f"until {report['expires']}, {report['days_left']} days"
         rows.append(("certificate", f"{subject}, {ends}, issued by {issuer}"))
     else:
-        rows.append(("TLS", "none: plain http, which only a loopback address may have"))
+        rows.append(("TLS", "none: plain HTTP, which is allowed for a loopback address only"))
     first, *rest = rows
     lines: list[tuple[Part, ...]] = [((f"{first[0]}: ", "green"), (first[1], ""))]
     lines += [((f"{label:13}", "bold"), (text, "")) for label, text in rest]
@@ -219,7 +218,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[Part, ...]]:
 
 
 def _ms(seconds: float) -> str:
-    """Return a short time.
+    """Return a duration for a person.
 
     >>> _ms(0.0456), _ms(2.5)
     ('46 ms', '2.50 s')
@@ -230,5 +229,5 @@ def _ms(seconds: float) -> str:
 def _parser() -> CommandParser:
     parser = CommandParser("fslog ping", _DESCRIPTION, _EPILOG)
     add_endpoint_options(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

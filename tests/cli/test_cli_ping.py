@@ -1,4 +1,4 @@
-"""`fslog ping`: what it says of an endpoint that answers, and of one that does not."""
+"""`fslog ping`: its output for an endpoint that is reachable, and for one that is not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from fslog.cli.output import printable
-from fslog.cli.ping import described
+from fslog.cli.ping import connection_of
 from fslog.collector import Collector
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request
 from servers import free_port
@@ -25,20 +25,20 @@ from uploads import Command, at_work, ended, interrupted, run
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Give a certificate authority that nobody trusts by himself."""
+    """Return a certificate authority that is not trusted by default."""
     return trustme.CA(organization_name="The \x1b[31mAuthority")
 
 
 @pytest.fixture(scope="module")
 def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the file by which it can be trusted."""
+    """Return the file that makes the authority trusted."""
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return path
 
 
 def over_tls(authority: trustme.CA, days: float = 400, name: str = "localhost") -> Script:
-    """Make a script that shakes hands and answers, with a certificate for so many days."""
+    """Return a script that answers over TLS, with a certificate that is valid for `days`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     now = datetime.datetime.now(datetime.timezone.utc)
     ends_at = now + datetime.timedelta(days=days)
@@ -58,13 +58,13 @@ def over_tls(authority: trustme.CA, days: float = 400, name: str = "localhost") 
 
 @contextlib.contextmanager
 def secure(authority: trustme.CA, days: float = 400, name: str = "localhost") -> Iterator[str]:
-    """Run an endpoint with TLS, and give its URL."""
+    """Run an endpoint with TLS, and yield its URL."""
     with RawServer(over_tls(authority, days, name)) as server:
         yield f"https://localhost:{server.port}"
 
 
-def test_an_endpoint_that_answers(fslog: Command) -> None:
-    """One POST without keys is made; host, address, times and the lack of TLS are told."""
+def test_a_reachable_endpoint(fslog: Command) -> None:
+    """One POST without keys is made; host, address, times and the missing TLS are printed."""
     with Collector() as collector:
         said = fslog("ping", "--endpoint", collector.url)
         (request,) = collector.requests
@@ -75,11 +75,11 @@ def test_an_endpoint_that_answers(fslog: Command) -> None:
     assert first.startswith(f"{host} is reachable: it answered in ")
     assert address.split() == ["address", "127.0.0.1,", "port", host.partition(":")[2]]
     assert re.search(r"\d+ ms to connect, \d+ ms to answer", times)
-    assert "none: plain http" in tls
+    assert "none: plain HTTP" in tls
 
 
-def test_the_answer_for_a_program(fslog: Command) -> None:
-    """With `--json` the same is one object; the times are told apart, in seconds."""
+def test_json(fslog: Command) -> None:
+    """With `--json` the output is one object; the two times are separate, in seconds."""
     with RawServer(drip(OK, interval=0.2, size=len(OK))) as server:
         said = fslog("ping", "--json", "--endpoint", server.url)
     assert (said.code, said.err) == (0, "")
@@ -101,8 +101,8 @@ def test_the_answer_for_a_program(fslog: Command) -> None:
     }
 
 
-def test_an_answer_that_closes_the_connection(fslog: Command) -> None:
-    """What is told of a connection does not depend on its still being there."""
+def test_a_response_that_closes_the_connection(fslog: Command) -> None:
+    """The connection is described even if the response closes it."""
     closing = OK.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
     with RawServer(answer(closing)) as server:
         said = fslog("ping", "--json", "--endpoint", server.url)
@@ -110,7 +110,7 @@ def test_an_answer_that_closes_the_connection(fslog: Command) -> None:
 
 
 def test_a_secure_endpoint(fslog: Command, authority: trustme.CA, ca_file: Path) -> None:
-    """TLS version, cipher, names and the end of the certificate are told; controls are escaped."""
+    """TLS version, cipher and certificate are printed; control characters are escaped."""
     with secure(authority) as url:
         said = fslog("ping", "--endpoint", url, "--ca-certs", ca_file)
         found = fslog("ping", "--json", "--endpoint", url, "--ca-certs", ca_file).json
@@ -127,15 +127,15 @@ def test_a_secure_endpoint(fslog: Command, authority: trustme.CA, ca_file: Path)
     ("days", "words"),
     [
         (14.1, None),
-        (13.9, "the certificate ends in 13 days"),
-        (1.5, "the certificate ends in 1 day"),
-        (0.5, "the certificate ends within a day"),
+        (13.9, "the certificate expires in 13 days"),
+        (1.5, "the certificate expires in 1 day"),
+        (0.5, "the certificate expires within a day"),
     ],
 )
-def test_a_certificate_that_ends_soon(
+def test_a_certificate_that_expires_soon(
     days: float, words: str | None, fslog: Command, authority: trustme.CA, ca_file: Path
 ) -> None:
-    """Within fourteen days of its end there is a warning; the endpoint is reachable still."""
+    """Less than 14 days before it expires there is a warning; the exit code is 0."""
     with secure(authority, days) as url:
         said = fslog("ping", "--endpoint", url, "--ca-certs", ca_file)
         found = fslog("ping", "--json", "--endpoint", url, "--ca-certs", ca_file)
@@ -150,7 +150,7 @@ def test_a_certificate_that_ends_soon(
     ("days", "name", "is_trusted", "words", "kind", "advice"),
     [
         (-1, "localhost", True, "certificate has expired", "validity", "this machine's clock"),
-        (400, "other.example", True, "Hostname mismatch", "validity", "needs mending"),
+        (400, "other.example", True, "Hostname mismatch", "validity", "correct the certificate"),
         (
             400,
             "localhost",
@@ -172,7 +172,7 @@ def test_a_certificate_that_is_not_trusted(
     authority: trustme.CA,
     ca_file: Path,
 ) -> None:
-    """One that is over, another's, or nobody's is the reason, and what may help each is said."""
+    """A certificate that is expired, of another host or untrusted is reported with a remedy."""
     trusted = ["--ca-certs", ca_file] if is_trusted else []
     with secure(authority, days, name) as url:
         said = fslog("ping", "--endpoint", url, *trusted)
@@ -198,13 +198,13 @@ def test_a_certificate_that_is_not_trusted(
         ),
         (half_answer(b""), "connection", "cannot be reached"),
         (answer(b"\x1b[2Jno http at all\r\n\r\n"), "status", "what it answers is no HTTP"),
-        (answer(b"220 mail.example ESMTP\r\n"), "status", "is the address right?"),
+        (answer(b"220 mail.example ESMTP\r\n"), "status", "check the address"),
     ],
 )
-def test_an_endpoint_that_does_not_answer_as_it_should(
+def test_an_endpoint_that_is_not_available(
     script: Script, kind: str, words: str, fslog: Command
 ) -> None:
-    """The reason is said in words, with a hint where there is one, and as a kind for a program."""
+    """The output has the reason, a hint if there is one, and in JSON the kind of failure."""
     with RawServer(script) as server:
         said = fslog("ping", "--endpoint", server.url, "--timeout", 0.3)
         found = fslog("ping", "--endpoint", server.url, "--timeout", 0.3, "--json")
@@ -216,16 +216,16 @@ def test_an_endpoint_that_does_not_answer_as_it_should(
     assert ("seconds" in found.json, found.json["port"]) == (False, server.port)
 
 
-def test_nobody_there(fslog: Command) -> None:
-    """A connection that is refused is told so."""
+def test_a_refused_connection(fslog: Command) -> None:
+    """A refused connection has a kind of its own."""
     port = free_port()
     found = fslog("ping", "--json", "--endpoint", f"http://127.0.0.1:{port}")
     assert (found.code, found.json["kind"]) == (1, "refused")
     assert f"127.0.0.1:{port} cannot be reached: connection refused" == found.json["reason"]
 
 
-def test_plain_http_where_tls_is_meant(fslog: Command) -> None:
-    """What does not speak TLS is told so."""
+def test_a_server_without_tls(fslog: Command) -> None:
+    """A server that does not speak TLS has a kind of its own."""
 
     def plain(conn: socket.socket) -> None:
         conn.recv(65_536)
@@ -236,8 +236,8 @@ def test_plain_http_where_tls_is_meant(fslog: Command) -> None:
     assert (found.code, found.json["kind"]) == (1, "tls")
 
 
-def test_a_name_that_nobody_knows(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that cannot be resolved is told so."""
+def test_an_unknown_host(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the host name cannot be resolved, the hint is about DNS."""
 
     def fail(*given: object, **more: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -251,7 +251,7 @@ def test_a_name_that_nobody_knows(fslog: Command, monkeypatch: pytest.MonkeyPatc
 
 
 def tunnel(conn: socket.socket) -> None:
-    """Play a proxy: connect where CONNECT says, and pass bytes on until one side ends."""
+    """Act as a proxy: connect to CONNECT's target, and forward bytes until one side closes."""
     target = read_request(conn).split()[1].decode().rpartition(":")
     with socket.create_connection((target[0], int(target[2])), timeout=5) as onward:
         conn.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -267,7 +267,7 @@ def tunnel(conn: socket.socket) -> None:
 def test_through_a_proxy(
     fslog: Command, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment's proxy is used and named, its password is not; the TLS is the endpoint's."""
+    """The environment's proxy is used and printed, without its password; TLS is the endpoint's."""
     with secure(authority) as url, RawServer(tunnel) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://ann:hidden@127.0.0.1:{proxy.port}")
         said = fslog("ping", "--endpoint", url, "--ca-certs", ca_file)
@@ -279,13 +279,13 @@ def test_through_a_proxy(
     assert "hidden" not in said.out + found.out
 
 
-def test_a_proxy_that_is_not_there(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the trouble may be the proxy's, the proxy is named."""
+def test_a_proxy_that_is_down(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure with a proxy names the proxy."""
     port = free_port()
     monkeypatch.setenv("HTTPS_PROXY", f"http://ann:hidden@127.0.0.1:{port}")
     said = fslog("ping")
     assert said.code == 1
-    assert f"the way goes through the proxy 127.0.0.1:{port}" in said.err
+    assert f"the proxy is 127.0.0.1:{port}" in said.err
     assert "hidden" not in said.err
 
 
@@ -301,7 +301,7 @@ def test_a_proxy_that_is_not_there(fslog: Command, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_wrong_argument(given: list[str], fslog: Command) -> None:
-    """What cannot be meant is an error of the argument: 2, and nobody is asked."""
+    """An invalid argument exits with 2; no request is made."""
     said = fslog("ping", *given)
     assert (said.code, said.out) == (2, "")
     assert "fslog ping: error: " in said.err
@@ -315,8 +315,8 @@ def test_the_help(fslog: Command) -> None:
     assert "The exit code is 0" in said.out
 
 
-def test_a_socket_without_a_name() -> None:
-    """What cannot tell its peer, or its certificate, is described as far as it goes."""
+def test_a_socket_without_a_peer_name() -> None:
+    """A socket that lacks a peer name or a certificate is described without them."""
 
     class Odd:
         def version(self) -> str:
@@ -328,13 +328,13 @@ def test_a_socket_without_a_name() -> None:
         def getpeercert(self) -> dict[str, object]:
             return {"subjectAltName": (("DNS", "a.example"),)}
 
-    found = described(Odd())
+    found = connection_of(Odd())
     assert (found.address, found.tls, found.cipher) == ("", "TLSv1.3", None)
     assert (found.subject, found.issuer, found.expires) == ("a.example", None, None)
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
-    """A ping that is interrupted ends at once, with 130 and without a traceback."""
+    """An interrupted ping exits at once with 130, without a traceback."""
     arguments = ("ping", "--timeout", 60)
     with (
         RawServer(hang()) as server,
@@ -346,7 +346,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_a_pipe(tmp_path: Path) -> None:
-    """Piped output is plain, one fact a line; a reader that leaves is an exit code."""
+    """Piped output is plain, one fact per line; a closed pipe exits with 141."""
     with Collector() as collector:
         said = run("ping", endpoint=collector.url, where=tmp_path)
         assert (said.code, said.err, "\x1b" in said.out) == (0, "", False)
