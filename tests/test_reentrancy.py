@@ -86,9 +86,9 @@ INTERRUPT = """
                 self.left -= 1
             return self.at
 
-    def interrupted(action, function, prepare=lambda: None):
-        # Do the action again and again, interrupted one instruction later each time.
-        for n in itertools.count():
+    def interrupted(action, function, prepare=lambda: None, step=1):
+        # Do the action again and again, interrupted `step` instructions later each time.
+        for n in itertools.count(0, step):
             prepare()
             interrupt = Interrupt(n, function)
             before = sys.gettrace()
@@ -159,7 +159,8 @@ def test_other_calls_at_any_instruction_of_a_log_call(inner: str) -> None:
         assert facts["longest"] < 2.0
 
 
-def test_the_first_log_call_of_all_at_any_instruction() -> None:
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 5])
+def test_the_first_log_call_of_all_at_any_instruction(step: int) -> None:
     """Breaking in while the listener's thread is being started starts no second one."""
     program = f"""{INTERRUPT}
     def threads():
@@ -175,7 +176,7 @@ def test_the_first_log_call_of_all_at_any_instruction() -> None:
         say(next(outer))
         assert len(threads()) <= 1
         assert handler.flush(10)
-    places = interrupted(first, lambda: say(next(inner), source="inner"), end)
+    places = interrupted(first, lambda: say(next(inner), source="inner"), end, {step})
     tell(places=places, outer=next(outer), inner=next(inner))
     """
     with Collector() as collector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configurations import USAGE, changed
+from fslog.cli import main
 from fslog.cli.output import columns_of, wrapped
 from fslog.collector import Answer, Collector
 from processes import KEYS
@@ -54,20 +56,28 @@ def on_a_terminal(arguments: Sequence[str], where: Path, endpoint: str) -> tuple
     return code, b"".join(pieces).decode().replace("\r\n", "\n").splitlines()
 
 
-def piped(arguments: Sequence[str], where: Path, endpoint: str) -> str:
-    """Run the same in a pipe."""
-    command = [sys.executable, "-m", "fslog", *arguments]
-    env = settings(endpoint)
-    both = subprocess.run(
-        command, cwd=where, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    return both.stdout
+def piped(
+    arguments: Sequence[str], where: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Return what the same writes elsewhere than on a terminal; run in this process."""
+    written = where / "written.txt"
+    with monkeypatch.context() as changed, written.open("w", encoding="utf-8") as both:
+        changed.chdir(where)
+        for name, value in variables(endpoint).items():
+            changed.setenv(name, value)
+        with contextlib.redirect_stdout(both), contextlib.redirect_stderr(both):
+            main(list(arguments))
+    return written.read_text(encoding="utf-8")
+
+
+def variables(endpoint: str) -> dict[str, str]:
+    """Return the settings of the commands."""
+    return {"FSLOG_ENDPOINT": endpoint, "FSLOG_AUTH_KEY": KEYS[0], "FSLOG_API_KEY": KEYS[1]}
 
 
 def settings(endpoint: str, **more: str) -> dict[str, str]:
     """Return the environment, in which nothing says how wide a terminal is."""
-    keys = {"FSLOG_AUTH_KEY": KEYS[0], "FSLOG_API_KEY": KEYS[1]}
-    env = environment({"FSLOG_ENDPOINT": endpoint, "PYTHONUNBUFFERED": "1", **keys, **more})
+    env = environment({**variables(endpoint), "PYTHONUNBUFFERED": "1", **more})
     return {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
 
 
@@ -107,11 +117,13 @@ def where(tmp_path: Path) -> Path:
         "viewer --port 1 --host 203.0.113.7",
     ],
 )
-def test_a_terminal_gets_the_words_that_a_pipe_gets(arguments: str, where: Path) -> None:
+def test_a_terminal_gets_the_words_that_a_pipe_gets(
+    arguments: str, where: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is cut off, no word is broken, and no line is wider than the terminal."""
     with Collector(keys=KEYS) as collector:
         collector.always(Answer(503))
-        expected = steady(piped(arguments.split(), where, collector.url))
+        expected = steady(piped(arguments.split(), where, collector.url, monkeypatch))
         _, lines = on_a_terminal(arguments.split(), where, collector.url)
     assert steady("\n".join(lines)) == expected
     assert len(expected) > 5

@@ -30,6 +30,9 @@ freshsuccess = pytest_plugin.freshsuccess
 
 LOAD = [] if REGISTERED else ["-p", "fslog.pytest_plugin"]
 
+QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+"""Without what no project here uses: loading hypothesis takes longer than all else."""
+
 Result = pytest.RunResult
 Run = Callable[..., Result]
 
@@ -70,7 +73,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real: Collec
 
     def run(*arguments: str, **outcome: int) -> Result:
         result = pytester.runpytest_subprocess(
-            "-p", "no:cacheprovider", "-W", "error", *LOAD, *arguments, timeout=100
+            *QUIET, "-W", "error", *LOAD, *arguments, timeout=100
         )
         result.assert_outcomes(**outcome)
         return result
@@ -180,11 +183,11 @@ def test_it_costs_those_nothing_who_do_not_use_it(run: Run, pytester: pytest.Pyt
             assert "fslog.testing" in sys.modules
         """,
     )
-    quiet = ("-p", "no:anyio", "-p", "no:hypothesispytest")
+    quiet = (*QUIET, "-p", "no:anyio")
     pytester.runpytest_subprocess(*quiet, "-p", "no:fslog", "test_alone.py").assert_outcomes(
         passed=1
     )
-    run(*quiet, "test_costs.py", passed=2)
+    run("-p", "no:anyio", "test_costs.py", passed=2)
 
 
 def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
