@@ -6,7 +6,7 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fslog.cli.check.configuration import Configuration, parse
@@ -163,8 +163,8 @@ def _chosen(
 def _explanations(
     options: argparse.Namespace, log: InputFile | None, explainer: Explainer
 ) -> Iterator[Explanation]:
-    for text in options.record:
-        yield explainer.explain(from_text(text))
+    for record in options.record:
+        yield explainer.explain(record)
     if log is None:
         return
     with Reader(log, _LINE_BYTES) as reader:
@@ -192,13 +192,13 @@ def _parser() -> CommandParser:
         "--record",
         action="append",
         default=[],
-        type=_record,
+        type=_argument(from_text),
         metavar="TEXT",
         help="a log record; may be given more than once",
     )
     parser.add_argument(
         "--context",
-        type=_context,
+        type=_argument(_context),
         default={},
         metavar="TEXT",
         help="the values that fslog.context has bound: accountId=acme,userId=ann",
@@ -211,8 +211,7 @@ def _parser() -> CommandParser:
         type=_outcomes,
         default=(),
         metavar="WHAT",
-        help=f"explain only records with these outcomes, separated by commas: "
-        f"{', '.join(OUTCOMES)}",
+        help=f"explain only these outcomes, separated by commas: {', '.join(OUTCOMES)}",
     )
     parser.add_argument(
         "--details",
@@ -225,21 +224,22 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _record(text: str) -> str:
-    try:
-        from_text(text)
-    except RecordError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a converter for argparse, which prints the usage with its error."""
+
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except RecordError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
-def _context(text: str) -> Mapping[str, Any]:
-    try:
-        given = parse_values(text)
-    except RecordError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _context(text: str) -> dict[str, Any]:
+    given = parse_values(text)
     if "action" in given:
-        raise argparse.ArgumentTypeError("action cannot be bound; only log calls and rules set it")
+        raise RecordError("action cannot be bound; only log calls and rules set it")
     return given
 
 

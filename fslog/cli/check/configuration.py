@@ -129,29 +129,29 @@ class Configuration:
         """Return the configuration of the root logger."""
         return self.loggers.get(ROOT) or LoggerConfig(ROOT)
 
-    def filter_factory(self, name: str) -> Any:
-        """Return the class or function that creates a filter; None if there is none."""
-        section = self.filters.get(name)
+    def factory(self, kind: str, name: str) -> Any:
+        """Return the class or function that creates a formatter or a filter; None if unknown.
+
+        Args:
+            kind: `formatters` or `filters`.
+            name: in the configuration.
+        """
+        section = getattr(self, kind).get(name)
         if not isinstance(section, Mapping):
             return None
-        return _factory(self, "filters", section) if "()" in section else logging.Filter
+        if kind == "filters" and "()" not in section:
+            return logging.Filter
+        return _factory(self, f"{kind}.{name}", section)
 
     def is_event_filter(self, name: str) -> bool:
         """Return whether a filter is an `EventFormatter`."""
-        return makes(self.filter_factory(name), EventFormatter)
-
-    def formatter_factory(self, name: str) -> Any:
-        """Return the class or function that creates a formatter; None if there is none."""
-        section = self.formatters.get(name)
-        if not isinstance(section, Mapping):
-            return None
-        return _factory(self, f"formatters.{name}", section)
+        return makes(self.factory("filters", name), EventFormatter)
 
     def writes_events(self, part: HandlerConfig) -> bool:
         """Return whether a handler that is not fslog's has an `EventFormatter`."""
         if part.formatter is None or part.posts:
             return False
-        return makes(self.formatter_factory(part.formatter), EventFormatter)
+        return makes(self.factory("formatters", part.formatter), EventFormatter)
 
 
 def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration:
@@ -232,12 +232,13 @@ def _factory(config: Configuration, where: str, section: Mapping[str, Any]) -> A
 
 
 def makes(factory: Any, kind: type) -> bool:
-    """Return whether a class is of a kind, or a function seems to return something of that kind.
+    """Return whether a factory is a subclass of a class, or a function whose code names one.
 
-    A function is not called, since it might open a file; the classes that it names decide.
+    A function is not called, since it might open a file.
 
     Args:
-        factory: the value of `class` or `()`; for anything else, the answer is no.
+        factory: the value of `class` or `()`; anything that is not callable makes nothing.
+        kind: the class.
 
     >>> makes(functools.partial(TimeoutError, "late"), OSError), makes(KeyError, OSError)
     (True, False)

@@ -1,8 +1,8 @@
-"""Creating the handlers of a configuration without their effects.
+"""The handlers that produce events, created without their effects.
 
-During a dry run every `FreshsuccessHandler` is created disabled, whoever creates it: its arguments
-are checked, and it opens no directory, thread or connection. `dictConfig` and `fileConfig` do
-nothing: an imported module may configure logging, which would open its files.
+During a dry run, every `FreshsuccessHandler` is created disabled, also by code of the application:
+its arguments are checked, and it has no spool, thread or connection. `dictConfig` and `fileConfig`
+do nothing: an imported module may configure logging, which would open files.
 
 The standard library's own `DictConfigurator` creates fslog's handlers, so that an error in their
 arguments reads as it does in the application.
@@ -54,7 +54,9 @@ class DryRun:
 
 @contextlib.contextmanager
 def dry_run() -> Iterator[DryRun]:
-    """Prevent the effects of handlers and of configuring logging; not for several threads.
+    """Disable handlers, and the functions that configure logging, until the block ends.
+
+    This changes shared classes, so no other thread may use them meanwhile.
 
     >>> with dry_run() as run:
     ...     handler = FreshsuccessHandler(batch_events=7, session="none")
@@ -219,7 +221,7 @@ def _create_writing(config: Configuration, info: EventHandlerInfo, run: DryRun) 
 
 def _formatter(config: Configuration, name: str) -> Any:
     """Create a formatter if it is fslog's; any other is left empty, for the handler to refuse."""
-    factory = config.formatter_factory(name)
+    factory = config.factory("formatters", name)
     if not makes(factory, EventFormatter):
         kind = factory if isinstance(factory, type) else logging.Formatter
         return object.__new__(kind)

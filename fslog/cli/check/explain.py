@@ -26,8 +26,8 @@ from fslog.mapping.rules import Condition, Rule
 from fslog.mapping.templates import Names, compile_value
 
 OUTCOMES = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
-"""What can become of a line: an event; one that is sent with a warning; one that is not sent; no
-event; a record that does not reach the handler; not a record."""
+"""In this order: an event; one with a warning, which is sent; one that is not sent; no event; a
+record that does not reach the handler; a line that is not a record."""
 
 _IDENTITY = ("accountId", "userId")
 

@@ -1,11 +1,11 @@
-"""How a record travels through the configured loggers to one handler, as `logging` itself decides.
+"""How a record reaches one handler through the configured loggers, as `logging` itself decides.
 
 The configured loggers are created in a private `logging.Manager`. Each of their handlers that
-leads to the handler in question has a stand-in with its level and filters, which counts the records
-that arrive, or passes them on. A record that is handed to one of these loggers therefore travels
-as it does in the application. Only the reason why it does not arrive is searched for here.
+leads to the handler in question has a stand-in with its level and its filters. It passes records on
+as the handler would, and a record's way is what the stand-ins saw of it. Only the reason why a
+record does not arrive is determined afterwards.
 
-Loggers that are not configured are as the libraries that own them leave them.
+A logger without configuration keeps what its library sets (`frameworks.PRESETS`).
 """
 
 from __future__ import annotations
@@ -17,24 +17,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from fslog import EventFormatter
-from fslog.cli.check.configuration import (
-    ROOT,
-    Configuration,
-    LoggerConfig,
-)
+from fslog.cli.check.configuration import ROOT, Configuration, LoggerConfig
 from fslog.cli.check.frameworks import PRESETS
 
 ABOVE_ALL = logging.CRITICAL + 1
-"""A level that only a level meant to silence everything stops."""
+"""Above every level of a record; only a level that is to silence a logger is as high."""
 
 
 class Route(NamedTuple):
     """How a record reaches the handler.
 
     Args:
-        by: the loggers that hand it on, by name; empty if it does not arrive.
+        by: the names of the loggers that pass it on, once for each time; empty if it is stopped.
         reason: what stops it; empty if it arrives.
-        unasked: the filters on the way that were not asked, because they are not fslog's.
+        unasked: the filters that could not be asked, since they are not fslog's.
     """
 
     by: tuple[str, ...]
@@ -123,7 +119,7 @@ class Routing:
             owner.addFilter(functools.partial(self._passes, owner, name, built))
 
     def _passes(self, owner: object, name: str, built: Any, probe: logging.LogRecord) -> bool:
-        """Return whether a filter lets the record pass that the probe stands for."""
+        """Return whether a filter accepts the current record, which the probe represents."""
         if self._record is None:
             return True
         if built is None:
@@ -138,9 +134,9 @@ class Routing:
         """Return how a record of a logger reaches the handler, or what stops it.
 
         Args:
-            name: of the logger; `""` is the root logger, too.
-            level: of the record; None if no level is to stop it.
-            record: what filters are asked about; None asks none of them.
+            name: the logger's; `""` and `"root"` are the root logger.
+            level: the record's; None for a record that no level stops.
+            record: passed to filters; without it, they accept everything.
         """
         logger = self._logger(name)
         levelno = sys.maxsize if level is None else level
@@ -155,7 +151,7 @@ class Routing:
         return Route(tuple(self._by), reason, tuple(self._unasked))
 
     def _logger(self, name: str) -> logging.Logger:
-        """Return a logger; one without configuration is not kept: a log may name millions."""
+        """Return a logger; one without configuration is not stored: a log may name any number."""
         found = self._loggers.get(name or ROOT)
         if found is None:
             found = logging.Logger(name)
@@ -202,12 +198,12 @@ class Routing:
         return logger.getEffectiveLevel(), owner.name
 
     def holders(self) -> list[str]:
-        """Return the loggers that have the handler, or one that leads to it; the root first."""
+        """Return the loggers with the handler or one that leads to it, the root logger first."""
         return [name for name, logger in self._loggers.items() if _stand_ins_of(logger)]
 
 
 def _ancestry(logger: logging.Logger | None) -> Iterator[logging.Logger]:
-    """Yield a logger and all those above it."""
+    """Yield a logger and its parents."""
     while logger is not None:
         yield logger
         logger = logger.parent
@@ -223,19 +219,19 @@ def _propagates(config: Configuration, part: LoggerConfig) -> bool:
     preset = PRESETS.get(part.name)
     if preset is None or preset.propagates:
         return True
-    # To a configuration without any loggers gunicorn adds its own, which propagate.
+    # gunicorn adds its own loggers, which propagate, to a configuration without any.
     return preset.library == "gunicorn" and not config.given.get("loggers")
 
 
 def _built_filter(config: Configuration, one: Any) -> Any:
-    """Build a filter that can be built without effects: by logger's name, or fslog's formatter.
+    """Create a filter without effects: a plain `logging.Filter`, or an `EventFormatter`.
 
     Returns:
-        None for any other, and for one that cannot be built; `dry_run` reports the latter.
+        None for any other, and for one that cannot be created, which `dry_run` reports.
     """
     if not isinstance(one, str):
         return one if isinstance(one, (logging.Filter, EventFormatter)) else None
-    if config.filter_factory(one) is not logging.Filter and not config.is_event_filter(one):
+    if config.factory("filters", one) is not logging.Filter and not config.is_event_filter(one):
         return None
     try:
         configurator = config.configurator()
