@@ -141,7 +141,7 @@ def test_a_log_call_runs_what_production_runs(
     assert steps(FreshsuccessHandler(**given)) == production_steps
     calls = " ".join(production_steps).split("- ")
     assert calls[3].split() == ["handle", "fast_line", "encode_record"]
-    assert calls[5].split() == ["handle", "fast_line"]
+    assert calls[5].split() == ["handle", "fast_line", "always"]
     assert len(freshsuccess.events) == 3
 
 
