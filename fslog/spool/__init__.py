@@ -78,20 +78,20 @@ Invariants, and the tests that hold them
 - A log call that returned has its line in a file: test_a_line_is_on_disk_when_append_returns,
   test_a_process_that_dies_anywhere_loses_no_line, test_a_process_may_die_at_any_system_call.
 - A line is written whole or not at all; only the last line of a segment can be torn:
-  test_a_line_is_written_whole_or_not_at_all, test_what_cannot_be_taken_back_is_torn_and_last.
+  test_a_line_is_written_whole_or_not_at_all, test_a_line_that_cannot_be_truncated_is_torn.
 - At most one process sends a segment: test_two_adopters_never_have_the_same_segment,
-  test_orphans_are_adopted_and_the_living_are_not, and after a fork
+  test_only_dead_owners_are_adopted, and after a fork
   test_a_fork_at_any_moment_leaves_the_child_no_lock.
 - A segment is removed only when it is settled: test_a_segment_is_removed_only_after_its_delivery,
   test_a_large_segment_at_any_system_call; offsets are never torn: test_a_torn_offset_is_ignored.
-- Claims cover what is on disk and never exceed the limit: test_claims_of_two_that_are_made_at_once,
-  test_what_stands_on_disk_never_exceeds_the_limit.
+- Claims cover what is on disk and never exceed the limit: test_two_claims_at_once,
+  test_segments_never_exceed_the_limit.
 - A replaced file is seen as it was or as it is, never in part: test_a_file_is_replaced_atomically.
 - Of processes with different keys one at most gets an owner:
   test_two_sets_of_keys_never_both_get_an_owner.
 - The order is that of the owners and of their log calls, whatever the clock says:
   test_orphans_come_first_and_in_order, test_the_clock_set_back_changes_no_order.
-- Nothing is deleted because it cannot be sent: test_a_segment_that_cannot_be_set_aside_stays,
+- Nothing is deleted because it cannot be sent: test_a_segment_that_cannot_be_quarantined_stays,
   test_bad_lines_are_not_lost_where_the_quarantine_fails, test_the_quarantine_is_never_overwritten.
 - No failing system call raises in a log call, or keeps a lock: test_any_system_call_may_fail.
 """

@@ -1,4 +1,4 @@
-"""Segments that wait, the batches that are made of them, and what is left of them on disk."""
+"""Waiting segments, the batches made of them, and what remains of them on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST = 10**6
 
 
 class Watching:
-    """A queue of a share's own segments, and what it said of those that it cannot read."""
+    """A queue of a share's own segments, with the segments that it reported as unreadable."""
 
     def __init__(self, share: Share) -> None:
         self.share = share
@@ -65,8 +65,8 @@ def orphan_queue(share: Share) -> SegmentQueue:
     return SegmentQueue(share, orphan.owner.name, orphan)
 
 
-def test_small_segments_travel_together(watching: Watching) -> None:
-    """As many as fit, one at least, in order; what they should hold is added up."""
+def test_small_segments_are_read_together(watching: Watching) -> None:
+    """As many as fit, at least one, in order, with the number of expected events."""
     for number in range(5):
         watching.push(line(number))
     size = len(line(1))
@@ -88,16 +88,16 @@ def test_small_segments_travel_together(watching: Watching) -> None:
     assert watching.read() == ([], 0)
 
 
-def test_a_clock_far_in_the_future_costs_no_segment(watching: Watching) -> None:
-    """File systems have times that 64 bits of nanoseconds have not."""
+def test_a_clock_far_in_the_future(watching: Watching) -> None:
+    """File systems have times for which 64 bits of nanoseconds do not suffice."""
     name = watching.share.write(line(1))
     watching.queue.push(1, 1, len(line(1)), 10_000_000_000 * 10**9)
     [file] = watching.read()[0]
     assert (file.path, file.lines) == (watching.share.directory.join(name), [line(1)])
 
 
-def test_a_fresh_segment_is_believed(watching: Watching) -> None:
-    """One that nobody changed since it was written costs no look at each of its lines."""
+def test_a_fresh_segment_is_not_checked(watching: Watching) -> None:
+    """If it is unchanged since it was written, its lines are not parsed."""
     watching.push(b"not even JSON\n")
     [file] = watching.read()[0]
     assert file.lines == [b"not even JSON\n"]
@@ -105,8 +105,8 @@ def test_a_fresh_segment_is_believed(watching: Watching) -> None:
 
 
 @pytest.mark.parametrize("how", ["old", "from the future", "changed", "touched", "longer"])
-def test_a_segment_that_may_have_changed_is_looked_at(how: str, watching: Watching) -> None:
-    """After a minute, with a clock that was set, with another time or size: bad lines show."""
+def test_a_segment_that_may_have_changed_is_checked(how: str, watching: Watching) -> None:
+    """After a minute, a change of the clock, or with another time or size: lines are parsed."""
     path = watching.push(b"garbled\n", line(1))
     at = os.stat(path)
     now = at.st_mtime + 1
@@ -131,8 +131,8 @@ def test_a_segment_that_may_have_changed_is_looked_at(how: str, watching: Watchi
     assert not found.is_kept
 
 
-def test_an_orphans_segments_are_always_looked_at(tmp_path: Path) -> None:
-    """What a dead process left may be torn, however young it is."""
+def test_an_orphans_segments_are_always_checked(tmp_path: Path) -> None:
+    """A dead process may have left a torn line a moment ago."""
     with shares(tmp_path, 2) as [dead, share]:
         name = dead.write(line(1), b'{"torn')
         dead.die()
@@ -146,8 +146,8 @@ def test_an_orphans_segments_are_always_looked_at(tmp_path: Path) -> None:
         assert quarantined(tmp_path)[f"{name[:-7]}-{len(line(1))}.ndjson"] == b'{"torn'
 
 
-def test_a_segment_that_is_gone_is_counted(watching: Watching) -> None:
-    """The others are read; how many events were in it is told, an orphan's are not known."""
+def test_a_missing_segment_is_counted(watching: Watching) -> None:
+    """The others are read; its number of events is reported, unless it is an orphan's."""
     paths = [watching.push(line(1), line(2)), watching.push(line(3))]
     os.unlink(paths[0])
     files, expected = watching.read()
@@ -158,8 +158,8 @@ def test_a_segment_that_is_gone_is_counted(watching: Watching) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "FIFO", "directory", "unreadable"])
-def test_a_segment_that_is_no_file_is_not_read(kind: str, watching: Watching) -> None:
-    """A link is not followed, a FIFO not waited for; it is to be kept, and its neighbour read."""
+def test_a_segment_that_is_not_a_file_is_not_read(kind: str, watching: Watching) -> None:
+    """A link is not followed, a FIFO not waited for; it is kept, and the next one read."""
     path = watching.push(line(1))
     watching.push(line(2))
     os.unlink(path)
@@ -181,8 +181,8 @@ def test_a_segment_that_is_no_file_is_not_read(kind: str, watching: Watching) ->
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR])
-def test_an_error_that_passes_is_no_reason_to_give_up(number: int, watching: Watching) -> None:
-    """Too many open files say nothing of the segment: it is read at the next try."""
+def test_a_passing_error_is_retried(number: int, watching: Watching) -> None:
+    """Too many open files are not an error of the segment."""
     watching.push(line(1))
     watching.fs.hooks["read"] = failing(number, 1)
     with pytest.raises(OSError, match=os.strerror(number)):
@@ -191,16 +191,16 @@ def test_an_error_that_passes_is_no_reason_to_give_up(number: int, watching: Wat
     assert [file.lines for file in watching.read()[0]] == [[line(1)]]
 
 
-def test_bad_lines_that_cannot_be_set_aside_stay_in_their_segment(watching: Watching) -> None:
-    """Then the segment is to be kept; the good lines travel nevertheless."""
+def test_lines_that_cannot_be_quarantined_stay(watching: Watching) -> None:
+    """The segment is kept; its events are sent all the same."""
     watching.push(b"garbled\n", line(1))
     watching.fs.hooks["create"] = failing(errno.ENOSPC)
     [file] = watching.read(now=10.0**12)[0]
     assert (file.lines, file.is_kept) == ([line(1)], True)
 
 
-def test_room_of_an_orphan_is_given_back_piece_by_piece(tmp_path: Path) -> None:
-    """Each segment that is gone makes room for all; one's own have no claim of theirs."""
+def test_room_of_an_orphan_is_released_piece_by_piece(tmp_path: Path) -> None:
+    """Each removed segment lowers the claim; own segments have no claim of their own."""
     with shares(tmp_path, 2) as [dead, share]:
         for _ in range(2):
             dead.write(line(1))
@@ -213,8 +213,8 @@ def test_room_of_an_orphan_is_given_back_piece_by_piece(tmp_path: Path) -> None:
         assert share.claims() == len(line(1))
 
 
-def test_a_queue_forgets_what_has_travelled(watching: Watching) -> None:
-    """However many segments pass through it, it holds those that wait, and keeps their order."""
+def test_a_queue_discards_what_was_read(watching: Watching) -> None:
+    """It keeps only the waiting segments, in order, however many pass through it."""
     queue = watching.queue
     for number in range(1, 5001):
         queue.push(number, 1, 10, 0)
@@ -229,7 +229,7 @@ def test_a_queue_forgets_what_has_travelled(watching: Watching) -> None:
 
 
 def held_bytes(make: Any) -> int:
-    """Return how much memory something that is made holds, and its making leaves behind."""
+    """Return how much memory an object needs that a function returns."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -241,8 +241,8 @@ def held_bytes(make: Any) -> int:
         tracemalloc.stop()
 
 
-def test_a_hundred_thousand_own_segments_wait_in_little_memory(watching: Watching) -> None:
-    """Numbers, no lines: less than 10 MB."""
+def test_own_segments_need_little_memory(watching: Watching) -> None:
+    """A hundred thousand of them: numbers, no lines, less than 10 MB."""
 
     def make() -> SegmentQueue:
         for number in range(1, 100_001):
@@ -253,8 +253,8 @@ def test_a_hundred_thousand_own_segments_wait_in_little_memory(watching: Watchin
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_orphaned_segments_wait_in_little_memory(tmp_path: Path) -> None:
-    """What was listed when they were taken over is not held beside them: less than 10 MB."""
+def test_orphaned_segments_need_little_memory(tmp_path: Path) -> None:
+    """A hundred thousand: the list of the adoption is not kept beside them, less than 10 MB."""
     with shares(tmp_path, 2) as [dead, share]:
         name = dead.ensure_owner().name
         dead.die()
@@ -274,30 +274,30 @@ def test_a_hundred_thousand_orphaned_segments_wait_in_little_memory(tmp_path: Pa
 
 
 def file_of(share: Share, number: int, lines: list[bytes]) -> LoadedSegment:
-    """Make a file that was read."""
+    """Return a segment as if it had been read."""
     file = LoadedSegment(SegmentQueue(share, OWNER), number, sum(map(len, lines)))
     file.lines = lines
     return file
 
 
 def shares_of(batch: Batch) -> list[tuple[LoadedSegment, int]]:
-    """Return what a batch has of each segment."""
+    """Return a batch's number of lines of each segment."""
     stored: Any = batch.stored
     return list(stored.shares)
 
 
 def done(segment: LoadedSegment) -> None:
-    """Leave a segment that is settled where it is."""
+    """Do nothing with a settled segment."""
 
 
 LINES = st.lists(st.binary(min_size=1, max_size=20).map(lambda text: text.hex().encode() + b"\n"))
 
 
 @given(st.lists(LINES, max_size=8), st.integers(1, 7), st.integers(1, 100))
-def test_batches_keep_order_and_limits_and_know_their_files(
+def test_batches_of_segments(
     contents: list[list[bytes]], most_events: int, most_bytes: int
 ) -> None:
-    """All lines, once, in order; no batch over a limit or smaller than it must be; shares right."""
+    """All lines once, in order; full batches within the limits, with the right shares."""
     share = Share(Path("/nowhere"))
     files = [file_of(share, number, list(lines)) for number, lines in enumerate(contents, 1)]
     batches = batches_of(files, 7, most_events, most_bytes, done)
@@ -323,8 +323,8 @@ def test_batches_keep_order_and_limits_and_know_their_files(
         assert file.lines == []
 
 
-def test_what_is_left_of_a_file_is_what_its_unsettled_batches_have(tmp_path: Path) -> None:
-    """The lines of a batch that is done are not in it, those of other files neither."""
+def test_the_rest_of_a_segment(tmp_path: Path) -> None:
+    """It has the lines of unsettled batches, without those of other segments."""
     with shares(tmp_path, 1) as [share]:
         first = file_of(share, 1, [line(1)])
         second = file_of(share, 2, [line(n) for n in range(2, 8)])
@@ -338,8 +338,8 @@ def test_what_is_left_of_a_file_is_what_its_unsettled_batches_have(tmp_path: Pat
 
 
 @given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 30))
-def test_shares_are_divided_where_the_lines_are(counts: list[int], at: int) -> None:
-    """What the first lines have and what the others have is together what all have."""
+def test_shares_are_divided_by_lines(counts: list[int], at: int) -> None:
+    """The shares of the first lines and of the others add up to the whole."""
     share = Share(Path("/nowhere"))
     every = [(file_of(share, n, []), count) for n, count in enumerate(counts)]
     flat = [file for file, count in every for _ in range(count)]
@@ -349,8 +349,8 @@ def test_shares_are_divided_where_the_lines_are(counts: list[int], at: int) -> N
     assert all(count > 0 for _, count in first + second)
 
 
-def test_an_orphan_is_a_lock_and_a_list(tmp_path: Path) -> None:
-    """Its queue begins with its first segment, and has no number among our own."""
+def test_an_orphan_has_no_number_among_own_segments(tmp_path: Path) -> None:
+    """Its queue starts with its first segment."""
     with shares(tmp_path, 1) as [share]:
         queue = SegmentQueue(share, OWNER, Orphan(share.ensure_owner(), [(4, 10), (9, 20)]))
         assert (queue.number, bool(queue), queue.in_flight) == (0, True, 0)

@@ -1,4 +1,4 @@
-"""One process's share of a spool: segments that are written, room that is claimed, orphans."""
+"""One process's share of a spool: segments it writes, room it claims, orphans it adopts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def share(tmp_path: Path) -> Iterator[Share]:
         yield made
 
 
-def test_nothing_is_made_before_there_is_a_line(tmp_path: Path) -> None:
+def test_nothing_is_created_before_the_first_line(tmp_path: Path) -> None:
     """A share that writes nothing has no owner and no file."""
     with shares(tmp_path / "spool", 1) as [share]:
         assert share.owner_name == ""
@@ -45,7 +45,7 @@ def test_nothing_is_made_before_there_is_a_line(tmp_path: Path) -> None:
 
 
 def test_a_line_is_on_disk_when_write_returns(share: Share, tmp_path: Path) -> None:
-    """One `write` a line, in order, to a file that is named by its owner and number."""
+    """One `write` per line, in order, to a file named by its owner and number."""
     assert share.reserve(10)
     segment = share.open(1)
     share.watched.calls.clear()
@@ -59,13 +59,13 @@ def test_a_line_is_on_disk_when_write_returns(share: Share, tmp_path: Path) -> N
 
 
 def part(size: int) -> Callable[[int, bytes], int]:
-    """Make a write that writes so many bytes, as a disk does that becomes full."""
+    """Return a write that writes only so many bytes, as on a disk that becomes full."""
     return lambda fd, text: os.write(fd, text[:size])
 
 
 @pytest.mark.parametrize("size", [0, 1, 20])
 def test_a_line_is_written_whole_or_not_at_all(size: int, share: Share, tmp_path: Path) -> None:
-    """What was written of a line that did not fit is taken back; those before it stay."""
+    """A partly written line is truncated; the lines before it stay."""
     share.ensure_owner()
     share.watched.hooks["write"] = lambda fd, text: None
     segment = share.open(1)
@@ -78,8 +78,8 @@ def test_a_line_is_written_whole_or_not_at_all(size: int, share: Share, tmp_path
     segment.close()
 
 
-def test_what_cannot_be_taken_back_is_torn_and_last(share: Share, tmp_path: Path) -> None:
-    """Where even the cut fails, the error is the same, and the line before is whole."""
+def test_a_line_that_cannot_be_truncated_is_torn(share: Share, tmp_path: Path) -> None:
+    """If the truncation fails, too, the error is the same, and the line before is complete."""
     share.ensure_owner()
     segment = share.open(1)
     segment.write(line(1))
@@ -91,8 +91,8 @@ def test_what_cannot_be_taken_back_is_torn_and_last(share: Share, tmp_path: Path
     segment.close()
 
 
-def test_a_line_that_could_not_be_synced_is_taken_back(tmp_path: Path) -> None:
-    """With `spool_fsync="line"` a line is on the disk itself, or not there at all."""
+def test_a_line_that_could_not_be_synced_is_truncated(tmp_path: Path) -> None:
+    """With `spool_fsync="line"` a line is on the storage device, or not in the file."""
     with shares(tmp_path, 1, fsync="line") as [share]:
         share.ensure_owner()
         segment = share.open(1)
@@ -148,8 +148,8 @@ def test_exactly_the_promised_syncs_are_made(
         assert sorted(made()) == alone
 
 
-def test_a_segment_whose_name_cannot_be_synced_is_none(tmp_path: Path) -> None:
-    """With `spool_fsync="line"` a file that a power cut could take away is not written to."""
+def test_a_segment_whose_name_cannot_be_synced(tmp_path: Path) -> None:
+    """With `spool_fsync="line"` it is removed, because a power cut could remove it."""
     with shares(tmp_path, 1, fsync="line") as [share]:
         share.ensure_owner()
         share.watched.hooks["sync"] = failing(errno.EIO)
@@ -159,7 +159,7 @@ def test_a_segment_whose_name_cannot_be_synced_is_none(tmp_path: Path) -> None:
 
 
 def test_a_segment_of_one_line(share: Share, tmp_path: Path) -> None:
-    """It needs an owner, and it is there with its line or not at all."""
+    """It needs an owner; it is written with its line or not at all."""
     with pytest.raises(OSError, match="there is no owner yet"):
         share.write_single(1, line(1))
     share.ensure_owner()
@@ -171,8 +171,8 @@ def test_a_segment_of_one_line(share: Share, tmp_path: Path) -> None:
     assert segments(tmp_path) == [str(SegmentName(share.owner_name, 1))]
 
 
-def test_a_removed_segment_can_be_rescued_from_its_descriptor(share: Share, tmp_path: Path) -> None:
-    """While it is open, what is in it is not lost; where it is linked there is no need."""
+def test_a_removed_segment_is_read_from_its_descriptor(share: Share, tmp_path: Path) -> None:
+    """While it is open its content is not lost; if it still exists nothing is returned."""
     share.ensure_owner()
     segment = share.open(1)
     segment.write(line(1))
@@ -189,7 +189,7 @@ def test_a_removed_segment_can_be_rescued_from_its_descriptor(share: Share, tmp_
 
 
 def test_a_descriptor_is_closed_once(share: Share) -> None:
-    """The number may be another file's the moment after; an error of the close is none of ours."""
+    """Its number may be reused at once; an error of close is ignored."""
     share.ensure_owner()
     segment = share.open(1)
     share.watched.calls.clear()
@@ -200,8 +200,8 @@ def test_a_descriptor_is_closed_once(share: Share) -> None:
     share.watched.hooks.clear()
 
 
-def test_removing_tells_whether_it_must_be_tried_again(share: Share) -> None:
-    """What is gone is removed; what the disk keeps is not."""
+def test_remove_returns_false_if_it_failed(share: Share) -> None:
+    """A missing segment counts as removed."""
     name = share.write(line(1))
     path = share.directory.join(name)
     share.watched.hooks["unlink"] = failing(errno.EIO)
@@ -211,8 +211,8 @@ def test_removing_tells_whether_it_must_be_tried_again(share: Share) -> None:
     assert share.remove(path)
 
 
-def test_a_segment_that_cannot_be_set_aside_stays(share: Share, tmp_path: Path) -> None:
-    """Nothing is deleted because a disk failed."""
+def test_a_segment_that_cannot_be_quarantined_stays(share: Share, tmp_path: Path) -> None:
+    """A failing disk causes no removal."""
     name = share.write(line(1))
     found = parse_name(name)
     assert found is not None
@@ -227,7 +227,7 @@ def test_a_segment_that_cannot_be_set_aside_stays(share: Share, tmp_path: Path) 
 
 
 def test_claims_never_exceed_the_limit(tmp_path: Path) -> None:
-    """Five shares that want all they can get: together no more than the limit, to the last byte."""
+    """Five shares that claim all they can get: together exactly the limit."""
     with shares(tmp_path, 5, max_bytes=64_000, chunk_bytes=1000) as all_shares:
         taken = 0
         while True:
@@ -244,10 +244,10 @@ def test_claims_never_exceed_the_limit(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("wwwwgd"), st.integers(1, 3000))))
-def test_what_stands_on_disk_never_exceeds_the_limit(
+def test_segments_never_exceed_the_limit(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str, int]]
 ) -> None:
-    """In any order of writing, giving back and dying the claims cover the bytes, and the limit."""
+    """Whatever the order of writes, releases and deaths, claims cover the bytes on disk."""
     path = tmp_path_factory.mktemp("spool")
     with shares(path, 3, max_bytes=8_000, chunk_bytes=1000) as all_shares:
         for who, step, size in steps:
@@ -270,8 +270,8 @@ def test_what_stands_on_disk_never_exceeds_the_limit(
                 assert on_disk <= all_shares[0].claims() <= 8_000
 
 
-def test_claims_of_two_that_are_made_at_once(tmp_path: Path) -> None:
-    """Wherever in the one's claiming the other claims, they do not both get the last room."""
+def test_two_claims_at_once(tmp_path: Path) -> None:
+    """At whatever call of one claim the other is made, not both get the last room."""
     for call in ("write_at_start", "listdir", "read"):
         with shares(tmp_path / call, 2, max_bytes=1000, chunk_bytes=0) as [first, second]:
             first.ensure_owner()
@@ -289,8 +289,8 @@ def test_claims_of_two_that_are_made_at_once(tmp_path: Path) -> None:
             assert first.claims() <= 1000
 
 
-def test_one_that_was_refused_asks_again_after_a_moment(tmp_path: Path) -> None:
-    """A claim that failed is not made again for a moment, and then takes what became free."""
+def test_a_refused_claim_is_repeated_after_a_moment(tmp_path: Path) -> None:
+    """Until then no system call is made; after that it gets room that was released."""
     with shares(tmp_path, 2, max_bytes=1000, chunk_bytes=0) as [first, second]:
         assert first.reserve(800)
         assert not second.reserve(300)
@@ -303,8 +303,8 @@ def test_one_that_was_refused_asks_again_after_a_moment(tmp_path: Path) -> None:
         assert second.room_bytes == 300
 
 
-def test_room_that_is_no_longer_needed_is_given_back(tmp_path: Path) -> None:
-    """A share keeps what it uses and a chunk more; where the disk fails that costs nothing."""
+def test_unneeded_room_is_released(tmp_path: Path) -> None:
+    """A share keeps what it uses and one chunk; a failing disk does no harm."""
     with shares(tmp_path, 2, max_bytes=64_000, chunk_bytes=1000) as [first, second]:
         assert first.reserve(60_000)
         assert not second.reserve(10_000)
@@ -319,8 +319,8 @@ def test_room_that_is_no_longer_needed_is_given_back(tmp_path: Path) -> None:
         assert first.reserve(900)
 
 
-def test_what_is_set_aside_takes_room(tmp_path: Path) -> None:
-    """The quarantine is in the directory, too, and counts from the next look on."""
+def test_the_quarantine_counts_against_the_limit(tmp_path: Path) -> None:
+    """From the next search for orphans on."""
     with shares(tmp_path, 1, max_bytes=10_000, chunk_bytes=0) as [share]:
         share.ensure_owner()
         share.directory.quarantine("stem", "0", b"x" * 6000, "why")
@@ -329,8 +329,8 @@ def test_what_is_set_aside_takes_room(tmp_path: Path) -> None:
         assert not share.reserve(4100)
 
 
-def test_orphans_are_adopted_and_the_living_are_not(tmp_path: Path) -> None:
-    """The dead one's segments, in order, with its sizes; the living one's never."""
+def test_only_dead_owners_are_adopted(tmp_path: Path) -> None:
+    """The dead owner's segments, in order, with their sizes; a living one's never."""
     with shares(tmp_path, 3) as [living, dead, share]:
         living.write(line(1))
         names = [dead.write(line(1)), dead.write(line(2), line(3))]
@@ -349,8 +349,8 @@ def test_orphans_are_adopted_and_the_living_are_not(tmp_path: Path) -> None:
         )
 
 
-def test_the_room_of_a_dead_one_is_free_when_it_is_delivered(tmp_path: Path) -> None:
-    """As long as it has segments they are claimed for; then nothing is."""
+def test_delivery_of_an_orphan_releases_its_room(tmp_path: Path) -> None:
+    """It is claimed as long as there are segments, and no longer."""
     with shares(tmp_path, 2, max_bytes=64_000) as [dead, share]:
         dead.write(line(1))
         dead.die()
@@ -360,8 +360,8 @@ def test_the_room_of_a_dead_one_is_free_when_it_is_delivered(tmp_path: Path) -> 
         assert share.claims() == 0
 
 
-def test_the_oldest_come_first(tmp_path: Path) -> None:
-    """By generation, whatever the times of the files say."""
+def test_the_earliest_owners_come_first(tmp_path: Path) -> None:
+    """By generation, whatever the times of the files."""
     with shares(tmp_path, 4) as [*dead, share]:
         for age, one in enumerate(dead):
             name = one.write(line(1))
@@ -372,8 +372,8 @@ def test_the_oldest_come_first(tmp_path: Path) -> None:
         assert share.adopt() == [(one.owner_name, [1, 2]) for one in dead]
 
 
-def test_an_orphan_without_segments_is_cleared_away(tmp_path: Path) -> None:
-    """Its file goes, and nothing is taken over."""
+def test_a_dead_owner_without_segments_is_removed(tmp_path: Path) -> None:
+    """Its file is removed, and nothing is adopted."""
     with shares(tmp_path, 2) as [dead, share]:
         dead.ensure_owner()
         dead.die()
@@ -381,8 +381,8 @@ def test_an_orphan_without_segments_is_cleared_away(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "owners") == []
 
 
-def test_segments_whose_owners_file_is_gone_are_found(tmp_path: Path) -> None:
-    """At the first look, and at every sixth after it."""
+def test_segments_without_an_owners_file_are_adopted(tmp_path: Path) -> None:
+    """At the first search, and at every sixth after it."""
     with shares(tmp_path, 1) as [share]:
         share.ensure_owner()
         (tmp_path / str(SegmentName(owner_name(5, "0" * 8), 3))).write_bytes(line(1))
@@ -394,8 +394,8 @@ def test_segments_whose_owners_file_is_gone_are_found(tmp_path: Path) -> None:
         assert segments(tmp_path) == [str(SegmentName(owner_name(6, "0" * 8), 1))]
 
 
-def test_strays_that_another_one_delivers_meanwhile_are_not_taken(tmp_path: Path) -> None:
-    """A list that was made before the lock was had is no proof that the segments are there."""
+def test_stray_segments_delivered_meanwhile_are_not_adopted(tmp_path: Path) -> None:
+    """A list made before the lock does not prove that the segments still exist."""
     with shares(tmp_path, 2) as [other, share]:
         for each in (other, share):
             each.ensure_owner()
@@ -414,8 +414,8 @@ def test_strays_that_another_one_delivers_meanwhile_are_not_taken(tmp_path: Path
         )
 
 
-def test_many_orphans_are_taken_a_part_at_a_time(tmp_path: Path) -> None:
-    """No more than 32 locks at once, the oldest first, until all are done; none is forgotten."""
+def test_many_orphans_are_adopted_in_turns(tmp_path: Path) -> None:
+    """At most 32 locks at a time, the earliest first, until all are delivered."""
     with shares(tmp_path, 81) as [share, *dead]:
         for one in dead:
             one.write(line(1))
@@ -437,8 +437,8 @@ def test_many_orphans_are_taken_a_part_at_a_time(tmp_path: Path) -> None:
         assert segments(tmp_path) == []
 
 
-def test_an_owner_that_ends_during_a_look_is_not_there_again(tmp_path: Path) -> None:
-    """Its file was listed, and is gone before it is opened: nobody makes it anew."""
+def test_an_owner_removed_during_a_search_is_not_created_again(tmp_path: Path) -> None:
+    """Its file was listed and removed before it was opened."""
     with shares(tmp_path, 2) as [ending, share]:
         ending.write(line(1))
         locked: list[object] = []
@@ -456,7 +456,7 @@ def test_an_owner_that_ends_during_a_look_is_not_there_again(tmp_path: Path) -> 
 
 
 def test_two_adopters_never_have_the_same_segment(tmp_path: Path) -> None:
-    """Six threads with shares of their own look again and again: each orphan is delivered once."""
+    """Six threads with their own shares search repeatedly: each orphan is delivered once."""
     with shares(tmp_path, 46) as all_shares:
         adopters, dead = all_shares[:6], all_shares[6:]
         expected = []
@@ -493,8 +493,8 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_a_strange_owners_file_hides_no_orphan(kind: str, tmp_path: Path) -> None:
-    """What somebody put there under an owner's name is passed over, before and after others."""
+def test_an_irregular_owners_file_hides_no_orphan(kind: str, tmp_path: Path) -> None:
+    """It is skipped; owners before and after it are adopted."""
     with shares(tmp_path, 3) as [first, second, share]:
         first.write(line(1))
         FOREIGN[kind](tmp_path / "owners" / owner_name(2, "0" * 8))
@@ -506,8 +506,8 @@ def test_a_strange_owners_file_hides_no_orphan(kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("call", ["open_lockfile", "sizes", "write_at_start", "fstat", "lstat"])
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_look_that_fails_keeps_no_lock(call: str, times: int, tmp_path: Path) -> None:
-    """Whatever fails in the middle: the next look finds the orphans again, all of them."""
+def test_a_failed_search_keeps_no_lock(call: str, times: int, tmp_path: Path) -> None:
+    """Whichever call fails, the next search finds all orphans again."""
     with shares(tmp_path, 4) as [*dead, share]:
         for one in dead:
             one.write(line(1))
@@ -524,7 +524,7 @@ def test_a_look_that_fails_keeps_no_lock(call: str, times: int, tmp_path: Path) 
 
 
 def test_the_end_leaves_no_owner(share: Share, tmp_path: Path) -> None:
-    """An owner whose segments are all gone goes; the next line begins a new one."""
+    """An owner without segments is removed; the next line creates a new one."""
     name = share.write(line(1))
     before = share.owner_name
     share.remove(share.directory.join(name))
@@ -535,8 +535,8 @@ def test_the_end_leaves_no_owner(share: Share, tmp_path: Path) -> None:
     assert share.owner_name != before
 
 
-def test_an_owner_that_was_removed_comes_again(share: Share, tmp_path: Path) -> None:
-    """The directory deleted under the process is made again, with the owner's name and claim."""
+def test_a_removed_owner_is_created_again(share: Share, tmp_path: Path) -> None:
+    """A removed directory is created again, with the owner's name and claim."""
     share.write(line(1))
     name = share.owner_name
     os.rename(tmp_path / "owners", tmp_path / ".was-owners")
@@ -546,8 +546,8 @@ def test_an_owner_that_was_removed_comes_again(share: Share, tmp_path: Path) -> 
     assert share.claims() >= 2 * len(line(1))
 
 
-def test_a_child_lets_the_parents_locks_go(tmp_path: Path) -> None:
-    """After a fork the parent's death, not the child's, makes orphans of what the parent had."""
+def test_a_child_releases_the_parents_locks(tmp_path: Path) -> None:
+    """After a fork, the parent's death alone makes its segments orphans."""
     with shares(tmp_path, 3) as [dead, parent, other]:
         dead.write(line(1))
         dead.die()
@@ -579,8 +579,8 @@ def test_a_child_lets_the_parents_locks_go(tmp_path: Path) -> None:
         assert [owner for owner, _ in other.adopt()] == [childs_owner]
 
 
-def test_a_fork_amid_a_look_leaves_the_child_no_lock(tmp_path: Path) -> None:
-    """Another thread may fork while orphans are listed: their locks are the parent's alone."""
+def test_a_fork_during_a_search_leaves_the_child_no_lock(tmp_path: Path) -> None:
+    """Another thread may fork while orphans are listed: only the parent keeps their locks."""
     with shares(tmp_path, 3) as [dead, parent, other]:
         dead.write(line(1))
         dead.die()
@@ -644,7 +644,7 @@ LOCKING = ["fstat", "try_lock", "lstat", "write_at_start"]
 def test_a_fork_at_any_moment_leaves_the_child_no_lock(
     kind: str, call: str, tmp_path: Path
 ) -> None:
-    """Amid taking over, and amid beginning: what the parent has is free when the parent dies."""
+    """During an adoption and the creation of an owner: the parent's death releases its locks."""
     with shares(tmp_path, 3) as [dead, parent, other]:
         dead.write(line(1))
         if kind == "adopts":
@@ -677,8 +677,8 @@ def test_a_fork_at_any_moment_leaves_the_child_no_lock(
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_a_strange_owners_file_keeps_no_segments(kind: str, tmp_path: Path) -> None:
-    """What stands in an owner's place is moved, not deleted, and said; the segments are sent."""
+def test_an_irregular_owners_file_blocks_no_segments(kind: str, tmp_path: Path) -> None:
+    """It is renamed, not removed, and reported; the segments are adopted."""
     with shares(tmp_path, 3) as [dead, share, other]:
         dead.write(line(1))
         dead.die()
@@ -699,8 +699,8 @@ def test_a_strange_owners_file_keeps_no_segments(kind: str, tmp_path: Path) -> N
         assert share.adopt() == []
 
 
-def test_an_owners_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    """Its segments wait, which somebody should know; what passes is not worth a word."""
+def test_an_unreadable_owners_file_is_reported(tmp_path: Path) -> None:
+    """Its segments wait; passing errors are not reported."""
     with shares(tmp_path, 2) as [dead, share]:
         dead.write(line(1))
         dead.die()
@@ -715,8 +715,8 @@ def test_an_owners_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
         assert "Permission denied" in remark
 
 
-def test_a_place_is_freed_by_one_at_a_time(tmp_path: Path) -> None:
-    """Another process that is at it is left to it: a file that it made there is not moved."""
+def test_an_owners_path_is_cleared_by_one_process(tmp_path: Path) -> None:
+    """A file that another process created there meanwhile is not renamed."""
     with shares(tmp_path, 3) as [dead, share, other]:
         dead.write(line(1))
         dead.die()
@@ -736,7 +736,7 @@ def test_a_place_is_freed_by_one_at_a_time(tmp_path: Path) -> None:
         assert path.is_file()
 
 
-def test_the_open_segment_is_closed_by_the_child_without_harm(share: Share) -> None:
+def test_a_child_closes_its_copy_of_the_open_segment(share: Share) -> None:
     """The parent's descriptor stays open and is written to."""
     share.ensure_owner()
     segment: OpenSegment = share.open(1)

@@ -1,4 +1,4 @@
-"""Batches whose lines stand on disk before the log call returns."""
+"""Batches whose lines are on disk before the log call returns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
 
 
 def test_a_line_is_on_disk_when_append_returns(process: Process, tmp_path: Path) -> None:
-    """Every one, in order, whole; and none of them is held in memory."""
+    """Every line, in order and complete; none is kept in memory."""
     for number in range(10):
         assert process.log(number) == [True]
         assert on_disk(tmp_path) == list(range(number + 1))
@@ -52,7 +52,7 @@ def test_a_line_is_on_disk_when_append_returns(process: Process, tmp_path: Path)
 
 
 def test_each_batch_is_a_segment(tmp_path: Path) -> None:
-    """By count and by bytes as in memory; sealed ones are on the queue, in order."""
+    """By count and by bytes, as in memory; sealed batches are on the queue in order."""
     with processes(tmp_path, batch_events=3) as [process]:
         process.log(*range(7))
         sealed = process.take()
@@ -68,8 +68,8 @@ def test_each_batch_is_a_segment(tmp_path: Path) -> None:
         assert on_disk(tmp_path / "bytes") == list(range(5))
 
 
-def test_what_is_delivered_leaves_the_disk(process: Process, tmp_path: Path) -> None:
-    """The file goes with the delivery, and the owner's when the handler ends."""
+def test_delivered_segments_are_removed(process: Process, tmp_path: Path) -> None:
+    """The segment after its delivery, the owner's file when the handler ends."""
     process.log(1, 2)
     assert process.post() == [1, 2]
     assert segments(tmp_path) == []
@@ -84,15 +84,15 @@ def test_what_is_delivered_leaves_the_disk(process: Process, tmp_path: Path) -> 
 
 
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
-    """Open and sealed, all that was taken is found by the next process, in order."""
+    """The next process finds all accepted lines, of open and sealed batches, in order."""
     with processes(tmp_path, batch_events=3) as [process]:
         process.log(*range(8))
         process.die()
         assert recover(tmp_path) == list(range(8))
 
 
-def test_memory_is_not_used(process: Process) -> None:
-    """More than `buffer_bytes` may wait on disk, and it costs none of that."""
+def test_lines_on_disk_need_no_memory(process: Process) -> None:
+    """More than `buffer_bytes` may wait on disk, and count nothing towards it."""
     for number in range(3000):
         assert process.log(number) == [True]
     process.buffer.seal()
@@ -106,8 +106,8 @@ FAILURES = ["create", "write", "make_directory", "create_lockfile", "listdir", "
 
 @pytest.mark.parametrize("call", FAILURES)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
-def test_a_failing_disk_sends_lines_the_memory_way(call: str, number: int, tmp_path: Path) -> None:
-    """Wherever it fails: the event is taken, said once, and goes out in its order."""
+def test_lines_continue_in_memory_if_the_disk_fails(call: str, number: int, tmp_path: Path) -> None:
+    """Whichever call fails: the event is accepted, one notice is given, the order is kept."""
     with processes(tmp_path, batch_events=3) as [process]:
         process.fs.hooks[call] = failing(number)
         assert process.log(1, 2) == [True, True]
@@ -127,8 +127,8 @@ def test_a_failing_disk_sends_lines_the_memory_way(call: str, number: int, tmp_p
 
 
 @pytest.mark.parametrize("size", [0, 7])
-def test_a_disk_that_fills_up_amid_a_batch(size: int, tmp_path: Path) -> None:
-    """The lines before stay on disk, the line itself and those after it are held in memory."""
+def test_a_disk_that_becomes_full_within_a_batch(size: int, tmp_path: Path) -> None:
+    """Earlier lines stay on disk; this one and later ones are kept in memory."""
     with processes(tmp_path) as [process]:
         process.log(1, 2)
         real = process.fs.write
@@ -143,8 +143,8 @@ def test_a_disk_that_fills_up_amid_a_batch(size: int, tmp_path: Path) -> None:
         assert process.post() == [1, 2, 3, 4]
 
 
-def test_memory_has_its_bound_when_the_disk_fails(tmp_path: Path) -> None:
-    """Without disk `buffer_bytes` decides, and the bytes are free again after delivery."""
+def test_memory_is_limited_if_the_disk_fails(tmp_path: Path) -> None:
+    """`buffer_bytes` applies then, and is free again after the delivery."""
     with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
         process.fs.hooks["create"] = failing(errno.ENOSPC)
         assert process.log(1, 2, 3, 4) == [True, True, True, False]
@@ -155,7 +155,7 @@ def test_memory_has_its_bound_when_the_disk_fails(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_and_a_full_memory_refuse(tmp_path: Path) -> None:
-    """Files can be made, no line can be written, and memory is full: refused, and no recursion."""
+    """If no line can be written and memory is full, events are refused, without recursion."""
     with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
         process.fs.write = failing(errno.ENOSPC)  # type: ignore[method-assign]
         assert process.log(*range(2000)) == [True] * 3 + [False] * 1997
@@ -163,7 +163,7 @@ def test_a_full_disk_and_a_full_memory_refuse(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_that_looks_like_a_failing_disk(tmp_path: Path) -> None:
-    """A time-out that a signal handler raises amid a write goes up; the disk is not given up."""
+    """A TimeoutError raised by a signal handler propagates; the disk is used as before."""
     with processes(tmp_path) as [process]:
         write = process.fs.write
 
@@ -185,8 +185,8 @@ def test_an_interrupt_that_looks_like_a_failing_disk(tmp_path: Path) -> None:
         assert process.post() == [1, 3]
 
 
-def test_a_failing_claim_amid_a_batch(tmp_path: Path) -> None:
-    """Where more room cannot be asked for, the batch so far is sealed and the rest in memory."""
+def test_a_failing_claim_within_a_batch(tmp_path: Path) -> None:
+    """The batch so far is sealed, and the rest kept in memory."""
     with processes(tmp_path, share={"chunk_bytes": SIZE}) as [process]:
         process.log(1, 2)
         process.fs.hooks["write_at_start"] = failing(errno.EIO)
@@ -195,8 +195,8 @@ def test_a_failing_claim_amid_a_batch(tmp_path: Path) -> None:
         assert process.post() == [1, 2, 3]
 
 
-def test_keys_that_became_others_send_lines_the_memory_way(tmp_path: Path) -> None:
-    """A directory that a living process took over with other keys gets no line of ours."""
+def test_lines_continue_in_memory_after_a_change_of_keys(tmp_path: Path) -> None:
+    """A directory that was taken over with other keys gets no more lines."""
     with processes(tmp_path) as [mine], processes(tmp_path, keys="b" * 32) as [other]:
         assert other.log(1) == [True]
         assert mine.log(2) == [True]
@@ -205,8 +205,8 @@ def test_keys_that_became_others_send_lines_the_memory_way(tmp_path: Path) -> No
         assert on_disk(tmp_path) == [1]
 
 
-def test_beyond_the_limit_lines_are_refused(tmp_path: Path) -> None:
-    """The directory never has more; what is delivered makes room, for other processes too."""
+def test_lines_beyond_the_limit_are_refused(tmp_path: Path) -> None:
+    """The directory never exceeds it; deliveries make room, for other processes too."""
     given = {"max_bytes": 6_400, "chunk_bytes": 100}
     with processes(tmp_path, 2, share=given, batch_bytes=500) as [first, second]:
         answers = list(
@@ -222,8 +222,8 @@ def test_beyond_the_limit_lines_are_refused(tmp_path: Path) -> None:
         assert first.log(3) == [True]
 
 
-def test_a_full_spool_hands_over_what_is_there(tmp_path: Path) -> None:
-    """Where there is no room, what is open is sealed in the end, and can be delivered."""
+def test_a_full_spool_seals_the_open_batch(tmp_path: Path) -> None:
+    """If there is no room, the open batch is sealed, so that it can be delivered."""
     with processes(tmp_path, share={"max_bytes": 2 * SIZE, "chunk_bytes": 0}) as [process]:
         assert process.log(1, 2, 3) == [True, True, False]
         assert process.post() == [1, 2]
@@ -231,8 +231,8 @@ def test_a_full_spool_hands_over_what_is_there(tmp_path: Path) -> None:
         assert process.log(4) == [True]
 
 
-def test_a_deleted_segment_is_sent_from_memory(process: Process, tmp_path: Path) -> None:
-    """A file that somebody removes while it is open is read back from its descriptor."""
+def test_a_removed_open_segment_is_sent_from_memory(process: Process, tmp_path: Path) -> None:
+    """It is read back from its descriptor."""
     process.log(1, 2)
     os.unlink(tmp_path / segments(tmp_path)[0])
     process.log(3)
@@ -243,8 +243,10 @@ def test_a_deleted_segment_is_sent_from_memory(process: Process, tmp_path: Path)
     assert process.counts("accepted", "delivered") == [3, 3]
 
 
-def test_a_deleted_directory_is_made_again(process: Process, tmp_path: Path) -> None:
-    """The next batch is on disk again, under the same owner, and all arrives in order."""
+def test_a_removed_directory_is_created_for_the_next_batch(
+    process: Process, tmp_path: Path
+) -> None:
+    """With the same owner, and all events arrive in order."""
     process.log(1)
     os.rename(tmp_path, f"{tmp_path}.deleted")
     for name in segments(Path(f"{tmp_path}.deleted")):
@@ -272,8 +274,8 @@ def break_in(process: Process, call: str, *numbers: int) -> list[tuple[bool, lis
     return found
 
 
-def test_a_call_that_breaks_in_has_a_segment_of_its_own(tmp_path: Path) -> None:
-    """It is on disk before it returns, as the only line of its file, and the next to be sent."""
+def test_an_interrupting_call_writes_its_own_segment(tmp_path: Path) -> None:
+    """Its line is on disk before it returns, alone in its file, and sent next."""
     with processes(tmp_path, batch_events=4) as [process]:
         process.log(1)
         process.buffer.seal()
@@ -291,8 +293,8 @@ def test_a_call_that_breaks_in_has_a_segment_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["write_at_start", "listdir", "create", "lstat", "fstat"])
-def test_a_call_that_breaks_into_the_opening_of_a_segment(call: str, tmp_path: Path) -> None:
-    """Whichever of the two segments is numbered first: both are sent, and counted."""
+def test_a_call_that_interrupts_the_opening_of_a_segment(call: str, tmp_path: Path) -> None:
+    """Whichever segment has the lower number, both are sent and counted."""
     with processes(tmp_path, share={"chunk_bytes": 0}) as [process]:
         process.log(1)
         process.buffer.seal()
@@ -314,8 +316,8 @@ def test_a_call_that_breaks_into_the_opening_of_a_segment(call: str, tmp_path: P
         assert segments(tmp_path) == []
 
 
-def test_numbers_up_to_a_flush_cover_all_that_was_taken(tmp_path: Path) -> None:
-    """While anything taken before `seal` is pending, the oldest is not above its number."""
+def test_the_number_of_a_flush_covers_all_accepted_lines(tmp_path: Path) -> None:
+    """While a line accepted before `seal` is pending, the oldest number is not above it."""
     with processes(tmp_path, share={"chunk_bytes": 0}) as [process]:
         process.log(1)
         process.buffer.seal()
@@ -332,8 +334,8 @@ def test_numbers_up_to_a_flush_cover_all_that_was_taken(tmp_path: Path) -> None:
             process.post(1)
 
 
-def test_a_call_that_breaks_in_while_the_disk_fails(tmp_path: Path) -> None:
-    """It is held in memory after the line that it broke into, or refused and counted."""
+def test_an_interrupting_call_while_the_disk_fails(tmp_path: Path) -> None:
+    """Its line is kept in memory after the interrupted one, or refused and counted."""
     with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
         process.fs.hooks["create"] = failing(errno.ENOSPC)
         answers: list[list[bool]] = []
@@ -345,11 +347,11 @@ def test_a_call_that_breaks_in_while_the_disk_fails(tmp_path: Path) -> None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stand for Ctrl-C."""
+    """Stands for Ctrl-C."""
 
 
 def interrupt() -> None:
-    """Do what Ctrl-C does."""
+    """Raise what Ctrl-C raises."""
     raise Interrupted
 
 
@@ -390,7 +392,7 @@ CHANGES: dict[str, list[int]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("is_full", [False, True], ids=["", "the disk fails"])
 def test_an_interrupt_anywhere_loses_no_line(change: str, is_full: bool, tmp_path: Path) -> None:
-    """Ctrl-C anywhere in an append: lines before and after arrive once, and the numbers balance."""
+    """Ctrl-C anywhere in an append: the lines before and after arrive once, the counts balance."""
     before, after = CHANGES[change], [4, 5, 6, 7]
     for at in itertools.count():
         path = tmp_path / str(at)
@@ -419,8 +421,8 @@ def test_an_interrupt_anywhere_loses_no_line(change: str, is_full: bool, tmp_pat
     assert at > 5
 
 
-def test_an_interrupt_amid_what_an_interrupt_left(tmp_path: Path) -> None:
-    """A second Ctrl-C, while the rest of the first is put in order: no line goes astray."""
+def test_a_second_interrupt_loses_no_line(tmp_path: Path) -> None:
+    """Ctrl-C anywhere in the append that completes an interrupted one."""
     for at in itertools.count():
         path = tmp_path / str(at)
         with processes(path) as [process]:
@@ -451,7 +453,7 @@ def test_an_interrupt_amid_what_an_interrupt_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_process_that_dies_anywhere_loses_no_line(change: str, tmp_path: Path) -> None:
-    """Killed anywhere in an append: the next process finds all lines whose calls returned, once."""
+    """Killed anywhere in an append: all lines whose calls returned are found, once."""
     before = CHANGES[change]
     for at in itertools.count():
         path = tmp_path / str(at)
@@ -468,8 +470,8 @@ def test_a_process_that_dies_anywhere_loses_no_line(change: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_call_anywhere_in_another(change: str, tmp_path: Path) -> None:
-    """A log call that breaks in wherever signals do is on disk when it returns, and sent."""
+def test_a_call_may_interrupt_another_anywhere(change: str, tmp_path: Path) -> None:
+    """Its line is on disk when it returns, and sent."""
     before = CHANGES[change]
     for at in itertools.count():
         path = tmp_path / str(at)
@@ -498,8 +500,8 @@ def test_a_call_anywhere_in_another(change: str, tmp_path: Path) -> None:
     assert at > 5
 
 
-def test_a_line_at_the_very_end_touches_no_lock(process: Process, tmp_path: Path) -> None:
-    """Another thread may have been stopped with the lock in its hands: the line is kept anyway."""
+def test_a_line_during_shutdown_needs_no_lock(process: Process, tmp_path: Path) -> None:
+    """It is written even if a stopped thread holds the lock."""
     locked, done = threading.Event(), threading.Event()
 
     def stop() -> None:
@@ -523,8 +525,8 @@ def test_a_line_at_the_very_end_touches_no_lock(process: Process, tmp_path: Path
     assert recover(tmp_path) == [1]
 
 
-def test_lines_on_disk_are_pending_and_not_abandoned(process: Process) -> None:
-    """At the end of the process only what is in memory alone is given up."""
+def test_only_lines_in_memory_are_abandoned(process: Process) -> None:
+    """At the end of the process those on disk stay pending."""
     process.log(1, 2)
     assert process.buffer.is_durable()
     assert process.buffer.abandon() == 0
@@ -539,8 +541,8 @@ def test_lines_on_disk_are_pending_and_not_abandoned(process: Process) -> None:
     assert process.post() == [1, 2]
 
 
-def test_the_end_waits_for_the_open_segment(process: Process, tmp_path: Path) -> None:
-    """An owner that has anything on disk keeps its file; from inside an append nothing ends."""
+def test_an_owner_with_segments_is_not_removed(process: Process, tmp_path: Path) -> None:
+    """Its file stays at the end; within an append nothing is removed."""
     process.log(1)
     process.buffer.end_store(is_exclusive=True)
     assert process.share.owner_name
@@ -556,14 +558,14 @@ def test_the_end_waits_for_the_open_segment(process: Process, tmp_path: Path) ->
 
 @pytest.mark.parametrize("fsync", ["never", "segment", "line"])
 def test_an_open_batch_grows_while_older_ones_wait(fsync: str, tmp_path: Path) -> None:
-    """But where sealing is what brings it onto the disk itself it must not wait."""
+    """But not with `spool_fsync="segment"`, where sealing flushes it."""
     with processes(tmp_path, share={"fsync": fsync}) as [process]:
         process.log(1)
         assert process.buffer.may_stay_open() is (fsync != "segment")
 
 
-def test_what_waits_is_in_the_stats(tmp_path: Path) -> None:
-    """Segments, bytes and age of the directory while the endpoint is down, nothing afterwards."""
+def test_stats_cover_the_directory(tmp_path: Path) -> None:
+    """Segments, bytes and age while the endpoint is down, and none afterwards."""
     with Collector() as collector:
         collector.always(Answer(503))
         with handler(collector, tmp_path, batch_events=2) as made:
@@ -586,7 +588,7 @@ def test_what_waits_is_in_the_stats(tmp_path: Path) -> None:
 
 
 def test_a_full_spool_refuses_or_blocks(tmp_path: Path) -> None:
-    """`refuse` counts what has no room; `block` waits, and goes on when something is delivered."""
+    """`refuse` counts the events without room; `block` waits until a delivery makes some."""
     with Collector() as collector:
         given = {"spool_max_bytes": 6_400, "batch_events": 2, "batch_bytes": 1000}
         collector.always(Answer(503))
@@ -615,7 +617,7 @@ def test_a_full_spool_refuses_or_blocks(tmp_path: Path) -> None:
 
 
 def test_two_handlers_of_one_process_share_a_directory(tmp_path: Path) -> None:
-    """Neither takes the other's segments, and each ends its own ownership."""
+    """Neither adopts the other's segments, and each removes its own owner."""
     with Collector() as collector, handler(collector, tmp_path) as first:
         with handler(collector, tmp_path) as second:
             for number in range(10):
@@ -630,14 +632,14 @@ def test_two_handlers_of_one_process_share_a_directory(tmp_path: Path) -> None:
 
 
 class InterruptedLoading(deque[Any]):
-    """Where batches that were read back go; what a signal handler raises comes first."""
+    """A queue of loaded batches whose extension is interrupted by a signal handler."""
 
     def extend(self, items: Iterable[Any]) -> None:
         raise Interrupted
 
 
-def test_flush_does_not_say_true_of_what_an_interruption_leaves_on_disk(tmp_path: Path) -> None:
-    """Where no thread can be started: the next process delivers it, and it is pending here."""
+def test_flush_returns_false_if_an_interruption_left_segments(tmp_path: Path) -> None:
+    """If no thread can be started: they are pending here, and sent by the next process."""
 
     def refuse(*arguments: Any) -> None:
         raise RuntimeError("can't start new thread")

@@ -1,9 +1,9 @@
-"""Processes that die at a chosen system call, and a model of what they owe afterwards.
+"""Processes that die at a chosen system call, and a model of which lines must arrive.
 
-A "process" is one set of the parts that a handler with a spool is made of, driven by hand: its
-clock, its endpoint and its file system are the test's. It dies when its file system says so: from
-then on each of its system calls raises, and its descriptors, and so its locks, are closed. So any
-number of them live and die on one directory inside one test.
+A "process" is the set of parts of one handler with a spool, with the test's clock, endpoint and
+file system. It dies when its file system decides so: from then on each of its system calls raises,
+and its descriptors, and so its locks, are closed. So any number of processes can live and die on
+one directory within one test.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ DOWN = Outcome(Kind.RETRY, "it answers 503")
 LARGE = Outcome(Kind.TOO_LARGE, "it answers 413")
 
 CALLS = frozenset(name for name in vars(FileSystem) if not name.startswith("_"))
-"""All the calls that a spool makes: it has no other way to the disk."""
+"""All calls of a spool: it reaches the disk in no other way."""
 
 LOOKING = frozenset(
     {"fstat", "fsync", "is_locked", "listdir", "lstat", "read", "read_from", "sizes", "sync"}
 )
-"""The calls that leave nothing behind: for them before and after is the same."""
+"""The calls that change nothing: for them before and after is the same."""
 
 OPENING = frozenset({"create", "create_lockfile", "open_lockfile"})
 APPENDING = frozenset({"write", "write_at", "write_at_start"})
@@ -49,21 +49,21 @@ APPENDING = frozenset({"write", "write_at", "write_at_start"})
 PARTS = ("half", "most")
 
 ROOM_TAKING = frozenset({"create", "create_lockfile", "make_directory", "replace"}) | APPENDING
-"""The calls that a full disk may refuse; a file system that never writes in place, all of them."""
+"""The calls that may fail on a full disk; on a copy-on-write file system all of them."""
 
 MOST_STEPS = 5000
-"""What no process here needs for all its life."""
+"""More steps than any process here needs in its life."""
 
 Ident = tuple[int, int]
-"""Which line: the number of its process, and its own."""
+"""Identifies a line: the number of its process, and its own."""
 
 
 class Crash(BaseException):
-    """The process is gone: nothing that it still meant to do happens."""
+    """The process is dead: it does nothing more."""
 
 
 class Fault(NamedTuple):
-    """Say what becomes of one system call.
+    """What happens to one system call.
 
     Args:
         moment: "before" or "after" it took effect, or when "half" of the bytes, or "most", all
@@ -76,11 +76,11 @@ class Fault(NamedTuple):
 
 
 Plan = Callable[[int, str], "Fault | None"]
-"""Tells of a call, by its number and name, what becomes of it."""
+"""Returns the fault of a call, given its number and name."""
 
 
 def nothing(number: int, name: str) -> Fault | None:
-    """Plan that all goes well."""
+    """Plan no fault."""
     return None
 
 
@@ -90,18 +90,18 @@ def at(when: int, fault: Fault) -> Plan:
 
 
 def since(when: int, names: frozenset[str], fault: Fault) -> Plan:
-    """Plan that all calls of some names fail from a moment on."""
+    """Plan that all calls with some names fail from a number on."""
     return lambda number, name: fault if number >= when and name in names else None
 
 
 class Volume:
-    """Room on a disk that all processes share; None for any amount of it."""
+    """The room on a disk that all processes share; None for no limit."""
 
     def __init__(self) -> None:
         self.room_bytes: int | None = None
 
     def fault(self, name: str, args: tuple[Any, ...]) -> Fault | None:
-        """Take what a call needs; tell whether it gets it, or in part."""
+        """Use the room that a call needs; return a fault if there is not enough."""
         if self.room_bytes is None or name not in ROOM_TAKING:
             return None
         need = len(args[1]) if name in APPENDING else 1
@@ -249,7 +249,7 @@ class Process:
         except ValueError:
             if not self.disk.failed:
                 raise
-            directory.check()  # an application that starts again
+            directory.check()  # as an application that is started again
         self.queue = WakeQueue()
         self.spool = SpoolShare(
             directory,
@@ -293,7 +293,7 @@ class Process:
     def _unreadable(self, reason: str, events: int) -> None:
         self.lost += events
         self.world.is_unread = True
-        # Nobody removes a segment here, and too many open files are no fault of it.
+        # No test here removes a segment, and too many open files are not an error of it.
         if reason == "somebody removed it" or self.disk.failed_with == errno.EMFILE:
             self.world.wrong.append(f"process {self.number} gives a segment up: {reason}")
 
@@ -302,7 +302,7 @@ class Process:
         return self.world.answer(self, body.splitlines(keepends=True))
 
     def log(self, size_bytes: int) -> bool:
-        """Make a log call with a line of so many bytes, or the least that a line has."""
+        """Make a log call with a line of a size, or of the least size of a line."""
         ident = self.world.new_line(self.number, size_bytes)
         line = self.world.lines[ident]
         self.disk.written = self.disk.torn = b""
@@ -324,9 +324,9 @@ class Process:
         return taken
 
     def step(self) -> bool:
-        """Let the listener do one thing; tell whether there may be more."""
+        """Let the listener do one step; return whether there may be another."""
         self.steps += 1
-        assert self.steps < MOST_STEPS, "it never comes to rest"
+        assert self.steps < MOST_STEPS, "it never becomes idle"
         assert not self.world.wrong, self.world.wrong
         self.fresh.clear()
         failed, posts = len(self.disk.failed), self.posts
@@ -341,7 +341,7 @@ class Process:
         return item is not WAKE or self.posts > posts or not self.queue.empty()
 
     def run(self, seconds: float = 0.0) -> None:
-        """Let the listener do what is due in so many seconds."""
+        """Run the listener for some seconds."""
         until = self.world.now + seconds
         while True:
             if self.step():
@@ -351,7 +351,7 @@ class Process:
             self.world.now += 2.5
 
     def flush(self, seconds: float = 5.0, *, once: bool = False) -> bool:
-        """Ask for everything so far, as `Delivery` does."""
+        """Flush, as `Delivery` does."""
         number = self.buffer.seal()
         assert number is not None
         request = Flush(number, self.world.now + seconds, once=once)
@@ -362,23 +362,23 @@ class Process:
         return not request.reply.empty() and request.reply.get()
 
     def end(self) -> None:
-        """End as `Delivery.finish` does: one more try, and the rest is left to the next process."""
+        """End as `Delivery.finish` does: one more try, and the rest stays for the next process."""
         self.flush(once=self.buffer.is_durable())
         self.lost += self.buffer.abandon()
         self.backlog.end()
         self.check()
         is_clean = not self.counts()["pending"] and not self.world.segments()
         if is_clean and not {"close", "fstat"} & set(self.disk.failed):
-            assert not self.disk.open, "a descriptor was forgotten"
+            assert not self.disk.open, "a descriptor was not closed"
         self.is_ended = True
         self.disk.die()
 
     def counts(self) -> dict[str, int]:
-        """Return fslog's own numbers."""
+        """Return fslog's own counts."""
         return self.buffer.counts()
 
     def check(self) -> None:
-        """See that fslog's numbers are those of the model."""
+        """Check that fslog's counts are those of the model."""
         counts = self.counts()
         assert counts["accepted"] == len(self.taken)
         assert self.refused + self.buffer.refused.value() == self.refused
@@ -392,7 +392,7 @@ class Process:
 
 
 class World:
-    """One directory, one endpoint, one clock, and what is owed.
+    """One directory, one endpoint, one clock, and the lines that must arrive.
 
     Args:
         path: of the directory.
@@ -433,11 +433,11 @@ class World:
         return 1_700_000_000 + self.now
 
     def token(self) -> str:
-        """Return hexadecimal digits that are no one else's."""
+        """Return unique hexadecimal digits."""
         return hashlib.md5(b"%d" % next(self._tokens), usedforsecurity=False).hexdigest()[:12]
 
     def new_line(self, process: int, size_bytes: int) -> Ident:
-        """Make a process's next line."""
+        """Create the next line of a process."""
         self._counts[process] += 1
         ident = (process, self._counts[process])
         event = {"p": process, "n": ident[1], "accountId": "a", "userId": "u", "action": "x"}
@@ -448,7 +448,7 @@ class World:
         return ident
 
     def answer(self, process: Process, lines: list[bytes]) -> Outcome:
-        """Be the endpoint. What is wrong is noted: the listener would take it for a mistake."""
+        """Answer as the endpoint; errors are recorded, because the listener would handle them."""
         idents = []
         for line in lines:
             try:
@@ -487,7 +487,7 @@ class World:
         return self.outcomes.pop(0) if self.outcomes else OK
 
     def start(self, **settings: Any) -> Process | None:
-        """Start a process; None where it died at once."""
+        """Start a process; None if it died while it started."""
         number = next(self._numbers)
         try:
             process = Process(self, number, **settings)
@@ -498,7 +498,7 @@ class World:
         return process
 
     def do(self, process: Process, act: Callable[[], object]) -> bool:
-        """Have a process do something, and see that all is right then; False where it died."""
+        """Make a process do something and check its counts; return whether it is alive."""
         try:
             act()
         except Crash:
@@ -521,13 +521,13 @@ class World:
 
     def _leave(self, process: Process) -> None:
         self.given_up |= (process.taken & self.held) - process.settled
-        # Answered 200, but neither removed nor shortened: by a crash, or by a disk that failed.
+        # Answered by 200, but not removed or recorded, because of a crash or a failing disk.
         for ident in process.excused:
             self.permits[ident] += 1
         self.failed |= set(process.disk.failed)
 
     def names(self, *under: str) -> list[str]:
-        """Return what there is in the directory."""
+        """Return the names in the directory."""
         try:
             return sorted(os.listdir(os.path.join(self.path, *under)))
         except FileNotFoundError:
@@ -538,11 +538,11 @@ class World:
         return [name for name in self.names() if parse_name(name) is not None]
 
     def spooled_bytes(self) -> int:
-        """Return how much the segments have."""
+        """Return the total size of the segments."""
         return sum((self.path / name).stat().st_size for name in self.segments())
 
-    def set_aside(self) -> list[bytes]:
-        """Return what is in the quarantine."""
+    def quarantined(self) -> list[bytes]:
+        """Return the content of all files in the quarantine."""
         return [
             (self.path / QUARANTINE / name).read_bytes()
             for name in self.names(QUARANTINE)
@@ -550,14 +550,14 @@ class World:
         ]
 
     def finish(self) -> None:
-        """End all faults and all processes, have a new one see to the rest, settle accounts."""
+        """End all faults and processes, let a new process send the rest, and check everything."""
         self.volume.room_bytes = None
         self.outcomes, self.is_up = [], True
         for process in list(self.living):
             process.disk.plan = nothing
             self.do(process, lambda process=process: process.run(35.0))  # type: ignore[misc]
             self.do(process, process.end)
-        self.now += 3600.0  # what a crash left half written is old by then
+        self.now += 3600.0  # drafts that a crash left are old by then
         last = self.start()
         assert last is not None
         self.do(last, lambda: last.run(35.0))
@@ -566,16 +566,16 @@ class World:
         self.settle_accounts()
 
     def settle_accounts(self) -> None:
-        """See that everything that was owed has come, and what is left."""
-        aside = self.set_aside()
+        """Check that all lines that must arrive did, and what is left on disk."""
+        aside = self.quarantined()
         whole = {line for text in aside for line in text.splitlines(keepends=True)}
         came = {ident for ident, times in self.arrived.items() if times}
         for ident in (self.kept | self.held) - self.given_up - came:
             if ident in self.too_large & self.held and self.failed:
-                continue  # refused alone, and the quarantine could not be written: said so
+                continue  # rejected alone, and the quarantine could not be written
             assert self.lines[ident] in whole, f"{ident} is lost"
-            assert ident in self.too_large or self.is_unread, f"{ident} is set aside"
-        # What is cut off again after a part of a line was written is not set aside.
+            assert ident in self.too_large or self.is_unread, f"{ident} is quarantined"
+        # The truncated part of a line is not quarantined.
         explained = {self.lines[ident] for ident in self.too_large} | set(self.unsure.values())
         assert set(aside) <= explained or self.is_unread or self.failed & {"truncate", "fstat"}
         for ident, torn in self.unsure.items():
@@ -584,7 +584,7 @@ class World:
         for number in {process for process, _ in self.order}:
             ours = [ident for ident in self.order if ident[0] == number]
             order = [count for _, count in ours if (number, count) not in self.too_large]
-            # What cannot be read now waits for the next process; others pass it by.
+            # A segment that cannot be read waits for the next process; others are sent before it.
             assert order == sorted(order) or self.is_unread, (
                 f"the lines of {number} came as {order}"
             )

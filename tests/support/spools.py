@@ -33,7 +33,7 @@ Hook = Callable[..., Any]
 
 
 class Watched(FileSystem):
-    """The real file system; its calls are noted, and a test may break into any of them.
+    """The real file system; it records its calls, and a test may intercept each of them.
 
     A hook is called with the arguments before the call is made. What it raises is raised; unless
     it returns None, what it returns is returned and the call is not made.
@@ -52,12 +52,12 @@ class Watched(FileSystem):
         return real(*given, **named) if answer is None else answer
 
     def names(self, *wanted: str) -> list[str]:
-        """Return which of some calls were made, in order."""
+        """Return which of these calls were made, in order."""
         return [name for name, _ in self.calls if name in wanted]
 
 
 def failing(number: int, times: int = 10**9, where: str = "") -> Hook:
-    """Make a hook that fails so often, and only for paths that hold `where`."""
+    """Return a hook that fails `times` times, only for paths that contain `where`."""
     left = times
 
     def fail(*given: Any) -> None:
@@ -71,7 +71,7 @@ def failing(number: int, times: int = 10**9, where: str = "") -> Hook:
 
 @contextmanager
 def umask(mask: int) -> Iterator[None]:
-    """Have another umask for a moment."""
+    """Set the umask for the block."""
     before = os.umask(mask)
     try:
         yield
@@ -80,7 +80,7 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def mode(path: str | Path) -> int:
-    """Return who may do what with a file or directory, links not followed."""
+    """Return the permissions of a file or directory; a link is not followed."""
     return stat.S_IMODE(os.lstat(path).st_mode)
 
 
@@ -88,7 +88,7 @@ MASKS = [0o000, 0o022, 0o077, 0o277, 0o777]
 
 
 def event(number: int = 1, **more: object) -> dict[str, object]:
-    """Return an event that the endpoint takes."""
+    """Return a valid event."""
     names = {"accountId": "a", "userId": "u", "action": "x", "sessionId": "s"}
     return {**names, "createdAt": 1, "number": number, **more}
 
@@ -99,9 +99,9 @@ def line(number: int = 1, **more: object) -> bytes:
 
 
 def fork(child: Callable[[], Any]) -> int:
-    """Run a function in a forked child, which ends with 0, or with 1 where it raised."""
+    """Run a function in a forked child, which exits with 0, or with 1 if it raised."""
     with warnings.catch_warnings():
-        # From 3.12 on, forking a process that has threads (the runner's) is warned of.
+        # From 3.12 on, forking a process with threads (the runner's) causes a warning.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid:
@@ -115,7 +115,7 @@ def fork(child: Callable[[], Any]) -> int:
 
 
 def ended_well(pid: int) -> bool:
-    """Wait for a child's end."""
+    """Wait for a child; return whether it exited with 0."""
     return os.waitpid(pid, 0)[1] == 0
 
 
@@ -123,7 +123,7 @@ KEYS, OTHER_KEYS = "a" * 32, "b" * 32
 
 
 class Share(SpoolShare):
-    """A share whose file system is watched and whose clock is set by hand."""
+    """A share with a watched file system and a clock that the test sets."""
 
     def __init__(self, path: Path, digest: str = KEYS, **given: Any) -> None:
         self.now = 100.0
@@ -136,7 +136,7 @@ class Share(SpoolShare):
         super().__init__(directory, clock=lambda: self.now, **{**numbers, **given})
 
     def write(self, *lines: bytes) -> str:
-        """Write a segment, and return its name; AssertionError where there is no room."""
+        """Write a segment and return its name; AssertionError if there is no room."""
         self.last += 1
         assert self.reserve(sum(map(len, lines)))
         segment = self.open(self.last)
@@ -147,15 +147,15 @@ class Share(SpoolShare):
         return os.path.basename(segment.path)
 
     def die(self) -> None:
-        """Let go of every lock, as the kernel does for a process that was killed."""
+        """Release every lock, as the kernel does for a killed process."""
         self.close_inherited()
 
     def adopt(self) -> list[tuple[str, list[int]]]:
-        """Take over orphans, and return their owners and numbers."""
+        """Adopt orphans, and return their owners and numbers."""
         return [(one.owner.name, [n for n, _ in one.segments]) for one in self.look()]
 
     def look(self) -> list[Orphan]:
-        """Take over orphans, a good while after the last look."""
+        """Adopt orphans, long after the last search."""
         self.epoch += 1000
         return self.orphans(self.epoch)
 
@@ -166,14 +166,14 @@ class Share(SpoolShare):
         self.end_orphan(orphan.owner)
 
     def claims(self) -> int:
-        """Return what all claim, by the files."""
+        """Return the sum of the claims in all owners' files."""
         owners = self.where / "owners"
         return sum(int(path.read_bytes().split()[1]) for path in owners.iterdir())
 
 
 @contextmanager
 def shares(path: Path, count: int, **given: Any) -> Iterator[list[Share]]:
-    """Make shares of one directory, which die at the end."""
+    """Return shares of one directory, which die after the block."""
     made = [Share(path, **given) for _ in range(count)]
     try:
         yield made
@@ -188,17 +188,17 @@ def segments(path: Path) -> list[str]:
 
 
 def quarantined(path: Path) -> dict[str, bytes]:
-    """Return what is set aside, by name."""
+    """Return the files of the quarantine, by name."""
     found = path / "quarantine"
     return {one.name: one.read_bytes() for one in found.iterdir()} if found.is_dir() else {}
 
 
 SIZE = len(line(1))
-"""What a line with a number below 10 has."""
+"""The size of a line with a number below 10."""
 
 
 class Process:
-    """What one process has of a spool: batches, their backlog, and a clock that is set by hand."""
+    """One process with a spool: its buffer, its backlog, and a clock that the test sets."""
 
     def __init__(self, path: Path, *, keys: str = KEYS, share: Any = None, **given: Any) -> None:
         is_forked = given.pop("is_forked", False)
@@ -234,7 +234,7 @@ class Process:
         )
 
     def time(self) -> float:
-        """Return the seconds since the epoch: those of the newest file, or what the test says."""
+        """Return the seconds since the epoch: of the newest file, or as the test sets them."""
         if callable(self.epoch):
             return self.epoch()
         times = [os.stat(self.path / name).st_mtime for name in segments(self.path)]
@@ -245,11 +245,11 @@ class Process:
         self.source._limits = Limits(events, size_bytes, "deflate", 6)
 
     def log(self, *numbers: int) -> list[bool]:
-        """Append lines; each that is taken is on disk, or said to be in memory."""
+        """Append lines; return whether each was accepted."""
         return [self.buffer.append(line(number)) for number in numbers]
 
     def take(self) -> list[Any]:
-        """Move what is on the queue to the backlog, and return it."""
+        """Move all batches on the queue to the backlog, and return them."""
         found = []
         with suppress(Empty):
             while True:
@@ -258,7 +258,7 @@ class Process:
         return found
 
     def post(self, most: int = 10**9) -> list[int]:
-        """Seal, deliver so many batches, and return the numbers of the events."""
+        """Seal, deliver at most `most` batches, and return the numbers of their events."""
         self.buffer.seal()
         self.take()
         found: list[int] = []
@@ -269,14 +269,14 @@ class Process:
         return found
 
     def counts(self, *names: str) -> list[int]:
-        """Return some of the numbers, once they balance."""
+        """Return some of the counts, and check that they balance."""
         counts = self.buffer.counts()
         left = counts["accepted"] + counts["adopted"]
         assert left == counts["delivered"] + counts["pending"] + counts["abandoned"]
         return [counts[name] for name in names]
 
     def die(self) -> None:
-        """Let go of all locks and descriptors, as the kernel does for a process that was killed."""
+        """Release all locks and descriptors, as the kernel does for a killed process."""
         self.share.close_inherited()
         self.buffer.close_inherited()
         with suppress(Empty):
@@ -288,7 +288,7 @@ class Process:
 
 @contextmanager
 def processes(path: Path, count: int = 1, **given: Any) -> Iterator[list[Process]]:
-    """Make processes that share a directory, and die at the end."""
+    """Return processes that share a directory and die after the block."""
     made = [Process(path, **given) for _ in range(count)]
     try:
         yield made
@@ -303,12 +303,12 @@ def numbers_of(text: bytes) -> list[int]:
 
 
 def on_disk(path: Path) -> list[int]:
-    """Return the numbers of all events that wait on disk, in the order of the segments' names."""
+    """Return the numbers of all waiting events on disk, in the order of the segments."""
     return [n for name in segments(path) for n in numbers_of(waiting(path, name))]
 
 
 def waiting(path: Path, name: str) -> bytes:
-    """Return what waits in a segment: what its owner's file does not mark as settled."""
+    """Return what waits in a segment: the part after the offset in its owner's file."""
     text, found = (path / name).read_bytes(), parse_name(name)
     assert found is not None
     try:
@@ -319,7 +319,7 @@ def waiting(path: Path, name: str) -> bytes:
 
 
 def recover(path: Path) -> list[int]:
-    """Return what another process finds after this one died, and leave nothing behind."""
+    """Return the events that another process adopts and sends, and check that none is left."""
     with processes(path) as [other]:
         other.backlog.adopt_at = 0.0
         other.backlog.adopt_if_due()
@@ -347,5 +347,5 @@ def handler(collector: Collector, path: Path, **settings: Any) -> Iterator[Fresh
 
 
 def record(number: int, **more: object) -> logging.LogRecord:
-    """Return a record that becomes an event."""
+    """Return a record of an event."""
     return logging.makeLogRecord({"event": event(number, **more)})
