@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fslog import config
-from fslog.cli.output import folded, printable
-from fslog.net.redaction import Redactor
+from fslog.cli.output import folded
+from fslog.net.redaction import Redactor, printable
 from fslog.spool.filesystem import CAN_LOCK
 
 if TYPE_CHECKING:

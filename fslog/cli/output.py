@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
+from fslog.net.redaction import printable
+
 STYLES = {"": "", "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 """The styles of a part of a line, each with the parameter of its ANSI escape sequence."""
 
@@ -41,22 +43,6 @@ _NAME_COLUMNS = 24
 _BAR_COLUMNS = 24
 _SHORTEST_BAR = 6
 _CLEAR = "\r\x1b[K"
-
-
-def printable(text: str) -> str:
-    r"""Return a text with each character that a terminal would execute or hide escaped.
-
-    These are the characters for which `str.isprintable` is false: control characters, marks that
-    change the writing direction, unusual blanks, lone surrogates.
-
-    >>> printable("zoë \x1b[31m\u202e\n")
-    'zoë \\x1b[31m\\u202e\\n'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:

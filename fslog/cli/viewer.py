@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 
 from fslog.cli.options import CommandError, CommandParser, require_posix, whole
-from fslog.cli.output import Printer, folded, printable
+from fslog.cli.output import Printer, folded
+from fslog.net.redaction import printable
 from fslog.version import VERSION
 from fslog.viewer.server import KEEP, Viewer
 
@@ -93,21 +94,21 @@ def _terminated() -> Iterator[SimpleQueue[None]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _introduce(screen: Printer, url: str, options: argparse.Namespace) -> None:
-    screen.line((f"fslog {VERSION} viewer", "bold"))
-    screen.line(("page      ", "bold"), (f"{url}/", "cyan"))
-    screen.line(("endpoint  ", "bold"), (f"{url} (accepts any keys)", ""))
-    screen.line()
-    screen.line(("Start your application with", ""))
-    screen.verbatim(
+def _introduce(printer: Printer, url: str, options: argparse.Namespace) -> None:
+    printer.line((f"fslog {VERSION} viewer", "bold"))
+    printer.line(("page      ", "bold"), (f"{url}/", "cyan"))
+    printer.line(("endpoint  ", "bold"), (f"{url} (accepts any keys)", ""))
+    printer.line()
+    printer.line(("Start your application with", ""))
+    printer.verbatim(
         (f"  export FSLOG_ENDPOINT={url} FSLOG_AUTH_KEY=any FSLOG_API_KEY=any", "green")
     )
-    screen.line(("or set the endpoint of its handler in the logging configuration:", ""))
-    screen.verbatim((f"  endpoint: {url}", "green"))
-    screen.line()
+    printer.line(("or set the endpoint of its handler in the logging configuration:", ""))
+    printer.verbatim((f"  endpoint: {url}", "green"))
+    printer.line()
     kept = f", and every line is appended to {options.store}" if options.store else ""
-    screen.line((f"The last {options.keep:,} events are kept in memory{printable(kept)}.", "dim"))
-    screen.line(("Press Ctrl-C to stop.", "dim"))
+    printer.line((f"The last {options.keep:,} events are kept in memory{kept}.", "dim"))
+    printer.line(("Press Ctrl-C to stop.", "dim"))
     if not _is_loopback(options.host):
         _warn(_EXPOSED.format(host=options.host))
     if options.open and not webbrowser.open(f"{url}/"):

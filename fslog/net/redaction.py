@@ -40,6 +40,22 @@ _END = r"(?![\w.~!$&'()*+,;=:@%-])"
 _SEGMENTS = (r"[^\s/'\"?#]+", r"[^\s/'\"?#,)]+")
 
 
+def printable(text: str) -> str:
+    r"""Return a text with each character that a terminal would execute or hide escaped.
+
+    These are the characters for which `str.isprintable` is false: control characters, marks that
+    change the writing direction, unusual blanks, lone surrogates.
+
+    >>> printable("zoë \x1b[31m\u202e\n")
+    'zoë \\x1b[31m\\u202e\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 class Redactor:
     """Replace secrets, and the two path segments in which keys stand, by `***`.
 

@@ -22,7 +22,7 @@ from fslog.interrupts import unless_interrupt
 from fslog.net import wire
 from fslog.net.connections import Gone, Request, Resolve, manager
 from fslog.net.destination import Destination
-from fslog.net.redaction import MASK, guard_urllib3, internal_work
+from fslog.net.redaction import MASK, guard_urllib3, internal_work, printable
 from fslog.net.retry import Kind, Outcome, outcome_of
 
 _SHOWN_PATH = wire.events_path(MASK, MASK)
@@ -186,7 +186,7 @@ class Transport:
 
     def _reason(self, error: Exception) -> tuple[str, str]:
         kind, words = _words(error, self._timeout)
-        return kind, _shown(self._destination.redact(words))
+        return kind, printable(self._destination.redact(words))
 
 
 def _words(error: Exception, timeout: float) -> tuple[str, str]:
@@ -210,14 +210,3 @@ def _words(error: Exception, timeout: float) -> tuple[str, str]:
     if isinstance(error, OSError) and error.strerror:
         return kind, f"{error.strerror[0].lower()}{error.strerror[1:]}"
     return kind, f"{error or type(error).__name__}"
-
-
-def _shown(words: str) -> str:
-    r"""Escape what a terminal would obey: a peer's own words are in some reasons.
-
-    >>> _shown("it says \x1b[31mno")
-    'it says \\x1b[31mno'
-    """
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in words
-    )

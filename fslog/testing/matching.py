@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fslog.net.redaction import printable
 from fslog.testing.sink import Finding
 
 _MOST = 3
@@ -226,11 +227,4 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _text(lines: Iterable[str]) -> str:
-    return "\n".join(map(_printable, lines))
-
-
-def _printable(line: str) -> str:
-    """Return a line without what a terminal would act upon."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
-    )
+    return "\n".join(map(printable, lines))

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from fslog.cli.output import printable
 from fslog.cli.ping import connection_of
 from fslog.collector import Collector
+from fslog.net.redaction import printable
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request
 from servers import free_port
 from uploads import Command, at_work, ended, interrupted, run

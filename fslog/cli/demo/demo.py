@@ -54,20 +54,20 @@ not, 2 for an invalid argument, 130 after Ctrl-C."""
 def run(arguments: Sequence[str]) -> int:
     """Run `fslog demo` with its arguments and return the exit code."""
     options = _parser().parse_args(arguments)
-    screen = Printer(sys.stdout)
+    printer = Printer(sys.stdout)
     arrivals = WakeQueue()
     problems: list[Problem] = []
     with Collector(on_request=lambda *arrival: arrivals.put(arrival)) as collector:
         settings = configuration(collector.url, problems.append)
-        _introduce(screen, collector.url)
+        _introduce(printer, collector.url)
         with _configured(settings) as handler:
-            interrupted = _work(options, screen, arrivals)
+            interrupted = _work(options, printer, arrivals)
             handler.flush(_FLUSH_SECONDS)
-            _show(screen, arrivals, 0.0)
+            _show(printer, arrivals, 0.0)
             stats = handler.stats()
-            screen.line()
+            printer.line()
             for row in summary(stats, collector.events, problems):
-                screen.line(*row)
+                printer.line(*row)
         complete = stats.accepted == stats.delivered == len(collector.events)
     if interrupted:
         raise KeyboardInterrupt
@@ -109,40 +109,40 @@ def _configured(settings: dict[str, Any]) -> Iterator[FreshsuccessHandler]:
         handler.close()
 
 
-def _introduce(screen: Printer, url: str) -> None:
-    screen.line((f"fslog {VERSION} demo", "bold"))
+def _introduce(printer: Printer, url: str) -> None:
+    printer.line((f"fslog {VERSION} demo", "bold"))
     for label, text in (
         ("application", str(_resource("demo_app.py"))),
         ("logging", str(_resource("demo.json"))),
         ("endpoint", f"{url} (embedded; no event leaves this machine)"),
     ):
-        screen.line((f"{label:13}", "bold"), (text, ""))
-    screen.line()
-    screen.row(*EVENT_HEADING)
+        printer.line((f"{label:13}", "bold"), (text, ""))
+    printer.line()
+    printer.row(*EVENT_HEADING)
 
 
-def _work(options: argparse.Namespace, screen: Printer, arrivals: WakeQueue) -> bool:
+def _work(options: argparse.Namespace, printer: Printer, arrivals: WakeQueue) -> bool:
     """Run the application and show arriving events; return whether Ctrl-C interrupted it."""
     pace = _SECONDS / options.events if options.pace is None else options.pace
     try:
         for activity in activities(options.events):
             activity()
-            _show(screen, arrivals, pace)
+            _show(printer, arrivals, pace)
     except KeyboardInterrupt:
         return True
     return False
 
 
-def _show(screen: Printer, arrivals: WakeQueue, seconds: float) -> None:
+def _show(printer: Printer, arrivals: WakeQueue, seconds: float) -> None:
     """Show the requests that arrive until a number of seconds has passed."""
     until = time.monotonic() + seconds
     with contextlib.suppress(Empty):
         while True:
             request, events = arrivals.get(timeout=max(0.0, until - time.monotonic()))
             for event in events:
-                screen.row(*event_row(event))
+                printer.row(*event_row(event))
             sizes = f"{request.bytes_unpacked:,} bytes compressed to {request.bytes_received:,}"
-            screen.row((f"  {len(events)} events in one batch, {sizes}", "dim"))
+            printer.row((f"  {len(events)} events in one batch, {sizes}", "dim"))
 
 
 def summary(
