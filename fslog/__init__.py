@@ -1,10 +1,34 @@
 """Freshsuccess product-usage events from the log calls that an application already makes.
 
-record: a `logging.LogRecord` · event: the dict made from it · line: one encoded event with its
-newline · batch: lines that travel together · body: a batch compressed, as it is posted · endpoint:
-where it is posted · outcome: what came of a POST.
+The words of the code, of the messages and of the documentation:
 
-The handler, and with it urllib3, is loaded when it is first asked for.
+record: a `logging.LogRecord`
+event: the dict made from a record, with the endpoint's property names
+rule: a pattern for records of existing log calls, with the event that it makes of them
+field: a property that is read from a path of the record, such as `request.user.id`
+context: properties bound to the current thread, task or request
+session: a user's visit, named by `sessionId`
+call site: the file and line of a log call
+problem: what is wrong with an event, as an error or a warning
+diagnostic: what is wrong with a configuration
+line: one encoded event with its newline
+batch: lines that are posted together
+body: a batch, compressed
+listener: the background thread that compresses and posts batches
+endpoint: the HTTP API to which bodies are posted
+destination: the endpoint's URL with the keys and the proxy
+outcome: what the answer to a POST means: delivered, retry, split, configuration error
+store: what keeps lines until they are delivered, in memory or on disk
+spool: the directory of the store on disk
+segment: a file of lines in the spool
+owner: a process that uses the spool, and its file there
+claim: room in the spool that an owner has reserved
+orphan: a segment whose owner has died
+quarantine: the directory of lines that cannot be delivered
+collector: the endpoint as a Python object, for tests and the viewer
+capture: the period in which a test receives events instead of the endpoint
+
+The handler, and with it urllib3, is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Who is doing it: properties that belong to the current request, task or thread.
+"""Context: properties of the current request, task or thread, such as its user.
 
-Bound once, where the application learns them (a middleware, a task's first line), they complete
-every event logged until they are unbound. They live in one `contextvars.ContextVar`, so threads,
-asyncio tasks and greenlets each see their own. The mapping is replaced, never changed: what a
-task inherited cannot be altered by the task that it was inherited from.
+Bound once, where the application knows them (in a middleware, in a task's first line), they are
+added to every event until they are unbound. One `contextvars.ContextVar` holds them, so threads,
+asyncio tasks and greenlets each have their own. The mapping is replaced, never changed: a task
+cannot change what another has inherited from it.
 
-`action` cannot be bound: it says that something happened, and only a log call or a rule knows that.
+`action` cannot be bound: it says what happened, which only a log call or a rule knows.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _bound: ContextVar[Mapping[str, Any]] = ContextVar("fslog.context", default=_EMP
 _blocks: ContextVar[_Block | None] = ContextVar("fslog.context.blocks", default=None)
 
 current: Callable[[], Mapping[str, Any]] = _bound.get
-"""Return the properties bound here, as a mapping not to be changed."""
+"""Return the bound properties, as a mapping that must not be changed."""
 
 
 def bind(**properties: Any) -> None:
     """Bind properties until `unbind`, `clear`, or the end of the task or thread.
 
     Args:
-        properties: names as the endpoint spells them (`accountId`), values as an event takes them.
+        properties: named as in the event (`accountId`).
 
     Raises:
         ValueError: `action` is among them.
@@ -46,7 +46,7 @@ def bind(**properties: Any) -> None:
 
 
 def unbind(*names: str) -> None:
-    """Forget the named properties; names that are not bound are no error.
+    """Unbind the named properties; a name that is not bound is ignored.
 
     >>> bind(accountId="acme", userId="ann"); unbind("userId", "sessionId"); dict(current())
     {'accountId': 'acme'}
@@ -56,16 +56,16 @@ def unbind(*names: str) -> None:
 
 
 def clear() -> None:
-    """Forget everything that is bound here."""
+    """Unbind all properties."""
     _bound.set(_EMPTY)
 
 
 class bound(ContextDecorator):
-    """Bind properties for the length of a `with` block, or of each call of a function.
+    """Bind properties during a `with` block, or during each call of a function.
 
-    As a decorator it serves functions and coroutine functions. At the end what was bound before
-    is bound again, whatever the block did. A generator function is refused: its body would run
-    in its consumer's context, between the consumer's own log calls.
+    It decorates functions and coroutine functions. At the end the properties from before are
+    restored, whatever the block did. A generator function is rejected: its body would run in its
+    consumer's context, between the consumer's own log calls.
 
     Args:
         properties: as for `bind`.
@@ -92,8 +92,8 @@ class bound(ContextDecorator):
             _blocks.set(_Block(ref(self), before, outer))
             _bound.set({**before, **self._properties})
         except BaseException:
-            # A signal handler may raise right after either; nobody would end the block.
-            _leave(self)
+            # A signal handler may raise right after either, and `__exit__` would not be called.
+            _restore(self)
             raise
 
     def __exit__(
@@ -102,16 +102,16 @@ class bound(ContextDecorator):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _leave(self)
+        _restore(self)
 
     def __call__(self, function: _F) -> _F:
-        call = getattr(function, "__call__", None)  # noqa: B004 - its kind is asked for
+        call = getattr(function, "__call__", None)  # noqa: B004 - its kind is needed
         if any(map(inspect.isgeneratorfunction, (function, call))) or any(
             map(inspect.isasyncgenfunction, (function, call))
         ):
             raise TypeError(
                 f"context.bound cannot decorate the generator function {_name(function)}: "
-                "put a `with context.bound(...)` around what it does between two yields"
+                "use `with context.bound(...)` inside it, between two yields"
             )
         if any(map(inspect.iscoroutinefunction, (function, call))):
             return self._around_coroutine(function)  # type: ignore[return-value]
@@ -126,24 +126,25 @@ class bound(ContextDecorator):
         return inside
 
     def _recreate_cm(self) -> bound:
-        """Give each call its own instance, so that calls may overlap in threads and tasks."""
+        """Return an instance for one call, so that calls may overlap in threads and tasks."""
         return bound(**self._properties)
 
 
 class _Block(NamedTuple):
-    """A `with` block that runs in this context: what was bound before it, and what is around it."""
+    """A `with` block that runs in this context, what was bound before it, and the outer block."""
 
-    owner: ref[bound]  # weakly: a block that is gone can end no more
+    owner: ref[bound]  # weak: a block that no longer exists cannot end
     before: Mapping[str, Any]
     outer: _Block | None
 
 
-def _leave(owner: bound) -> None:
-    """Bind again what was bound before the innermost block of `owner`.
+def _restore(owner: bound) -> None:
+    """Restore the properties from before the innermost block of `owner`.
 
-    Not by `ContextVar.reset`: blocks may end in another order than they began in (generators), or
-    in another context (an async generator that the event loop closes). Then the blocks further in
-    keep what they see, and end where the one that left began; another context is left alone.
+    `ContextVar.reset` cannot do this: blocks may end in another order than they began (generators),
+    or in another context (an async generator that the event loop closes). Then the inner blocks
+    keep their properties, and restore those from before the block that ended first; a context in
+    which the block did not begin stays as it is.
     """
     inner: list[_Block] = []
     block = _blocks.get()
@@ -166,5 +167,5 @@ def _name(function: Any) -> str:
 
 def _checked(properties: dict[str, Any]) -> dict[str, Any]:
     if "action" in properties:
-        raise ValueError("action cannot be bound: it comes from the log call or from a rule")
+        raise ValueError("action cannot be bound: it comes from a log call or from a rule")
     return properties

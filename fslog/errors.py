@@ -1,7 +1,7 @@
-"""What can be wrong with an event, as values that carry their evidence.
+"""Problems of events.
 
-Nothing here is raised out of a log call: `InvalidEvent` is what `EventFormatter.event` raises for
-those who ask it directly, and what the handler turns into a count and a call of `on_problem`.
+A log call never raises. `EventFormatter.event` raises `InvalidEvent`, which the handler counts and
+passes to `on_problem`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """Say what is wrong with one event, to a program and to a person.
+    """What is wrong with one event.
 
     Args:
-        code: stable and short, for programs; the README's table lists every code.
-        property: the event's property that it is about, `""` where it is the whole event.
-        message: a sentence that says what came and what is expected.
-        event: the event as far as it was built, None if there was none to show.
+        code: stable and short, for programs; the README lists every code.
+        property: the event's property, `""` if it is the whole event.
+        message: the value, or its type, and what is expected, for people.
+        event: the event as far as it was made; None if there is none.
     """
 
     code: str
@@ -29,7 +29,7 @@ class Problem:
 
 
 class InvalidEvent(ValueError):
-    """Report an event that breaks a normative rule of the endpoint, which would drop it in silence.
+    """An event that the endpoint would drop without an error.
 
     Args:
         problems: every problem of the event, at least one; kept as `problems`.

@@ -1,8 +1,7 @@
-"""The handler: configuration into parts, records into lines, and the ends of processes.
+"""The logging handler: checks its arguments, makes lines of records, gives them to its sink.
 
-The module that an application meets. It is a plain `logging.Handler`, so that `dictConfig` treats
-it the same on every Python, and owns what it needs; what that is in this process stands in one
-`Delivery`, made anew in each process.
+It is a plain `logging.Handler`, so that `dictConfig` treats it the same on every Python. What it
+owns in one process is one `Delivery`; a forked child makes its own.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ _calling: ContextVar[bool] = ContextVar("fslog.calling", default=False)
 class FreshsuccessHandler(logging.Handler):
     """Turn log records into events and deliver them, without slowing or breaking a log call.
 
-    Every argument is checked here and now; after that the handler says what is wrong by
-    `on_problem`, by `stats()` and on the logger `fslog`, and never by an exception.
+    The constructor checks every argument. From then on the handler reports problems to
+    `on_problem`, in `stats()` and on the logger `fslog`, and never raises.
 
     Args:
         auth_key, api_key: the source's two keys; else `FSLOG_AUTH_KEY`, `FSLOG_API_KEY`.
@@ -55,26 +54,27 @@ class FreshsuccessHandler(logging.Handler):
         level: as for any handler.
         compression: `"deflate"`, `"gzip"` or None.
         compression_level: zlib's, 1 to 9.
-        batch_events: how many events travel together at the most.
-        batch_bytes: how many bytes they have before compression at the most; a longer event
-            is invalid (`too_large`).
-        flush_interval: seconds that an event waits for others at the most.
-        buffer_bytes: how much is held in memory at the most, compressed where it waits.
-        overflow: what happens beyond that: `"refuse"` the newest, or `"block"` the log call.
-        block_timeout: seconds that a log call waits at the most, where it may.
+        batch_events: maximum number of events in a batch.
+        batch_bytes: maximum size of a batch before compression; a longer event is invalid
+            (`too_large`).
+        flush_interval: maximum seconds that an event waits for others.
+        buffer_bytes: maximum size of the events in memory, as they are kept there: waiting
+            batches are compressed.
+        overflow: what happens beyond that: `"refuse"` the newest event, or `"block"` the log call.
+        block_timeout: maximum seconds that a log call blocks.
         timeout: seconds for one request.
-        max_backoff: seconds between two tries at the most.
+        max_backoff: maximum seconds between two attempts.
         shutdown_timeout: seconds for delivering the rest when the process ends.
         spool: a directory that keeps events until they are delivered; else `FSLOG_SPOOL`.
-        spool_max_bytes: what it holds at the most, all processes together.
-        spool_fsync: what is written to the disk itself: `"never"` anything (events survive the
-            death of the process), each `"segment"` or each `"line"` (and that of the machine).
+        spool_max_bytes: maximum size of the spool, of all processes together.
+        spool_fsync: what is flushed to the disk itself: `"never"` (events survive the death of
+            the process), each `"segment"` or each `"line"` (and of the machine).
         ca_certs: a PEM file or a directory of certificates instead of the system's.
         proxy: URL; `""` for none; else the usual environment variables, read once, now.
-        enabled: a handler that is not accepts nothing and starts nothing; else `FSLOG_ENABLED`.
+        enabled: False: accept nothing and start nothing; else `FSLOG_ENABLED`.
         on_problem: called with a `Problem` in the thread of the log call.
-        fields, rules, defaults, include, exclude, session, context_provider: as for
-            `EventFormatter`, which is made of them; not together with a formatter of one's own.
+        fields, rules, defaults, include, exclude, session, context_provider: see
+            `EventFormatter`; not together with `setFormatter`.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
@@ -169,20 +169,20 @@ class FreshsuccessHandler(logging.Handler):
             self._own.begin()
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
-        """Take another `EventFormatter`.
+        """Use another `EventFormatter`.
 
         Raises:
-            ValueError: it is none, or the handler was given mapping arguments of its own.
+            ValueError: it is not one, or the handler has mapping arguments of its own.
         """
         if not isinstance(fmt, EventFormatter):
             raise ValueError(
-                f"the formatter is of type {type(fmt).__name__}; a FreshsuccessHandler takes an "
+                f"the formatter is of type {type(fmt).__name__}; a FreshsuccessHandler needs an "
                 "fslog.EventFormatter, or fields, rules, defaults... of its own and no formatter"
             )
         if self._is_mapped:
             raise ValueError(
                 "fields, rules, defaults, include, exclude, session and context_provider are given "
-                "to the handler and by a formatter; give them to one of the two"
+                "to both the handler and a formatter; give them to one of the two"
             )
         super().setFormatter(fmt)
         self._use_formatter()
@@ -194,10 +194,10 @@ class FreshsuccessHandler(logging.Handler):
         self._fast_line = self.formatter.fast_line if is_plain else None
 
     def handle(self, record: logging.LogRecord) -> Any:
-        """Filter a record and emit it, without holding the handler's lock meanwhile.
+        """Filter a record and emit it, without holding the handler's lock.
 
-        Formatting needs no lock, and holding one while the application's values are asked for
-        their text invites deadlocks; what is shared has a lock of its own.
+        Formatting needs no lock, and holding one while methods of the application's values run
+        invites deadlocks; shared state has locks of its own.
         """
         line = None
         if self.filters:
@@ -221,7 +221,7 @@ class FreshsuccessHandler(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Make the record's event a line and take it; never raise, never wait for the network."""
+        """Submit the line of the record's event; never raise, never wait for the network."""
         if not self._enabled or (
             active_redactor() is not None and is_internal(record.__dict__.get("name"))
         ):
@@ -239,7 +239,7 @@ class FreshsuccessHandler(logging.Handler):
             self._report(sink, record, error.problems)
             return
         except unless_interrupt(Exception) as error:
-            # A mistake of ours, or of a subclass of EventFormatter.
+            # An error of fslog, or of a subclass of EventFormatter.
             sink.invalid.add()
             message = f"the event could not be made: {type(error).__name__}"
             self._report(sink, record, (Problem("failed", "", message),))
@@ -279,12 +279,12 @@ class FreshsuccessHandler(logging.Handler):
             self._call_on_problem(record, problem)
 
     def _call_on_problem(self, record: logging.LogRecord, problem: Problem) -> None:
-        # Not for problems of events that `on_problem` itself logs: they would never end.
+        # Problems of events that `on_problem` itself logs would recurse without end.
         on_problem = self._settings.on_problem
         if on_problem is None or _calling.get():
             return
         try:
-            _calling.set(True)  # in here: a signal handler may raise right after it
+            _calling.set(True)  # inside: a signal handler may raise right after it
             on_problem(problem)
         except unless_interrupt(Exception):
             self.handleError(record)
@@ -292,19 +292,19 @@ class FreshsuccessHandler(logging.Handler):
             _calling.set(False)
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
-        """Try to deliver now, whatever the time of the next try is.
+        """Try to deliver now, without waiting for the time of the next attempt.
 
         Args:
-            timeout: seconds to wait at the most; None means `shutdown_timeout`.
+            timeout: maximum seconds to wait; None means `shutdown_timeout`.
 
         Returns:
-            True when nothing that this process held at the call is pending any more. It does
-            not wait at all while the caller holds logging's module lock, as `dictConfig` does.
+            Whether all events that were pending at the call are settled. False at once while the
+            caller holds logging's module lock, as `dictConfig` does, if some are pending.
         """
         return not self._enabled or self._current().flush(timeout)
 
     def close(self) -> None:
-        """Deliver what is there, within `shutdown_timeout`; the handler works on if used again."""
+        """Deliver pending events within `shutdown_timeout`; the handler may be used again."""
         super().close()
         if self._enabled:
             self._current().close()
@@ -315,10 +315,10 @@ class FreshsuccessHandler(logging.Handler):
         return (sink if self._enabled else self._own).stats()
 
     def ping(self) -> float:
-        """Return the seconds that the endpoint took to answer a ping.
+        """Return how many seconds the endpoint took to answer a ping.
 
         Raises:
-            ConnectionError: it did not answer, or not with 200; the message says why.
+            ConnectionError: no answer, or another status than 200; the message says why.
         """
         override = capture.override()
         transport = self._transport(override.destination if override else self._destination)
@@ -328,17 +328,17 @@ class FreshsuccessHandler(logging.Handler):
             transport.close()
 
     def after_fork(self) -> None:
-        """Begin anew in a forked child: the parent delivers what it took."""
-        # Another hook may have logged already: what is this process's own is kept.
+        """Make a new `Delivery` in a forked child: the parent delivers its own events."""
+        # Unless the child has one: another hook may have logged already.
         self._current()
 
     def end_soon(self) -> None:
-        """Have every later event delivered at once: the process ends."""
+        """Deliver every later event at once: the process ends."""
         self._current().end_soon()
         self._own.end_soon()
 
     def after_fork_in_parent(self) -> None:
-        """Look after what children leave behind: they may end by `os._exit`, or be killed."""
+        """Watch for orphans: a child may end by `os._exit`, or be killed."""
         if self._enabled:
             self._current().watch()
 
@@ -375,14 +375,14 @@ class FreshsuccessHandler(logging.Handler):
             store=None if self._spool is None else DiskStore.of(self._spool, self._settings),
             is_forked=is_forked,
         )
-        # setdefault is atomic: of several threads that come here at once, one wins.
+        # setdefault is atomic: if several threads are here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
         for other in self._deliveries.keys() - {pid}:
             parents = self._deliveries.pop(other, None)
             if parents is not None:
                 parents.close_inherited()
         if self._retire is not None:
-            self._retire.detach()  # the parent's: let its lines and its connections go
+            self._retire.detach()  # of the parent's delivery
         self._retire = weakref.finalize(self, delivery.retire)
         self._retire.atexit = False
         self._own = delivery

@@ -1,7 +1,7 @@
-"""pytest's fixture `freshsuccess`: what the application under test would send, to assert upon.
+"""The pytest fixture `freshsuccess`: the events that the application under test would send.
 
-Every pytest run of an environment that has fslog loads this module. It loads nothing more until a
-test asks for the fixture.
+Every pytest run of an environment with fslog imports this module. The rest of fslog is imported
+when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def freshsuccess(monkeypatch: pytest.MonkeyPatch) -> Iterator[Capture]:
     from fslog.testing import VARIABLES, capture
 
     for name in VARIABLES:
-        # Noted before the test's own changes, and so undone after them: else those would leave
-        # behind what the fixture sets.
+        # Set before the test's own changes, and so undone after them: else these would restore
+        # the values of the fixture.
         is_set = name in os.environ
         monkeypatch.setenv(name, os.environ.get(name, ""))
         if not is_set:

@@ -1,4 +1,4 @@
-"""Numbers that account for every event, and a counter that threads may share without a lock."""
+"""Numbers that account for every event, and a counter that threads share without a lock."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stats:
-    """Account for every record that a handler saw in this process since it started or forked.
+    """The numbers of a handler in this process, since it started or was forked.
 
-    Two balances hold exactly whenever no log call is in progress:
+    Two balances hold exactly while no log call is in progress:
     `emitted == skipped + invalid + refused + accepted` and
     `accepted + adopted == delivered + pending + abandoned`.
 
     Args:
-        emitted: records that reached the handler, less those of fslog's own work.
-        skipped: records that are no event.
-        invalid: events that break a normative rule; the endpoint would drop them in silence.
+        emitted: records that reached the handler, without those of internal work.
+        skipped: records that are not events.
+        invalid: events that the endpoint would drop without an error.
         refused: events for which there was no room.
-        accepted: events that fslog took charge of.
-        adopted: events taken over from dead processes; 0 without a spool.
-        delivered: events answered by a 200.
-        pending: events that wait, or travel, at this moment.
-        abandoned: events given up: at the end of the process, or refused singly by a 413.
-        retries: POSTs that failed and are, or were, tried again.
+        accepted: events that were stored for delivery.
+        adopted: events of orphaned segments, left by dead processes; 0 without a spool.
+        delivered: events of bodies that were answered with 200.
+        pending: events that are stored, or in flight, now.
+        abandoned: events given up: at the end of the process, or answered singly with 413.
+        retries: POSTs that failed and are, or were, repeated.
         batches: bodies delivered.
         bytes_encoded: size of the delivered lines before compression.
-        bytes_sent: size of the delivered bodies as they travelled.
-        last_error: the newest failure in words, without the keys; None if there was none.
-        spool_segments: files that wait on disk; 0 without a spool.
+        bytes_sent: size of the delivered bodies.
+        last_error: description of the latest failure, without the keys; None if there was none.
+        spool_segments: segments on disk; 0 without a spool.
         spool_bytes: their size; 0 without a spool.
-        spool_oldest_age: seconds since the oldest was written; None if nothing waits.
+        spool_oldest_age: seconds since the oldest was written; None if there is none.
     """
 
     emitted: int = 0
@@ -57,8 +57,8 @@ class Counter:
     """Count from any thread, signal handler or finalizer, exactly and without a lock.
 
     `add` is one call into C (`itertools.count.__next__`), which the interpreter cannot interrupt;
-    `n += 1` is four instructions and promises nothing. The count is read off the `repr`, also one
-    call, because a counter has no other way to be read without being moved.
+    `n += 1` is four instructions. The value is parsed from the `repr`, also one call: nothing else
+    reads a count without changing it.
 
     >>> counter = Counter()
     >>> counter.add(), counter.add(), counter.value(), counter.value()

@@ -504,7 +504,7 @@ def test_keys_in_the_configuration(check: Check) -> None:
         (usage(formatter="plain") | {"formatters": {"plain": {"format": "%(message)s"}}},
          "handlers.usage", "the formatter is of type Formatter; a FreshsuccessHandler takes an"),
         (usage(formatter="event") | {"formatters": {"event": {"()": "fslog.EventFormatter"}}},
-         "handlers.usage", "are given to the handler and by a formatter; give them to one of"),
+         "handlers.usage", "are given to both the handler and a formatter; give them to one of"),
         (usage(spool="/dev/null/spool"), "handlers.usage.spool", "cannot be used: Not a directory"),
     ],
 )  # fmt: skip
