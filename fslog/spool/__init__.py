@@ -34,11 +34,11 @@ owner has the old ones, and takes the directory over otherwise.
 Claims
 ------
 
-An owner's file contains how many bytes the owner claims. The claims of all owners and the size of
-the quarantine together never exceed `spool_max_bytes`. An owner raises its claim, in chunks, before
-it writes: it writes the new claim first and adds up all claims then. Of two owners that do so at
-once, at least one sees both claims and withdraws its own. The claim is lowered when segments are
-removed. Only the segments of interrupting calls are counted after they were written.
+An owner's file contains how many bytes the owner claims. All claims, and the quarantine as of the
+last search for orphans, together stay within `spool_max_bytes`. An owner raises its claim, in
+chunks, before it writes: it writes the new claim first and adds up all claims then. Of two owners
+that do so at once, at least one sees both claims and withdraws its own. The claim is lowered when
+segments are removed. Only the segments of interrupting calls are counted after they were written.
 
 Delivery and adoption
 ---------------------
@@ -80,10 +80,9 @@ Invariants, and the tests that hold them
 - A line is written whole or not at all; only the last line of a segment can be torn:
   test_a_line_is_written_whole_or_not_at_all, test_a_line_that_cannot_be_truncated_is_torn.
 - At most one process sends a segment: test_two_adopters_never_have_the_same_segment,
-  test_only_dead_owners_are_adopted, and after a fork
-  test_a_fork_at_any_moment_leaves_the_child_no_lock.
+  test_only_dead_owners_are_adopted, test_a_fork_at_any_moment_leaves_the_child_no_lock.
 - A segment is removed only when it is settled: test_a_segment_is_removed_only_after_its_delivery,
-  test_a_large_segment_at_any_system_call; offsets are never torn: test_a_torn_offset_is_ignored.
+  test_a_large_segment_at_any_system_call; torn offsets are not used: test_a_torn_offset_is_ignored.
 - Claims cover what is on disk and never exceed the limit: test_two_claims_at_once,
   test_segments_never_exceed_the_limit.
 - A replaced file is seen as it was or as it is, never in part: test_a_file_is_replaced_atomically.

@@ -121,16 +121,15 @@ def drain(
     finally:
         handler.close()
     after = read_contents(before.path)
-    # This process still holds the locks of what it adopted and could not send.
+    # This process still had the locks of what it adopted and could not send.
     ours = () if is_settled else [owner.name for owner in before.waiting(living=False)]
     living = after.waiting(living=True)
+    old = {one.name for one in before.quarantine}
     return DrainResult(
         stats,
         left=(*after.waiting(living=False), *(one for one in living if one.name in ours)),
         living=tuple(one for one in living if one.name not in ours),
-        quarantined=len(
-            {one.name for one in after.quarantine} - {one.name for one in before.quarantine}
-        ),
+        quarantined=sum(one.name not in old for one in after.quarantine),
         seconds=time.monotonic() - began_at,
         interrupt=interrupt,
     )
