@@ -1,16 +1,16 @@
-"""HTTP connections that keep two promises urllib3's own do not: a request ends in time, unseen.
+"""HTTP connections with two guarantees that urllib3's lack: a deadline, and hidden URLs.
 
-In time: `urllib3.Timeout` bounds each wait on the socket. An endpoint that sends one byte now and
-then holds a request for hours that way, and with it the listener thread; a name with many
-addresses does so for a multiple of the timeout. Here all of a request has one deadline: before each
-wait the socket's timeout becomes what is left.
+Deadline: `urllib3.Timeout` bounds each wait on the socket, so an endpoint that sends a byte now and
+then can hold a request, and with it the listener thread, for hours; a host name with many addresses
+multiplies the timeout. Here a whole request has one deadline: before each wait, the socket's
+timeout is set to the remaining time.
 
-Unseen: the keys stand in the request's path. Tracers replace the functions that a path passes in
-urllib3 (`urlopen`, `_make_request`) and in http.client (`request`, `putrequest`, `endheaders`,
-`getresponse`), some of them by changing the function itself, and export it. So no request of
-fslog's passes through any of these: urllib3 opens and keeps the connections, with TLS and through
-proxies, and the request is written onto the socket here. For the same reason no local variable
-holds the path while anything is waited for: there are tools that show those of every frame.
+Hidden URLs: the keys stand in the request's path. Tracers replace the functions that receive a path
+in urllib3 (`urlopen`, `_make_request`) and http.client (`request`, `putrequest`, `endheaders`,
+`getresponse`), some by changing the function itself, and export it. So no request of fslog calls
+any of these: urllib3 opens and keeps the connections, with TLS and through proxies, and the request
+is written to the socket here. For the same reason no local variable holds the path during a wait:
+some tools export the variables of every frame.
 """
 
 from __future__ import annotations
@@ -37,41 +37,41 @@ from urllib3.util.connection import allowed_gai_family
 
 from fslog.interrupts import unless_interrupt
 
-# Looked up now, because `socket.getaddrinfo` does it at the first connection: a late import in the
-# listener while another thread forks leaves the child on a dead lock.
+# `socket.getaddrinfo` would do this lookup at the first connection: an import in the listener while
+# another thread forks would leave its lock locked in the child.
 codecs.lookup("idna")
 
 
 _LONGEST_SECONDS = 1e9
-"""More than any socket's timeout may be is as good as for ever."""
+"""Less than the largest timeout of a socket, and more than anybody waits."""
 
 _ANSWER_BYTES = 65_536
-"""How much of an answer's body is read so that its connection can be kept; the rest is cut off."""
+"""How much of a response's body is read to keep its connection; for a longer one it is closed."""
 
 _PIECE_BYTES = 1_048_576
-"""How much is given to the socket at a time, which over TLS takes all of it or none."""
+"""How much is sent at a time; over TLS a send is all or nothing."""
 
 _log = logging.getLogger("urllib3.connectionpool")
 
 Resolve = Callable[..., Sequence[Any]]
-"""Takes and returns what `socket.getaddrinfo` does."""
+"""Has the arguments and the result of `socket.getaddrinfo`."""
 
 
-class Gone(ConnectionError):
-    """Report that a connection which had been kept was gone: a new one may do better."""
+class Stale(ConnectionError):
+    """A kept connection had been closed by the endpoint; a new one may work."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Describe a POST without holding what is secret in it.
+    """A POST, without its secrets.
 
     Args:
-        target: returns what stands in the request line: a path, or a URL for a proxy.
-        shown: what is shown in its place.
-        host: what the Host header says.
-        headers: further ones.
-        body: as it travels.
-        is_forwarded: whether a proxy is asked to pass it on, and not to open a tunnel for it.
+        target: returns the target of the request line: a path, or a URL for a proxy.
+        shown: what to log instead.
+        host: the Host header.
+        headers: other headers.
+        body: encoded.
+        is_forwarded: whether a proxy forwards it, instead of opening a tunnel.
     """
 
     target: Callable[[], str]
@@ -82,7 +82,7 @@ class Request:
     is_forwarded: bool = False
 
     def encoded(self, **more: str) -> bytes:
-        """Return the request as it travels, with more headers: a secret."""
+        """Return the bytes of the request, with more headers: a secret."""
         fixed = {"Host": self.host, "Accept-Encoding": "identity"}
         headers = {**fixed, "Content-Length": len(self.body), **self.headers, **more}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -91,16 +91,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hold what counts of an answer."""
+    """The parts of a response that determine the outcome."""
 
     status: int
     retry_after: str | None
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Read from a socket until an instant, however little comes at a time."""
+    """Read from a socket until a deadline, however slowly data arrives."""
 
-    _raw: io.RawIOBase | None = None  # until then, for a Ctrl-C amid `__init__`
+    _raw: io.RawIOBase | None = None  # for a Ctrl-C during `__init__`
 
     def __init__(self, sock: socket.socket, deadline_at: float) -> None:
         self._sock = sock
@@ -124,7 +124,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineSocket:
-    """Stand in for the socket of which `http.client.HTTPResponse` asks nothing but a file."""
+    """The part of a socket that `http.client.HTTPResponse` uses: `makefile`."""
 
     def __init__(self, sock: socket.socket, deadline_at: float) -> None:
         self._sock = sock
@@ -135,10 +135,10 @@ class _DeadlineSocket:
 
 
 class _Response(HTTPResponse):
-    fp: Any = None  # until then, for a Ctrl-C amid `__init__`, which has `__del__` close it
+    fp: Any = None  # for a Ctrl-C during `__init__`: `__del__` closes it
 
     def _read_status(self) -> Any:
-        # http.client passes over 100 only, and takes 102 and 103 for the answer (RFC 9110 15.2).
+        # http.client skips only 100, and returns 102 and 103 as the response (RFC 9110 15.2).
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if not 101 < status < 200:
@@ -151,10 +151,10 @@ def _response(sock: socket.socket, *args: Any, deadline_at: float, **kwargs: Any
 
 
 class _Bounded:
-    """What plain and TLS connections have in common here."""
+    """What plain and TLS connections have in common."""
 
-    # An application that debugs its own connections by http.client's class attribute would print
-    # the CONNECT to a proxy, with its password.
+    # Not http.client's class attribute, which an application may set to debug its own connections:
+    # the CONNECT to a proxy would be printed, with its password.
     debuglevel = 0
     deadline_at = 0.0
     resolve: Resolve
@@ -165,7 +165,7 @@ class _Bounded:
     close: Callable[[], None]
 
     def _left(self) -> float:
-        """Return how many seconds the request may still take, never none at all."""
+        """Return how many seconds are left for the request, always more than 0."""
         return max(0.001, self.deadline_at - time.monotonic())
 
     def _new_conn(self) -> socket.socket:
@@ -176,13 +176,13 @@ class _Bounded:
             try:
                 sock = socket.socket(family, kind, protocol)
             except unless_interrupt(OSError) as unknown:
-                # A family that this machine does not speak.
+                # An address family that this machine does not support.
                 error = unknown
                 continue
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
-                # Each has its share of what is left, so that one that hangs leaves time to others.
+                # An address that hangs uses only its share of the remaining time.
                 sock.settimeout(self._left() / (len(found) - tried))
                 sock.connect(address)
                 sock.settimeout(self._left())  # for the TLS handshake
@@ -200,25 +200,26 @@ class _Bounded:
         self.sock.settimeout(self._left())
 
     def send(self, data: Any) -> None:
-        # Nothing that http.client's own tells an audit hook: the data.
+        # Unlike http.client's own method this raises no audit event, which would contain the data.
         view = memoryview(data)
         while view:
             self.sock.settimeout(self._left())
             view = view[self.sock.send(view[:_PIECE_BYTES]) :]
 
     def exchange(self, request: Request, proxy_headers: Mapping[str, str]) -> Answer:
-        """Send a request and read its answer, over this connection, which is open.
+        """Send a request over this open connection and return the response.
 
         Raises:
-            OSError, HTTPException: there is no answer; the connection is of no more use.
+            OSError, HTTPException: there is no response; the connection cannot be used again.
         """
         is_cut = False
         try:
-            self.send(memoryview(request.encoded(**proxy_headers)))  # whose repr shows nothing
+            # A memoryview, because its repr shows no data.
+            self.send(memoryview(request.encoded(**proxy_headers)))
         except unless_interrupt(OSError) as error:
             if not isinstance(error, ConnectionError) and error.errno != errno.EPROTOTYPE:
                 raise
-            is_cut = True  # the answer may have come before, which is how an early 413 gets through
+            is_cut = True  # a response may have been received before, such as an early 413
         response = _response(self.sock, method="POST", deadline_at=self.deadline_at)
         try:
             response.begin()
@@ -232,9 +233,9 @@ class _Bounded:
 
 
 def _finish(response: HTTPResponse) -> bool:
-    """Read the answer's body, and tell whether its connection can be kept.
+    """Read the response's body, and return whether the connection can be kept.
 
-    The status has come, and it is all that counts: a body that breaks off changes nothing.
+    An incomplete body is no error, because only the status counts.
     """
     try:
         response.read(_ANSWER_BYTES)
@@ -253,10 +254,10 @@ class _TLSConnection(_Bounded, HTTPSConnection):  # type: ignore[misc]
 
 
 class _Idle:
-    """Keep a pool's idle connections, without the locks of `queue.LifoQueue`.
+    """A pool's idle connections, without the locks of `queue.LifoQueue`.
 
-    A child that was forked while the listener held such a lock would wait for it for ever when
-    the pool of its parent is collected. Pools that never block need nothing but a deque.
+    If the listener held such a lock during a fork, the child would wait for it forever when it
+    collects its parent's pool. Pools that never block need only a deque.
     """
 
     def __init__(self, maxsize: int) -> None:
@@ -279,7 +280,7 @@ class _Idle:
 
 
 class _Posting:
-    """What plain and TLS pools have in common here."""
+    """What plain and TLS pools have in common."""
 
     proxy: Any
     proxy_headers: Mapping[str, str]
@@ -295,20 +296,20 @@ class _Posting:
         resolve: Resolve,
         see: Callable[[Any], object] | None = None,
     ) -> Answer:
-        """Post once, over a connection that was kept or a new one.
+        """Post once, over a kept connection or a new one.
 
-        Connecting, sending and the answer share the time. Looking up the host's name is not
-        bounded, though it counts: the system's resolver knows no deadline.
+        Connecting, sending and the response share the time. Resolving the host's name counts too,
+        but is not bounded: the system's resolver has no timeout.
 
         Args:
-            request: what to post.
+            request: the POST.
             seconds: for all of it.
-            resolve: looks up the addresses of a name.
-            see: shown the socket of a new connection as soon as it can be used, TLS included.
+            resolve: resolves the addresses of a name.
+            see: called with the socket of a new connection as soon as it is usable, TLS included.
 
         Raises:
-            Gone: a connection that had been kept was gone.
-            OSError, HTTPException: other trouble on the way.
+            Stale: a kept connection had been closed.
+            OSError, HTTPException: any other failure.
         """
         conn = self._get_conn()
         conn.deadline_at = time.monotonic() + min(seconds, _LONGEST_SECONDS)
@@ -327,10 +328,10 @@ class _Posting:
         except BaseException as error:
             conn.close()
             if not is_new and isinstance(error, (ConnectionError, ssl.SSLEOFError)):
-                raise Gone(*error.args) from None
+                raise Stale(*error.args) from None
             raise
         self._put_conn(conn)
-        # What urllib3 says of its own requests, for whoever turned that on.
+        # urllib3's own log record, for applications that enable it.
         _log.debug('%s "POST %s HTTP/1.1" %s', request.host, request.shown, answer.status)
         return answer
 
@@ -346,11 +347,11 @@ class _TLSPool(_Posting, urllib3.HTTPSConnectionPool):
 
 
 def manager(proxy_url: str | None, **settings: Any) -> urllib3.PoolManager:
-    """Make a pool manager of bounded connections, through a proxy or directly.
+    """Return a pool manager whose connections have deadlines.
 
     Args:
-        proxy_url: may hold a user and a password, percent-encoded.
-        settings: urllib3's, for each of the pools.
+        proxy_url: with a percent-encoded user and password, if it has any; None for no proxy.
+        settings: urllib3's, for each pool.
     """
     made: urllib3.PoolManager
     if proxy_url is None:

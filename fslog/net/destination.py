@@ -1,7 +1,7 @@
-"""Where events go: data center or endpoint, the keys, and the proxy on the way.
+"""The destination of events: data center or endpoint, keys, and proxy.
 
-Everything is checked here, at configuration time, and nothing here shows a key: not `repr`, not
-an error, even where somebody put a key into the wrong argument.
+Everything is checked here, at configuration time. Nothing here shows a key, neither `repr` nor an
+error, even if a key was given as the wrong argument.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ DATACENTERS = {
     "eu": "https://events-eu.freshsuccess.com",
 }
 
-# RFC 3986's pchar without the percent sign: what stands in a path as it is.
 _LONGEST_WORD = 12
-"""What is longer than any data center's name may be a key in the wrong place."""
+"""A value longer than any data center's name may be a key, and is not shown."""
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
+# RFC 3986's pchar without the percent sign: characters that need no encoding in a path.
 _KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 
 _mentioned: set[str] = set()
-"""Which of the two keys this process has said to be too short."""
+"""The keys, by name, that this process has already reported as too short."""
 
 
 class Destination:
-    """Hold the base URL and the keys of an endpoint, and show the one without the other.
+    """The base URL, the keys and the proxy of an endpoint; its repr shows the host only.
 
     Args:
         base: scheme, host, port and path prefix, checked by `endpoint_url`.
-        auth_key, api_key: checked by `key`, or None (a disabled handler needs none).
-        proxy: the URL of the proxy to go through, None for the direct way.
+        auth_key, api_key: checked by `key`; None for a disabled handler.
+        proxy: the proxy's URL; None for a direct connection.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Destination:
         self.redact = Redactor(auth_key, api_key, *_credentials(proxy))
 
     def is_reached_as(self, other: Destination) -> bool:
-        """Return whether events go to the same endpoint, with the same keys, by the same way."""
+        """Return whether endpoint, keys and proxy are the same."""
         mine = (self._base, self._keys, self._proxy)
         return mine == (other._base, other._keys, other._proxy)
 
@@ -65,17 +65,17 @@ class Destination:
         """Return the URL to post events to: a secret."""
         auth_key, api_key = self._keys
         if auth_key is None or api_key is None:
-            raise RuntimeError("a destination without keys takes no events")
+            raise RuntimeError("events cannot be posted to a destination without keys")
         return self._base + wire.events_path(auth_key, api_key)
 
     def keys_digest(self) -> str:
-        """Return what tells one pair of keys from another, and tells nothing about them."""
+        """Return a digest that identifies the pair of keys without revealing them."""
         auth_key, api_key = (key or "" for key in self._keys)
         text = f"{len(auth_key)}:{auth_key}{api_key}".encode()
         return hashlib.blake2b(text, digest_size=16, person=b"fslog spool keys").hexdigest()
 
     def ping_url(self) -> str:
-        """Return the URL that tells whether the endpoint can be reached; it holds no key."""
+        """Return the URL of a ping; it contains no key."""
         return self._base + wire.PING_PATH
 
     def is_forwarded(self) -> bool:
@@ -83,18 +83,18 @@ class Destination:
         return self._proxy is not None and urlsplit(self._base).scheme == "http"
 
     def events_target(self) -> str:
-        """Return what stands in the request line of events: a secret."""
+        """Return the request target of events: a secret."""
         return self._target(self.events_url())
 
     def ping_target(self) -> str:
-        """Return what stands in the request line of a ping; it holds no key."""
+        """Return the request target of a ping; it contains no key."""
         return self._target(self.ping_url())
 
     def _target(self, url: str) -> str:
         return url if self.is_forwarded() else urlsplit(url).path
 
     def proxy_url(self) -> str | None:
-        """Return the proxy's URL, which may hold a password; None for the direct way."""
+        """Return the proxy's URL, which may contain a password; None for a direct connection."""
         return self._proxy
 
     def __repr__(self) -> str:
@@ -133,7 +133,7 @@ def destination(
     if datacenter is None:
         datacenter = config.environment("FSLOG_DATACENTER", environ) or "us"
     if isinstance(datacenter, str) and len(datacenter) > _LONGEST_WORD:
-        raise ValueError("datacenter is a long text, which is not shown; expected 'us', 'eu'")
+        raise ValueError("datacenter is a long string (not shown); expected 'us' or 'eu'")
     base = DATACENTERS[config.one_of("datacenter", datacenter, tuple(DATACENTERS))]
     if endpoint is None:
         endpoint = config.environment("FSLOG_ENDPOINT", environ)
@@ -151,20 +151,20 @@ def _mention_short(
     for name, value in keys.items():
         if len(value) < LEAST_LENGTH and name not in _mentioned:
             _mentioned.add(name)
-            # What listens on this machine (a collector, the viewer) takes any keys.
+            # Endpoints on this machine (a collector, the viewer) accept any keys.
             is_serious = not is_loopback(urlsplit(to.ping_url()).hostname or "")
             with internal_work(to.redact):
                 log(
                     logging.WARNING if is_serious else logging.INFO,
-                    f"{name} has {len(value)} characters only: a placeholder? Keys are longer, and "
-                    f"one of fewer than {LEAST_LENGTH} is not taken out of texts, only out of URLs",
+                    f"{name} has only {len(value)} characters: is it a placeholder? A key of fewer "
+                    f"than {LEAST_LENGTH} characters is masked in URLs only, not in other texts",
                 )
 
 
 def key(
     name: str, given: Any, variable: str, environ: Mapping[str, str], *, needed: bool
 ) -> str | None:
-    r"""Take one of the two keys; blanks and newlines around it, as mounted files have, go.
+    r"""Return one of the two keys, without surrounding blanks and newlines (of mounted files).
 
     >>> key("api_key", "k3y\n", "FSLOG_API_KEY", {}, needed=True)
     'k3y'
@@ -182,19 +182,19 @@ def key(
     good = match.end() if match else 0
     if good < len(value):
         raise ValueError(
-            f"{name} has a character that cannot stand in a URL's path, at position {good + 1} "
+            f"{name} has a character that a URL's path cannot contain, at position {good + 1} "
             f"of {len(value)} (the value is not shown)"
         )
     if value in (".", ".."):
-        raise ValueError(f"{name} consists of dots only, which a URL's path cannot keep")
+        raise ValueError(f"{name} consists of dots only, which are removed from a URL's path")
     return value
 
 
 def endpoint_url(value: Any) -> str:
-    """Take the base URL of an endpoint.
+    """Return the checked base URL of an endpoint.
 
-    Plain http is taken for a loopback address only: the keys stand in the path. A URL that holds
-    them already, or a password, a query or a fragment, is refused without being shown.
+    Plain http is accepted for loopback addresses only, since the path contains the keys. A URL with
+    keys, a password, a query or a fragment is rejected without being shown.
 
     >>> endpoint_url("http://127.0.0.1:8080/")
     'http://127.0.0.1:8080'
@@ -202,27 +202,29 @@ def endpoint_url(value: Any) -> str:
     url = config.text("endpoint", value).rstrip("/")
     parts, host = _split("endpoint", url)
     if parts.scheme not in ("https", "http"):
-        raise ValueError("endpoint has no scheme that can be used; expected https://host")
+        raise ValueError("endpoint has an unsupported scheme or none; expected https://host")
     if parts.query or parts.fragment or parts.username is not None or "/v1" in parts.path:
         raise ValueError(
-            f"endpoint (host {host}) is expected to be a base URL, without user, query, fragment "
-            "or /v1/...: the keys are given by auth_key and api_key"
+            f"endpoint (host {host}) is not a base URL; expected one without user, query, fragment "
+            "and /v1/...: the keys belong into auth_key and api_key"
         )
     if parts.path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", parts.path):
-        raise ValueError(f"endpoint (host {host}) has a path with characters that are not plain")
+        raise ValueError(
+            f"endpoint (host {host}) has an invalid path; expected letters, digits, and . _ ~ -"
+        )
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(
-            f"endpoint is plain http to {host}, which would show the keys to the network; "
+            f"endpoint is plain http to {host}, which would expose the keys to the network; "
             "expected https (http is for loopback addresses only)"
         )
     return url
 
 
 def proxy_url(base: str, given: Any, environ: Mapping[str, str]) -> str | None:
-    """Decide on the proxy: the argument, `""` for none, else the usual environment variables.
+    """Return the proxy's URL: the argument (`""` for none), or the environment's; None for none.
 
-    A plain-http endpoint is on loopback: no proxy from the environment is asked to reach it, and
-    a given one must be on loopback as well, since it is shown the whole URL.
+    A plain http endpoint is on loopback: the environment's proxy is not used for it, and a given
+    proxy must be on loopback as well, since it sees the whole URL.
     """
     parts, host = _split("endpoint", base)
     if given is None:
@@ -238,14 +240,14 @@ def proxy_url(base: str, given: Any, environ: Mapping[str, str]) -> str | None:
     if proxy.scheme not in ("http", "https"):
         raise ValueError(f"{name} has the scheme {proxy.scheme!r}; expected http or https")
     if parts.scheme == "http" and not is_loopback(proxy_host):
-        raise ValueError(f"{name} would be shown the keys of a plain http endpoint; use https")
+        raise ValueError(f"{name} would see the keys of a plain http endpoint; use https")
     return proxy.geturl()
 
 
 def _proxy_of(parts: SplitResult, host: str, environ: Mapping[str, str]) -> str | None:
     lowered = {k.lower(): v for k, v in environ.items() if k.lower().endswith("_proxy")}
     proxies = {k[: -len("_proxy")]: v.strip() for k, v in lowered.items() if v.strip()}
-    # Lower case wins, as everywhere (curl, urllib): it is read second.
+    # Lower case takes precedence, as in curl and urllib: it is read second.
     proxies |= {k[: -len("_proxy")]: v for k, v in environ.items() if k.endswith("_proxy")}
     bypassed = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009 - untyped
     if bypassed(parts.netloc.rpartition("@")[2], proxies):
@@ -261,8 +263,8 @@ def _split(name: str, url: str) -> tuple[SplitResult, str]:
         host = None
     if not host or not _is_host(host) or re.search(r"[\s\x00-\x1f\\]", url):
         raise ValueError(
-            f"{name} is no URL with a host; expected https://host, an international name in its "
-            "ASCII form (it is not shown)"
+            f"{name} is not a URL with a host (it is not shown); expected https://host, with an "
+            "international name in its ASCII form"
         )
     return parts, host
 
@@ -277,7 +279,7 @@ def _is_host(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address can only be this machine.
+    """Return whether a host name or address is certainly this machine.
 
     >>> is_loopback("localhost"), is_loopback("127.8.0.1"), is_loopback("::1"), is_loopback("a.b")
     (True, True, True, False)

@@ -1,7 +1,7 @@
-"""One POST to one outcome. Never raises, never follows, never shows a key.
+"""One POST → one outcome. Never raises, never follows a redirect, never shows a key.
 
-Connections are kept alive and verified; one request travels at a time. Nothing is retried here:
-what to do next is the listener's business, and every outcome says enough for it to decide.
+Connections are kept alive and verified; one request is in flight at a time. Nothing is retried
+here: the listener decides that from the outcome.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import urllib3
 
 from fslog.interrupts import unless_interrupt
 from fslog.net import wire
-from fslog.net.connections import Gone, Request, Resolve, manager
+from fslog.net.connections import Request, Resolve, Stale, manager
 from fslog.net.destination import Destination
 from fslog.net.redaction import MASK, guard_urllib3, internal_work, printable
 from fslog.net.retry import Kind, Outcome, outcome_of
@@ -28,21 +28,20 @@ from fslog.net.retry import Kind, Outcome, outcome_of
 _SHOWN_PATH = wire.events_path(MASK, MASK)
 
 _ZONE = re.compile(r"%[^]]*")
-"""What an IPv6 address is scoped by is this machine's business (RFC 6874 4)."""
+"""The zone of an IPv6 address, which is meaningful only on this machine (RFC 6874 4)."""
 
 _VALIDITY = frozenset({9, 10, 62, 64})
-"""OpenSSL's codes (x509_vfy.h): not valid yet, not any more, another host name, another address."""
+"""OpenSSL's codes (x509_vfy.h): not valid yet, expired, host name mismatch, address mismatch."""
 
 
 class PingFailed(ConnectionError):
-    """Report that the endpoint did not answer a ping with 200, and why.
+    """The endpoint did not answer a ping with 200.
 
     Args:
-        message: a sentence.
-        kind: `"name"`, `"refused"`, `"timeout"`, `"certificate"` for one that nobody known has
-            signed, `"validity"` for one of another time or name, `"tls"`, `"busy"` for an answer
-            that asks to try again later, `"status"` for any other that is not 200, or
-            `"connection"` for other trouble on the way.
+        message: a sentence with the reason.
+        kind: `"name"`, `"refused"`, `"timeout"`, `"certificate"` for an untrusted issuer,
+            `"validity"` for a certificate of another time or name, `"tls"`, `"busy"` for an answer
+            that means to try again later, `"status"` for any other than 200, or `"connection"`.
     """
 
     def __init__(self, message: str, kind: str = "connection") -> None:
@@ -51,14 +50,14 @@ class PingFailed(ConnectionError):
 
 
 def tls_context(ca_certs: str | None) -> ssl.SSLContext:
-    """Make the context in which certificates and host names are verified.
+    """Return a context that verifies certificates and host names.
 
     Args:
         ca_certs: a PEM file, or a directory of hashed ones; None for the system's, which
-            `SSL_CERT_FILE` and `SSL_CERT_DIR` may name (OpenSSL).
+            `SSL_CERT_FILE` and `SSL_CERT_DIR` can override (OpenSSL).
 
     Raises:
-        ValueError: it cannot be read, or holds no certificate.
+        ValueError: it cannot be read, or contains no certificate.
     """
     if ca_certs is None:
         return ssl.create_default_context()
@@ -76,8 +75,8 @@ def tls_context(ca_certs: str | None) -> ssl.SSLContext:
 
 
 def _addresses(*query: Any) -> Any:
-    # Looked up here, because gevent may patch the module later; outside of the caller's context, in
-    # which tracers keep the span that such a question would become a part of.
+    # The function is looked up at each call, because gevent may patch the module later. The empty
+    # context hides the caller's current span from tracers, so that they add no child span to it.
     return Context().run(socket.getaddrinfo, *query)
 
 
@@ -85,12 +84,12 @@ class Transport:
     """Post bodies to one destination.
 
     Args:
-        destination: where to.
+        destination: the endpoint, keys and proxy.
         ca_certs: as for `tls_context`.
-        encoding: the bodies' Content-Encoding, None for plain ones.
-        timeout: seconds for one request: connecting, sending and the whole answer.
+        encoding: the Content-Encoding of the bodies; None for plain ones.
+        timeout: seconds for one request: connecting, sending and the complete response.
         now: seconds since the epoch, for Retry-After dates.
-        resolve: looks up the addresses of a name, as `socket.getaddrinfo` does.
+        resolve: resolves the addresses of a name, as `socket.getaddrinfo` does.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class Transport:
 
     @property
     def _pool(self) -> Any:
-        # Made with the first request: gevent may patch ssl between the handler and that.
+        # Created for the first request: gevent may patch ssl after the handler was created.
         if self._made is None:
             self._made = manager(
                 self._destination.proxy_url(),
@@ -126,11 +125,11 @@ class Transport:
         return self._made.connection_from_url(self._destination.ping_url())
 
     def post(self, body: bytes, timeout: float | None = None) -> Outcome:
-        """Post one body and say what came of it.
+        """Post one body and return the outcome.
 
         Args:
-            body: packed as the transport's encoding says.
-            timeout: seconds, where less time is left than usual.
+            body: in the transport's encoding.
+            timeout: seconds, if less than the transport's.
         """
         with internal_work(self._destination.redact):
             try:
@@ -142,23 +141,23 @@ class Transport:
                 )
                 return outcome_of(answer.status, answer.retry_after, self._now)
             except unless_interrupt(Exception) as error:
-                return Outcome(Kind.RETRY, self._reason(error)[1], stale=isinstance(error, Gone))
+                return Outcome(Kind.RETRY, self._reason(error)[1], stale=isinstance(error, Stale))
 
     def ping(self, see: Callable[[Any], object] | None = None) -> float:
-        """Return the seconds that the endpoint took to answer a ping.
+        """Return how many seconds the endpoint took to answer a ping.
 
         Args:
-            see: shown the socket of a new connection as soon as it can be used, TLS included.
+            see: called with the socket of a new connection as soon as it is usable, TLS included.
 
         Raises:
-            PingFailed: it did not answer, or not with 200.
+            PingFailed: there was no answer, or not 200.
         """
         with internal_work(self._destination.redact):
             began_at = 0.0
             try:
                 pool = self._pool
                 request = self._request(self._destination.ping_target, wire.PING_PATH, b"")
-                began_at = time.monotonic()  # what was there to load is loaded
+                began_at = time.monotonic()  # everything is imported by now
                 answer = pool.post(request, seconds=self._timeout, resolve=self._resolve, see=see)
                 outcome = outcome_of(answer.status, None, self._now)
                 kind, reason = "busy" if outcome.kind is Kind.RETRY else "status", outcome.reason
@@ -169,10 +168,10 @@ class Transport:
             return time.monotonic() - began_at
 
     def close(self) -> None:
-        """Close the kept connections; the next POST opens another."""
+        """Close the kept connections; the next POST opens a new one."""
         if self._made is None:
             return
-        # One by one: at exit the finalizers that urllib3 leaves it to may have run already.
+        # One by one: at exit the finalizers that urllib3 relies on may already have run.
         keys = self._made.pools.keys()
         for key in keys:
             if (pool := self._made.pools.get(key)) is not None:
@@ -190,10 +189,9 @@ class Transport:
 
 
 def _words(error: Exception, timeout: float) -> tuple[str, str]:
-    """Say what went wrong; the type names of libraries help nobody.
+    """Return the kind of a failure, as in `PingFailed`, and its description.
 
-    Returns:
-        The kind, as `PingFailed` has it, and the words.
+    The description names no type of a library, which would not help.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         kind = "validity" if error.verify_code in _VALIDITY else "certificate"
@@ -204,7 +202,7 @@ def _words(error: Exception, timeout: float) -> tuple[str, str]:
         return "timeout", f"no answer within {timeout:g} s"
     gone = isinstance(error, http.client.RemoteDisconnected)
     if isinstance(error, http.client.HTTPException) and not gone:
-        return "status", "what it answers is no HTTP"  # its own words may be any
+        return "status", "the response is not HTTP"  # the error's message may contain anything
     kind = "refused" if isinstance(error, ConnectionRefusedError) else "connection"
     kind = "tls" if isinstance(error, ssl.SSLError) else kind
     if isinstance(error, OSError) and error.strerror:

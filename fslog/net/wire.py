@@ -1,7 +1,6 @@
-"""The endpoint's format, once: lines, bodies, headers and paths (EVENT_API, "Request").
+"""The endpoint's format: lines, bodies, headers and paths (EVENT_API, "Request").
 
-The client packs with this module and the embedded endpoint unpacks with it; neither knows the
-other.
+The client packs with this module and the embedded endpoint unpacks with it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from fslog.version import VERSION
 CONTENT_TYPE = "application/json"
 ENCODING = "deflate"
 LEVEL = 4
-"""How a body is packed unless somebody wants it otherwise; the level by measurement."""
+"""The default compression of bodies; the level was chosen by measurement."""
 
 PING_PATH = "/v1/ping"
 
@@ -25,7 +24,7 @@ _WBITS = {"deflate": 15, "gzip": 31}
 
 
 def events_path(auth_key: str, api_key: str) -> str:
-    """Return the path to post events to. It holds both keys: never show it.
+    """Return the path to post events to. It contains both keys: never show it.
 
     >>> events_path("auth", "api")
     '/v1/auth/api'
@@ -34,7 +33,7 @@ def events_path(auth_key: str, api_key: str) -> str:
 
 
 def headers(encoding: str | None) -> dict[str, str]:
-    """Return the headers of a POST, less Content-Length, which the HTTP library derives.
+    """Return the headers of a POST, without Content-Length.
 
     >>> headers("deflate")["Content-Encoding"], "Content-Encoding" in headers(None)
     ('deflate', False)
@@ -44,7 +43,7 @@ def headers(encoding: str | None) -> dict[str, str]:
 
 
 def pack(lines: Iterable[bytes], encoding: str | None, level: int) -> bytes:
-    """Compress lines into the body of one POST.
+    """Return lines as the body of one POST.
 
     Args:
         lines: each ends in a newline.
@@ -61,32 +60,32 @@ def pack(lines: Iterable[bytes], encoding: str | None, level: int) -> bytes:
     return packer.compress(text) + packer.flush()
 
 
-# Lines repeat long stretches, and what is new in them are digits and ids: the short matches that
-# zlib's usual strategy looks for beside cost more than they save. Measured at level 6 on a batch of
-# 4,762 events: 31.6 bytes an event instead of 33.9, in the same time.
+# Lines repeat long strings and differ in digits and ids: the short matches that zlib's default
+# strategy also uses cost more than they save. Measured at level 6 on a batch of 4,762 events:
+# 31.6 bytes an event instead of 33.9, in the same time.
 _STRATEGY = zlib.Z_FILTERED
 
 
 _MOST_MEMBERS = 1_000
-"""Of one gzip body, where its size is limited."""
+"""Of one gzip body whose size is limited."""
 
 
 class TooLarge(ValueError):
-    """Report a body that unpacks to more than it may."""
+    """A body unpacks to more than is allowed."""
 
 
 def unpack(body: bytes, encoding: str | None, limit_bytes: int | None = None) -> bytes:
-    """Return the lines of a body as one piece.
+    """Return the decompressed body.
 
     Args:
-        body: as it travelled.
-        encoding: the Content-Encoding; any but those of `ENCODINGS` leaves the body as it is, as
-            the endpoint does.
-        limit_bytes: the most that is unpacked, so that a small body cannot fill the memory.
+        body: as sent.
+        encoding: the Content-Encoding; a body with any other than those of `ENCODINGS` is returned
+            unchanged, as the endpoint reads it.
+        limit_bytes: the most bytes to unpack, so that a small body cannot fill the memory.
 
     Raises:
-        TooLarge: it would unpack to more than `limit_bytes`, or is in very many pieces.
-        ValueError: it is not, or not wholly, in that encoding.
+        TooLarge: it unpacks to more than `limit_bytes`, or has too many gzip members.
+        ValueError: it is not in that encoding, or incomplete.
 
     >>> unpack(pack([b"{}\\n"], "deflate", 6), "deflate")
     b'{}\\n'
@@ -104,12 +103,12 @@ def _inflate(body: bytes, wbits: int, limit_bytes: int | None) -> tuple[bytes, b
     parts: list[bytes] = []
     left = limit_bytes
     while body or not parts:
-        # What follows a member is copied for each of them.
+        # The rest of the body is copied for each member.
         if left is not None and len(parts) >= _MOST_MEMBERS:
             raise TooLarge(f"the body has more than {_MOST_MEMBERS} gzip members")
         unpacker = zlib.decompressobj(wbits)
         try:
-            # One byte more than allowed tells "exactly the limit" from "more".
+            # One byte more than allowed distinguishes "exactly the limit" from "more".
             parts.append(unpacker.decompress(body, 0 if left is None else left + 1))
         except zlib.error as error:
             raise ValueError(f"the body is not in its Content-Encoding: {error}") from None
@@ -120,15 +119,15 @@ def _inflate(body: bytes, wbits: int, limit_bytes: int | None) -> tuple[bytes, b
         left = None if left is None else left - len(parts[-1])
         body = unpacker.unused_data
         if body and wbits != _WBITS["gzip"]:  # only gzip has members (RFC 1952 2.2)
-            raise ValueError("the body goes on after its Content-Encoding ends")
+            raise ValueError("the body continues after its Content-Encoding ends")
     return b"".join(parts), False
 
 
 def lines_of(text: bytes) -> Iterator[bytes]:
-    r"""Yield the lines of an unpacked body, each with its newline, less empty ones.
+    r"""Yield the non-empty lines of an unpacked body, each with its newline.
 
-    A line ends at `\n`; a `\r` before it belongs to the ending, not to the line. The last line
-    may lack its newline: the vendor's own curl example sends files as they are.
+    A line ends at `\n` or `\r\n`. The last line may lack its newline: the vendor's curl example
+    sends files unchanged.
 
     >>> list(lines_of(b'{"a":1}\r\n\n{"a":2}'))
     [b'{"a":1}\n', b'{"a":2}\n']
@@ -139,7 +138,7 @@ def lines_of(text: bytes) -> Iterator[bytes]:
 
 
 def encoding_of(headers: Mapping[str, Any]) -> str | None:
-    """Return how a body is compressed, by its headers; None if the endpoint reads plain text.
+    """Return the compression of a body from its headers; None if the endpoint reads plain text.
 
     >>> encoding_of({"content-encoding": "GZIP"}), encoding_of({"Content-Encoding": "zstd"})
     ('gzip', None)

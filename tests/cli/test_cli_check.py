@@ -408,7 +408,7 @@ WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"rules": [{"when": {"logger": "a"}}]}, "rules[0] has no event, or one that is no mapping"),
     ({"defaults": {"action": "x"}}, "defaults has an action, which only a log call or a rule may"),
     ({"endpoint": "http://example.com"}, "endpoint is plain http to example.com"),
-    ({"auth_key": "a b"}, "auth_key has a character that cannot stand in a URL's path"),
+    ({"auth_key": "a b"}, "auth_key has a character that a URL's path cannot contain"),
     ({"ca_certs": "/nowhere.pem"}, "ca_certs"),
     ({"spool": 5}, "spool is of type int; expected a path, as a string"),
     ({"level": "LOUD"}, "Unknown level: 'LOUD'"),

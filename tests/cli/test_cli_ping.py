@@ -197,7 +197,7 @@ def test_a_certificate_that_is_not_trusted(
             "it answers 302",
         ),
         (half_answer(b""), "connection", "cannot be reached"),
-        (answer(b"\x1b[2Jno http at all\r\n\r\n"), "status", "what it answers is no HTTP"),
+        (answer(b"\x1b[2Jno http at all\r\n\r\n"), "status", "the response is not HTTP"),
         (answer(b"220 mail.example ESMTP\r\n"), "status", "check the address"),
     ],
 )

@@ -18,7 +18,7 @@ import pytest
 import urllib3
 
 from fslog.net import connections
-from fslog.net.connections import Answer, Gone, Request, Resolve, manager
+from fslog.net.connections import Answer, Request, Resolve, Stale, manager
 from rawserver import OK, RawServer, answer, drip, hang, read_request
 
 
@@ -195,11 +195,11 @@ def test_only_a_kept_connection_is_gone() -> None:
 
     with RawServer(script, lambda conn: read_request(conn)) as server, pools() as made:
         post(made, server.url)
-        with pytest.raises(Gone):
+        with pytest.raises(Stale):
             post(made, server.url)
         with pytest.raises(ConnectionError) as caught:
             post(made, server.url)
-        assert not isinstance(caught.value, Gone)
+        assert not isinstance(caught.value, Stale)
 
 
 @pytest.mark.parametrize("body", [b"x", b"x" * 30_000_000], ids=["answer", "body"])
