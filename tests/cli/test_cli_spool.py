@@ -373,7 +373,7 @@ def test_drain_sends_what_a_killed_process_left(tmp_path: Path, command: Spool) 
     """Each event of the dead process once; those of living processes are left to them."""
     path = tmp_path / "spool"
     with Collector(keys=KEYS) as collector, logging_process(path, 3, "alive", NOWHERE) as living:
-        living.send(signal.SIGSTOP)  # it would take the other's events over itself, in time
+        living.send(signal.SIGSTOP)  # it would adopt the other's events itself
         with logging_process(path, 40, "dead", NOWHERE, "killed"):
             pass
         code, out, err = command("drain", path, "--endpoint", collector.url)
@@ -576,7 +576,9 @@ def test_invalid_lines_are_not_requeued(spool: Path, command: Spool) -> None:
     (told,) = json.loads(out)
     assert (code, told["events"], len(told["kept"])) == (1, 0, 2)
     assert snapshot(spool / "quarantine") == before
-    assert len(os.listdir(spool / "owners")) == 2  # none for what was not requeued
+    assert (
+        len(os.listdir(spool / "owners")) == 2
+    )  # none for the second, in which no line was an event
 
 
 def test_a_file_is_requeued_once(spool: Path) -> None:

@@ -582,10 +582,10 @@ def test_handlers_with_other_keys(tmp_path: Path) -> None:
     with Collector() as collector, handler(tmp_path, endpoint=collector.url) as first:
         collector.always(Answer(503))
         with pytest.raises(ValueError, match="other keys"), handler(tmp_path, "api-key-2"):
-            pass  # although nothing was logged yet
+            pass  # even before the first log call
         first.handle(record)
         assert first.stats().accepted == 1
-        collector.wait_for_requests(1)  # it looked for orphans before, and does not for a while
+        collector.wait_for_requests(1)  # after its search for orphans; the next one is later
         before = files(tmp_path)
         with pytest.raises(ValueError, match="other keys") as caught:
             FreshsuccessHandler(

@@ -130,7 +130,7 @@ def test_a_child_releases_its_copy_of_the_lock(folder: Folder) -> None:
         os.close(said)
         owner.close()
         os.write(told, b".")
-        os.read(heard, 1)  # lives on until the parent's end of the pipe is closed
+        os.read(heard, 1)  # until the parent closes its end of the pipe
 
     pid = fork(child)
     os.read(asked, 1)
@@ -219,7 +219,7 @@ def test_a_new_file_that_was_adopted_is_not_used(folder: Folder) -> None:
     assert folder.is_living(owner.name)
     stolen[0].remove()
     owner.remove()
-    # Or it is even gone again by then.
+    # The other process may also have removed it by then.
     stolen.clear()
 
     def steal_and_remove(fd: int) -> None:
@@ -404,7 +404,7 @@ def test_an_adopter_is_waited_for(folder: Folder) -> None:
     pauses: list[int] = []
 
     def look(fd: int, text: bytes) -> None:
-        # Amid the adoption: the lock is had, the file does not say so yet.
+        # During the adoption: the file is locked, but still has the old digest.
         folder.fs.hooks.clear()
 
         def pause() -> None:
@@ -454,7 +454,7 @@ def test_failed_adoptions_cause_a_cooldown(folder: Folder) -> None:
         assert not attempt(now + 9.5)
         now += 10.0
         assert attempt(now)
-    # A clock that was set back must not make it rest for an hour.
+    # A clock that is set back must not extend the cooldown to an hour.
     assert attempt(now - 3600)
 
 

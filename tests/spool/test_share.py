@@ -452,7 +452,7 @@ def test_an_owner_removed_during_a_search_is_not_created_again(tmp_path: Path) -
         share.watched.hooks["try_lock"] = lambda *_, **__: locked.append(1)
         assert share.adopt() == []
         assert os.listdir(tmp_path / "owners") == []
-        assert locked == []  # also not for a moment
+        assert locked == []  # not even for a moment
 
 
 def test_two_adopters_never_have_the_same_segment(tmp_path: Path) -> None:
@@ -599,7 +599,7 @@ def test_a_fork_during_a_search_leaves_the_child_no_lock(tmp_path: Path) -> None
         parent.watched.hooks["sizes"] = split
         assert len(parent.adopt()) == 1
         parent.die()
-        # The child closes its copies when it gets to it.
+        # The child may take a moment to close its copies.
         until = time.monotonic() + 5
         found: list[tuple[str, list[int]]] = []
         while not found and time.monotonic() < until:

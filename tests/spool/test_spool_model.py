@@ -179,7 +179,7 @@ def calls_to_begin() -> int:
 def test_a_life_makes_every_system_call() -> None:
     """A fault at each call of the life is a fault of each method of the file system."""
     made = {*calls_of_a_life(), *calls_of_a_life(fsync="line"), *calls_of_a_life(fsync="segment")}
-    rare = {"truncate", "set_mode"}  # a part of a line was written; somebody changed the modes
+    rare = {"truncate", "set_mode"}  # after a partial write; if the modes were changed
     assert made == CALLS - rare
     assert {name for name in vars(FileSystem) if not name.startswith("_")} == CALLS
 
@@ -204,7 +204,7 @@ def test_any_system_call_may_fail(error: int, names: frozenset[str]) -> None:
     for number, name in enumerate(calls_of_a_life()):
         if name not in names:
             continue
-        # A write that fails wrote nothing, as POSIX has it, or it says how much.
+        # By POSIX a write that fails wrote nothing; a partial write is not an error.
         is_done = error == errno.EIO and name not in LOOKING and name != "write"
         for moment in ["before"] + ["after"] * is_done + list(PARTS) * (name in APPENDING):
             with a_world(f"failed {moment} call {number}, {name}") as world:
@@ -238,7 +238,7 @@ def test_any_system_call_may_fail_with_syncs(preferences: dict[str, Any]) -> Non
 def test_the_disk_may_fail_from_any_call_on(trouble: str, heals: bool) -> None:
     """Lines on disk and in memory are kept until it works again, and sent once by each process."""
     names, error = TROUBLES[trouble]
-    begun = calls_to_begin()  # before that, construction says that it cannot be
+    begun = calls_to_begin()  # before that, the construction raises
     for number, name in enumerate(calls_of_a_life()):
         if name in names and (number >= begun or error == errno.ENOSPC):
             with a_world(f"failed from call {number} on, {name}") as world:

@@ -583,7 +583,7 @@ def test_stats_cover_the_directory(tmp_path: Path) -> None:
             assert (stats.pending, stats.delivered, stats.spool_segments) == (0, 5, 0)
             assert (stats.spool_bytes, stats.spool_oldest_age) == (0, None)
         assert [one["number"] for one in collector.events] == list(range(5))
-        # By the thread, at its end.
+        # by the thread, when it ends
         assert eventually(lambda: os.listdir(tmp_path / "owners") == [])
 
 
