@@ -69,21 +69,21 @@ function copyButton(name, text, code, note) {
   const word = el("span", {}, "Copy");
   const press = async () => {
     if (await copy(text)) {
-      call("Copied");
+      setVerb("Copied");
       announce(`${name} copied`);
-      setTimeout(() => call("Copy"), DONE_MS);
+      setTimeout(() => setVerb("Copy"), DONE_MS);
     } else {
       show(code, note, text, text.length);
       select(code);
       replace(note, "The browser does not allow copying. The text is selected: press Ctrl+C.");
     }
   };
-  const made = button(`Copy ${name}`, press, { class: "copy" }, icon("copy"), word);
-  const call = (verb) => {
+  const element = button(`Copy ${name}`, press, { class: "copy" }, icon("copy"), word);
+  const setVerb = (verb) => {
     setText(word, verb);
-    made.setAttribute("aria-label", `${verb} ${name}`);
+    element.setAttribute("aria-label", `${verb} ${name}`);
   };
-  return made;
+  return element;
 }
 
 /** Copy text; resolve to whether the browser allowed it. */

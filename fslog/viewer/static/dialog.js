@@ -26,7 +26,7 @@ export function showDialog(title, ...children) {
 }
 
 /** Ask for confirmation of an action that cannot be undone. */
-export async function confirm(title, words, yes) {
+export async function confirm(title, text, yes) {
   const answer = (value) => (event) => event.currentTarget.closest("dialog").close(value);
   const buttons = el(
     "p",
@@ -34,5 +34,5 @@ export async function confirm(title, words, yes) {
     button("Cancel", answer(""), { autofocus: true }),
     button(yes, answer("yes"), { class: "danger" }),
   );
-  return (await showDialog(title, el("p", {}, words), buttons)) === "yes";
+  return (await showDialog(title, el("p", {}, text), buttons)) === "yes";
 }

@@ -55,7 +55,7 @@ export class Failures {
   }
 
   #layout() {
-    const words =
+    const intro =
       "Test how your application handles an endpoint that rejects, delays or drops requests: " +
       "it should keep its events and retry.";
     const all = el("a", linkTo({ view: "requests" }), "All requests");
@@ -63,7 +63,7 @@ export class Failures {
       "div",
       { class: "view server-view scroll" },
       el("header", { class: "head" }, el("h2", {}, "Simulate failures")),
-      el("p", { class: "intro" }, words),
+      el("p", { class: "intro" }, intro),
       this.state,
       el(
         "div",
@@ -92,11 +92,11 @@ export class Failures {
     );
   }
 
-  #choice([name, words, answer]) {
+  #choice([name, text, answer]) {
     const press = () => this.#setAnswer(answer);
-    const made = choiceButton(name, words, press, "choice");
-    made.dataset.answer = JSON.stringify(canonical(answer));
-    return made;
+    const button = choiceButton(name, text, press, "choice");
+    button.dataset.answer = JSON.stringify(canonical(answer));
+    return button;
   }
 
   #custom() {
@@ -179,8 +179,8 @@ export class Failures {
   }
 }
 
-function choiceButton(name, words, click, className) {
-  const content = [el("b", {}, name), " ", el("span", {}, words)];
+function choiceButton(name, text, click, className) {
+  const content = [el("b", {}, name), " ", el("span", {}, text)];
   return el("button", { type: "button", class: className, on: { click } }, content);
 }
 

@@ -102,14 +102,14 @@ export class FilterBar {
         el(
           "li",
           {},
-          button("Clear all", () => this.#drop({}), { class: "link" }),
+          button("Clear all", () => this.#replace({}), { class: "link" }),
         ),
       );
   }
 
   #fields() {
     const cells = FIELDS.map(([key, name]) => {
-      const list = el("datalist", { id: `seen-${key}` });
+      const list = el("datalist", { id: `known-${key}` });
       this.inputs[key].setAttribute("list", list.id);
       return el(
         "div",
@@ -179,42 +179,42 @@ export class FilterBar {
   }
 
   // The chip that had the focus no longer exists.
-  #drop(filter) {
+  #replace(filter) {
     go({ filter });
     this.more.focus();
   }
 
   #chip([key, value]) {
-    const drop = () => {
-      const { [key]: gone, ...filter } = read().filter;
-      this.#drop(filter);
+    const remove = () => {
+      const { [key]: removed, ...filter } = read().filter;
+      this.#replace(filter);
     };
     const label = `Remove the filter ${key} ${brief(value, 40)}`;
     const name = el("span", { class: "key" }, key);
     const content = [name, " ", isolated(brief(value, 40)), icon("close")];
-    return el("li", {}, button(label, drop, { class: "chip" }, ...content));
+    return el("li", {}, button(label, remove, { class: "chip" }, ...content));
   }
 
   async #suggest() {
-    const seen = await getOverview().catch(() => null);
-    if (!seen) return;
-    const sessions = seen.sessions.map((session) => [session.sessionId]);
-    const features = seen.features.map(([, , , feature]) => [feature]);
+    const known = await getOverview().catch(() => null);
+    if (!known) return;
+    const sessions = known.sessions.map((session) => [session.sessionId]);
+    const features = known.features.map(([, , , feature]) => [feature]);
     const lists = {
-      action: seen.actions,
-      module: seen.modules,
+      action: known.actions,
+      module: known.modules,
       feature: features,
-      account: seen.accounts.top,
-      user: seen.users.top,
+      account: known.accounts.top,
+      user: known.users.top,
       session: sessions,
-      problem: seen.problems,
+      problem: known.problems,
     };
     for (const [key, rows] of Object.entries(lists)) {
       const names = [
         ...new Set(rows.map(([name]) => name).filter((name) => typeof name === "string" && name)),
       ];
       replace(
-        document.getElementById(`seen-${key}`),
+        document.getElementById(`known-${key}`),
         names.slice(0, 50).map((name) => el("option", { value: name })),
       );
     }
@@ -231,7 +231,7 @@ export function filterError(reason) {
   return notice("Invalid filter", `The viewer reports: ${reason}.`);
 }
 
-function notice(title, words) {
-  const drop = button("Clear the filter", () => go({ filter: {} }), { class: "primary" });
-  return el("section", { class: "setup" }, el("h2", {}, title), el("p", {}, words), drop);
+function notice(title, text) {
+  const clear = button("Clear the filter", () => go({ filter: {} }), { class: "primary" });
+  return el("section", { class: "setup" }, el("h2", {}, title), el("p", {}, text), clear);
 }

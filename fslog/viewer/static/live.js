@@ -263,8 +263,8 @@ export class Live {
     if (this.pause.dataset.state === state) return;
     this.pause.dataset.state = state;
     this.pause.setAttribute("aria-pressed", this.#paused);
-    const words = this.#paused ? `Resume${waiting ? `, ${count(waiting)} waiting` : ""}` : "Pause";
-    replace(this.pause, icon(this.#paused ? "play" : "pause"), el("span", {}, words));
+    const text = this.#paused ? `Resume${waiting ? `, ${count(waiting)} waiting` : ""}` : "Pause";
+    replace(this.pause, icon(this.#paused ? "play" : "pause"), el("span", {}, text));
   }
 
   // Redrawn only on a change, so that a snippet is not replaced while it is being copied.

@@ -17,7 +17,7 @@ const PAUSE_FACTOR = 4;
 export class Overview {
   #timer = 0;
   #isShown = false;
-  #seen = "";
+  #drawn = "";
   #filter = {};
   #turn = 0;
 
@@ -56,8 +56,8 @@ export class Overview {
     const isOver = () => !this.#isShown || turn !== this.#turn;
     if (!document.hidden) {
       try {
-        const seen = await getOverview(this.#filter);
-        if (!isOver()) this.#draw(seen);
+        const counts = await getOverview(this.#filter);
+        if (!isOver()) this.#draw(counts);
       } catch (error) {
         if (!isOver() && error.status) this.#refuse(error.message);
       }
@@ -71,71 +71,71 @@ export class Overview {
     this.refusal.hidden = false;
     this.shown.hidden = true;
     setText(this.note, "");
-    if (this.#seen !== reason) replace(this.refusal, filterError(reason));
-    this.#seen = reason;
+    if (this.#drawn !== reason) replace(this.refusal, filterError(reason));
+    this.#drawn = reason;
   }
 
-  #draw(seen) {
+  #draw(counts) {
     this.refusal.hidden = true;
     this.shown.hidden = false;
-    this.chart.show(seen.rate);
-    const { rate, ...rest } = seen;
+    this.chart.show(counts.rate);
+    const { rate, ...rest } = counts;
     const text = JSON.stringify([rest, this.#filter]);
     // Do not replace links (one may have the focus) unless something has changed.
-    if (text === this.#seen) return;
-    this.#seen = text;
-    const evicted = seen.dropped
-      ? `; the oldest ${counted(seen.dropped, "event was", "events were")} evicted`
+    if (text === this.#drawn) return;
+    this.#drawn = text;
+    const evicted = counts.dropped
+      ? `; the oldest ${counted(counts.dropped, "event was", "events were")} evicted`
       : "";
     const isAll = Object.keys(this.#filter).length === 0;
-    const kept = counted(seen.total - seen.dropped, "event");
-    const found = isAll ? kept : `${count(seen.kept)} of ${kept}`;
+    const kept = counted(counts.total - counts.dropped, "event");
+    const found = isAll ? kept : `${count(counts.kept)} of ${kept}`;
     setText(this.note, `${found}${evicted}`);
-    const leading = (filter) => linkTo({ view: "live", filter: { ...this.#filter, ...filter } });
+    const eventsLink = (filter) => linkTo({ view: "live", filter: { ...this.#filter, ...filter } });
     keepingFocus(this.shown, () => {
-      replace(this.tiles, tiles(seen, leading));
-      replace(this.tables, cards(seen, leading));
+      replace(this.tiles, tiles(counts, eventsLink));
+      replace(this.tables, cards(counts, eventsLink));
     });
   }
 }
 
-function tiles(seen, leading) {
-  const share = saved(seen.bytes_received, seen.bytes_unpacked);
-  const size = `${bytes(seen.bytes_received)} sent instead of ${bytes(seen.bytes_unpacked)}`;
-  const failed = seen.failed_requests
-    ? `${count(seen.failed_requests)} without a 200 answer`
+function tiles(counts, eventsLink) {
+  const share = saved(counts.bytes_received, counts.bytes_unpacked);
+  const size = `${bytes(counts.bytes_received)} sent instead of ${bytes(counts.bytes_unpacked)}`;
+  const failed = counts.failed_requests
+    ? `${count(counts.failed_requests)} without a 200 answer`
     : "all answered with 200";
   return [
-    stateTile(leading, "valid", seen.valid, "accepted"),
-    stateTile(leading, "warning", seen.warning, "accepted, but probably not as intended"),
-    stateTile(leading, "invalid", seen.invalid, "would be silently dropped"),
-    tile("requests", count(seen.requests), seen.requests ? failed : "", { view: "requests" }),
-    tile("saved by compression", share, seen.bytes_unpacked ? size : ""),
+    stateTile(eventsLink, "valid", counts.valid, "accepted"),
+    stateTile(eventsLink, "warning", counts.warning, "accepted, but probably not as intended"),
+    stateTile(eventsLink, "invalid", counts.invalid, "would be silently dropped"),
+    tile("requests", count(counts.requests), counts.requests ? failed : "", { view: "requests" }),
+    tile("saved by compression", share, counts.bytes_unpacked ? size : ""),
   ];
 }
 
-function stateTile(leading, state, number, words) {
+function stateTile(eventsLink, state, number, text) {
   return el(
     "a",
-    { class: `tile is-${state}`, ...leading({ state }) },
+    { class: `tile is-${state}`, ...eventsLink({ state }) },
     badge(state),
     el("strong", {}, count(number)),
-    el("small", {}, words),
+    el("small", {}, text),
   );
 }
 
-function tile(name, number, words, place) {
+function tile(name, number, text, place) {
   const content = [
     el("span", { class: "name" }, name),
     el("strong", {}, number),
-    el("small", {}, words),
+    el("small", {}, text),
   ];
   return place
     ? el("a", { class: "tile", ...linkTo(place) }, content)
     : el("div", { class: "tile" }, content);
 }
 
-function cards(seen, leading) {
+function cards(counts, eventsLink) {
   const by =
     (key) =>
     ([name]) => ({ [key]: name });
@@ -143,20 +143,19 @@ function cards(seen, leading) {
     ...(module ? { module } : {}),
     ...(name ? { feature: name } : {}),
   });
-  const good = "No problems.";
-  const card = (title, rows, filterOf, none) =>
-    ranking(title, rows, (row) => leading(filterOf(row)), none);
+  const card = (title, rows, filterOf, empty) =>
+    ranking(title, rows, (row) => eventsLink(filterOf(row)), empty);
   return [
-    card("Actions", seen.actions, by("action")),
-    card("Problems", seen.problems, by("problem"), good),
-    card("Top features", seen.features, feature),
-    card("Top modules", seen.modules, by("module")),
-    card(`Accounts (${count(seen.accounts.count)})`, seen.accounts.top, by("account")),
-    card(`Users (${count(seen.users.count)})`, seen.users.top, by("user")),
+    card("Actions", counts.actions, by("action")),
+    card("Problems", counts.problems, by("problem"), "No problems."),
+    card("Top features", counts.features, feature),
+    card("Top modules", counts.modules, by("module")),
+    card(`Accounts (${count(counts.accounts.count)})`, counts.accounts.top, by("account")),
+    card(`Users (${count(counts.users.count)})`, counts.users.top, by("user")),
   ];
 }
 
-function ranking(title, rows, placeOf, none = "None yet.") {
+function ranking(title, rows, placeOf, empty = "None yet.") {
   const most = Math.max(...rows.map((row) => row[1]), 1);
   const list = el(
     "ol",
@@ -167,7 +166,7 @@ function ranking(title, rows, placeOf, none = "None yet.") {
     "section",
     { class: "card" },
     el("h3", {}, title),
-    rows.length ? list : el("p", { class: "none" }, none),
+    rows.length ? list : el("p", { class: "none" }, empty),
   );
 }
 

@@ -64,13 +64,13 @@ function nested(value, depth, room) {
 }
 
 function row(name, depth, cell, type, problems, state) {
-  const look = problems.length ? `is-${state}` : "";
+  const className = problems.length ? `is-${state}` : "";
   const sign = problems.length ? icon(state) : null;
   const place = { scope: "row", class: `depth-${Math.min(depth, MOST_DEPTH)}` };
   const shown = el("th", place, sign, isolated(brief(name, 80)));
   return el(
     "tr",
-    { class: look },
+    { class: className },
     shown,
     el("td", { class: "given" }, cell),
     el("td", { class: "type" }, type),

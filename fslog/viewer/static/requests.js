@@ -125,7 +125,7 @@ export class Requests {
     const drawn = JSON.stringify(links);
     if (drawn === this.#drawnPages) return;
     this.#drawnPages = drawn;
-    const made = links.map(([text, id]) => el("a", linkTo({ view: "requests", id }), text));
-    keepingFocus(this.pages, () => replace(this.pages, made));
+    const elements = links.map(([text, id]) => el("a", linkTo({ view: "requests", id }), text));
+    keepingFocus(this.pages, () => replace(this.pages, elements));
   }
 }

@@ -85,15 +85,15 @@ function name(request) {
 
 function retryNote(request) {
   if (request.retry_of === null) return null;
-  const words = `attempt ${request.try}, retry of #${request.retry_of}`;
-  return el("span", { class: "retry-note" }, words);
+  const text = `attempt ${request.try}, retry of #${request.retry_of}`;
+  return el("span", { class: "retry-note" }, text);
 }
 
 function answer(request) {
   const sign = stateOf(request);
-  const words = el("span", { class: `answer is-${sign}` }, icon(sign), answerText(request));
-  const why = request.reason ? el("span", { class: "reason" }, brief(request.reason, 200)) : null;
-  return [words, why];
+  const text = el("span", { class: `answer is-${sign}` }, icon(sign), answerText(request));
+  const reason = request.reason ? el("span", { class: "reason" }, brief(request.reason, 200)) : null;
+  return [text, reason];
 }
 
 function events(request) {

@@ -59,9 +59,9 @@ export class Status {
   }
 
   #changed() {
-    const words = describe(this.endpoint.next);
-    if (words !== this.#announced) announce(`The endpoint ${words}`);
-    this.#announced = words;
+    const text = describe(this.endpoint.next);
+    if (text !== this.#announced) announce(`The endpoint ${text}`);
+    this.#announced = text;
     this.#draw();
   }
 
@@ -92,9 +92,9 @@ export class Status {
   #failureNotice() {
     const { next, script } = this.endpoint;
     const until = script.length ? " for now" : "";
-    const words = `The endpoint simulates failures: it ${describe(next)}${until}.`;
+    const text = `The endpoint simulates failures: it ${describe(next)}${until}.`;
     const press = () => this.endpoint.restore().catch((error) => announce(error.message));
     const restore = button("Restore normal answers", press, { class: "small" });
-    return el("p", { class: "is-bad" }, icon("warning"), el("span", {}, words), restore);
+    return el("p", { class: "is-bad" }, icon("warning"), el("span", {}, text), restore);
   }
 }
