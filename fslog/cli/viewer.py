@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
             stack.enter_context(viewer)
         except OSError as error:
             raise CommandError(_not_listening(options, error), 1) from None
-        _introduce(Printer(sys.stdout), viewer.url, options)
+        _print_introduction(Printer(sys.stdout), viewer.url, options)
         end.get()
     if viewer.missing:
         _warn(f"{viewer.missing} lines could not be written to {options.store}")
@@ -94,7 +94,7 @@ def _terminated() -> Iterator[SimpleQueue[None]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _introduce(printer: Printer, url: str, options: argparse.Namespace) -> None:
+def _print_introduction(printer: Printer, url: str, options: argparse.Namespace) -> None:
     printer.line((f"fslog {VERSION} viewer", "bold"))
     printer.line(("page      ", "bold"), (f"{url}/", "cyan"))
     printer.line(("endpoint  ", "bold"), (f"{url} (accepts any keys)", ""))

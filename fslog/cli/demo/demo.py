@@ -55,15 +55,15 @@ def run(arguments: Sequence[str]) -> int:
     """Run `fslog demo` with its arguments and return the exit code."""
     options = _parser().parse_args(arguments)
     printer = Printer(sys.stdout)
-    arrivals = WakeQueue()
+    requests = WakeQueue()
     problems: list[Problem] = []
-    with Collector(on_request=lambda *arrival: arrivals.put(arrival)) as collector:
+    with Collector(on_request=lambda *received: requests.put(received)) as collector:
         settings = configuration(collector.url, problems.append)
-        _introduce(printer, collector.url)
+        _print_introduction(printer, collector.url)
         with _configured(settings) as handler:
-            interrupted = _work(options, printer, arrivals)
+            interrupted = _run_application(options, printer, requests)
             handler.flush(_FLUSH_SECONDS)
-            _show(printer, arrivals, 0.0)
+            _print_requests(printer, requests, 0.0)
             stats = handler.stats()
             printer.line()
             for row in summary(stats, collector.events, problems):
@@ -109,7 +109,7 @@ def _configured(settings: dict[str, Any]) -> Iterator[FreshsuccessHandler]:
         handler.close()
 
 
-def _introduce(printer: Printer, url: str) -> None:
+def _print_introduction(printer: Printer, url: str) -> None:
     printer.line((f"fslog {VERSION} demo", "bold"))
     for label, text in (
         ("application", str(_resource("demo_app.py"))),
@@ -121,24 +121,24 @@ def _introduce(printer: Printer, url: str) -> None:
     printer.row(*EVENT_HEADING)
 
 
-def _work(options: argparse.Namespace, printer: Printer, arrivals: WakeQueue) -> bool:
+def _run_application(options: argparse.Namespace, printer: Printer, requests: WakeQueue) -> bool:
     """Run the application and show arriving events; return whether Ctrl-C interrupted it."""
     pace = _SECONDS / options.events if options.pace is None else options.pace
     try:
         for activity in activities(options.events):
             activity()
-            _show(printer, arrivals, pace)
+            _print_requests(printer, requests, pace)
     except KeyboardInterrupt:
         return True
     return False
 
 
-def _show(printer: Printer, arrivals: WakeQueue, seconds: float) -> None:
+def _print_requests(printer: Printer, requests: WakeQueue, seconds: float) -> None:
     """Show the requests that arrive until a number of seconds has passed."""
     until = time.monotonic() + seconds
     with contextlib.suppress(Empty):
         while True:
-            request, events = arrivals.get(timeout=max(0.0, until - time.monotonic()))
+            request, events = requests.get(timeout=max(0.0, until - time.monotonic()))
             for event in events:
                 printer.row(*event_row(event))
             sizes = f"{request.bytes_unpacked:,} bytes compressed to {request.bytes_received:,}"
@@ -146,21 +146,21 @@ def _show(printer: Printer, arrivals: WakeQueue, seconds: float) -> None:
 
 
 def summary(
-    stats: Stats, seen: Sequence[Mapping[str, Any]], problems: Iterable[Problem]
+    stats: Stats, received: Sequence[Mapping[str, Any]], problems: Iterable[Problem]
 ) -> list[tuple[Part, ...]]:
     """Return the lines of a summary.
 
     Args:
         stats: of the handler.
-        seen: the events that the endpoint received.
+        received: the events that the endpoint received.
         problems: those that `on_problem` received.
     """
     return [
         _row("records", _records(stats)),
-        _row("delivered", _delivered(stats, len(seen))),
+        _row("delivered", _delivered(stats, len(received))),
         _row("bytes", _bytes(stats)),
-        _row("actions", _counts(event["action"] for event in seen)),
-        *_modules(seen),
+        _row("actions", _counts(event["action"] for event in received)),
+        *_modules(received),
         *(_row(*_problem(problem), "yellow") for problem in problems),
         *([_row("failed", stats.last_error, "red")] if stats.last_error else []),
     ]
@@ -177,12 +177,12 @@ def _records(stats: Stats) -> str:
     )
 
 
-def _delivered(stats: Stats, seen: int) -> str:
+def _delivered(stats: Stats, received: int) -> str:
     lost = f", {stats.abandoned} abandoned" if stats.abandoned else ""
     again = f", {stats.retries} failed attempts" if stats.retries else ""
     batches = f"{stats.batches} batch{'' if stats.batches == 1 else 'es'}"
     return (
-        f"{stats.delivered} events sent in {batches}, {seen} received by the endpoint, "
+        f"{stats.delivered} events sent in {batches}, {received} received by the endpoint, "
         f"{stats.pending} pending{lost}{again}"
     )
 
@@ -206,9 +206,9 @@ def _problem(problem: Problem) -> tuple[str, str]:
     return label, f"{what}: {problem.message}" if what else problem.message
 
 
-def _modules(seen: Sequence[Mapping[str, Any]]) -> list[tuple[Part, ...]]:
+def _modules(received: Sequence[Mapping[str, Any]]) -> list[tuple[Part, ...]]:
     modules: dict[str, list[str]] = {}
-    for event in seen:
+    for event in received:
         if event["action"] == "feature":
             modules.setdefault(str(event.get("module")), []).append(str(event.get("feature")))
     rows = [f"{module:10} {_counts(modules[module])}" for module in sorted(modules)]
