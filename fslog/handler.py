@@ -332,10 +332,10 @@ class FreshsuccessHandler(logging.Handler):
         # Unless the child has one: another hook may have logged already.
         self._current()
 
-    def end_soon(self) -> None:
+    def begin_shutdown(self) -> None:
         """Deliver every later event at once: the process ends."""
-        self._current().end_soon()
-        self._own.end_soon()
+        self._current().begin_shutdown()
+        self._own.begin_shutdown()
 
     def after_fork_in_parent(self) -> None:
         """Watch for orphans: a child may end by `os._exit`, or be killed."""

@@ -175,7 +175,7 @@ def test_a_reload_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_wrong_rule_is_said_at_the_start(tmp_path: Path) -> None:
-    """gunicorn does not start with a rule that can never work; `fslog check` reports the error."""
+    """gunicorn does not start with a rule that can never work; `fslog check` tells the mistake."""
     where = example("gunicorn_app", tmp_path)
     readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     conf = where / "gunicorn.conf.py"

@@ -1,8 +1,7 @@
-"""All that one handler has in one process: batches, listener, transport, counters.
+"""What one handler has in one process: buffer, backlog, listener, transport, counters.
 
-Made anew in a forked child, which so starts from nothing: no line of its parent's, no lock that
-another thread held, no connection that is shared. Whoever holds a delivery may go on using it
-after `close`; a thread is there whenever there is something to deliver, and only then.
+A forked child gets a new one, so that it has no line, lock or connection of its parent. It may be
+used after `close`: a thread runs whenever there is something to deliver, and only then.
 """
 
 from __future__ import annotations
@@ -30,8 +29,10 @@ from fslog.net.retry import Outcome
 from fslog.stats import Counter, Stats
 
 _MOMENT_SECONDS = 1.0
+"""How long after a flush that timed out `close` does not wait for the same events again."""
+
 _POLL_SECONDS = 0.2
-"""How often a log call that waits for room looks for what other processes made of it."""
+"""How often a log call that waits for room tries again, because other processes may make room."""
 
 _serials = itertools.count()
 
@@ -56,18 +57,18 @@ class _Parts(NamedTuple):
 
 
 class Delivery:
-    """Take lines, deliver them, and account for them.
+    """Accept lines, deliver them, and account for them.
 
     Args:
-        destination: where to; only shown by its host.
+        destination: of the events; notices contain its host.
         transport: posts bodies.
         settings: of the handler.
         store: holds lines outside of memory; None for memory alone.
         clock: monotonic seconds.
         now: seconds since the epoch.
-        say: where notices go.
-        write: where the last words go.
-        is_forked: whether another process built the handler, and looks after orphans, too.
+        say: reports a notice.
+        write: writes a line to stderr when the process ends.
+        is_forked: whether the handler was created by a parent process, which adopts orphans, too.
     """
 
     def __init__(
@@ -94,9 +95,9 @@ class Delivery:
         self._is_forked = is_forked
         self._store = Store() if store is None else store
         self._serial = next(_serials)
-        self._debt: Flush | None = None
-        self._last_seconds = settings.shutdown_timeout
-        self._gave_up: tuple[int, int, float] | None = None
+        self._last_flush: Flush | None = None
+        self._shutdown_seconds = settings.shutdown_timeout
+        self._timed_out: tuple[int, int, float] | None = None
         self._reports = Counter()
         self.skipped = Counter()
         self.invalid = Counter()
@@ -115,7 +116,7 @@ class Delivery:
     def _make(self) -> _Parts:
         made: _Parts = self.__dict__.setdefault("parts", self._new_parts())  # atomic: one set wins
         if process.is_finishing():
-            self.end_soon()
+            self.begin_shutdown()
         else:
             self.append = made.buffer.append
         return made
@@ -176,8 +177,8 @@ class Delivery:
         if made := self._made():
             made.buffer.close_inherited()
 
-    def end_soon(self) -> None:
-        """Have every later line delivered at once: the process ends."""
+    def begin_shutdown(self) -> None:
+        """Deliver every later line within its own log call, because the process ends."""
         self.append = _append_nothing
         if made := self._made():
             made.buffer.close()
@@ -214,10 +215,10 @@ class Delivery:
             self._parts.queue.put(self._notices.spool_works)
 
     def _submit_late(self, line: bytes) -> bool:
-        """Take a line after the process's last flush, and deliver it at once: nobody else will.
+        """Accept a line after the last flush of the process, and deliver it at once.
 
-        While the interpreter takes itself down even that is not possible. No thread runs any
-        more, and one that was stopped may hold a lock for ever: no lock is touched.
+        While the interpreter shuts down that is impossible: no thread runs any more, and one that
+        was stopped may hold a lock for ever. No lock is touched then.
         """
         if sys.is_finalizing():
             if self._parts.buffer.write_during_shutdown(line):
@@ -253,7 +254,7 @@ class Delivery:
 
     def _opened(self) -> bool:
         process.track(self)
-        # A thread that is started when the process ends may never begin: who waits works itself.
+        # A thread that is started when the process ends may never begin; `_await` works instead.
         if process.is_finishing() and not self._parts.listener.is_alive():
             return False
         return self._parts.listener.wake()
@@ -268,42 +269,44 @@ class Delivery:
         self._transport.close()
 
     def _is_turn(self) -> bool:
-        return not self._creditors()
+        return not self._predecessors()
 
-    def _creditors(self) -> list[Delivery]:
-        """Return who has older events of this process to deliver to the same endpoint.
+    def _predecessors(self) -> list[Delivery]:
+        """Return the deliveries with older events of this process for the same endpoint.
 
-        The oldest first. A second `dictConfig` leaves a delivery behind that has not delivered
-        everything yet.
+        A second `dictConfig` leaves a delivery behind that has not delivered everything yet.
+
+        Returns:
+            The oldest first.
         """
         found = [
             other
             for other in process.tracked()
             if isinstance(other, Delivery)
             and other._serial < self._serial
-            and other._debt is not None
-            and other._debt.reply.empty()
+            and other._last_flush is not None
+            and other._last_flush.reply.empty()
             and other._settings.ca_certs == self._settings.ca_certs
             and other._destination.is_reached_as(self._destination)
         ]
         return sorted(found, key=lambda other: other._serial)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Try now, and wait until all that was held at the call is settled.
+        """Attempt delivery now, and wait until everything that was pending at the call is settled.
 
         Args:
-            timeout: seconds to wait at the most; None means `shutdown_timeout`.
+            timeout: the most seconds to wait; None means `shutdown_timeout`.
 
         Returns:
-            Whether nothing of it is pending any more. False at once, with the try under way,
-            where waiting could never end: inside fslog's own work, inside an interrupted append,
-            and while the caller holds logging's module lock, which the listener may need.
+            Whether none of it is pending any more. False at once if waiting could never end:
+            inside fslog's own work, inside an interrupted append, or while the caller holds
+            logging's module lock, which the listener may need.
         """
         seconds = self._settings.shutdown_timeout if timeout is None else timeout
         if process.is_finishing():
             if sys.is_finalizing():
                 return False
-            seconds = min(seconds, self._last_seconds)
+            seconds = min(seconds, self._shutdown_seconds)
         request = self._ask(
             seconds, once=process.is_finishing() and self._parts.buffer.is_durable()
         )
@@ -316,7 +319,7 @@ class Delivery:
             return True
         if seconds >= self._settings.shutdown_timeout:
             counts = self._parts.buffer.counts()
-            self._gave_up = (counts["accepted"], counts["pending"], self._clock())
+            self._timed_out = (counts["accepted"], counts["pending"], self._clock())
         return False
 
     def _ask(self, seconds: float, *, once: bool = False) -> Flush | None:
@@ -326,110 +329,108 @@ class Delivery:
         return self._request(Flush(number, self._clock() + seconds, once=once))
 
     def _ask_last(self, number: int) -> Flush:
-        # What a spool keeps is tried until the first failure only: the next process has it.
-        deadline_at = self._clock() + self._last_seconds
+        # What a spool holds is attempted until the first failure only: the next process has it.
+        deadline_at = self._clock() + self._shutdown_seconds
         once = self._parts.buffer.is_durable()
         return self._request(Flush(number, deadline_at, once=once, is_last=True))
 
     def _request(self, request: Flush) -> Flush:
         if request.deadline_at < math.inf:
-            for other in self._creditors():
-                other.hurry(request.deadline_at)
+            for other in self._predecessors():
+                other.expedite(request.deadline_at)
         self._parts.queue.put(request)
         if not self._parts.listener.is_alive() and self._parts.buffer.counts()["pending"]:
             self._opened()
         return request
 
-    def hurry(self, deadline_at: float) -> None:
-        """Try what others wait for now, whatever the time of the next try is."""
-        if self._debt is not None:
-            self._parts.queue.put(Flush(self._debt.number, deadline_at))
+    def expedite(self, deadline_at: float) -> None:
+        """Attempt now what a later delivery waits for, regardless of `retry_at`."""
+        if self._last_flush is not None:
+            self._parts.queue.put(Flush(self._last_flush.number, deadline_at))
 
-    def lend(self, deadline_at: float) -> None:
-        """Do in this thread what others wait for, where no thread can."""
+    def work_until(self, deadline_at: float) -> None:
+        """Deliver in this thread what a later delivery waits for, if no thread can run."""
         if not self._parts.listener.is_alive():
             self._parts.listener.work_until(deadline_at)
 
     def _await(self, request: Flush) -> bool:
         if not self._parts.listener.is_alive():
-            for other in self._creditors():
-                other.lend(request.deadline_at)
+            for other in self._predecessors():
+                other.work_until(request.deadline_at)
             self._parts.listener.work_until(request.deadline_at)
         return bool(wait(request.reply, request.deadline_at - self._clock()))
 
     def close(self) -> None:
-        """Deliver what is there, for `shutdown_timeout` at the most, and let the thread end.
+        """Deliver what is pending, within `shutdown_timeout`, and let the thread end.
 
-        What is not delivered by then goes on being tried; when the process is at its end it is
-        abandoned and reported instead.
+        The rest is still attempted after that; if the process ends, it is abandoned and reported.
         """
         if process.is_finishing():
             if not sys.is_finalizing():
                 self.finish(self.begin_finish())
             return
         counts = self._parts.buffer.counts()
-        if counts["pending"] and not self._just_gave_up(counts):
+        if counts["pending"] and not self._just_timed_out(counts):
             self.flush()
         self.retire()
 
-    def _just_gave_up(self, counts: dict[str, int]) -> bool:
-        # logging.shutdown flushes and then closes: what was waited for in vain a moment ago is
-        # not waited for twice.
-        if self._gave_up is None:
+    def _just_timed_out(self, counts: dict[str, int]) -> bool:
+        # logging.shutdown flushes and then closes: the same events are not waited for twice.
+        if self._timed_out is None:
             return False
-        accepted, pending, at = self._gave_up
+        accepted, pending, at = self._timed_out
         same = (accepted, pending) == (counts["accepted"], counts["pending"])
         return same and self._clock() - at < _MOMENT_SECONDS
 
     def retire(self) -> None:
-        """Let the thread end when all is settled; also a finalizer may ask for that."""
+        """Let the thread end when everything is settled. A finalizer may call this."""
         self._parts.listener.retire()
-        if not self._parts.buffer.end_unless_used(self._let_go):
+        if not self._parts.buffer.end_unless_used(self._end_if_empty):
             number = self._parts.buffer.seal()
             if number is not None:
-                self._debt = self._request(Flush(number, math.inf))
+                self._last_flush = self._request(Flush(number, math.inf))
 
-    def _let_go(self) -> bool:
-        if self._parts.backlog:  # taken over from others, and not read yet
+    def _end_if_empty(self) -> bool:
+        if self._parts.backlog:  # adopted, and not loaded yet
             return False
         process.untrack(self)
         self._parts.backlog.end(is_exclusive=True)
         return True
 
     def begin_finish(self) -> Flush | None:
-        """Try everything once more, because the process ends; the time runs from here.
+        """Attempt everything once more, because the process ends. The time starts here.
 
         Returns:
-            What `finish` waits for; None from within an append on this very thread.
+            What `finish` waits for; None inside an append of this very thread.
         """
         self._parts.listener.worker.wait_begun()
         number = self._parts.buffer.seal()
         return None if number is None else self._ask_last(number)
 
     def finish(self, request: Flush | None) -> None:
-        """Wait for a last try, then abandon and report what of it is still pending."""
+        """Wait for the last attempt, then abandon and report what is still pending."""
         is_done = False
         try:
             if request is not None and self._may_wait():
                 is_done = self._await(request)
-                # Later events, of callbacks that come after ours, share what is left of the time;
-                # what the application itself takes is not charged.
+                # Events of later exit callbacks share the rest of the time; what the application
+                # needs for itself is not charged.
                 left = request.deadline_at - self._clock()
-                self._last_seconds = min(self._last_seconds, max(0.0, left))
+                self._shutdown_seconds = min(self._shutdown_seconds, max(0.0, left))
         finally:  # a signal handler may have ended the wait
             if not is_done:
-                self._give_up(request)
+                self._abandon_rest(request)
         self._parts.buffer.end_unless_used(self._forget)
 
     def _forget(self) -> bool:
         process.untrack(self)
         return True
 
-    def _give_up(self, request: Flush | None) -> None:
+    def _abandon_rest(self, request: Flush | None) -> None:
         count = self._parts.buffer.abandon(None if request is None else request.number)
         if count:
             self._report(count)
-        if request is None or request.reply.empty():  # a POST is under way, and not waited for
+        if request is None or request.reply.empty():  # a POST is still under way
             self._parts.backlog.end()
 
     def end_thread(self) -> None:
@@ -437,7 +438,7 @@ class Delivery:
         self._parts.listener.end()
 
     def _report(self, count: int) -> None:
-        # Late log calls, each of which waits for its own event, may come by the thousand.
+        # There may be thousands of late log calls, each of which waits for its own event.
         number = self._reports.add()
         if number > 1:
             return
@@ -453,7 +454,7 @@ class Delivery:
         self._write(text)
 
     def stats(self) -> Stats:
-        """Return the numbers of this moment."""
+        """Return the current counts."""
         counts = self._parts.buffer.counts()
         skipped, invalid = self.skipped.value(), self.invalid.value()
         refused = self._parts.buffer.refused.value()

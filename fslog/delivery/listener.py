@@ -1,12 +1,9 @@
 """Sealed batches → bodies → POSTs, in order, in one background thread.
 
-A `logging.handlers.QueueListener` whose items are batches. It sleeps until a batch comes, the
-open batch is old enough to be sealed, or the time has come to try again. Backoff is an instant,
-not a sleep: while it waits to retry it goes on taking and compressing batches, and a flush or
-the end of the process finds it listening.
-
-The queue's other items are requests: `Flush`, and functions, which say something about what
-happened in a log call, where saying it would have cost the application's thread.
+A `logging.handlers.QueueListener` whose items are batches. It waits until a batch arrives, the open
+batch is old enough to be sealed, or it is time for the next attempt. The other items of its queue
+are `Flush` requests, and functions that report what happened in a log call, which costs the
+application's thread nothing.
 """
 
 from __future__ import annotations
@@ -33,20 +30,20 @@ from fslog.process import IN_SUBINTERPRETER
 from fslog.stats import Counter
 
 _TURN_SECONDS = 0.05
-"""How often a listener whose turn it is not looks again."""
+"""How often a listener checks again whether it may post before an older one has finished."""
 
 WAKE: Final = object()
-"""An item that asks for nothing but another look at the clock."""
+"""An item that only makes the listener check the clock."""
 
 
 class Flush:
-    """Ask that everything up to a batch is tried now, whatever `retry_at` says.
+    """A request to attempt everything up to a batch now, regardless of `retry_at`.
 
     Args:
-        number: of the newest batch that is meant.
-        deadline_at: when the asker stops waiting, monotonic.
-        once: whether the asker stops waiting at the first failure.
-        is_last: whether the process ends, so that files and connections are to be closed.
+        number: of the newest batch that is included.
+        deadline_at: when the caller stops waiting, monotonic.
+        once: whether the caller stops waiting at the first failure.
+        is_last: whether the process ends, so that files and connections are closed.
     """
 
     __slots__ = ("deadline_at", "is_last", "number", "once", "reply")
@@ -65,24 +62,25 @@ class Listener(QueueListener):
     """Deliver batches, one at a time, the oldest first.
 
     Args:
-        queue: the items.
+        queue: of items.
         buffer: accounts for the batches.
         backlog: keeps them in order until each is settled.
-        post: posts a body within so many seconds (None: the usual time) and never raises.
-        flush_interval: how old the open batch may get, in seconds.
-        max_backoff: the longest pause between two tries, in seconds, and the pause between two
-            probes of a wrong set-up.
-        notices: told of every change.
-        redact: takes the keys out of texts.
+        post: posts a body, never raises; its second argument is the timeout in seconds, None for
+            the transport's own.
+        flush_interval: the greatest age of the open batch, in seconds.
+        max_backoff: the longest pause between two attempts, in seconds, and the pause after an
+            answer that means a configuration error.
+        notices: reports changes of state.
+        redact: removes the keys from a text.
         clock: monotonic seconds.
         ended: called when the thread ends because nothing is left to do.
-        begun: called when the thread goes on, because something came while it was ending.
+        begun: called if the thread continues, because an item arrived while it was ending.
         closed: called before the last flush of a process is answered.
-        is_turn: returns whether this listener may post, or others have older events.
-        jitter: makes a pause of a pause at random.
+        is_turn: returns whether this listener may post; False while others have older events.
+        jitter: returns a random part of a pause.
         start: starts a bare thread.
-        is_brief: whether the thread ends each time that nothing is pending, as it has to where a
-            thread that waits for something to do would be in the way of an end.
+        is_brief: whether the thread ends whenever nothing is pending, as it must in a
+            sub-interpreter, whose end an idle thread would prevent.
     """
 
     def __init__(
@@ -131,9 +129,9 @@ class Listener(QueueListener):
         self.last_error: str | None = None
 
     def wake(self) -> bool:
-        """Have a thread look at the clock, and start it if there is none; False if none can be.
+        """Make a thread check the clock; start one if none runs, return False if none can start.
 
-        Waits for nothing; may be called from anywhere.
+        Waits for nothing, and may be called from anywhere.
         """
         if not self.worker.ensure():
             return False
@@ -141,31 +139,31 @@ class Listener(QueueListener):
         return True
 
     def start(self) -> None:
-        """Start the thread, unless there is one."""
+        """Start the thread, unless it runs."""
         self.worker.ensure()
 
     def is_alive(self) -> bool:
-        """Return whether somebody serves the queue, and will be at the next item too."""
+        """Return whether a thread serves the queue, and will serve the next item, too."""
         return self.worker.is_served()
 
     def retire(self) -> None:
-        """Have the thread end when nothing is pending any more; `wake` starts another."""
+        """Let the thread end when nothing is pending any more; `wake` starts another one."""
         self._retired = True
         self._items.put(WAKE)
 
     def stop(self, timeout: float | None = None) -> None:
-        """Retire, and wait so many seconds for the thread to end (None: as long as it takes)."""
+        """Retire, and wait at most so many seconds for the thread to end (None: no limit)."""
         self.retire()
         self.worker.wait(timeout)
 
     def end(self) -> None:
-        """Have the thread end, whatever is pending, and start no other."""
+        """End the thread, even if something is pending, and start no other."""
         self.worker.end()
         self._items.put(WAKE)
 
     def _serve(self, token: Token) -> None:
         self._token = token
-        if token.is_spare:  # perhaps nothing is left to do, and nobody to say that it may end
+        if token.is_spare:  # there may be nothing to do, and nobody who retires it
             self._retired = True
         while self.worker.serves(token):
             item = self.dequeue()
@@ -175,7 +173,7 @@ class Listener(QueueListener):
             self._work(None, token)
 
     def dequeue(self, block: bool = True) -> Any:
-        """Return the next item, `WAKE` when an instant comes first, None to end the thread."""
+        """Return the next item, `WAKE` if an instant comes first, None to end the thread."""
         with internal_work(self._redact):
             is_over = self._retired and not (self._backlog or self._received)
             if is_over and self._buffer.end_unless_used(self._end):
@@ -209,9 +207,9 @@ class Listener(QueueListener):
             return WAKE
 
     def _instant(self) -> float | None:
-        """Return when something is to be done that no item announces; None for never."""
+        """Return when something is due that no item announces; None for never."""
         instants = []
-        opened_at = self._aging_since()
+        opened_at = self._open_since()
         if opened_at is not None:
             instants.append(opened_at + self._flush_interval)
         if self._backlog:
@@ -224,10 +222,9 @@ class Listener(QueueListener):
         return min(instants, default=None)
 
     def handle(self, item: Any) -> None:
-        """Take one item, then do what is due: seal, post once. Never raises.
+        """Process one item, then do what is due: seal, post once. Never raises.
 
-        An exception out of here would end the thread for good, so even a mistake of ours only
-        costs a pause.
+        An exception would end the thread, so even an internal error only costs a pause.
         """
         self._received.append(item)
         self._work(None, None)
@@ -235,26 +232,26 @@ class Listener(QueueListener):
     def _work(self, deadline_at: float | None, token: object) -> None:
         with internal_work(self._redact):
             for step in (
-                self._look,  # first: a flush means what it finds, too
-                self._take_received,
+                self._adopt,  # first: a flush includes what it adopts
+                self._process_received,
                 self._seal_if_due,
                 lambda: self._post_if_due(deadline_at, token),
             ):
                 try:
                     step()
                 except unless_interrupt(Exception) as error:
-                    self._failed_inside(error)
+                    self._report_internal_error(error)
 
-    def _failed_inside(self, error: Exception) -> None:
+    def _report_internal_error(self, error: Exception) -> None:
         self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
         self._retry_at = self._clock() + self._max_backoff
         self._notices.down(self.last_error, self._pending(), self._max_backoff)
-        with Suppressed(Exception):  # the same mistake, perhaps
+        with Suppressed(Exception):  # perhaps the same error
             self._answer_flushes()
 
-    def _take_received(self) -> None:
-        """Take what came off the queue, in order; what fails stays there for the next time."""
-        # All that came meanwhile, too: a POST may take long, and packed it is small.
+    def _process_received(self) -> None:
+        """Process received items in order; one that fails stays for the next time."""
+        # Also what has arrived since: a POST may take long, and compressed batches are small.
         self._items.move_to(self._received)
         while self._received:
             item = self._received[0]
@@ -262,21 +259,20 @@ class Listener(QueueListener):
                 self._received.popleft()
                 item()
             else:
-                self._take(item)
+                self._process(item)
                 self._received.popleft()
 
-    def _look(self) -> None:
+    def _adopt(self) -> None:
         try:
             self._backlog.adopt_if_due()
         except unless_interrupt(Exception) as error:
-            # It is made again; what is here can be posted meanwhile.
+            # Adoption is attempted again; what is here can be posted meanwhile.
             self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
 
     def work_until(self, deadline_at: float) -> None:
-        """Do the thread's work in this one, where no thread can be, until all is settled.
+        """Do the thread's work in the calling one, if no thread can run, until all is settled.
 
-        One at a time: where somebody does it already, nothing is done here. Two would post a
-        batch twice, or one before another.
+        If another thread does it already, return: two would post a batch twice or out of order.
         """
         token, mark = object(), redaction.current_mark()
         try:
@@ -289,25 +285,25 @@ class Listener(QueueListener):
                 self._work(deadline_at, token)
                 if self._retry_at is not None and self._retry_at >= deadline_at:
                     break
-            self.take_rest()
+            self.process_rest()
         except BaseException:
             self._backlog.interrupted()
             raise
         finally:
             try:
                 self.worker.release(token)
-            finally:  # once more: what a signal handler raises may be in the way of the first
+            finally:  # again: a signal handler may have raised inside the first call
                 self.worker.release(token)
                 redaction.restore_mark(mark)
-                if self._pending():  # logged meanwhile, and told that somebody serves
+                if self._pending():  # logged meanwhile, by a call that found the role taken
                     self.wake()
 
-    def take_rest(self) -> None:
-        """Take what is on the queue without posting: notices are said, flushes answered."""
+    def process_rest(self) -> None:
+        """Process what is on the queue without posting: report notices, answer flushes."""
         with internal_work(self._redact):
-            self._take_received()
+            self._process_received()
 
-    def _take(self, item: Any) -> None:
+    def _process(self, item: Any) -> None:
         if item is WAKE:
             return
         if not isinstance(item, Flush):
@@ -319,12 +315,12 @@ class Listener(QueueListener):
         self._backoff.reset()
         self._answer_flushes()
 
-    def _aging_since(self) -> float | None:
-        """Return when the open batch was opened, if it is to be sealed when it is old enough."""
+    def _open_since(self) -> float | None:
+        """Return when the open batch was opened, if it is to be sealed by age; else None."""
         return None if self._backlog and self._buffer.may_stay_open() else self._buffer.seal_at()
 
     def _seal_if_due(self) -> None:
-        opened_at = self._aging_since()
+        opened_at = self._open_since()
         if opened_at is not None and self._clock() - opened_at >= self._flush_interval:
             self._buffer.seal()
 
@@ -357,7 +353,7 @@ class Listener(QueueListener):
     def _delivered(self, batch: Batch, outcome: Outcome) -> None:
         self._backlog.delivered()
         self._notices.up()
-        self._tell_if_emptied()
+        self._report_if_empty()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
@@ -377,14 +373,14 @@ class Listener(QueueListener):
         else:
             is_kept = self._backlog.abandon(outcome.reason)
             self._notices.abandoned_one(batch.encoded_bytes, is_kept)
-            self._tell_if_emptied()
+            self._report_if_empty()
 
     def _failed(self, outcome: Outcome) -> None:
         self.last_error = outcome.reason
         self.retries.add()
 
     def _answer_flushes(self) -> None:
-        """Tell each asker what it waits for, or that it waits in vain."""
+        """Answer each flush that is settled, and each that cannot be before its deadline."""
         oldest = self._backlog.oldest()
         if oldest is None and any(flush.once for flush in self._flushes):
             self._backlog.adopt_last()
@@ -397,7 +393,7 @@ class Listener(QueueListener):
                 flush.once and self._retry_at is not None
             ):
                 self._answer(flush, False)
-                if flush.once:  # the process ends: a POST now would be cut short, and made again
+                if flush.once:  # the process ends, and would cut another POST short
                     self._retry_at = math.inf
             else:
                 kept.append(flush)
@@ -410,7 +406,7 @@ class Listener(QueueListener):
         finally:
             flush.reply.put(is_done)
 
-    def _tell_if_emptied(self) -> None:
+    def _report_if_empty(self) -> None:
         if not self._pending():
             self._notices.emptied(self._buffer.refused.value())
 

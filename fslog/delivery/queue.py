@@ -1,14 +1,16 @@
-"""A queue whose `get` waits no longer than it was told, and out of which nothing gets lost.
+"""A queue whose `get` never waits longer than its timeout, and that loses no item.
 
-A `collections.deque` hands items over without a lock that a fork or a signal handler could find
-taken; a lock is the bell that wakes who waits for them. Not `queue.SimpleQueue`: its `get(timeout)`
-waits for ever when a signal interrupts the thread after its time is over, as happens to a process
-that was stopped and goes on (`_queuemodule.c`, up to 3.12: what is left of the time is negative
-then, and means no limit). And what a signal handler raises right after `get` took an item, before
-the caller has it, takes the item along; `wait` takes none, and `move_to` is one call.
+Items are in a `collections.deque`, which needs no lock that a fork or a signal handler could find
+taken. A second lock is only the bell that wakes the waiting thread.
 
-The lock is made of what `threading` offers at the time: gunicorn's gevent worker patches it long
-after the handler was built, and a greenlet that waits on a native lock holds up all the others.
+Why not `queue.SimpleQueue`: its `get(timeout)` waits for ever if a signal interrupts the thread
+after the timeout has passed, which happens to a process that was stopped and continued
+(`_queuemodule.c`, up to 3.12: the remaining time is negative then, and means no limit). And if a
+signal handler raises between the end of `get` and the assignment by its caller, the item is lost;
+`wait` removes no item, and `move_to` is a single call.
+
+The bell is created from what `threading` offers at that time: gunicorn's gevent worker patches it
+after the handler was created, and a greenlet that waits for a native lock blocks all others.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from fslog.interrupts import unless_interrupt
 
 
 class WakeQueue:
-    """Hand items from any thread, or signal handler, to the one that waits for them.
+    """Pass items from any thread or signal handler to the one thread that waits for them.
 
     >>> items = WakeQueue()
     >>> items.put("item")
@@ -52,7 +54,7 @@ class WakeQueue:
     def _ring(self) -> None:
         try:
             self._bell.release()
-        except unless_interrupt(RuntimeError):  # it has rung, and nobody has heard it yet
+        except unless_interrupt(RuntimeError):  # the bell has rung already
             pass
 
     put_nowait = put
@@ -61,7 +63,7 @@ class WakeQueue:
         """Return the next item.
 
         Args:
-            timeout: seconds to wait for one at the most; None for as long as it takes.
+            timeout: the most seconds to wait; None for no limit.
 
         Raises:
             queue.Empty: none came.
@@ -74,7 +76,7 @@ class WakeQueue:
                 if not self.wait(None if until is None else until - time.monotonic()):
                     raise queue.Empty from None
             else:
-                if self._items:  # one ring may stand for many items, and many may wait
+                if self._items:  # one ring may announce several items to several waiters
                     self._ring()
                 return item
 
@@ -83,7 +85,7 @@ class WakeQueue:
         return self.get(0.0)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is an item, and leave it there; False if none comes in time."""
+        """Wait until there is an item, without removing it; False if none came in time."""
         until = None if timeout is None else time.monotonic() + timeout
         while not self._items:
             left = -1.0 if until is None else until - time.monotonic()
@@ -95,8 +97,8 @@ class WakeQueue:
     def move_to(self, others: deque[Any]) -> None:
         """Move all items to the end of a deque.
 
-        Wherever this is interrupted, an item is here or there.
+        If this is interrupted, each item is in one of the two.
         """
-        # One call of a function in C that calls others in C: no signal handler runs amid it.
+        # One call of a C function that calls only C functions: no signal handler runs inside it.
         with contextlib.suppress(IndexError):  # the end of the items
             others.extend(itertools.starmap(self._items.popleft, itertools.repeat(())))

@@ -480,7 +480,7 @@ def test_keys_in_the_configuration(check: Check) -> None:
     [
         (changed(version=None), "version", "missing; dictConfig accepts only 1"),
         (changed(version=2), "version", "2; dictConfig accepts only 1"),
-        (changed(incremental=True), "incremental", "changes levels only, and creates no handlers"),
+        (changed(incremental=True), "incremental", "creates no handlers"),
         (changed(root={"handlers": ["usgae"], "level": "INFO"}), "root",
          "unknown handler 'usgae'; did you mean 'usage'?"),
         (changed(root={"handlers": "usage", "level": "INFO"}), "root.handlers",

@@ -275,20 +275,6 @@ def test_what_stops_a_record(parts: dict[str, Any], record: str, reason: str) ->
     assert one.event is not None
 
 
-@pytest.mark.parametrize("respects", [True, False])
-def test_the_level_of_a_queues_target(respects: bool) -> None:
-    """As in a QueueListener, the level of the target counts only if the queue respects it."""
-    usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT], "level": "ERROR"}
-    queue = {"class": "logging.handlers.QueueHandler", "handlers": ["usage"]}
-    handlers = {"usage": usage, "queue": {**queue, "respect_handler_level": respects}}
-    root = {"handlers": ["queue"], "level": "INFO"}
-    one = of_configuration(handlers, WHO, root=root).explain(
-        from_text('name=app.reports,msg="exported %s rows",args=[3]')
-    )
-    assert one.reason == ("the handler usage accepts ERROR and above" if respects else "")
-    assert one.outcome == ("stopped" if respects else "event")
-
-
 def test_a_filter_of_the_application_is_not_created() -> None:
     """A filter that is not fslog's is neither created nor asked, and the explanation says so."""
     usage = {"class": "fslog.FreshsuccessHandler", "rules": [EXPORT], "filters": ["own"]}

@@ -1,4 +1,4 @@
-"""The command `fslog check` in the process of the test."""
+"""`fslog check`, run in this process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fslog.cli import main
 from processes import KEYS
 
 SECRET = "S3CRETWORD"
-"""Tests put it where a key may be; like a key, it is never shown."""
+"""What tests put where a key may stand; no more than a key is it ever shown."""
 
 Check = Callable[..., tuple[int, str, str]]
 
 
 def check_command(capfd: pytest.CaptureFixture[str]) -> Check:
-    """Return a function that runs `fslog check` and returns exit code, stdout and stderr."""
+    """Return what runs `fslog check ARGUMENTS` and gives exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -35,7 +35,7 @@ def check_command(capfd: pytest.CaptureFixture[str]) -> Check:
 
 
 def write(name: str, text: str) -> str:
-    """Write a dedented text to a file and return the file's name."""
+    """Write a file here, its text without common indentation, and return its name."""
     path = Path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(text), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Logging configurations for `fslog check`, and variants of them."""
+"""Logging configurations that `fslog check` is given, and changes of them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ PLAIN: dict[str, Any] = {
 
 
 def changed(**parts: Any) -> dict[str, Any]:
-    """Return the plain configuration with other parts; None removes a part."""
+    """Return the plain configuration with other parts; None takes one away."""
     made = copy.deepcopy({**PLAIN, **parts})
     return {name: part for name, part in made.items() if part is not None}

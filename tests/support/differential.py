@@ -80,7 +80,7 @@ class Keeper:
     def close(self) -> None:
         """Do nothing."""
 
-    watch = end_soon = close
+    watch = begin_shutdown = close
 
     def stats(self) -> Stats:
         """Return nothing."""

@@ -172,9 +172,7 @@ def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration
             found = repr(full["version"]) if "version" in full else "missing"
             config.error("version", f"{found}; dictConfig accepts only 1")
         if full.get("incremental"):
-            config.error(
-                "incremental", "true: dictConfig changes levels only, and creates no handlers"
-            )
+            config.error("incremental", "true: dictConfig only changes levels, creates no handlers")
     config.formatters = _section(config, "formatters")
     config.filters = _section(config, "filters")
     for key, section in _section(config, "handlers").items():

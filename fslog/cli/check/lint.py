@@ -72,7 +72,7 @@ def _lint_loggers(config: Configuration, info: EventHandlerInfo) -> None:
     for name in [ROOT, *config.loggers]:
         by = info.routing.route(name, ABOVE_ALL).by
         if len(by) > 1:
-            loggers = " and ".join(logger_label(one) for one in dict.fromkeys(by))
+            loggers = " and ".join(logger_label(one) for one in by)
             config.error(
                 logger_path(name),
                 f"its records reach {info.name} {len(by)} times, through {loggers}: each event "

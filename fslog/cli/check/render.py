@@ -73,8 +73,8 @@ class Text:
             if found:
                 self._printer.line()
             for one in found:
-                where = (f"{one.where}: ", "bold")
-                self._printer.line((f"{kind:{_LABEL}}", style), where, (one.message, ""))
+                label = f"{kind:{_LABEL}}"
+                self._printer.line((label, style), (f"{one.where}: ", "bold"), (one.message, ""))
         self._printer.line()
         self._printer.line(("configuration error", "red") if config.has_errors else ("OK", "green"))
 
