@@ -953,6 +953,7 @@ PARTS = st.fixed_dictionaries(
         "level": st.sampled_from(["NOTSET", "DEBUG", "INFO", "ERROR"]),
         "handlers": st.lists(st.sampled_from(["usage", "other", "memory"]), max_size=3),
         "propagate": st.booleans(),
+        "filters": st.just(["f"]),
     },
 )
 
@@ -976,14 +977,16 @@ class Counting(logging.Handler):
 def test_a_record_is_routed_as_logging_routes_it(
     loggers: dict[str, Any], root: dict[str, Any], least: int, name: str, level: int
 ) -> None:
-    """Whatever levels, handlers and propagation are, a record arrives as often as reported."""
+    """For any levels, filters, handlers and propagation, a record arrives as often as reported."""
     handlers: dict[str, Any] = {}
     handlers["usage"] = {"class": "fslog.FreshsuccessHandler", "level": least}
     handlers["other"] = {"class": "logging.NullHandler"}
     memory = {"class": "logging.handlers.MemoryHandler", "capacity": 1, "target": "usage"}
     handlers["memory"] = {**memory, "level": "INFO"}
     given = {"version": 1, "handlers": handlers, "loggers": loggers, "root": root}
-    route = Routing(parse(given), "usage").route(name, level)
+    given["filters"] = {"f": {"name": "a.b"}}
+    record = logging.makeLogRecord({"name": name, "levelno": level})
+    route = Routing(parse(given), "usage").route(name, level, record)
 
     top = logging.RootLogger(logging.WARNING)
     manager = logging.Manager(top)
@@ -998,6 +1001,8 @@ def test_a_record_is_routed_as_logging_routes_it(
         logger.propagate = part.get("propagate", True)
         for handler in part.get("handlers", []):
             logger.addHandler(made[handler])
+        for _ in part.get("filters", []):
+            logger.addFilter(logging.Filter("a.b"))
     (top if name == "root" else manager.getLogger(name)).log(level, "x")
     assert len(route.by) == usage.count
     assert bool(route.reason) == (not route.by)

@@ -352,7 +352,7 @@ def _hint(name: object, known: Iterable[Any]) -> str:
 
 
 def ini_mapping(parser: configparser.RawConfigParser, config: Configuration) -> dict[str, Any]:
-    """Return the mapping for `dictConfig` that says the same as a file for `fileConfig`.
+    """Return the mapping for `dictConfig` that is equivalent to a file for `fileConfig`.
 
     fileConfig evaluates `args` and `kwargs` as Python; here only those of fslog's handlers are.
 

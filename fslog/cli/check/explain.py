@@ -1,4 +1,4 @@
-"""What becomes of a record, and why: which rule matches, why others do not, where values are from.
+"""What becomes of a record, and why: the rule that matches, why others do not, and all sources.
 
 The event is the formatter's own. The reasons are found separately, with the conditions of the
 rules, which `Condition` offers one by one.
@@ -75,7 +75,7 @@ class Explanation:
         reason: what stops the record, or why the line is not a record.
         event: what is sent, or would be; None for nothing.
         problems: of the event, warnings included.
-        sources: where each property is from.
+        sources: of each property.
         mismatches: why the rules before the one that matches do not.
         left_out: properties without a value, and why.
         notes: what else matters.

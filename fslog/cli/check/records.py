@@ -16,7 +16,6 @@ from datetime import datetime
 from typing import Any
 
 from fslog.cli.options import CommandError
-from fslog.mapping.paths import RECORD_ATTRIBUTES
 
 _DECODER = json.JSONDecoder()
 _NEXT = re.compile(r",\s*(?=[^\s=,\"'\[\]]+=)")
@@ -35,6 +34,8 @@ _MAX_CHARACTERS = 2_000
 """A longer message is not matched against templates, since that takes too long."""
 
 _LEAST_MILLISECONDS = 100_000_000_000
+"""A time as large as this is in milliseconds; in seconds it would be in the year 5138."""
+
 _MOST_SECONDS = 1e300
 
 
@@ -151,12 +152,9 @@ def from_mapping(given: Mapping[str, Any]) -> logging.LogRecord:
     record = logging.LogRecord(name, level, "", 0, left.pop("msg", message), (), None)
     record.args = tuple(args) if isinstance(args, list) else args
     record.created = time.time() if created is None else created
-    # A value that is left under one of those names is of another type, and ignored.
-    kept = RECORD_ATTRIBUTES - {"name", "levelno", "created"}
-    attributes = {key: value for key, value in left.items() if key in kept}
-    extras = {key: value for key, value in left.items() if key not in RECORD_ATTRIBUTES}
-    record.__dict__.update(attributes)
-    record.__dict__.update(extras)
+    for key in ("name", "levelno", "created"):
+        left.pop(key, None)  # a value of another type, which could not be read
+    record.__dict__.update(left)
     return record
 
 

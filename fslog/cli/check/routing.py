@@ -2,8 +2,8 @@
 
 The configured loggers are created in a private `logging.Manager`. Each of their handlers that
 leads to the handler in question has a stand-in with its level and its filters. It passes records on
-as the handler would, and a record's way is what the stand-ins saw of it. Only the reason why a
-record does not arrive is determined afterwards.
+as the handler would, and notes the logger when a record arrives. Only the reason why a record does
+not arrive is determined here, afterwards.
 
 A logger without configuration keeps what its library sets (`frameworks.PRESETS`).
 """
