@@ -1,4 +1,4 @@
-"""The embedded endpoint takes what the real one takes, answers like it, and can be told not to."""
+"""The embedded endpoint accepts and answers as the real one does, unless scripted otherwise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from posting import PATH, Reply, connected, send
 
 
 def event(n: int = 0, **more: Any) -> dict[str, Any]:
-    """Return an event that the endpoint takes, told from others by its number."""
+    """Return a valid event that is identified by its number."""
     fixed = {
         "accountId": "a",
         "userId": "u",
@@ -50,7 +50,7 @@ def dial(c: Collector) -> socket.socket:
 
 
 def exchange(c: Collector, *pieces: bytes, end: bool = False) -> bytes:
-    """Send bytes as they are, and return all that comes until the collector closes."""
+    """Send bytes, and return everything until the collector closes."""
     with dial(c) as conn:
         for piece in pieces:
             conn.sendall(piece)
@@ -105,7 +105,7 @@ def test_a_compressed_body_is_taken(encoding: str) -> None:
 
 
 def test_a_request_is_accounted_for() -> None:
-    """Everything that is known of a request is on it, its keys are not."""
+    """A request has every fact about itself, but not the keys."""
     before = time.monotonic()
     with Collector() as c:
         send(c, lines(event(), {}), Content_Type="application/json", X_A="b")
@@ -138,7 +138,7 @@ def test_a_request_is_accounted_for() -> None:
 
 @pytest.mark.parametrize("encoding", ["zstd", "x-gzip", "gzip, gzip", "DEFLATED", "identity"])
 def test_any_other_content_encoding_is_read_as_plain_text(encoding: str) -> None:
-    """A compressed body with a wrong header is lost inside a 200, and remembered as invalid."""
+    """A compressed body with an unsupported header is lost with a 200, and recorded as invalid."""
     with Collector() as c:
         assert send(c, gzip.compress(lines(event())), Content_Encoding=encoding).status == 200
         assert c.events == []
@@ -162,7 +162,7 @@ RAW_DEFLATE = zlib.compressobj(6, zlib.DEFLATED, -15)
     ids=["raw deflate", "gzip as deflate", "plain as gzip", "cut gzip"],
 )
 def test_a_body_that_does_not_unpack_is_lost_inside_a_200(encoding: str, body: bytes) -> None:
-    """A body that is not, or not wholly, in its encoding is one invalid line: the whole of it."""
+    """A body that cannot be unpacked completely is one invalid line."""
     with Collector() as c:
         assert send(c, body, Content_Encoding=encoding).status == 200
         assert c.events == []
@@ -208,7 +208,7 @@ TEXT = lines(event(), end="").decode()
     ],
 )
 def test_an_invalid_line_is_dropped_and_remembered(line: bytes, code: str) -> None:
-    """What the endpoint drops in silence is shown with its problem; the lines beside it count."""
+    """A line that the endpoint drops silently is recorded with its problem; other lines count."""
     with Collector() as c:
         body = lines(event(1)) + line + b"\n" + lines(event(2))
         assert send(c, body).status == 200
@@ -239,7 +239,7 @@ def test_an_invalid_line_shows_its_value() -> None:
 
 
 def test_what_is_probably_not_meant_is_a_warning() -> None:
-    """An event that breaks a corroborated rule is taken, and warned of."""
+    """An event that breaks a corroborated rule is accepted, with a warning."""
     with Collector() as c:
         send(c, lines(event(action="feature", module="m")))
         assert (len(c.events), c.invalid) == (1, [])
@@ -311,7 +311,7 @@ def test_another_path_gets_400(path: str, shown: str) -> None:
     ],
 )
 def test_a_refused_request_says_why(path: str, words: str) -> None:
-    """What is wrong with a path is told in words that hold no key."""
+    """The reason says what is wrong with a path, without a key."""
     with Collector(keys=("the-auth", "the-api")) as c:
         body = lines(event())
         exchange(c, head(f"Content-Length: {len(body)}", path=path), body, end=True)
@@ -321,7 +321,7 @@ def test_a_refused_request_says_why(path: str, words: str) -> None:
 
 
 def test_a_request_refused_for_its_method_its_length_or_its_size_says_why() -> None:
-    """Beside a wrong path, whatever else is not 200 has its reason; what a script does has none."""
+    """Every status but 200 has a reason; a scripted answer has none."""
     with Collector(limit_bytes=300, limit_events=1) as c:
         send(c, method="GET")
         exchange(c, head(), b"", end=True)
@@ -368,7 +368,7 @@ def test_a_query_and_a_proxys_absolute_target_are_understood(path: str) -> None:
     ],
 )
 def test_wrong_keys_get_400(path: str, status: int) -> None:
-    """Where keys are given, a path with others is answered 400 and its events are not taken."""
+    """If keys are given, a path with others is answered 400 and its events are not accepted."""
     with Collector(keys=("the-auth", "an/api key")) as c:
         assert send(c, lines(event()), path=path).status == status
         assert c.events == [event()] * (status == 200)
@@ -388,7 +388,7 @@ def test_ping_is_answered_with_and_without_a_length() -> None:
 
 
 def test_nothing_shows_the_keys() -> None:
-    """No repr and no public attribute, of the collector or of what it gives, holds a key."""
+    """No repr or public attribute of the collector or its requests contains a key."""
     with Collector(keys=("the-auth", "the-api")) as c:
         for path in (PATH, "/v1/the-auth", "/the-api", f"{PATH}?the-auth"):
             send(c, lines(event(), 1), path=path)
@@ -401,7 +401,7 @@ def test_nothing_shows_the_keys() -> None:
 
 
 def test_a_message_does_not_show_its_target() -> None:
-    """What the server hands on holds the path in full, and its repr neither path nor body."""
+    """A message has the complete path, but its repr shows neither path nor body."""
     shown = repr(Message("POST", PATH, {}, b"body", "", 0.0))
     assert "the-a" not in shown
     assert "body" not in shown.replace("body=", "")
@@ -452,7 +452,7 @@ def test_a_connection_goes_on_after_chunks() -> None:
     ],
 )
 def test_a_malformed_chunk_gets_400_and_the_connection_is_closed(chunks: bytes) -> None:
-    """Chunks that cannot be understood end in a 400, since nobody knows where the next head is."""
+    """Malformed chunks get 400 and a close, because the next head cannot be found."""
     with Collector() as c:
         came = exchange(c, head("Transfer-Encoding: chunked"), chunks)
         assert came == b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -480,7 +480,7 @@ def test_a_malformed_chunk_gets_400_and_the_connection_is_closed(chunks: bytes) 
 def test_a_malformed_length_gets_400_and_the_connection_is_closed(
     headers: list[str],
 ) -> None:
-    """A length that is none, or two that contradict each other, end in a 400 and a close."""
+    """An invalid length, or contradictory ones, get 400 and a close."""
     start = "\r\n".join([f"POST {PATH} HTTP/1.1", *headers, "", ""]).encode("latin-1")
     with Collector() as c:
         came = exchange(c, start, b"{}")
@@ -490,7 +490,7 @@ def test_a_malformed_length_gets_400_and_the_connection_is_closed(
 
 @pytest.mark.parametrize("framing", ["Content-Length: 99", "Transfer-Encoding: chunked"])
 def test_a_body_that_ends_early_is_not_taken(framing: str) -> None:
-    """Half a body gets 400: its whole lines may be half of a batch."""
+    """An incomplete body gets 400: its complete lines may be part of a batch."""
     body = b"62\r\n" + lines(event()) if "chunked" in framing else lines(event())[:-1]
     with Collector() as c:
         came = exchange(c, head(framing), body, end=True)
@@ -499,7 +499,7 @@ def test_a_body_that_ends_early_is_not_taken(framing: str) -> None:
 
 
 def test_events_without_a_length_get_411() -> None:
-    """A POST of events must say how long it is; the connection is closed after the answer."""
+    """A POST of events without a length gets 411; the connection is closed after the answer."""
     with Collector() as c:
         came = exchange(c, head(), lines(event()))
         assert came.startswith(b"HTTP/1.1 411 Length Required\r\nConnection: close\r\n")
@@ -519,7 +519,7 @@ def test_expect_100_continue_is_answered_before_the_body() -> None:
 
 
 def test_a_body_that_is_too_long_is_not_asked_for() -> None:
-    """A client that expects 100 Continue is told 413 at once instead."""
+    """A client that expects 100 Continue gets 413 instead."""
     with Collector(limit_bytes=10) as c, dial(c) as conn:
         conn.sendall(head("Expect: 100-continue", "Content-Length: 11"))
         assert conn.recv(4096).startswith(b"HTTP/1.1 413 ")
@@ -537,7 +537,7 @@ def test_a_body_that_is_too_long_is_not_asked_for() -> None:
     ],
 )
 def test_a_head_that_is_none_is_refused_without_a_body(start: bytes, status: int) -> None:
-    """Garbage for a head gets the fitting status without a body, and is no request."""
+    """An invalid head gets the appropriate status without a body, and is not recorded."""
     with Collector() as c:
         came = exchange(c, start)
         assert came.startswith(f"HTTP/1.1 {status} ".encode())
@@ -561,7 +561,7 @@ CHUNKED = {"Transfer-Encoding": "chunked"}
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_over_the_limit_gets_413(chunked: bool) -> None:
-    """A body of exactly the limit is taken; one byte more gets 413 and nothing of it is kept."""
+    """A body of exactly the limit is accepted; one byte more gets 413 and nothing is kept."""
     body = lines(event(1), event(2))
     with Collector(limit_bytes=len(body)) as c:
         for more, status in ((b"", 200), (b" ", 413)):
@@ -578,7 +578,7 @@ def test_a_body_over_the_limit_gets_413(chunked: bool) -> None:
 
 @pytest.mark.parametrize("encoding", PACKERS)
 def test_a_body_that_unpacks_to_more_than_the_limit_gets_413(encoding: str) -> None:
-    """A small body cannot fill the memory: what it unpacks to is bounded, and none of it kept."""
+    """A small body cannot fill the memory: its unpacked size is bounded."""
     body = lines(event()) * 100
     with Collector(limit_bytes=len(body)) as c:
         pack = PACKERS[encoding]
@@ -627,7 +627,7 @@ def test_an_early_answer_reaches_a_client_that_is_still_sending(
 
 
 def test_an_answer_is_one_send_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Head and body go out in one piece, on a socket that waits for no acknowledgement."""
+    """Head and body are sent together, on a socket with TCP_NODELAY."""
     sends: list[tuple[bytes, int]] = []
     sendall = socket.socket.sendall
 
@@ -698,7 +698,7 @@ def in_parallel(*jobs: Callable[[], Any]) -> None:
 
 
 def test_a_script_is_followed_in_order_and_then_the_standing_behaviour() -> None:
-    """POSTs get the scripted outcomes in order, then what `always` said, then the real one's."""
+    """POSTs get the scripted answers in order, then the one of `always`, then the real one."""
     with Collector() as c:
         c.script(Answer(503, headers=[("Retry-After", "7")]), Answer(429))
         c.always(Answer(500, body=b"sorry"))
@@ -722,7 +722,7 @@ def test_a_script_is_followed_in_order_and_then_the_standing_behaviour() -> None
 
 
 def test_only_posts_of_events_use_the_script_up() -> None:
-    """Pings, other paths, other methods, wrong keys and broken requests leave the script alone."""
+    """Pings, other paths, methods and keys, and malformed requests use no scripted answer."""
     with Collector(keys=("the-auth", "the-api")) as c:
         c.script(Answer(503))
         assert send(c, path="/v1/ping").status == 200

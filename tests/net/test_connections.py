@@ -1,4 +1,4 @@
-"""A connection ends its requests in time, and keeps what urllib3's own would tell to itself."""
+"""Requests have a deadline, and connections reveal less than urllib3's own."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def post(
     return answer
 
 
-def test_what_an_interrupt_left_half_made_is_closed_silently() -> None:
-    """A Ctrl-C in the midst of making a reader or a response leaves nothing that complains."""
+def test_half_made_objects_are_closed_silently() -> None:
+    """A Ctrl-C while a reader or a response is created causes no later error."""
     for kind in (connections._DeadlineReader, connections._Response):
         half: Any = kind.__new__(kind)
         half.close()
@@ -58,8 +58,8 @@ def test_what_an_interrupt_left_half_made_is_closed_silently() -> None:
         gc.collect()
 
 
-def test_an_answer_comes_with_its_status_and_its_wish() -> None:
-    """Status and Retry-After are those that were sent, and the connection is there for more."""
+def test_a_response_has_its_status_and_retry_after() -> None:
+    """Status and Retry-After are those that were sent, and the connection can be used again."""
     raw = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\nhello"
     with RawServer(answer(raw)) as server, pools() as made:
         for _ in range(3):
@@ -67,8 +67,8 @@ def test_an_answer_comes_with_its_status_and_its_wish() -> None:
         assert server.connections == 1
 
 
-def test_the_head_is_bounded_as_a_whole() -> None:
-    """A head of which a byte comes now and then is given up after the timeout."""
+def test_the_timeout_bounds_the_head() -> None:
+    """A head that arrives byte by byte is aborted after the timeout."""
     with RawServer(drip(OK, interval=0.1)) as server, pools() as made:
         began_at = time.monotonic()
         with pytest.raises(TimeoutError):
@@ -76,8 +76,8 @@ def test_the_head_is_bounded_as_a_whole() -> None:
         assert time.monotonic() - began_at < 0.8
 
 
-def test_the_body_is_bounded_with_the_head() -> None:
-    """Time that the head took is not there for the body again."""
+def test_the_timeout_bounds_head_and_body_together() -> None:
+    """Head and body share the timeout."""
     gate = threading.Event()
 
     def script(conn: socket.socket) -> None:
@@ -92,8 +92,8 @@ def test_the_body_is_bounded_with_the_head() -> None:
         assert 0.35 < time.monotonic() - began_at < 0.8
 
 
-def test_each_request_has_its_own_time() -> None:
-    """A connection that is older than the timeout serves as well as a new one."""
+def test_each_request_has_its_own_deadline() -> None:
+    """A connection older than the timeout can still be used."""
     with RawServer(answer()) as server, pools() as made:
         for _ in range(3):
             post(made, server.url, timeout=0.2)
@@ -101,8 +101,8 @@ def test_each_request_has_its_own_time() -> None:
         assert server.connections == 1
 
 
-def test_a_200_before_the_whole_body_was_taken_is_an_error() -> None:
-    """Whoever says 200 and leaves while we send cannot have read what we sent."""
+def test_an_early_200_is_an_error() -> None:
+    """An endpoint that answers 200 and closes while the body is sent cannot have read it."""
 
     def script(conn: socket.socket) -> None:
         conn.recv(1000)
@@ -112,8 +112,8 @@ def test_a_200_before_the_whole_body_was_taken_is_an_error() -> None:
         post(made, server.url, b"x" * 10_000_000)
 
 
-def test_another_answer_before_the_whole_body_was_taken_is_an_answer() -> None:
-    """A refusal that comes early is what it says, over a new connection each time."""
+def test_another_early_status_is_a_response() -> None:
+    """An early rejection counts, and the connection is not used again."""
 
     def script(conn: socket.socket) -> None:
         conn.recv(1000)
@@ -126,7 +126,7 @@ def test_another_answer_before_the_whole_body_was_taken_is_an_answer() -> None:
 
 @contextlib.contextmanager
 def deaf(*hosts: str) -> Iterator[list[tuple[str, int]]]:
-    """Give addresses at which a connection is neither made nor refused."""
+    """Yield addresses at which connecting hangs."""
     with contextlib.ExitStack() as stack:
         found = []
         for host in hosts:
@@ -146,13 +146,13 @@ def deaf(*hosts: str) -> Iterator[list[tuple[str, int]]]:
 
 
 def resolved(*addresses: tuple[str, int]) -> Resolve:
-    """Make a resolver that knows some addresses for every name."""
+    """Return a resolver that has some addresses for every name."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
     return lambda *query: found
 
 
-def test_all_addresses_of_a_name_share_the_time() -> None:
-    """A name with several addresses that hang takes the timeout once, not once for each."""
+def test_all_addresses_of_a_name_share_the_timeout() -> None:
+    """A name with several addresses that hang takes one timeout in total."""
     with deaf("127.0.0.2", "127.0.0.3", "127.0.0.4") as addresses, pools() as made:
         began_at = time.monotonic()
         with pytest.raises(TimeoutError):
@@ -161,7 +161,7 @@ def test_all_addresses_of_a_name_share_the_time() -> None:
 
 
 def test_an_address_that_hangs_leaves_time_to_the_others() -> None:
-    """The last of several addresses is reached although those before it hang or refuse."""
+    """The last of several addresses is reached even if those before it hang or refuse."""
     with deaf("127.0.0.2", "127.0.0.3") as (first, second), RawServer(answer()) as server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             refusing = free.getsockname()
@@ -173,8 +173,8 @@ def test_an_address_that_hangs_leaves_time_to_the_others() -> None:
             assert time.monotonic() - began_at < 0.8
 
 
-def test_the_last_address_tells_why_there_is_no_connection() -> None:
-    """An address of a family that the machine does not speak is passed over like one that fails."""
+def test_the_last_address_determines_the_error() -> None:
+    """An address of an unsupported family is skipped like one that fails."""
     strange = (9999, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 9))
     with socket.create_server(("127.0.0.1", 0)) as free:
         refusing = (socket.AF_INET, socket.SOCK_STREAM, 0, "", free.getsockname())
@@ -185,8 +185,8 @@ def test_the_last_address_tells_why_there_is_no_connection() -> None:
             post(made, "http://none.example", resolve=lambda *query: [])
 
 
-def test_only_a_kept_connection_is_gone() -> None:
-    """What a new connection comes to is its own error; a kept one says that a new one may help."""
+def test_only_a_kept_connection_is_stale() -> None:
+    """Only a kept connection that was closed is stale; a new one raises its own error."""
 
     def script(conn: socket.socket) -> None:
         read_request(conn)
@@ -204,7 +204,7 @@ def test_only_a_kept_connection_is_gone() -> None:
 
 @pytest.mark.parametrize("body", [b"x", b"x" * 30_000_000], ids=["answer", "body"])
 def test_no_frame_of_a_request_that_waits_shows_its_target(body: bytes) -> None:
-    """What a tool shows of each frame's variables, and of what they hold, has no key in it."""
+    """No variable of a frame, nor an object it refers to, reveals a key."""
     arrived = threading.Event()
 
     def script(conn: socket.socket) -> None:
@@ -232,7 +232,7 @@ def test_no_frame_of_a_request_that_waits_shows_its_target(body: bytes) -> None:
 
 
 def test_a_small_pool_keeps_one_connection() -> None:
-    """What is idle is kept up to the pool's size; a second connection at a time is let go."""
+    """The pool keeps idle connections up to its size; a second one is closed."""
     gate = threading.Barrier(2)
 
     def script(conn: socket.socket) -> None:
@@ -252,7 +252,7 @@ def test_a_small_pool_keeps_one_connection() -> None:
 
 
 def test_idle_connections_are_kept_without_a_lock() -> None:
-    """A child that is forked at any moment finds no lock of its parent's in the pool."""
+    """A child forked at any moment finds no locked lock in the pool."""
     with RawServer(answer()) as server, pools() as made:
         post(made, server.url)
         pool = made.connection_from_url(server.url)
@@ -265,8 +265,8 @@ def test_idle_connections_are_kept_without_a_lock() -> None:
         assert locks == []
 
 
-def test_an_answer_leaves_nothing_open() -> None:
-    """Closing the pool after complete and late answers leaves no socket to the collector."""
+def test_no_response_leaves_a_socket_open() -> None:
+    """Closing the pool after complete and late responses leaves no open socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with RawServer(answer(), hang()) as server, pools() as made:

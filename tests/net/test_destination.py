@@ -1,4 +1,4 @@
-"""Where events go is checked when it is configured, and no message shows a key."""
+"""A destination is checked when it is configured, and no message shows a key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANYWHERE = {"https_proxy": "http://lower.example:1", "NO_PROXY": ""}
 
 
 def make(environ: dict[str, str] | None = None, **arguments: Any) -> Destination:
-    """Make a destination of some arguments; the keys are good ones unless given."""
+    """Return a destination of some arguments, with valid keys unless given."""
     given = {"auth_key": AUTH, "api_key": API, "needs_keys": True, **arguments}
     for name in ("datacenter", "endpoint", "proxy"):
         given.setdefault(name, None)
@@ -32,7 +32,7 @@ def make(environ: dict[str, str] | None = None, **arguments: Any) -> Destination
 
 
 def refusal(kind: type[Exception], environ: dict[str, str] | None = None, **arguments: Any) -> str:
-    """Return all that an error shows: its text, its repr and its traceback."""
+    """Return an error's text, repr and traceback."""
     with pytest.raises(kind) as caught:
         make(environ, **arguments)
     error = caught.value
@@ -40,7 +40,7 @@ def refusal(kind: type[Exception], environ: dict[str, str] | None = None, **argu
 
 
 def test_the_urls_are_those_of_the_api() -> None:
-    """Both data centers, and an endpoint of one's own, give the paths of EVENT_API."""
+    """Both data centers and a custom endpoint give the paths of EVENT_API."""
     assert make().events_url() == f"https://events-us.freshsuccess.com/v1/{AUTH}/{API}"
     assert (
         make(datacenter="eu").events_url() == f"https://events-eu.freshsuccess.com/v1/{AUTH}/{API}"
@@ -51,7 +51,7 @@ def test_the_urls_are_those_of_the_api() -> None:
     assert ours.host == "events.example"
 
 
-def test_what_is_not_given_comes_from_the_environment() -> None:
+def test_the_environment_is_the_default() -> None:
     """Keys, data center and endpoint have variables; an argument wins over its variable."""
     environ = {"FSLOG_AUTH_KEY": "ea", "FSLOG_API_KEY": "eb", "FSLOG_DATACENTER": "eu"}
     bare = {"auth_key": None, "api_key": None}
@@ -63,15 +63,15 @@ def test_what_is_not_given_comes_from_the_environment() -> None:
     assert make(environ, endpoint="https://x.example").host == "x.example"
 
 
-def test_empty_variables_are_as_good_as_none() -> None:
-    """A variable that is set to nothing, or to blanks, changes nothing."""
+def test_empty_variables_are_ignored() -> None:
+    """A variable that is empty or blank is ignored."""
     environ = dict.fromkeys(("FSLOG_DATACENTER", "FSLOG_ENDPOINT", "HTTPS_PROXY"), " ")
     assert make(environ).host == "events-us.freshsuccess.com"
     assert make(environ).proxy_url() is None
 
 
 @pytest.mark.parametrize("around", ["{}\n", "\r\n{}\r\n", "  {}\t"])
-def test_keys_lose_what_a_mounted_file_adds(around: str) -> None:
+def test_keys_are_stripped(around: str) -> None:
     """Blanks and newlines around a key are stripped, in arguments and in variables."""
     environ = {"FSLOG_AUTH_KEY": around.format("ea"), "FSLOG_API_KEY": around.format("eb")}
     assert make(environ, auth_key=None, api_key=None).events_url().endswith("/v1/ea/eb")
@@ -80,8 +80,8 @@ def test_keys_lose_what_a_mounted_file_adds(around: str) -> None:
 
 
 @given(auth=st.text(alphabet=GOOD, min_size=1), api=st.text(alphabet=GOOD, min_size=1))
-def test_every_good_key_stands_in_the_path_as_it_is(auth: str, api: str) -> None:
-    """What RFC 3986 allows in a path segment is taken and not encoded; dots alone are no key."""
+def test_every_valid_key_is_in_the_path_unencoded(auth: str, api: str) -> None:
+    """What RFC 3986 allows in a path segment is accepted unencoded, except dots alone."""
     if {auth, api} & {".", ".."}:
         refusal(ValueError, auth_key=auth, api_key=api)
     else:
@@ -100,10 +100,10 @@ PARTS = st.text(alphabet="QXZJ$", min_size=4, max_size=20)
     name=st.sampled_from(["auth_key", "api_key"]),
     by_variable=st.booleans(),
 )
-def test_a_bad_key_is_refused_without_being_shown(
+def test_an_invalid_key_is_an_error_that_does_not_show_it(
     start: str, bad: str, end: str, name: str, by_variable: bool
 ) -> None:
-    """The error names the argument and the position; no part of the key is in it, or around it."""
+    """The error names the argument and the position, and contains no part of the key."""
     value = f"{start}{bad}{end}"
     if by_variable:
         text = refusal(ValueError, {f"FSLOG_{name.upper()}": value}, **{name: None})
@@ -117,13 +117,13 @@ def test_a_bad_key_is_refused_without_being_shown(
 
 @pytest.fixture
 def unmentioned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin as a process does that has said nothing of its keys yet."""
+    """Reset the record of the keys that were reported as too short."""
     monkeypatch.setattr(fslog.net.destination, "_mentioned", set())
 
 
 @pytest.mark.usefixtures("unmentioned")
-def test_a_key_that_is_too_short_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Each of the two, by its name and without its value; a warning, and one time a process."""
+def test_a_key_that_is_too_short_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Each key is warned of once per process, by its name and without its value."""
     caplog.set_level("INFO", "fslog")
     for _ in range(2):
         make(auth_key="jjjjj", api_key="8-letter")
@@ -140,10 +140,10 @@ def test_a_key_that_is_too_short_is_said_once(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.usefixtures("unmentioned")
-def test_a_short_key_for_this_machine_is_no_warning(
+def test_a_short_key_for_loopback_is_not_a_warning(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What listens on a loopback address takes any keys: nobody who has not asked is told."""
+    """Endpoints on loopback accept any keys, so the notice is an INFO."""
     make(auth_key="any", api_key="any", needs_keys=False)
     assert caplog.records == []
     caplog.set_level("INFO", "fslog")
@@ -153,10 +153,10 @@ def test_a_short_key_for_this_machine_is_no_warning(
 
 
 @pytest.mark.usefixtures("unmentioned")
-def test_a_short_key_that_no_handler_shows_is_said_on_stderr(
+def test_a_short_key_is_written_to_stderr_if_no_handler_shows_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As every warning of fslog's, also where logging is about to be configured."""
+    """Like every warning of fslog, also before logging is configured."""
     monkeypatch.setattr(logging.getLogger("fslog"), "propagate", False)
     make(auth_key="jjjjj")
     err = capsys.readouterr().err
@@ -164,8 +164,8 @@ def test_a_short_key_that_no_handler_shows_is_said_on_stderr(
     assert "jjjjj" not in err
 
 
-def test_a_path_may_hold_a_word_that_is_a_short_key() -> None:
-    """A spool below `/test/` is no path that holds a key; one that holds a real key is."""
+def test_a_spool_path_may_contain_a_short_key() -> None:
+    """A spool path may contain a short key such as `test`, but not a real key."""
     to = make(auth_key="test", api_key=API)
     assert spool_directory("/srv/test/spool", to, {}) is not None
     with pytest.raises(ValueError, match="contains a key"):
@@ -175,7 +175,7 @@ def test_a_path_may_hold_a_word_that_is_a_short_key() -> None:
 @pytest.mark.parametrize("name", ["auth_key", "api_key"])
 @pytest.mark.parametrize("value", [None, "", " \n"])
 def test_a_missing_key_is_named_with_its_variable(name: str, value: str | None) -> None:
-    """Who forgot a key reads which, and where it may be given."""
+    """The error names the missing key, and where it can be set."""
     text = refusal(ValueError, **{name: value})
     assert f"{name} is missing" in text
     assert f"FSLOG_{name.upper()}" in text
@@ -184,7 +184,7 @@ def test_a_missing_key_is_named_with_its_variable(name: str, value: str | None) 
 @pytest.mark.parametrize("name", ["auth_key", "api_key"])
 @pytest.mark.parametrize("value", [b"bytes-key-1", 12345678, ["list-key-1"], {"dict-key-1": 1}])
 def test_a_key_of_the_wrong_type_is_not_shown(name: str, value: Any) -> None:
-    """A TypeError names the argument and the type, not the value: it may be the key."""
+    """A TypeError names the argument and the type, but not the value, which may be the key."""
     text = refusal(TypeError, **{name: value})
     assert name in text
     assert type(value).__name__ in text
@@ -192,7 +192,7 @@ def test_a_key_of_the_wrong_type_is_not_shown(name: str, value: Any) -> None:
 
 
 def test_a_disabled_handler_needs_no_keys_but_no_bad_ones_either() -> None:
-    """Without keys there is a destination that takes no events; a bad key is still refused."""
+    """Without keys a destination can be created, but an invalid key is still an error."""
     bare = make(auth_key=None, api_key=None, needs_keys=False)
     assert bare.ping_url().startswith("https://")
     with pytest.raises(RuntimeError, match="without keys"):
@@ -202,7 +202,7 @@ def test_a_disabled_handler_needs_no_keys_but_no_bad_ones_either() -> None:
 
 @pytest.mark.parametrize("value", ["uk", "US", "", "us "])
 def test_an_unknown_datacenter_is_refused(value: str) -> None:
-    """The error names the argument and the two that there are."""
+    """The error names the argument and both data centers."""
     text = refusal(ValueError, datacenter=value)
     for word in ("datacenter", "'us'", "'eu'"):
         assert word in text
@@ -210,13 +210,13 @@ def test_an_unknown_datacenter_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("value", [1, b"us", True])
 def test_a_datacenter_of_the_wrong_type_is_refused(value: Any) -> None:
-    """A datacenter that is no string is a TypeError which names it."""
+    """A datacenter that is not a string is a TypeError that names the argument."""
     assert "datacenter" in refusal(TypeError, datacenter=value)
 
 
 @pytest.mark.parametrize("name", ["datacenter", "endpoint", "proxy"])
 def test_a_key_in_the_wrong_argument_is_not_shown(name: str) -> None:
-    """Who mixes the arguments up is told which one is wrong, without a key on the screen."""
+    """If the arguments are mixed up, the error names the invalid one without its value."""
     secret = "wrong place/for-the-key-3"
     assert name in refusal(ValueError, **{name: secret})
     assert "for-the-key-3" not in refusal(ValueError, **{name: secret})
@@ -254,7 +254,7 @@ def test_a_key_in_the_wrong_argument_is_not_shown(name: str) -> None:
     ],
 )
 def test_a_bad_endpoint_is_refused_without_being_shown(value: str) -> None:
-    """An endpoint that cannot be used, or would show the keys, is a ValueError that shows none."""
+    """An endpoint that is unusable, or would expose the keys, is a ValueError without keys."""
     for text in (
         refusal(ValueError, endpoint=value),
         refusal(ValueError, {"FSLOG_ENDPOINT": value or "x"}),
@@ -265,7 +265,7 @@ def test_a_bad_endpoint_is_refused_without_being_shown(value: str) -> None:
 
 @pytest.mark.parametrize("value", [1, b"https://events.example", ["https://events.example"]])
 def test_an_endpoint_of_the_wrong_type_is_refused(value: Any) -> None:
-    """An endpoint that is no string is a TypeError which names it."""
+    """An endpoint that is not a string is a TypeError that names the argument."""
     assert "endpoint" in refusal(TypeError, endpoint=value)
 
 
@@ -282,13 +282,13 @@ def test_an_endpoint_of_the_wrong_type_is_refused(value: Any) -> None:
     ],
 )
 def test_good_endpoints(value: str, url: str) -> None:
-    """https goes anywhere, plain http to loopback; blanks and a slash at the end do not matter."""
+    """https is accepted for any host, plain http for loopback; a final slash is removed."""
     assert endpoint_url(value) == url
 
 
 @given(st.text(max_size=60) | st.from_regex(r"https?://[!-~]{0,40}", fullmatch=True))
-def test_whatever_stands_for_an_endpoint_is_a_url_or_a_value_error(value: str) -> None:
-    """There is no third way: what is taken is https, or plain http to loopback."""
+def test_any_string_is_a_valid_endpoint_or_a_value_error(value: str) -> None:
+    """Any accepted endpoint is https, or plain http to loopback."""
     try:
         url = endpoint_url(value)
     except ValueError:
@@ -299,13 +299,13 @@ def test_whatever_stands_for_an_endpoint_is_a_url_or_a_value_error(value: str) -
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.255.255.254", "::1"])
 def test_loopback(host: str) -> None:
-    """What can only be this machine."""
+    """These are certainly this machine."""
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["", "localhost2", "0.0.0.0", "128.0.0.1", "::", "::2", "a.b"])
 def test_not_loopback(host: str) -> None:
-    """What may be another machine, or none."""
+    """These may be another machine, or none."""
     assert not is_loopback(host)
 
 
@@ -335,11 +335,11 @@ def test_not_loopback(host: str) -> None:
     ],
 )
 def test_the_environments_proxy(environ: dict[str, str], proxy: str | None) -> None:
-    """The usual variables count, lower case first, less what NO_PROXY names."""
+    """The usual variables apply, lower case first, except for hosts in NO_PROXY."""
     assert proxy_url("https://events.example:8443", None, environ) == proxy
 
 
-def test_a_given_proxy_wins_and_an_empty_one_means_none() -> None:
+def test_a_given_proxy_takes_precedence_and_an_empty_one_means_none() -> None:
     """The argument replaces the environment, NO_PROXY included."""
     environ = {**ANYWHERE, "NO_PROXY": "*"}
     base = "https://events.example"
@@ -349,7 +349,7 @@ def test_a_given_proxy_wins_and_an_empty_one_means_none() -> None:
 
 
 def test_no_proxy_of_the_environment_sees_a_plain_http_url() -> None:
-    """A loopback endpoint is reached directly: a proxy would be shown the whole URL."""
+    """A loopback endpoint is reached directly, because a proxy would see the whole URL."""
     environ = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://proxy.example:1")
     assert proxy_url("http://127.0.0.1:8080", None, environ) is None
     given = {"endpoint": "http://127.0.0.1:8080"}
@@ -369,7 +369,7 @@ def test_no_proxy_of_the_environment_sees_a_plain_http_url() -> None:
     ],
 )
 def test_a_bad_proxy_is_refused_without_its_password(value: str) -> None:
-    """A proxy that cannot be used is a ValueError, whether given or found in the environment."""
+    """An unusable proxy is a ValueError, whether given or from the environment."""
     assert "proxy" in refusal(ValueError, proxy=value)
     assert "the-secret" not in refusal(ValueError, proxy=value)
     assert "the-secret" not in refusal(ValueError, {"HTTPS_PROXY": value})
@@ -377,12 +377,12 @@ def test_a_bad_proxy_is_refused_without_its_password(value: str) -> None:
 
 @pytest.mark.parametrize("value", [1, b"http://proxy.example", ["x"]])
 def test_a_proxy_of_the_wrong_type_is_refused(value: Any) -> None:
-    """A proxy that is no string is a TypeError which names it."""
+    """A proxy that is not a string is a TypeError that names the argument."""
     assert "proxy" in refusal(TypeError, proxy=value)
 
 
 def test_nothing_shows_a_destinations_secrets() -> None:
-    """`repr` and `str` give the host only; what it redacts includes the proxy's credentials."""
+    """`repr` and `str` show the host only; the proxy's credentials are redacted too."""
     ours = make(proxy="http://the-user-3:p%40ss-word-4@proxy.example:1")
     shown = f"{ours!r} {ours} {ours.redact!r}"
     assert "events-us.freshsuccess.com" in shown
@@ -391,7 +391,7 @@ def test_nothing_shows_a_destinations_secrets() -> None:
         assert secret not in ours.redact(f"before {secret} after")
 
 
-def test_a_destination_is_read_anew_each_time() -> None:
+def test_destinations_are_independent() -> None:
     """Two destinations of the same arguments are independent, and survive a pickle."""
     first, second = make(), make()
     assert first is not second
@@ -410,7 +410,7 @@ def test_a_destination_is_read_anew_each_time() -> None:
         ({"proxy": "socks5://u:key-s3cret@h"}, ValueError),
     ],
 )
-def test_the_handler_refuses_what_the_destination_refuses(
+def test_the_handler_raises_the_destinations_errors(
     arguments: dict[str, Any], kind: type[Exception]
 ) -> None:
     """The handler's constructor raises the same error, which names the argument, not the secret."""

@@ -1,4 +1,4 @@
-"""One POST to one outcome, over real sockets, against servers that behave and that do not."""
+"""One POST → one outcome, over real sockets, with servers that behave and that do not."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def connect() -> Iterator[Connect]:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Give a certificate authority that nobody trusts by himself."""
+    """Return a certificate authority that is not trusted by default."""
     return trustme.CA()
 
 
 @pytest.fixture(scope="module")
 def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the file by which it can be trusted."""
+    """Return the authority's certificate file."""
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return str(path)
@@ -84,7 +84,7 @@ def server(*scripts: Script) -> Iterator[RawServer]:
 
 
 def over_tls(script: Script, authority: trustme.CA, *names: str, **more: Any) -> Script:
-    """Make a script that shakes hands first, with a certificate for some names."""
+    """Return a script that does the TLS handshake first, with a certificate for some names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*(names or ("localhost",)), **more).configure_cert(context)
 
@@ -118,7 +118,7 @@ def timed(post: Callable[[], Outcome]) -> tuple[Outcome, float]:
 
 
 def request_of(raw: bytes) -> tuple[str, dict[str, str], bytes]:
-    """Take a request apart: its first line, its headers by lower-case name, its body."""
+    """Return a request's first line, its headers by lower-case name, and its body."""
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
     pairs = [line.split(": ", 1) for line in rest]
@@ -128,7 +128,7 @@ def request_of(raw: bytes) -> tuple[str, dict[str, str], bytes]:
 
 
 def no_secret(*texts: object) -> bool:
-    """Tell whether no text holds a key."""
+    """Return whether no text contains a key."""
     return not any(key in str(text) for text in texts for key in (AUTH, API))
 
 
@@ -136,8 +136,8 @@ def no_secret(*texts: object) -> bool:
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "gzip", None])
-def test_what_is_sent_is_what_the_api_asks_for(connect: Connect, encoding: str | None) -> None:
-    """One POST to the keys' path with the right headers, a length, and the body as it was given."""
+def test_a_post_is_as_the_api_specifies(connect: Connect, encoding: str | None) -> None:
+    """One POST to the keys' path with the expected headers, a length, and the given body."""
     body = bytes(range(256)) * 100
     with server(answer()) as running:
         transport = connect(running.url, encoding=encoding)
@@ -162,10 +162,10 @@ def test_a_path_of_the_endpoint_comes_before_the_keys(connect: Connect) -> None:
         assert running.requests[0].startswith(f"POST /in/take/v1/{AUTH}/{API} HTTP/1.1".encode())
 
 
-def test_netrc_has_no_say(
+def test_netrc_is_ignored(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Credentials that some file of the user holds for the host are not sent."""
+    """Credentials in the user's netrc file are not sent."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login who password what\ndefault login x\n")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -187,8 +187,8 @@ def test_a_connection_is_kept(connect: Connect) -> None:
         assert running.connections == 1
 
 
-def test_a_kept_connection_survives_failures_that_are_answers(connect: Connect) -> None:
-    """An endpoint that answers 503 is still there: no new connection per attempt."""
+def test_a_connection_is_kept_after_a_failure_status(connect: Connect) -> None:
+    """After a 503 the connection is kept: no new connection per attempt."""
     with Collector() as collector:
         collector.script(*[Answer(503)] * 5)
         transport = connect(collector.url)
@@ -201,7 +201,7 @@ def test_a_kept_connection_survives_failures_that_are_answers(connect: Connect) 
         assert running.connections == 1
 
 
-def test_a_connection_that_was_closed_meanwhile_is_replaced_unseen(connect: Connect) -> None:
+def test_a_connection_that_was_closed_while_idle_is_replaced(connect: Connect) -> None:
     """An endpoint that closes idle connections costs no failure."""
     closed = threading.Event()
 
@@ -221,7 +221,7 @@ def test_a_connection_that_was_closed_meanwhile_is_replaced_unseen(connect: Conn
 
 
 def leave_at_the_second(end: Callable[[socket.socket], Any]) -> Script:
-    """Make a script that answers one request and ends the connection at the next one."""
+    """Return a script that answers one request and closes the connection at the next."""
 
     def script(conn: socket.socket) -> None:
         read_request(conn)
@@ -233,7 +233,7 @@ def leave_at_the_second(end: Callable[[socket.socket], Any]) -> Script:
 
 
 @pytest.mark.parametrize("end", [reset, socket.socket.close])
-def test_a_connection_that_goes_with_the_request_is_called_stale(
+def test_a_kept_connection_that_closes_at_a_request_is_stale(
     connect: Connect, end: Callable[[socket.socket], Any]
 ) -> None:
     """Only a kept connection is stale; the next attempt gets a new one."""
@@ -250,7 +250,7 @@ def test_a_connection_that_goes_with_the_request_is_called_stale(
 def test_a_new_connection_is_never_stale(
     connect: Connect, end: Callable[[socket.socket], Any]
 ) -> None:
-    """An endpoint that drops every connection is down, and to be treated so."""
+    """An endpoint that drops every new connection is down."""
     with server(lambda conn: read_request(conn) and end(conn)) as running:
         transport = connect(running.url)
         for _ in range(3):
@@ -259,8 +259,8 @@ def test_a_new_connection_is_never_stale(
             assert outcome.reason
 
 
-def test_closing_closes_and_the_next_post_connects_anew(connect: Connect) -> None:
-    """A closed transport has no connection, and works on."""
+def test_a_post_after_close_opens_a_new_connection(connect: Connect) -> None:
+    """A closed transport has no connection, and can be used again."""
     ended = threading.Event()
 
     def script(conn: socket.socket) -> None:
@@ -281,7 +281,7 @@ def test_closing_closes_and_the_next_post_connects_anew(connect: Connect) -> Non
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed_and_is_no_success(connect: Connect, status: int) -> None:
-    """The other place is never asked, with whatever method; the set-up is wrong."""
+    """The redirect's target gets no request; the outcome is a configuration error."""
     with Collector() as other, Collector() as collector:
         collector.always(Answer(status, headers={"Location": f"{other.url}/v1/{AUTH}/{API}"}))
         transport = connect(collector.url)
@@ -293,7 +293,7 @@ def test_a_redirect_is_not_followed_and_is_no_success(connect: Connect, status: 
 
 @pytest.mark.parametrize("status", [201, 202, 203, 204, 205, 206, 304, 400, 401, 403, 404, 410])
 def test_nothing_but_200_is_success(connect: Connect, status: int) -> None:
-    """Neither another 2xx nor a 304 means that events were taken."""
+    """Neither another 2xx nor a 304 means that events were accepted."""
     raw = b"HTTP/1.1 %d Whatever\r\n" % status + EMPTY
     with server(answer(raw)) as running:
         outcome = connect(running.url).post(b"x")
@@ -301,8 +301,8 @@ def test_nothing_but_200_is_success(connect: Connect, status: int) -> None:
     assert str(status) in outcome.reason
 
 
-def test_what_the_endpoint_asks_for_is_passed_on(connect: Connect) -> None:
-    """Retry-After comes with the outcome, in seconds."""
+def test_retry_after_is_part_of_the_outcome(connect: Connect) -> None:
+    """The outcome contains Retry-After, in seconds."""
     with Collector() as collector:
         collector.script(Answer(503, headers={"Retry-After": "7"}))
         collector.script(
@@ -334,7 +334,7 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     ids=["body", "no phrase", "chunked", "bad gzip", "continue", "close", "1.0", "long"],
 )
 def test_a_200_is_a_200_whatever_its_body(connect: Connect, raw: bytes, connections: int) -> None:
-    """The body of an answer counts for nothing, and does not disturb the next one."""
+    """The body of a response is ignored, and does not affect the next response."""
     with server(
         lambda conn: (read_request(conn) and conn.sendall(raw)) or answer(raw)(conn)
     ) as one:
@@ -347,15 +347,15 @@ def test_a_200_is_a_200_whatever_its_body(connect: Connect, raw: bytes, connecti
     "interim",
     [b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"],
 )
-def test_an_interim_answer_is_not_the_answer(connect: Connect, interim: bytes) -> None:
-    """What comes before the final status is passed over (RFC 9110 15.2), on every POST."""
+def test_interim_responses_are_skipped(connect: Connect, interim: bytes) -> None:
+    """Interim responses are skipped (RFC 9110 15.2), on every POST."""
     with server(answer(interim + OK)) as running:
         transport = connect(running.url)
         assert [transport.post(b"x").kind for _ in range(3)] == [Kind.DELIVERED] * 3
 
 
 def test_a_huge_body_is_cut_off(connect: Connect) -> None:
-    """A 200 that never ends sending is taken as a 200 soon, and its connection is given up."""
+    """A 200 with an endless body is delivered soon, and its connection is closed."""
 
     def endless(conn: socket.socket) -> None:
         read_request(conn)
@@ -378,7 +378,7 @@ def test_a_huge_body_is_cut_off(connect: Connect) -> None:
     ],
 )
 def test_an_answer_that_breaks_off_after_its_status_counts(connect: Connect, raw: bytes) -> None:
-    """A 200 needs no header to mean that the events were taken (RFC 9112 8)."""
+    """A 200 without headers means that the events were accepted (RFC 9112 8)."""
     with server(half_answer(raw, len(raw))) as running:
         transport = connect(running.url)
         assert [transport.post(b"x").kind for _ in range(2)] == [Kind.DELIVERED] * 2
@@ -388,7 +388,7 @@ def test_an_answer_that_breaks_off_after_its_status_counts(connect: Connect, raw
 def test_a_body_that_hangs_is_not_waited_for_longer_than_the_timeout(
     connect: Connect, raw: bytes
 ) -> None:
-    """A 200 whose body never ends is delivered, after the time for the answer at the most."""
+    """A 200 whose body hangs is delivered within the timeout."""
 
     def script(conn: socket.socket) -> None:
         read_request(conn)
@@ -420,8 +420,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("raw", BROKEN.values(), ids=BROKEN)
-def test_what_is_no_answer_is_tried_again(connect: Connect, raw: bytes) -> None:
-    """Garbage, silence and half answers are trouble on the way, told in words that can be shown."""
+def test_an_invalid_response_is_retried(connect: Connect, raw: bytes) -> None:
+    """Garbage, silence and incomplete responses are retried, with a printable reason."""
     with server(half_answer(raw, len(raw)), answer()) as running:
         transport = connect(running.url)
         outcome = transport.post(b"x")
@@ -433,7 +433,7 @@ def test_what_is_no_answer_is_tried_again(connect: Connect, raw: bytes) -> None:
 
 
 def test_whatever_bytes_come_back_there_is_an_outcome(connect: Connect) -> None:
-    """No answer makes `post` raise, and none shows a key, even if it is full of them."""
+    """No response makes `post` raise or show a key, even if it contains keys."""
     reply: list[bytes] = []
 
     def script(conn: socket.socket) -> None:
@@ -464,7 +464,7 @@ def test_whatever_bytes_come_back_there_is_an_outcome(connect: Connect) -> None:
 
 
 def early(raw: bytes, drain: bool) -> Script:
-    """Make a script that answers at the first bytes; it reads the rest, or leaves with a reset."""
+    """Return a script that answers at the first bytes, and reads the rest or resets."""
 
     def script(conn: socket.socket) -> None:
         conn.recv(1000)
@@ -478,7 +478,7 @@ def early(raw: bytes, drain: bool) -> Script:
 
 @pytest.mark.parametrize("drain", [True, False])
 def test_an_early_413_gets_through(connect: Connect, drain: bool) -> None:
-    """An endpoint that refuses a body before it has it all is heard, even if it then leaves."""
+    """An early 413 is the outcome, even if the endpoint then closes the connection."""
     raw = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n" + EMPTY
     with server(early(raw, drain)) as running:
         assert connect(running.url).post(BIG).kind is Kind.TOO_LARGE
@@ -487,14 +487,14 @@ def test_an_early_413_gets_through(connect: Connect, drain: bool) -> None:
 def test_an_early_413_gets_through_tls(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """The same holds over TLS, where the endpoint reads on for a while, as servers do."""
+    """The same holds over TLS, where the endpoint continues to read for a while."""
     raw = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n" + EMPTY
     with server(over_tls(early(raw, drain=True), authority)) as running:
         assert connect(https(running), ca=ca_file).post(BIG).kind is Kind.TOO_LARGE
 
 
 def test_a_200_for_half_a_body_is_no_success(connect: Connect) -> None:
-    """An endpoint that says 200 and leaves while the body is on its way did not take the events."""
+    """An endpoint that answers 200 and closes while the body is sent has not accepted it."""
     with server(early(OK, drain=False)) as running:
         assert connect(running.url).post(BIG).kind is Kind.RETRY
 
@@ -508,7 +508,7 @@ def test_a_200_for_half_a_body_is_no_success_over_tls(
 
 
 def test_a_reset_in_the_middle_is_tried_again(connect: Connect) -> None:
-    """A connection that is reset while the body is sent is trouble on the way, in words."""
+    """A connection reset while the body is sent is retried, with a reason."""
 
     def script(conn: socket.socket) -> None:
         conn.recv(1000)
@@ -533,7 +533,7 @@ def test_a_reset_in_the_middle_is_tried_again(connect: Connect) -> None:
     ids=["answer", "continue", "headers"],
 )
 def test_an_answer_that_drips_is_bounded_as_a_whole(connect: Connect, raw: bytes) -> None:
-    """One byte now and then does not hold a request for longer than the timeout."""
+    """A response that arrives byte by byte is aborted after the timeout."""
     with server(drip(raw, interval=0.1)) as running:
         transport = connect(running.url, timeout=0.5)
         outcome, seconds = timed(lambda: transport.post(b"x"))
@@ -553,13 +553,13 @@ def test_an_answer_that_drips_over_tls_is_bounded(
 
 
 def test_a_slow_answer_in_time_is_an_answer(connect: Connect) -> None:
-    """Slow is not late: an answer that is complete within the timeout counts."""
+    """A slow response that is complete within the timeout counts."""
     with server(drip(OK, interval=0.005)) as running:
         assert connect(running.url, timeout=30.0).post(b"x").kind is Kind.DELIVERED
 
 
-def test_a_hanging_endpoint_is_left_after_the_timeout(connect: Connect) -> None:
-    """Silence is trouble on the way, and takes the timeout, not longer."""
+def test_a_hanging_endpoint_takes_the_timeout(connect: Connect) -> None:
+    """An endpoint that does not answer takes the timeout, not longer, and is retried."""
     with server(hang()) as running:
         outcome, seconds = timed(lambda: connect(running.url, timeout=0.3).post(b"x"))
     assert outcome == Outcome(Kind.RETRY, "no answer within 0.3 s")
@@ -567,7 +567,7 @@ def test_a_hanging_endpoint_is_left_after_the_timeout(connect: Connect) -> None:
 
 
 def test_a_post_may_be_given_less_time(connect: Connect) -> None:
-    """At the end of a process there is less time than usual; never more."""
+    """A POST can have a shorter timeout than the transport's, but no longer one."""
     with server(hang()) as running:
         transport = connect(running.url, timeout=5.0)
         outcome, seconds = timed(lambda: transport.post(b"x", 0.2))
@@ -578,7 +578,7 @@ def test_a_post_may_be_given_less_time(connect: Connect) -> None:
 
 
 def slow_reader(conn: socket.socket) -> None:
-    """Take a little of a large body at a time, so that it would need many seconds."""
+    """Read a large body slowly, so that it would take many seconds."""
     closing = conn.server.closing  # type: ignore[attr-defined]
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
     while not closing.wait(0.05) and conn.recv(16_384):
@@ -586,7 +586,7 @@ def slow_reader(conn: socket.socket) -> None:
 
 
 def test_sending_to_a_slow_reader_is_bounded(connect: Connect) -> None:
-    """An endpoint that takes the body in drops does not hold a request for long either."""
+    """An endpoint that reads the body slowly does not extend the timeout."""
     with server(slow_reader) as running:
         transport = connect(running.url, timeout=0.5)
         outcome, seconds = timed(lambda: transport.post(BIG))
@@ -605,9 +605,7 @@ def test_sending_to_a_slow_reader_over_tls_is_bounded(
     assert seconds < 4.0
 
 
-def test_an_endpoint_that_never_shakes_hands_is_left_after_the_timeout(
-    connect: Connect, ca_file: str
-) -> None:
+def test_a_hanging_handshake_takes_the_timeout(connect: Connect, ca_file: str) -> None:
     """Silence instead of a TLS handshake takes the timeout, not longer."""
     with server(hang()) as running:
         transport = connect(https(running), ca=ca_file, timeout=0.3)
@@ -617,7 +615,7 @@ def test_an_endpoint_that_never_shakes_hands_is_left_after_the_timeout(
 
 
 def test_the_timeout_is_for_the_request_not_for_its_parts(connect: Connect) -> None:
-    """What sending took is not there for the answer a second time."""
+    """Sending and the response share the timeout."""
 
     def script(conn: socket.socket) -> None:
         closing = conn.server.closing  # type: ignore[attr-defined]
@@ -637,7 +635,7 @@ def test_the_timeout_is_for_the_request_not_for_its_parts(connect: Connect) -> N
 
 
 def test_a_kept_connection_has_the_whole_time_again(connect: Connect) -> None:
-    """An answer that came in the last moment leaves no short time to the next request."""
+    """After a response at the last moment, the next request has the whole timeout."""
     waits = [0.4, 0.4]
 
     def script(conn: socket.socket) -> None:
@@ -656,22 +654,22 @@ def test_a_kept_connection_has_the_whole_time_again(connect: Connect) -> None:
 # No way to the endpoint
 
 
-def test_a_refused_connection_is_told_in_words(connect: Connect) -> None:
-    """Nobody listens there: that is what the reason says."""
+def test_the_reason_of_a_refused_connection(connect: Connect) -> None:
+    """The reason says that the connection was refused."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     outcome = connect(f"http://127.0.0.1:{port}").post(b"x")
     assert outcome == Outcome(Kind.RETRY, "connection refused")
 
 
-def test_a_name_that_does_not_exist_is_told_in_words(connect: Connect) -> None:
-    """A host that no resolver knows (RFC 6761 reserves the name): that is what the reason says."""
+def test_the_reason_of_an_unknown_name(connect: Connect) -> None:
+    """The reason says that the name (reserved by RFC 6761) cannot be resolved."""
     outcome = connect("https://events.invalid").post(b"x")
     assert outcome == Outcome(Kind.RETRY, "its name cannot be resolved")
 
 
-def test_a_timeout_of_ages_is_possible(connect: Connect) -> None:
-    """What the constructor takes as a timeout a socket must take too."""
+def test_a_very_long_timeout_works(connect: Connect) -> None:
+    """A timeout longer than a socket's maximum works."""
     with server(answer()) as running:
         for timeout in (1e9, 1e12):
             assert connect(running.url, timeout=timeout).post(b"x").kind is Kind.DELIVERED
@@ -683,17 +681,17 @@ def test_a_timeout_of_ages_is_possible(connect: Connect) -> None:
 def test_a_trusted_certificate_is_enough(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """With the authority's file the endpoint is verified, and its connection kept."""
+    """With the authority's file the endpoint is verified, and the connection is kept."""
     with server(over_tls(secure_answer, authority)) as running:
         transport = connect(https(running), ca=ca_file)
         assert [transport.post(BIG).kind for _ in range(3)] == [Kind.DELIVERED] * 3
         assert running.connections == 1
 
 
-def test_the_systems_store_may_be_named_by_the_environment(
+def test_the_environment_may_name_the_certificates(
     connect: Connect, authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `ca_certs` OpenSSL's own variables hold."""
+    """Without `ca_certs`, OpenSSL's environment variables apply."""
     monkeypatch.setenv("SSL_CERT_FILE", ca_file)
     with server(over_tls(secure_answer, authority)) as running:
         assert connect(https(running)).post(b"x").kind is Kind.DELIVERED
@@ -702,7 +700,7 @@ def test_the_systems_store_may_be_named_by_the_environment(
 def test_certificates_may_be_a_directory(
     connect: Connect, authority: trustme.CA, ca_file: str, tmp_path: Path
 ) -> None:
-    """A directory of hashed certificates does as well as a file."""
+    """A directory of hashed certificates works as well as a file."""
     context = ssl.create_default_context(cafile=ca_file)
     assert context.cert_store_stats()["x509_ca"] == 1
     for hashed in _hashes(ca_file):
@@ -743,7 +741,7 @@ def _der_oid(dotted: str) -> bytes:
 
 
 def test_an_unknown_authority_is_not_trusted(connect: Connect, authority: trustme.CA) -> None:
-    """Nothing is sent to who cannot prove who he is; the reason says so."""
+    """Nothing is sent to an endpoint with an untrusted certificate; the reason says so."""
     with server(over_tls(secure_answer, authority)) as running:
         outcome = connect(https(running)).post(b"x")
         assert outcome.kind is Kind.RETRY
@@ -754,7 +752,7 @@ def test_an_unknown_authority_is_not_trusted(connect: Connect, authority: trustm
 def test_another_hosts_certificate_is_not_trusted(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """A good certificate for another name is none."""
+    """A trusted certificate for another name is rejected."""
     with server(over_tls(secure_answer, authority, "other.example")) as running:
         outcome = connect(https(running), ca=ca_file).post(b"x")
         assert "certificate is not trusted" in outcome.reason
@@ -765,7 +763,7 @@ def test_another_hosts_certificate_is_not_trusted(
 def test_an_expired_certificate_is_not_trusted(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """A certificate whose time is over is none."""
+    """An expired certificate is rejected."""
     day = datetime.timedelta(days=1)
     now = datetime.datetime.now(datetime.timezone.utc)
     script = over_tls(
@@ -781,7 +779,7 @@ def test_an_expired_certificate_is_not_trusted(
 def test_plain_http_and_tls_do_not_mix(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """https to a plain port, http to a TLS port: trouble on the way, with a reason, bounded."""
+    """https to a plain port and http to a TLS port are retried, with a reason, in time."""
     with server(answer()) as running:
         transport = connect(https(running), ca=ca_file, timeout=0.3)
         outcome, seconds = timed(lambda: transport.post(b"x"))
@@ -796,8 +794,8 @@ def test_plain_http_and_tls_do_not_mix(
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate", "-----BEGIN CERTIFICATE-----\nx"])
-def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path, content: str | None) -> None:
-    """A missing or wrong file is an error at construction that names argument and file."""
+def test_unusable_certificates_are_an_error(tmp_path: Path, content: str | None) -> None:
+    """A missing or invalid file is an error at construction that names argument and file."""
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
@@ -810,7 +808,7 @@ def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path, content: s
 
 
 def tunnel(conn: socket.socket) -> None:
-    """Play a proxy: connect where CONNECT says, and pass bytes on until one side ends."""
+    """Act as a proxy: connect to the target of CONNECT, and forward bytes until one side closes."""
     first, _, _ = request_of(read_request(conn))
     host, _, port = first.split()[1].rpartition(":")
     with socket.create_connection((host, int(port)), timeout=5) as onward:
@@ -836,7 +834,7 @@ def endpoint_and_proxy(
 def test_a_proxy_is_asked_for_a_tunnel_and_sees_no_key(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """The proxy learns the host; the endpoint is verified through the tunnel, which is kept."""
+    """The proxy sees the host only; the endpoint is verified through the tunnel, which is kept."""
     with endpoint_and_proxy(authority) as (there, between):
         transport = connect(https(there), proxy=between.url, ca=ca_file)
         assert [transport.post(b"x").kind for _ in range(3)] == [Kind.DELIVERED] * 3
@@ -886,10 +884,10 @@ def test_the_environments_proxy_is_used_and_no_proxy_goes_around_it(
         assert len(there.requests) == 3
 
 
-def test_a_proxy_that_refuses_is_trouble_on_the_way(
+def test_a_proxy_that_refuses_is_retried(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """A 407 is told with its number, without the credentials that the proxy may echo."""
+    """The reason contains the status 407, without the credentials that the proxy may echo."""
     secret = base64.b64encode(b"the-user:the-pass-word").decode()
     raw = f"HTTP/1.1 407 No {secret} for the-pass-word\r\n".encode() + EMPTY
     with endpoint_and_proxy(authority, proxy=half_answer(raw, len(raw))) as (there, between):
@@ -902,8 +900,10 @@ def test_a_proxy_that_refuses_is_trouble_on_the_way(
         assert word not in outcome.reason
 
 
-def test_a_proxys_words_are_escaped(connect: Connect, authority: trustme.CA, ca_file: str) -> None:
-    """What a terminal would obey in a proxy's reason phrase is told as an escape."""
+def test_a_proxys_reason_phrase_is_escaped(
+    connect: Connect, authority: trustme.CA, ca_file: str
+) -> None:
+    """Control characters in a proxy's reason phrase are escaped."""
     raw = b"HTTP/1.1 502 \x1b[31mBad\x07 Gateway\r\n" + EMPTY
     with endpoint_and_proxy(authority, proxy=half_answer(raw, len(raw))) as (there, between):
         transport = connect(https(there), proxy=between.url, ca=ca_file)
@@ -915,7 +915,7 @@ def test_a_proxys_words_are_escaped(connect: Connect, authority: trustme.CA, ca_
 def test_a_proxys_answer_that_drips_is_bounded(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """A proxy cannot hold a request for longer than the timeout either."""
+    """A slow proxy does not extend the timeout."""
     raw = b"HTTP/1.1 200 Connection established\r\n" + b"X: y\r\n" * 50 + b"\r\n"
     with endpoint_and_proxy(authority, proxy=drip(raw, interval=0.1)) as (there, between):
         transport = connect(https(there), proxy=between.url, ca=ca_file, timeout=0.5)
@@ -927,7 +927,7 @@ def test_a_proxys_answer_that_drips_is_bounded(
 def test_a_tunnel_to_an_endpoint_that_never_shakes_hands_is_bounded(
     connect: Connect, ca_file: str
 ) -> None:
-    """What the proxy took of the time is not there for the handshake again."""
+    """The proxy's response and the handshake share the timeout."""
 
     def slow_tunnel(conn: socket.socket) -> None:
         read_request(conn)
@@ -942,10 +942,10 @@ def test_a_tunnel_to_an_endpoint_that_never_shakes_hands_is_bounded(
     assert seconds < 2.2
 
 
-def test_a_tunnel_that_was_closed_while_idle_is_replaced_unseen(
+def test_a_tunnel_that_was_closed_while_idle_is_replaced(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """After a pause longer than the timeout, a new tunnel has all the time that it needs."""
+    """After a pause longer than the timeout, a new tunnel has the whole timeout."""
 
     def once(conn: socket.socket) -> None:
         conn.server.remember(read_request(conn))  # type: ignore[attr-defined]
@@ -960,7 +960,7 @@ def test_a_tunnel_that_was_closed_while_idle_is_replaced_unseen(
 
 
 def test_plain_http_goes_through_a_loopback_proxy(connect: Connect) -> None:
-    """A proxy on this machine may be shown the whole URL, and gets its credentials each time."""
+    """A proxy on this machine may see the whole URL, and gets its credentials each time."""
     with server(answer()) as between:
         proxy = f"http://user:word@127.0.0.1:{between.port}"
         transport = connect("http://127.0.0.1:9", proxy=proxy)
@@ -974,7 +974,7 @@ def test_plain_http_goes_through_a_loopback_proxy(connect: Connect) -> None:
 def test_plain_http_goes_through_a_loopback_proxy_with_tls(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """No tunnel is asked for either where the way to the proxy is encrypted."""
+    """No tunnel is opened either if the connection to the proxy is encrypted."""
     with server(over_tls(secure_answer, authority)) as between:
         transport = connect("http://127.0.0.1:9", proxy=https(between), ca=ca_file)
         assert [transport.post(b"x").kind for _ in range(2)] == [Kind.DELIVERED] * 2
@@ -982,7 +982,7 @@ def test_plain_http_goes_through_a_loopback_proxy_with_tls(
     assert firsts == {f"POST http://127.0.0.1:9/v1/{AUTH}/{API} HTTP/1.1"}
 
 
-def test_a_scoped_address_is_told_without_its_scope(connect: Connect) -> None:
+def test_the_host_header_has_no_zone(connect: Connect) -> None:
     """The zone of an IPv6 address is used to connect, and left out of the Host header."""
     with server(answer()) as running:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", running.port))]
@@ -993,8 +993,8 @@ def test_a_scoped_address_is_told_without_its_scope(connect: Connect) -> None:
     assert "%" in asked[0][0]
 
 
-def test_a_proxy_that_is_not_there_is_told_in_words(connect: Connect) -> None:
-    """Who reads the reason learns that the connection was refused."""
+def test_the_reason_of_an_unreachable_proxy(connect: Connect) -> None:
+    """The reason says that the connection was refused."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     outcome = connect("https://events.invalid", proxy=f"http://127.0.0.1:{port}").post(b"x")
@@ -1005,8 +1005,8 @@ def test_a_proxy_that_is_not_there_is_told_in_words(connect: Connect) -> None:
 # Ping
 
 
-def test_a_ping_takes_as_long_as_it_takes(connect: Connect) -> None:
-    """The endpoint is asked without a key, and the seconds are returned."""
+def test_a_ping_returns_its_duration(connect: Connect) -> None:
+    """A ping is sent without a key, and the seconds are returned."""
     with server(drip(OK, interval=0.2, size=len(OK))) as running:
         seconds = connect(running.url).ping()
         first, headers, body = request_of(running.requests[0])
@@ -1024,7 +1024,7 @@ def test_a_ping_takes_as_long_as_it_takes(connect: Connect) -> None:
     ],
 )
 def test_a_ping_that_fails_says_why(connect: Connect, script: Script, words: str) -> None:
-    """What is not a 200 is a ConnectionError that names the host and the reason."""
+    """Any outcome but 200 is a ConnectionError that names the host and the reason."""
     with server(script) as running:
         with pytest.raises(PingFailed, match=r"127\.0\.0\.1") as caught:
             connect(running.url, timeout=0.3).ping()
@@ -1039,7 +1039,7 @@ def test_a_ping_that_fails_says_why(connect: Connect, script: Script, words: str
 def test_http_client_prints_nothing(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """An application that debugs its own connections sees nothing of ours, which hold keys."""
+    """If an application debugs http.client, the requests of fslog are not printed."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 2)
     monkeypatch.setattr(http.client.HTTPResponse, "debuglevel", 2, raising=False)
     with server(answer()) as running:
@@ -1049,7 +1049,7 @@ def test_http_client_prints_nothing(
 
 
 def test_a_transport_shows_no_key(connect: Connect) -> None:
-    """`repr` and `str` of a transport, and of all that it holds, have no key in them."""
+    """`repr` and `str` of a transport and everything it refers to contain no key."""
     transport = connect("https://events.example", proxy=f"http://{AUTH}:{API}@proxy.example")
     assert no_secret(repr(transport), str(transport))
     for value in vars(transport).values():

@@ -32,7 +32,7 @@ lines = st.lists(st.builds(encoded, events, st.booleans()), max_size=6)
 
 
 def test_a_body_of_very_many_members_is_too_large() -> None:
-    """A thousand are unpacked; more take a time that grows with their square."""
+    """A thousand members are unpacked; for more, the time would grow with their square."""
     member = gzip.compress(b"{}\n", mtime=0)
     assert wire.unpack(member * 1_000, "gzip", 10_000) == b"{}\n" * 1_000
     with pytest.raises(wire.TooLarge):
@@ -47,7 +47,7 @@ def test_events_are_posted_below_both_keys() -> None:
 
 @pytest.mark.parametrize("encoding", ["deflate", "gzip"])
 def test_headers_of_a_compressed_body_name_its_encoding(encoding: str) -> None:
-    """The endpoint is told the type, the encoding as it spells it, and who sends."""
+    """The headers name the type, the encoding in the endpoint's spelling, and the client."""
     assert wire.headers(encoding) == {
         "Content-Type": "application/json",
         "Content-Encoding": encoding,
@@ -108,7 +108,7 @@ def test_the_level_is_passed_on(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "DEFLATE", ""])
 def test_an_encoding_that_loses_the_body_packs_nothing(encoding: str) -> None:
-    """No body is made in an encoding that the endpoint would read as plain text."""
+    """An encoding that the endpoint would read as plain text is an error."""
     with pytest.raises(KeyError):
         wire.pack([b"{}\n"], encoding, 6)
 
@@ -152,7 +152,7 @@ def test_a_small_body_cannot_fill_the_memory(encoding: str) -> None:
 
 
 def test_many_small_members_cannot_fill_the_memory_either() -> None:
-    """The limit is one for all members: 300 that each keep to it are refused early."""
+    """One limit applies to all members together: 300 small ones are rejected early."""
     body = gzip.compress(b"\0" * 100_000, mtime=0) * 300
     tracemalloc.start()
     try:
@@ -173,7 +173,7 @@ def assert_unreadable(body: bytes, encoding: str, limit: int | None = None) -> N
 @pytest.mark.parametrize("limit", [None, 10_000])
 @pytest.mark.parametrize("encoding", ["deflate", "gzip"])
 def test_a_cut_body_is_an_error_wherever_it_is_cut(encoding: str, limit: int | None) -> None:
-    """Half a body never passes for a shorter one."""
+    """Part of a compressed body is an error."""
     body = wire.pack([b'{"accountId":"acme"}\n', b'{"accountId":"zeta"}\n'], encoding, 6)
     for end in range(1, len(body)):
         assert_unreadable(body[:end], encoding, limit)
@@ -188,7 +188,7 @@ def test_an_empty_body_is_not_a_compressed_one(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["deflate", "gzip"])
 def test_a_changed_byte_is_noticed(encoding: str) -> None:
-    """The checksum is looked at: a body that was altered on its way is an error."""
+    """The checksum is verified: a body that was altered is an error."""
     body = bytearray(wire.pack([b'{"accountId":"acme"}\n'], encoding, 0))
     at = body.index(b"acme")
     body[at] ^= 1
@@ -198,12 +198,12 @@ def test_a_changed_byte_is_noticed(encoding: str) -> None:
 @pytest.mark.parametrize("encoding", ["deflate", "gzip"])
 @pytest.mark.parametrize("junk", [b"x", b'{"a":2}\n', zlib.compress(b'{"a":2}\n')])
 def test_nothing_may_follow_a_compressed_body(encoding: str, junk: bytes) -> None:
-    """Bytes behind the end would be lost without a word; the double of the endpoint says so."""
+    """Bytes after the end would be lost silently; the embedded endpoint reports them."""
     assert_unreadable(wire.pack([b'{"a":1}\n'], encoding, 6) + junk, encoding)
 
 
 def test_a_raw_deflate_stream_is_refused() -> None:
-    """A client that sends DEFLATE without zlib's frame is told, not read by luck."""
+    """DEFLATE without zlib's header is an error."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     assert_unreadable(packer.compress(b"{}\n") + packer.flush(), "deflate")
 
@@ -221,7 +221,7 @@ def test_encodings_do_not_stand_in_for_each_other() -> None:
     "encoding", [None, "", "identity", "br", "zstd", "x-gzip", "gzip, deflate"]
 )
 def test_any_other_encoding_leaves_the_body_as_it_is(encoding: str | None) -> None:
-    """As at the endpoint: a compressed body under another label is read as plain text."""
+    """As at the endpoint, a compressed body with another label is read as plain text."""
     body = wire.pack([b'{"a":1}\n'], "gzip", 6)
     assert wire.unpack(body, encoding) == body
     with pytest.raises(wire.TooLarge):
@@ -253,7 +253,7 @@ def test_lines_end_in_lf_or_crlf_alike(some: list[bytes], data: st.DataObject) -
 
 
 def test_the_last_line_may_lack_its_newline() -> None:
-    """The vendor's curl example sends a file as it is."""
+    """The vendor's curl example sends a file unchanged."""
     assert list(wire.lines_of(b'{"a":1}\n{"a":2}')) == [b'{"a":1}\n', b'{"a":2}\n']
     assert list(wire.lines_of(b'{"a":2}\r')) == [b'{"a":2}\n']
 
@@ -265,7 +265,7 @@ def test_an_empty_body_has_no_lines(text: bytes) -> None:
 
 
 def test_only_newlines_end_a_line() -> None:
-    r"""Other things that Python calls line ends stay inside the event, as does a lone `\r`."""
+    r"""Other characters that Python treats as line ends stay in the event, as does a lone `\r`."""
     line = '{"a":"x\u2028y\u0085z\u000bv"}'.encode() + b"\r" + b'{"b":1}'
     assert list(wire.lines_of(line + b"\n")) == [line + b"\n"]
 
@@ -285,7 +285,7 @@ def test_only_newlines_end_a_line() -> None:
     ],
 )
 def test_the_encoding_is_read_from_the_headers(name: str, value: str, expected: str | None) -> None:
-    """Header names and codings have no case; only the two known ones count."""
+    """Header names and encodings are case-insensitive; only the two supported ones count."""
     assert wire.encoding_of({"Host": "localhost", name: value}) == expected
 
 
@@ -296,7 +296,7 @@ def test_a_request_without_the_header_is_plain() -> None:
 
 
 def test_the_standard_librarys_message_serves_as_headers() -> None:
-    """What `http.server` gives can be passed as it is."""
+    """The headers of `http.server` can be passed unchanged."""
     message = email.message.Message()
     message["content-ENCODING"] = "deflate"
     assert wire.encoding_of(message) == "deflate"
