@@ -502,7 +502,7 @@ def test_keys_in_the_configuration(check: Check) -> None:
         (changed(handlers=[]), "handlers", "expected a mapping, found list"),
         (changed(loggers={"app": 5}), "loggers.app", "expected a mapping, found int"),
         (usage(formatter="plain") | {"formatters": {"plain": {"format": "%(message)s"}}},
-         "handlers.usage", "the formatter is of type Formatter; a FreshsuccessHandler takes an"),
+         "handlers.usage", "the formatter is of type Formatter; a FreshsuccessHandler needs an"),
         (usage(formatter="event") | {"formatters": {"event": {"()": "fslog.EventFormatter"}}},
          "handlers.usage", "are given to both the handler and a formatter; give them to one of"),
         (usage(spool="/dev/null/spool"), "handlers.usage.spool", "cannot be used: Not a directory"),

@@ -23,10 +23,10 @@ from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING
 from fslog.mapping.schema import WARNINGS
 
-_LABEL = 12
+_LABEL_COLUMNS = 12
 _MOST_NAMES = 8
 _MOST_REASONS = 5
-_WIDEST = 40
+_VALUE_COLUMNS = 40
 
 _VERDICTS = {
     "event": ("event", "green"),
@@ -73,7 +73,7 @@ class Text:
             if found:
                 self._printer.line()
             for one in found:
-                label = f"{kind:{_LABEL}}"
+                label = f"{kind:{_LABEL_COLUMNS}}"
                 self._printer.line((label, style), (f"{one.where}: ", "bold"), (one.message, ""))
         self._printer.line()
         self._printer.line(("configuration error", "red") if config.has_errors else ("OK", "green"))
@@ -109,7 +109,7 @@ class Text:
 
 
 def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
-    return ((f"  {label:{_LABEL - 2}}", "dim"), (text, style))
+    return ((f"  {label:{_LABEL_COLUMNS - 2}}", "dim"), (text, style))
 
 
 def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tuple[Part, ...]]:
@@ -191,7 +191,7 @@ def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
 def _property_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
     values = {name: shown(value) for name, value in (one.event or {}).items()}
     width = max(map(len, values), default=0)
-    value_width = min(max(map(len, values.values()), default=0), _WIDEST)
+    value_width = min(max(map(len, values.values()), default=0), _VALUE_COLUMNS)
     for name, value in values.items():
         source = one.sources.get(name, "")
         yield (
