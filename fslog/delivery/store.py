@@ -33,17 +33,6 @@ class Stored(Protocol):
 class Batch:
     """Lines that travel together: as lines until packed, as one body from then on."""
 
-    __slots__ = (
-        "body",
-        "encoded_bytes",
-        "events",
-        "is_queued",
-        "lines",
-        "number",
-        "settled",
-        "stored",
-    )
-
     stored_bytes = 0
 
     def __init__(self, lines: list[bytes], encoded_bytes: int, number: int) -> None:

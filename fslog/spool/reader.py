@@ -49,28 +49,6 @@ class LoadedSegment:
         events: how many this process has written to it; 0 for an orphan's.
     """
 
-    __slots__ = (
-        "at",
-        "batches",
-        "disk_bytes",
-        "end",
-        "ends",
-        "events",
-        "expected",
-        "is_kept",
-        "is_unreadable",
-        "is_whole",
-        "kept",
-        "lines",
-        "moved",
-        "name",
-        "path",
-        "queue",
-        "rejected",
-        "settled",
-        "size_bytes",
-    )
-
     def __init__(self, queue: SegmentQueue, number: int, size_bytes: int, events: int = 0) -> None:
         self.queue = queue
         self.name = SegmentName(queue.owner, number)
@@ -440,7 +418,7 @@ class Limits(NamedTuple):
 
 
 class DiskSource(Source):
-    """What waits in a spool's directory.
+    """What waits in a spool's directory; `Source` documents the methods.
 
     Args:
         share: this process's share of the directory.
@@ -563,13 +541,11 @@ class DiskSource(Source):
         return self._share.remove(segment.path)
 
     def retry_removals(self) -> None:
-        """Remove settled segments that could not be removed before."""
         segments, self._pending_removals = self._pending_removals, []
         for segment in segments:
             self._remove(segment)
 
     def quarantine(self, batch: Batch, reason: str) -> bool:
-        """Quarantine a single refused event; False if it is lost."""
         shares = _shares(batch)
         stem = shares[0][0].name.stem if shares else f"memory-{batch.number:08d}"
         text = batch.text(self._limits.encoding)
@@ -583,7 +559,6 @@ class DiskSource(Source):
         return True
 
     def can_adopt(self) -> bool:
-        """Return whether the last `adopt` left orphans that could be adopted now."""
         return self._share.left_some and self._share.has_room_for_orphans()
 
     def adopt(self) -> list[Pending]:
@@ -600,12 +575,6 @@ class DiskSource(Source):
         return [SegmentQueue(self._share, orphan.owner.name, orphan) for orphan in orphans]
 
     def end(self, under_way: Batch | None, *, is_exclusive: bool) -> None:
-        """End the ownership of segments that are all gone.
-
-        Args:
-            under_way: the batch that is being posted, and may arrive.
-            is_exclusive: whether no append can be under way.
-        """
         if not is_exclusive:
             self.retry_removals()
             shares = _shares(under_way) if under_way is not None else []

@@ -32,16 +32,6 @@ class StoredBatch:
         segment: still to be closed.
     """
 
-    __slots__ = (
-        "encoded_bytes",
-        "events",
-        "is_queued",
-        "number",
-        "owner",
-        "segment",
-        "written_at_ns",
-    )
-
     held_bytes = 0
 
     def __init__(
@@ -68,7 +58,7 @@ class StoredBatch:
 
 
 class DiskBatch(OpenBatch):
-    """An open batch whose lines are written to a segment.
+    """An open batch whose lines are written to a segment; `OpenBatch` documents the methods.
 
     Args:
         number: of the batch and of the segment.
@@ -86,11 +76,9 @@ class DiskBatch(OpenBatch):
         self.write = segment.write
 
     def room_bytes(self, free_bytes: int) -> int:
-        """Return how much room is claimed."""
         return self._share.room_bytes
 
     def extend(self, encoded_bytes: int, free_bytes: int) -> bool:
-        """Claim room for so many bytes; False if the spool is full."""
         return encoded_bytes <= self._share.room_bytes or self._share.reserve(encoded_bytes)
 
     def seal(self, lines: list[bytes], encoded_bytes: int) -> Sealed:
@@ -108,16 +96,14 @@ class DiskBatch(OpenBatch):
         )
 
     def close(self) -> None:
-        """Close the file."""
         self._segment.close()
 
     def discard(self) -> None:
-        """Remove the file."""
         self._share.discard(self._segment)
 
 
 class DiskStore(Store):
-    """Hold lines in segments of this process's own.
+    """Hold lines in segments of this process's own; `Store` documents the methods.
 
     Args:
         share: of the spool's directory.
@@ -156,7 +142,6 @@ class DiskStore(Store):
 
     @property
     def used_bytes(self) -> int:
-        """What this process's sealed batches occupy."""
         return self._share.used_bytes
 
     @used_bytes.setter
@@ -170,7 +155,6 @@ class DiskStore(Store):
         return self._share.directory.has_segments()
 
     def open(self, number: int, size_bytes: int, unused: OpenBatch | None) -> OpenBatch | None:
-        """Return an open segment; None if the spool is full."""
         if not self._share.reserve(size_bytes):
             return None
         return unused or DiskBatch(number, self._share, self._share.open(number))
@@ -184,7 +168,6 @@ class DiskStore(Store):
         return StoredBatch(self._share.write_single(number, line), number, 1, len(line))
 
     def write_during_shutdown(self, number: int, line: bytes) -> bool:
-        """Write a segment of one line while the interpreter shuts down; False if it is lost."""
         try:
             self._share.ensure_owner()
             self._share.write_single(number, line)
@@ -193,21 +176,16 @@ class DiskStore(Store):
         return True
 
     def release_room(self, open_bytes: int) -> None:
-        """Release claimed room that is not needed, so that other processes may have it."""
         self._share.release_room(open_bytes)
 
     def end(self) -> None:
-        """End this process's ownership of segments."""
         self._share.end()
 
     def close_inherited(self) -> None:
-        """Close, in a forked child, the locks that the fork copied."""
         self._share.close_inherited()
 
     def usage(self, now: float) -> Mapping[str, Any]:
-        """Return how many segments there are, their size, and the age of the oldest."""
         return self._share.directory.usage(now)
 
     def source(self, accounts: Accounts, notices: Notices, now: Callable[[], float]) -> DiskSource:
-        """Return what reads segments back."""
         return DiskSource(self._share, accounts, self._limits, notices, now)
