@@ -1,4 +1,4 @@
-"""The command line: which commands there are, what it says, and how it ends."""
+"""The command line: its commands, output and exit codes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MODULE = (*STRICT, "-m", "fslog")
 
 
 def buffered() -> dict[str, str]:
-    """Return the environment of a process that may hold back what it writes, as is usual."""
+    """Return the environment of a process whose output is buffered, as is the default."""
     return {name: value for name, value in environment({}).items() if name != "PYTHONUNBUFFERED"}
 
 
 def shell(arguments: list[str], redirection: str) -> subprocess.CompletedProcess[bytes]:
-    """Run `fslog ARGUMENTS` with a redirection, as a shell has it."""
+    """Run `fslog ARGUMENTS` with a redirection of a shell."""
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, *MODULE, *arguments],
         env=buffered(),
@@ -44,7 +44,7 @@ def shell(arguments: list[str], redirection: str) -> subprocess.CompletedProcess
 
 
 def argument(command: list[str], where: Path) -> list[str]:
-    """Return what a command works on, with one event in it."""
+    """Return a command's argument: a file or directory with one event."""
     if command == ["validate"]:
         (where / "e.ndjson").write_bytes(uploads.line(1))
         return [str(where / "e.ndjson")]
@@ -55,20 +55,20 @@ def argument(command: list[str], where: Path) -> list[str]:
 
 
 def test_version() -> None:
-    """`python -m fslog --version` says name and version on stdout."""
+    """`python -m fslog --version` prints name and version on stdout."""
     assert run("", NOWHERE, flags=MODULE, arguments=["--version"]).out == f"fslog {VERSION}\n"
 
 
 def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """`fslog --help` has a line for each command, and ends with 0."""
+    """`fslog --help` has a line for each command, and exits with 0."""
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out.splitlines()
     for name, command in COMMANDS.items():
         assert f"  {name:10}{command.summary}" in shown
 
 
-def test_letters_that_the_output_does_not_have(tmp_path: Path) -> None:
-    """Where stdout takes ASCII only, other letters are escaped, and nothing fails."""
+def test_characters_that_stdout_cannot_encode(tmp_path: Path) -> None:
+    """If stdout is ASCII only, other characters are escaped, and nothing fails."""
     path = tmp_path / "zo\u00eb.ndjson"
     path.write_text('{"accountId": "a"}\n', encoding="utf-8")
     done = subprocess.run(
@@ -83,15 +83,15 @@ def test_letters_that_the_output_does_not_have(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["-v"]])
 def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a command that exists the exit code is 2, and stderr says how to use fslog."""
+    """Without an existing command the exit code is 2, and stderr has the usage."""
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("usage: fslog [-h] [--version] COMMAND")
 
 
-def test_what_stands_behind_a_command_is_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """`fslog demo --help` is the demo's help, with an example, not that of fslog."""
+def test_arguments_after_a_command_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """`fslog demo --help` prints the demo's help, with an example, not that of fslog."""
     assert main(["demo", "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("usage: fslog demo [-h] [--events N] [--pace SECONDS]")
@@ -104,8 +104,8 @@ def test_a_command_is_found_in_a_module_of_its_name(command: str) -> None:
     assert COMMANDS[command].load().__module__.rpartition(".")[2] == command
 
 
-def test_commands_load_when_they_are_asked_for() -> None:
-    """What a command needs, urllib3 and the collector among it, is not loaded without it."""
+def test_commands_are_imported_when_called() -> None:
+    """What a command needs, such as urllib3 and the collector, is not imported without it."""
     program = """
         import sys
         from fslog.cli import COMMANDS, main
@@ -117,14 +117,14 @@ def test_commands_load_when_they_are_asked_for() -> None:
     run(program, NOWHERE)
 
 
-def test_the_arguments_of_the_process_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_reads_sys_argv(monkeypatch: pytest.MonkeyPatch) -> None:
     """`main()`, as the console script calls it, reads `sys.argv`."""
     monkeypatch.setattr(sys, "argv", ["fslog", "nonsense"])
     assert main() == 2
 
 
-def test_an_exit_with_words_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that leaves by `sys.exit("words")` has failed: the exit code is 1."""
+def test_sys_exit_with_a_message_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that calls `sys.exit("words")` has failed: the exit code is 1."""
 
     def leave(arguments: Any) -> int:
         sys.exit("words")
@@ -135,7 +135,7 @@ def test_an_exit_with_words_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_ctrl_c_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that is interrupted ends without a traceback: the exit code is 130."""
+    """An interrupted command exits with 130, without a traceback."""
 
     def wait(arguments: Any) -> int:
         raise KeyboardInterrupt
@@ -145,7 +145,7 @@ def test_ctrl_c_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_closed_pipe_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the reader has gone the exit code is 141, and what is buffered can be closed away."""
+    """If the reader has closed the pipe the exit code is 141, and the buffer can be discarded."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w", encoding="utf-8") as stdout:
@@ -156,8 +156,8 @@ def test_a_closed_pipe_is_an_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
         stdout.flush()
 
 
-def test_a_reader_that_has_no_descriptor_may_go_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also a stdout that is no file of the system's, and whose reader has gone, gives 141."""
+def test_a_closed_stdout_without_a_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed stdout that is not a file of the system exits with 141 too."""
 
     class Gone(io.StringIO):
         def flush(self) -> None:
@@ -172,15 +172,15 @@ FULL = "/dev/full"
 
 @pytest.mark.needs(FULL)
 @pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
-def test_a_full_disk_is_told(command: list[str], tmp_path: Path) -> None:
-    """Where stdout has no room the exit code is 1, and stderr has one line that says why."""
+def test_a_full_disk_below_stdout(command: list[str], tmp_path: Path) -> None:
+    """If stdout cannot be written the exit code is 1, and stderr has one line with the reason."""
     done = shell([*command, *argument(command, tmp_path)], f">{FULL}")
     assert (done.returncode, done.stderr) == (1, b"fslog: No space left on device\n")
 
 
 @pytest.mark.needs(FULL)
 def test_a_full_disk_below_stderr(tmp_path: Path) -> None:
-    """Where stderr has no room the exit code is 1, and stdout has what it would have."""
+    """If stderr cannot be written the exit code is 1, and stdout is complete."""
     leave(tmp_path / "spool", line(1) + b'{"x"\n')
     done = shell(["spool", "show", str(tmp_path / "spool")], f"2>{FULL}")
     assert (done.returncode, done.stdout) == (1, line(1))
@@ -189,14 +189,14 @@ def test_a_full_disk_below_stderr(tmp_path: Path) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
 def test_closed_streams(command: list[str], closed: str, tmp_path: Path) -> None:
-    """A command whose stdout or stderr was closed does its work as if nobody listened."""
+    """A command works the same if its stdout or stderr was closed."""
     done = shell([*command, *argument(command, tmp_path)], closed)
     assert (done.returncode, done.stderr) == (0, b"")
     assert bool(done.stdout) == (closed == "2>&-")
 
 
-def test_trouble_with_a_file_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error about a file, for which a command has no words, is a bug, and shown as one."""
+def test_an_unexpected_file_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error about a file that a command does not handle is a bug, and raised."""
 
     def fail(arguments: Any) -> int:
         raise FileNotFoundError(2, "No such file or directory", "x")
@@ -208,7 +208,7 @@ def test_trouble_with_a_file_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("nonsense", 2)])
 def test_python_m_fslog_is_the_command(argument: str, code: int) -> None:
-    """`python -m fslog` hands its arguments to the command line, and ends with its exit code."""
+    """`python -m fslog` is the command line, with its exit code."""
     ended = subprocess.run(
         [sys.executable, "-m", "fslog", argument], capture_output=True, text=True, check=False
     )
@@ -217,8 +217,8 @@ def test_python_m_fslog_is_the_command(argument: str, code: int) -> None:
     assert ended.stderr.startswith("usage: fslog ") == (code == 2)
 
 
-def test_a_reader_that_goes_away_ends_the_command(tmp_path: Path) -> None:
-    """`fslog demo | head -1` ends soon, by the exit code of a closed pipe and without a word."""
+def test_a_closed_pipe_ends_the_command(tmp_path: Path) -> None:
+    """`fslog demo | head -1` ends soon, with the exit code of a closed pipe and no output."""
     command = [sys.executable, *MODULE, "demo", "--events", "2000", "--pace", "0.01"]
     errors = tmp_path / "err.txt"
     with (
@@ -233,8 +233,8 @@ def test_a_reader_that_goes_away_ends_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])
-def test_output_that_nobody_reads(argument: str) -> None:
-    """Where the reader is gone before the first word, that is told by the exit code alone."""
+def test_a_pipe_that_is_closed_before_the_first_line(argument: str) -> None:
+    """If the reader has closed the pipe before the first line, only the exit code reports it."""
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, *MODULE, argument]
@@ -246,14 +246,14 @@ def test_output_that_nobody_reads(argument: str) -> None:
 
 
 def row(event: dict[str, Any]) -> str:
-    """Return an event's row behind its time."""
+    """Return an event's row after its time."""
     base = {"accountId": "acme", "userId": "ann", "createdAt": 1_700_000_000_123, "sessionId": "s"}
     text = "".join(text for text, _ in event_row({**base, **event}))
     return text[14:]
 
 
 def test_an_event_is_one_row() -> None:
-    """A row shows who did what where, and every free property, objects as JSON."""
+    """A row shows time, account, user, action, place and every free property, objects as JSON."""
     event = {"action": "identifyUser", "details": {"name": "Zoë"}, "note": "two words"}
     assert row(event) == 'acme     ann      identifyUser     details={"name": "Zoë"} note=two words'
     assert row({"action": "feature", "module": "m", "feature": "f"}).endswith(
@@ -311,7 +311,7 @@ def test_the_summary_of_nothing() -> None:
 
 
 def test_the_configuration_is_part_of_the_package() -> None:
-    """The demo's configuration is found beside its module, wherever that is installed."""
+    """The demo's configuration is in the package, beside its module."""
     import fslog.cli.demo.demo
 
     path = Path(fslog.cli.demo.demo.__file__).with_name("demo.json")
@@ -339,10 +339,10 @@ def test_the_configuration_is_part_of_the_package() -> None:
         ["spool", KEYS[0]],
     ],
 )
-def test_a_key_in_the_wrong_place_is_an_error_that_shows_none(
+def test_a_misplaced_key_is_not_printed(
     given: list[str], keys: None, fslog: uploads.Command
 ) -> None:
-    """Wherever a key of the environment was pasted to, no command repeats it."""
+    """Wherever a key of the environment was pasted to, no command prints it."""
     said = fslog(*given)  # which looks for the keys
     assert (said.code, said.out) == (2, "")
     assert "error: " in said.err

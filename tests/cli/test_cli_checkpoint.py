@@ -1,4 +1,4 @@
-"""What outlives an upload: the receipt beside its file, and the reject file."""
+"""The checkpoint and the reject file, which outlive an upload."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ SENT = Progress(
 
 
 def mode(path: Path) -> int:
-    """Return who may do what with a file."""
+    """Return the permissions of a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# Receipts
+# Checkpoints
 
 
-def test_a_receipt_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """What is written for each destination is what the next run reads."""
+def test_a_checkpoint_is_read_as_written(tmp_path: Path) -> None:
+    """The next run reads the progress that was written for each destination."""
     path = tmp_path / "a.fslog-sent"
     written = read_checkpoint(str(path))
     assert written.sent == {}
@@ -49,8 +49,8 @@ def test_a_receipt_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.fslog-sent"]
 
 
-def test_a_destination_is_told_from_others(tmp_path: Path) -> None:
-    """Another endpoint, or other keys, are another destination, and no key can be read from it."""
+def test_destinations_are_distinguished(tmp_path: Path) -> None:
+    """Another endpoint, or other keys, are another destination; the id reveals no key."""
     base = "https://events.example"
     those = [
         Destination(base, "auth-key", "api-key"),
@@ -76,8 +76,8 @@ class Failing(FileSystem):
 
 
 @pytest.mark.parametrize("step", ["create", "write", "fsync", "replace"])
-def test_a_receipt_that_cannot_be_written_leaves_the_last_one(step: str, tmp_path: Path) -> None:
-    """Whatever fails is told, and what was written before is still there, whole."""
+def test_a_failed_write_keeps_the_last_checkpoint(step: str, tmp_path: Path) -> None:
+    """Whichever step fails, an error is raised, and the previous checkpoint is intact."""
     path = str(tmp_path / "a.fslog-sent")
     Checkpoint(path, {"here": SENT}).write()
     with pytest.raises(OSError, match="No space left"):
@@ -88,8 +88,8 @@ def test_a_receipt_that_cannot_be_written_leaves_the_last_one(step: str, tmp_pat
     assert os.listdir(tmp_path) == ["a.fslog-sent"]
 
 
-def test_a_receipt_is_written_in_small_pieces_if_need_be(tmp_path: Path) -> None:
-    """A system that takes only some of the bytes at a time is asked again."""
+def test_a_checkpoint_is_written_despite_short_writes(tmp_path: Path) -> None:
+    """If the system writes only some of the bytes, the rest is written too."""
 
     class Slow(FileSystem):
         def write(self, fd: int, text: Any) -> int:  # type: ignore[override]
@@ -100,8 +100,8 @@ def test_a_receipt_is_written_in_small_pieces_if_need_be(tmp_path: Path) -> None
     assert read_checkpoint(path).sent == {"here": SENT}
 
 
-def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
-    """What somebody laid under the draft's name, or the receipt's, is not written to."""
+def test_a_symlink_is_not_followed(tmp_path: Path) -> None:
+    """A symbolic link with the name of the draft or the checkpoint is replaced, not followed."""
     victim = tmp_path / "victim"
     victim.write_text("theirs")
     path = tmp_path / "a.fslog-sent"
@@ -140,16 +140,16 @@ GOOD = json.dumps({"version": 1, "sent": {"here": {"offset": 1}}})
         json.dumps({"version": 1, "sent": {"a": {**vars(SENT), "rejects": None, "host": None}}}),
     ],
 )
-def test_what_is_no_receipt_is_not_taken_for_one(text: str, tmp_path: Path) -> None:
-    """Nobody guesses how much was sent from a file that fslog cannot have written."""
+def test_an_invalid_checkpoint_is_refused(text: str, tmp_path: Path) -> None:
+    """A file that fslog cannot have written is an error; no progress is guessed from it."""
     path = tmp_path / "a.fslog-sent"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(CommandError, match="was not written by fslog send; move it away"):
         read_checkpoint(str(path))
 
 
-def test_a_receipt_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    """A link, a directory, a FIFO under its name are no receipts, and nobody waits for them."""
+def test_an_unreadable_checkpoint_is_refused(tmp_path: Path) -> None:
+    """A link, a directory or a FIFO is an error, and is not waited for."""
     for name, make in (
         ("link", lambda path: os.symlink(tmp_path / "nothing", path)),
         ("directory", os.mkdir),
@@ -160,8 +160,8 @@ def test_a_receipt_that_cannot_be_read_is_told(tmp_path: Path) -> None:
             read_checkpoint(str(tmp_path / name))
 
 
-def test_a_receipt_needs_a_place(tmp_path: Path) -> None:
-    """Where none can be written that is said before anything is sent."""
+def test_a_checkpoint_needs_a_writable_directory(tmp_path: Path) -> None:
+    """A checkpoint that cannot be written is an error before anything is sent."""
     with pytest.raises(CommandError, match="--state-dir DIR puts it elsewhere"):
         read_checkpoint(str(tmp_path / "missing" / "a.fslog-sent"))
 
@@ -170,21 +170,21 @@ def test_a_receipt_needs_a_place(tmp_path: Path) -> None:
 
 
 def written(path: Path, *pieces: bytes) -> RejectsCheckpoint:
-    """Make a reject file, and return what is vouched for."""
+    """Write a reject file, and return its checkpoint."""
     file = RejectFile(str(path))
     file.open()
     file.write(pieces)
     file.sync()
-    vouched = file.checkpoint()
+    known = file.checkpoint()
     file.close()
-    assert vouched is not None
-    return vouched
+    assert known is not None
+    return known
 
 
-def gone_on_with(path: Path, *vouched: RejectsCheckpoint) -> bytes:
-    """Go on with a reject file, add a line, and return all that is in it."""
+def resumed(path: Path, *known: RejectsCheckpoint) -> bytes:
+    """Reopen a reject file, append a line, and return its content."""
     file = RejectFile(str(path))
-    file.reopen(vouched)
+    file.reopen(known)
     if not file.is_open:
         file.open()
     file.write([b"next\n"])
@@ -199,20 +199,20 @@ def gone_on_with(path: Path, *vouched: RejectsCheckpoint) -> bytes:
     return path.read_bytes()
 
 
-def test_a_reject_file_is_for_its_owner(tmp_path: Path) -> None:
-    """It is made when it is needed, readable by nobody else, and vouched for as a whole."""
+def test_a_reject_file_is_private(tmp_path: Path) -> None:
+    """It is created when needed and readable by its owner alone; its checkpoint covers it."""
     path = tmp_path / "a.rejects.ndjson"
     file = RejectFile(str(path))
     assert (file.is_open, file.checkpoint(), path.exists()) == (False, None, False)
     file.sync()
-    vouched = written(path, b"a\n", b"b\n")
-    assert (vouched.size_bytes, vouched.inode, vouched.path) == (4, path.stat().st_ino, str(path))
+    known = written(path, b"a\n", b"b\n")
+    assert (known.size_bytes, known.inode, known.path) == (4, path.stat().st_ino, str(path))
     assert mode(path) == 0o600
     assert path.read_bytes() == b"a\nb\n"
 
 
-def test_a_file_in_the_way_is_not_written_over(tmp_path: Path) -> None:
-    """What holds something is somebody's; what is empty, or is not there, may be used."""
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
+    """A file with content is an error; an empty or missing one is used."""
     path = tmp_path / "a.rejects.ndjson"
     path.write_bytes(b"theirs\n")
     for attempt in (RejectFile(str(path)).check, RejectFile(str(path)).open):
@@ -227,23 +227,23 @@ def test_a_file_in_the_way_is_not_written_over(tmp_path: Path) -> None:
     assert (path.read_bytes(), mode(path)) == (b"a\n", 0o600)
 
 
-def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
-    """Neither a link, nor a FIFO, nor a directory is taken for a reject file."""
+def test_a_reject_file_is_a_regular_file(tmp_path: Path) -> None:
+    """A link, a FIFO and a directory are errors."""
     path = tmp_path / "link"
     path.symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "directory").mkdir()
-    vouched = RejectsCheckpoint("x", 0, 0, "")
+    known = RejectsCheckpoint("x", 0, 0, "")
     for name in ("link", "fifo", "directory"):
         with pytest.raises(CommandError):
             RejectFile(str(tmp_path / name)).open()
         with pytest.raises(CommandError):
-            RejectFile(str(tmp_path / name)).reopen([vouched])
+            RejectFile(str(tmp_path / name)).reopen([known])
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_place_where_none_can_be_made_is_told(tmp_path: Path) -> None:
-    """That there is no such directory is said before anything is sent."""
+def test_a_reject_file_needs_a_directory(tmp_path: Path) -> None:
+    """A directory that does not exist is an error before anything is sent."""
     with pytest.raises(CommandError, match="--rejects FILE names another"):
         RejectFile(str(tmp_path / "missing" / "a")).check()
     (tmp_path / "file").touch()
@@ -251,55 +251,55 @@ def test_a_place_where_none_can_be_made_is_told(tmp_path: Path) -> None:
         RejectFile(str(tmp_path / "file" / "a")).check()
 
 
-def test_what_a_killed_run_wrote_last_is_cut_off(tmp_path: Path) -> None:
-    """Lines behind what is vouched for come again: they are not to stand there twice."""
+def test_what_a_killed_run_wrote_last_is_truncated(tmp_path: Path) -> None:
+    """Lines after the checkpoint will be rejected again, and are not to be there twice."""
     path = tmp_path / "a.rejects.ndjson"
-    vouched = written(path, b"a\n")
+    known = written(path, b"a\n")
     path.write_bytes(b"a\nb\nhalf of c")  # in place: the same file
-    assert gone_on_with(path, vouched) == b"a\nnext\n"
+    assert resumed(path, known) == b"a\nnext\n"
 
 
-def test_the_last_word_counts(tmp_path: Path) -> None:
-    """Of several accounts of one file, the one that vouches for most of it is right."""
+def test_the_largest_checkpoint_counts(tmp_path: Path) -> None:
+    """Of several checkpoints of one file, the valid one that covers most of it is used."""
     path = tmp_path / "a.rejects.ndjson"
     first = written(path, b"a\n")
     path.write_bytes(b"")
     second = written(path, b"a\nb\n")
     third = replace(second, size_bytes=3, digest="0" * 32)
     path.write_bytes(b"a\nb\nc\n")
-    assert gone_on_with(path, first, second, third) == b"a\nb\nnext\n"
+    assert resumed(path, first, second, third) == b"a\nb\nnext\n"
 
 
 @pytest.mark.parametrize("mended", [b"A\n", b"", b"mended, without a newline", b"x\ny\nz\n"])
-def test_a_file_that_somebody_mends_is_added_to(mended: bytes, tmp_path: Path) -> None:
-    """Where it is not what was written any more, nothing of it is cut off."""
+def test_a_corrected_reject_file_is_appended_to(mended: bytes, tmp_path: Path) -> None:
+    """If the content has changed, none of it is truncated."""
     path = tmp_path / "a.rejects.ndjson"
-    vouched = written(path, b"a\n")
+    known = written(path, b"a\n")
     path.write_bytes(mended)
     newline = b"\n" if mended and not mended.endswith(b"\n") else b""
-    assert gone_on_with(path, vouched) == mended + newline + b"next\n"
+    assert resumed(path, known) == mended + newline + b"next\n"
 
 
-def test_a_file_that_was_replaced_is_added_to(tmp_path: Path) -> None:
-    """Another file of that name is not cut, even where nothing was vouched for yet."""
+def test_a_replaced_reject_file_is_appended_to(tmp_path: Path) -> None:
+    """Another file of that name is not truncated, even if the checkpoint is of no bytes."""
     path = tmp_path / "a.rejects.ndjson"
-    vouched = written(path)
+    known = written(path)
     os.rename(path, tmp_path / "old")
     path.write_bytes(b"theirs\n")
-    assert gone_on_with(path, vouched) == b"theirs\nnext\n"
+    assert resumed(path, known) == b"theirs\nnext\n"
 
 
-def test_a_file_that_was_moved_away_is_made_again(tmp_path: Path) -> None:
-    """Who mends the rejects elsewhere gets only new ones."""
+def test_a_moved_reject_file_is_created_again(tmp_path: Path) -> None:
+    """If the rejects are corrected elsewhere, the new file has only new ones."""
     path = tmp_path / "a.rejects.ndjson"
-    vouched = written(path, b"a\n")
+    known = written(path, b"a\n")
     path.unlink()
-    assert gone_on_with(path, vouched) == b"next\n"
+    assert resumed(path, known) == b"next\n"
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
 def test_lines_are_written_whole_or_not_at_all(error: BaseException, tmp_path: Path) -> None:
-    """What breaks off in the middle leaves nothing of it behind."""
+    """A write that is interrupted leaves no part of a line behind."""
     path = tmp_path / "a.rejects.ndjson"
     file = RejectFile(str(path))
     file.open()

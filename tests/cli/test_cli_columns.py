@@ -1,4 +1,4 @@
-"""What commands write on a terminal of 80 columns: whole words, whole sentences, nothing twice."""
+"""The output of commands on a terminal of 80 columns: every word of it, unbroken, and only once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS = 80
 
 
 def on_a_terminal(arguments: Sequence[str], where: Path, endpoint: str) -> tuple[int, list[str]]:
-    """Run `fslog ARGUMENTS` on a terminal; return the exit code and what the terminal got."""
+    """Run `fslog ARGUMENTS` on a terminal; return the exit code and the terminal's lines."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     process = subprocess.Popen(
@@ -76,7 +76,7 @@ def variables(endpoint: str) -> dict[str, str]:
 
 
 def settings(endpoint: str, **more: str) -> dict[str, str]:
-    """Return the environment, in which nothing says how wide a terminal is."""
+    """Return the environment, without the variables that set a terminal's width."""
     env = environment({**variables(endpoint), "PYTHONUNBUFFERED": "1", **more})
     return {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
 
@@ -88,7 +88,7 @@ def steady(text: str) -> list[str]:
 
 @pytest.fixture
 def where(tmp_path: Path) -> Path:
-    """Make files and directories about which there is much to say."""
+    """Create files and directories that cause much output."""
     leave(tmp_path / "spool", segment_line(1), segment_line(2))
     aside = tmp_path / "spool" / "quarantine"
     aside.mkdir(exist_ok=True)
@@ -132,15 +132,15 @@ def test_a_terminal_gets_the_words_that_a_pipe_gets(
     assert too_wide == []
 
 
-def test_why_events_wait_is_said_to_its_end(where: Path) -> None:
-    """The sentence that says who sends a dead process's events is there, in whole words."""
+def test_a_long_state_is_printed_to_its_end(where: Path) -> None:
+    """The sentence about a dead process's events is complete, in whole words."""
     _, lines = on_a_terminal(["spool", "ls", "spool"], where, "http://127.0.0.1:9")
     words = " ".join(" ".join(lines).split())
     assert "dead: sent by drain, or by any process that uses the spool" in words
 
 
-def test_what_is_to_be_typed_is_in_one_line(where: Path) -> None:
-    """A terminal may break a command where it likes: copied, it is whole."""
+def test_a_command_to_copy_is_in_one_line(where: Path) -> None:
+    """A command is never wrapped by fslog, so that it can be copied."""
     with Collector(keys=KEYS) as collector:
         collector.always(Answer(503))
         names = [str(where / f"{'long' * 12}{number}") for number in range(3)]
@@ -161,8 +161,8 @@ def test_what_is_to_be_typed_is_in_one_line(where: Path) -> None:
     ),
     st.integers(1, 40),
 )
-def test_a_broken_line_has_all_of_it(parts: list[tuple[str, str]], columns: int) -> None:
-    """Whatever the parts: all words are there, unbroken, in order, each with the style it had."""
+def test_a_wrapped_line_is_complete(parts: list[tuple[str, str]], columns: int) -> None:
+    """Whatever the parts: all words are there, unbroken, in order, each with its style."""
     lines = list(wrapped(tuple(parts), columns))
     assert _styled(lines) == _styled([tuple(parts)])
     label = len(parts[0][0]) if parts else 0

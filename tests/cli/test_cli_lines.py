@@ -1,4 +1,4 @@
-"""One line's judgement, lines gathered into batches, and problems counted."""
+"""Checked lines, batches of them, and counts of their problems."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ NASTY: list[bytes] = [
 ]
 
 
-def judged(raw: bytes, limit_bytes: int = 1_048_576) -> CheckedLine:
-    """Return what is thought of one line."""
+def checked(raw: bytes, limit_bytes: int = 1_048_576) -> CheckedLine:
+    """Return one line, checked."""
     return check(Line(1, raw), limit_bytes)
 
 
 @pytest.mark.parametrize("raw", NASTY, ids=range(len(NASTY)))
-def test_the_judgement_is_the_endpoints(raw: bytes) -> None:
-    """A line is right, wrong or blank as the collector finds it, and sent as it takes it."""
-    one, parsed = judged(raw), parse_body(raw, None)
+def test_a_line_is_checked_as_by_the_endpoint(raw: bytes) -> None:
+    """A line is valid, invalid or blank as the collector finds it, and sent as it accepts it."""
+    one, parsed = checked(raw), parse_body(raw, None)
     assert [json.loads(text) for text in (one.text,) if text] == parsed.events
     codes = [problem.code for bad in parsed.invalid for problem in bad.problems]
     assert [problem.code for problem in one.problems] == codes
@@ -65,7 +65,7 @@ def test_the_judgement_is_the_endpoints(raw: bytes) -> None:
 
 
 @given(parts=st.lists(st.sampled_from([*NASTY[:22], b"{", b"\r", b" ", b"\n"])))
-def test_a_file_is_judged_like_its_body(
+def test_a_file_is_checked_like_a_body(
     parts: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Line by line a file gives the same events, and as many invalid lines, as in one body."""
@@ -82,17 +82,17 @@ def test_a_file_is_judged_like_its_body(
 
 
 def test_warnings_are_kept_apart() -> None:
-    """What the endpoint takes but was hardly meant is sent, and said."""
-    one = judged(line(1, module=None, createdAt=5))
+    """An event that is accepted but probably a mistake is sent, with a warning."""
+    one = checked(line(1, module=None, createdAt=5))
     assert one.text
     assert not one.problems
     assert {problem.code for problem in one.warnings} == {"expected", "looks_like_seconds"}
 
 
 def test_problems_hold_no_events() -> None:
-    """Many problems may be kept: each is a few words, not a whole event."""
+    """Many problems may be kept, so each is a few words, not a whole event."""
     for raw in NASTY:
-        one = judged(raw)
+        one = checked(raw)
         assert all(problem.event is None for problem in (*one.problems, *one.warnings))
 
 
@@ -105,15 +105,15 @@ def test_problems_hold_no_events() -> None:
     ],
 )
 def test_usual_mistakes_have_their_remedy(raw: bytes, words: str) -> None:
-    """A byte order mark, and a file that is one array, are called so."""
-    (problem,) = judged(raw).problems
+    """A byte order mark, and a file that is one array, have a message of their own."""
+    (problem,) = checked(raw).problems
     assert words in problem.message
 
 
-def test_a_files_mistakes_are_told_in_a_files_words() -> None:
-    """What a log call may give otherwise, an id as a number say, a file is not told to give."""
+def test_messages_are_worded_for_a_file() -> None:
+    """What only a log call may give, such as a number as an id, is not suggested."""
     raw = line(1, accountId=5, userId=None, createdAt="now", action="", sessionId=True)
-    assert [problem.message for problem in judged(raw).problems] == [
+    assert [problem.message for problem in checked(raw).problems] == [
         "accountId is of type int; expected a non-empty string",
         "userId is missing; expected a non-empty string",
         "createdAt is of type str; expected a number, epoch milliseconds",
@@ -123,48 +123,48 @@ def test_a_files_mistakes_are_told_in_a_files_words() -> None:
 
 
 def test_a_line_has_to_fit_a_batch() -> None:
-    """A line is as long as a batch at the most, its newline counted and its blanks not."""
+    """The limit of a line is that of a batch; its newline counts, surrounding blanks do not."""
     size = len(line(1))
-    assert judged(line(1), size).text == line(1)
-    assert judged(line(1)[:-1], size).text == line(1)
-    assert judged(b"  " + line(1)[:-1] + b" \r\n", size).text == line(1)
-    one = judged(line(1), size - 1)
+    assert checked(line(1), size).text == line(1)
+    assert checked(line(1)[:-1], size).text == line(1)
+    assert checked(b"  " + line(1)[:-1] + b" \r\n", size).text == line(1)
+    one = checked(line(1), size - 1)
     assert (one.text, [problem.code for problem in one.problems]) == (b"", ["too_large"])
     one = check(Line(1, line(1)[:9], is_whole=False), 5)
     assert (one.is_whole, [problem.code for problem in one.problems]) == (False, ["too_large"])
 
 
 def gathered(raws: list[bytes], **limits: int) -> list[list[int]]:
-    """Return the numbers of the lines that travel together."""
+    """Return the line numbers of each batch."""
     walk = (Line(number, raw) for number, raw in enumerate(raws, 1))
     given_limits = {"batch_events": 3, "batch_bytes": 10_000, **limits}
     return [[one.number for one in batch] for batch in batches(walk, **given_limits)]
 
 
-def test_batches_have_so_many_events() -> None:
-    """A batch is full with its events; other lines between them cost no room, and none is lost."""
+def test_batches_are_limited_by_events() -> None:
+    """Only events count; other lines among them are in the batch too, and none is lost."""
     raws = [line(1), b"\n", line(2), b"{\n", line(3), line(4), b"\n"]
     assert gathered(raws) == [[1, 2, 3, 4, 5], [6, 7]]
     assert gathered([]) == []
     assert gathered([b"\n"]) == [[1]]
 
 
-def test_batches_have_so_many_bytes() -> None:
-    """A batch has as many bytes as it may, and not one more."""
+def test_batches_are_limited_by_bytes() -> None:
+    """A batch has at most the limit of bytes."""
     size = len(line(1))
     raws = [line(1), line(2), line(3), line(4)]
     assert gathered(raws, batch_bytes=2 * size) == [[1, 2], [3, 4]]
     assert gathered(raws, batch_bytes=2 * size - 1) == [[1], [2], [3], [4]]
 
 
-def test_what_is_not_sent_is_bounded_too() -> None:
-    """A file of blank lines, or of wrong ones, is not held as a whole."""
+def test_lines_that_are_not_sent_are_limited_too() -> None:
+    """A file of blank or invalid lines is not held as a whole."""
     assert max(map(len, gathered([b"\n"] * 100))) == 12
     assert max(map(len, gathered([b"{" * 100 + b"\n"] * 100, batch_bytes=200))) == 7
 
 
-def test_a_long_line_comes_alone_and_at_once(tmp_path: Path) -> None:
-    """What is before a long line comes first; its rest can still be read when it comes itself."""
+def test_a_long_line_is_a_batch_by_itself(tmp_path: Path) -> None:
+    """The lines before it are yielded first; its rest can still be read when it is yielded."""
     path = tmp_path / "long"
     path.write_bytes(line(1) + b"x" * 5_000 + b"\n" + line(3))
     with Reader(input_file(str(path)), 1_000) as reader:
@@ -175,8 +175,8 @@ def test_a_long_line_comes_alone_and_at_once(tmp_path: Path) -> None:
         assert [[one.number for one in batch] for batch in found] == [[3]]
 
 
-def test_damage_comes_after_what_was_before_it() -> None:
-    """Lines that were read are handed on before it is said that no more can be."""
+def test_damage_is_raised_after_the_lines_before_it() -> None:
+    """All lines that were read are yielded before the error is raised."""
 
     def damaged() -> Iterator[Line]:
         yield Line(1, line(1))
@@ -191,7 +191,7 @@ def test_damage_comes_after_what_was_before_it() -> None:
 
 
 def test_problems_are_counted_by_kind() -> None:
-    """Each kind has its count and the numbers of its first lines; the most frequent is first."""
+    """Each kind has its count and the numbers of its first lines, the most frequent first."""
     found = ProblemCounts()
     for number in range(1, 21):
         problems = [Problem("missing", "userId", f"in {number}")]
@@ -222,8 +222,8 @@ def test_problems_are_counted_by_kind() -> None:
     ]
 
 
-def test_the_lines_of_the_tests_are_right() -> None:
-    """What the other tests send is what the endpoint takes."""
+def test_the_lines_of_the_tests_are_valid() -> None:
+    """The events that the other tests send are accepted by the endpoint."""
     parsed = parse_body(lines(range(3)), None)
     assert parsed.events == [event(number) for number in range(3)]
-    assert [judged(line(number)).warnings for number in range(3)] == [(), (), ()]
+    assert [checked(line(number)).warnings for number in range(3)] == [(), (), ()]

@@ -21,13 +21,13 @@ LIMIT = 100
 
 
 def read(path: Path, limit_bytes: int = LIMIT) -> list[tuple[int, bytes]]:
-    """Return number and text of each line of a file, long ones put together."""
+    """Return number and text of each line of a file, long lines joined."""
     with Reader(input_file(str(path)), limit_bytes) as reader:
         return [(one.number, one.raw + b"".join(reader.rest())) for one in reader.lines()]
 
 
 def write(tmp_path: Path, text: bytes) -> Path:
-    """Make a file."""
+    """Write a file."""
     path = tmp_path / "lines"
     path.write_bytes(text)
     return path
@@ -40,7 +40,7 @@ def write(tmp_path: Path, text: bytes) -> Path:
 def test_lines_are_what_newlines_separate(
     text: list[bytes], is_gzip: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """All text comes out again, newlines alone end lines, and numbers have no gap."""
+    """All text is yielded, only newlines end lines, and the numbers have no gap."""
     whole = b"".join(text)
     path = write(tmp_path_factory.mktemp("lines"), gzip.compress(whole) if is_gzip else whole)
     found = read(path)
@@ -51,8 +51,8 @@ def test_lines_are_what_newlines_separate(
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
-def test_what_fits_the_limit_comes_in_one_piece(ending: bytes, tmp_path: Path) -> None:
-    """A line of just so many bytes is whole whatever ends it; a longer one need not be."""
+def test_a_line_within_the_limit_is_whole(ending: bytes, tmp_path: Path) -> None:
+    """A line of the limit is whole whatever its ending; a longer one need not be."""
     text = b"x" * (LIMIT - 1)
     with Reader(input_file(str(write(tmp_path, text + ending))), LIMIT) as reader:
         assert [one.is_whole for one in reader.lines()] == [True]
@@ -63,8 +63,8 @@ def test_what_fits_the_limit_comes_in_one_piece(ending: bytes, tmp_path: Path) -
         assert reader.newlines == ending.count(b"\n")
 
 
-def test_a_long_line_that_nobody_takes_is_read_over(tmp_path: Path) -> None:
-    """The rest of a long line is no line, whether or not somebody asked for it."""
+def test_the_rest_of_a_long_line_is_skipped(tmp_path: Path) -> None:
+    """The rest of a long line is not a line, whether or not it was read."""
     path = write(tmp_path, b"a\n" + b"x" * 1_000 + b"\nb\n")
     with Reader(input_file(str(path)), LIMIT) as reader:
         assert [(one.number, one.raw[:2]) for one in reader.lines()] == [
@@ -76,14 +76,14 @@ def test_a_long_line_that_nobody_takes_is_read_over(tmp_path: Path) -> None:
 
 
 def test_members_of_gzip_are_one_text(tmp_path: Path) -> None:
-    """Concatenated gzip files, as log rotation makes them, are read as one; zeros may follow."""
+    """Concatenated gzip files, as log rotation creates them, are one text; zeros may follow."""
     path = write(tmp_path, gzip.compress(b"a\nb") + gzip.compress(b"c\n") + bytes(512))
     assert read(path) == [(1, b"a\n"), (2, b"bc\n")]
 
 
 @pytest.mark.parametrize("text", [b"", gzip.compress(b"", mtime=0)])
 def test_an_empty_input_has_no_lines(text: bytes, tmp_path: Path) -> None:
-    """Nothing is no line, also when it is compressed."""
+    """Empty text, also compressed, has no line."""
     assert read(write(tmp_path, text)) == []
 
 
@@ -98,8 +98,8 @@ def test_an_empty_input_has_no_lines(text: bytes, tmp_path: Path) -> None:
         (lambda packed: packed + b"garbage", "has damaged gzip data"),
     ],
 )
-def test_damage_is_told(damage: object, words: str, tmp_path: Path) -> None:
-    """Gzip that ends early, or is none, is said to be so, after the lines before it came out."""
+def test_damaged_gzip_is_reported(damage: object, words: str, tmp_path: Path) -> None:
+    """Truncated or invalid gzip is an error, raised after the lines before it."""
     text = b"".join(hashlib.sha512(bytes([n])).hexdigest().encode() + b"\n" for n in range(200))
     path = write(tmp_path, damage(gzip.compress(text)))  # type: ignore[operator]
     found: list[bytes] = []
@@ -116,8 +116,8 @@ def test_damage_is_told(damage: object, words: str, tmp_path: Path) -> None:
     assert str(path) in str(caught.value)
 
 
-def test_damage_in_a_long_line_is_told(tmp_path: Path) -> None:
-    """Who asks for the rest of a line that is damaged hears of it."""
+def test_damage_in_a_long_line_is_reported(tmp_path: Path) -> None:
+    """Damage in the rest of a long line is raised by reading it."""
     packed = gzip.compress(os.urandom(50_000).replace(b"\n", b"x"))
     with Reader(input_file(str(write(tmp_path, packed[:-9]))), LIMIT) as reader:
         line = next(reader.lines())
@@ -126,14 +126,14 @@ def test_damage_in_a_long_line_is_told(tmp_path: Path) -> None:
             list(reader.rest())
 
 
-def test_a_file_that_cannot_be_read_is_told() -> None:
-    """An error of the system's while reading is told in its words."""
+def test_an_error_of_reading_is_reported() -> None:
+    """An error of reading is reported with the system's message."""
     with pytest.raises(DamagedInput, match="Input/output error"):
         read(Path("/proc/self/mem"))
 
 
-def test_a_file_that_vanished_is_told(tmp_path: Path) -> None:
-    """What is gone when it is its turn is told like what cannot be read."""
+def test_a_deleted_file_is_reported(tmp_path: Path) -> None:
+    """A file that was deleted before it is opened is an error like any other."""
     path = write(tmp_path, b"a\n")
     found = input_file(str(path))
     path.unlink()
@@ -142,8 +142,8 @@ def test_a_file_that_vanished_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_gzip", [True, False])
-def test_what_was_read_over_is_vouched_for(is_gzip: bool, tmp_path: Path) -> None:
-    """Skipping gives the hash of just that text, compressed or not, and reading goes on behind."""
+def test_skipped_text_is_hashed(is_gzip: bool, tmp_path: Path) -> None:
+    """Skipping returns the hash of that text, compressed or not; reading continues after it."""
     text = b"first\nsecond\nthird\n"
     path = write(tmp_path, gzip.compress(text) if is_gzip else text)
     with Reader(input_file(str(path)), LIMIT) as reader:
@@ -155,7 +155,7 @@ def test_what_was_read_over_is_vouched_for(is_gzip: bool, tmp_path: Path) -> Non
 
 
 def test_the_position_is_that_in_the_file(tmp_path: Path) -> None:
-    """How far reading is, is counted in the bytes that the file has, as its size is."""
+    """The position is in bytes of the file, as its size is."""
     packed = gzip.compress(os.urandom(200_000))
     path = write(tmp_path, packed)
     with Reader(input_file(str(path)), LIMIT) as reader:
@@ -186,7 +186,7 @@ def test_a_fifo_is_a_stream(tmp_path: Path) -> None:
 
 
 def test_standard_input_is_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`-` is the process's standard input, also where that is a file, and stays open."""
+    """`-` is standard input, a stream even if it is a file, and stays open."""
     before = os.dup(0)
     with open(write(tmp_path, b"a\n"), "rb") as file:
         os.dup2(file.fileno(), 0)
@@ -199,8 +199,8 @@ def test_standard_input_is_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         os.close(before)
 
 
-def test_a_closed_standard_input_is_told() -> None:
-    """Where there is no standard input, that is said."""
+def test_a_closed_standard_input_is_an_error() -> None:
+    """If standard input was closed, `-` is an error."""
     program = """
         import os
         from fslog.cli.options import CommandError
@@ -226,18 +226,18 @@ def test_a_closed_standard_input_is_told() -> None:
         ("loop", "cannot be read: Too many levels of symbolic links"),
     ],
 )
-def test_what_is_no_input(
+def test_invalid_inputs(
     name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be read at all is said before anything is done."""
+    """An input that cannot be read is an error before any is read."""
     monkeypatch.chdir(tmp_path)
     os.symlink("loop", "loop")
     with pytest.raises(CommandError, match=words):
         input_files([name])
 
 
-def test_an_input_of_others_is_told() -> None:
-    """A file that may not be read is said to be one, before anything is done."""
+def test_an_input_without_permission_is_an_error() -> None:
+    """A file without read permission is an error before any is read."""
     program = """
         import json, os
         from fslog.cli.options import CommandError
@@ -260,7 +260,7 @@ def test_an_input_of_others_is_told() -> None:
 
 
 def test_a_file_that_is_named_twice(tmp_path: Path) -> None:
-    """An input is read once, under whatever names; two that are alike are two."""
+    """An input may be named once, under whatever name; two files with equal content are two."""
     path = write(tmp_path, b"a\n")
     (tmp_path / "link").symlink_to(path)
     (tmp_path / "copy").write_bytes(b"a\n")
@@ -270,8 +270,8 @@ def test_a_file_that_is_named_twice(tmp_path: Path) -> None:
             input_files([str(name) for name in names])
 
 
-def test_a_socket_is_no_file(tmp_path: Path) -> None:
-    """What cannot be opened is told like what cannot be read."""
+def test_a_socket_is_an_error(tmp_path: Path) -> None:
+    """An input that cannot be opened is an error like one that cannot be read."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
         with pytest.raises(DamagedInput, match="No such device or address"):

@@ -1,4 +1,4 @@
-"""The parser of commands: the endpoint's options, the keys that are none, numbers, errors."""
+"""The parser of commands: the endpoint's options, keys, numbers, errors."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def parsed(*arguments: str, environ: dict[str, str] | None = None) -> argparse.N
 
 
 def where(*arguments: str, **environ: str) -> str:
-    """Return the host that options and environment lead to."""
+    """Return the host of the destination."""
     return destination_of(parsed(*arguments), needs_keys=False, environ=environ).host
 
 
-def test_options_win_over_the_environment() -> None:
-    """An endpoint wins over a data center, and what is said now over what the environment says."""
+def test_options_override_the_environment() -> None:
+    """An endpoint overrides a data center, and any option the environment."""
     assert where() == "events-us.freshsuccess.com"
     assert where(FSLOG_DATACENTER="eu") == "events-eu.freshsuccess.com"
     assert where("--datacenter", "us", FSLOG_DATACENTER="eu") == "events-us.freshsuccess.com"
@@ -49,7 +49,7 @@ def test_options_win_over_the_environment() -> None:
 
 
 def test_keys_come_from_the_environment() -> None:
-    """With both there the destination has them; without one, the one that is missing is named."""
+    """The destination has the keys of the environment; a missing one is named in the error."""
     to = destination_of(parsed(), needs_keys=True, environ=KEYS)
     assert to.events_url().endswith("/v1/auth-key-1/api-key-2")
     for name in KEYS:
@@ -58,8 +58,10 @@ def test_keys_come_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("given", [["--auth-key", "x"], ["--api-key=x"], ["--auth-key"]])
-def test_keys_are_no_arguments(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Who tries is told where keys belong, and why, and the key is not repeated."""
+def test_a_key_is_not_accepted_as_an_argument(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the variables and the reason, and does not print the key."""
     with pytest.raises(SystemExit) as leaving:
         parsed(*given)
     assert leaving.value.code == 2
@@ -79,10 +81,10 @@ def test_keys_are_no_arguments(given: list[str], capsys: pytest.CaptureFixture[s
         ["\x1b[31mauth-key-1\n"],
     ],
 )
-def test_a_key_in_the_wrong_place_is_not_shown(
+def test_a_misplaced_key_is_not_printed(
     given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wherever a key was pasted to, the error does not show it, nor obeys a terminal's codes."""
+    """Wherever a key was pasted to, the error is redacted, and control characters are escaped."""
     for name, key in KEYS.items():
         monkeypatch.setenv(name, key)
     assert main(["ping", *given]) == 2
@@ -91,8 +93,8 @@ def test_a_key_in_the_wrong_place_is_not_shown(
     assert not [text for text in ("auth-key-1", "api-key-2", "\x1b") if text in said]
 
 
-def test_an_option_is_written_out() -> None:
-    """A beginning of a name is no name: a script does not change its meaning with a new option."""
+def test_options_are_not_abbreviated() -> None:
+    """The beginning of a name is an error, so that a new option does not change a script."""
     with pytest.raises(SystemExit):
         parsed("--end", "https://b.example")
 
@@ -107,15 +109,15 @@ def test_an_option_is_written_out() -> None:
     ],
 )
 def test_numbers(read: Callable[[str], float], good: dict[str, float], bad: list[str]) -> None:
-    """A number that is none, or makes no sense, is an error of the argument."""
+    """A text that is not a number, or not within the bounds, is an error of the argument."""
     assert {text: read(text) for text in good} == good
     for text in bad:
         with pytest.raises(argparse.ArgumentTypeError, match="is not a"):
             read(text)
 
 
-def test_certificates_that_cannot_be_used_are_told() -> None:
-    """A file that is not there is an error at once, not when it is needed."""
+def test_missing_certificates_are_an_error() -> None:
+    """A missing file of certificates is an error at once, not at the first request."""
     options = parsed("--ca-certs", "/missing.pem")
     to = destination_of(options, needs_keys=False, environ={})
     with pytest.raises(CommandError, match="ca_certs"):

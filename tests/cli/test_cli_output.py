@@ -12,7 +12,7 @@ from fslog.cli.output import STYLES, Printer, ProgressBar, cut
 
 
 class Watch:
-    """A clock that passes when somebody sleeps."""
+    """A clock that advances when a test sleeps."""
 
     now = 50.0
 
@@ -21,19 +21,19 @@ class Watch:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += seconds
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def test_a_pipe_gets_plain_text() -> None:
-    """Where no terminal reads, a line has neither colours nor an end cut off."""
+    """Without a terminal a line has no styles and is complete."""
     stream = io.StringIO()
     printer = Printer(stream, environ={}, columns=10)
     printer.line(("bold", "bold"), (" and plain", ""))
@@ -42,7 +42,7 @@ def test_a_pipe_gets_plain_text() -> None:
 
 
 def test_a_terminal_gets_colours_and_short_rows() -> None:
-    """On a terminal a styled part is coloured, a line is broken at a blank, a row is cut."""
+    """On a terminal parts are styled, lines wrapped at a blank, rows cut."""
     stream = Terminal()
     printer = Printer(stream, environ={"TERM": "xterm"}, columns=12)
     printer.line(("bold", "bold"), (" and plain", ""))
@@ -51,8 +51,8 @@ def test_a_terminal_gets_colours_and_short_rows() -> None:
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_colours_can_be_declined(environ: dict[str, str]) -> None:
-    """NO_COLOR, and a terminal that has none, get plain text of the terminal's width."""
+def test_styles_can_be_disabled(environ: dict[str, str]) -> None:
+    """NO_COLOR and TERM=dumb select plain text of the terminal's width."""
     stream = Terminal()
     printer = Printer(stream, environ=environ, columns=10)
     for style in STYLES:
@@ -62,8 +62,8 @@ def test_colours_can_be_declined(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("columns", range(18))
-def test_a_row_is_as_wide_as_it_may_be(columns: int) -> None:
-    """A cut row has exactly the columns that there are, but for the three that its dots need."""
+def test_a_cut_row_fills_the_width(columns: int) -> None:
+    """A cut row has exactly the given columns, but at least the three of its ellipsis."""
     parts = (("module", "bold"), (" ", ""), ("reports", ""))
     text = "".join(text for text, _ in cut(parts, columns))
     whole = "module reports"
@@ -71,18 +71,18 @@ def test_a_row_is_as_wide_as_it_may_be(columns: int) -> None:
 
 
 def progress(stream: Any, watch: Watch, **more: Any) -> ProgressBar:
-    """Return what shows on a stream how far it is."""
+    """Return a progress bar on a stream."""
     fixed: dict[str, Any] = {"environ": {"TERM": "xterm"}}
     return ProgressBar(stream, clock=watch.clock, sleep=watch.sleep, **{**fixed, **more})
 
 
 def frames(stream: io.StringIO) -> list[str]:
-    """Return what a terminal showed, one after another."""
+    """Return the successive lines of a terminal."""
     return stream.getvalue().split("\r\x1b[K")[1:]
 
 
-def test_a_bar_shows_how_far_it_is() -> None:
-    """Name, bar, percent, events, rate and time left stand in one line, which is drawn anew."""
+def test_a_bar_shows_the_progress() -> None:
+    """Name, bar, percent, events, rate and time left are in one line, which is redrawn."""
     stream, watch = Terminal(), Watch()
     one = progress(stream, watch)
     one.begin("events.ndjson", 1_000, 0)
@@ -100,7 +100,7 @@ def test_a_bar_shows_how_far_it_is() -> None:
 
 
 def test_a_resumed_run_has_the_rate_of_its_own() -> None:
-    """What an earlier run did counts for the bar, not for the speed."""
+    """What an earlier run did counts for the bar, not for the rate."""
     stream, watch = Terminal(), Watch()
     one = progress(stream, watch)
     one.begin("e", 1_000, 500)
@@ -109,8 +109,8 @@ def test_a_resumed_run_has_the_rate_of_its_own() -> None:
     assert frames(stream) == ["e  [" + "#" * 14 + "." * 10 + "]  60 %  100 events  10/s  40 s left"]
 
 
-def test_a_stream_has_no_end_in_sight() -> None:
-    """Where nobody knows how much there is, there is no bar, and no position is asked for."""
+def test_a_stream_has_no_bar() -> None:
+    """If the size is unknown there is no bar, and the position is not queried."""
     stream, watch = Terminal(), Watch()
     one = progress(stream, watch)
     one.begin("standard input", None, 0)
@@ -121,7 +121,7 @@ def test_a_stream_has_no_end_in_sight() -> None:
 
 @pytest.mark.parametrize(("size", "done"), [(0, 0), (10, 20), (10, 0)])
 def test_odd_sizes_do_no_harm(size: int, done: int) -> None:
-    """An empty file, and one that grows, are no reason to fail."""
+    """An empty file and one that grows are shown."""
     stream, watch = Terminal(), Watch()
     one = progress(stream, watch)
     one.begin("e", size, 0)
@@ -131,8 +131,8 @@ def test_odd_sizes_do_no_harm(size: int, done: int) -> None:
     assert ("100 %" in frame) == (done > 0)
 
 
-def test_a_bar_is_drawn_now_and_then() -> None:
-    """A thousand events a second are not a thousand frames."""
+def test_a_bar_is_redrawn_at_intervals() -> None:
+    """A thousand events per second are not a thousand frames."""
     stream, watch = Terminal(), Watch()
     one = progress(stream, watch)
     one.begin("e", 1_000, 0)
@@ -144,7 +144,7 @@ def test_a_bar_is_drawn_now_and_then() -> None:
 
 @pytest.mark.parametrize("columns", [200, 80, 60, 30, 12, 5, 1])
 def test_a_bar_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However narrow it is, and however wide the letters are, the line does not break."""
+    """However narrow the terminal and wide the characters, the line is not wrapped."""
     monkeypatch.setattr("fslog.cli.output.ProgressBar._columns", lambda self: columns)
     for label in ("events.ndjson", "東京" * 30, "/" + "x" * 300, "\x1b[2J"):
         stream, watch = Terminal(), Watch()
@@ -159,8 +159,8 @@ def test_a_bar_fits_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) 
         assert ("[#" in frame) == (columns >= 80)
 
 
-def test_a_line_of_its_own_takes_the_bar_away_first() -> None:
-    """What is said stands where the bar was, which comes again at once; controls are escaped."""
+def test_a_message_replaces_the_bar() -> None:
+    """A message is where the bar was, which is redrawn at once; control characters are escaped."""
     stream, watch = Terminal(), Watch()
     one = progress(stream, watch)
     one.begin("e", None, 0)
@@ -171,8 +171,8 @@ def test_a_line_of_its_own_takes_the_bar_away_first() -> None:
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
-def test_a_note_is_not_obeyed(stream: io.StringIO) -> None:
-    """What a peer said is shown with its controls escaped, in a bar and in a line."""
+def test_a_note_is_printable(stream: io.StringIO) -> None:
+    """Control characters in a peer's text are escaped, in a bar and in a line."""
     watch = Watch()
     one = progress(stream, watch)
     one.begin("e", None, 0)
@@ -184,8 +184,8 @@ def test_a_note_is_not_obeyed(stream: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
-def test_a_key_is_not_shown(stream: io.StringIO) -> None:
-    """A key in the name of an input, also one that is cut, and in what is said is masked."""
+def test_a_key_is_redacted(stream: io.StringIO) -> None:
+    """A key in a name, even one that is shortened, and in a message is masked."""
     watch = Watch()
     key = "the-key-" + "0123456789" * 3
     one = progress(stream, watch, redact=lambda text: text.replace(key, "***"))
@@ -200,7 +200,7 @@ def test_a_key_is_not_shown(stream: io.StringIO) -> None:
 
 
 def test_a_wait_is_counted_down() -> None:
-    """On a terminal the seconds to the next try can be seen passing."""
+    """On a terminal the seconds to the next retry are counted down."""
     stream, watch = Terminal(), Watch()
     one = progress(stream, watch)
     one.begin("e", None, 0)
@@ -211,8 +211,8 @@ def test_a_wait_is_counted_down() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"TERM": "dumb"}])
-def test_a_pipe_gets_a_line_now_and_then(environ: dict[str, str]) -> None:
-    """Where no bar can be there is a whole line each ten seconds, without any control character."""
+def test_a_pipe_gets_a_line_at_intervals(environ: dict[str, str]) -> None:
+    """Without a bar there is a line every ten seconds, without control characters."""
     stream = Terminal() if environ else io.StringIO()
     watch = Watch()
     one = progress(stream, watch, environ=environ)
@@ -231,7 +231,7 @@ def test_a_pipe_gets_a_line_now_and_then(environ: dict[str, str]) -> None:
 
 
 def test_quiet_is_quiet() -> None:
-    """Who asked for silence sees nothing, on a terminal either."""
+    """A quiet progress bar writes nothing, even on a terminal."""
     stream, watch = Terminal(), Watch()
     with progress(stream, watch, is_quiet=True) as one:
         one.begin("e", 10, 0)
@@ -242,8 +242,8 @@ def test_quiet_is_quiet() -> None:
     assert watch.now == 55.0
 
 
-def test_a_bar_is_gone_whatever_happens() -> None:
-    """The next line of the terminal is not written into the bar."""
+def test_a_bar_is_removed_in_any_case() -> None:
+    """After an exception the bar is removed, so that the next line does not overlap it."""
     stream, watch = Terminal(), Watch()
 
     def interrupted() -> None:
@@ -257,8 +257,8 @@ def test_a_bar_is_gone_whatever_happens() -> None:
     assert stream.getvalue().endswith("\r\x1b[K")
 
 
-def test_who_does_not_look_does_not_stop_the_work() -> None:
-    """A stream whose reader has gone, or that cannot write a letter, is no reason to fail."""
+def test_errors_of_the_stream_are_ignored() -> None:
+    """A closed stream, or one that cannot encode a character, raises nothing."""
 
     class Gone(Terminal):
         def write(self, text: str) -> int:

@@ -1,4 +1,4 @@
-"""The commands on a platform that lacks what POSIX has: a sentence, and never a traceback."""
+"""The commands on a platform without POSIX files: an error message, never a traceback."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Elsewhere = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def elsewhere(collector: Collector, tmp_path: Path) -> Elsewhere:
-    """Give `fslog` on such a platform, in a directory with a file of one event, and a spool."""
+    """Return `fslog` on such a platform, in a directory with a file of one event, and a spool."""
     (tmp_path / "hiding.py").write_text(HIDING)
     (tmp_path / "events.ndjson").write_text(json.dumps({**LINE, "sessionId": "s"}) + "\n")
     (tmp_path / "spool").mkdir()
@@ -73,10 +73,10 @@ def elsewhere(collector: Collector, tmp_path: Path) -> Elsewhere:
         ("viewer --port 0 --store x.ndjson", "fslog viewer: error: ", "start it without --store"),
     ],
 )
-def test_what_needs_files_as_posix_has_them_says_so(
+def test_a_command_that_needs_posix_files_is_refused(
     arguments: str, begins: str, remedy: str, elsewhere: Elsewhere, collector: Collector
 ) -> None:
-    """What keeps files of its own names what is missing, and what to do; nothing is done."""
+    """The error names what is missing and a remedy; nothing is done."""
     code, out, err = elsewhere(*arguments.split())
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith(begins)
@@ -94,20 +94,20 @@ def test_what_needs_files_as_posix_has_them_says_so(
         ("demo --events 5 --pace 0", "delivered"),
     ],
 )
-def test_what_needs_no_files_of_its_own_works(
+def test_a_command_without_files_of_its_own_works(
     arguments: str, shown: str, elsewhere: Elsewhere
 ) -> None:
-    """What only reads files, or posts, works there."""
+    """A command that only reads files, or posts, works there."""
     code, out, err = elsewhere(*arguments.split())
     assert (code, "Traceback" in err) == (0, False), err
     assert shown in out
 
 
-def test_check_says_that_a_spool_cannot_be_had(elsewhere: Elsewhere, tmp_path: Path) -> None:
-    """A configuration with a spool is wrong there, one without it is right."""
+def test_check_reports_a_spool_as_an_error(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """A configuration with a spool is an error there, one without is OK."""
     usage = {"class": "fslog.FreshsuccessHandler"}
     for spool, code, words in (
-        ({}, 0, "this is right"),
+        ({}, 0, "\nOK\n"),
         ({"spool": "spool"}, 1, "spool needs file locks (flock), which this platform does not"),
     ):
         given = {

@@ -1,4 +1,4 @@
-"""`fslog send`: what arrives, what is set aside, what is said, and what is written down."""
+"""`fslog send`: the events that arrive, the rejected lines, the output and the checkpoint."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from uploads import Command, line, lines, made, numbers
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the pauses between two tries short."""
+    """Shorten the pauses between two attempts."""
     monkeypatch.setattr("fslog.cli.upload.transfer.MAX_BACKOFF", 0.01)
 
 
 def files() -> list[str]:
-    """Return what is in the directory."""
+    """Return the names in the directory."""
     return sorted(os.listdir())
 
 
@@ -46,11 +46,11 @@ def tidy(text: str) -> list[str]:
 MIXED = line(1) + line(2, userId=None) + b"\n" + line(4, module=None) + b"{\n" + line(6)[:-1]
 
 
-# All is well
+# Success
 
 
 def test_a_file_arrives(fslog: Command, collector: Collector) -> None:
-    """Its events arrive in order, compressed, in batches; the summary says so; the code is 0."""
+    """Its events arrive in order, compressed, in batches, as the summary says; the code is 0."""
     made("a.ndjson", lines(range(12)))
     said = fslog("send", "--batch-events", 5, "a.ndjson")
     assert (said.code, said.err) == (0, "")
@@ -68,7 +68,7 @@ def test_a_file_arrives(fslog: Command, collector: Collector) -> None:
 
 
 def test_batches_are_those_of_a_handler(fslog: Command, collector: Collector) -> None:
-    """Unless told otherwise 5,000 events, or 1 MiB, travel together."""
+    """The default limits of a batch are 5,000 events and 1 MiB."""
     made("many", lines(range(5_001)))
     made("large", b"".join(line(number, note="x" * 400_000) for number in range(3)))
     assert fslog("send", "many", "large").code == 0
@@ -77,7 +77,7 @@ def test_batches_are_those_of_a_handler(fslog: Command, collector: Collector) ->
 
 @pytest.mark.usefixtures("keys")
 def test_bodies_are_those_of_a_handler(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a handler posts unless told otherwise, `send` posts byte for byte from its lines."""
+    """By default `send` posts the same bytes for its lines as a handler."""
     with RawServer(answer()) as server:
         monkeypatch.setenv("FSLOG_ENDPOINT", server.url)
         handler = FreshsuccessHandler(flush_interval=60.0)
@@ -115,7 +115,7 @@ def test_files_of_many_sorts_arrive(
 
 @pytest.mark.parametrize("text", [b"", b"\n\n", gzip.compress(b"", mtime=0)])
 def test_a_file_without_events(text: bytes, fslog: Command, collector: Collector) -> None:
-    """Nothing to send is no failure, and no request."""
+    """A file without events causes neither a failure nor a request."""
     made("a", text)
     said = fslog("send", "a")
     assert (said.code, said.err) == (0, "")
@@ -123,8 +123,8 @@ def test_a_file_without_events(text: bytes, fslog: Command, collector: Collector
     assert collector.requests == []
 
 
-def test_several_files_go_in_order(fslog: Command, collector: Collector) -> None:
-    """One after the other, each with a receipt of its own."""
+def test_several_files_are_sent_in_order(fslog: Command, collector: Collector) -> None:
+    """Each file is sent after the other, with its own checkpoint."""
     for number, name in enumerate("cab"):
         made(name, line(number))
     assert fslog("send", "c", "a", "b").code == 0
@@ -132,11 +132,11 @@ def test_several_files_go_in_order(fslog: Command, collector: Collector) -> None
     assert files() == ["a", "a.fslog-sent", "b", "b.fslog-sent", "c", "c.fslog-sent"]
 
 
-# Wrong lines
+# Invalid lines
 
 
-def test_wrong_lines_are_set_aside(fslog: Command, collector: Collector) -> None:
-    """Each is told of once, by kind and number, and kept as it came; the others are sent; 1."""
+def test_invalid_lines_are_rejected(fslog: Command, collector: Collector) -> None:
+    """Each is reported once, by kind and number, and kept unchanged; the others are sent; 1."""
     made("a.ndjson", MIXED)
     said = fslog("send", "a.ndjson")
     assert said.code == 1
@@ -154,8 +154,8 @@ def test_wrong_lines_are_set_aside(fslog: Command, collector: Collector) -> None
     ]
 
 
-def test_the_summary_for_a_program(fslog: Command, collector: Collector) -> None:
-    """With `--json` it is one object on stdout, with all numbers and all problems by file."""
+def test_json(fslog: Command, collector: Collector) -> None:
+    """With `--json` the output is one object with all numbers, and the problems by file."""
     made("a.ndjson", MIXED)
     made("b.ndjson", line(7))
     said = fslog("send", "--json", "--quiet", "a.ndjson", "b.ndjson")
@@ -196,7 +196,7 @@ def test_the_summary_for_a_program(fslog: Command, collector: Collector) -> None
     assert (second["sent"], second["rejects"], second["problems"]) == (1, None, [])
 
 
-def test_what_was_set_aside_can_be_mended_and_sent(fslog: Command, collector: Collector) -> None:
+def test_a_corrected_reject_file_can_be_sent(fslog: Command, collector: Collector) -> None:
     """A reject file is a file like any other."""
     made("a", MIXED)
     fslog("send", "a")
@@ -205,8 +205,8 @@ def test_what_was_set_aside_can_be_mended_and_sent(fslog: Command, collector: Co
     assert numbers(collector) == [1, 4, 6, 2, 5]
 
 
-def test_each_wrong_line_is_told_of_once(fslog: Command, collector: Collector) -> None:
-    """However many there are of a kind, it has one row, with its number and its first lines."""
+def test_each_kind_of_problem_has_one_row(fslog: Command, collector: Collector) -> None:
+    """A kind has one row, with its count and its first lines, however many there are."""
     made("a", b"{\n" * 8)
     made("b", b"[]\n" * 500)
     said = fslog("send", "a", "b")
@@ -218,7 +218,7 @@ def test_each_wrong_line_is_told_of_once(fslog: Command, collector: Collector) -
 
 
 def test_one_reject_file_for_all(fslog: Command, collector: Collector) -> None:
-    """With `--rejects` the invalid lines of all inputs go to one file, wherever it is."""
+    """With `--rejects` the invalid lines of all inputs are written to one file, wherever it is."""
     os.mkdir("there")
     made("a", b"{a\n" + line(1))
     made("b", line(2) + b"no")
@@ -228,10 +228,10 @@ def test_one_reject_file_for_all(fslog: Command, collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("given", [[], ["--rejects", "mine"]])
-def test_a_reject_file_is_never_written_over(
+def test_an_existing_reject_file_is_an_error(
     given: list[str], fslog: Command, collector: Collector
 ) -> None:
-    """What is in the way is said before anything is sent, and left as it is."""
+    """It is reported before anything is sent, and left unchanged."""
     path = made("mine" if given else "a.rejects.ndjson", b"theirs\n")
     made("a", line(1))
     said = fslog("send", *given, "a")
@@ -244,10 +244,10 @@ def test_a_reject_file_is_never_written_over(
     assert collector.requests == []
 
 
-def test_a_file_that_comes_into_the_way_is_not_written_over(
+def test_a_file_that_appears_meanwhile_is_not_overwritten(
     fslog: Command, collector: Collector
 ) -> None:
-    """Also what appears while the upload runs is left alone; what is behind it can be resumed."""
+    """A file that is created during the upload is unchanged too; the rest can be resumed."""
     made("a", line(1) + b"{\n" + line(3))
     rejects = Path("a.rejects.ndjson")
     collector._on_request = lambda request, events: rejects.write_bytes(b"theirs\n") and None
@@ -262,8 +262,8 @@ def test_a_file_that_comes_into_the_way_is_not_written_over(
     assert sorted(set(numbers(collector))) == [1, 3]
 
 
-def test_a_line_of_any_length_is_set_aside(fslog: Command, collector: Collector) -> None:
-    """A line that no batch can hold goes to the reject file, byte for byte; the rest is sent."""
+def test_a_line_of_any_length_is_rejected(fslog: Command, collector: Collector) -> None:
+    """A line that exceeds the limit is in the reject file, byte for byte; the rest is sent."""
     long = line(2, note="x" * 700_000)
     made("a", line(1) + long + line(3) + long[:-1])
     said = fslog("send", "--batch-bytes", 1_000, "a")
@@ -275,10 +275,10 @@ def test_a_line_of_any_length_is_set_aside(fslog: Command, collector: Collector)
 
 
 @pytest.mark.parametrize("end", [b"", b'{"accountId":', line(3)[:-3], b"  {"])
-def test_a_line_that_is_half_written_waits_for_its_other_half(
+def test_an_incomplete_last_line_is_not_sent(
     end: bytes, fslog: Command, collector: Collector
 ) -> None:
-    """Of a file that grows each whole line is sent once, and no line is torn in two."""
+    """Each complete line of a growing file is sent once, and no line is split."""
     path = made("a", lines([1, 2]) + end)
     said = fslog("send", "a")
     assert (said.code, numbers(collector)) == (bool(end), [1, 2])
@@ -291,8 +291,10 @@ def test_a_line_that_is_half_written_waits_for_its_other_half(
     assert files() == ["a", "a.fslog-sent"]
 
 
-def test_half_a_line_of_a_stream_is_set_aside(fslog: Command, collector: Collector) -> None:
-    """A stream cannot be read again: what came of its last line is kept, and told."""
+def test_an_incomplete_last_line_of_a_stream_is_rejected(
+    fslog: Command, collector: Collector
+) -> None:
+    """A stream cannot be read again, so its incomplete last line is rejected and reported."""
     os.mkfifo("fifo")
     thread = threading.Thread(target=Path("fifo").write_bytes, args=(line(1) + b'{"a":',))
     thread.start()
@@ -307,7 +309,7 @@ def test_half_a_line_of_a_stream_is_set_aside(fslog: Command, collector: Collect
 def test_a_last_line_without_a_newline_is_a_line(
     end: bytes, fslog: Command, collector: Collector
 ) -> None:
-    """What is whole is sent, and what can become no event is set aside: it would wait for ever."""
+    """A complete event is sent, and what cannot become one is rejected."""
     made("a", line(1) + end)
     said = fslog("send", "a")
     is_right = end == line(3)[:-1]
@@ -321,8 +323,8 @@ def test_a_last_line_without_a_newline_is_a_line(
 # The endpoint's answers
 
 
-def test_trouble_is_tried_again(fslog: Command, collector: Collector) -> None:
-    """Busy, broken, resetting: the batch goes again until it is taken, and arrives once."""
+def test_failures_are_retried(fslog: Command, collector: Collector) -> None:
+    """If the endpoint is busy or breaks the connection the batch is retried, and arrives once."""
     made("a", lines(range(3)))
     collector.script(Answer(503), Answer(then="reset"), Answer(429), Answer(then="close"))
     said = fslog("send", "--batch-events", 2, "a")
@@ -336,7 +338,7 @@ def test_trouble_is_tried_again(fslog: Command, collector: Collector) -> None:
 
 
 def test_retry_after_is_honoured(fslog: Command, collector: Collector) -> None:
-    """The next try does not come before the endpoint wants it."""
+    """The next attempt is not before the time that the endpoint asks for."""
     made("a", line(1))
     collector.script(Answer(503, headers={"Retry-After": "1"}))
     assert fslog("send", "a").code == 0
@@ -344,8 +346,8 @@ def test_retry_after_is_honoured(fslog: Command, collector: Collector) -> None:
     assert second.received_at - first.received_at >= 1.0
 
 
-def test_it_gives_up_in_time_and_can_be_resumed(fslog: Command, collector: Collector) -> None:
-    """After `--retry-for` it says what is wrong and how to go on; nothing is lost, none twice."""
+def test_it_stops_in_time_and_can_be_resumed(fslog: Command, collector: Collector) -> None:
+    """After `--retry-for` it prints why and how to resume; no event is lost or sent twice."""
     made("a", lines(range(4)))
     collector.script(Answer(200))
     collector.always(Answer(503))
@@ -363,8 +365,10 @@ def test_it_gives_up_in_time_and_can_be_resumed(fslog: Command, collector: Colle
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 302])
-def test_a_wrong_set_up_stops_at_once(status: int, fslog: Command, collector: Collector) -> None:
-    """One answer is enough: nothing more is posted, and it is said what to look at."""
+def test_a_configuration_error_stops_at_once(
+    status: int, fslog: Command, collector: Collector
+) -> None:
+    """After one such answer nothing more is posted, and the message names what to check."""
     made("a", lines(range(4)))
     made("b", line(9))
     collector.script(Answer(200), Answer(status))
@@ -381,7 +385,7 @@ def test_a_wrong_set_up_stops_at_once(status: int, fslog: Command, collector: Co
 def test_wrong_keys_send_nothing(
     fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the right ones the same file is sent as if nothing had been."""
+    """With the right keys the same file is sent completely."""
     made("a", MIXED)
     with monkeypatch.context() as wrong:
         wrong.setenv("FSLOG_API_KEY", "not-the-key")
@@ -395,7 +399,7 @@ def test_wrong_keys_send_nothing(
 
 
 def test_what_is_too_large_is_split(fslog: Command, collector: Collector) -> None:
-    """Down to single events; one that is refused alone is set aside, its neighbours arrive."""
+    """Down to single events; a refused event is rejected, the others arrive."""
     with Collector(limit_bytes=400) as small:
         made("a", line(0) + line(1) + b"{\n" + line(3, note="x" * 400) + line(4) + line(5))
         said = fslog("send", "--endpoint", small.url, "a")
@@ -409,8 +413,8 @@ def test_what_is_too_large_is_split(fslog: Command, collector: Collector) -> Non
     assert refused.endswith((" 413 Content Too Large", " 413 Request Entity Too Large"))
 
 
-def test_nobody_there(fslog: Command, collector: Collector) -> None:
-    """Where nobody listens it is tried for a while."""
+def test_an_endpoint_that_is_down(fslog: Command, collector: Collector) -> None:
+    """A refused connection is retried for `--retry-for`."""
     made("a", line(1))
     where = f"http://127.0.0.1:{free_port()}"
     said = fslog("send", "--endpoint", where, "--retry-for", 0.05, "a")
@@ -419,11 +423,11 @@ def test_nobody_there(fslog: Command, collector: Collector) -> None:
     assert files() == ["a"]
 
 
-# Once, and not twice
+# Resuming
 
 
 def test_what_was_sent_is_not_sent_again_by_mistake(fslog: Command, collector: Collector) -> None:
-    """The same command again is refused, and says what to do; `--again` does it."""
+    """The same command again is refused with a remedy; `--again` sends the file."""
     made("a", lines([1, 2]))
     fslog("send", "a")
     said = fslog("send", "a")
@@ -441,7 +445,7 @@ def test_what_was_sent_is_not_sent_again_by_mistake(fslog: Command, collector: C
 def test_what_was_sent_in_part_is_not_begun_again_by_mistake(
     fslog: Command, collector: Collector
 ) -> None:
-    """Without `--resume` it is refused, and said up to which line it was sent."""
+    """Without `--resume` it is refused, with the last line that was sent."""
     made("a", lines([1, 2, 3]))
     collector.script(Answer(200), Answer(400))
     fslog("send", "--batch-events", 2, "a")
@@ -455,10 +459,10 @@ def test_what_was_sent_in_part_is_not_begun_again_by_mistake(
     assert numbers(collector) == [1, 2]
 
 
-def test_an_interruption_tells_how_to_go_on(
+def test_an_interruption_prints_the_command_to_resume(
     fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in a POST ends with 130, says what was sent and what is left; a stream is told so."""
+    """Ctrl-C during a POST exits with 130, and prints what was sent and what is left."""
     made("a", lines([1, 2, 3]))
     post = Transport.post
 
@@ -490,7 +494,7 @@ def test_a_stream_is_not_resumed(fslog: Command, collector: Collector) -> None:
 
 
 def test_resuming_what_is_complete_sends_nothing(fslog: Command, collector: Collector) -> None:
-    """Who is in doubt may say `--resume`: as often as he likes, and at the first time too."""
+    """`--resume` may be given any number of times, the first time included."""
     made("a", MIXED)
     assert fslog("send", "--resume", "a").code == 1
     for _ in range(2):
@@ -501,7 +505,7 @@ def test_resuming_what_is_complete_sends_nothing(fslog: Command, collector: Coll
 
 
 def test_what_was_added_is_sent(fslog: Command, collector: Collector) -> None:
-    """A file that grew is gone on with, where it was left; line numbers go on, too."""
+    """A file that has grown is resumed after the last line sent; line numbers continue."""
     path = made("a", lines([1, 2]))
     fslog("send", "a")
     with path.open("ab") as file:
@@ -527,7 +531,7 @@ def test_what_was_added_is_sent(fslog: Command, collector: Collector) -> None:
     ],
 )
 def test_a_file_that_changed_is_noticed(text: bytes, fslog: Command, collector: Collector) -> None:
-    """What is not the text that was sent is not gone on with: only `--again` sends it."""
+    """If the text that was sent has changed, only `--again` sends the file."""
     path = made("a", lines([1, 2, 3, 4]))
     collector.script(Answer(200), Answer(400))
     fslog("send", "--batch-events", 2, "a")
@@ -541,7 +545,7 @@ def test_a_file_that_changed_is_noticed(text: bytes, fslog: Command, collector: 
 
 
 def test_a_file_may_be_compressed_meanwhile(fslog: Command, collector: Collector) -> None:
-    """It is the text that counts: neither its compression nor the file's number on the disk."""
+    """The text identifies the file, neither its compression nor its inode."""
     made("a", lines([1, 2, 3, 4]))
     collector.script(Answer(200), Answer(400))
     fslog("send", "--batch-events", 2, "a")
@@ -551,10 +555,10 @@ def test_a_file_may_be_compressed_meanwhile(fslog: Command, collector: Collector
     assert numbers(collector) == [1, 2, 3, 4]
 
 
-def test_each_destination_has_its_own_account(
+def test_each_destination_has_its_own_progress(
     fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a test endpoint has, the real one has not; neither keeps the other from its part."""
+    """The progress for a test endpoint does not count for the real one."""
     made("a", lines([1, 2]))
     with Collector() as other:
         assert fslog("send", "--endpoint", other.url, "a").code == 0
@@ -567,10 +571,10 @@ def test_each_destination_has_its_own_account(
     assert len(read_checkpoint("a.fslog-sent").sent) == 3
 
 
-def test_other_keys_do_not_guess(
+def test_progress_with_other_keys_is_an_error(
     fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was sent in part with other keys is neither sent twice nor taken for done in silence."""
+    """What was sent in part with other keys is neither sent twice nor silently left out."""
     made("a", lines([1, 2, 3]))
     collector.script(Answer(200), Answer(400))
     fslog("send", "--batch-events", 2, "a")
@@ -585,8 +589,8 @@ def test_other_keys_do_not_guess(
     assert numbers(collector) == [1, 2, 1, 2, 3]
 
 
-def test_an_interrupted_repetition_is_gone_on_with(fslog: Command, collector: Collector) -> None:
-    """The account of the first time does not pass for that of the second."""
+def test_an_interrupted_repetition_is_resumed(fslog: Command, collector: Collector) -> None:
+    """The progress of the first upload does not count for the second."""
     made("a", lines([1, 2]))
     fslog("send", "a")
     collector.script(Answer(400))
@@ -595,10 +599,8 @@ def test_an_interrupted_repetition_is_gone_on_with(fslog: Command, collector: Co
     assert numbers(collector) == [1, 2, 1, 2]
 
 
-def test_rejects_of_an_interrupted_run_are_not_forgotten(
-    fslog: Command, collector: Collector
-) -> None:
-    """Who resumes hears of the invalid lines before, and the code stays 1; each is kept once."""
+def test_rejects_of_an_interrupted_run_are_reported(fslog: Command, collector: Collector) -> None:
+    """A resumed run reports the earlier rejects, and exits with 1; each line is kept once."""
     made("a", b"{a\n" + line(1) + b"{b\n" + line(2) + b"{c\n" + line(3))
     collector.script(Answer(200), Answer(400))
     assert fslog("send", "--batch-events", 1, "a").code == 1
@@ -612,8 +614,8 @@ def test_rejects_of_an_interrupted_run_are_not_forgotten(
     assert fslog("send", "--resume", "b").code == 1
 
 
-def test_receipts_elsewhere(fslog: Command, collector: Collector) -> None:
-    """With `--state-dir` nothing is written beside the input but what was set aside."""
+def test_state_dir(fslog: Command, collector: Collector) -> None:
+    """With `--state-dir` only the reject file is written beside the input."""
     os.mkdir("state")
     os.mkdir("data")
     made("data/a", lines([1, 2]))
@@ -628,8 +630,8 @@ def test_receipts_elsewhere(fslog: Command, collector: Collector) -> None:
     assert (said.code, "--state-dir DIR puts it elsewhere" in said.err) == (2, True)
 
 
-def test_a_file_that_is_being_sent_is_left_alone(fslog: Command, collector: Collector) -> None:
-    """An upload locks its file, and one that finds a file locked does not send it as well."""
+def test_a_locked_file_is_not_sent(fslog: Command, collector: Collector) -> None:
+    """An upload locks its file, and does not send one that is locked."""
     made("a", line(1))
     made("b", line(2))
     locked: list[bool] = []
@@ -656,7 +658,7 @@ def test_a_file_that_is_being_sent_is_left_alone(fslog: Command, collector: Coll
 def test_a_file_system_without_locks(
     fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a file cannot be locked it is sent all the same."""
+    """A file that cannot be locked is sent all the same."""
 
     def fail(self: FileSystem, fd: int) -> bool:
         raise OSError(37, "No locks available")
@@ -667,11 +669,11 @@ def test_a_file_system_without_locks(
     assert numbers(collector) == [1]
 
 
-# What cannot be read to its end
+# Damaged files
 
 
-def test_a_file_that_is_cut_off(fslog: Command, collector: Collector) -> None:
-    """What came out of it is sent, the damage is said with its line; whole again, it goes on."""
+def test_a_truncated_file(fslog: Command, collector: Collector) -> None:
+    """The lines before the damage are sent, and it is reported; a complete file is resumed."""
     text = b"".join(line(number, note=os.urandom(20).hex()) for number in range(500))
     path = made("a.gz", gzip.compress(text)[:-500])
     made("b", line(999))
@@ -689,8 +691,8 @@ def test_a_file_that_is_cut_off(fslog: Command, collector: Collector) -> None:
     assert sorted(numbers(collector)) == [*range(500), 999]
 
 
-def test_a_long_line_that_is_cut_off(fslog: Command, collector: Collector) -> None:
-    """Half of a line is not left in the reject file; whole again, all of it is."""
+def test_a_truncated_long_line(fslog: Command, collector: Collector) -> None:
+    """No part of it is in the reject file; when it is complete, all of it is."""
     long = json.dumps({"note": os.urandom(100_000).hex()}).encode() + b"\n"
     path = made("a.gz", gzip.compress(line(1) + b"{\n" + long)[:-50])
     assert fslog("send", "--batch-bytes", 1_000, "a.gz").code == 1
@@ -701,8 +703,8 @@ def test_a_long_line_that_is_cut_off(fslog: Command, collector: Collector) -> No
     assert numbers(collector) == [1]
 
 
-def test_a_file_that_vanishes(fslog: Command, collector: Collector) -> None:
-    """What is gone when it is its turn is said, and the others are sent."""
+def test_a_file_that_is_deleted_meanwhile(fslog: Command, collector: Collector) -> None:
+    """It is reported, and the other files are sent."""
     for number, name in enumerate("abc"):
         made(name, line(number))
     collector._on_request = lambda request, events: Path("b").unlink(missing_ok=True)
@@ -712,10 +714,10 @@ def test_a_file_that_vanishes(fslog: Command, collector: Collector) -> None:
     assert numbers(collector) == [0, 2]
 
 
-def test_a_receipt_that_cannot_be_written(
+def test_a_checkpoint_that_cannot_be_written(
     fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a full disk the upload stops, says so, and nothing is lost."""
+    """On a full disk the upload stops with a message, and no event is lost."""
     made("a", lines([1, 2, 3]))
 
     def fail(fd: int) -> None:
@@ -730,11 +732,11 @@ def test_a_receipt_that_cannot_be_written(
     assert numbers(collector) == [1, 1, 2, 3]
 
 
-# Without sending
+# Dry runs
 
 
 def test_a_dry_run_changes_nothing(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It needs no keys, makes no connection and no file, and says what would happen."""
+    """It needs no keys, opens no connection, writes no file, and prints what would be sent."""
     made("a.ndjson", MIXED + b"\n" + b"x" * 5_000 + b"\n" + line(8))
     with RawServer(answer()) as server:
         monkeypatch.setenv("FSLOG_ENDPOINT", server.url)
@@ -748,8 +750,8 @@ def test_a_dry_run_changes_nothing(fslog: Command, monkeypatch: pytest.MonkeyPat
     assert files() == ["a.ndjson"]
 
 
-def test_a_dry_run_can_look_at_the_rest(fslog: Command, collector: Collector) -> None:
-    """With `--resume` it says what is left to be sent, and leaves that as it is."""
+def test_a_dry_run_of_a_resumed_upload(fslog: Command, collector: Collector) -> None:
+    """With `--resume` it prints what is left, and does not change it."""
     made("a", line(1) + b"{\n" + lines([2, 3]))
     collector.script(Answer(200), Answer(400))
     fslog("send", "--batch-events", 1, "a")
@@ -760,7 +762,7 @@ def test_a_dry_run_can_look_at_the_rest(fslog: Command, collector: Collector) ->
     assert numbers(collector) == [1]
 
 
-# What is said
+# Output
 
 
 @pytest.mark.parametrize(
@@ -783,7 +785,7 @@ def test_a_dry_run_can_look_at_the_rest(fslog: Command, collector: Collector) ->
     ],
 )
 def test_a_wrong_argument(given: list[str], fslog: Command, collector: Collector) -> None:
-    """What cannot be meant is an error of the argument: 2, and nothing is sent or written."""
+    """An invalid argument exits with 2; nothing is sent or written."""
     made("a", line(1))
     said = fslog("send", *given)
     assert (said.code, said.out) == (2, "")
@@ -793,7 +795,7 @@ def test_a_wrong_argument(given: list[str], fslog: Command, collector: Collector
 
 
 def test_no_keys(fslog: Command, collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without keys it is said which is missing, and that they are no arguments."""
+    """The error names the missing key, and says that keys are not arguments."""
     made("a", line(1))
     monkeypatch.delenv("FSLOG_API_KEY")
     said = fslog("send", "a")
@@ -803,7 +805,7 @@ def test_no_keys(fslog: Command, collector: Collector, monkeypatch: pytest.Monke
 
 
 def test_quiet(fslog: Command, collector: Collector) -> None:
-    """With `--quiet` only what went wrong is said, and nothing where all went well."""
+    """With `--quiet` only failures are printed."""
     made("a", lines([1, 2]))
     collector.script(Answer(503))
     assert fslog("send", "--quiet", "a") == (0, "", "")
@@ -818,7 +820,7 @@ def test_quiet(fslog: Command, collector: Collector) -> None:
 
 
 def test_hostile_names_are_escaped(fslog: Command, collector: Collector) -> None:
-    """A name that holds a terminal's codes, or is no text, is printed and sent all the same."""
+    """A name with control characters or invalid UTF-8 is escaped, and its file is sent."""
     name = "a\x1b[2J\n\udcff"
     made(name, line(1) + b"{\n")
     said = fslog("send", name)
@@ -832,7 +834,7 @@ def test_hostile_names_are_escaped(fslog: Command, collector: Collector) -> None
 
 
 def test_the_help(fslog: Command) -> None:
-    """The help says where the keys come from, how to resume, and what the exit code means."""
+    """The help says where the keys are read from, how to resume, and what the exit code means."""
     said = fslog("send", "--help")
     assert said.code == 0
     for words in (

@@ -1,4 +1,4 @@
-"""`fslog send` once more: what others wrote, sent or configured meanwhile is theirs."""
+"""`fslog send` once more: what others wrote, sent or configured meanwhile is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_shared_reject_file_keeps_what_others_wrote(
     fslog: Command,
     collector: Collector,
 ) -> None:
-    """A resumed upload of one file leaves the rejected lines of another where they are."""
+    """A resumed upload of one file keeps the rejected lines of another."""
     made("a", line(1) + WRONG)
     made("b", line(2) + WRONG + WRONG)
     assert fslog("send", "--rejects", "R", "a", "b").code == 1
@@ -28,11 +28,11 @@ def test_a_shared_reject_file_keeps_what_others_wrote(
     assert numbers(collector) == [1, 2, 3]
 
 
-def test_what_somebody_adds_to_a_reject_file_stays(
+def test_what_is_added_to_a_reject_file_is_kept(
     fslog: Command,
     collector: Collector,
 ) -> None:
-    """A resumed upload adds to it, and cuts nothing off."""
+    """A resumed upload appends to it, and truncates nothing."""
     made("a", line(1) + WRONG)
     assert fslog("send", "a").code == 1
     rejects = Path("a.rejects.ndjson")
@@ -49,7 +49,7 @@ def test_what_another_process_sent_meanwhile_is_not_sent_again(
     collector: Collector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The receipt is read again once the file is locked; the rest goes on another time."""
+    """The checkpoint is read again after the file is locked; the rest can be resumed later."""
     made("a", line(1))
     made("b", line(2))
     post = Transport.post
@@ -68,12 +68,12 @@ def test_what_another_process_sent_meanwhile_is_not_sent_again(
     assert numbers(collector) == [2, 1]
 
 
-def test_what_another_process_sent_elsewhere_meanwhile_is_not_forgotten(
+def test_progress_of_another_destination_is_kept(
     fslog: Command,
     collector: Collector,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another destination's part of the receipt stays as that process wrote it."""
+    """The progress that another process wrote for another destination is unchanged."""
     made("a", line(1))
     made("b", line(2))
     post = Transport.post
@@ -98,7 +98,7 @@ def test_all_of_an_interrupted_repetition_is_repeated(
     fslog: Command,
     collector: Collector,
 ) -> None:
-    """With --again the files whose turn did not come are not taken for sent by --resume."""
+    """After an interrupted --again, --resume sends the files that had not begun, too."""
     made("a", line(1))
     made("b", line(2))
     assert fslog("send", "a", "b").code == 0
@@ -108,11 +108,11 @@ def test_all_of_an_interrupted_repetition_is_repeated(
     assert numbers(collector) == [1, 2, 1, 2]
 
 
-def test_files_of_one_name_have_receipts_of_their_own(
+def test_files_of_one_name_have_their_own_checkpoints(
     fslog: Command,
     collector: Collector,
 ) -> None:
-    """In one --state-dir, too."""
+    """Files of one name in several directories share no checkpoint in --state-dir."""
     for place, number in (("d1", 1), ("d2", 2), ("state", 0)):
         Path(place).mkdir()
         made(f"{place}/a", line(number))
@@ -123,7 +123,7 @@ def test_files_of_one_name_have_receipts_of_their_own(
     assert numbers(collector) == [1, 2, 3]
 
 
-def test_an_input_cannot_take_what_is_rejected(
+def test_an_input_cannot_be_the_reject_file(
     fslog: Command,
     collector: Collector,
 ) -> None:

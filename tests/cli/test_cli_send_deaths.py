@@ -1,4 +1,4 @@
-"""Uploads that are killed, interrupted, watched on a terminal, and fed from pipes."""
+"""Uploads that are killed, interrupted, run on a terminal, and read from pipes."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_kill_at_any_step_loses_nothing() -> None:
 @pytest.mark.parametrize("is_taken", [True, False])
 @pytest.mark.parametrize("is_gzip", [True, False])
 def test_a_kill_in_the_middle_of_a_post(is_taken: bool, is_gzip: bool, tmp_path: Path) -> None:
-    """The batch under way comes again; what was confirmed does not; it works for gzip too."""
+    """Only the batch of that POST is sent again; it works for gzip too."""
     text = lines(range(100))
     (tmp_path / "a").write_bytes(gzip.compress(text) if is_gzip else text)
     with Collector() as collector:
@@ -150,8 +150,8 @@ def test_a_kill_in_the_middle_of_a_post(is_taken: bool, is_gzip: bool, tmp_path:
         assert numbers(collector) == [*range(40), *twice, *range(40, 100)]
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    """It ends at once with 130; the command that it shows sends the rest, and nothing twice."""
+def test_ctrl_c_prints_the_command_to_resume(tmp_path: Path) -> None:
+    """It exits at once with 130; the command that it prints sends the rest, and nothing twice."""
     name = "it's a file"
     (tmp_path / name).write_bytes(lines(range(100)))
     with Collector() as collector:
@@ -173,7 +173,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_in_a_pause(tmp_path: Path) -> None:
-    """While it waits to try again it can be interrupted as well; a program is told how to go on."""
+    """A pause before a retry can be interrupted too; the JSON has the command to resume."""
     (tmp_path / "a").write_bytes(lines(range(3)))
     with Collector() as collector:
         collector.always(Answer(503, headers={"Retry-After": "60"}))
@@ -209,7 +209,7 @@ def test_a_pipe_is_sent(is_gzip: bool, tmp_path: Path) -> None:
 
 
 def test_a_stream_cannot_be_resumed(tmp_path: Path) -> None:
-    """Who asks for it is told; who interrupts one is told from where on nothing was sent."""
+    """--resume is an error; an interruption prints the first line that was not sent."""
     with Collector() as collector:
         said = run("send", "--resume", "-", endpoint=collector.url, where=tmp_path)
         assert said.code == 2
@@ -230,7 +230,7 @@ def test_a_stream_cannot_be_resumed(tmp_path: Path) -> None:
 
 
 def on_a_terminal(*arguments: object, endpoint: str, where: Path) -> tuple[int, str]:
-    """Run a command on a terminal of 100 columns; return its exit code and all that was shown."""
+    """Run a command on a terminal of 100 columns; return its exit code and output."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 100, 0, 0))
     shown = bytearray()
@@ -252,7 +252,7 @@ def on_a_terminal(*arguments: object, endpoint: str, where: Path) -> tuple[int, 
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    """It grows, with rate, time left and how many lines are rejected, and is gone at the end."""
+    """It shows rate, time left and rejected lines, and is removed at the end."""
     (tmp_path / "events.ndjson").write_bytes(lines(range(60)) + b"{\n" + lines(range(60, 100)))
     with Collector() as collector:
         collector.always(Answer(delay=0.3))
@@ -273,7 +273,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """A file of 24 MiB, and a line of 64 MiB that is set aside, are sent in little memory."""
+    """A file of 24 MiB, and a rejected line of 64 MiB, are sent in little memory."""
     program = PEAK.replace("COMMAND", "send")
     block = b"".join(line(number, note="x" * 800) for number in range(1_000))
     (tmp_path / "few").write_bytes(block * 2)

@@ -1,4 +1,4 @@
-"""What `send` says: names, keys, JSON, and what it tells to type next."""
+"""The output of `send`: names, keys, JSON, and the command to resume."""
 
 from __future__ import annotations
 
@@ -25,41 +25,43 @@ class Full(io.StringIO):
 
 
 class Gone(io.StringIO):
-    """A stream whose reader has gone."""
+    """A stream whose reader has closed it."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError
 
 
 def beneath_v1(where: Path) -> Path:
-    """Make a file with a wrong line, in a path that looks like that of an endpoint."""
+    """Write a file with an invalid line, at a path that looks like the endpoint's."""
     path = where / "v1" / "2024" / "e.ndjson"
     path.parent.mkdir(parents=True)
     path.write_bytes(line(1) + line(2, userId=None))
     return path
 
 
-def way_on(text: str) -> list[str]:
-    """Return the words of the command that is to be typed next."""
+def resume_command(text: str) -> list[str]:
+    """Return the words of the command to resume."""
     return shlex.split(text.partition("to resume: ")[2])
 
 
-def test_a_files_path_is_no_endpoints(fslog: Command, collector: Collector, tmp_path: Path) -> None:
-    """A file below a directory v1 is named as it is, in rows and in what is to be typed next."""
+def test_a_path_of_a_file_is_not_redacted(
+    fslog: Command, collector: Collector, tmp_path: Path
+) -> None:
+    """A file below a directory v1 is named in full, in rows and in the command to resume."""
     path = beneath_v1(tmp_path)
     collector.always(Answer(401))
     said = fslog("send", path)
     assert said.code == 1
-    assert way_on(said.err) == ["fslog", "send", "--resume", str(path)]
+    assert resume_command(said.err) == ["fslog", "send", "--resume", str(path)]
     collector.always(None)
     said = fslog("send", "--resume", path)
     assert f"of {path}, copied to {path}.rejects.ndjson\n" in said.out
 
 
-def test_a_files_path_is_no_endpoints_in_json(
+def test_a_path_of_a_file_is_not_redacted_in_json(
     fslog: Command, collector: Collector, tmp_path: Path
 ) -> None:
-    """The JSON names the file, its rejects and the way to go on as they are."""
+    """The JSON has the full names of the file and its rejects, and the command to resume."""
     path = beneath_v1(tmp_path)
     collector.script(Answer(200), Answer(401))
     (tmp_path / "next").write_bytes(line(3))
@@ -74,7 +76,7 @@ def test_a_files_path_is_no_endpoints_in_json(
 def test_a_key_that_is_a_number_leaves_the_json_whole(
     key: str, shown: str, fslog: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key of digits is taken out of texts, if it is long, and never out of numbers."""
+    """A long key of digits is redacted in strings, and never in numbers."""
     monkeypatch.setenv("FSLOG_AUTH_KEY", "a")
     monkeypatch.setenv("FSLOG_API_KEY", key)
     name = shown.replace("***", key)
@@ -85,26 +87,26 @@ def test_a_key_that_is_a_number_leaves_the_json_whole(
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_a_key_in_a_files_name_is_not_shown(
+def test_a_key_in_the_name_of_a_file_is_redacted(
     more: list[str], fslog: Command, collector: Collector, tmp_path: Path
 ) -> None:
-    """Where a file is named, in the summary and for the next time, a key is masked."""
+    """A key is masked in the summary and in the command to resume."""
     path = tmp_path / f"{KEYS[0]}.ndjson"
     path.write_bytes(line(1, userId=None) + line(2) + line(3))
     collector.script(Answer(200), Answer(401))
     said = fslog("send", "--batch-events", 1, *more, path)  # looks for keys in all that it wrote
     assert f"{tmp_path}/***.ndjson" in said.out
-    assert way_on(said.err)[-1] == f"{tmp_path}/***.ndjson"
+    assert resume_command(said.err)[-1] == f"{tmp_path}/***.ndjson"
 
 
-def test_a_name_behind_two_dashes_is_typed_again(
+def test_a_name_after_two_dashes_is_kept(
     fslog: Command, collector: Collector, tmp_path: Path
 ) -> None:
-    """A file that is called as an option is stays in what is to be typed next, which then works."""
+    """A file that is named like an option is in the command to resume, which works."""
     (tmp_path / "--again").write_bytes(lines([1, 2]))
     collector.always(Answer(503))
     said = fslog("send", "--again", "--retry-for", "0", "--", "--again")
-    words = way_on(said.err)
+    words = resume_command(said.err)
     assert words == ["fslog", "send", "--resume", "--retry-for", "0", "--", "--again"]
     collector.always(None)
     assert fslog(*words[1:]).code == 0
@@ -113,7 +115,7 @@ def test_a_name_behind_two_dashes_is_typed_again(
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
 @pytest.mark.parametrize(("out", "code"), [(Full, 1), (Gone, PIPE_CLOSED)])
-def test_the_way_to_go_on_is_told_whatever_becomes_of_the_summary(
+def test_the_command_to_resume_is_printed_without_the_summary(
     out: type[io.StringIO],
     code: int,
     more: list[str],
@@ -122,7 +124,7 @@ def test_the_way_to_go_on_is_told_whatever_becomes_of_the_summary(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where the summary cannot be written, stderr says all the same why, and what to type next."""
+    """If the summary cannot be written, stderr has the reason and the command all the same."""
     path = tmp_path / "e.ndjson"
     path.write_bytes(line(1))
     collector.always(Answer(401))
@@ -130,7 +132,7 @@ def test_the_way_to_go_on_is_told_whatever_becomes_of_the_summary(
     assert main(["send", *more, str(path)]) == code
     stopped, told, *rest = capsys.readouterr().err.splitlines()
     assert "it answers 401" in stopped
-    assert way_on(told) == ["fslog", "send", "--resume", *more, str(path)]
+    assert resume_command(told) == ["fslog", "send", "--resume", *more, str(path)]
     assert rest == (["fslog: No space left on device"] if out is Full else [])
 
 
@@ -139,7 +141,7 @@ def test_the_way_to_go_on_is_told_whatever_becomes_of_the_summary(
 def test_a_full_disk_below_the_summary(
     more: list[str], collector: Collector, tmp_path: Path
 ) -> None:
-    """All is sent and written down; that it cannot be told is an exit code of 1 and one line."""
+    """All is sent and recorded; the unwritable summary is exit code 1 and one line."""
     (tmp_path / "e.ndjson").write_bytes(lines([1, 2]))
     with open("/dev/full", "wb") as full:
         said = run("send", *more, "e.ndjson", endpoint=collector.url, where=tmp_path, stdout=full)
@@ -151,8 +153,8 @@ def test_a_full_disk_below_the_summary(
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_nobody_need_listen(closed: str, collector: Collector, tmp_path: Path) -> None:
-    """Without stdout, without stderr and without both all is sent, and the exit code is as ever."""
+def test_closed_streams(closed: str, collector: Collector, tmp_path: Path) -> None:
+    """Without stdout, stderr or both all is sent, and the exit code is the same."""
     path = tmp_path / "e.ndjson"
     path.write_bytes(line(1, userId=None) + line(2))
     given = {"FSLOG_ENDPOINT": collector.url, "FSLOG_AUTH_KEY": KEYS[0], "FSLOG_API_KEY": KEYS[1]}

@@ -1,4 +1,4 @@
-"""A batch to its outcome: tried again, split, refused, given up; with a clock of its own."""
+"""The outcome of a batch: retried, split, refused, stopped; with a simulated clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = Outcome(Kind.TOO_LARGE, "it answers 413")
 
 
 class Endpoint:
-    """Answer as told, or as a function of the events that came; keep time meanwhile."""
+    """Answer from a list, or by a function of the events; keep the time."""
 
     def __init__(self, *answers: Outcome, rule: Callable[[list[bytes]], Outcome] | None = None):
         self.answers = list(answers)
@@ -30,19 +30,19 @@ class Endpoint:
         self.now = 1_000.0
 
     def post(self, body: bytes) -> Outcome:
-        """Take one body."""
+        """Answer one body."""
         self.posted.append(zlib.decompress(body).splitlines())
         if self.rule is not None:
             return self.rule(self.posted[-1])
         return self.answers.pop(0) if self.answers else OK
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.pauses.append(seconds)
         self.now += seconds
 
     def uploader(self, **more: Any) -> Uploader:
-        """Return what posts here."""
+        """Return an uploader that posts here."""
         fixed = {
             "retry_for": 100.0,
             "wait": self.wait,
@@ -54,7 +54,7 @@ class Endpoint:
 
 
 def batch(count: int) -> list[CheckedLine]:
-    """Return events with other lines between them."""
+    """Return events with other lines among them."""
     found = []
     for number in range(count):
         found.append(CheckedLine(2 * number + 1, b"a%d\n" % number, b"a%d\n" % number))
@@ -63,12 +63,12 @@ def batch(count: int) -> list[CheckedLine]:
 
 
 def parts(uploader: Uploader, lines: Sequence[CheckedLine]) -> list[tuple[list[int], str]]:
-    """Upload, and return the numbers of the lines of each part with its refusal."""
+    """Send, and return the line numbers of each part with its refusal."""
     return [([one.number for one in part], why) for part, why in uploader.send(lines)]
 
 
 def test_a_batch_is_one_post() -> None:
-    """Its events travel together, deflated and in order; all of its lines come back at once."""
+    """Its events are in one body, compressed and in order; all of its lines are yielded at once."""
     there = Endpoint()
     uploader = there.uploader()
     assert parts(uploader, batch(2)) == [([1, 2, 3, 4], "")]
@@ -80,14 +80,14 @@ def test_a_batch_is_one_post() -> None:
 
 
 def test_lines_without_an_event_need_no_post() -> None:
-    """What is not sent is done with without asking anybody."""
+    """Lines without an event are yielded without a POST."""
     there = Endpoint(WRONG)
     assert parts(there.uploader(), batch(1)[1:]) == [([2], "")]
     assert there.posted == []
 
 
-def test_trouble_is_tried_again_with_growing_pauses() -> None:
-    """The same body goes again, each pause up to twice the last, and up to the longest."""
+def test_failures_are_retried_with_growing_pauses() -> None:
+    """The same body is posted again, each pause twice the last one, up to the longest."""
     there = Endpoint(*[BUSY] * 9)
     uploader = there.uploader(retry_for=1_000.0)
     assert parts(uploader, batch(1)) == [([1, 2], "")]
@@ -101,7 +101,7 @@ def test_trouble_is_tried_again_with_growing_pauses() -> None:
 
 
 def test_pauses_have_jitter() -> None:
-    """By default a pause is any part of the longest, so that many uploads do not come at once."""
+    """By default a pause is a random part of the longest, so that uploads do not coincide."""
     there = Endpoint(*[BUSY] * 6)
     fixed = {"retry_for": 1_000.0, "wait": there.wait, "report": there.reports.append}
     uploader = Uploader(there.post, clock=lambda: there.now, **fixed)
@@ -111,14 +111,14 @@ def test_pauses_have_jitter() -> None:
 
 
 def test_retry_after_is_honoured() -> None:
-    """No try comes sooner than the endpoint asks for."""
+    """No attempt is before the time that the endpoint asks for."""
     there = Endpoint(Outcome(Kind.RETRY, "busy", retry_after=7.0), BUSY)
     assert parts(there.uploader(), batch(1)) == [([1, 2], "")]
     assert there.pauses == [7.0, 2.0]
 
 
-def test_it_gives_up_after_so_long_without_a_success() -> None:
-    """The last try comes when the time is over; then it is said why, and how long it was."""
+def test_it_stops_after_retry_for() -> None:
+    """The last attempt is at the end of the time; the message has the reason and the duration."""
     there = Endpoint(rule=lambda events: BUSY)
     with pytest.raises(TransferStopped, match=r"it answers 503 for 10 s") as caught:
         parts(there.uploader(retry_for=10.0), batch(1))
@@ -126,8 +126,8 @@ def test_it_gives_up_after_so_long_without_a_success() -> None:
     assert not caught.value.is_configuration
 
 
-def test_each_success_gives_all_the_time_again() -> None:
-    """The time counts from the first failure behind a success."""
+def test_each_success_restarts_the_time() -> None:
+    """The time counts from the first failure after a success."""
     there = Endpoint(BUSY, BUSY, BUSY, OK, BUSY, BUSY, BUSY)
     uploader = there.uploader(retry_for=7.5)
     for _ in range(2):
@@ -135,24 +135,24 @@ def test_each_success_gives_all_the_time_again() -> None:
     assert there.pauses == [1, 2, 4] * 2
 
 
-def test_no_time_is_one_try() -> None:
-    """Who does not want to wait hears of the first failure."""
+def test_no_time_is_one_attempt() -> None:
+    """With a time of zero the first failure stops the transfer."""
     there = Endpoint(BUSY)
     with pytest.raises(TransferStopped, match=r"^it answers 503$"):
         parts(there.uploader(retry_for=0.0), batch(1))
     assert there.pauses == []
 
 
-def test_it_does_not_wait_for_what_it_would_not_see() -> None:
-    """Where the endpoint asks for more time than there is, it gives up at once."""
+def test_it_does_not_wait_longer_than_retry_for() -> None:
+    """If the endpoint asks for more time than is left, it stops at once."""
     there = Endpoint(Outcome(Kind.RETRY, "it answers 429", retry_after=101.0))
     with pytest.raises(TransferStopped, match="it answers 429, and asks to wait 1 min 41 s"):
         parts(there.uploader(), batch(1))
     assert there.pauses == []
 
 
-def test_a_stale_connection_is_tried_again_at_once() -> None:
-    """A kept connection that was gone is no outage; two in a row are."""
+def test_a_stale_connection_is_retried_at_once() -> None:
+    """One stale connection is not an outage; two in a row are."""
     stale = Outcome(Kind.RETRY, "gone", stale=True)
     there = Endpoint(stale)
     assert parts(there.uploader(), batch(1)) == [([1, 2], "")]
@@ -162,8 +162,8 @@ def test_a_stale_connection_is_tried_again_at_once() -> None:
     assert there.pauses == [1]
 
 
-def test_a_wrong_set_up_stops_at_once() -> None:
-    """It is of no use to try again: nothing more is posted."""
+def test_a_configuration_error_stops_at_once() -> None:
+    """A retry would be useless, so nothing more is posted."""
     there = Endpoint(WRONG)
     with pytest.raises(TransferStopped, match="it answers 400") as caught:
         parts(there.uploader(), batch(2))
@@ -185,7 +185,7 @@ def test_what_is_too_large_is_split(most: int) -> None:
 
 
 def test_an_event_that_is_too_large_alone_is_refused() -> None:
-    """Its neighbours are sent; it comes back alone, with the reason."""
+    """Its neighbours are sent; it is yielded alone, with the reason."""
     there = Endpoint(rule=lambda events: LARGE if b"a2" in events else OK)
     found = parts(there.uploader(), batch(5))
     (refused,) = (numbers for numbers, why in found if why)
@@ -194,8 +194,8 @@ def test_an_event_that_is_too_large_alone_is_refused() -> None:
     assert [number for numbers, _ in found for number in numbers] == list(range(1, 11))
 
 
-def test_trouble_between_halves_keeps_what_was_confirmed() -> None:
-    """A half that was confirmed is handed back before the other one stops the upload."""
+def test_a_failure_between_halves_keeps_what_was_confirmed() -> None:
+    """A confirmed half is yielded before the other one stops the transfer."""
     there = Endpoint(LARGE, OK, WRONG)
     walk = there.uploader().send(batch(2))
     part, _ = next(walk)

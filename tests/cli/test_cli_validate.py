@@ -1,4 +1,4 @@
-"""`fslog validate`: the checks alone, for a person, for a program, and as an exit code."""
+"""`fslog validate`: its output for a person, its JSON, and its exit code."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Make a file with right lines, wrong ones, a doubtful one and a blank one."""
+    """Write a file with valid, invalid and blank lines, and one with a warning."""
     path = tmp_path / "mixed.ndjson"
     raws = [line(1), line(2, userId=None), b"\n", line(4, module=None), b"{\n", line(6)]
     path.write_bytes(b"".join(raws) + line(7, userId=None, action="")[:-1])
     return path
 
 
-def test_right_files_are_right(fslog: Command, tmp_path: Path) -> None:
-    """Where nothing is wrong that is said of each file, and the exit code is 0; no keys needed."""
+def test_valid_files(fslog: Command, tmp_path: Path) -> None:
+    """Valid files are reported as such, and the exit code is 0; no keys are needed."""
     (tmp_path / "a").write_bytes(lines(range(3)))
     (tmp_path / "b").write_bytes(gzip.compress(lines(range(2000))))
     said = fslog("validate", tmp_path / "a", tmp_path / "b")
@@ -37,8 +37,8 @@ def test_right_files_are_right(fslog: Command, tmp_path: Path) -> None:
     )
 
 
-def test_a_summary_by_problem(fslog: Command, mixed: Path) -> None:
-    """Each problem has its count, its first lines and what is expected; warnings stand apart."""
+def test_the_summary(fslog: Command, mixed: Path) -> None:
+    """Each problem has its count, first lines and what is expected; warnings are separate."""
     said = fslog("validate", mixed)
     assert (said.code, said.err) == (1, "")
     assert [" ".join(row.split())[:74] for row in said.out.splitlines()] == [
@@ -52,15 +52,15 @@ def test_a_summary_by_problem(fslog: Command, mixed: Path) -> None:
     ]
 
 
-def test_a_long_name_stands_apart(fslog: Command, tmp_path: Path) -> None:
-    """A problem whose name fills its column is followed by a blank all the same."""
+def test_a_long_name_is_followed_by_a_blank(fslog: Command, tmp_path: Path) -> None:
+    """A problem whose name fills its column is followed by a blank."""
     path = tmp_path / "seconds"
     path.write_bytes(line(1, createdAt=1_700_000_000))
     assert "looks_like_seconds createdAt line 1: " in fslog("validate", path).out
 
 
-def test_the_summary_for_a_program(fslog: Command, mixed: Path) -> None:
-    """With `--json` the same is one object, by file."""
+def test_json(fslog: Command, mixed: Path) -> None:
+    """With `--json` the output is one object, by file."""
     said = fslog("validate", "--json", mixed)
     assert (said.code, said.err) == (1, "")
     found = said.json
@@ -78,8 +78,8 @@ def test_the_summary_for_a_program(fslog: Command, mixed: Path) -> None:
     assert (file["file"], file["failure"]) == (str(mixed), None)
 
 
-def test_warnings_alone_are_right_unless_strict(fslog: Command, tmp_path: Path) -> None:
-    """What the endpoint takes is no error; who wants to be strict can be."""
+def test_warnings_are_no_failure_unless_strict(fslog: Command, tmp_path: Path) -> None:
+    """An accepted event is no failure; with `--strict` a warning is."""
     path = tmp_path / "a"
     path.write_bytes(line(1, total="3"))
     assert fslog("validate", path).code == 0
@@ -87,14 +87,14 @@ def test_warnings_alone_are_right_unless_strict(fslog: Command, tmp_path: Path) 
 
 
 def test_quiet_is_quiet(fslog: Command, mixed: Path, tmp_path: Path) -> None:
-    """With `--quiet` the exit code is all that is said."""
+    """With `--quiet` nothing is printed."""
     (tmp_path / "right").write_bytes(line(1))
     assert fslog("validate", "--quiet", tmp_path / "right") == (0, "", "")
     assert fslog("validate", "--quiet", mixed) == (1, "", "")
 
 
-def test_a_file_that_is_cut_off_is_wrong(fslog: Command, tmp_path: Path) -> None:
-    """Damage is said with its line, beside what was found before; the next file is checked too."""
+def test_a_truncated_file(fslog: Command, tmp_path: Path) -> None:
+    """Damage is reported with its line, beside the other problems; the next file is checked too."""
     (tmp_path / "a.gz").write_bytes(gzip.compress(lines(range(500)))[:-20])
     (tmp_path / "b").write_bytes(line(1))
     said = fslog("validate", tmp_path / "a.gz", tmp_path / "b")
@@ -125,7 +125,7 @@ def test_a_file_that_is_cut_off_is_wrong(fslog: Command, tmp_path: Path) -> None
 def test_files_of_all_sorts(
     text: bytes, code: int, words: str, fslog: Command, tmp_path: Path
 ) -> None:
-    """Whatever a file holds, it is judged line by line, and the report can be printed."""
+    """Whatever a file contains, it is checked line by line, and the report is printable."""
     path = tmp_path / "any\x1b[31m\n\udcff"
     path.write_bytes(text)
     said = fslog("validate", path)
@@ -135,8 +135,8 @@ def test_files_of_all_sorts(
     assert said.out.startswith(f"{tmp_path}/any\\x1b[31m\\n\\udcff: ")
 
 
-def test_a_long_line_is_wrong(fslog: Command, tmp_path: Path) -> None:
-    """A line that no batch can hold is wrong, and those behind it have their right numbers."""
+def test_a_long_line_is_invalid(fslog: Command, tmp_path: Path) -> None:
+    """A line that exceeds the limit is invalid, and the following ones have the right numbers."""
     path = tmp_path / "a"
     path.write_bytes(line(1) + line(2, note="x" * 3_000) + line(3) + b"{\n")
     said = fslog("validate", "--batch-bytes", 1_000, path)
@@ -155,7 +155,7 @@ def test_a_long_line_is_wrong(fslog: Command, tmp_path: Path) -> None:
 def test_a_wrong_argument(
     given: list[str], fslog: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be checked at all is an error of the argument: 2."""
+    """An input that cannot be checked is an error of the argument: 2."""
     monkeypatch.chdir(tmp_path)
     said = fslog("validate", *given)
     assert (said.code, said.out) == (2, "")
@@ -183,7 +183,7 @@ def test_standard_input(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]])
 def test_ctrl_c(more: list[str], tmp_path: Path) -> None:
-    """A check that is interrupted says what it found until then, and ends at once with 130."""
+    """An interrupted check prints what it found so far, and exits at once with 130."""
     (tmp_path / "first").write_bytes(line(1) + b"{\n")
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "last").write_bytes(line(1))
@@ -218,7 +218,7 @@ def test_ctrl_c(more: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """A file of 24 MiB, and a single line of 128 MiB, need no more memory than an empty file."""
+    """A file of 24 MiB, and a line of 128 MiB, need no more memory than an empty file."""
     program = PEAK.replace("COMMAND", "validate")
     block = lines(range(1_000))
     with open(tmp_path / "many", "wb") as file:
@@ -236,8 +236,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert used["long"] < used["empty"] + 8_192
 
 
-def test_a_reader_that_leaves(tmp_path: Path) -> None:
-    """Where nobody reads the summary, that is told by the exit code."""
+def test_a_closed_pipe(tmp_path: Path) -> None:
+    """If the reader has closed the pipe, only the exit code reports it."""
     (tmp_path / "a").write_bytes(line(1))
     reading, writing = os.pipe()
     os.close(reading)

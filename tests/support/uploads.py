@@ -51,7 +51,7 @@ Command = Callable[..., Said]
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:
-    """Return an event that nothing is to be said against; None takes a property away."""
+    """Return a valid event; None removes a property."""
     made = {
         "accountId": "acme",
         "userId": "ann",
@@ -77,7 +77,7 @@ def lines(numbers: Sequence[int]) -> bytes:
 
 
 def made(name: str, text: bytes) -> Path:
-    """Make a file."""
+    """Write a file."""
     path = Path(name)
     path.write_bytes(text)
     return path
@@ -90,7 +90,7 @@ def numbers(collector: Collector) -> list[int]:
 
 
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return what runs the command line here, as `fslog ARGUMENTS`."""
+    """Return a function that runs `fslog ARGUMENTS` in this process."""
 
     def run(*arguments: object) -> Said:
         capsys.readouterr()
@@ -107,7 +107,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 def at_work(
     *arguments: object, endpoint: str, where: Path, **options: Any
 ) -> Iterator[subprocess.Popen[Any]]:
-    """Run `python -m fslog ARGUMENTS` in a process of its own, killed at the end of the block."""
+    """Run `python -m fslog ARGUMENTS` in another process, killed at the end of the block."""
     given = {
         "FSLOG_ENDPOINT": endpoint,
         "FSLOG_AUTH_KEY": KEYS[0],
@@ -128,7 +128,7 @@ def at_work(
 
 
 def ended(process: subprocess.Popen[Any]) -> Said:
-    """Wait for the end of a process; nothing that it wrote may hold a key."""
+    """Wait for the end of a process, and check that its output contains no key."""
     return _said(process, *process.communicate(timeout=DEADLINE))
 
 
