@@ -1,11 +1,11 @@
-"""Record → event → line: which records are events, what stands in them, and their one encoding.
+"""Record → event → line: which records are events, and which properties an event has.
 
-Explicit, the log call says so: an extra `action`, flat or inside one nested extra `event`. Then all
-extras of the call are properties, less `exclude`. Zero-code, the configuration says so: a rule
-fits the record; then nothing of the record leaves but what the configuration names.
+An explicit event has an extra `action`, flat or inside one nested extra `event`: all extras of the
+call are properties, except those that `exclude` names. A rule-made event is one whose record
+matches a rule: only what the configuration names leaves the process.
 
-A property comes from the first of these that has it: the call's own, the rule, `fields`, the
-context (what `fslog.context` has bound, then `context_provider`), `defaults`.
+A property has the value of the first of these: the call, the rule, `fields`, the context
+(`fslog.context`, then `context_provider`), `defaults`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
 
 EXCLUDE = ("otel*", "dd.*", "_*")
-"""What well-known instrumentations add to every record, and what is marked as internal."""
+"""Extras that well-known instrumentations add to every record, and those marked as internal."""
 
 SESSIONS = ("window", "idle", "none")
 
@@ -44,27 +44,27 @@ _MAX_NAMES = 4096
 
 
 class EventFormatter(JsonFormatter):
-    """Turn records into checked events, and events into the lines that the endpoint takes.
+    """Make checked events of records, and lines of events.
 
-    It stands behind a `FreshsuccessHandler`, or alone: as the formatter, and once more among the
-    filters, of any handler that writes lines. It never changes a record, and what it makes
-    depends on nothing that the application may change afterwards once it is encoded.
+    A `FreshsuccessHandler` uses it; and any other handler that writes lines can, as its formatter
+    and as one of its filters. It never changes a record. A later change of the application's
+    values does not change the line.
 
     Args:
-        fields: property → path of the record where it lives (`{"userId": "request.user.id"}`). A
-            path that leads nowhere, or to None, leaves the property to context and defaults; one
-            that raises does not: the event is invalid (`unreadable`).
+        fields: property → its path in the record (`{"userId": "request.user.id"}`). If there is
+            nothing at the path, or None, context and defaults apply; if the path raises, the event
+            is invalid (`unreadable`).
         rules: see `fslog.mapping.rules`.
-        defaults: properties for events that have them from nowhere else.
-        include: extras, by name or glob, that a rule-made event has as properties too.
-        exclude: extras, by name or glob, that are no properties of an explicit event; `include`
+        defaults: properties of events that have no other value for them.
+        include: names or globs of extras that are properties of rule-made events too.
+        exclude: names or globs of extras that are not properties of explicit events; `include`
             wins. Replaces `EXCLUDE`.
-        session: `"window"`, `"idle"` or `"none"`: who makes a sessionId that nobody gives.
+        session: how to derive a missing sessionId: `"window"`, `"idle"` or `"none"`.
         context_provider: called without arguments for each event; returns a mapping, or None. If
-            it raises, the event goes on with what else is known, and with a warning; but
-            `accountId` and `userId` are not taken from `defaults` then.
-        fmt, datefmt, style, validate: only there because `dictConfig` passes them; the shape of
-            an event is not given by a format, so `fmt` and `datefmt` must be None.
+            it raises, the event is made without it, with a warning; but then `defaults` do not
+            apply to `accountId` and `userId`.
+        fmt, datefmt, style, validate: accepted because `dictConfig` passes them; `fmt` and
+            `datefmt` must be None.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
@@ -93,7 +93,7 @@ class EventFormatter(JsonFormatter):
         context_provider: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
         if fmt is not None or datefmt is not None:
-            raise ValueError("fmt and datefmt are not for events: fields and rules shape them")
+            raise ValueError("fmt and datefmt must be None: fields and rules define an event")
         super().__init__()
         paths = _paths(fields)
         self._fields = [(name, compile_path(path)) for name, path in paths.items()]
@@ -120,24 +120,24 @@ class EventFormatter(JsonFormatter):
 
     @property
     def rules(self) -> Rules:
-        """The compiled rules, for whoever tells which of them fits a record, and why not."""
+        """The compiled rules, to find out which of them matches a record, and why not."""
         return self._rules
 
     def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
-        """Return the checked event that a record means, None for a record that is none.
+        """Return the checked event of a record; None if the record is not an event.
 
         Raises:
-            InvalidEvent: the event breaks a normative rule; it carries every problem.
+            InvalidEvent: the endpoint would drop the event; it has every problem.
         """
         try:
             return self._event(record)
         except InvalidEvent:
             raise
         except Unreadable as error:
-            message = f"it cannot be told whether a rule fits: {error}"
+            message = f"whether a rule matches is unknown: {error}"
             raise InvalidEvent([Problem("unreadable", "", message)]) from error
         except unless_interrupt(Exception) as error:
-            # An attribute is missing, or does what attributes do not do.
+            # An attribute of the record is missing, or has an unusual type.
             message = f"the event could not be made: {type(error).__name__}"
             raise InvalidEvent([Problem("failed", "", message)]) from error
 
@@ -162,7 +162,7 @@ class EventFormatter(JsonFormatter):
         return self._checked(self._completed(own, record, unread))
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line without its newline; `""` where there is no valid event."""
+        """Return the record's line without its newline; `""` if there is no valid event."""
         try:
             event = self.event(record)
         except InvalidEvent:
@@ -187,13 +187,13 @@ class EventFormatter(JsonFormatter):
                 bound = {**self._provided(), **bound}
             except unless_interrupt(Exception) as error:  # the application's own function
                 failure = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
-                # Whom it would have named nobody knows: it is not whom `defaults` names.
+                # The user that it would have named is unknown, and not the one of `defaults`.
                 defaults = {name: defaults[name] for name in defaults if name not in schema.IDS}
         event = own
         if bound or self._fields or defaults:
             event = {**defaults, **bound}
             for name, read in self._fields:
-                # Not read where the call gives it: an ORM's attribute may cost a query.
+                # Not read if the call gives it: an ORM's attribute may cost a query.
                 if name in own or (unread and name in unread):
                     continue
                 try:
@@ -205,7 +205,7 @@ class EventFormatter(JsonFormatter):
                     event[name] = value
             event.update(own)
         if unread:
-            # Nothing stands in for it: what context and defaults say may be of somebody else.
+            # No other source applies: context and defaults may name another user.
             unread = {name: error for name, error in unread.items() if name not in own}
             known = {name: value for name, value in event.items() if name not in unread}
             problems = [
@@ -221,7 +221,7 @@ class EventFormatter(JsonFormatter):
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
         derive = None if "sessionId" in event else self._session
         if derive is not None:
-            event["sessionId"] = "derived"  # stands in until it is known from whom to derive it
+            event["sessionId"] = "derived"  # a placeholder until the ids are known to be valid
         problems = None
         if not schema.is_plain(event):
             schema.coerce(event)
@@ -248,7 +248,7 @@ class EventFormatter(JsonFormatter):
         if not isinstance(provided, Mapping):
             raise TypeError(f"it returned a value of type {type(provided).__name__}")
         if "action" in provided:
-            raise ValueError("it returned an action, which only a log call or a rule may give")
+            raise ValueError("it returned an action, which only a log call or a rule can give")
         return dict(provided)
 
     def _is_known(self, name: str) -> bool:
@@ -290,7 +290,7 @@ def _fast_line(encoders: EncoderCache, rules: Rules) -> Callable[[logging.LogRec
 
 
 class _Kept(dict[Any, bool]):
-    """Remember of each extra's name whether it is a property; decide at first sight."""
+    """Whether an extra is a property, by its name; decided once."""
 
     def __init__(self, decide: Callable[[Any], bool]) -> None:
         self._decide = decide
@@ -305,10 +305,10 @@ class _Kept(dict[Any, bool]):
 def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
     """Return those extras of a record that are properties.
 
-    `LogRecord.__init__` sets its own attributes first, always in the same order, so extras stand
-    behind the last of them. Where that does not hold (a class of somebody's own, a deleted
-    attribute, a record made by hand) every attribute is looked at; where another thread adds one
-    meanwhile (a formatter in a QueueListener's thread sets `message`), a copy is.
+    `LogRecord.__init__` sets its own attributes first, always in the same order, so extras come
+    after the last of them. If that does not hold (another class, a deleted attribute, a record made
+    by hand), every attribute is checked; if another thread adds one meanwhile (a formatter in a
+    QueueListener's thread sets `message`), a copy is used.
     """
     attributes = record.__dict__
     try:
@@ -325,11 +325,11 @@ def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
 
 
 def _unshared(nested: Any) -> dict[str, Any] | None:
-    """Return a nested extra as a dict; None for one that is no mapping, hence no event of ours."""
+    """Return an extra `event` as a dict; None if it is not a mapping, and so not for fslog."""
     try:
         if not isinstance(nested, Mapping):
             return None
-    except unless_interrupt(Exception):  # what cannot be looked at is no mapping
+    except unless_interrupt(Exception):  # its class cannot be read: not a mapping
         return None
     try:
         return dict(nested)
@@ -357,7 +357,7 @@ def _paths(fields: Any) -> dict[str, str]:
 
 def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
     if "action" in properties:
-        raise ValueError(f"{name} has an action, which only a log call or a rule may give")
+        raise ValueError(f"{name} has an action, which only a log call or a rule can give")
     return properties
 
 

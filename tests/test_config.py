@@ -188,7 +188,7 @@ WRONG_VALUES: list[tuple[str, Any, list[str]]] = [
     *[("enabled", wrong, ["'true'", "'off'"]) for wrong in ("maybe", "", "2", "enabled")],
     *[("session", wrong, WORDS["session"]) for wrong in ("forever", "", "Window")],
     ("fields", {"action": "x"}, ["action"]),
-    ("fields", {"userId": "_x"}, ["userId", "underscored"]),
+    ("fields", {"userId": "_x"}, ["userId", "underscore"]),
     ("defaults", {"action": "x"}, ["action"]),
     ("include", [""], ["empty"]),
     ("exclude", ["a", ""], ["empty"]),

@@ -1090,7 +1090,7 @@ def test_a_format_is_refused(wrong: dict[str, Any]) -> None:
         ({"fields": {"userId": 5}}, (TypeError, ValueError), ["fields.userId", "5"]),
         ({"fields": {"userId": None}}, (TypeError, ValueError), ["fields.userId", "None"]),
         ({"fields": {"userId": ""}}, ValueError, ["fields.userId", "empty part"]),
-        ({"fields": {"userId": "_x"}}, ValueError, ["fields.userId", "underscored"]),
+        ({"fields": {"userId": "_x"}}, ValueError, ["fields.userId", "underscore"]),
         ({"fields": {"userId": "0.a"}}, ValueError, ["fields.userId", "number"]),
         ({"defaults": ["a"]}, TypeError, ["defaults", "list"]),
         ({"defaults": {5: "a"}}, TypeError, ["defaults", "5"]),

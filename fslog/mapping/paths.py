@@ -1,15 +1,14 @@
-"""Where a value lives on a record: dotted paths, compiled once and read without calling anything.
+"""Paths: where a value is on a record, compiled once and read without calling anything.
 
-What is not there, and what is there and cannot be read, are two things: for the one a default may
-stand in, for the other nothing may.
+A value that is absent differs from one that cannot be read: a default may replace the first, but
+never the second.
 
-A path begins at an attribute of the record (`args`, `levelname`, or whatever an `extra` brought)
-and goes on through mapping keys, sequence indexes and attributes: `args.0`, `request.user.id`,
-`args.{x-tenant}i`. Of a mapping that has both (Starlette's requests are mappings of their scope)
-the key counts, and where that leads nowhere the attribute that its class declares. Two words stand
-for what the logging module names less plainly: `logger` is the logger's name and `message` the
-unformatted message, whatever another handler's formatter has left in the record's attribute of
-that name.
+A path begins with an attribute of the record (`args`, `levelname`, or an extra) and continues with
+mapping keys, sequence indexes and attributes: `args.0`, `request.user.id`, `args.{x-tenant}i`. If a
+mapping has both (Starlette's requests are mappings of their scope), the key comes first; if there
+is nothing, the attribute that its class declares. Two names differ from the record's attributes:
+`logger` is the logger's name and `message` the unformatted message, whatever another handler's
+formatter has stored in `record.message`.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from typing import Any, Final
 from fslog.interrupts import unless_interrupt
 
 MISSING: Final[Any] = object()
-"""What a path yields where there is nothing to read."""
+"""The value of a path at which there is nothing."""
 
 Read = Callable[[logging.LogRecord], Any]
-"""Reads one place of a record, or yields `MISSING`; raises nothing but `Unreadable`."""
+"""Return the value at a path of a record, or `MISSING`; raise only `Unreadable`."""
 
 WORDS = {"logger": "name", "message": "msg"}
 
@@ -34,40 +33,40 @@ RECORD_ATTRIBUTES = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__di
     "message",
     "taskName",
 }
-"""What every record has: the attributes that are nobody's extra, on any Python from 3.10 on."""
+"""The attributes of every record, which are not extras, on any Python from 3.10 on."""
 
 SOURCES = RECORD_ATTRIBUTES | frozenset(WORDS)
-"""The names with which a path may begin on any record."""
+"""The names with which a path can begin on any record."""
 
 
 def parse(text: object) -> tuple[str, ...]:
     """Split a path into its parts.
 
     Raises:
-        ValueError: it is no text, has an empty part, begins with a number, or names something
-            underscored, which is somebody's internals.
+        ValueError: it is not a string, has an empty part, begins with a number, or has a part that
+            begins with an underscore, which marks internals.
 
     >>> parse("request.user.id")
     ('request', 'user', 'id')
     """
     if not isinstance(text, str):
-        raise ValueError(f"{text!r} is no path: expected text such as 'request.user.id'")
+        raise ValueError(f"{text!r} is not a path; expected a string such as 'request.user.id'")
     parts = tuple(text.split("."))
     if not all(parts):
         raise ValueError(f"the path {text!r} has an empty part")
     if parts[0].isdigit():
         raise ValueError(f"the path {text!r} begins with a number: a record has no such attribute")
     if any(part.startswith("_") for part in parts):
-        raise ValueError(f"the path {text!r} names something underscored, which is not read")
+        raise ValueError(f"the path {text!r} has a part that begins with an underscore")
     return parts
 
 
 class Unreadable(Exception):
-    """Say that something is there and could not be read, because what it is made of raised.
+    """A value exists and cannot be read, because the application's code raised.
 
     Args:
-        place: the path, or whatever else names it in the configuration.
-        error: what was raised.
+        place: the path, or another name in the configuration.
+        error: the exception.
 
     >>> str(Unreadable("request.user.id", RuntimeError("no database")))
     'request.user.id raised RuntimeError: no database'
@@ -89,12 +88,11 @@ class Unreadable(Exception):
 def compile_path(text: object) -> Read:
     """Compile a path into a function that reads it.
 
-    The function promises not to change what it reads: a missing key is not asked for (a
-    `defaultdict` would create it), and a callable, which would have to be called to mean
-    something, counts as missing.
+    The function changes nothing: a missing key is not looked up (a `defaultdict` would create it),
+    and a callable, which would have to be called, counts as missing.
 
-    It raises `Unreadable` where a property, `__getattr__` or mapping raises. An `AttributeError`
-    means that nothing is there, unless it escapes from a property of just that name.
+    It raises `Unreadable` if a property, `__getattr__` or mapping raises. An `AttributeError` means
+    that nothing is there, unless a property of that name raises it.
 
     Raises:
         ValueError: as `parse` does.
@@ -140,10 +138,10 @@ def compile_path(text: object) -> Read:
                     return MISSING
                 holder, part, seen, number = others.pop()
                 value, ahead = _declared(holder, part), steps[number:]
-                if value is seen:  # it has led nowhere already
+                if value is seen:  # it has been tried already
                     value = MISSING
         except unless_interrupt(Exception) as error:
-            # Whatever the application's own attributes raise.
+            # From the application's own attributes.
             raise Unreadable(place, error) from error
 
     return read
@@ -153,7 +151,7 @@ def _element(items: Any, index: int) -> Any:
     try:
         return items[index] if index < len(items) else MISSING
     except IndexError:
-        if index < len(items):  # or another thread has shortened it meanwhile
+        if index < len(items):  # else another thread has shortened it meanwhile
             raise
         return MISSING
 
@@ -167,26 +165,26 @@ def _item(mapping: Mapping[Any, Any], part: str, index: int | None) -> Any:
     try:
         return mapping[key]
     except KeyError:
-        if key in mapping:  # or another thread has taken it out meanwhile
+        if key in mapping:  # else another thread has removed it meanwhile
             raise
         return MISSING
 
 
 def _absent(value: Any, name: str) -> Any:
-    """Return `MISSING` for an attribute that was not got, if it is really not there."""
+    """Return `MISSING` for an attribute that `getattr` did not find, if it does not exist."""
     if _is_computed(_definition(value, name)):
         try:
             return getattr(value, name)
         except AttributeError as error:
-            # Another class of error than the plain one is raised on purpose: Django's
-            # `RelatedObjectDoesNotExist` says that there is none.
+            # A subclass is raised on purpose: Django's `RelatedObjectDoesNotExist` means that there
+            # is no value.
             if type(error) is AttributeError:
                 raise
     return MISSING
 
 
 def _declared(mapping: Any, name: str) -> Any:
-    """Return an attribute of a mapping, not one that its `__getattr__` would make up."""
+    """Return an attribute of a mapping, but not one that its `__getattr__` would compute."""
     if _definition(mapping, name) is MISSING and name not in getattr(mapping, "__dict__", ()):
         return MISSING
     value = getattr(mapping, name, MISSING)
@@ -194,8 +192,8 @@ def _declared(mapping: Any, name: str) -> Any:
 
 
 def _definition(value: Any, name: str) -> Any:
-    """Return what the class of a value has by that name, as it stands there."""
-    for kind in (type(value), value.__class__):  # a proxy has the class of what it stands for
+    """Return the class attribute of that name, without calling a descriptor."""
+    for kind in (type(value), value.__class__):  # a proxy has the class of its target
         for base in getattr(kind, "__mro__", ()):
             if name in base.__dict__:
                 return base.__dict__[name]
@@ -203,7 +201,7 @@ def _definition(value: Any, name: str) -> Any:
 
 
 def _is_computed(definition: Any) -> bool:
-    # Of a slot, and of what is written in C, an AttributeError means that it is not set.
+    # For a slot, or a descriptor in C, an AttributeError means that it is not set.
     return definition is not MISSING and not isinstance(
         definition, (MemberDescriptorType, GetSetDescriptorType)
     )

@@ -1,18 +1,18 @@
-r"""Zero-code mapping: log calls that already exist, told apart by rules in the configuration.
+r"""Rules: events from log calls that already exist, by configuration only.
 
 A rule has a `when`, all of whose conditions must hold, and an `event`, the properties of the event
-that it makes; the first rule that fits wins. A condition's key is `logger` (a prefix, as logging
-means it), `message` (the unformatted one) or a path of the record; its value is a literal,
-or a regular expression between slashes that is searched in the value's text.
+that it makes; the first rule that matches wins. A condition's key is `logger` (a prefix, as for
+logging's filters), `message` (unformatted) or a path of the record; its value is a literal, or a
+regular expression between slashes that is searched in the value's text.
 
-A condition that cannot be read (its path raises) leaves its rule undecided, if all others hold. If
-the rule names the message, which one log call has, the record is an event that cannot be made. If
-not, it may be any record, and is one only where another rule fits: that must not make the event
-which this rule might have made.
+If a condition cannot be read (its path raises) and all others hold, the rule is undecided. If the
+rule has a condition on the message, which belongs to one log call, the record is an invalid event.
+If not, the record may be any; it is an invalid event only if a later rule matches, which must not
+make the event that this rule might have made.
 
-Everything that can be decided once is decided once. Which rules may concern a logger is worked out
-at its first record and remembered; among those, a literal message is looked up, not compared.
-A record of a logger that no rule names costs one dictionary look-up.
+Decisions are made once: at the first record of a logger, its candidate rules are selected and kept;
+among these, a literal message is a dictionary key. A record of a logger without rules costs one
+dictionary look-up.
 
 >>> rules = Rules([{"when": {"logger": "app", "message": r"/(?P<n>\d+) rows/"},
 ...                 "event": {"action": "feature", "total": "{n:int}"}}])
@@ -50,35 +50,34 @@ NoMatch = Callable[[logging.LogRecord], bool]
 
 _ALWAYS_THERE = RECORD_ATTRIBUTES - {"asctime", "message", "taskName"}
 
-Fits = Callable[[Any], "Mapping[str, Any] | None"]
-"""Whether a value fulfils a condition: the named groups that it yields, or None."""
+Match = Callable[[Any], "Mapping[str, Any] | None"]
+"""Return the named groups of a value that fulfils a condition; None if it does not."""
 
 
 class Condition(NamedTuple):
-    """One condition of a rule by itself, for whoever tells why the rule does not fit.
+    """One condition of a rule by itself, to find out why the rule does not match.
 
     Args:
-        key: as in `when`.
-        wanted: what is to be there, as in `when`.
-        read: reads what is there.
-        fits: tells whether that fulfils it.
+        key, wanted: as in `when`.
+        read: returns the value at the key's path.
+        match: whether that value fulfils the condition.
     """
 
     key: str
     wanted: Any
     read: Read
-    fits: Fits
+    match: Match
 
 
 class Rules:
-    """Find the properties that the first fitting rule gives to a record.
+    """Find the properties that the first matching rule gives to a record.
 
     Args:
         rules: as in the configuration: mappings with `when` and `event`.
-        known: tells of a name whether the records may have an attribute of that name.
+        known: whether records may have an attribute of a given name.
 
     Raises:
-        TypeError, ValueError: a rule that can never work; the message begins with its index.
+        TypeError, ValueError: an invalid rule; the message begins with its index.
     """
 
     def __init__(
@@ -99,12 +98,12 @@ class Rules:
         return iter(self._rules)
 
     def properties(self, record: logging.LogRecord) -> dict[str, Any] | None:
-        """Return the properties that the first fitting rule makes; None if no rule fits.
+        """Return the properties that the first matching rule makes; None if no rule matches.
 
-        They are a `Partial` where some of them cannot be read.
+        They are a `Partial` if some of them cannot be read.
 
         Raises:
-            Unreadable: it cannot be told which rule fits.
+            Unreadable: which rule matches is unknown.
         """
         logger = record.__dict__.get("name")  # a record made by hand may have none
         try:
@@ -129,14 +128,14 @@ class Rules:
         return None
 
     def _candidates(self, logger: Any) -> _Candidates | None:
-        fitting = [
+        candidates = [
             (rule, groups) for rule in self._rules if (groups := rule.logger(logger)) is not None
         ]
         if len(self._by_logger) >= _MAX_LOGGERS:  # loggers named after requests, say
             self._by_logger = {}
             self.filters.clear()
-        found = self._by_logger[logger] = _Candidates(fitting) if fitting else None
-        needed = [rule.needed for rule, _ in fitting]
+        found = self._by_logger[logger] = _Candidates(candidates) if candidates else None
+        needed = [rule.needed for rule, _ in candidates]
         if None not in needed:
             self.filters[logger] = no_match(frozenset(filter(None, needed)))
         return found
@@ -186,7 +185,7 @@ def no_match(needed: frozenset[tuple[str, str]]) -> NoMatch:
 
 
 class _Candidates:
-    """The rules that may fit a logger's records, in their order, by literal message."""
+    """The rules that can match a logger's records, in their order, by literal message."""
 
     def __init__(self, rules: list[tuple[Rule, Mapping[str, Any]]]) -> None:
         self._others = tuple(pair for pair in rules if pair[0].message is None)
@@ -204,11 +203,11 @@ class _Candidates:
 
 
 class Partial(dict[str, Any]):
-    """The properties that a rule makes, less those that cannot be read.
+    """The properties that a rule makes, without those that cannot be read.
 
     Args:
-        made: the others.
-        unread: by the names of these, why not.
+        made: the properties.
+        unread: the names of the others, and the errors.
     """
 
     def __init__(self, made: Mapping[str, Any], unread: dict[str, Unreadable]) -> None:
@@ -220,11 +219,11 @@ class Rule:
     """One rule, compiled.
 
     Args:
-        when, event: its conditions, and its event as in the configuration.
-        logger, message: two of the conditions, by which rules are found: the logger's name, and
-            the literal message; None if that is not given, or a regular expression.
+        when, event: the conditions, and the event as in the configuration.
+        logger, message: two of the conditions, by which rules are selected: the logger's name, and
+            the literal message; None if there is none, or a regular expression.
         conditions: the others.
-        constants, made: properties as they are, and those with placeholders.
+        constants, made: properties without, and with, placeholders.
         needed: a literal condition: the attribute's name, and its value as text; None without one.
     """
 
@@ -232,9 +231,9 @@ class Rule:
         self,
         when: list[Condition],
         event: Mapping[str, Any],
-        logger: Fits,
+        logger: Match,
         message: str | None,
-        conditions: list[tuple[Read, Fits]],
+        conditions: list[tuple[Read, Match]],
         constants: dict[str, Any],
         made: list[tuple[str, templates.Make]],
         needed: tuple[str, str] | None,
@@ -252,17 +251,17 @@ class Rule:
     def properties(
         self, record: logging.LogRecord, groups: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """Return the properties that it makes; None if it does not fit.
+        """Return the properties that it makes; None if it does not match.
 
         Raises:
-            Unreadable: it cannot be told whether it fits.
+            Unreadable: whether it matches is unknown.
         """
         unread: Unreadable | None = None
-        for read, fits in self._conditions:
+        for read, match in self._conditions:
             try:
-                found = fits(read(record))
+                found = match(read(record))
             except Unreadable as error:
-                if error.place == "when.message":  # without a text it is none that a rule means
+                if error.place == "when.message":  # a message without a text matches no rule
                     return None
                 unread = error
                 continue
@@ -293,7 +292,7 @@ def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> Rule:
         raise ValueError(f"{where} has the unknown key {unknown.pop()!r}; expected when and event")
     for part in ("when", "event"):
         if not isinstance(rule.get(part), Mapping):
-            raise ValueError(f"{where} has no {part}, or one that is no mapping")
+            raise ValueError(f"{where} has no {part}, or one that is not a mapping")
     try:
         return _compile_parts(rule["when"], rule["event"], known)
     except (ValueError, TypeError) as error:
@@ -303,29 +302,29 @@ def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> Rule:
 def _compile_parts(
     when: Mapping[str, Any], event: Mapping[str, Any], known: Callable[[str], bool]
 ) -> Rule:
-    logger: Fits = _anything
+    logger: Match = _anything
     message: str | None = None
     all_of_them: list[Condition] = []
-    conditions: list[tuple[Read, Fits]] = []
+    conditions: list[tuple[Read, Match]] = []
     groups: set[str] = set()
     needed: tuple[str, str] | None = None
     for key in when:
         pattern = _pattern(key, when[key])
         if pattern is not None:
             groups |= set(pattern.groupindex)
-            fits = _searching(pattern, f"when.{key}")
+            match = _searching(pattern, f"when.{key}")
         else:
             prefixed = key == "logger"
-            fits = _prefixed(str(when[key])) if prefixed else _equal(when[key], f"when.{key}")
+            match = _prefixed(str(when[key])) if prefixed else _equal(when[key], f"when.{key}")
         read = compile_path(key)
-        all_of_them.append(Condition(key, when[key], read, fits))
+        all_of_them.append(Condition(key, when[key], read, match))
         if key == "logger":
-            logger = fits
+            logger = match
         elif key == "message" and pattern is None:
             message = str(when[key])
             needed = (WORDS[key], message)
         else:
-            conditions.append((read, fits))
+            conditions.append((read, match))
             if pattern is None and "." not in key and message is None:
                 needed = (WORDS.get(key, key), str(when[key]))
     roots = {parse(key)[0] for key in when}
@@ -339,19 +338,19 @@ def _compile_parts(
 
 
 def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:
-    """Return the regular expression that a condition holds; None for a literal."""
+    """Return the regular expression of a condition; None for a literal."""
     parse(key)
     if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == "/":
         try:
             pattern = re.compile(value[1:-1])
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"when.{key} is no regular expression: {error}") from None
+            raise ValueError(f"when.{key} is not a regular expression: {error}") from None
         if not pattern.pattern:
-            raise ValueError(f"when.{key} is an empty regular expression, which fits everything")
+            raise ValueError(f"when.{key} is an empty regular expression, which matches everything")
         return pattern
     if not isinstance(value, (str, int, float)):
         raise ValueError(
-            f"when.{key} is of type {type(value).__name__}; expected text, a number, true or false"
+            f"when.{key} is of type {type(value).__name__}; expected a string, a number or a bool"
         )
     return None
 
@@ -360,22 +359,22 @@ def _anything(value: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _prefixed(prefix: str) -> Fits:
+def _prefixed(prefix: str) -> Match:
     dotted = f"{prefix}."
 
-    def fits(name: Any) -> Mapping[str, Any] | None:
+    def match(name: Any) -> Mapping[str, Any] | None:
         if not prefix or name == prefix:
             return {}
-        # makeLogRecord makes records without a name.
+        # The name may be absent: makeLogRecord makes such records.
         return {} if isinstance(name, str) and name.startswith(dotted) else None
 
-    return fits
+    return match
 
 
-def _searching(pattern: re.Pattern[str], place: str) -> Fits:
+def _searching(pattern: re.Pattern[str], place: str) -> Match:
     search, named = pattern.search, bool(pattern.groupindex)
 
-    def fits(value: Any) -> Mapping[str, Any] | None:
+    def match(value: Any) -> Mapping[str, Any] | None:
         if value is MISSING or value is None:
             return None
         found = search(value if type(value) is str else templates.read_text(value, place))
@@ -383,21 +382,21 @@ def _searching(pattern: re.Pattern[str], place: str) -> Fits:
             return None
         return {k: v for k, v in found.groupdict().items() if v is not None} if named else {}
 
-    return fits
+    return match
 
 
-def _equal(literal: Any, place: str) -> Fits:
-    """Compare by text: what is 200 in one library's records is "200" in another's."""
+def _equal(literal: Any, place: str) -> Match:
+    """Compare by text: 200 in one library's records is "200" in another's."""
     text = str(literal)
 
-    def fits(value: Any) -> Mapping[str, Any] | None:
+    def match(value: Any) -> Mapping[str, Any] | None:
         if type(value) is str:
             return {} if value == text else None
         if value is MISSING or value is None:
             return None
         return {} if templates.read_text(value, place) == text else None
 
-    return fits
+    return match
 
 
 def _compile_event(
@@ -421,7 +420,7 @@ def _compile_event(
 
 def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> dict[str, Any]:
     if "action" not in event:
-        raise ValueError("event has no action: a rule must say which event it makes")
+        raise ValueError("event has no action: a rule must name the action of its event")
     checked = dict(constants)
     schema.coerce(checked)
     for problem in schema.problems(checked):
@@ -431,7 +430,7 @@ def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> d
 
 
 def _arguments(message: str | None) -> int | None:
-    """Count the arguments that a literal message takes; None if that cannot be told."""
+    """Return how many arguments a literal message has; None if that is unknown."""
     if message is None or "*" in message:
         return None
     slots = [slot for slot in _CONVERSION.findall(message) if slot[1] != "%"]

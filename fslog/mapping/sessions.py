@@ -1,7 +1,7 @@
 """Session ids for applications that have none of their own.
 
-Both kinds go by the event's own time, so a late or replayed event gets the session that it
-belongs to. Neither takes a lock: a fork or a signal handler in the middle leaves nothing held.
+Both kinds use the event's own time, so that a late or replayed event gets its session. Neither has
+a lock, which a fork or a signal handler could leave locked.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ SessionIds = Callable[[str, str, float], str]
 
 
 def session_id(account: str, user: str, began: int) -> str:
-    """Derive an id from who and when: the same everywhere, and it tells neither.
+    """Derive an id from a user and a time: the same in every process, revealing neither.
 
     Args:
         account, user: the event's `accountId` and `userId`.
-        began: what makes this session another than the user's last, a whole number.
+        began: a whole number that differs between sessions of one user.
 
     Returns:
         32 hexadecimal digits.
@@ -42,9 +42,9 @@ of_window = lru_cache(maxsize=16_384)(session_id)
 
 
 def by_window(account: str, user: str, created_at_ms: float) -> str:
-    """Name the session after the 30-minute window of the clock in which the event lies.
+    """Return the id of the session for the 30-minute window of the clock with the event.
 
-    No state: every process and every host gives the same event the same session.
+    Without state: in every process and on every host, an event has the same session.
 
     >>> by_window("acme", "ann", 0) == by_window("acme", "ann", WINDOW_MS - 1)
     True
@@ -64,7 +64,7 @@ class _Session:
 
 
 class _Generation:
-    """Users seen lately; together with the one before it, all that are remembered."""
+    """Recent users; with those of the previous generation, all that are kept."""
 
     __slots__ = ("before", "next", "sessions")
 
@@ -75,18 +75,17 @@ class _Generation:
 
 
 class IdleSessions:
-    """Keep a session per user that lasts until 30 minutes have passed without an event of theirs.
+    """Keep one session per user, which ends after 30 minutes without an event.
 
-    Known to this process only. An event more than 30 minutes older than its user's session gets
-    the id of its clock window and leaves the running session as it is. At most `limit` users are
-    remembered, at least that half of them that was seen last; whoever is forgotten begins a new
-    session at the next event.
+    The sessions of other processes differ. An event more than 30 minutes older than its user's
+    session gets the id of its clock window, and the session stays as it is. At most `limit` users
+    are kept, at least the most recent half of them; others begin a new session with the next event.
 
-    Where several threads come to the same turning point at once (a session ended, there is no
-    room), each appends its successor to a list and all go on with the first: appending is atomic.
+    If several threads replace the same object at once (a session has ended, there is no room),
+    each appends its successor to a list and all use the first one: appending is atomic.
 
     Args:
-        limit: how many users are remembered at the most; 2 or more.
+        limit: maximum number of users; 2 or more.
 
     >>> ids = IdleSessions()
     >>> ids("acme", "ann", 0) == ids("acme", "ann", WINDOW_MS) == ids("acme", "ann", 2 * WINDOW_MS)
@@ -117,17 +116,17 @@ class IdleSessions:
             session = generation.sessions.get(key)
             if session is None:
                 session = self._keep(key, generation.before.get(key) or _Session(*key, at_ms))
-                # Or the ended session would hold all that follow it.
+                # Else an ended session would keep all its successors alive.
                 generation.before.pop(key, None)
-            if generation is self._generation:  # or room was made meanwhile: what is there now?
+            if generation is self._generation:  # else another thread has made room: search again
                 return session
 
     def _keep(self, key: tuple[str, str], session: _Session) -> _Session:
-        # Two generations are a least-recently-used order by halves: no list to relink, no lock.
+        # Two generations approximate least-recently-used order without a list to relink or a lock.
         generation = self._generation
-        # Once there is a next one it stays so: what was kept there since is gone from this one.
+        # A next generation is final: sessions kept since are there.
         while generation.next or len(generation.sessions) >= self._half:
             generation.next.append(_Generation(generation.sessions))
             generation = self._generation = generation.next[0]
-        # Another thread may have begun the session, and then made room, since it was not found.
+        # Another thread may have added the session, and then made room, since the search.
         return generation.sessions.setdefault(key, generation.before.get(key) or session)

@@ -1,10 +1,10 @@
-"""Values with placeholders: `"{args.0}"`, `"report-{kind}"`, `"{total:int}"`, compiled once.
+"""Templates: values with placeholders, such as `"{args.0}"` or `"{total:int}"`, compiled once.
 
-A placeholder reads a named group of the rule's regular expressions or a path of the record
+A placeholder names a group of the rule's regular expressions or a path of the record
 (`fslog.mapping.paths`). Alone in its string it keeps the value's type; among other text it becomes
-text; with `:int` or `:float` it is converted. What cannot be resolved or converted makes the whole
-value `MISSING`, so that the property is left out; what cannot be read (it raises) makes it
-`Unreadable`. `{{` and `}}` are literal braces.
+text; `:int` and `:float` convert it. If it has no value, or the conversion fails, the whole value
+is `MISSING` and the property is omitted; if the path raises, so does the template (`Unreadable`).
+`{{` and `}}` are literal braces.
 """
 
 from __future__ import annotations
@@ -19,21 +19,19 @@ from fslog.mapping.paths import MISSING, Read, Unreadable, compile_path
 
 Groups = Mapping[str, Any]
 Make = Callable[[LogRecord, Groups], Any]
-"""Makes a value of a record and the groups of its rule; `MISSING` where it cannot.
-
-It raises nothing but `Unreadable`."""
+"""Return a value for a record and its rule's groups, or `MISSING`; raise only `Unreadable`."""
 
 _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float}
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|([{}])")
 
 
 class Names:
-    """Decide whether a placeholder that is one bare name can ever find something.
+    """The names for which a placeholder can have a value.
 
     Args:
         groups: the named groups of the rule.
-        known: tells of any other name whether the records may have it.
-        arguments: how many arguments the rule's message takes; None if that is not known.
+        known: whether records may have an attribute of another name.
+        arguments: how many arguments the rule's message has; None if that is unknown.
     """
 
     def __init__(
@@ -45,13 +43,13 @@ class Names:
 
 
 def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
-    """Compile a configured value, however deeply its placeholders lie in lists and mappings.
+    """Compile a configured value with all placeholders in its lists and mappings.
 
     Returns:
         (True, the value) for a constant, (False, a `Make`) for anything with a placeholder.
 
     Raises:
-        ValueError: a placeholder is malformed, or has no source.
+        ValueError: a placeholder is malformed, or can never have a value.
 
     >>> compile_value({"total": [1, "{{2}}"]}, Names(frozenset(), lambda name: False))
     (True, {'total': [1, '{2}']})
@@ -95,7 +93,7 @@ def _compile_text(text: str, names: Names) -> tuple[bool, Any]:
         end = token.end()
         literal, inside, stray = token.groups()
         if stray:
-            raise ValueError(f"{text!r} has a stray {stray!r}: write it twice if you mean it")
+            raise ValueError(f"{text!r} has a single {stray!r}; write it twice for a literal brace")
         pieces.append(literal[0] if literal else _compile_placeholder(inside, names))
     pieces = [piece for piece in [*pieces, text[end:]] if piece != ""]
     if all(isinstance(piece, str) for piece in pieces):
@@ -120,7 +118,7 @@ def read_text(value: Any, place: str) -> str:
     """Return a value's text.
 
     Raises:
-        Unreadable: its `str` fails or is none.
+        Unreadable: its `__str__` raises.
     """
     try:
         return str(value)
@@ -129,7 +127,7 @@ def read_text(value: Any, place: str) -> str:
 
 
 def text_of(value: Any) -> str | None:
-    """Return a value's text, or None for one whose `str` fails or is none.
+    """Return a value's text; None if its `__str__` raises.
 
     >>> text_of(200)
     '200'
@@ -145,7 +143,7 @@ def _compile_placeholder(inside: str, names: Names) -> Make:
     place, colon, conversion = inside.partition(":")
     if colon and conversion not in _CONVERSIONS:
         raise ValueError(
-            f"the placeholder {{{inside}}} asks for {conversion!r}; only int and float"
+            f"the placeholder {{{inside}}} has the conversion {conversion!r}; expected int or float"
         )
     read = _source(place, names)
     if not colon:
@@ -156,7 +154,7 @@ def _compile_placeholder(inside: str, names: Names) -> Make:
         value = read(record, groups)
         try:
             return MISSING if value is MISSING else convert(value)
-        except unless_interrupt(ValueError, TypeError, OverflowError):  # it is no number
+        except unless_interrupt(ValueError, TypeError, OverflowError):  # not a number
             return MISSING
         except unless_interrupt(Exception) as error:  # the value's own __int__
             raise Unreadable(place, error) from error
@@ -166,7 +164,7 @@ def _compile_placeholder(inside: str, names: Names) -> Make:
 
 def _source(place: str, names: Names) -> Make:
     if not place:
-        raise ValueError("a placeholder is empty: name a group or a path of the record in it")
+        raise ValueError("a placeholder is empty; expected a group or a path of the record")
     if place in names.groups:
 
         def read_group(record: LogRecord, groups: Groups) -> Any:
@@ -184,9 +182,9 @@ def _source(place: str, names: Names) -> Make:
     if "." not in place and not names.known(place):
         groups = ", ".join(sorted(names.groups)) or "none"
         raise ValueError(
-            f"the placeholder {{{place}}} has no source: it is no named group of the rule "
-            f"({groups}), no attribute that every record has, and nothing that when, fields or "
-            "include name; to read an extra of that name, name it in one of these"
+            f"the placeholder {{{place}}} has no source: it is not a named group of the rule "
+            f"({groups}), an attribute of every record, or a name in when, fields or include; to "
+            "read an extra, add its name to one of these"
         )
 
     def read_record(record: LogRecord, groups: Groups) -> Any:

@@ -57,10 +57,10 @@ def test_a_path_is_its_parts(path: str, parts: tuple[str, ...]) -> None:
         ("a..b", "empty"),
         ("0", "number"),
         ("0.a", "number"),
-        ("_a", "underscored"),
-        ("a._b", "underscored"),
-        ("a.b.__class__", "underscored"),
-        ("__dict__", "underscored"),
+        ("_a", "underscore"),
+        ("a._b", "underscore"),
+        ("a.b.__class__", "underscore"),
+        ("__dict__", "underscore"),
     ],
 )
 @pytest.mark.parametrize("function", [parse, compile_path])

@@ -261,7 +261,7 @@ def _evaluate(
     """Return the value that a condition reads, and the groups it yields; None if it fails."""
     try:
         value = condition.read(record)
-        return value, condition.fits(value)
+        return value, condition.match(value)
     except Unreadable as error:
         return error, None
 
