@@ -22,7 +22,7 @@ takes no lock and waits for nothing; `process.track`. Never: the network, `loggi
 the application. No log call waits for the listener, unless `overflow` is `"block"`.
 
 A call that waits for the listener (flush, close, a full buffer that blocks) checks first that the
-listener cannot be waiting for it: it does not wait inside fslog's own work, inside the buffer's
+listener cannot be waiting for it: it does not wait inside internal work, inside the buffer's
 lock, or while its thread holds logging's module lock, which a notice of the listener may need.
 
 A call inside a call

@@ -299,7 +299,7 @@ class Delivery:
 
         Returns:
             Whether none of it is pending any more. False at once if waiting could never end:
-            inside fslog's own work, inside an interrupted append, or while the caller holds
+            inside internal work, inside an interrupted append, or while the caller holds
             logging's module lock, which the listener may need.
         """
         seconds = self._settings.shutdown_timeout if timeout is None else timeout

@@ -225,7 +225,7 @@ class Notices:
             )
 
     def unexpected(self, text: str) -> None:
-        """WARNING, once for each text: something in the spool is not as fslog leaves it."""
+        """WARNING, once for each text: something in the spool is unexpected."""
         if self.is_first(f"unexpected {text}"):
             self._log(logging.WARNING, text)
 

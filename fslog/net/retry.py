@@ -152,8 +152,8 @@ class Backoff:
     def pause_after(self, outcome: Outcome) -> float | None:
         """Return how many seconds to wait before the next POST; None: post at once.
 
-        None means that the endpoint works: the body was delivered or is to be split, or only a
-        stale connection was in the way, for the first time since.
+        None follows a delivery, a body that is too large (its parts are posted), and the first stale
+        connection after either.
         """
         if outcome.kind in (Kind.DELIVERED, Kind.TOO_LARGE):
             self._was_stale = False

@@ -257,7 +257,7 @@ def test_a_block_timeout_of_ages_is_none_of_the_log_calls_business(make: Make) -
     assert case.submit(*range(100, 150)) == [True] * 50
 
 
-def test_nobody_blocks_in_fslogs_own_work(make: Make) -> None:
+def test_internal_work_does_not_block(make: Make) -> None:
     """What logs on the listener's thread, a finalizer say, never waits for the listener."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=5.0)
     with internal_work(lambda text: text):

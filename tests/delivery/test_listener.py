@@ -583,7 +583,7 @@ def test_a_batch_abandoned_in_flight_stays_abandoned() -> None:
     assert (counts["abandoned"], counts["delivered"], counts["pending"]) == (2, 0, 0)
 
 
-def test_notices_are_said_inside_own_work() -> None:
+def test_notices_are_logged_during_internal_work() -> None:
     """What a log call leaves to say is said by the listener, marked as fslog's own."""
     world, seen = World(), []
     world.queue.put(lambda: seen.append((is_internal("fslog"), active_redactor() is not None)))
@@ -591,7 +591,7 @@ def test_notices_are_said_inside_own_work() -> None:
     assert seen == [(True, True)]
 
 
-def test_posting_is_own_work() -> None:
+def test_posting_is_internal_work() -> None:
     """urllib3's records of a POST are fslog's own; outside of it nothing is."""
     world, seen = World(), []
     world.answer = lambda numbers: seen.append(is_internal("urllib3.connectionpool")) or OK
