@@ -152,7 +152,7 @@ class Backoff:
     def pause_after(self, outcome: Outcome) -> float | None:
         """Return how many seconds to wait before the next POST; None: post at once.
 
-        None follows a delivery, a body that is too large (its parts are posted), and the first stale
+        None follows a delivery, a body that is too large (its parts are next), and the first stale
         connection after either.
         """
         if outcome.kind in (Kind.DELIVERED, Kind.TOO_LARGE):
