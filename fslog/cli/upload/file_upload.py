@@ -243,31 +243,28 @@ def file_uploads(
     """
     if is_dry and not is_resumed:
         return [FileUpload(file) for file in files]
-    uploads = []
-    for file in files:
-        checkpoint = None
-        if not file.is_stream:
-            checkpoint = read_checkpoint(_checkpoint_path(file, state_dir))
-        elif is_resumed:
-            raise CommandError(
-                f"{file.label} is a stream, which can be read only once: --resume is not possible"
-            )
-        start = None
-        if checkpoint is not None and not is_again:
-            start = _start(file, checkpoint, to, is_resumed)
-        uploads.append(
-            FileUpload(
-                file,
-                checkpoint=checkpoint,
-                destination=destination_id(to),
-                host=to.host,
-                start=start,
-            )
-        )
+    uploads = [_file_upload(file, to, is_resumed, is_again, state_dir) for file in files]
     if is_dry:
         return [FileUpload(upload.file, start=upload.start) for upload in uploads]
     _assign_rejects(uploads, rejects_path)
     return uploads
+
+
+def _file_upload(
+    file: InputFile, to: Destination, is_resumed: bool, is_again: bool, state_dir: str | None
+) -> FileUpload:
+    checkpoint = start = None
+    if not file.is_stream:
+        checkpoint = read_checkpoint(_checkpoint_path(file, state_dir))
+        start = None if is_again else _start(file, checkpoint, to, is_resumed)
+    elif is_resumed:
+        raise CommandError(
+            f"{file.label} is a stream, which can be read only once: --resume is not possible"
+        )
+    destination = destination_id(to)
+    return FileUpload(
+        file, checkpoint=checkpoint, destination=destination, host=to.host, start=start
+    )
 
 
 def _checkpoint_path(file: InputFile, state_dir: str | None) -> str:
@@ -307,22 +304,19 @@ def _start(
 
 def _assign_rejects(uploads: Sequence[FileUpload], path: str | None) -> None:
     """Set the reject file of each upload; those of earlier runs are reopened when it begins."""
-    shared = None if path is None else RejectFile(path)
-    for upload in uploads:
-        upload.rejects = shared or RejectFile(_rejects_path(upload.file))
     inputs = {upload.file.identity for upload in uploads} - {None}
-    for rejects in {id(upload.rejects): upload.rejects for upload in uploads}.values():
-        if rejects is not None:
-            if _identity(rejects.path) in inputs:
-                raise CommandError(f"{rejects.path} is an input; it cannot be the reject file too")
-            known = [upload.start.rejects for upload in uploads if upload.rejects is rejects]
-            mine = [one for one in known if one is not None and _is_of(one, rejects.path)]
-            if not mine:
-                rejects.check()
-                continue
-            for upload in uploads:
-                if upload.rejects is rejects:
-                    upload.reopen_rejects = functools.partial(_reopen, rejects, mine)
+    for group in [[upload] for upload in uploads] if path is None else [uploads]:
+        rejects = RejectFile(_rejects_path(group[0].file) if path is None else path)
+        if _identity(rejects.path) in inputs:
+            raise CommandError(f"{rejects.path} is an input; it cannot be the reject file too")
+        known = [upload.start.rejects for upload in group]
+        mine = [one for one in known if one is not None and _is_of(one, rejects.path)]
+        if not mine:
+            rejects.check()
+        for upload in group:
+            upload.rejects = rejects
+            if mine:
+                upload.reopen_rejects = functools.partial(_reopen, rejects, mine)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
