@@ -304,7 +304,7 @@ def test_children_with_a_handler_of_their_own() -> None:
 
 
 def test_a_childs_first_event_that_is_refused_is_counted_and_waited_for_once() -> None:
-    """A call that was learned in the parent finds a full spool in the child: refused once."""
+    """A call compiled in the parent finds a full spool in the child: refused once."""
     program = """
         import os
         from counted import *

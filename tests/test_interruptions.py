@@ -158,7 +158,7 @@ WITHOUT_THREADS = "flush where no thread can be started"
 ACTIONS = {
     # What is done before the interrupted call, and the call.
     "the first log call": ("pass", "say(number)"),
-    "the second log call, which is learned": ("say(next(count))", "say(number)"),
+    "the second log call, which compiles an encoder": ("say(next(count))", "say(number)"),
     "a log call that seals": (
         "say(next(count)); say(next(count)); say(next(count))",
         "say(number)",

@@ -1,6 +1,6 @@
-"""What the application under test sends, caught and asserted upon: unittest, scripts, pytest.
+"""Capture the events of an application under test, for unittest, scripts and pytest.
 
-Nothing here knows of pytest; its fixture `freshsuccess` is `capture` under another name.
+Nothing here depends on pytest, whose fixture `freshsuccess` is a `capture()`.
 """
 
 from __future__ import annotations

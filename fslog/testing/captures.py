@@ -1,4 +1,4 @@
-"""The capture itself: all handlers, the environment and an endpoint, for as long as a test needs.
+"""The capture: it overrides all handlers' sinks and the environment, and provides an endpoint.
 
 Lines of handlers of this process are captured before they are batched: at once, without a thread or
 a socket, so that a test that forbids the network, or stops the clock, sees them too. Forked
@@ -25,7 +25,7 @@ from fslog.testing.matching import Seen, is_meant, none_is_meant, some_are_meant
 from fslog.testing.sink import Captured, CaptureSink, Finding
 
 _NOWHERE = "http://127.0.0.1:9"
-"""Where nobody listens (RFC 863's port): the endpoint of a test that may not open a socket."""
+"""RFC 863's port, which no server uses: the endpoint of a test without sockets."""
 
 _CHILD_SETTINGS = Settings(
     level=0,
@@ -45,14 +45,14 @@ _CHILD_SETTINGS = Settings(
     enabled=True,
     on_problem=None,
 )
-"""Forked children deliver soon: a test waits for them."""
+"""Of forked children: they deliver soon, because a test waits for them."""
 
-# unittest shows no frame of a module that says so: a failure is the test's, not ours.
+# unittest omits the frames of such a module: a failure is the test's.
 __unittest = True
 
 
 def capture() -> Capture:
-    """Return a context manager that catches what this process and its children log.
+    """Return a context manager that captures the events of this process and its children.
 
     >>> from fslog import FreshsuccessHandler
     >>> log = logging.Logger("shop")
@@ -66,20 +66,20 @@ def capture() -> Capture:
 
 
 VARIABLES = ("FSLOG_ENDPOINT", "FSLOG_AUTH_KEY", "FSLOG_API_KEY", "FSLOG_ENABLED", "FSLOG_SPOOL")
-"""What is set, or unset, in the environment meanwhile."""
+"""The environment variables that a capture sets or unsets."""
 
 
 class Capture:
-    """Catch events instead of sending them, from `start` to `stop`, and assert upon them.
+    """Receive events instead of the endpoint, from `start` to `stop`, and make assertions on them.
 
-    Meanwhile every `FreshsuccessHandler` of this process delivers here: those that exist and those
-    that are built, also when they are switched off, whatever endpoint, keys, proxy or spool they
-    are configured with. Programs that the test starts are led here by the environment
-    (`FSLOG_ENDPOINT`, `FSLOG_AUTH_KEY`, `FSLOG_API_KEY`, `FSLOG_ENABLED`; `FSLOG_SPOOL` is unset).
-    What a handler accepted before is delivered as ever; what it takes meanwhile never is.
+    It receives the events of every `FreshsuccessHandler` of this process, existing or new, disabled
+    or not, whatever its endpoint, keys, proxy or spool. Programs that the test starts find an
+    embedded endpoint in the environment (`FSLOG_ENDPOINT`, `FSLOG_AUTH_KEY`, `FSLOG_API_KEY`,
+    `FSLOG_ENABLED`; `FSLOG_SPOOL` is unset). Events from before are delivered as usual, captured
+    ones never.
 
-    At the end all is as before, and a handler that was built meanwhile takes nothing any more. Of
-    several captures the newest one catches. It is used once; what it caught remains.
+    `stop` restores everything; a handler that was created meanwhile accepts nothing more. If there
+    are several captures, the newest receives events. A capture is used once; its events remain.
     """
 
     def __init__(self) -> None:
@@ -91,16 +91,16 @@ class Capture:
         self._cleared = Stats()
 
     def start(self) -> Capture:
-        """Begin to catch events.
+        """Start to receive events.
 
         Raises:
-            RuntimeError: it did so before.
+            RuntimeError: it was started before.
         """
         if self._override is not None:
             raise RuntimeError("a capture is used once; make another one")
         try:
             self._collector.start()
-        except Exception as error:  # sockets are forbidden, by whatever means
+        except Exception as error:  # the test forbids sockets in some way
             self._why_not = error
         url = _NOWHERE if self._why_not else self._collector.url
         keys = (f"auth-{secrets.token_hex(8)}", f"api-{secrets.token_hex(8)}")
@@ -111,7 +111,7 @@ class Capture:
         return self
 
     def stop(self) -> None:
-        """Leave everything as it was; nothing to do is no error."""
+        """Restore everything; a second call does nothing."""
         overlay, self._overlay = self._overlay, None
         if overlay is None or self._override is None:
             return
@@ -146,10 +146,10 @@ class Capture:
 
     @property
     def url(self) -> str:
-        """Return the base URL of the endpoint for other programs, as FSLOG_ENDPOINT takes it.
+        """Return the base URL of the endpoint for other programs, a value for FSLOG_ENDPOINT.
 
         Raises:
-            RuntimeError: it was not started, or no socket could be opened.
+            RuntimeError: the capture was not started, or no socket could be opened.
         """
         if self._why_not is not None:
             raise RuntimeError("no socket could be opened for other programs") from self._why_not
@@ -157,7 +157,7 @@ class Capture:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Return the valid events, in the order of their log calls, other programs' as they come.
+        """Return the valid events in order of their log calls, or of arrival from other programs.
 
         The list is a copy; the events in it are not.
         """
@@ -165,21 +165,21 @@ class Capture:
 
     @property
     def problems(self) -> list[Finding]:
-        """Return what makes events invalid, which so are not sent: each with its log call."""
+        """Return the errors of invalid events, which are not sent, each with its call site."""
         return [finding for finding in self._captured.findings() if not finding.is_warning]
 
     @property
     def warnings(self) -> list[Finding]:
-        """Return what is probably not meant in events that are sent all the same."""
+        """Return the warnings of valid events, which are sent, each with its call site."""
         return [finding for finding in self._captured.findings() if finding.is_warning]
 
     @property
     def skipped(self) -> int:
-        """Return how many records reached a handler of this process and were no event."""
+        """Return how many records reached a handler of this process and were not events."""
         return self._numbers().skipped - self._cleared.skipped
 
     def clear(self) -> None:
-        """Forget what was caught so far."""
+        """Remove all events, problems, warnings and counts so far."""
         self._cleared = self._numbers()
         self._captured.clear()
 
@@ -187,20 +187,20 @@ class Capture:
         """Return the events that have all these properties, and perhaps more.
 
         Args:
-            properties: what each is to be: a value it equals, a compiled regular expression that
-                is found in it, a class it is an instance of, or a function that takes it.
+            properties: for each, a value that it equals, a compiled regular expression that is
+                found in it, a class that it is an instance of, or a predicate.
         """
         return [event for event in self.events if is_meant(properties, event)]
 
     def assert_event(self, /, **properties: Any) -> dict[str, Any]:
         """Return the first event that has all these properties, see `matching`.
 
-        What this thread has logged is there. What travels through a queue, another thread or
-        another process may still be on its way: see `wait_for`.
+        Events of this thread are there at once. For those of another thread or process, and for
+        records in a queue, use `wait_for`.
 
         Raises:
-            AssertionError: there is none; shows the nearest ones and how they differ, what is
-                invalid, and how many records were no event.
+            AssertionError: there is none; the message shows the most similar events and how they
+                differ, the invalid ones, and how many records were not events.
         """
         __tracebackhide__ = True
         found = self.matching(**properties)
@@ -209,10 +209,10 @@ class Capture:
         return found[0]
 
     def assert_no_event(self, /, **properties: Any) -> None:
-        """See that there is no event that has all these properties, see `matching`.
+        """Check that no event has all these properties, see `matching`.
 
         Raises:
-            AssertionError: there is one; shows it.
+            AssertionError: there is one; the message shows it.
         """
         __tracebackhide__ = True
         if self.matching(**properties):
@@ -221,18 +221,18 @@ class Capture:
     def wait_for(
         self, n: int = 1, /, *, timeout: float = 10.0, **properties: Any
     ) -> list[dict[str, Any]]:
-        """Return the events that have all these properties as soon as there are so many.
+        """Wait for a number of events that have all these properties, and return them.
 
-        It holds up its thread; where that serves an event loop, use another thread for it
+        It blocks its thread; beside an event loop, call it in another thread
         (`anyio.to_thread.run_sync(freshsuccess.wait_for, 3)`).
 
         Args:
-            n: how many events, at least.
-            timeout: seconds to wait at the most.
+            n: minimum number of events.
+            timeout: maximum seconds to wait.
             properties: see `matching`; none for any event.
 
         Raises:
-            TimeoutError: fewer came; says the same as `assert_event`.
+            TimeoutError: fewer events arrived; the message is that of `assert_event`.
         """
         __tracebackhide__ = True
         if not self._captured.wait_until(lambda: len(self.matching(**properties)) >= n, timeout):
@@ -261,10 +261,10 @@ _overlays: list[Overlay] = []
 
 
 class Overlay:
-    """Set variables, and restore them; overlays may end in any order.
+    """Set environment variables, and restore them; overlays may end in any order.
 
     Args:
-        values: by name; None for a variable that is to be unset.
+        values: by name; None: unset the variable.
 
     >>> overlay = Overlay({"FSLOG_EXAMPLE": "1"})
     >>> overlay.begin(); os.environ["FSLOG_EXAMPLE"]
@@ -284,7 +284,7 @@ class Overlay:
         _set(self._values)
 
     def end(self) -> None:
-        """Restore what was before; beneath a newer overlay, that one will."""
+        """Restore the previous values; if there is a newer overlay, it restores them at its end."""
         at = _overlays.index(self)
         del _overlays[at]
         if at == len(_overlays):

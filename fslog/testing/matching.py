@@ -1,4 +1,4 @@
-"""Whether an event is the one that is meant, and if not, in words, how it differs."""
+"""Whether an event has the expected properties, and messages about how others differ."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from fslog.net.redaction import printable
 from fslog.testing.sink import Finding
 
 _MOST = 3
-"""How many events of a kind a message shows."""
+"""How many events of each kind a message shows."""
 
 _SHORT, _MIDDLE, _LONG = 60, 200, 1_000
-"""Characters of a value among others, of one by itself, and of an event."""
+"""Maximum characters of a value in an event, of a single value, and of an event."""
 
 _GAP = " ... "
 
 
 class Seen(NamedTuple):
-    """What there was to choose from.
+    """What arrived.
 
     Args:
         events: the valid ones.
-        findings: of invalid ones, and warnings.
-        skipped: how many records were no event.
-        hint: what may be wrong when nothing arrived.
+        findings: problems of events.
+        skipped: how many records were not events.
+        hint: a possible reason why nothing arrived.
     """
 
     events: Sequence[Mapping[str, Any]]
@@ -38,11 +38,11 @@ class Seen(NamedTuple):
 
 
 def fits(expected: Any, actual: Any) -> bool:
-    """Return whether a value is the expected one.
+    """Return whether a value is as expected.
 
-    By `==`, so that whatever compares itself does (`unittest.mock.ANY`, `pytest.approx`); else a
-    compiled regular expression is searched in a string, a class is asked about an instance, and
-    any other callable about the value. What they raise means no.
+    It is if both are equal (`unittest.mock.ANY` and `pytest.approx` work); if a compiled regular
+    expression is found in a string; if it is an instance of a class; or if another callable returns
+    a true value for it. An exception means no.
 
     >>> fits(3, 3.0), fits(re.compile("^ex"), "export"), fits(int, "3"), fits(lambda n: n > 2, 3)
     (True, True, False, True)
@@ -60,7 +60,7 @@ def fits(expected: Any, actual: Any) -> bool:
 
 
 def is_meant(wanted: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """Return whether an event has all the properties that are wanted; it may have more.
+    """Return whether an event has all the wanted properties; it may have more.
 
     >>> is_meant({"action": "feature"}, {"action": "feature", "feature": "export"})
     True
@@ -69,7 +69,7 @@ def is_meant(wanted: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
 
 
 def differences(wanted: Mapping[str, Any], event: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each property that is wanted and is not so.
+    """Return a sentence for each wanted property that the event does not have.
 
     >>> differences({"feature": "export", "accountID": "a"}, {"feature": "x", "accountId": "a"})
     ["feature is 'x', expected 'export'", "accountID is missing (there is accountId), expected 'a'"]
@@ -89,7 +89,7 @@ def _alike(name: str, event: Mapping[str, Any]) -> str:
 
 
 def words(wanted: Mapping[str, Any]) -> str:
-    """Return what is wanted, for a sentence.
+    """Return the wanted properties, for a sentence.
 
     >>> words({"action": "feature", "feature": re.compile("^ex"), "total": int})
     "action='feature', feature=/^ex/, total=int"
@@ -109,7 +109,7 @@ def _described(expected: Any) -> str:
 
 
 def shown(value: Any, most: int = _MIDDLE) -> str:
-    """Return a value's `repr`, without its middle where it is long.
+    """Return a value's `repr`, without its middle if it is long.
 
     >>> shown("a" * 30, 20)
     "'aaaaaa ... aaaaaaa'"
@@ -140,7 +140,7 @@ def shown_event(event: Mapping[str, Any]) -> str:
 
 
 def none_is_meant(wanted: Mapping[str, Any], seen: Seen) -> str:
-    """Say that no event is the one that is meant, which ones come nearest, and what else came."""
+    """Return the message that no event matches; it shows similar and invalid ones."""
     what = f"no event with {words(wanted)} arrived" if wanted else "no event arrived"
     others = f", but {_plural(len(seen.events), 'other')}" if seen.events else ""
     others += "; the nearest:" if len(seen.events) > 1 else ""
@@ -148,7 +148,7 @@ def none_is_meant(wanted: Mapping[str, Any], seen: Seen) -> str:
 
 
 def too_few(wanted: Mapping[str, Any], seen: Seen, n: int, seconds: float) -> str:
-    """Say the same where more events were waited for."""
+    """Return the message that fewer events match than expected."""
     what = f" with {words(wanted)}" if wanted else ""
     count = sum(is_meant(wanted, event) for event in seen.events)
     head = f"{count} of {_plural(n, 'event')}{what} arrived in {seconds:g} s"
@@ -156,7 +156,7 @@ def too_few(wanted: Mapping[str, Any], seen: Seen, n: int, seconds: float) -> st
 
 
 def some_are_meant(wanted: Mapping[str, Any], seen: Seen) -> str:
-    """Say which events arrived although none was to."""
+    """Return the message that events match although none was expected."""
     found = [(n, event) for n, event in enumerate(seen.events, 1) if is_meant(wanted, event)]
     what = f" with {words(wanted)}" if wanted else ""
     lines = [f"{_plural(len(found), 'event')}{what} arrived, expected none"]
@@ -175,7 +175,7 @@ def _account(wanted: Mapping[str, Any], seen: Seen) -> Iterable[str]:
 
 def _nearest(wanted: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     numbered = [(n, event) for n, event in enumerate(events, 1) if not is_meant(wanted, event)]
-    # Of two that are equally near, the later one is more probably what the test is about.
+    # Of two equally similar ones, the later one is more probably the one under test.
     numbered.sort(key=lambda one: (_nearness(wanted, one[1]), one[0]), reverse=True)
     for n, event in numbered[:_MOST]:
         yield f"  event {n} is {shown_event(event)}"

@@ -1,4 +1,4 @@
-"""What a capture collects: events, and what is wrong with them; and the sink that collects it.
+"""What a capture receives: events, findings, and the sink through which they come.
 
 Log calls add lines in their own thread without waiting; a line is parsed when a test asks for it.
 """
@@ -23,12 +23,12 @@ from fslog.stats import Counter, Stats
 
 @dataclass(frozen=True)
 class Finding(Problem):
-    """Say what is wrong with one event, and which log call made it.
+    """A problem of an event, with its call site.
 
     Args:
         code, property, message, event: see `fslog.Problem`.
-        place: file and line of the log call, and its logger; `""` where they are not known: the
-            event came from another process.
+        place: file and line of the log call, and its logger; `""` if the event came from another
+            process.
 
     >>> str(Finding("missing", "userId", "userId is missing", None, "shop.py:7, logger 'shop'"))
     "shop.py:7, logger 'shop': userId is missing [missing]"
@@ -47,14 +47,14 @@ class Finding(Problem):
 
 
 def finding(problem: Problem, place: str = "") -> Finding:
-    """Return a problem with its place."""
+    """Return a problem as a finding."""
     return Finding(problem.code, problem.property, problem.message, problem.event, place)
 
 
 def place_of(record: logging.LogRecord) -> str:
-    """Return the file, the line and the logger of a log call, for a person and an editor.
+    """Return the file, the line and the logger of a log call, in a form that editors open.
 
-    A file beneath the working directory is named from there.
+    The path of a file in the working directory is relative.
 
     >>> place_of(logging.LogRecord("shop", 20, "/srv/shop/views.py", 7, "sold", (), None))
     "/srv/shop/views.py:7, logger 'shop'"
@@ -65,7 +65,7 @@ def place_of(record: logging.LogRecord) -> str:
 
 
 class Captured:
-    """Keep events and findings from any thread, signal handler or finalizer, until `clear`."""
+    """Keep events and findings from any thread, signal handler or finalizer."""
 
     def __init__(self) -> None:
         self._unread: deque[Any] = deque()

@@ -1,4 +1,4 @@
-"""Compiled against plain: whatever is logged, a shape that was learned changes nothing."""
+"""Compiled against plain: whatever is logged, a compiled encoder changes nothing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_very_many_records_are_the_same_both_ways() -> None:
 
 
 @pytest.mark.parametrize(
-    ("look", "number"),
+    ("check", "number"),
     [("_check_event", 3), ("_check_names", 3)],
 )
-def test_a_shape_that_forgets_to_look_is_found(
-    look: str, number: int, monkeypatch: pytest.MonkeyPatch
+def test_an_encoder_without_a_check_is_found(
+    check: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without one of the looks at a record the comparison fails, which so is no idle one."""
-    monkeypatch.setattr(compiled._Compiler, look, lambda self: None)
+    """Without one of an encoder's checks the comparison fails: it can find differences."""
+    monkeypatch.setattr(compiled._Compiler, check, lambda self: None)
     with pytest.raises(AssertionError, match="compiled"):
         run(number, 10_000)
