@@ -332,7 +332,7 @@ class FreshsuccessHandler(logging.Handler):
         # Unless the child has one: another hook may have logged already.
         self._current()
 
-    def begin_shutdown(self) -> None:
+    def end_soon(self) -> None:
         """Deliver every later event at once: the process ends."""
         self._current().begin_shutdown()
         self._own.begin_shutdown()

@@ -51,7 +51,7 @@ class ForkAware(Protocol):
 
     def after_fork_in_parent(self) -> None: ...
 
-    def begin_shutdown(self) -> None: ...
+    def end_soon(self) -> None: ...
 
 
 class Finishable(Protocol):
@@ -134,7 +134,7 @@ def finish_all() -> None:
     global _finishing_pid
     _finishing_pid = os.getpid()
     for handler in handlers():
-        handler.begin_shutdown()
+        handler.end_soon()
     raised: list[BaseException] = []
 
     def attempt(step: Callable[..., Any], *arguments: Any) -> Any:

@@ -46,7 +46,7 @@ class Witness:
     def after_fork_in_parent(self) -> None:
         """Do nothing: these tests are about children."""
 
-    def begin_shutdown(self) -> None:
+    def end_soon(self) -> None:
         """Do nothing: these tests are about deliveries."""
 
     def begin_finish(self) -> None:
