@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -149,6 +150,29 @@ def test_an_empty_spool(tmp_path: Path, command: Spool) -> None:
     )
     assert command("show", tmp_path / "spool") == (0, "", "")
     assert command("quarantine", tmp_path / "spool")[1] == "the quarantine is empty\n"
+
+
+def test_a_spool_without_owners(spool: Path, command: Spool) -> None:
+    """If the owners' folder was removed, the segments are listed as a dead owner's."""
+    shutil.rmtree(spool / "owners")
+    (owner,) = json.loads(command("ls", spool, "--json")[1])["owners"]
+    assert (owner["state"], owner["events"], owner["claim_bytes"]) == ("dead", 3, 0)
+
+
+def test_segments_and_files_that_are_removed_meanwhile(
+    spool: Path, command: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is removed between the listing and its use is left out, or reported if it was named."""
+    name = put_in_quarantine(spool, line(4))
+    contents = read_contents(str(spool))
+    next(spool.glob("*-00000001.ndjson")).unlink()
+    shown = [event for _, events, _ in waiting_lines(contents) for event in events]
+    assert shown == [line(3)]
+    shutil.rmtree(spool / "quarantine")
+    monkeypatch.setattr("fslog.cli.spool.spool.read_contents", lambda path: contents)
+    assert f"{name} cannot be read: No such file" in command("quarantine", "show", spool)[2]
+    assert command("quarantine", "requeue", spool, name)[1] == f"{name}: it no longer exists\n"
+    assert command("quarantine", "rm", spool, name)[:2] == (0, "")
 
 
 def test_reading_changes_nothing(spool: Path, command: Spool) -> None:
