@@ -334,8 +334,8 @@ class FreshsuccessHandler(logging.Handler):
 
     def end_soon(self) -> None:
         """Deliver every later event at once: the process ends."""
-        self._current().begin_shutdown()
-        self._own.begin_shutdown()
+        self._current().end_soon()
+        self._own.end_soon()
 
     def after_fork_in_parent(self) -> None:
         """Watch for orphans: a child may end by `os._exit`, or be killed."""

@@ -116,7 +116,7 @@ class Delivery:
     def _make(self) -> _Parts:
         made: _Parts = self.__dict__.setdefault("parts", self._new_parts())  # atomic: one set wins
         if process.is_finishing():
-            self.begin_shutdown()
+            self.end_soon()
         else:
             self.append = made.buffer.append
         return made
@@ -177,7 +177,7 @@ class Delivery:
         if made := self._made():
             made.buffer.close_inherited()
 
-    def begin_shutdown(self) -> None:
+    def end_soon(self) -> None:
         """Deliver every later line within its own log call, because the process ends."""
         self.append = _append_nothing
         if made := self._made():

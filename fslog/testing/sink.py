@@ -193,7 +193,7 @@ class CaptureSink:
     def watch(self) -> None:
         """Do nothing: children leave no orphans."""
 
-    def begin_shutdown(self) -> None:
+    def end_soon(self) -> None:
         """Do nothing: nothing is left to deliver."""
 
     def stats(self) -> Stats:

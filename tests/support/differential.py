@@ -80,7 +80,7 @@ class Keeper:
     def close(self) -> None:
         """Do nothing."""
 
-    watch = begin_shutdown = close
+    watch = end_soon = close
 
     def stats(self) -> Stats:
         """Return nothing."""
