@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; None means `sys.argv`.
 
     Returns:
-        The command's exit code; 1 if the output cannot be written, 2 for a wrong argument, 130
+        The command's exit code; 1 if the output cannot be written, 2 for an invalid argument, 130
         after Ctrl-C, 141 if the reader of the output has closed it.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -133,7 +133,7 @@ def _run(arguments: list[str]) -> int:
             return COMMANDS[name].load()(arguments[1:])
         except CommandError as error:
             return report_error(f"fslog {name}", error)
-    except SystemExit as error:  # argparse: --help, --version, a wrong argument
+    except SystemExit as error:  # argparse: --help, --version, an invalid argument
         return error.code if isinstance(error.code, int) else 1
 
 

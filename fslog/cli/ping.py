@@ -34,7 +34,7 @@ examples:
 HTTPS_PROXY, ALL_PROXY and NO_PROXY select a proxy, as for a handler.
 
 The exit code is 0 if the endpoint is reachable (also if its certificate expires
-soon), 1 if not, 2 for a wrong argument, 130 after Ctrl-C."""
+soon), 1 if not, 2 for an invalid argument, 130 after Ctrl-C."""
 
 _ADVICE = {
     "name": "check the host name, and whether DNS works on this machine",

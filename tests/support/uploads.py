@@ -19,19 +19,19 @@ from processes import KEYS, STRICT
 from readme_blocks import environment
 
 DEADLINE = 30.0
-"""Seconds for anything that a slow machine may take long for."""
+"""Seconds, a generous limit for a slow machine."""
 
 PEAK = """
     import json, sys
     from fslog.cli import main
 
     code = main(["COMMAND", "--quiet", sys.argv[1]])
-    # Not getrusage: that has the peak of whoever started this process in it.
+    # Not getrusage, which includes the peak of the parent process.
     with open("/proc/self/status") as status:
         (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM:"))
     print(json.dumps({"code": code, "kilobytes": int(peak)}))
     """
-"""A program that runs a command on a file and tells the most memory that it had."""
+"""A program that runs a command on a file and prints its peak memory."""
 
 
 class Said(NamedTuple):

@@ -54,7 +54,7 @@ examples:
   zstdcat events.zst | fslog send -
 
 The exit code is 0 if all events were sent, 1 if any was rejected or not sent, 2
-for a wrong argument (nothing was sent), 130 after Ctrl-C."""
+for an invalid argument (nothing was sent), 130 after Ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -31,7 +31,7 @@ examples:
   zcat events.gz | fslog validate --json - | jq .files[0].problems
 
 The exit code is 0 if all lines are valid (with --strict, without warnings), 1 if
-not, 2 for a wrong argument, 130 after Ctrl-C."""
+not, 2 for an invalid argument, 130 after Ctrl-C."""
 
 
 @dataclass
