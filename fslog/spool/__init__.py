@@ -91,6 +91,6 @@ Invariants, and the tests that hold them
 - The order is that of the owners and of their log calls, whatever the clock says:
   test_orphans_come_first_and_in_order, test_the_clock_set_back_changes_no_order.
 - Nothing is deleted because it cannot be sent: test_a_segment_that_cannot_be_quarantined_stays,
-  test_bad_lines_are_not_lost_where_the_quarantine_fails, test_the_quarantine_is_never_overwritten.
+  test_rejected_lines_stay_if_the_quarantine_fails, test_the_quarantine_is_never_overwritten.
 - No failing system call raises in a log call, or keeps a lock: test_any_system_call_may_fail.
 """

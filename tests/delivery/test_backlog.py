@@ -1,4 +1,4 @@
-"""What waits to be posted: its order, what becomes of each segment, and whose it is."""
+"""The backlog: the order of batches, and what happens to each segment and its owner."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def process(tmp_path: Path) -> Iterator[Process]:
 
 
 def head(process: Process) -> list[int]:
-    """Return the numbers of the events of the batch that is next."""
+    """Return the numbers of the events of the next batch."""
     batch = process.backlog.head()
     return [] if batch is None else numbers_of(batch.text("deflate"))
 
 
 def logged(process: Process, *numbers: int) -> None:
-    """Log a segment."""
+    """Log the lines of one segment."""
     process.log(*numbers)
     process.buffer.seal()
     process.take()
 
 
 def died(path: Path, *batches: list[int], bad: bytes = b"") -> str:
-    """Leave segments of a process that was killed; return the name of the last."""
+    """Leave the segments of a killed process; return the name of the last one."""
     with processes(path) as [process]:
         for numbers in batches:
             logged(process, *numbers)
@@ -63,7 +63,7 @@ def died(path: Path, *batches: list[int], bad: bytes = b"") -> str:
 
 
 def test_memory_batches_wait_in_order() -> None:
-    """Without a spool the backlog is batches, packed as they come, each once."""
+    """Without a spool the backlog has batches, each packed when it arrives and only once."""
     items = WakeQueue()
     batches = Buffer(
         items,
@@ -99,8 +99,8 @@ def test_memory_batches_wait_in_order() -> None:
     assert (counts["delivered"], counts["abandoned"], counts["pending"]) == (1, 2, 0)
 
 
-def test_a_batch_that_could_not_be_packed_is_packed_when_its_turn_comes() -> None:
-    """There was no memory for it before; it is neither lost nor sent as it is."""
+def test_a_batch_without_memory_is_packed_later() -> None:
+    """If there was no memory to pack it, it is packed before it is posted."""
     items = WakeQueue()
     limits = {"batch_events": 1, "batch_bytes": 10_000, "buffer_bytes": 100_000}
     batches = Buffer(items, lambda: True, clock=lambda: 0.0, **limits)
@@ -122,7 +122,7 @@ def test_a_batch_that_could_not_be_packed_is_packed_when_its_turn_comes() -> Non
 
 
 def test_memory_and_disk_keep_one_order(process: Process) -> None:
-    """What was logged while the disk failed is sent between what was before and after."""
+    """Events logged while the disk failed are sent between the earlier and the later ones."""
     logged(process, 1, 2)
     process.fs.hooks["create"] = failing(errno.ENOSPC)
     logged(process, 3)
@@ -134,7 +134,7 @@ def test_memory_and_disk_keep_one_order(process: Process) -> None:
 
 
 def test_a_segment_is_removed_only_after_its_delivery(process: Process, tmp_path: Path) -> None:
-    """Reading, packing and failing leave it where it is; delivery takes it, alone."""
+    """Reading, packing and a failed POST leave it on disk; its delivery removes only it."""
     with_batches = [[1, 2], [3]]
     for numbers in with_batches:
         logged(process, *numbers)
@@ -149,8 +149,8 @@ def test_a_segment_is_removed_only_after_its_delivery(process: Process, tmp_path
     assert on_disk(tmp_path) == []
 
 
-def test_a_delivered_piece_of_a_segment_leaves_the_disk(process: Process, tmp_path: Path) -> None:
-    """Killed after a part was delivered: the next process sends the rest, and only that."""
+def test_a_delivered_piece_is_not_sent_again(process: Process, tmp_path: Path) -> None:
+    """After a kill the next process sends only the rest of the segment."""
     process.read_at_most(2, 10_000)
     logged(process, 1, 2, 3, 4, 5)
     assert head(process) == [1, 2]
@@ -163,8 +163,8 @@ def test_a_delivered_piece_of_a_segment_leaves_the_disk(process: Process, tmp_pa
     assert recover(tmp_path) == [5]
 
 
-def test_a_split_segment_is_shortened(process: Process, tmp_path: Path) -> None:
-    """413, half delivered, 413, a quarter delivered, killed: only what is left is sent again."""
+def test_only_the_rest_of_a_split_segment_is_sent(process: Process, tmp_path: Path) -> None:
+    """413, half delivered, 413, a quarter delivered, killed: only the rest is sent again."""
     logged(process, *range(8))
     assert head(process) == list(range(8))
     process.backlog.split()
@@ -181,7 +181,7 @@ def test_a_split_segment_is_shortened(process: Process, tmp_path: Path) -> None:
 
 
 def test_a_split_across_segments(process: Process, tmp_path: Path) -> None:
-    """Halves of a batch of three small segments: each file goes with its last event."""
+    """Halves of a batch of three small segments: each is removed after its last event."""
     for numbers in ([1], [2, 3, 4], [5]):
         logged(process, *numbers)
     assert head(process) == [1, 2, 3, 4, 5]
@@ -196,8 +196,8 @@ def test_a_split_across_segments(process: Process, tmp_path: Path) -> None:
     assert process.counts("delivered", "pending") == [5, 0]
 
 
-def test_a_half_delivered_segment_that_cannot_be_marked(process: Process, tmp_path: Path) -> None:
-    """On a full disk nothing is lost: it would be sent twice after a kill, and once without."""
+def test_a_settled_offset_that_cannot_be_written(process: Process, tmp_path: Path) -> None:
+    """On a full disk nothing is lost: after a kill it is sent twice, otherwise once."""
     logged(process, 1, 2)
     head(process)
     process.backlog.split()
@@ -209,10 +209,8 @@ def test_a_half_delivered_segment_that_cannot_be_marked(process: Process, tmp_pa
     assert segments(tmp_path) == []
 
 
-def test_what_is_delivered_of_a_segment_is_marked_and_not_rewritten(
-    process: Process, tmp_path: Path
-) -> None:
-    """One small write in place for each part; the file stays as it is until all is delivered."""
+def test_delivered_pieces_do_not_rewrite_a_segment(process: Process, tmp_path: Path) -> None:
+    """One small write in place for each; the segment is unchanged until all is delivered."""
     logged(process, *range(8))
     head(process)
     process.backlog.split()
@@ -225,10 +223,10 @@ def test_what_is_delivered_of_a_segment_is_marked_and_not_rewritten(
 
 
 @pytest.mark.parametrize(("fsync", "synced"), [("never", 0), ("segment", 1), ("line", 1)])
-def test_a_shortened_segment_is_as_safe_as_a_sealed_one(
+def test_a_rewritten_segment_is_synced_as_a_sealed_one(
     fsync: str, synced: int, tmp_path: Path
 ) -> None:
-    """A refused event stays; what takes the file's place is on the disk itself before it does."""
+    """If a refused event stays, the new file is synced before it replaces the segment."""
     with processes(tmp_path, share={"fsync": fsync}) as [process]:
         logged(process, 1, 2)
         head(process)
@@ -243,8 +241,8 @@ def test_a_shortened_segment_is_as_safe_as_a_sealed_one(
         assert on_disk(tmp_path) == [1, 2]
 
 
-def test_sealed_segments_are_synced_where_that_is_wanted(tmp_path: Path) -> None:
-    """Each once, file and name; where it fails that is said, and the events stay."""
+def test_sealed_segments_are_synced_if_configured(tmp_path: Path) -> None:
+    """Each once, file and name; a failure is reported, and the events stay."""
     with processes(tmp_path, share={"fsync": "segment"}) as [process]:
         process.log(1)
         process.buffer.seal()
@@ -258,8 +256,8 @@ def test_sealed_segments_are_synced_where_that_is_wanted(tmp_path: Path) -> None
         assert process.post() == [1, 2]
 
 
-def test_a_single_event_that_is_too_large_is_set_aside(process: Process, tmp_path: Path) -> None:
-    """413 alone: it is in the quarantine with the reason, counted, and the others go on."""
+def test_a_single_event_that_is_too_large_is_quarantined(process: Process, tmp_path: Path) -> None:
+    """413 for a single event: it is quarantined with the reason and counted; others are sent."""
     logged(process, 1, 2, 3, 4)
     head(process)
     process.backlog.split()
@@ -281,10 +279,10 @@ def test_a_single_event_that_is_too_large_is_set_aside(process: Process, tmp_pat
     assert segments(tmp_path) == []
 
 
-def test_an_event_in_memory_that_is_too_large_is_set_aside(
+def test_an_event_in_memory_that_is_too_large_is_quarantined(
     process: Process, tmp_path: Path
 ) -> None:
-    """Where the disk works again it has a place there; where it does not it is lost, and said."""
+    """If the disk works again; otherwise it is lost and reported."""
     process.fs.hooks["create"] = failing(errno.ENOSPC, 1)
     logged(process, 1)
     head(process)
@@ -298,8 +296,8 @@ def test_an_event_in_memory_that_is_too_large_is_set_aside(
     assert process.counts("accepted", "abandoned", "pending") == [2, 2, 0]
 
 
-def test_bad_lines_of_an_orphan(tmp_path: Path) -> None:
-    """Torn, garbled and invalid ones are set aside with their reasons; the neighbours are sent."""
+def test_rejected_lines_of_an_orphan(tmp_path: Path) -> None:
+    """Torn, garbled and invalid ones are quarantined with their reasons, the others sent."""
     bad = b"garbled\n" + line(3) + b"\0\0\0\0\n" + b"{}\n" + line(4)[:-1] + b"\r\n\n" + b'{"torn'
     name = died(tmp_path, [1, 2], bad=bad)
     with processes(tmp_path) as [process]:
@@ -322,8 +320,8 @@ def test_bad_lines_of_an_orphan(tmp_path: Path) -> None:
         assert any("4 lines of a segment are moved" in text for text in process.said)
 
 
-def test_a_segment_of_bad_lines_only(tmp_path: Path) -> None:
-    """Nothing of it is sent, and it goes."""
+def test_a_segment_of_rejected_lines_only(tmp_path: Path) -> None:
+    """Nothing of it is sent, and it is removed."""
     with processes(tmp_path) as [dead]:
         dead.share.write(b"garbled\n")
     with processes(tmp_path) as [process]:
@@ -336,7 +334,7 @@ def test_a_segment_of_bad_lines_only(tmp_path: Path) -> None:
 
 
 def test_an_empty_segment(tmp_path: Path) -> None:
-    """What a process leaves that dies between opening and writing goes without a word."""
+    """A process that dies between opening and writing leaves one; it is removed silently."""
     with processes(tmp_path) as [dead]:
         dead.share.write()
     with processes(tmp_path) as [process]:
@@ -347,8 +345,8 @@ def test_an_empty_segment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "FIFO", "directory"])
-def test_a_segment_that_is_no_file(kind: str, tmp_path: Path) -> None:
-    """It is set aside as it is, its target untouched, with a reason; its neighbours are sent."""
+def test_an_irregular_segment_is_quarantined(kind: str, tmp_path: Path) -> None:
+    """It is moved as it is, with a reason and its target unchanged; other segments are sent."""
     name = died(tmp_path, [1])
     found = parse_name(name)
     assert found is not None
@@ -371,8 +369,8 @@ def test_a_segment_that_is_no_file(kind: str, tmp_path: Path) -> None:
     assert (tmp_path.parent / f"{tmp_path.name}.target").read_bytes() == line(7)
 
 
-def test_bad_lines_are_not_lost_where_the_quarantine_fails(tmp_path: Path) -> None:
-    """Its good lines are sent once; the bad ones stay, and are set aside when that works."""
+def test_rejected_lines_stay_if_the_quarantine_fails(tmp_path: Path) -> None:
+    """The events are sent once; the other lines stay until they can be quarantined."""
     died(tmp_path, [1, 2, 3], bad=b"garbled\n")
     (tmp_path / "quarantine").touch()
     with processes(tmp_path, batch_events=2) as [process]:
@@ -386,8 +384,8 @@ def test_bad_lines_are_not_lost_where_the_quarantine_fails(tmp_path: Path) -> No
     assert b"garbled\n" in quarantined(tmp_path).values()
 
 
-def test_own_segments_that_are_deleted_are_counted(process: Process, tmp_path: Path) -> None:
-    """What somebody removed is abandoned, said, and holds up nothing; no room stays taken."""
+def test_own_segments_that_were_removed_are_abandoned(process: Process, tmp_path: Path) -> None:
+    """They are counted and reported, block nothing and occupy no room."""
     logged(process, 1, 2)
     logged(process, 3)
     os.unlink(tmp_path / segments(tmp_path)[0])
@@ -398,10 +396,8 @@ def test_own_segments_that_are_deleted_are_counted(process: Process, tmp_path: P
     assert "somebody removed it; its 2 events are counted as abandoned" in text
 
 
-def test_a_line_that_was_never_counted_is_accepted_when_it_is_found(
-    process: Process, tmp_path: Path
-) -> None:
-    """An append that was interrupted after its write: the line is sent and the numbers balance."""
+def test_an_uncounted_line_is_accepted_when_it_is_read(process: Process, tmp_path: Path) -> None:
+    """A line of an append that was interrupted after its write is sent, and the counts balance."""
     logged(process, 1)
     with open(tmp_path / segments(tmp_path)[0], "ab") as file:
         file.write(line(2))
@@ -410,10 +406,10 @@ def test_a_line_that_was_never_counted_is_accepted_when_it_is_found(
 
 
 def test_orphans_come_first_and_in_order(tmp_path: Path) -> None:
-    """Older processes' segments before newer ones', all before our own, whatever the times say."""
+    """Those of earlier owners first, before own segments, whatever the times of the files."""
     first = died(tmp_path, [1, 2], [3])
     with processes(tmp_path) as [living]:
-        # Living until both have written, so that the second does not take the first over.
+        # Alive until both have written, so that the second does not adopt the first.
         logged(living, 4)
         second_name = segments(tmp_path)[-1]
     for age, name in enumerate((first, second_name)):
@@ -430,7 +426,7 @@ def test_orphans_come_first_and_in_order(tmp_path: Path) -> None:
 
 
 def test_the_clock_set_back_changes_no_order(tmp_path: Path) -> None:
-    """A process that begins an hour earlier, by the clock, still comes after the one before it."""
+    """A process that starts an hour earlier by its clock still comes after the one before it."""
     name = died(tmp_path, [1])
     with processes(tmp_path) as [process]:
         logged(process, 2)
@@ -440,8 +436,8 @@ def test_the_clock_set_back_changes_no_order(tmp_path: Path) -> None:
     assert recover(tmp_path) == [1, 2]
 
 
-def test_the_living_are_left_alone(tmp_path: Path) -> None:
-    """Nothing of theirs is read, sent or removed, however often one looks."""
+def test_living_owners_are_left_alone(tmp_path: Path) -> None:
+    """Their segments are not read, sent or removed, however many searches there are."""
     with processes(tmp_path, 2) as [living, process]:
         logged(living, 1)
         for _ in range(8):
@@ -452,8 +448,8 @@ def test_the_living_are_left_alone(tmp_path: Path) -> None:
         assert process.counts("adopted") == [0]
 
 
-def test_one_looks_from_time_to_time(tmp_path: Path) -> None:
-    """At once at the start, and then every ten seconds."""
+def test_searches_are_made_from_time_to_time(tmp_path: Path) -> None:
+    """One at the start, and then one every ten seconds."""
     with processes(tmp_path) as [process]:
         died(tmp_path, [1])
         process.backlog.adopt_if_due()
@@ -467,8 +463,8 @@ def test_one_looks_from_time_to_time(tmp_path: Path) -> None:
         assert process.post() == [2]
 
 
-def test_a_process_that_ends_looks_once_more(tmp_path: Path) -> None:
-    """What others left a moment ago goes out with the last flush, whenever the next look is due."""
+def test_a_process_that_ends_searches_once_more(tmp_path: Path) -> None:
+    """Recent orphans are sent with the last flush, whenever the next search is due."""
     with processes(tmp_path) as [process]:
         process.backlog.adopt_if_due()
         died(tmp_path, [1])
@@ -478,8 +474,8 @@ def test_a_process_that_ends_looks_once_more(tmp_path: Path) -> None:
         assert process.post() == [1]
 
 
-def test_a_forked_child_leaves_the_first_and_the_last_look_to_its_parent(tmp_path: Path) -> None:
-    """It may end in the middle of a POST; one that lives on looks after ten seconds."""
+def test_a_forked_child_searches_later(tmp_path: Path) -> None:
+    """It may end during a POST; the first search is after ten seconds, and none at its end."""
     died(tmp_path, [1])
     with processes(tmp_path, is_forked=True) as [child]:
         child.backlog.adopt_if_due()
@@ -490,8 +486,8 @@ def test_a_forked_child_leaves_the_first_and_the_last_look_to_its_parent(tmp_pat
         assert child.post() == [1]
 
 
-def test_a_look_that_fails_is_made_again(tmp_path: Path) -> None:
-    """No directory, or no descriptors left: nothing is raised, and the next look finds them."""
+def test_a_failed_search_is_repeated(tmp_path: Path) -> None:
+    """A missing directory or descriptor raises nothing; the next search finds the orphans."""
     died(tmp_path, [1])
     with processes(tmp_path) as [process]:
         process.fs.hooks["listdir"] = failing(errno.EMFILE)
@@ -503,8 +499,8 @@ def test_a_look_that_fails_is_made_again(tmp_path: Path) -> None:
         assert process.post() == [1]
 
 
-def test_more_orphans_than_are_taken_at_a_time(tmp_path: Path) -> None:
-    """All of 70 are sent, in order, no more than 32 held at once, before what is our own."""
+def test_more_orphans_than_are_adopted_at_once(tmp_path: Path) -> None:
+    """All of 70 are sent in order, at most 32 at the same time, before own segments."""
     with processes(tmp_path, 70) as dead:
         for number, one in enumerate(dead):
             logged(one, number)
@@ -519,8 +515,8 @@ def test_more_orphans_than_are_taken_at_a_time(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "owners") == []
 
 
-def test_more_orphans_are_taken_where_nothing_else_waits(tmp_path: Path) -> None:
-    """The rest of 40 waits for no further look, and the listener does not sleep before it."""
+def test_more_orphans_are_adopted_if_nothing_else_waits(tmp_path: Path) -> None:
+    """The rest of 40 does not wait for the next search."""
     with processes(tmp_path, 40) as dead:
         for number, one in enumerate(dead):
             logged(one, number)
@@ -536,14 +532,14 @@ def test_more_orphans_are_taken_where_nothing_else_waits(tmp_path: Path) -> None
         assert os.listdir(tmp_path / "owners") == []
 
 
-def test_those_that_end_in_order_have_not_tried_in_vain(tmp_path: Path) -> None:
-    """The endpoint is down, three take over and end: the fourth sends it before its own."""
+def test_an_orderly_end_is_not_a_failed_adoption(tmp_path: Path) -> None:
+    """The endpoint is down, three processes adopt and end: the fourth one sends the orphans."""
     died(tmp_path, [1, 2])
     for _ in range(3):
         with processes(tmp_path) as [process]:
             process.backlog.adopt_if_due()
             assert head(process) == [1, 2]
-            process.backlog.posted()  # it has failed
+            process.backlog.posted()  # the POST failed
             process.backlog.end()
     with processes(tmp_path) as [process]:
         logged(process, 3)
@@ -552,8 +548,8 @@ def test_those_that_end_in_order_have_not_tried_in_vain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["in a POST", "killed"])
-def test_what_is_taken_over_in_vain_rests(how: str, tmp_path: Path) -> None:
-    """Two that end amid a POST of it, or are killed: the third leaves it alone for a while."""
+def test_two_failed_adoptions_cause_a_cooldown(how: str, tmp_path: Path) -> None:
+    """Two processes end during a POST, or are killed: the third does not adopt for a while."""
     died(tmp_path, [1, 2])
     for _ in range(2):
         with processes(tmp_path) as [process]:
@@ -573,8 +569,8 @@ def test_what_is_taken_over_in_vain_rests(how: str, tmp_path: Path) -> None:
         assert process.post() == [1, 2]
 
 
-def test_what_is_read_already_waits_for_older_processes(tmp_path: Path) -> None:
-    """A batch of our own that could not be delivered yet is sent after what is taken over then."""
+def test_loaded_batches_wait_for_orphans(tmp_path: Path) -> None:
+    """A batch of its own that was loaded and not delivered is sent after new orphans."""
     first = died(tmp_path, [1, 2])
     with processes(tmp_path) as [living]:
         living.backlog.adopt_if_due()
@@ -596,8 +592,8 @@ def test_what_is_read_already_waits_for_older_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_older_first", [True, False])
-def test_an_older_process_goes_before_a_younger_one(is_older_first: bool, tmp_path: Path) -> None:
-    """Whichever of them died, and was found, first."""
+def test_an_earlier_owner_is_sent_first(is_older_first: bool, tmp_path: Path) -> None:
+    """Whichever of two died first, or was found first."""
     with processes(tmp_path, 2) as dead:
         for number, one in enumerate(dead, 1):
             logged(one, number)
@@ -612,7 +608,7 @@ def test_an_older_process_goes_before_a_younger_one(is_older_first: bool, tmp_pa
 
 
 def test_a_segment_that_cannot_be_removed_is_tried_again(process: Process, tmp_path: Path) -> None:
-    """It is not sent again by this process, and goes with the next look."""
+    """This process does not send it again, and removes it at the next search."""
     logged(process, 1)
     head(process)
     process.fs.hooks["unlink"] = failing(errno.EIO)
@@ -627,8 +623,8 @@ def test_a_segment_that_cannot_be_removed_is_tried_again(process: Process, tmp_p
     assert process.post() == []
 
 
-def test_what_passes_is_tried_again(process: Process) -> None:
-    """An error that says nothing of the file leaves everything as it was."""
+def test_a_passing_error_changes_nothing(process: Process) -> None:
+    """An error that is not about the segment is retried."""
     logged(process, 1, 2)
     process.fs.hooks["read"] = failing(errno.EMFILE, 1)
     with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
@@ -638,7 +634,7 @@ def test_what_passes_is_tried_again(process: Process) -> None:
 
 
 def test_a_batch_that_was_settled_meanwhile_is_not_split(process: Process) -> None:
-    """The end of the process may abandon what a 413 would split."""
+    """The end of the process may abandon a batch that a 413 would split."""
     process.fs.hooks["create"] = failing(errno.ENOSPC)
     logged(process, 1, 2)
     head(process)
@@ -648,12 +644,12 @@ def test_a_batch_that_was_settled_meanwhile_is_not_split(process: Process) -> No
     assert process.counts("abandoned", "pending") == [2, 0]
 
 
-def test_an_owner_that_changed_begins_a_chain_of_its_own(tmp_path: Path) -> None:
-    """Segments of before and after an end of the ownership are found under their own names."""
+def test_a_new_owner_has_its_own_queue(tmp_path: Path) -> None:
+    """Segments of the former and the new owner are read under their own names."""
     with processes(tmp_path) as [process]:
         logged(process, 1)
         before = process.share.owner_name
-        # Somebody removed all owners' files, and another process took the name.
+        # All owners' files were removed, and another process got the name.
         os.unlink(tmp_path / "owners" / before)
         (tmp_path / "owners" / before).touch()
         logged(process, 2)
@@ -662,14 +658,14 @@ def test_an_owner_that_changed_begins_a_chain_of_its_own(tmp_path: Path) -> None
 
 
 def large(path: Path, count: int, bad: bytes = b"") -> str:
-    """Leave a segment of so many events, with something bad after the fifth; return its name."""
+    """Leave a segment of many events, with rejected lines after the fifth; return its name."""
     lines = [line(number) for number in range(count)]
     with processes(path, share={"max_bytes": 10**9}) as [dead]:
         return dead.share.write(*lines[:5], bad, *lines[5:])
 
 
 def test_a_large_segment_is_read_and_delivered_in_pieces(tmp_path: Path) -> None:
-    """All of it, in order, once; no more than a batch of it is held, and none of it rewritten."""
+    """All events once, in order, with one batch in memory, and without rewriting the segment."""
     name = large(tmp_path, 1000)
     limits = {"batch_events": 50, "batch_bytes": 40 * SIZE}
     with processes(tmp_path, **limits) as [process]:
@@ -681,7 +677,7 @@ def test_a_large_segment_is_read_and_delivered_in_pieces(tmp_path: Path) -> None
             assert len(process.backlog._loaded) == 1
             assert process.counts("adopted")[0] <= len(found) + 40
             process.backlog.delivered()
-        assert (tmp_path / name).stat().st_size > 1000 * SIZE  # as it was
+        assert (tmp_path / name).stat().st_size > 1000 * SIZE  # unchanged
         assert "replace" not in process.fs.names("replace")
         found += process.post()
         assert found == list(range(1000))
@@ -692,8 +688,8 @@ def test_a_large_segment_is_read_and_delivered_in_pieces(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("posts", [1, 2, 3, 11])
-def test_who_comes_after_begins_behind_what_was_delivered(posts: int, tmp_path: Path) -> None:
-    """Killed after any POST of a large segment, also one that was taken over itself."""
+def test_the_next_process_starts_after_the_settled_part(posts: int, tmp_path: Path) -> None:
+    """Killed after any POST of a large segment, its own or an adopted one."""
     large(tmp_path, 100)
     found = []
     for _ in range(2):
@@ -706,7 +702,7 @@ def test_who_comes_after_begins_behind_what_was_delivered(posts: int, tmp_path: 
 
 @pytest.mark.parametrize("limits", [(3, 10**4), (40, 10**9), (50, 17 * SIZE), (1, 1)])
 def test_pieces_are_whole_batches(limits: tuple[int, int], tmp_path: Path) -> None:
-    """Whatever ends them, events or bytes: no batch is smaller because a piece ended."""
+    """Whether events or bytes limit them, no batch is smaller because a piece ended."""
     large(tmp_path, 120)
     with processes(tmp_path, batch_events=limits[0], batch_bytes=limits[1]) as [process]:
         process.backlog.adopt_if_due()
@@ -719,8 +715,8 @@ def test_pieces_are_whole_batches(limits: tuple[int, int], tmp_path: Path) -> No
         assert min(counts[:-1]) >= most
 
 
-def test_bad_lines_in_a_large_segment(tmp_path: Path) -> None:
-    """They are set aside with their place in the whole segment, and its pieces go on."""
+def test_rejected_lines_in_a_large_segment(tmp_path: Path) -> None:
+    """They are quarantined with their offset in the segment; later pieces are sent."""
     name = large(tmp_path, 100, b"garbled\n\r\n" + b"x" * 20 * SIZE + b"\n")
     with processes(tmp_path, batch_bytes=3 * SIZE) as [process]:
         process.backlog.adopt_if_due()
@@ -731,8 +727,8 @@ def test_bad_lines_in_a_large_segment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("posts", [2, 3, 5, 8])
-def test_a_large_segment_whose_bad_lines_cannot_be_set_aside(posts: int, tmp_path: Path) -> None:
-    """It is shortened instead, the bad lines stay in it; nothing is lost, nothing sent twice."""
+def test_a_large_segment_with_lines_that_stay(posts: int, tmp_path: Path) -> None:
+    """If they cannot be quarantined it is rewritten with them; nothing is lost or sent twice."""
     large(tmp_path, 40, b"garbled\n\n")
     (tmp_path / "quarantine").touch()
     with processes(tmp_path, batch_events=3, batch_bytes=8 * SIZE) as [process]:
@@ -745,8 +741,8 @@ def test_a_large_segment_whose_bad_lines_cannot_be_set_aside(posts: int, tmp_pat
     assert b"garbled\n" in quarantined(tmp_path).values()
 
 
-def test_a_shortened_segment_of_which_that_was_not_told(tmp_path: Path) -> None:
-    """The renaming took effect although it failed: the next piece begins where it does now."""
+def test_a_rewrite_that_took_effect_although_it_failed(tmp_path: Path) -> None:
+    """The next piece starts at the right offset of the new file."""
     large(tmp_path, 40, b"garbled\n")
     (tmp_path / "quarantine").touch()
     with processes(tmp_path, batch_bytes=8 * SIZE) as [process]:
@@ -762,7 +758,7 @@ def test_a_shortened_segment_of_which_that_was_not_told(tmp_path: Path) -> None:
 
 
 def test_an_own_segment_that_grew_is_read_in_pieces(process: Process, tmp_path: Path) -> None:
-    """What somebody added to it is accepted when it is found, and what was written is settled."""
+    """Lines that were added to it are accepted when they are read."""
     logged(process, 1, 2)
     with open(tmp_path / segments(tmp_path)[0], "ab") as file:
         file.write(b"".join(line(number) for number in range(3, 60)))
@@ -771,8 +767,8 @@ def test_an_own_segment_that_grew_is_read_in_pieces(process: Process, tmp_path: 
     assert process.counts("accepted", "delivered", "abandoned", "pending") == [59, 59, 0, 0]
 
 
-def test_a_segment_that_goes_amid_its_pieces(tmp_path: Path) -> None:
-    """Nothing of it is counted that was not read."""
+def test_a_segment_that_is_removed_between_its_pieces(tmp_path: Path) -> None:
+    """Only the events that were read are counted."""
     name = large(tmp_path, 40)
     with processes(tmp_path, batch_bytes=8 * SIZE) as [process]:
         process.backlog.adopt_if_due()
@@ -782,8 +778,8 @@ def test_a_segment_that_goes_amid_its_pieces(tmp_path: Path) -> None:
         assert process.counts("adopted", "delivered", "pending") == [len(found), len(found), 0]
 
 
-def test_a_mark_of_another_file_says_nothing(tmp_path: Path) -> None:
-    """A segment that was shortened, by an earlier version perhaps, is sent whole."""
+def test_an_offset_of_another_size_is_ignored(tmp_path: Path) -> None:
+    """A segment that was rewritten, perhaps by an earlier version, is sent completely."""
     name = large(tmp_path, 100)
     with processes(tmp_path, batch_bytes=10 * SIZE) as [process]:
         process.backlog.adopt_if_due()
@@ -794,10 +790,8 @@ def test_a_mark_of_another_file_says_nothing(tmp_path: Path) -> None:
     assert recover(tmp_path) == found
 
 
-def test_an_unreadable_segment_that_cannot_be_set_aside_stays_as_it_is(
-    process: Process, tmp_path: Path
-) -> None:
-    """Not emptied, not removed: its events are there when the disk works again."""
+def test_an_unreadable_segment_that_cannot_be_moved_stays(process: Process, tmp_path: Path) -> None:
+    """It is unchanged; its events are there when the disk works again."""
     logged(process, 1, 2)
     [name] = segments(tmp_path)
     process.fs.hooks["read"] = failing(errno.EIO, where=name)
@@ -812,8 +806,8 @@ def test_an_unreadable_segment_that_cannot_be_set_aside_stays_as_it_is(
     assert (tmp_path / name).read_bytes() == line(1) + line(2)
 
 
-def test_a_stray_of_no_owner_is_delivered(tmp_path: Path) -> None:
-    """Segments whose owner's file was removed are somebody's events nevertheless."""
+def test_segments_without_an_owners_file_are_delivered(tmp_path: Path) -> None:
+    """Removing the owner's file does not lose its events."""
     died(tmp_path, [1])
     for name in os.listdir(tmp_path / "owners"):
         os.unlink(tmp_path / "owners" / name)
@@ -821,11 +815,11 @@ def test_a_stray_of_no_owner_is_delivered(tmp_path: Path) -> None:
     assert recover(tmp_path) == [1, 2]
 
 
-def test_a_real_process_adopts_at_its_start_without_logging(tmp_path: Path) -> None:
-    """A handler that is built on a directory that holds segments sends them, and says so."""
+def test_a_handler_adopts_orphans_without_a_log_call(tmp_path: Path) -> None:
+    """A new handler on a directory with segments sends them, and a notice says so."""
     died(tmp_path, [1, 2], [3])
     with Collector() as collector:
-        # Its own keys: the dead one's were others.
+        # With its own keys, which differ from the dead one's.
         with handler(collector, tmp_path) as made:
             events = collector.wait_for(3)
             assert [one["number"] for one in events] == [1, 2, 3]
@@ -837,7 +831,7 @@ def test_a_real_process_adopts_at_its_start_without_logging(tmp_path: Path) -> N
 
 
 def test_a_413_and_a_real_endpoint(tmp_path: Path) -> None:
-    """Each event arrives once; the one that is too large by itself is in the quarantine."""
+    """Each event arrives once; the one that is too large by itself is quarantined."""
     with Collector(limit_events=3) as collector:
         with handler(collector, tmp_path, batch_events=50) as made:
             collector.always(Answer(503))
