@@ -78,3 +78,10 @@ def test_the_readme_lists_the_tiers() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\| `python -m pytest -m (\w+)[^`]*` ", readme, re.MULTILINE)
     assert shown == re.findall(r"not (\w+)", expression)
+
+
+def test_what_ci_names_is_there() -> None:
+    """Each file and folder of tests that a step of `.ci/run` names exists."""
+    named = re.findall(r"tests/[\w/]+(?:\.py)?", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert "tests/test_handler.py" in named
+    assert [name for name in named if not (ROOT / name).exists()] == []
