@@ -192,31 +192,35 @@ class EventFormatter(JsonFormatter):
         event = own
         if bound or self._fields or defaults:
             event = {**defaults, **bound}
-            for name, read in self._fields:
-                # Not read if the call gives it: an ORM's attribute may cost a query.
-                if name in own or (unread and name in unread):
-                    continue
-                try:
-                    value = read(record)
-                except Unreadable as error:
-                    unread = {**(unread or {}), name: error}
-                    continue
-                if value is not MISSING and value is not None:
-                    event[name] = value
+            if self._fields:
+                unread = self._read_fields(event, record, own, unread)
             event.update(own)
         if unread:
-            # No other source applies: context and defaults may name another user.
-            unread = {name: error for name, error in unread.items() if name not in own}
-            known = {name: value for name, value in event.items() if name not in unread}
-            problems = [
-                Problem("unreadable", name, f"{name} cannot be read: {error}", known)
-                for name, error in unread.items()
-            ]
-            if problems:
-                raise InvalidEvent(problems)
+            _raise_unreadable(event, own, unread)
         if "createdAt" not in event:
             event["createdAt"] = math.floor(record.created * 1000 + 0.5)
         return schema.Warned(event, "context_provider", failure) if failure else event
+
+    def _read_fields(
+        self,
+        event: dict[str, Any],
+        record: logging.LogRecord,
+        own: dict[str, Any],
+        unread: dict[str, Unreadable] | None,
+    ) -> dict[str, Unreadable] | None:
+        """Add the fields to the event; return those that cannot be read, with their errors."""
+        for name, read in self._fields:
+            # Not read if the call gives it: an ORM's attribute may cost a query.
+            if name in own or (unread and name in unread):
+                continue
+            try:
+                value = read(record)
+            except Unreadable as error:
+                unread = {**(unread or {}), name: error}
+                continue
+            if value is not MISSING and value is not None:
+                event[name] = value
+        return unread
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
         derive = None if "sessionId" in event else self._session
@@ -287,6 +291,23 @@ def _fast_line(encoders: EncoderCache, rules: Rules) -> Callable[[logging.LogRec
         return None
 
     return fast_line
+
+
+def _raise_unreadable(
+    event: dict[str, Any], own: dict[str, Any], unread: dict[str, Unreadable]
+) -> None:
+    """Raise `InvalidEvent` for properties that cannot be read, unless the call gives them.
+
+    No other source applies: context and defaults may name another user.
+    """
+    unread = {name: error for name, error in unread.items() if name not in own}
+    known = {name: value for name, value in event.items() if name not in unread}
+    problems = [
+        Problem("unreadable", name, f"{name} cannot be read: {error}", known)
+        for name, error in unread.items()
+    ]
+    if problems:
+        raise InvalidEvent(problems)
 
 
 class _Kept(dict[Any, bool]):

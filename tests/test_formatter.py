@@ -45,7 +45,7 @@ def record(
     args: Any = (3,),
     created: float = 1_700_000_000.5,
 ) -> logging.LogRecord:
-    """Make a record as a logger does."""
+    """Return a record as a logger makes it."""
     logger = logging.Logger(name)
     made = logger.makeRecord(
         name, logging.INFO, "/srv/app.py", 7, msg, args, None, extra=dict(extra or {})
@@ -101,7 +101,7 @@ def test_flat_extras_are_an_event() -> None:
     "kind", [dict, MappingProxyType, UserDict, lambda d: SimpleLazyObject(lambda: d)]
 )
 def test_one_nested_extra_is_an_event(kind: Any) -> None:
-    """Of any mapping type; only there `module` can be said, which `LogRecord` reserves."""
+    """Of any mapping type; only there can `module` be a property, which `LogRecord` reserves."""
     event = event_of(
         EventFormatter(session="none", defaults={"sessionId": "s"}),
         record({"event": kind({**WHO, **USE})}),
@@ -112,7 +112,7 @@ def test_one_nested_extra_is_an_event(kind: Any) -> None:
 
 
 def test_nested_wins_over_flat() -> None:
-    """Both together are one event; what both name, the nested one says."""
+    """Both together are one event; for a name in both, the nested value counts."""
     made = record(
         {**WHO, "action": "moduleEnd", "total": 1, "event": {**USE, "total": 2, "userId": "bob"}}
     )
@@ -133,7 +133,7 @@ def test_the_action_may_stand_on_either_side(side: str) -> None:
 
 @pytest.mark.parametrize("other", ["click", 5, ["a"], ("action", "x"), b"action", True, {"action"}])
 def test_an_event_extra_that_is_no_mapping_is_no_event(other: Any) -> None:
-    """It makes no event, and in an explicit one it is a property as any other."""
+    """It makes no event; in an explicit event it is a property like any other."""
     formatter = EventFormatter(rules=[{"when": {"logger": "other"}, "event": USE}])
     assert formatter.event(record({**WHO, "event": other})) is None
     assert event_of(formatter, explicit(event=other))["event"] == other
@@ -141,7 +141,7 @@ def test_an_event_extra_that_is_no_mapping_is_no_event(other: Any) -> None:
 
 
 def test_nothing_is_an_event_by_itself() -> None:
-    """Without action and rule a record is none, whatever else its extras say."""
+    """Without action and rule a record is not an event, whatever its other extras are."""
     formatter = EventFormatter(fields={"accountId": "name"}, defaults=WHO)
     for extra in ({}, WHO, {"event": None}, {"event": {}}, {"event": WHO}, {"Action": "x"}):
         assert formatter.event(record(extra)) is None
@@ -162,20 +162,20 @@ def test_nothing_is_an_event_by_itself() -> None:
 )
 @pytest.mark.parametrize("side", ["flat", "nested"])
 def test_an_action_makes_it_explicit_whatever_its_value(side: str, action: Any, code: str) -> None:
-    """A wrong action is an invalid event, not a skipped record, and no rule is asked."""
+    """An invalid action makes an invalid event, not a skipped record, and no rule runs."""
     formatter = EventFormatter(rules=[RULE])
     extra = {"action": action} if side == "flat" else {"event": {"action": action}}
     assert problems_of(formatter, record({**WHO, **extra})) == [(code, "action")]
 
 
 def test_rules_do_not_apply_to_explicit_calls() -> None:
-    """Not even for properties that the call does not give."""
+    """Not even for properties that the call does not have."""
     event = event_of(EventFormatter(rules=[RULE]), explicit())
     assert "module" not in event
 
 
 def test_an_unknown_action_is_passed_on() -> None:
-    """The list of actions is the server's business."""
+    """Only the server knows all actions."""
     event = event_of(EventFormatter(), explicit(action="pageView", feature=None))
     assert (event["action"], event["feature"]) == ("pageView", None)
 
@@ -194,14 +194,14 @@ KEPT = {"hotel": 1, "dd_x": 2, "add.x": 3, "a_b": 4, "Otel": 5, "x-y": 6, "dd": 
 
 
 def test_what_instrumentations_add_is_excluded_by_default() -> None:
-    """By the globs of the design, on whole names and with case."""
+    """By globs, on whole names and case-sensitively."""
     event = event_of(EventFormatter(), explicit(**NOISE, **KEPT))
     assert not set(NOISE) & set(event)
     assert {name: event[name] for name in KEPT} == KEPT
 
 
 def test_one_s_own_exclude_replaces_the_default() -> None:
-    """Names and globs; the default's are kept by naming them."""
+    """Names and globs, instead of the default ones."""
     made = explicit(**NOISE, internal_id=1, secret=2, order_a=3, order_ab=4)
     event = event_of(EventFormatter(exclude=["internal_*", "secret", "order_?", "[_]*"]), made)
     assert {"otelTraceID", "dd.version", "order_ab"} < set(event)
@@ -218,7 +218,7 @@ def test_excluded_names_are_matched_whole() -> None:
 
 
 def test_what_fields_reads_from_is_no_property() -> None:
-    """The request, the user object: they are where properties are read, not properties."""
+    """The request, the user object: properties are read from them, and they are not properties."""
     fields = {"accountId": "tenant.slug", "userId": "user.id", "plan": "plan"}
     made = record(
         {
@@ -236,7 +236,7 @@ def test_what_fields_reads_from_is_no_property() -> None:
 
 
 def test_a_rule_made_event_holds_what_is_named() -> None:
-    """Extras named like the five, or listed in `include`; what a nested mapping says; no more."""
+    """Extras with required names, or in `include`, and the nested mapping; nothing else."""
     formatter = EventFormatter(
         rules=[RULE],
         include=["order_*", "sku"],
@@ -272,7 +272,7 @@ def test_a_rule_made_event_holds_what_is_named() -> None:
 
 
 def test_included_extras_may_be_read_by_fields_too() -> None:
-    """What `include` lists a rule-made event has, whatever else is read from it."""
+    """An extra in `include` is a property of a rule-made event, even if fields read from it."""
     formatter = EventFormatter(
         rules=[RULE], include=["tier"], fields={"plan": "tier"}, defaults=WHO
     )
@@ -281,7 +281,7 @@ def test_included_extras_may_be_read_by_fields_too() -> None:
 
 
 def test_the_records_own_attributes_are_never_properties() -> None:
-    """Not even where `include` names everything."""
+    """Not even if `include` matches everything."""
     formatter = EventFormatter(rules=[RULE], include=["*"], exclude=[], defaults=WHO)
     made = record({"a": 1})
     made.message, made.asctime = "formatted", "now"
@@ -323,7 +323,7 @@ def subsets(levels: list[str]) -> list[tuple[str, ...]]:
 
 
 def event_from(levels: tuple[str, ...], *, rules: bool, name: str) -> dict[str, Any]:
-    """Return an event for which every one of the levels gives the same property."""
+    """Return an event for which each of the levels has the same property."""
     gives = {level: {name: level} if level in levels else {} for level in LEVELS}
     formatter = EventFormatter(
         rules=[{"when": {"logger": "app"}, "event": {**USE, **gives["rule"]}}],
@@ -345,7 +345,7 @@ def event_from(levels: tuple[str, ...], *, rules: bool, name: str) -> dict[str, 
 @pytest.mark.parametrize("name", ["accountId", "sessionId"])
 @pytest.mark.parametrize("levels", subsets(LEVELS), ids=" ".join)
 def test_precedence_in_rule_made_events(levels: tuple[str, ...], name: str) -> None:
-    """The call, the rule, fields, bound and provided context, defaults: the first that has it."""
+    """The call, the rule, fields, bound and provided context, defaults: the first one wins."""
     assert event_from(levels, rules=True, name=name)[name] == levels[0]
 
 
@@ -354,12 +354,12 @@ def test_precedence_in_rule_made_events(levels: tuple[str, ...], name: str) -> N
     "levels", subsets([level for level in LEVELS if level != "rule"]), ids=" ".join
 )
 def test_precedence_in_explicit_events(levels: tuple[str, ...], name: str) -> None:
-    """The same without the rule, and for properties of any name."""
+    """Also without a rule, and for properties of any name."""
     assert event_from(levels, rules=False, name=name)[name] == levels[0]
 
 
 def test_fields_leave_to_others_what_they_do_not_find() -> None:
-    """A path that leads nowhere, or to None, leaves the property to context and defaults."""
+    """If there is nothing at the path, or None, context and defaults apply."""
     formatter = EventFormatter(
         fields={"accountId": "tenant.slug", "userId": "user.id", "plan": "plan.name"},
         defaults={"accountId": "d", "plan": "d"},
@@ -370,7 +370,7 @@ def test_fields_leave_to_others_what_they_do_not_find() -> None:
 
 
 def test_fields_are_not_read_where_the_call_or_rule_gives_the_property() -> None:
-    """Reading may cost: an attribute of an ORM is a query."""
+    """Reading an attribute of an ORM may cost a query."""
     reads: list[str] = []
 
     class User:
@@ -394,7 +394,7 @@ def test_fields_are_not_read_where_the_call_or_rule_gives_the_property() -> None
 
 
 def lazy_user() -> SimpleLazyObject:
-    """Return Django's `request.user` as it is in an async view."""
+    """Django's `request.user` as it is in an async view."""
 
     def fail() -> Any:
         raise SynchronousOnlyOperation("You cannot call this from an async context")
@@ -403,7 +403,7 @@ def lazy_user() -> SimpleLazyObject:
 
 
 class Broken:
-    """A user whose id has a mistake in it."""
+    """A user whose id raises."""
 
     @property
     def id(self) -> str:
@@ -413,7 +413,7 @@ class Broken:
 @pytest.mark.parametrize("user", [lazy_user, Broken, lambda: SimpleLazyObject(Broken)])
 @pytest.mark.parametrize("way", ["fields", "rule"])
 def test_an_identity_that_cannot_be_read_becomes_nobody_else_s(way: str, user: Any) -> None:
-    """Neither what is bound nor a default, nor a path further down, stands in for it."""
+    """Neither context nor a default nor another path replaces it."""
     mapping: dict[str, Any] = {"fields": {"userId": "request.user.id", "accountId": "tenant"}}
     made = record({"request": SimpleNamespace(user=user()), "tenant": "acme", **USE_FLAT})
     if way == "rule":
@@ -436,7 +436,7 @@ def test_an_identity_that_cannot_be_read_becomes_nobody_else_s(way: str, user: A
 @pytest.mark.parametrize("way", ["fields", "rule"])
 @pytest.mark.parametrize("side", ["flat", "nested"])
 def test_what_the_call_gives_need_not_be_readable_elsewhere(way: str, side: str) -> None:
-    """The call's own comes first, whatever rule or field cannot read."""
+    """The call's value wins, even if a rule or field cannot be read."""
     mapping: dict[str, Any] = {
         "rules": [{"when": {"logger": "app"}, "event": {**USE, "userId": "{request.user.id}"}}]
     }
@@ -451,7 +451,7 @@ def test_what_the_call_gives_need_not_be_readable_elsewhere(way: str, side: str)
 
 
 def test_everything_that_cannot_be_read_is_told() -> None:
-    """Each property by its name and path, of identities and others."""
+    """Each property has its problem, with name and path."""
     fields = {"userId": "user.id", "plan": "user.plan.name", "accountId": "tenant.slug"}
     made = explicit(user=lazy_user(), tenant=SimpleLazyObject(Broken))
     made.__dict__.pop("userId")
@@ -462,7 +462,7 @@ def test_everything_that_cannot_be_read_is_told() -> None:
 
 
 def test_a_rule_that_cannot_be_told_to_fit_makes_the_event_invalid() -> None:
-    """Where a later one fits, which may make the event of another user."""
+    """If a later rule matches, which may make the event of another user."""
     rules = [
         {"when": {"request.user.is_staff": True}, "event": {**USE, **WHO, "userId": "staff"}},
         {"when": {"logger": "app"}, "event": {**USE, **WHO}},
@@ -475,13 +475,13 @@ def test_a_rule_that_cannot_be_told_to_fit_makes_the_event_invalid() -> None:
 
 @pytest.mark.parametrize("where", ["defaults", "fields"])
 def test_an_action_is_refused_in_the_configuration(where: str) -> None:
-    """It says that something happened, which only a log call or a rule knows."""
+    """It says what happened, which only a log call or a rule knows."""
     with pytest.raises(ValueError, match=f"{where}.*action"):
         EventFormatter(**{where: {"action": "feature"}})  # type: ignore[arg-type]
 
 
 def test_a_provider_is_asked_for_events_only() -> None:
-    """Once for each event, and never for a record that is none."""
+    """Once for each event, and never for a record that is not one."""
     calls: list[int] = []
 
     def provide() -> Mapping[str, Any]:
@@ -496,7 +496,7 @@ def test_a_provider_is_asked_for_events_only() -> None:
 
 
 def test_a_provider_may_have_nothing_to_say() -> None:
-    """None and an empty mapping leave everything to others."""
+    """None and an empty mapping add nothing."""
     for nothing in (None, {}):
         formatter = EventFormatter(context_provider=lambda nothing=nothing: nothing, defaults=WHO)
         assert event_of(formatter, record(USE_FLAT))["userId"] == "ann"
@@ -542,7 +542,7 @@ class Torn(Mapping[str, Any]):
     ],
 )
 def test_an_event_goes_on_without_a_provider_that_fails(provide: Any, word: str) -> None:
-    """With who the call, a rule, a field or what is bound names, and with a warning."""
+    """With the user of the call, a rule, a field or the context, and with a warning."""
     formatter = EventFormatter(
         rules=[{"when": {"logger": "ruled"}, "event": {**USE, **WHO}}],
         fields={"userId": "user"},
@@ -573,7 +573,7 @@ def test_an_event_goes_on_without_a_provider_that_fails(provide: Any, word: str)
 def test_a_provider_that_fails_leaves_no_event_to_the_default_user(
     missing: tuple[str, ...],
 ) -> None:
-    """Whom it would have named is not known, so it is nobody; and the problem says why."""
+    """The user that it would have named is unknown, so there is none; the problem says why."""
     formatter = EventFormatter(
         context_provider=lambda: _raise(RuntimeError("no database")), defaults=WHO
     )
@@ -586,7 +586,7 @@ def test_a_provider_that_fails_leaves_no_event_to_the_default_user(
 
 
 def test_a_provider_that_fails_is_a_warning_of_the_handler() -> None:
-    """The event is sent and `on_problem` is told; what has no user is counted as invalid."""
+    """The event is sent and `on_problem` called; without a user it is invalid."""
     told: list[Problem] = []
     with Collector() as collector:
         handler = FreshsuccessHandler(
@@ -626,7 +626,7 @@ def test_a_provider_that_fails_is_a_warning_of_the_handler() -> None:
     ],
 )
 def test_a_given_time_is_a_number_or_an_aware_datetime(given_at: Any, expected: float) -> None:
-    """Numbers are milliseconds and stay as they are."""
+    """Numbers are milliseconds and are not changed."""
     assert event_of(EventFormatter(), explicit(createdAt=given_at))["createdAt"] == expected
     formatter = EventFormatter(fields={"createdAt": "at"})
     assert event_of(formatter, explicit(at=given_at))["createdAt"] == expected
@@ -635,7 +635,7 @@ def test_a_given_time_is_a_number_or_an_aware_datetime(given_at: Any, expected: 
 @example(538_375_473_183)  # in floating point a little less than that after all
 @given(st.integers(10**11, 4 * 10**12))
 def test_the_record_s_time_is_meant_otherwise(milliseconds: int) -> None:
-    """`created` is in seconds; the millisecond that it names is the event's."""
+    """`created` is in seconds; the event has its millisecond."""
     event = event_of(EventFormatter(), record({**WHO, **USE_FLAT}, created=milliseconds / 1000))
     assert event["createdAt"] == milliseconds
     assert type(event["createdAt"]) is int
@@ -662,7 +662,7 @@ def test_the_record_s_time_is_meant_otherwise(milliseconds: int) -> None:
 )
 @pytest.mark.parametrize("session", ["window", "idle", "none"])
 def test_a_wrong_time_is_a_problem(session: str, given_at: Any, code: str) -> None:
-    """Whoever makes the session id."""
+    """For every kind of session."""
     formatter = EventFormatter(session=session)
     extra = {"sessionId": "s"} if session == "none" else {}
     assert problems_of(formatter, explicit(createdAt=given_at, **extra)) == [(code, "createdAt")]
@@ -692,7 +692,7 @@ class Number(enum.IntEnum):
     ids=str,
 )
 def test_ids_are_sent_as_strings(name: str, given_id: Any, expected: str) -> None:
-    """An int, a UUID, or what stands in for them, in the event and in the line."""
+    """An int, a UUID, or a subclass or proxy of them, in the event and in the line."""
     made = explicit(**{name: given_id})
     assert event_of(EventFormatter(), made)[name] == expected
     assert json.loads(EventFormatter().format(made))[name] == expected
@@ -717,12 +717,12 @@ def test_ids_are_sent_as_strings(name: str, given_id: Any, expected: str) -> Non
     ids=lambda value: type(value).__name__,
 )
 def test_wrong_ids_are_problems(name: str, value: Any, code: str) -> None:
-    """`bool`, None, the empty string, NaN, whatever is no string, int or UUID."""
+    """`bool`, None, the empty string, NaN, and all that is not a string, an int or a UUID."""
     assert problems_of(EventFormatter(), explicit(**{name: value})) == [(code, name)]
 
 
 def test_every_problem_is_told_at_once() -> None:
-    """With code, property, a sentence and the event as far as it was built."""
+    """With code, property, message and the event as far as it was made."""
     made = record({"action": "", "userId": None, "createdAt": "now", "total": 5})
     with pytest.raises(InvalidEvent) as caught:
         EventFormatter().event(made)
@@ -743,13 +743,13 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_a_missing_session_is_a_problem_only_where_nobody_makes_one() -> None:
-    """`session: none` leaves it to the call."""
+    """With `session: none` only the call has one."""
     assert problems_of(EventFormatter(session="none"), explicit()) == [("missing", "sessionId")]
     assert event_of(EventFormatter(session="none"), explicit(sessionId="s"))["sessionId"] == "s"
 
 
 def test_window_sessions_go_by_account_user_and_time() -> None:
-    """The same on every host: from the event's own time, in windows of 30 minutes."""
+    """It is the same on every host: from the event's own time, in windows of 30 minutes."""
     at = 1_800_000 * 900_000
     formatters = [EventFormatter(), EventFormatter(session="window")]
 
@@ -769,7 +769,7 @@ def test_window_sessions_go_by_account_user_and_time() -> None:
 
 
 def test_idle_sessions_slide() -> None:
-    """A session lasts until 30 minutes passed without an event of that user."""
+    """A session ends after 30 minutes without an event of its user."""
     formatter = EventFormatter(session="idle")
     minute = 60_000
 
@@ -795,7 +795,7 @@ some_extras = st.dictionaries(
 
 @given(some_extras, some_extras | st.none() | st.just("text"), st.sampled_from(["app", "other"]))
 def test_event_format_and_filter_agree(extra: Any, nested: Any, name: str) -> None:
-    """A line where there is a valid event, which the line is; nothing where there is none."""
+    """The line of a valid event, and nothing for another record."""
     formatter = EventFormatter(rules=[RULE], defaults={"accountId": "d"})
     made = record({**extra, "event": nested}, name=name)
     try:
@@ -812,7 +812,7 @@ def test_event_format_and_filter_agree(extra: Any, nested: Any, name: str) -> No
 
 
 def test_a_line_is_the_event_as_compact_json() -> None:
-    """Without a newline, in UTF-8's characters."""
+    """Without a newline, and with non-ASCII characters."""
     formatter = EventFormatter(session="none")
     line = formatter.format(
         record({"event": {**WHO, **USE, "sessionId": "zoë", "total": math.nan}})
@@ -886,7 +886,7 @@ def test_any_handler_can_write_what_the_endpoint_takes(tmp_path: Path) -> None:
 
 
 class own_logging:
-    """Keep what a `dictConfig` does to logging from other tests."""
+    """Restore the logging configuration after a `dictConfig`."""
 
     def __enter__(self) -> None:
         root = logging.getLogger()
@@ -962,7 +962,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_record_is_an_event_or_none_or_invalid(kind: str) -> None:
-    """No other exception than InvalidEvent comes out, and none at all out of a filter."""
+    """`event` raises only InvalidEvent, and `filter` nothing."""
     formatter = EventFormatter(
         rules=[
             {"when": {"logger": "app", "message": "/x/", "x": "/./"}, "event": USE},
@@ -981,7 +981,7 @@ def test_a_record_is_an_event_or_none_or_invalid(kind: str) -> None:
 
 
 def test_an_event_extra_that_cannot_be_looked_at_is_no_event() -> None:
-    """What raises when asked for its class is no mapping."""
+    """A value whose class cannot be read is not a mapping."""
     assert EventFormatter().event(record({"event": NoClass()})) is None
 
 
@@ -990,7 +990,7 @@ def snapshot(made: logging.LogRecord) -> dict[str, Any]:
 
 
 def test_a_record_is_left_as_it_was() -> None:
-    """Attributes, their order, and everything that lies in them."""
+    """Attributes, their order, and all their values."""
     formatter = EventFormatter(
         rules=[{"when": {}, "event": {**USE, "details": {"n": "{args.0.n}"}}}],
         fields={"accountId": "tenant.id", "createdAt": "at"},
@@ -1017,7 +1017,7 @@ def test_a_record_is_left_as_it_was() -> None:
 
 
 def test_the_event_is_one_s_own() -> None:
-    """Changing it changes neither the record nor the next event."""
+    """A change of the event changes neither the record nor the next event."""
     formatter = EventFormatter(rules=[RULE], defaults={"product": "core"})
     made = record({"event": {**WHO, **USE}})
     for source in (made, record(WHO)):
@@ -1032,7 +1032,7 @@ def test_the_event_is_one_s_own() -> None:
 
 
 def test_the_configuration_may_be_changed_afterwards() -> None:
-    """What was given at construction counts."""
+    """The arguments of the constructor count, not later changes of them."""
     defaults, fields, exclude = {"product": "core"}, {"accountId": "tenant"}, ["x"]
     formatter = EventFormatter(defaults=defaults, fields=fields, exclude=exclude)
     defaults["product"] = fields["accountId"] = exclude[0] = "changed"
@@ -1041,7 +1041,7 @@ def test_the_configuration_may_be_changed_afterwards() -> None:
 
 
 def test_one_formatter_serves_many_threads() -> None:
-    """Threads that share it make each their own events."""
+    """Threads that share a formatter do not share events."""
     formatter = EventFormatter(rules=[RULE], fields={"userId": "user.id"})
     wrong: list[Any] = []
 
@@ -1069,13 +1069,13 @@ def test_one_formatter_serves_many_threads() -> None:
     "positional", [(), (None,), (None, None), (None, None, "%"), (None, None, "%", True)]
 )
 def test_what_dictconfig_passes_is_taken(positional: tuple[Any, ...]) -> None:
-    """A formatter that is named by `class:` gets fmt, datefmt, style and perhaps validate."""
+    """For a formatter with `class:` it passes fmt, datefmt, style and perhaps validate."""
     assert EventFormatter(*positional).format(explicit())
 
 
 @pytest.mark.parametrize("wrong", [{"fmt": "%(message)s"}, {"datefmt": "%Y"}])
 def test_a_format_is_refused(wrong: dict[str, Any]) -> None:
-    """The shape of an event is not given by one."""
+    """No format defines an event."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EventFormatter(**wrong)
 
@@ -1116,7 +1116,7 @@ def test_a_format_is_refused(wrong: dict[str, Any]) -> None:
 def test_wrong_arguments_are_refused(
     arguments: dict[str, Any], error: Any, words: list[str]
 ) -> None:
-    """At construction, by name, with what came and what is allowed."""
+    """The constructor's error has the name, the value and what is allowed."""
     with pytest.raises(error) as caught:
         EventFormatter(**arguments)
     for word in words:

@@ -1,14 +1,13 @@
-"""An event's values as strict JSON, whatever they are.
+"""Strict JSON for an event's values, whatever they are.
 
-Encoding is the snapshot of an event and the last step that looks at its values, so it is total:
-it never raises, never emits a bare NaN or a lone surrogate, never loops on a cycle. What JSON has
-no word for becomes the nearest thing it has: a time its ISO text, a set a list, a Decimal a
-number, NaN and the infinities `null`, anything else its `str`.
+Encoding is the snapshot of an event and the last step that reads its values, so it is total: it
+never raises, never emits a bare NaN or a lone surrogate, never loops on a cycle. A value without a
+JSON type becomes the nearest one: a time its ISO text, a set a list, a Decimal a number, NaN and
+the infinities `null`, anything else its `str`.
 
-Two speeds. The standard library's C encoder, made once, takes what programs normally log. Where it
-refuses, or would recurse too deep for a thread's stack, the value is rebuilt piece by piece from
-plain types and encoded again. Where no lock keeps other threads out of the C encoder, it is given
-copies.
+There are two paths. The standard library's C encoder, made once, encodes what programs normally
+log. If it fails, or would recurse too deep for a thread's stack, the value is rebuilt from plain
+types and encoded again. If no lock keeps other threads out of the C encoder, it gets copies.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ from pythonjsonlogger import defaults
 from fslog.interrupts import unless_interrupt
 
 MAX_DEPTH = 64
-"""How deep a value is followed; what lies deeper is named, not followed."""
+"""Maximum depth of containers; a deeper one is replaced by its type's name."""
 
 MAX_VALUES = 100_000
-"""How many values of an event are looked at on the slow way."""
+"""Maximum number of values of an event that are rebuilt."""
 
 _SMALL = 1_000_000
-"""How many values an event may have in its line: sharing can make few endless."""
+"""Maximum number of values in a line: shared containers can make many of few."""
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 _LEAVES = frozenset(
@@ -50,18 +49,18 @@ _LEAVES = frozenset(
 _CONTAINERS = frozenset({dict, list, tuple})
 
 _MANY = 10**18
-"""What is more is a float: no analysis counts that far."""
+"""A larger number is encoded as a float: no analysis counts that far."""
 
 
 def plain(value: Any) -> Any:
-    """Turn one value that JSON has no word for into one that it has; the encoder calls it.
+    """Return the nearest value with a JSON type; the encoder calls it for a value without one.
 
     >>> plain(Decimal("2.50")), plain({1}), plain(datetime.date(2026, 1, 31)), plain(b"ab")
     (2.5, [1], '2026-01-31', 'ab')
     """
     try:
         return _plain(value)
-    except unless_interrupt(Exception):  # a proxy that is not all that it claims to be
+    except unless_interrupt(Exception):  # a proxy that lacks methods of its class
         return defaults.unknown_default(value)
 
 
@@ -108,8 +107,8 @@ def _make_fast() -> Callable[[Any], str]:
             separators=(",", ":"),
             default=plain,
         ).encode
-    # What `JSONEncoder.encode` makes anew for each call, made once: 1.8 us become 1.1. No table of
-    # markers: there are no cycles in what it is given.
+    # `JSONEncoder.encode` makes this for each call; made once, 1.8 us become 1.1. Without a table
+    # of markers: its argument has no cycles.
     quote = json.encoder.encode_basestring
     encode = make(None, plain, quote, None, ":", ",", False, False, False)
     join = "".join
@@ -122,28 +121,28 @@ def _make_fast() -> Callable[[Any], str]:
 
 _fast = _make_fast()
 
-# Looked up now: a late import in a thread, while another one forks, leaves the child on its lock.
+# Imported now: a late import in a thread, while another one forks, leaves its lock to the child.
 codecs.lookup("utf-16")
 
 
 _SHARES_CONTAINERS = getattr(sys, "_is_gil_enabled", lambda: True)()
-"""Whether the C encoder may be given what other threads change: without the GIL it crashes."""
+"""Whether the C encoder can read what other threads change: without the GIL it crashes."""
 
 _FEW = 64
-"""How many containers are looked at before it is asked whether they come round again."""
+"""Number of containers from which on they are checked for shared ones."""
 
 _join = "".join
 _names: set[str] = set()
-"""Names that are known to be texts: looking them up is quicker than asking each for its type."""
+"""Names that are strings: a look-up is quicker than a check of each name's type."""
 
 _MOST_NAMES = 4_096
 
 
-def _take_names(mapping: Mapping[Any, Any]) -> None:
-    """Learn names of properties.
+def _add_names(mapping: Mapping[Any, Any]) -> None:
+    """Add names of properties.
 
     Raises:
-        TypeError: one is no text, so that JSON may make it equal to another.
+        TypeError: one is not a string, so that JSON may make it equal to another.
     """
     _join(mapping)
     if len(_names) < _MOST_NAMES:
@@ -157,32 +156,32 @@ def encode(event: Mapping[str, Any], *, shares: bool = _SHARES_CONTAINERS) -> by
     on nothing that the application may change afterwards.
 
     Args:
-        event: properties; the mapping itself belongs to the caller alone.
-        shares: whether nested containers are encoded as they are, and not copies of them.
+        event: properties; no other thread has the mapping itself.
+        shares: whether nested containers are encoded, and not copies of them.
 
     >>> encode({"accountId": "zoë", "total": float("nan"), "tags": {("a", 1): {2}}})
     b'{"accountId":"zo\\xc3\\xab","total":null,"tags":{"(\\'a\\', 1)":[2]}}\\n'
     """
     try:
         if not _names.issuperset(event):
-            _take_names(event)
+            _add_names(event)
         if _ATOMS.issuperset(map(type, event.values())):
             return (_fast(event) + "\n").encode()
         if not shares:
             event = _snapshot(event)
         if _is_small(event):
             return (_fast(event) + "\n").encode()
-    except unless_interrupt(Exception):  # what the C encoder, or UTF-8, has no form for
+    except unless_interrupt(Exception):  # no form in the C encoder, or in UTF-8
         pass
     return (_fast(_Rebuild().value(event)) + "\n").encode()
 
 
 def _is_small(event: Mapping[str, Any]) -> bool:
-    """Return whether an event is made of plain types, not too deep, and not of too many values.
+    """Return whether an event is of plain types, not too deep, and without too many values.
 
     Two lists that share two lists, and so on, are few objects and exponentially many values, and a
-    cycle is endlessly many: the C encoder would write them all. So this goes down level by level,
-    and where there are more than a few containers none may be met twice.
+    cycle is endless: the C encoder would write them all. So this descends level by level; if there
+    are more than a few containers, none may occur twice.
     """
     left, met = _SMALL, 0
     seen: set[int] = set()
@@ -196,7 +195,7 @@ def _is_small(event: Mapping[str, Any]) -> bool:
             values = container
             if isinstance(container, dict):
                 if not _names.issuperset(container):
-                    _take_names(container)
+                    _add_names(container)
                 values = container.values()
             for value in values:
                 kind = type(value)
@@ -217,10 +216,10 @@ def _is_small(event: Mapping[str, Any]) -> bool:
 
 
 def _snapshot(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy an event with the plain containers in it, each by one call that locks it.
+    """Copy an event and its plain containers, each with one call that locks it.
 
     Raises:
-        ValueError: one stands in it twice, or too deep.
+        ValueError: a container occurs twice, or is too deep.
     """
     copy = dict(event)
     seen: set[int] = set()
@@ -233,7 +232,7 @@ def _snapshot(event: Mapping[str, Any]) -> dict[str, Any]:
                 kind = type(value)
                 if kind in _CONTAINERS:
                     if id(value) in seen:
-                        raise ValueError("it is no tree")
+                        raise ValueError("it is not a tree")
                     seen.add(id(value))
                     container[place] = dict(value) if kind is dict else list(value)
                     below.append(container[place])
@@ -244,24 +243,24 @@ def _snapshot(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _TRIES = 5
-"""How often a container is copied that changes meanwhile."""
+"""Attempts to copy a container that changes meanwhile."""
 
 _LOCKED = frozenset({list, set, frozenset, type({}.items())})
-"""What `list` copies without letting a thread in that changes it."""
+"""Types that `list` copies under their lock."""
 
 
 class _Rebuild:
-    """Copy one event with nothing in it but what the C encoder takes without a question.
+    """Copy one event as values that the C encoder always encodes.
 
-    A container is rebuilt once, wherever it stands: so it costs what is there, and not what that
-    stands for.
+    A container is rebuilt once, however often it occurs: the cost is that of the objects, not of
+    the values in the line.
     """
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
         self._room = _SMALL
         self._path: set[int] = set()
-        # With the container itself, or another one might get its identity.
+        # With the container itself, else another one might get its id.
         self._made: dict[int, tuple[Any, Any, int]] = {}
 
     def value(self, value: Any) -> Any:
@@ -271,15 +270,15 @@ class _Rebuild:
             return f"<{_name(value)} that could not be encoded>"
 
     def _value(self, value: Any) -> Any:
-        # By the real type: a lazy proxy claims to be a str, and is none for the C encoder.
+        # By the real type: a lazy proxy has the class str, but is not one for the C encoder.
         kind = type(value)
         if value is None or kind is bool:
             return value
         if issubclass(kind, str):
-            # A lone surrogate has no UTF-8; U+FFFD is what a reader would make of it.
+            # A lone surrogate has no UTF-8; readers replace it by U+FFFD.
             return _whole(str.__str__(value))
         if issubclass(kind, float):
-            number = float.__pos__(value)  # whatever a subclass makes of `float(value)`
+            number = float.__pos__(value)  # not `float(value)`, which a subclass can override
             return number if math.isfinite(number) else None
         if issubclass(kind, int):
             return _representable(int.__add__(value, 0))
@@ -314,7 +313,7 @@ class _Rebuild:
                 items = partial(dict.items, value)  # its own order has no lock
             for key, item in self._bounded(items):
                 name = self.value(_key(key))
-                # Of two that JSON makes equal the one that is a text by itself counts.
+                # If JSON makes two names equal, the one that is a string wins.
                 if name not in copy or issubclass(type(key), str):
                     copy[name] = self.value(item)
             return copy
@@ -323,11 +322,11 @@ class _Rebuild:
         return self.value(plain(value))
 
     def _bounded(self, items: Callable[[], Iterable[Any]]) -> list[Any]:
-        """Copy first, at most so many: a container may be endless, or change while it is read.
+        """Copy a bounded number of items: a container may be endless, or change while it is read.
 
-        The copy is one call into C, but what the garbage collector runs (`gc.callbacks`, a
-        finalizer) lets other threads in all the same: then it is made again. Without the GIL they
-        need no letting in, and would be quicker each time; but `list` locks what it knows.
+        The copy is one call into C, but during a garbage collection (`gc.callbacks`, a finalizer)
+        other threads can run and change the container: then it is repeated. Without the GIL they
+        always run, and might change it each time; but `list` locks the types that it knows.
         """
         most = max(0, min(self._left, self._room))
         for tries in range(_TRIES, 0, -1):
@@ -351,12 +350,12 @@ def _whole(text: str) -> str:
 
 
 def _name(value: Any) -> str:
-    # By `type`'s own descriptor: a metaclass may define a `__name__` that does anything.
+    # By `type`'s own descriptor: a metaclass can define another `__name__`.
     return _whole(type.__dict__["__name__"].__get__(type(value)))
 
 
 def _key(key: Any) -> str:
-    """Return a mapping's key as JSON's own encoder would, or else as its `str`."""
+    """Return a mapping's key as the `json` module does, or else as its `str`."""
     if key is None or type(key) is bool:
         return {None: "null", True: "true", False: "false"}[key]
     return key if issubclass(type(key), str) else defaults.unknown_default(key)
