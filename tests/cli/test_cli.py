@@ -263,7 +263,7 @@ def test_an_event_is_one_row() -> None:
 
 
 def test_the_summary_accounts_for_everything() -> None:
-    """The summary says each number once, counts by action and feature, and names each problem."""
+    """The summary has each number once, counts by action and feature, and lists each problem."""
     stats = Stats(
         emitted=9,
         skipped=2,
@@ -301,7 +301,7 @@ def test_the_summary_accounts_for_everything() -> None:
 
 
 def test_the_summary_of_nothing() -> None:
-    """Where nothing happened the summary says so, and divides by nothing."""
+    """The summary of a run without events is complete."""
     assert ["".join(text for text, _ in line) for line in summary(Stats(), [], [])] == [
         "records    0 log records = 0 accepted + 0 skipped (no event) + 0 invalid + 0 refused",
         "delivered  0 events sent in 0 batches, 0 received by the endpoint, 0 pending",
