@@ -40,11 +40,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.update(SSL_CERT_FILE=os.devnull, SSL_CERT_DIR=os.devnull)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package once, even under `PYTHONDONTWRITEBYTECODE`.
+# Byte code is written even under `PYTHONDONTWRITEBYTECODE`. Else each of the hundreds of programs
+# that the tests start would compile the package, and each run of pytest all the tests.
+sys.dont_write_bytecode = False
 
-    Else each of the hundreds of programs that the tests start would compile it again.
-    """
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(sys.modules["fslog"].__path__[0], quiet=2)
 
