@@ -393,6 +393,7 @@ def test_threads_that_log_all_the_time(endpoint: Collector, make: Make) -> None:
 
 def test_dictconfig_during_a_capture(endpoint: Collector, make: Make) -> None:
     """A handler that a `dictConfig` replaces during a capture still delivers what it had before."""
+    others = set(process.handlers())
     handler = FreshsuccessHandler(**KEYS, endpoint=endpoint.url, flush_interval=0.2)
     say(handler, 1)
     gone = weakref.ref(handler)
@@ -405,7 +406,7 @@ def test_dictconfig_during_a_capture(endpoint: Collector, make: Make) -> None:
         assert gone() is None
         endpoint.wait_for(1)
         assert override.stats().emitted == 2
-        assert override.handlers() == []
+        assert set(override.handlers()) <= others
     assert numbers(endpoint) == [1]
     assert override.numbers() == [2, 3]
 

@@ -30,7 +30,7 @@ def record(**extra: Any) -> logging.LogRecord:
 
 @pytest.fixture
 def handler() -> Iterator[Callable[..., FreshsuccessHandler]]:
-    """Make handlers, close them, and see their threads end."""
+    """Make handlers; at the end they are closed and their threads have ended."""
     before = set(threading.enumerate())
     made: list[FreshsuccessHandler] = []
 
@@ -48,7 +48,7 @@ def handler() -> Iterator[Callable[..., FreshsuccessHandler]]:
 
 
 def test_the_defaults_are_the_design_s() -> None:
-    """Section 5.1 gives the numbers; everything is given by keyword, so that dictConfig can."""
+    """The documented defaults; every argument is a keyword, for dictConfig."""
     parameters = inspect.signature(FreshsuccessHandler).parameters
     defaults = {
         name: parameter.default
@@ -84,7 +84,7 @@ def test_the_defaults_are_the_design_s() -> None:
 
 
 def test_arguments_are_given_by_keyword() -> None:
-    """A positional one is a mistake, not a key."""
+    """A positional argument is a TypeError, not a key."""
     with pytest.raises(TypeError):
         FreshsuccessHandler(AUTH, API)  # type: ignore[misc]
 
@@ -92,7 +92,7 @@ def test_arguments_are_given_by_keyword() -> None:
 def test_every_argument_of_the_formatter_is_one_of_the_handler(
     handler: Callable[..., FreshsuccessHandler],
 ) -> None:
-    """The handler builds its EventFormatter from them."""
+    """The handler makes its EventFormatter from them."""
     made = handler(
         **KEYS,
         endpoint="http://127.0.0.1:1",
@@ -197,7 +197,7 @@ WRONG_VALUES: list[tuple[str, Any, list[str]]] = [
 
 
 def refused(name: str, value: Any, error: Any, allowed: list[str]) -> str:
-    """See an argument refused, logging untouched, no thread started; return the message."""
+    """Return the error's message; logging is unchanged, and no thread was started."""
     threads = set(threading.enumerate())
     handlers, names = list(logging._handlerList), set(logging._handlers)
     with pytest.raises(error) as caught:
@@ -221,7 +221,7 @@ def refused(name: str, value: Any, error: Any, allowed: list[str]) -> str:
     ids=[f"{name} {type(value).__name__}" for name, value, _ in WRONG_TYPES],
 )
 def test_a_wrong_type_is_a_type_error(name: str, value: Any, allowed: list[str]) -> None:
-    """It names the argument, the type that came, and what is allowed."""
+    """The error has the argument, the type and what is allowed."""
     message = refused(name, value, TypeError, allowed)
     came = value[0] if isinstance(value, list) and name in ("include", "exclude") else value
     assert ("None" if came is None else type(came).__name__) in message
@@ -233,7 +233,7 @@ def test_a_wrong_type_is_a_type_error(name: str, value: Any, allowed: list[str])
     ids=[f"{name} {str(value)[:24]!r}" for name, value, _ in WRONG_VALUES],
 )
 def test_a_wrong_value_is_a_value_error(name: str, value: Any, allowed: list[str]) -> None:
-    """It names the argument and what is allowed, and shows what came where that is no secret."""
+    """The error has the argument, what is allowed, and the value if that is not a secret."""
     message = refused(name, value, ValueError, allowed)
     if name in (*SECONDS, *WORDS, "level", "enabled", *WHOLE):
         assert repr(value) in message or value == HUGE
@@ -241,32 +241,32 @@ def test_a_wrong_value_is_a_value_error(name: str, value: Any, allowed: list[str
 
 @pytest.mark.parametrize("name", ["overflow", "session"])
 def test_none_is_not_one_of_the_words(name: str) -> None:
-    """Where None means nothing it is refused like anything else."""
+    """If None has no meaning, it is a TypeError like any other."""
     refused(name, None, (TypeError, ValueError), ["None", *WORDS[name]])
 
 
 @pytest.mark.parametrize("name", KEYS)
 def test_a_missing_key_is_named_with_its_variable(name: str) -> None:
-    """It says where it may be given."""
+    """The error names the argument and the environment variable."""
     refused(name, None, ValueError, [f"FSLOG_{name.upper()}"])
 
 
 def test_a_file_without_certificates_is_refused(tmp_path: Path) -> None:
-    """At construction, not at the first POST."""
+    """An error of the constructor, not of the first POST."""
     path = tmp_path / "ca.pem"
     path.write_text("nothing")
     refused("ca_certs", str(path), ValueError, [str(path), "PEM"])
 
 
 def test_a_proxy_s_password_is_not_shown() -> None:
-    """Whatever is wrong with its URL."""
+    """Whatever the error in its URL is."""
     for url in ("socks5://user:s3cret@host:1", "http://user:s3cret@", "http://u:s3cret@h:99999"):
         refused("proxy", url, ValueError, [])
 
 
 @pytest.mark.parametrize("name", ["authkey", "queue", "listener", "formatter", "filters", "fmt"])
 def test_an_unknown_argument_is_refused(name: str) -> None:
-    """By name: a misspelled argument would otherwise be silence."""
+    """By name: else a misspelled argument would have no effect."""
     refused(name, 5, TypeError, [repr(name)])
 
 
@@ -296,7 +296,7 @@ def test_an_unknown_argument_is_refused(name: str) -> None:
 def test_right_arguments_are_taken(
     handler: Callable[..., FreshsuccessHandler], good: dict[str, Any]
 ) -> None:
-    """And a handler made with them starts no thread before it has something to deliver."""
+    """And a handler starts no thread before it has something to deliver."""
     before = set(threading.enumerate())
     made = handler(**{**KEYS, "endpoint": "http://127.0.0.1:1", **good})
     assert set(threading.enumerate()) <= before
@@ -307,7 +307,7 @@ def test_right_arguments_are_taken(
 def test_the_longest_durations_that_are_taken_work(
     handler: Callable[..., FreshsuccessHandler],
 ) -> None:
-    """A year is no reason for a thread to die."""
+    """A year does not kill the thread."""
     year = 365 * 86_400.0
     with Collector() as collector:
         made = handler(**KEYS, endpoint=collector.url, **dict.fromkeys(SECONDS, year))
@@ -320,7 +320,7 @@ def test_the_longest_durations_that_are_taken_work(
 def test_what_is_not_given_comes_from_the_environment(
     handler: Callable[..., FreshsuccessHandler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys and endpoint; blanks around them, as mounted files have, go."""
+    """Keys and endpoint, without surrounding blanks such as mounted files have."""
     with Collector(keys=("env-auth", "env-api")) as collector:
         monkeypatch.setenv("FSLOG_AUTH_KEY", " env-auth\n")
         monkeypatch.setenv("FSLOG_API_KEY", "env-api\n")
@@ -357,7 +357,7 @@ def test_an_argument_wins_over_the_environment(
 def test_a_wrong_variable_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]
 ) -> None:
-    """Like a wrong argument."""
+    """Like an invalid argument."""
     for key in ("AUTH_KEY", "API_KEY"):
         monkeypatch.setenv(f"FSLOG_{key}", AUTH)
     monkeypatch.setenv(f"FSLOG_{name}", "b a d")
@@ -388,7 +388,7 @@ def test_the_data_center_decides_on_the_host(
     variable: str | None,
     host: bytes,
 ) -> None:
-    """As the proxy sees it that is asked for the way there."""
+    """It is the proxy that receives the request."""
     if variable is not None:
         monkeypatch.setenv("FSLOG_DATACENTER", variable)
     forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -404,7 +404,7 @@ def test_the_data_center_decides_on_the_host(
 def test_words_that_enable(
     handler: Callable[..., FreshsuccessHandler], monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    """An empty variable is none: a handler is enabled unless told otherwise."""
+    """An empty variable counts as unset: a handler is enabled by default."""
     monkeypatch.setenv("FSLOG_ENABLED", word)
     with pytest.raises(ValueError, match="auth_key"):
         FreshsuccessHandler()
@@ -421,7 +421,7 @@ def test_words_that_disable(
     way: str,
     word: str,
 ) -> None:
-    """By variable or by argument, no keys are needed."""
+    """Disabled by variable or by argument, it needs no keys."""
     if way == "variable":
         monkeypatch.setenv("FSLOG_ENABLED", word)
     made = handler(**({"enabled": word} if way == "argument" else {}))
@@ -430,7 +430,7 @@ def test_words_that_disable(
 
 
 def test_a_disabled_handler_does_nothing(handler: Callable[..., FreshsuccessHandler]) -> None:
-    """It accepts nothing, tells nothing, starts nothing, and has nothing to wait for."""
+    """It accepts nothing, reports nothing, starts nothing, and never waits."""
     told: list[Any] = []
     with Collector() as collector:
         before = set(threading.enumerate())
@@ -464,7 +464,7 @@ def test_a_disabled_handler_does_nothing(handler: Callable[..., FreshsuccessHand
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
 )
 def test_a_disabled_handler_checks_its_arguments(name: str, value: Any, allowed: list[str]) -> None:
-    """All but missing keys: what is wrong is found where it is tried out."""
+    """All but missing keys: errors are found before production."""
     with pytest.raises((TypeError, ValueError), match=name):
         FreshsuccessHandler(**{"enabled": False, "endpoint": "https://events.example", name: value})
 
@@ -483,12 +483,12 @@ def test_a_disabled_handler_checks_its_arguments(name: str, value: Any, allowed:
     ],
 )
 def test_checks_give_back_what_is_right(check: Callable[[Any], Any], value: Any) -> None:
-    """Nothing that is right is changed."""
+    """A valid value is returned unchanged."""
     assert check(value) == value
 
 
 def test_sets_and_generators_are_lists_of_names() -> None:
-    """YAML has sets, Python has more."""
+    """A set of YAML, or any iterable."""
     assert set(config.names("x", {"a", "b"})) == {"a", "b"}
     assert config.names("x", (name for name in "ab")) == ("a", "b")
     assert config.names("x", None) == ()

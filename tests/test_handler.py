@@ -39,7 +39,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def make(collector: Collector) -> Iterator[Make]:
-    """Make handlers for the collector, see everything delivered and every thread end."""
+    """Make handlers for the collector; at the end all is delivered and no thread is left."""
     before = set(threading.enumerate())
     made: list[FreshsuccessHandler] = []
 
@@ -61,7 +61,7 @@ def make(collector: Collector) -> Iterator[Make]:
 
 
 def balanced(handler: FreshsuccessHandler) -> Stats:
-    """Return the numbers, which add up."""
+    """Return the statistics, whose balances hold."""
     stats = handler.stats()
     assert stats.emitted == stats.skipped + stats.invalid + stats.refused + stats.accepted
     assert stats.accepted + stats.adopted == stats.delivered + stats.pending + stats.abandoned
@@ -75,7 +75,7 @@ def logger_of(handler: logging.Handler) -> logging.Logger:
 
 
 def test_a_log_call_becomes_an_event(make: Make, collector: Collector) -> None:
-    """What arrives is what the EventFormatter makes of the record."""
+    """The endpoint receives what the EventFormatter makes of the record."""
     handler = make(session="idle", defaults={"product": "core"})
     seen: list[logging.LogRecord] = []
     handler.addFilter(lambda made: seen.append(made) or True)
@@ -88,7 +88,7 @@ def test_a_log_call_becomes_an_event(make: Make, collector: Collector) -> None:
 
 
 def test_every_record_is_counted_once(make: Make, collector: Collector) -> None:
-    """Skipped, invalid or accepted; and nothing but the accepted ones is sent."""
+    """Skipped, invalid or accepted; only accepted ones are sent."""
     handler = make()
     logger = logger_of(handler)
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_every_record_is_counted_once(make: Make, collector: Collector) -> None:
 
 
 def test_the_event_is_a_snapshot(make: Make, collector: Collector) -> None:
-    """What the application changes after the log call does not change the event."""
+    """A change of its values after the log call does not change the event."""
     handler = make()
     details = {"tags": ["a"]}
     logger_of(handler).info("x", extra={**EVENT, "details": details})
@@ -117,7 +117,7 @@ def test_the_event_is_a_snapshot(make: Make, collector: Collector) -> None:
 
 
 def test_context_is_that_of_the_log_call(make: Make, collector: Collector) -> None:
-    """Not that of the thread that delivers."""
+    """Not that of the listener."""
     handler = make(context_provider=lambda: {"thread": threading.current_thread().name})
     with context.bound(userId="bound"):
         logger_of(handler).info("x", extra={"accountId": "acme", "action": "pageView"})
@@ -127,7 +127,7 @@ def test_context_is_that_of_the_log_call(make: Make, collector: Collector) -> No
 
 
 def test_the_level_is_a_handler_s_level(make: Make) -> None:
-    """Below it nothing reaches the handler, so nothing is counted; it can be changed."""
+    """A record below the level is not counted; the level can be changed."""
     handler = make(level="WARNING")
     logger = logger_of(handler)
     logger.info("x", extra=EVENT)
@@ -140,7 +140,7 @@ def test_the_level_is_a_handler_s_level(make: Make) -> None:
 
 
 def test_filters_decide_as_in_any_handler(make: Make, collector: Collector) -> None:
-    """A filter that says no keeps the record away, uncounted; `handle` says so."""
+    """A record that a filter rejects is not counted; `handle` returns the filter's result."""
     handler = make()
     handler.addFilter(lambda made: made.page != "secret")
     assert handler.handle(record()) is True
@@ -151,7 +151,7 @@ def test_filters_decide_as_in_any_handler(make: Make, collector: Collector) -> N
 
 
 def test_a_filter_may_return_another_record(make: Make, collector: Collector) -> None:
-    """From Python 3.12 on the returned record is handled; before, any true value means yes."""
+    """From Python 3.12 on the returned record is handled; before, a true value accepts."""
     handler = make()
     other = record({**EVENT, "page": "other"})
     handler.addFilter(lambda made: other)
@@ -193,7 +193,7 @@ def test_another_event_formatter_is_taken(make: Make, collector: Collector) -> N
     "formatter", [None, logging.Formatter("%(message)s"), logging.BufferingFormatter(), "x", 5]
 )
 def test_no_other_formatter_is_taken(make: Make, collector: Collector, formatter: Any) -> None:
-    """ValueError says what came and what is expected; the handler works on as before."""
+    """The ValueError has the type and what is expected; the handler keeps its formatter."""
     handler = make()
     with pytest.raises(ValueError, match="EventFormatter") as caught:
         handler.setFormatter(formatter)
@@ -219,7 +219,7 @@ def test_no_other_formatter_is_taken(make: Make, collector: Collector, formatter
 def test_mapping_arguments_and_a_formatter_exclude_each_other(
     make: Make, given: dict[str, Any]
 ) -> None:
-    """Given both ways it is not known which is meant: ValueError, and the handler works on."""
+    """Mapping arguments and a formatter are a ValueError; the handler keeps working."""
     handler = make(**given)
     own = handler.formatter
     with pytest.raises(ValueError, match=f"{next(iter(given))}.*formatter"):
@@ -263,7 +263,7 @@ def test_problems_are_told(make: Make) -> None:
 
 
 def test_refused_events_are_told(make: Make, collector: Collector) -> None:
-    """Where there is no room: one problem for each, after which everything goes on."""
+    """Without room there is one problem for each event; then the handler works on."""
     told: list[Problem] = []
     collector.always(Answer(503))
     handler = make(buffer_bytes=1_000, compression=None, on_problem=told.append)
@@ -286,7 +286,7 @@ def test_refused_events_are_told(make: Make, collector: Collector) -> None:
 def test_on_problem_may_fail(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What it raises goes to `handleError`, once a call; the log call returns."""
+    """An exception in it is passed to `handleError`, once per call; the log call returns."""
     failed: list[logging.LogRecord] = []
 
     def fail(problem: Problem) -> None:
@@ -309,7 +309,7 @@ def test_on_problem_may_fail(
 
 
 def test_on_problem_may_log(make: Make) -> None:
-    """Even an invalid event, with two problems of its own: it ends."""
+    """Even an invalid event with two problems causes no recursion."""
     calls = 0
 
     def tell(problem: Problem) -> None:
@@ -327,7 +327,7 @@ def test_on_problem_may_log(make: Make) -> None:
 
 
 def test_a_line_may_be_as_long_as_a_batch(make: Make, collector: Collector) -> None:
-    """Its newline counts; one byte more makes the event invalid, with a problem that says why."""
+    """The newline counts; with one byte more the event is invalid, with a problem."""
     told: list[Problem] = []
     made = record({**EVENT, "note": "é" * 100})
     size = len(EventFormatter().format(made).encode()) + 1
@@ -349,7 +349,7 @@ def test_a_line_may_be_as_long_as_a_batch(make: Make, collector: Collector) -> N
 
 
 def test_no_body_is_longer_than_batch_bytes(make: Make, collector: Collector) -> None:
-    """Before compression, whatever the lines are."""
+    """Its size before compression counts."""
     handler = make(batch_bytes=1_000, flush_interval=60)
     for number in range(50):
         handler.handle(record({**EVENT, "note": "x" * (number * 13 % 600)}))
@@ -400,7 +400,7 @@ DIFFICULT = {
 
 @pytest.mark.parametrize("kind", DIFFICULT)
 def test_a_log_call_returns(make: Make, capsys: pytest.CaptureFixture[str], kind: str) -> None:
-    """Whatever the record is: it is counted once, and everything goes on."""
+    """Whatever the record is, it is counted once, and the handler works on."""
     handler = make(
         rules=[{"when": {"logger": "other", "message": "x"}, "event": {"action": "x"}}],
         on_problem=lambda problem: None,
@@ -434,7 +434,7 @@ def test_a_formatter_that_fails_is_not_the_log_call_s_trouble(
 def test_an_invalid_event_is_not_the_business_of_handle_error(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is counted and told, and prints nothing."""
+    """The invalid event is counted and reported, and nothing is printed."""
     handler = make()
     failed: list[Any] = []
     monkeypatch.setattr(handler, "handleError", failed.append)
@@ -444,7 +444,7 @@ def test_an_invalid_event_is_not_the_business_of_handle_error(
 
 
 def test_a_formatter_may_raise_invalid_event(make: Make) -> None:
-    """An own subclass tells its own problems."""
+    """A subclass of EventFormatter has its own problems."""
 
     class Strict(EventFormatter):
         def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
@@ -477,7 +477,7 @@ def test_a_value_may_log_while_it_is_encoded(make: Make, collector: Collector) -
 
 
 def test_handlers_of_one_logger_do_not_disturb_each_other(make: Make, collector: Collector) -> None:
-    """Each makes its own event of the record that they share."""
+    """Each handler makes its own event of a record."""
     first, second = make(defaults={"n": 1}), make(defaults={"n": 2})
     logger = logger_of(first)
     logger.addHandler(second)
@@ -489,7 +489,7 @@ def test_handlers_of_one_logger_do_not_disturb_each_other(make: Make, collector:
 
 
 def test_a_log_call_does_not_wait_for_the_endpoint(make: Make, collector: Collector) -> None:
-    """While a POST waits for its answer, events are taken as ever."""
+    """While a POST waits for its answer, events are accepted."""
     collector.script(Answer(delay=1.5))
     handler = make(batch_events=1, timeout=30)
     for number in range(100):
@@ -502,7 +502,7 @@ def test_a_log_call_does_not_wait_for_the_endpoint(make: Make, collector: Collec
 
 
 def test_a_closed_handler_works_on(make: Make, collector: Collector) -> None:
-    """Loggers keep a handler that a second `dictConfig` closed; nothing of theirs is lost."""
+    """Loggers may keep a handler that a second `dictConfig` closed; no event is lost."""
     handler = make()
     handler.handle(record())
     handler.close()
@@ -516,7 +516,7 @@ def test_a_closed_handler_works_on(make: Make, collector: Collector) -> None:
 
 
 def test_many_threads_log_at_once(make: Make, collector: Collector) -> None:
-    """Each event arrives once, those of a thread in their order, and the numbers add up."""
+    """Each event arrives once, those of a thread in order, and the balances hold."""
     handler = make(batch_events=17)
     logger = logger_of(handler)
     barrier = threading.Barrier(4)
@@ -542,7 +542,7 @@ def test_many_threads_log_at_once(make: Make, collector: Collector) -> None:
 
 
 def test_nothing_shows_the_keys(make: Make) -> None:
-    """Neither the handler's text nor that of anything it holds."""
+    """Neither the handler's `repr` nor that of its parts."""
     handler = make(proxy="")
     handler.handle(record())
     assert handler.flush()

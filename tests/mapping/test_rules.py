@@ -69,7 +69,7 @@ WHO = {
 
 
 def test_the_first_rule_of_the_design() -> None:
-    """A literal message on a logger below the one that is named, the total with its type."""
+    """A literal message of a child logger; the total keeps its type."""
     formatter = EventFormatter(**yaml.safe_load(DESIGN))
     event = formatter.event(record("app.reports.pdf", "exported %s rows", (12,), **WHO))
     assert event is not None
@@ -87,7 +87,7 @@ def test_the_first_rule_of_the_design() -> None:
 
 
 def test_the_second_rule_of_the_design() -> None:
-    """Atoms of an access log, and two properties out of a path; a GET is none."""
+    """Atoms of an access log, and two properties from a path; a GET is not an event."""
     formatter = EventFormatter(**yaml.safe_load(DESIGN))
     atoms = {"m": "POST", "U": "/billing/pay/17", "s": "200"}
     event = formatter.event(record("gunicorn.access", "%(m)s %(U)s", (atoms,), **WHO))
@@ -122,7 +122,7 @@ def test_the_second_rule_of_the_design() -> None:
     ],
 )
 def test_a_logger_is_a_prefix_as_logging_means_it(prefix: str, logger: str, is_match: bool) -> None:
-    """It fits the logger of that name and the loggers below it, as `logging.Filter` does."""
+    """It matches the logger and its children, as `logging.Filter` does."""
     assert fits({"logger": prefix}, logger) is is_match
     assert logging.Filter(prefix).filter(record(logger)) is is_match
 
@@ -147,13 +147,13 @@ def test_a_logger_is_a_prefix_as_logging_means_it(prefix: str, logger: str, is_m
     ],
 )
 def test_regular_expressions_are_searched_in_the_text(when: Any, is_match: bool) -> None:
-    """Of the logger's name, the unformatted message, or whatever a path leads to."""
+    """Of the logger's name, the unformatted message, or the value at a path."""
     args = (3, {"kind": "pdf"})
     assert fits(when, "app.reports", "exported %s rows", args, none=None, empty="") is is_match
 
 
 def test_named_groups_are_strings() -> None:
-    """From logger, message and paths together; converted only where a placeholder says so."""
+    """From logger, message and paths together; converted only by a placeholder."""
     rules = [
         rule(
             {
@@ -184,7 +184,7 @@ def test_named_groups_are_strings() -> None:
 
 
 def test_groups_of_one_rule_are_not_another_one_s() -> None:
-    """What a rule found before it did not fit is forgotten."""
+    """The groups of a rule that does not match are not used."""
     rules = [
         rule({"message": "/(?P<a>d)/", "levelname": "ERROR"}, got="{a}"),
         rule({"message": "/(?P<b>i)/"}, got="{b}", module="{module}"),
@@ -219,13 +219,13 @@ def test_groups_of_one_rule_are_not_another_one_s() -> None:
     ],
 )
 def test_literals_are_compared_by_text(literal: Any, value: Any, is_match: bool) -> None:
-    """200 in one library's records is "200" in another's; nothing but the whole text fits."""
+    """200 in one library's records is "200" in another's; only the whole text matches."""
     assert fits({"value": literal}, value=value) is is_match
     assert fits({"args.0": literal}, args=(value, 0)) is is_match
 
 
 def test_a_literal_does_not_fit_what_is_not_there() -> None:
-    """A path that leads nowhere fulfils no condition."""
+    """An absent value fulfils no condition."""
     assert not fits({"nobody": "x"})
     assert not fits({"args.0": ""})
     assert not fits({"args.0.name": "x"}, args=("x",))
@@ -247,7 +247,7 @@ def test_the_unformatted_message_is_meant_always() -> None:
 
 
 def test_all_conditions_must_hold() -> None:
-    """A rule fits when every one of its conditions does."""
+    """A rule matches if all of its conditions hold."""
     when = {"logger": "app", "message": "did it", "levelname": "INFO", "kind": "x"}
     assert fits(when, kind="x")
     assert not fits(when, "other", kind="x")
@@ -257,7 +257,7 @@ def test_all_conditions_must_hold() -> None:
 
 
 def test_the_first_rule_that_fits_wins() -> None:
-    """Whether it goes by a literal message, a regular expression or the logger alone."""
+    """Whether it has a literal message, a regular expression or only a logger."""
     rules = [
         rule({"message": "a", "levelname": "ERROR"}, n=0),
         rule({"message": "/^[ab]/"}, n=1),
@@ -280,7 +280,7 @@ def test_the_first_rule_that_fits_wins() -> None:
 
 
 def test_constants_and_nested_values() -> None:
-    """Values keep their types; placeholders lie as deep as they like; braces are doubled."""
+    """Values keep their types; placeholders work at any depth; braces are doubled."""
     event = {
         "action": "identifyUser",
         "fixed": [1, 2.5, None, True],
@@ -298,7 +298,7 @@ def test_constants_and_nested_values() -> None:
 
 
 def test_events_of_one_rule_do_not_share_their_top() -> None:
-    """Changing what one record gave does not change what the next one gives."""
+    """A change of one record's properties does not change those of the next."""
     rules = Rules([rule({}, module="reports")])
     first = rules.properties(record())
     assert first is not None
@@ -307,7 +307,7 @@ def test_events_of_one_rule_do_not_share_their_top() -> None:
 
 
 def test_an_unresolved_required_property_is_missing() -> None:
-    """It is left out, so that the event is invalid with a problem that says so."""
+    """The property is omitted, so that the event is invalid with its problem."""
     formatter = EventFormatter(
         rules=[
             rule(
@@ -440,7 +440,7 @@ ACTION = {"action": "feature"}
 )
 @pytest.mark.parametrize("before", [0, 2])
 def test_a_wrong_rule_is_refused_at_construction(before: int, wrong: Any, words: list[str]) -> None:
-    """By a ValueError or TypeError that begins with the rule's index and says what is wrong."""
+    """The ValueError or TypeError begins with the rule's index and names the error."""
     with pytest.raises((ValueError, TypeError)) as caught:
         EventFormatter(rules=[GOOD] * before + [wrong, GOOD])
     message = str(caught.value)
@@ -451,7 +451,7 @@ def test_a_wrong_rule_is_refused_at_construction(before: int, wrong: Any, words:
 
 @pytest.mark.parametrize("rules", ["text", b"text", 5, True, {"when": {}, "event": ACTION}, {1}])
 def test_rules_are_a_list(rules: Any) -> None:
-    """Anything else is a TypeError that names the argument and what came."""
+    """Anything else is a TypeError with the argument and the type."""
     with pytest.raises(TypeError, match=f"^rules is of type {type(rules).__name__}; "):
         EventFormatter(rules=rules)
 
@@ -475,12 +475,12 @@ def test_rules_are_a_list(rules: Any) -> None:
     ids=repr,
 )
 def test_a_right_rule_is_not_refused(wanted: Any) -> None:
-    """The checks refuse what can never work, and nothing that may."""
+    """The checks reject only rules that can never work."""
     Rules([wanted])
 
 
 def test_names_given_elsewhere_are_sources() -> None:
-    """A bare name may be what `fields` reads from, what `include` names, or a required one."""
+    """A bare name can be a root of `fields`, a name in `include`, or a required property."""
     rules = [rule({"logger": "app"}, a="{tenant}", b="{order_id}", c="{accountId}")]
     formatter = EventFormatter(
         rules=rules,
@@ -525,7 +525,7 @@ records_given = st.lists(
 
 
 def plainly(when: Mapping[str, Any], seen: logging.LogRecord) -> bool:
-    """Judge one rule as the design words it, condition by condition, without any cleverness."""
+    """Apply one rule condition by condition, in the simplest way."""
 
     for key, wanted in when.items():
         value: Any = None
@@ -556,7 +556,7 @@ def plainly(when: Mapping[str, Any], seen: logging.LogRecord) -> bool:
 def test_it_agrees_with_a_plain_reading(
     conditions: list[dict[str, Any]], records: list[logging.LogRecord]
 ) -> None:
-    """However rules are looked up, the first one that fits, read one after another, wins."""
+    """However rules are selected, the first one in order that matches wins."""
     rules = Rules([rule(when, n=number) for number, when in enumerate(conditions)])
     for seen in records:
         expected = [n for n, when in enumerate(conditions) if plainly(when, seen)][:1]
@@ -569,7 +569,7 @@ class Name(str):
 
 
 def test_ten_thousand_logger_names_are_not_remembered() -> None:
-    """Loggers named after requests, matched or not, cannot fill the memory."""
+    """Loggers named after requests, matching or not, cannot fill the memory."""
     rules = Rules([rule({"logger": "app"}, n="{name}"), rule({"message": "/x/"})])
     alive: weakref.WeakSet[Name] = weakref.WeakSet()
     for number in range(10_000):
@@ -583,7 +583,7 @@ def test_ten_thousand_logger_names_are_not_remembered() -> None:
 
 
 class Watched:
-    """Note everything that is asked, and raise."""
+    """Record every access, and raise."""
 
     asked: list[str]
 
@@ -618,7 +618,7 @@ class Watched:
     ],
 )
 def test_records_that_match_nothing_call_nothing(name: str, msg: str) -> None:
-    """Neither extras nor arguments of a record that is none of ours are asked for anything."""
+    """Nothing reads the extras or arguments of a record that matches no rule's logger."""
     watched = Watched()
     formatter = EventFormatter(
         rules=[
@@ -654,13 +654,13 @@ def test_a_message_object_is_not_asked_for_its_text_in_vain() -> None:
 
 
 def test_a_message_without_a_text_fits_nothing() -> None:
-    """A message that raises when asked for its text is none that a rule means."""
+    """A message whose `__str__` raises matches no rule."""
     rules = Rules([rule({"message": "x"}, n=0), rule({"message": "/./"}, n=1), rule({}, n=2)])
     assert rules.properties(record(msg=Watched())) == {"action": "feature", "n": 2}
 
 
 class Closed:
-    """A value that is there and cannot be read."""
+    """A value that exists and cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
@@ -684,7 +684,7 @@ UNREADABLE: list[Any] = [
 
 @pytest.mark.parametrize("when", UNREADABLE, ids=str)
 def test_a_rule_that_cannot_be_decided_makes_way_for_none(when: dict[str, Any]) -> None:
-    """A later rule that fits might make the event of another user: there is none."""
+    """A later rule that matches might make the event of another user: there is no event."""
     undecided = rule({"logger": "app", **when}, userId="vip")
     rules = Rules([undecided, rule({"logger": "app", "levelname": "INFO"}, userId="guest")])
     with pytest.raises(Unreadable, match=next(iter(when))):
@@ -696,7 +696,7 @@ def test_a_rule_that_cannot_be_decided_makes_way_for_none(when: dict[str, Any]) 
 
 @pytest.mark.parametrize("when", UNREADABLE, ids=str)
 def test_a_rule_that_cannot_be_decided_makes_no_event_of_any_record(when: dict[str, Any]) -> None:
-    """By itself it fits nothing, or every record of a logger might be an invalid event."""
+    """By itself it matches nothing, else every record of a logger might be invalid."""
     rules = Rules([rule({"logger": "app", **when}), rule({"levelname": "ERROR"})])
     assert rules.properties(record(args=(Closed(), 1))) is None
 
@@ -706,7 +706,7 @@ def test_a_rule_that_cannot_be_decided_makes_no_event_of_any_record(when: dict[s
 def test_a_rule_that_names_the_message_loses_no_event_in_silence(
     when: dict[str, Any], message: str
 ) -> None:
-    """Where all but the unreadable fits, the record of that one log call is told to be invalid."""
+    """If all other conditions hold, the record of that log call is an invalid event."""
     rules = Rules([rule({**when, "message": message})])
     with pytest.raises(Unreadable):
         rules.properties(record(args=(Closed(), 1)))
@@ -716,7 +716,7 @@ def test_a_rule_that_names_the_message_loses_no_event_in_silence(
 
 
 def test_what_a_rule_cannot_read_is_told_by_its_property() -> None:
-    """The other properties are there, and the event is invalid by name."""
+    """The other properties are made, and the problem names the unreadable one."""
     event = {"action": "feature", "a": "{args.0.touchy}", "b": "{args.1}", "userId": "u{args.0}"}
     properties = made([rule({}, event)], args=(Closed(), 1))
     assert type(properties) is Partial
@@ -725,7 +725,7 @@ def test_what_a_rule_cannot_read_is_told_by_its_property() -> None:
 
 
 def test_what_was_configured_may_be_changed_afterwards() -> None:
-    """Rules are compiled once; later changes of the lists and mappings given mean nothing."""
+    """Rules are compiled once; later changes of their lists and mappings have no effect."""
     when, event = {"logger": "app"}, {"action": "feature", "tags": ["a"]}
     given_rules = [{"when": when, "event": event}]
     rules = Rules(given_rules)

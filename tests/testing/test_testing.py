@@ -36,7 +36,7 @@ ENVIRONMENT = ("FSLOG_ENDPOINT", "FSLOG_AUTH_KEY", "FSLOG_API_KEY", "FSLOG_ENABL
 
 @pytest.fixture
 def log() -> logging.Logger:
-    """Return a logger that nothing else knows."""
+    """Return a logger of this test only."""
     return logging.Logger("shop")
 
 
@@ -50,7 +50,7 @@ def freshsuccess() -> Iterator[Capture]:
 
 
 def attach(log: logging.Logger, **given: Any) -> FreshsuccessHandler:
-    """Give a logger a handler."""
+    """Add a handler to a logger."""
     handler = FreshsuccessHandler(**given)
     log.addHandler(handler)
     return handler
@@ -64,20 +64,20 @@ def use(log: logging.Logger, feature: str, **more: Any) -> int:
 
 
 def message(kind: type[BaseException], call: Callable[[], object]) -> str:
-    """Return what an exception says."""
+    """Return the message of an exception."""
     with pytest.raises(kind) as caught:
         call()
     return str(caught.value)
 
 
 def without_time(text: str) -> str:
-    """Return a message without what differs from run to run."""
+    """Return a message without the parts that differ from run to run."""
     text = re.sub(r", 'createdAt': \d+", "", text)
     return re.sub(r", 'sessionId': '\w+'", "", text)
 
 
 def test_events_are_there_at_once(freshsuccess: Capture, log: logging.Logger) -> None:
-    """What a log call sends is there when it returns, in order, as the endpoint would have it."""
+    """An event is there when its log call returns, in order, as at the endpoint."""
     attach(log)
     at = datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc)
     log.info("x", extra={"accountId": 7, "userId": "u", "action": "x", "createdAt": at, "n": {1}})
@@ -92,7 +92,7 @@ def test_events_are_there_at_once(freshsuccess: Capture, log: logging.Logger) ->
 
 
 def test_no_two_captures_share_anything(log: logging.Logger) -> None:
-    """Each capture begins empty, and what it caught remains when it has ended."""
+    """Each capture begins empty, and keeps its events when it has ended."""
     attach(log, enabled=False)
     with capture() as first:
         use(log, "export")
@@ -106,7 +106,7 @@ def test_no_two_captures_share_anything(log: logging.Logger) -> None:
 
 
 def test_clear(freshsuccess: Capture, log: logging.Logger) -> None:
-    """`clear` forgets events, problems, warnings and skipped records, not what comes after."""
+    """`clear` removes events, problems, warnings and skipped records so far."""
     attach(log)
 
     def all_kinds() -> None:
@@ -164,7 +164,7 @@ def test_problems_of_records_made_by_hand(freshsuccess: Capture, log: logging.Lo
 def test_what_the_endpoint_would_drop_is_a_problem(
     freshsuccess: Capture, log: logging.Logger
 ) -> None:
-    """An event that a formatter of the project's own let pass is judged as the endpoint does."""
+    """An event of a project's own formatter is checked as the endpoint checks it."""
 
     class Careless(EventFormatter):
         def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
@@ -179,7 +179,7 @@ def test_what_the_endpoint_would_drop_is_a_problem(
 
 
 def test_the_project_is_told_of_problems_too(freshsuccess: Capture, log: logging.Logger) -> None:
-    """`on_problem` is called as ever."""
+    """`on_problem` is called as without a capture."""
     told: list[Problem] = []
     attach(log, on_problem=told.append)
     use(log, "export", userId="")
@@ -187,7 +187,7 @@ def test_the_project_is_told_of_problems_too(freshsuccess: Capture, log: logging
 
 
 def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Meanwhile the environment leads to the capture and names no spool; then it is as before."""
+    """The environment has the capture's endpoint and no spool; then it is restored."""
     spool = str(tmp_path / "spool")
     values = ["https://a.b", "auth-k", "api-k", "no", spool]
     for name, value in zip(ENVIRONMENT, values, strict=True):
@@ -209,7 +209,7 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 def test_captures_in_captures(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch, order: list[int]
 ) -> None:
-    """The newest capture that runs catches, and has the environment, in whatever order they end."""
+    """The newest active capture receives events, in whatever order captures end."""
     monkeypatch.setenv("FSLOG_ENDPOINT", "https://a.b")
     before = dict(os.environ)
     attach(log, enabled=False)
@@ -226,7 +226,7 @@ def test_captures_in_captures(
 
 
 def test_a_capture_is_used_once() -> None:
-    """A capture that was begun is not begun again; to end it twice, or unbegun, is no error."""
+    """A capture starts once; stopping it twice, or before its start, does nothing."""
     freshsuccess = capture()
     assert message(RuntimeError, lambda: freshsuccess.url).startswith("the collector has no port")
     freshsuccess.stop()
@@ -243,7 +243,7 @@ def test_a_capture_is_used_once() -> None:
 
 
 def test_its_repr(freshsuccess: Capture, log: logging.Logger) -> None:
-    """A capture shows how much it has caught."""
+    """The `repr` of a capture has the numbers of events and problems."""
     attach(log)
     use(log, "export")
     use(log, "export", userId="")
@@ -252,7 +252,7 @@ def test_its_repr(freshsuccess: Capture, log: logging.Logger) -> None:
 
 @pytest.mark.parametrize("configured", [{}, {"enabled": False}])
 def test_dictconfig_in_a_test(configured: dict[str, Any], tmp_path: Path) -> None:
-    """A configuration that the test loads leads here, whatever endpoint and spool it names."""
+    """The events of a `dictConfig` are captured, whatever endpoint and spool it has."""
     with Collector() as endpoint:
         config = {
             "version": 1,
@@ -286,7 +286,7 @@ def test_dictconfig_in_a_test(configured: dict[str, Any], tmp_path: Path) -> Non
 
 
 def test_a_handler_that_could_not_deliver_outside() -> None:
-    """One without keys, or with a proxy for an endpoint without TLS, is built all the same."""
+    """One without keys, or with a proxy for an endpoint without TLS, can be created."""
     log = logging.getLogger("test_testing")
     log.setLevel(logging.INFO)
     with capture() as freshsuccess:
@@ -299,7 +299,7 @@ def test_a_handler_that_could_not_deliver_outside() -> None:
 
 
 def test_a_running_handler_with_keys_of_its_own(log: logging.Logger) -> None:
-    """A handler that runs with an endpoint of its own sends nothing of a test there, nor later."""
+    """An existing handler sends no captured event to its endpoint, nor later."""
     with Collector() as endpoint:
         handler = attach(log, auth_key="auth", api_key="api", endpoint=endpoint.url)
         use(log, "before")
@@ -313,7 +313,7 @@ def test_a_running_handler_with_keys_of_its_own(log: logging.Logger) -> None:
 
 
 def test_threads(freshsuccess: Capture, log: logging.Logger) -> None:
-    """Nothing is lost of what many threads log, and it can be waited for."""
+    """No event of many threads is lost, and `wait_for` waits for them."""
     attach(log)
 
     def work(who: int) -> None:
@@ -333,7 +333,7 @@ def test_threads(freshsuccess: Capture, log: logging.Logger) -> None:
 
 
 def test_a_queue_of_the_application_s_own(freshsuccess: Capture, log: logging.Logger) -> None:
-    """What travels through a `QueueHandler` can be waited for."""
+    """`wait_for` waits for records in a `QueueHandler`."""
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
     listener = logging.handlers.QueueListener(items, FreshsuccessHandler())
     log.addHandler(logging.handlers.QueueHandler(items))
@@ -345,7 +345,7 @@ def test_a_queue_of_the_application_s_own(freshsuccess: Capture, log: logging.Lo
 
 
 def test_waiting_for_more_than_there_is(freshsuccess: Capture, log: logging.Logger) -> None:
-    """`wait_for` returns as soon as so many match, and says how many did when they do not."""
+    """`wait_for` returns when enough events match; else its message has their number."""
     attach(log)
     use(log, "export", total=1)
     use(log, "share")
@@ -369,7 +369,7 @@ def test_waiting_for_more_than_there_is(freshsuccess: Capture, log: logging.Logg
 def test_a_stopped_clock(
     freshsuccess: Capture, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a test has stopped the clock, events are caught and a wait still ends."""
+    """If a test has stopped the clock, events are captured and a wait still ends."""
     attach(log)
     monkeypatch.setattr(time, "time", lambda: 1_767_312_000.0)
     monkeypatch.setattr(time, "monotonic", lambda: 5.0)
@@ -384,7 +384,7 @@ class Forbidden(RuntimeError):
 
 
 def test_no_sockets(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where sockets are forbidden, all that this process logs is caught all the same."""
+    """If sockets are forbidden, the events of this process are captured."""
 
     def forbidden(*args: Any, **more: Any) -> None:
         raise Forbidden("no sockets in tests")
@@ -404,7 +404,7 @@ def test_no_sockets(log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_other_programs_post(freshsuccess: Capture) -> None:
-    """What comes over the network is judged as well: events, warnings and problems, unplaced."""
+    """Posted events are checked as well, and their problems have no call site."""
     good = {**WHO, "createdAt": 1, "action": "feature", "sessionId": "s", "module": "m"}
     lines = [json.dumps(event).encode() for event in (good, {"action": "x"})]
     url = f"{freshsuccess.url}/v1/any/keys"
@@ -452,7 +452,7 @@ CHILDREN = """
 
 
 def test_children() -> None:
-    """What forked children and programs that the test starts log is caught as well."""
+    """The events of forked children and started programs are captured as well."""
     with Collector() as endpoint:
         ended = run(CHILDREN, endpoint.url, flags=FORKING)
         assert ended.facts["numbers"] == [0, 1, 2, 3, 4]
@@ -461,7 +461,7 @@ def test_children() -> None:
 
 
 def test_a_child_that_leaves_the_block() -> None:
-    """A forked child that leaves the `with` block is free of the capture; the parent is not."""
+    """A forked child that leaves the `with` block ends the capture for itself only."""
     program = """
     import os
     from counted import *
@@ -543,7 +543,7 @@ UNITTEST = """
 
 
 def test_unittest() -> None:
-    """A test case holds a capture for one test or for a class, and fails with the message alone."""
+    """A unittest case has a capture per test or class; a failure shows the message only."""
     with Collector() as endpoint:
         ended = run(UNITTEST, endpoint.url, code=1, err=None)
         assert endpoint.requests == []
@@ -577,12 +577,12 @@ EXPECTATIONS: list[tuple[Any, Any, bool]] = [
 
 @pytest.mark.parametrize(("expected", "actual", "is_so"), EXPECTATIONS)
 def test_what_fits(expected: Any, actual: Any, is_so: bool) -> None:
-    """Values, what compares itself, expressions, classes and functions say what a value may be."""
+    """Values, objects with `__eq__`, expressions, classes and functions can be expected."""
     assert fits(expected, actual) is is_so
 
 
 def test_what_raises_does_not_fit() -> None:
-    """A value whose comparison raises, or gives no truth, is not the expected one."""
+    """A value whose comparison raises, or has no truth value, does not match."""
 
     class Odd:
         def __eq__(self, other: object) -> bool:
@@ -611,7 +611,7 @@ def test_matching(freshsuccess: Capture, log: logging.Logger) -> None:
 
 
 def test_the_nearest_events_are_shown(freshsuccess: Capture, log: logging.Logger) -> None:
-    """A message shows those events that have most of what is expected, and each difference."""
+    """A message shows the most similar events, and each difference."""
     attach(log)
     for feature in ("open", "close", "export", "exprot"):
         use(log, feature, total="3")
@@ -661,7 +661,7 @@ def use_line(function: Any) -> int:
 def test_invalid_events_and_skipped_records_are_shown(
     freshsuccess: Capture, log: logging.Logger
 ) -> None:
-    """Where the expected event was logged and is invalid, the message says so, and where."""
+    """If the expected event was logged and is invalid, the message has it and its call site."""
     attach(log)
     use(log, "share")
     line = use(log, "print", userId="")
@@ -691,7 +691,7 @@ def test_invalid_events_and_skipped_records_are_shown(
 def test_it_says_what_may_be_wrong_when_nothing_came(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a handler, or without a record that reached one, the message says that."""
+    """If there is no handler, or no record reached it, the message has the reason."""
     monkeypatch.setattr(process, "_handlers", weakref.WeakSet())  # those of other tests
     with capture() as freshsuccess:
         _nothing_came(freshsuccess, log)
@@ -716,7 +716,7 @@ def _nothing_came(freshsuccess: Capture, log: logging.Logger) -> None:
 
 
 def test_what_was_not_to_come_is_shown(freshsuccess: Capture, log: logging.Logger) -> None:
-    """`assert_no_event` shows the events that there are, the first ones of many."""
+    """`assert_no_event` shows the events, or the first ones of many."""
     attach(log)
     use(log, "open")
     for number in range(5):
@@ -744,7 +744,7 @@ class Hostile:
 
 
 def test_hostile_values_are_shown_harmlessly() -> None:
-    """No value writes control characters, many lines, or without end into a message."""
+    """No value writes control characters, many lines, or endless text into a message."""
     event = {
         "a\x1b[2J": "\x1b]0;title\x07",
         "b": Hostile("\x1b[31m\nred\u202e\ud800"),
