@@ -216,8 +216,8 @@ def _name_problem(event: Mapping[str, Any], name: str) -> Problem | None:
         if str.__len__(value):
             return None
         return Problem("empty", name, f"{name} is empty; expected a non-empty string", event)
-    came = repr(value) if value is None or type(value) in (bool, float) else _kind(value)
-    return Problem("wrong_type", name, f"{name} is {came}; expected {_REQUIRED[name][0]}", event)
+    actual = repr(value) if value is None or type(value) in (bool, float) else _kind(value)
+    return Problem("wrong_type", name, f"{name} is {actual}; expected {_REQUIRED[name][0]}", event)
 
 
 def _time_problem(event: Mapping[str, Any], name: str) -> Problem | None:
@@ -225,15 +225,15 @@ def _time_problem(event: Mapping[str, Any], name: str) -> Problem | None:
         return Problem("missing", name, f"{name} is missing: {_REQUIRED[name][1]}", event)
     value = event[name]
     if issubclass(type(value), datetime.datetime):
-        message = f"{name} is a datetime without a time zone, or without an instant; "
-        return Problem("naive_datetime", name, f"{message}expected an aware one", event)
+        message = f"{name} is a datetime without a time zone or offset; expected an aware one"
+        return Problem("naive_datetime", name, message, event)
     at = _plain_number(value)
     if at is None:
         message = f"{name} is {_kind(value)}; expected {_REQUIRED[name][0]}"
         return Problem("wrong_type", name, message, event)
     if not -MOST_MS <= at <= MOST_MS:  # also NaN, which compares with nothing
-        came = repr(at) if type(at) is float else "an int that no float holds"
-        return Problem("not_finite", name, f"{name} is {came}; expected a finite number", event)
+        actual = repr(at) if type(at) is float else "an int beyond the range of floats"
+        return Problem("not_finite", name, f"{name} is {actual}; expected a finite number", event)
     return None
 
 
@@ -275,8 +275,8 @@ def _broken(event: Mapping[str, Any], action: str) -> list[Problem]:
                 message = f"action {action!r} is expected to have {name}, {words}"
                 found.append(Problem("expected", name, message, event))
         elif not _fits(event[name], types):
-            came = "not finite" if kind == "number" and _is_float(event[name]) else None
-            message = f"{name} is {came or _kind(event[name])}; expected {words}"
+            actual = "not finite" if kind == "number" and _is_float(event[name]) else None
+            message = f"{name} is {actual or _kind(event[name])}; expected {words}"
             found.append(Problem("expected_type", name, message, event))
     return found
 
