@@ -13,7 +13,7 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 TESTS = Path(__file__).resolve().parent
 
 
-@pytest.mark.parametrize("package", ["spool", "cli/check"])
+@pytest.mark.parametrize("package", ["delivery", "spool", "cli/check"])
 def test_every_test_that_a_page_names_exists(package: str) -> None:
     """A renamed or removed test must not leave its old name behind in an invariant."""
     page = (PACKAGE / package / "__init__.py").read_text(encoding="utf-8")

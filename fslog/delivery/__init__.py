@@ -90,6 +90,17 @@ Where a line is if the process dies
     during the POST, or after its 200     sent or lost        sent, perhaps twice
     after the segment was removed         -                   delivered
 
-Tests: test_interruptions (an exception before every instruction), test_reentrancy (a call inside
-any call), test_store (a store that fails at random), test_fork, test_exit, test_chaos.
+Invariants, and the tests that hold them
+----------------------------------------
+
+- An exception before any instruction of a call loses no accepted line and blocks no later call:
+  test_any_exception_out_of_a_signal_handler_anywhere,
+  test_what_an_interrupted_call_leaves_is_delivered_without_another.
+- A call at any instruction of a log call returns, and a log call there is delivered:
+  test_a_log_call_at_any_instruction, test_other_calls_at_any_instruction_of_a_log_call.
+- A store may fail at any step: test_a_store_that_fails_at_random_loses_nothing.
+- A fork at any moment inherits nothing: test_fork_under_full_load_a_hundred_times,
+  test_a_fork_that_runs_no_hooks.
+- The end is bounded, and loses nothing silently: test_handlers_that_hang_share_one_deadline,
+  test_threads_that_log_while_the_process_ends.
 """
