@@ -3,8 +3,7 @@
 The application's threads append lines; one listener thread per handler and process posts them.
 
     log call ── line ──► Buffer ── sealed batch ──► WakeQueue ──► Listener ──► Backlog ── POST
-                          │ (lock)                                                  │
-                          ▼                                                         ▼
+                          ▼ (lock)                                                  ▼
                         Store  (memory, or the open segment)                      Source
 
 A batch is sealed when it has `batch_events`, when the next line would exceed `batch_bytes`, or when
@@ -53,10 +52,8 @@ The thread
 ----------
 
                      first line, flush, adoption          role claimed
-          no thread ────────────────────────────► starting ───────────► serving ◄─┐
-              ▲                                                          │   │     │ an item came
-              │                    role released, queue empty            │   └─────┘ meanwhile
-              └──────────────────────────────────────────────────────────┘
+          no thread ────────────────────────────► starting ───────────► serving ◄─┐ an item came
+              └──────────────── role released, queue empty ◄─────────────┘  └─────┘ meanwhile
 
 `Worker.ensure` starts a bare thread and does not wait for it. A thread claims the one role when it
 begins, and ends if another one has it: a start may be repeated or interrupted. A retired listener
@@ -85,8 +82,7 @@ Where a line is if the process dies
 
     the process dies                      without a spool     with a spool
     before `append` returns               lost, not accepted  absent or complete: the call is open
-    in the open batch                     lost                in the open segment: sent later
-    sealed, queued, compressed            lost                in a segment: sent later
+    in the open batch, sealed, queued     lost                in a segment: sent later
     during the POST, or after its 200     sent or lost        sent, perhaps twice
     after the segment was removed         -                   delivered
 
@@ -98,9 +94,7 @@ Invariants, and the tests that hold them
   test_what_an_interrupted_call_leaves_is_delivered_without_another.
 - A call at any instruction of a log call returns, and a log call there is delivered:
   test_a_log_call_at_any_instruction, test_other_calls_at_any_instruction_of_a_log_call.
-- A store may fail at any step: test_a_store_that_fails_at_random_loses_nothing.
-- A fork at any moment inherits nothing: test_fork_under_full_load_a_hundred_times,
-  test_a_fork_that_runs_no_hooks.
-- The end is bounded, and loses nothing silently: test_handlers_that_hang_share_one_deadline,
-  test_threads_that_log_while_the_process_ends.
+- A store may fail at any step: test_a_store_that_fails_at_random_loses_nothing; a process may fork
+  at any: test_fork_under_full_load_a_hundred_times, test_a_fork_that_runs_no_hooks.
+- The end is bounded: test_handlers_that_hang_share_one_deadline.
 """
