@@ -51,17 +51,27 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(sys.modules["fslog"].__path__[0], quiet=2)
 
 
+MEASURING = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the keys, the endpoint and the proxies of whoever runs the tests away from them.
 
-    Coverage is measured in pytest and its workers, not in the programs that tests start: some of
-    those are about what an interpreter loads, or how soon it ends.
+    Coverage is not measured in the programs that a test starts unless it asks for that, see
+    `measured`: some are about what an interpreter loads or traces, or how soon it ends.
     """
     for name in list(os.environ):
         ours = name.startswith("FSLOG_") and name != "FSLOG_TEST_INSTALLED"
         if ours or name.startswith("COVERAGE_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have coverage measured in the programs that a test starts, if it is measured here."""
+    for name, value in MEASURING.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from exits import TROUBLED, WAYS_OUT
 from fslog.collector import Answer, Collector
 from processes import Ended, numbers, run, started
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 SHUTDOWN_SECONDS = 0.5
 MARGIN_SECONDS = 4.0
 """What leaving may take beside waiting, on a busy machine."""

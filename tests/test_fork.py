@@ -9,6 +9,8 @@ import pytest
 from fslog.collector import Answer, Collector
 from processes import FORKING, numbers, run, said, started
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 PARENT_AND_CHILD = """
     import os
     from counted import *

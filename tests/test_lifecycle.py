@@ -13,6 +13,8 @@ import trustme
 from fslog.collector import Answer, Collector
 from processes import KEYS, numbers, run, said
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 THREADS = """
     import threading
     from counted import *
