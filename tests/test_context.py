@@ -45,7 +45,7 @@ def test_nothing_is_bound_at_first() -> None:
 
 
 def test_bind_adds_and_replaces() -> None:
-    """What is bound stays bound, what is bound again has the newer value."""
+    """A property stays bound; if it is bound again, the newer value counts."""
     context.bind(accountId="acme")
     context.bind(userId="ann")
     assert now() == BOTH
@@ -56,7 +56,7 @@ def test_bind_adds_and_replaces() -> None:
 
 
 def test_values_are_bound_as_they_are() -> None:
-    """Nothing is converted or copied: what an event takes is judged when there is one."""
+    """Values are neither converted nor copied: an event checks them."""
     value: list[int] = []
     context.bind(none=None, tags=value)
     assert now() == {"none": None, "tags": []}
@@ -64,7 +64,7 @@ def test_values_are_bound_as_they_are() -> None:
 
 
 def test_unbind_forgets_what_is_named_and_nothing_else() -> None:
-    """Names that are not bound are no error."""
+    """A name that is not bound is ignored."""
     context.bind(accountId="acme", userId="ann", tier="gold")
     context.unbind("userId", "sessionId")
     assert now() == {"accountId": "acme", "tier": "gold"}
@@ -76,7 +76,7 @@ def test_unbind_forgets_what_is_named_and_nothing_else() -> None:
 
 
 def test_clear_forgets_everything() -> None:
-    """After `clear` it is as at first, and clearing twice is no error."""
+    """After `clear` nothing is bound; a second call does nothing."""
     context.bind(accountId="acme", userId="ann")
     context.clear()
     assert now() == {}
@@ -86,14 +86,14 @@ def test_clear_forgets_everything() -> None:
 
 @pytest.mark.parametrize("binder", [context.bind, context.bound])
 def test_an_action_cannot_be_bound(binder: Any) -> None:
-    """An action in a context is an error at once, and binds nothing that came with it."""
+    """An action is a ValueError, and no property of the call is bound."""
     with pytest.raises(ValueError, match="action"):
         binder(accountId="acme", action="feature")
     assert now() == {}
 
 
 def test_any_property_but_action_can_be_bound() -> None:
-    """Names that Python uses for its own purposes are properties like others."""
+    """Names such as `self` are properties like others."""
     names = ["self", "properties", "name", "module", "event", "cls", "class"]
     wanted = dict.fromkeys(names, "x")
     context.bind(**wanted)
@@ -104,7 +104,7 @@ def test_any_property_but_action_can_be_bound() -> None:
 
 
 def test_a_block_binds_for_its_length() -> None:
-    """Inside the block its properties win; behind it everything is as before."""
+    """Inside the block its properties win; after it the previous ones are restored."""
     context.bind(accountId="acme", userId="ann")
     with context.bound(userId="bob", tier="gold"):
         assert now() == {"accountId": "acme", "userId": "bob", "tier": "gold"}
@@ -112,7 +112,7 @@ def test_a_block_binds_for_its_length() -> None:
 
 
 def test_blocks_nest() -> None:
-    """Each block adds to the one around it, and takes away only its own."""
+    """Each block adds to the outer one, and removes only its own properties."""
     with context.bound(accountId="acme"):
         with context.bound(userId="ann"):
             with context.bound(accountId="zeta"):
@@ -123,7 +123,7 @@ def test_blocks_nest() -> None:
 
 
 def test_one_instance_can_be_used_again_and_inside_itself() -> None:
-    """A block kept in a variable serves as often as it is entered."""
+    """An instance can be entered several times."""
     block = context.bound(userId="ann")
     for _ in range(2):
         with block:
@@ -136,7 +136,7 @@ def test_one_instance_can_be_used_again_and_inside_itself() -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
 def test_an_exception_ends_a_block_and_passes(error: type[BaseException]) -> None:
-    """What was bound before is bound again, and the exception is the application's own."""
+    """The previous properties are restored, and the exception propagates."""
     context.bind(accountId="acme")
     raised = error("x")
     with pytest.raises(error) as caught, context.bound(userId="ann"):
@@ -146,7 +146,7 @@ def test_an_exception_ends_a_block_and_passes(error: type[BaseException]) -> Non
 
 
 def test_whatever_a_block_does_ends_with_it() -> None:
-    """`bind`, `unbind` and `clear` inside a block last no longer than the block."""
+    """`bind`, `unbind` and `clear` inside a block have effect until its end."""
     context.bind(accountId="acme")
     with context.bound(userId="ann"):
         context.bind(tier="gold")
@@ -158,7 +158,7 @@ def test_whatever_a_block_does_ends_with_it() -> None:
 
 
 def test_blocks_that_end_out_of_order_leave_nothing_bound() -> None:
-    """A generator with a block that ends inside another block does not bind anything for good."""
+    """A generator whose block ends inside another block leaves nothing bound."""
 
     def numbers() -> Iterator[int]:
         with context.bound(userId="ann"):
@@ -173,7 +173,7 @@ def test_blocks_that_end_out_of_order_leave_nothing_bound() -> None:
 
 
 def test_what_was_inherited_cannot_be_altered() -> None:
-    """A copy of a context keeps what it had, whatever either side does afterwards."""
+    """A copy of a context keeps its properties, whatever either side binds later."""
     context.bind(accountId="acme")
     inherited = context.current()
     child = copy_context()
@@ -187,7 +187,7 @@ def test_what_was_inherited_cannot_be_altered() -> None:
 
 
 def test_the_callers_mapping_is_not_kept() -> None:
-    """A dict that was given by `**` and changes later changes nothing here."""
+    """A later change of a dict that was passed by `**` has no effect."""
     given = {"userId": "ann"}
     context.bind(**given)
     block = context.bound(**given)
@@ -255,7 +255,7 @@ def test_a_thread_begins_with_what_is_bound_if_python_says_so(flag: str) -> None
 
 
 def test_threads_may_share_one_block() -> None:
-    """One instance entered by two threads at once gives each its own back."""
+    """One instance entered by two threads at once restores each thread's properties."""
     block = context.bound(userId="system")
     entered, left = threading.Event(), threading.Event()
 
@@ -309,7 +309,7 @@ def test_a_decorated_function_can_run_in_many_threads_at_once() -> None:
 
 
 def test_a_decorated_function_is_bound_during_each_call() -> None:
-    """The function keeps its name, arguments and result; each call binds and forgets."""
+    """The function keeps its name, arguments and result; each call binds and restores."""
 
     @context.bound(userId="ann")
     def add(one: int, *, other: int) -> tuple[int, dict[str, Any]]:
@@ -336,7 +336,7 @@ def test_a_decorated_function_that_raises_forgets() -> None:
 
 
 def test_a_decorated_function_may_call_itself() -> None:
-    """Every return of a recursion gives the caller its own properties back."""
+    """Every return of a recursion restores the caller's properties."""
 
     @context.bound(userId="ann")
     def count(depth: int) -> None:
@@ -425,14 +425,14 @@ async def async_generator() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("function", [generator, async_generator])
 def test_a_generator_function_cannot_be_decorated(function: Any) -> None:
-    """Its body would run in the consumer's context: an error at once, which names it."""
+    """Its body would run in the consumer's context: a TypeError with its name."""
     with pytest.raises(TypeError, match=function.__name__):
         context.bound(userId="ann")(function)
 
 
 @pytest.mark.parametrize("function", [generator, async_generator])
 def test_a_generator_function_with_arguments_filled_in_cannot_be_decorated(function: Any) -> None:
-    """`functools.partial` hides the name of what it wraps, and no more."""
+    """A `functools.partial` of one is rejected, too."""
     with pytest.raises(TypeError, match=function.__name__):
         context.bound(userId="ann")(functools.partial(function))
 
@@ -461,7 +461,7 @@ def test_a_coroutine_function_in_disguise_is_bound_while_it_runs() -> None:
 
 
 def test_what_a_task_binds_neither_its_siblings_nor_its_parent_see() -> None:
-    """A task inherits what is bound where it begins; what it binds then is its own."""
+    """A task inherits the properties of its start; those that it binds are its own."""
     seen: dict[str, list[dict[str, Any]]] = {"ann": [], "bob": []}
 
     async def run(user: str, mine: asyncio.Event, others: asyncio.Event) -> None:
@@ -517,7 +517,7 @@ def test_a_shared_decorated_coroutine_function_can_run_in_many_tasks_at_once() -
 
 
 def test_tasks_may_share_one_block() -> None:
-    """One instance entered by two tasks at once gives neither the other's account."""
+    """One instance entered by two tasks at once restores each task's properties."""
 
     async def main() -> list[dict[str, Any]]:
         block = context.bound(userId="system")
@@ -545,7 +545,7 @@ def test_tasks_may_share_one_block() -> None:
 
 
 def test_a_worker_thread_of_a_task_inherits_and_keeps_to_itself() -> None:
-    """`asyncio.to_thread` carries the task's properties there, and nothing back."""
+    """`asyncio.to_thread` passes the task's properties to the thread, and none back."""
 
     def work() -> dict[str, Any]:
         before = now()
@@ -561,7 +561,7 @@ def test_a_worker_thread_of_a_task_inherits_and_keeps_to_itself() -> None:
 
 
 def test_a_callback_of_the_loop_has_what_was_bound_when_it_was_made() -> None:
-    """`call_soon` runs with the properties of the moment in which it was called."""
+    """A `call_soon` callback has the properties of the time of the call."""
 
     async def main() -> None:
         done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -579,7 +579,7 @@ async def numbers_for_ann() -> AsyncIterator[int]:
 
 
 def test_an_async_generator_that_the_loop_closes_ends_its_block_in_silence() -> None:
-    """Abandoned with its block open, it is closed in another context, and nobody hears of it."""
+    """Abandoned with an open block, it is closed in another context, without an error."""
     complaints: list[dict[str, Any]] = []
     kept: list[AsyncIterator[int]] = []
 
@@ -605,7 +605,7 @@ def test_an_async_generator_that_the_loop_closes_ends_its_block_in_silence() -> 
 
 
 def test_an_async_generator_closed_by_another_task_leaves_that_task_alone() -> None:
-    """The task that closes it keeps its own account, and does not get that of the one who began."""
+    """The task that closes it keeps its own account, not that of the task that began it."""
 
     async def main() -> dict[str, Any]:
         some = numbers_for_ann()
@@ -628,7 +628,7 @@ def test_an_async_generator_closed_by_another_task_leaves_that_task_alone() -> N
 
 
 def test_blocks_that_end_elsewhere_take_no_memory_here() -> None:
-    """A worker that abandons generator after generator does not keep what each of them left."""
+    """A worker that abandons many generators does not accumulate their blocks."""
 
     async def main() -> list[int]:
         counts = []
@@ -710,7 +710,7 @@ def test_greenlets_each_see_their_own() -> None:
 
 
 class Interrupted:
-    """A context variable; what a signal handler raises comes out right after its first `set`."""
+    """A context variable; a signal handler raises right after its first `set`."""
 
     def __init__(self, variable: Any) -> None:
         self.get = variable.get
@@ -729,7 +729,7 @@ class Interrupted:
 def test_a_block_that_is_interrupted_while_it_begins_binds_nothing(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The worker's next task does not have the user of the one whose time was over."""
+    """The worker's next task does not have the user of the interrupted one."""
     monkeypatch.setattr(context, name, Interrupted(getattr(context, name)))
     with pytest.raises(KeyboardInterrupt), context.bound(userId="ann"):
         raise AssertionError("it has begun")

@@ -43,7 +43,7 @@ def read(path: str, **extra: Any) -> Any:
     ],
 )
 def test_a_path_is_its_parts(path: str, parts: tuple[str, ...]) -> None:
-    """Dots separate the parts; nothing else means anything."""
+    """Dots separate the parts; no other character has a meaning."""
     assert parse(path) == parts
 
 
@@ -67,7 +67,7 @@ def test_a_path_is_its_parts(path: str, parts: tuple[str, ...]) -> None:
 def test_a_wrong_path_is_a_value_error(
     function: Callable[[object], object], path: str, word: str
 ) -> None:
-    """The error shows the path and says what is wrong with it."""
+    """The error has the path and the reason."""
     with pytest.raises(ValueError, match=word) as caught:
         function(path)
     assert repr(path) in str(caught.value)
@@ -75,14 +75,14 @@ def test_a_wrong_path_is_a_value_error(
 
 @pytest.mark.parametrize("path", [None, 5, b"a", ["a"], ("a", "b")])
 def test_a_path_is_text(path: object) -> None:
-    """What is no text is named in the error."""
+    """The error has the value that is not a string."""
     with pytest.raises((ValueError, TypeError)) as caught:
         parse(path)
     assert repr(path) in str(caught.value)
 
 
 def test_what_every_record_has_is_known_for_every_python() -> None:
-    """The attributes of records of Python 3.10 to 3.13, and what formatters add, are no extras."""
+    """Attributes of records of Python 3.10 to 3.13, and of formatters, are not extras."""
     until_311 = {
         *(
             "name",
@@ -112,7 +112,7 @@ def test_what_every_record_has_is_known_for_every_python() -> None:
 
 
 def test_attributes_keys_and_indexes_are_read() -> None:
-    """A path goes through attributes, mapping keys and sequence indexes, in any order."""
+    """A path can have attributes, mapping keys and sequence indexes, in any order."""
     user = SimpleNamespace(id=7, roles=["admin", {"name": "owner"}], at=Point(1, 2))
     extra = {"request": SimpleNamespace(user=user, session={"key": "s-1"})}
     assert read("request.user.id", **extra) == 7
@@ -132,7 +132,7 @@ def test_attributes_keys_and_indexes_are_read() -> None:
     ids=lambda mapping: type(mapping).__name__,
 )
 def test_every_kind_of_mapping_is_read_by_key(mapping: Mapping[str, int]) -> None:
-    """Whatever is a Mapping is asked for its keys; its methods are nothing to read."""
+    """Any Mapping has keys; its methods are not read."""
     assert read("m.a", m=mapping) == 1
     for name in ("b", "items", "keys", "0"):
         assert read(f"m.{name}", m=mapping) is MISSING
@@ -161,7 +161,7 @@ def test_arguments_are_read_by_index() -> None:
 
 
 def test_message_and_logger_are_the_plainer_names() -> None:
-    """`message` is the unformatted one, whatever a formatter has left; `logger` is the name."""
+    """`message` is the unformatted one, whatever a formatter has set; `logger` is the name."""
     made = record(args=(3,), message="exported 3 rows")
     assert compile_path("message")(made) == "exported %s rows"
     assert compile_path("logger")(made) == "app.reports"
@@ -193,13 +193,13 @@ def test_what_is_not_there_is_missing(path: str) -> None:
 
 
 def test_none_is_a_value() -> None:
-    """What is there and is None is told apart from what is not there."""
+    """None is a value, and differs from an absent one."""
     assert read("user", user=None) is None
     assert read("user.id", user=SimpleNamespace(id=None)) is None
 
 
 class Counted:
-    """Count what happens to it."""
+    """Count the accesses."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -242,7 +242,7 @@ def test_nothing_is_called() -> None:
 
 
 def test_a_defaultdict_does_not_grow() -> None:
-    """Keys are looked for, not asked for: nothing is created by reading."""
+    """A missing key is not looked up: reading creates nothing."""
     made: list[int] = []
     found: defaultdict[str, int] = defaultdict(lambda: made.append(1) or 0)
     found["here"] = 5
@@ -294,7 +294,7 @@ class Scope(Mapping[str, Any]):
 
 
 def test_of_a_mapping_the_key_counts_and_then_the_attribute() -> None:
-    """Where the key leads nowhere, be it at the end of the path, the attribute is read."""
+    """If there is nothing at the key, or further on, the attribute is read."""
     request = Scope(client=("10.0.0.2", 1), user=SimpleNamespace(id=7), path="/x")
     found = {
         path: read(f"r.{path}", r=request)
@@ -311,7 +311,7 @@ def test_of_a_mapping_the_key_counts_and_then_the_attribute() -> None:
 
 
 def test_a_mapping_makes_up_no_attribute() -> None:
-    """Only what its class declares, or itself holds, is read: `__getattr__` might create a key."""
+    """Only declared or stored attributes are read: `__getattr__` might create a key."""
     request = Scope()
     assert read("r.other", r=request) is MISSING
     assert request.asked == []
@@ -325,7 +325,7 @@ def test_a_mapping_makes_up_no_attribute() -> None:
 
 
 def test_a_mapping_whose_attributes_are_its_keys_is_read_once() -> None:
-    """However long the path is, what has led nowhere is not tried again."""
+    """However long the path is, each step is tried once."""
     steps: list[str] = []
 
     class Node(dict[str, Any]):
@@ -407,7 +407,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_what_raises_is_not_missing(error: type[Exception]) -> None:
-    """What is there and raises when it is read is told apart from what is not there."""
+    """A value that raises is unreadable, and differs from an absent one."""
 
     class Lazy:
         @property
@@ -467,7 +467,7 @@ def test_a_proxy_that_cannot_be_resolved_cannot_be_read() -> None:
 
 @pytest.mark.parametrize("error", [KeyError, RuntimeError, IndexError])
 def test_a_getattr_that_raises_is_not_missing(error: type[Exception]) -> None:
-    """But for an AttributeError, which is how it says that there is no such attribute."""
+    """But for an AttributeError, which means that there is no such attribute."""
 
     class Proxy:
         def __getattr__(self, name: str) -> Any:
@@ -485,7 +485,7 @@ def test_a_getattr_that_raises_is_not_missing(error: type[Exception]) -> None:
 
 
 def test_an_attribute_that_is_not_set_is_missing() -> None:
-    """A slot, and a field that is annotated only, are there when they are set."""
+    """A slot, and an annotated field, exist if they are set."""
 
     class Slotted:
         __slots__ = ("name",)
@@ -510,7 +510,7 @@ def test_a_descriptor_may_say_that_there_is_none() -> None:
 
 
 def test_what_another_thread_takes_away_meanwhile_is_missing() -> None:
-    """A key that is there when it is looked for, and gone when it is read, is not there."""
+    """A key that is removed between check and look-up is absent."""
 
     class Passing(dict[str, int]):
         def __getitem__(self, key: str) -> int:
@@ -527,7 +527,7 @@ def test_what_another_thread_takes_away_meanwhile_is_missing() -> None:
 
 
 def test_a_deep_path_is_read_without_recursion() -> None:
-    """A path of ten thousand steps is read like a short one."""
+    """A path can have ten thousand steps."""
     value: Any = "end"
     for _ in range(10_000):
         value = {"a": value}
@@ -535,7 +535,7 @@ def test_a_deep_path_is_read_without_recursion() -> None:
 
 
 def test_reading_leaves_the_record_as_it_is() -> None:
-    """Neither the record nor what it holds is changed by reading."""
+    """Reading changes neither the record nor its values."""
     extra: dict[str, Any] = {"a": {"b": [1, {"c": 2}]}, "d": defaultdict(list)}
     made = record(args=(1,), **extra)
     before = {name: repr(value) for name, value in made.__dict__.items()}
@@ -546,7 +546,7 @@ def test_reading_leaves_the_record_as_it_is() -> None:
 
 @given(st.text(max_size=20) | st.lists(st.sampled_from(["a", "0", "_b", "é", ""])).map(".".join))
 def test_any_text_is_a_path_or_a_value_error(text: str) -> None:
-    """Whatever stands in a configuration, a path is made of it or a ValueError."""
+    """Any configured value is a path or a ValueError."""
     try:
         compiled = compile_path(text)
     except ValueError:

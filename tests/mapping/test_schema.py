@@ -51,7 +51,7 @@ EACH = [(action, *row) for action, rows in TABLE.items() for row in rows]
 
 
 def right(action: str) -> dict[str, Any]:
-    """Return an event that has all that the tables name, as they name it."""
+    """Return an event with all properties of the tables, of their kinds."""
     found = {name: RIGHT[kind] for name, kind, _ in TABLE.get(action, ())}
     return {**FIVE, "action": action, **found}
 
@@ -61,7 +61,7 @@ def said(found: list[Problem]) -> list[tuple[str, str]]:
 
 
 def assert_explained(problem: Problem, event: Mapping[str, Any]) -> None:
-    """A problem carries its evidence, and speaks of its property in words that JSON can carry."""
+    """A problem has the event, and a message about its property that JSON can encode."""
     assert problem.event is event
     assert problem.property in problem.message
     assert problem.message.strip() == problem.message
@@ -87,7 +87,7 @@ def test_the_five_alone_are_a_valid_event(at: float) -> None:
 
 @pytest.mark.parametrize("name", schema.REQUIRED)
 def test_each_of_the_five_is_required(name: str) -> None:
-    """Without one of them the event is invalid, and the person is told where to give it."""
+    """Without one of them the event is invalid, and the message says where to give it."""
     event = {key: value for key, value in FIVE.items() if key != name}
     (problem,) = schema.problems(event)
     assert said([problem]) == [("missing", name)]
@@ -128,7 +128,7 @@ WRONG_NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("value", "code", "came"), WRONG_NAMES)
 def test_a_wrong_name_is_invalid(name: str, value: Any, code: str, came: str) -> None:
-    """Each of the four strings refuses what is none; the message says what came and what should."""
+    """Each of the four strings has an error with the type and what is expected."""
     event = {**FIVE, name: value}
     (problem,) = schema.problems(event)
     assert said([problem]) == [(code, name)]
@@ -160,7 +160,7 @@ WRONG_TIMES = [
 
 @pytest.mark.parametrize(("value", "code", "came"), WRONG_TIMES)
 def test_a_wrong_time_is_invalid(value: Any, code: str, came: str) -> None:
-    """`createdAt` refuses what is no finite number; the message says what came and what should."""
+    """A `createdAt` that is not a finite number has an error with what is expected."""
     event = {**FIVE, "createdAt": value}
     schema.coerce(event)
     (problem,) = schema.problems(event)
@@ -172,7 +172,7 @@ def test_a_wrong_time_is_invalid(value: Any, code: str, came: str) -> None:
 
 @pytest.mark.parametrize("at", [10**309, -(10**309), 10**5000], ids=["much", "minus", "endless"])
 def test_a_time_beyond_all_numbers_of_json_readers_is_invalid(at: int) -> None:
-    """An int that no double holds reads as infinity elsewhere: it is not taken for a time."""
+    """An int beyond the range of doubles reads as infinity elsewhere: it is not a time."""
     for event in ({**FIVE, "createdAt": at}, {"createdAt": at}):
         found = [problem for problem in schema.problems(event) if problem.property == "createdAt"]
         assert [problem.code for problem in found] == ["not_finite"]
@@ -202,13 +202,13 @@ class Real(float):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", ["a", " ", "\ud800", "\0", Text("a"), Colour.RED, "a" * 10_000])
 def test_any_string_but_the_empty_one_is_a_name(name: str, value: str) -> None:
-    """The table asks for a string and no more; a subclass of `str` is one."""
+    """The table requires a string; a subclass of `str` is one."""
     assert schema.problems({**FIVE, name: value}) == []
     schema.warnings({**FIVE, name: value})
 
 
 def test_an_empty_string_of_a_subclass_is_empty() -> None:
-    """A subclass of `str` is judged by its text."""
+    """A subclass of `str` is checked by its text."""
     assert said(schema.problems({**FIVE, "userId": Text("")})) == [("empty", "userId")]
 
 
@@ -220,14 +220,14 @@ def test_a_number_of_a_subclass_is_a_time(at: float) -> None:
 
 
 def test_a_number_of_a_subclass_must_be_finite_too() -> None:
-    """NaN is no time, whatever class it is of."""
+    """NaN is not a time, whatever its class is."""
     assert said(schema.problems({**FIVE, "createdAt": Real("nan")})) == [
         ("not_finite", "createdAt")
     ]
 
 
 def slow_problems(event: Mapping[str, Any]) -> set[str]:
-    """Name the properties that break EVENT_API's table, word by word."""
+    """Return the properties that break EVENT_API's table, in the simplest way."""
     broken = set()
     for name in NAMES:
         if name not in event or not isinstance(event[name], str) or event[name] == "":
@@ -290,7 +290,7 @@ def test_an_event_is_invalid_exactly_when_the_table_says_so(event: dict[str, Any
 
 @given(st.dictionaries(hashables, values, max_size=6))
 def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) -> None:
-    """Whatever keys and values there are, problems are listed and the event stays as it was."""
+    """For any keys and values, problems are returned and the event is not changed."""
     before = list(event.items())
     assert schema.problems(event)
     assert list(event) == [key for key, _ in before]
@@ -299,7 +299,7 @@ def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) ->
 
 @pytest.mark.parametrize("kind", [MappingProxyType, lambda event: ChainMap({}, event)])
 def test_any_mapping_is_judged(kind: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
-    """The checks read an event and need no dict."""
+    """The checks accept any mapping."""
     assert schema.problems(kind(FIVE)) == []
     assert said(schema.problems(kind({}))) == [("missing", name) for name in schema.REQUIRED]
     assert schema.warnings(kind(right("feature"))) == []
@@ -318,7 +318,7 @@ def test_further_properties_are_free(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("action", TABLE)
 def test_an_event_as_the_table_has_it_warns_of_nothing(action: str) -> None:
-    """A known action with all its properties, or without the optional ones, is as it should be."""
+    """A known action with all its properties, or without optional ones, has no warning."""
     event = right(action)
     assert schema.problems(event) == []
     assert schema.warnings(event) == []
@@ -353,7 +353,7 @@ NOT = {
 
 @pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
 def test_a_wrong_type_in_an_action_warns(action: str, name: str, kind: str, optional: bool) -> None:
-    """A value of another type is said, with what came and what is expected, and never invalid."""
+    """A value of another type is a warning, with the type and what is expected."""
     for value in NOT[kind]:
         event = {**right(action), name: value}
         assert schema.problems(event) == []
@@ -375,7 +375,7 @@ IS = {
 def test_every_value_of_the_right_kind_is_right(
     action: str, name: str, kind: str, optional: bool
 ) -> None:
-    """Whatever is encoded as the JSON type that the table names warns of nothing."""
+    """A value that is encoded as the JSON type of the table has no warning."""
     for value in IS[kind]:
         assert schema.warnings({**right(action), name: value}) == [], value
 
@@ -385,7 +385,7 @@ def test_every_value_of_the_right_kind_is_right(
 def test_a_number_that_becomes_null_warns(
     action: str, name: str, kind: str, optional: bool, value: Any
 ) -> None:
-    """NaN and the infinities are sent as `null`, which is no number: that is said."""
+    """NaN and the infinities are sent as `null`, which is not a number: a warning."""
     event = {**right(action), name: value}
     assert schema.problems(event) == []
     (problem,) = schema.warnings(event)
@@ -397,14 +397,14 @@ def test_a_number_that_becomes_null_warns(
 @example("Feature", {"total": "many"})
 @example("pageView", {})
 def test_other_actions_pass_as_they_are(action: str, more: dict[str, Any]) -> None:
-    """Of an action that is not in the table nothing is expected."""
+    """An action that is not in the table has no warning."""
     event = {**more, **FIVE, "action": action}
     assert schema.problems(event) == []
     assert schema.warnings(event) == []
 
 
 def slow_warnings(event: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what EVENT_API's second table would have otherwise, word by word."""
+    """Return the warnings of EVENT_API's second table, in the simplest way."""
     found = []
     for name, kind, optional in TABLE.get(event["action"], ()):
         if name not in event:
@@ -439,7 +439,7 @@ def test_a_warning_is_given_exactly_when_the_table_says_so(
 
 @pytest.mark.parametrize("at", [1_767_225_600, 1_767_225_600.5, 0, Whole(1), Real(1.5)])
 def test_a_time_in_seconds_warns(at: float) -> None:
-    """A time that would lie in 1970 is said to look like seconds, and sent all the same."""
+    """A time of 1970 has the warning that it looks like seconds, and is sent."""
     event = {**FIVE, "createdAt": at}
     assert schema.problems(event) == []
     (problem,) = schema.warnings(event)
@@ -488,7 +488,7 @@ def test_ids_become_strings(name: str, value: Any, expected: str) -> None:
 
 
 def test_an_id_of_more_digits_than_python_prints_is_still_a_string() -> None:
-    """An int so long that `str` refuses it does not make the log call fail."""
+    """An int too long for `str` does not make the log call fail."""
     event = coerced(userId=10**5000)
     assert schema.problems(event) == []
     assert coerced(userId=10**5000 + 1)["userId"] != event["userId"]
@@ -497,7 +497,7 @@ def test_an_id_of_more_digits_than_python_prints_is_still_a_string() -> None:
 @pytest.mark.parametrize("name", ["accountId", "userId"])
 @pytest.mark.parametrize("value", [None, True, False, "", math.nan, math.inf, 1.5, [7], b"7"])
 def test_what_is_invalid_in_an_id_stays_what_it_is(name: str, value: Any) -> None:
-    """bool, None, "", NaN, infinities and the rest are left for `problems` to judge."""
+    """bool, None, "", NaN, infinities and the rest are not changed: `problems` reports them."""
     event = coerced(**{name: value})
     assert event[name] is value
     assert [problem.property for problem in schema.problems(event)] == [name]
@@ -506,7 +506,7 @@ def test_what_is_invalid_in_an_id_stays_what_it_is(name: str, value: Any) -> Non
 @pytest.mark.parametrize("name", ["action", "sessionId"])
 @pytest.mark.parametrize("value", [7, uuid.UUID(int=7)])
 def test_only_the_two_ids_take_numbers(name: str, value: Any) -> None:
-    """An action or a session id that is no string is a mistake, and stays one."""
+    """An action or a session id that is not a string is not converted."""
     event = coerced(**{name: value})
     assert event[name] is value
     assert [problem.property for problem in schema.problems(event)] == [name]
@@ -515,7 +515,7 @@ def test_only_the_two_ids_take_numbers(name: str, value: Any) -> None:
 @pytest.mark.parametrize("hours", [0, 14, -12, 5.75])
 @pytest.mark.parametrize(("micro", "milli"), [(0, 0), (123_000, 123), (999_000, 999)])
 def test_an_aware_datetime_becomes_milliseconds(hours: float, micro: int, milli: int) -> None:
-    """The instant counts, in whatever zone it is told."""
+    """The instant counts, whatever the time zone."""
     zone = datetime.timezone(datetime.timedelta(hours=hours))
     at = datetime.datetime(2026, 1, 1, 0, 0, 0, micro, UTC).astimezone(zone)
     event = coerced(createdAt=at)
@@ -536,12 +536,12 @@ def test_every_aware_datetime_is_a_time(at: datetime.datetime) -> None:
 
 @pytest.mark.parametrize("at", [NOW, NOW + 0.5, True, None, "x", math.nan])
 def test_what_is_no_datetime_stays_what_it_is(at: Any) -> None:
-    """A number of milliseconds is taken as it is given; anything else is judged later."""
+    """A number of milliseconds is not changed; anything else is checked later."""
     assert coerced(createdAt=at)["createdAt"] is at
 
 
 def test_a_naive_datetime_stays_and_is_invalid() -> None:
-    """Whose clock it is nobody knows: it is not guessed."""
+    """Its time zone is unknown, and is not guessed."""
     at = datetime.datetime(2026, 1, 1)
     event = coerced(createdAt=at)
     assert event["createdAt"] is at
@@ -549,7 +549,7 @@ def test_a_naive_datetime_stays_and_is_invalid() -> None:
 
 
 def test_nothing_is_added_to_an_event_that_lacks_what_is_coerced() -> None:
-    """A property that is not there is not made up."""
+    """A missing property is not added."""
     event: dict[str, Any] = {}
     schema.coerce(event)
     assert event == {}
@@ -577,7 +577,7 @@ def test_coercion_repairs_once_and_touches_nothing_else(event: dict[str, Any]) -
 
 
 class Trap(Exception):
-    """Raised by a value that was asked something."""
+    """Raised by every method of a hostile value."""
 
 
 def trap(*_: Any, **__: Any) -> Any:
@@ -615,7 +615,7 @@ HOOKS = [
 
 
 def hostile(base: type, *arguments: Any, **names: Any) -> Any:
-    """Make a value of a subclass in which whatever is asked raises, its class included."""
+    """Return a value of a subclass whose methods and class all raise."""
     kind = type("Hostile", (base,), {"__class__": property(trap)})
     made = kind(*arguments, **names)
     for hook in HOOKS:
@@ -634,7 +634,7 @@ class NoTime(datetime.datetime):
 
 
 class Proxy:
-    """As Django's SimpleLazyObject: says that it is of its content's class, and is not."""
+    """As Django's SimpleLazyObject: its `__class__` is that of its content."""
 
     def __init__(self, content: Any) -> None:
         self.content = content
@@ -648,7 +648,7 @@ class Proxy:
 
 
 class Array:
-    """As numpy's arrays: comparing gives no bool, and asking for one raises."""
+    """As numpy's arrays: a comparison has no truth value."""
 
     def __eq__(self, other: object) -> Any:
         return self
@@ -702,7 +702,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("name", [*schema.REQUIRED, "feature", "total", "details"])
 def test_no_value_makes_the_checks_fail(name: str, kind: str) -> None:
-    """Whatever a value does when it is asked, it is judged, and the log call stays safe."""
+    """Whatever the methods of a value do, it is checked, and the log call is safe."""
     for action in ("feature", "identifyUser"):
         for prepare in (schema.coerce, lambda event: None):
             event = {**right(action), name: HOSTILE[kind]()}
@@ -718,7 +718,7 @@ def test_no_value_makes_the_checks_fail(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_string_that_defends_itself_is_sent_as_its_text(name: str) -> None:
-    """After coercion nothing, a session id's hash for one, meets the subclass's own methods."""
+    """After coercion no method of the subclass is called, such as by a session id's hash."""
     event = coerced(**{name: hostile(str, "feature")})
     assert schema.problems(event) == []
     assert type(event[name]) is str

@@ -34,7 +34,7 @@ names = st.text(min_size=1, max_size=8)
 def test_a_window_is_half_an_hour_of_the_clock(
     account: str, user: str, at: float, later: float
 ) -> None:
-    """Two events of a user share a session exactly when they lie in the same window."""
+    """Two events of a user share a session exactly if they are in the same window."""
     other = at + later
     same = at // HALF_HOUR == other // HALF_HOUR
     assert (by_window(account, user, at) == by_window(account, user, other)) is same
@@ -62,7 +62,7 @@ def test_a_time_is_the_same_as_int_and_as_float() -> None:
 def test_a_window_is_the_same_in_every_process_and_on_every_host(
     settings_of_host: dict[str, str],
 ) -> None:
-    """Another process, with another hash seed or time zone, derives the same id."""
+    """Another process, with another hash seed or time zone, has the same id."""
     package = str(Path(fslog.__file__).parent.parent)
     code = f"from fslog.mapping.sessions import by_window; print(by_window('acme', 'zoë', {NOW}))"
     done = subprocess.run(
@@ -76,7 +76,7 @@ def test_a_window_is_the_same_in_every_process_and_on_every_host(
 
 
 def test_a_window_is_the_same_in_every_release() -> None:
-    """Hosts that run different releases name the same session; changing this id splits sessions."""
+    """Hosts with different releases share sessions; a change of this id would split them."""
     assert by_window("acme", "ann", NOW) == "4a16035dc4562168918e472515aff2e0"
 
 
@@ -85,7 +85,7 @@ def test_a_window_is_the_same_in_every_release() -> None:
 @example("a", "1:b", "a1", ":b")
 @example("a:", "b", "a", ":b")
 def test_users_do_not_share_sessions(account: str, user: str, account2: str, user2: str) -> None:
-    """Another account or another user is another session, however the names run together."""
+    """Another account or user has another session, however the names concatenate."""
     same = (account, user) == (account2, user2)
     assert (by_window(account, user, NOW) == by_window(account2, user2, NOW)) is same
     ids = IdleSessions()
@@ -117,7 +117,7 @@ def test_a_lone_surrogate_in_a_name_is_no_error() -> None:
 
 
 def slow_sessions(times: list[int]) -> list[int]:
-    """Number the sessions of one user's events, in order, by the words of the design alone."""
+    """Number the sessions of one user's events, in order, in the simplest way."""
     numbers = [0]
     for before, at in pairwise(times):
         numbers.append(numbers[-1] + (at - before > HALF_HOUR))
@@ -140,7 +140,7 @@ def times_of(some: list[int]) -> list[int]:
 
 @given(gaps)
 def test_an_idle_session_slides_and_ends_after_half_an_hour_without_events(some: list[int]) -> None:
-    """Two events are of one session exactly when no pause between them was over 30 minutes."""
+    """Two events share a session exactly if no pause between them exceeds 30 minutes."""
     times = times_of(some)
     ids = IdleSessions()
     made = [ids("acme", "ann", at) for at in times]
@@ -154,7 +154,7 @@ def test_an_idle_session_slides_and_ends_after_half_an_hour_without_events(some:
 def test_users_do_not_disturb_each_others_idle_sessions(
     anns: list[int], bobs: list[int], chance: random.Random
 ) -> None:
-    """Events of two users in any mixture get the ids that they would get alone."""
+    """Events of two users in any order have the ids that they would have alone."""
     waiting = {"ann": times_of(anns), "bob": times_of(bobs)}
     alone = {user: IdleSessions() for user in waiting}
     together = IdleSessions()
@@ -167,7 +167,7 @@ def test_users_do_not_disturb_each_others_idle_sessions(
 
 
 def test_idle_sessions_are_of_this_process() -> None:
-    """What one instance remembers, another does not."""
+    """Instances share no sessions."""
     ids, others = IdleSessions(), IdleSessions()
     first = ids("acme", "ann", NOW)
     assert ids("acme", "ann", NOW + 20 * 60_000) == first
@@ -181,7 +181,7 @@ def test_a_session_can_last_longer_than_a_window() -> None:
 
 
 def test_events_of_two_threads_that_arrive_out_of_order_share_a_session() -> None:
-    """A session goes by the events' time: one that is a little older than the first is of it."""
+    """The event time counts: an event a little older than the first shares its session."""
     ids = IdleSessions()
     first = ids("acme", "ann", NOW)
     assert ids("acme", "ann", NOW - 1) == first
@@ -190,7 +190,7 @@ def test_events_of_two_threads_that_arrive_out_of_order_share_a_session() -> Non
 
 
 def test_an_event_that_comes_late_does_not_end_a_session_early() -> None:
-    """The pause is measured from the newest event, not from the one that came last."""
+    """The pause begins at the newest event time, not at the last call."""
     ids, minute = IdleSessions(), 60_000
     first = ids("acme", "ann", NOW)
     assert ids("acme", "ann", NOW + 20 * minute) == first
@@ -199,7 +199,7 @@ def test_an_event_that_comes_late_does_not_end_a_session_early() -> None:
 
 
 def test_a_replayed_event_gets_its_window_and_leaves_the_session_alone() -> None:
-    """An import of last year's events neither joins nor ends what the user does now."""
+    """An import of last year's events neither joins nor ends the current session."""
     ids = IdleSessions()
     first = ids("acme", "ann", NOW)
     for days in range(1, 400):
@@ -209,14 +209,14 @@ def test_a_replayed_event_gets_its_window_and_leaves_the_session_alone() -> None
 
 
 def remembers(ids: IdleSessions, user: str, session: str) -> bool:
-    """Tell whether a session is still known, without the question being remembered."""
+    """Return whether a session is kept, without refreshing it."""
     return copy.deepcopy(ids)("acme", user, NOW + HALF_HOUR) == session
 
 
 @given(st.integers(2, 9), st.lists(st.integers(0, 14), max_size=40))
 @example(10, [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 7, 5])
 def test_the_users_seen_last_are_remembered(limit: int, seen: list[int]) -> None:
-    """A session is kept as long as at most half of the limit's number of others came since."""
+    """A session is kept while at most half of the limit's users have followed."""
     ids = IdleSessions(limit)
     made: OrderedDict[str, str] = OrderedDict()
     for tick, user in enumerate(map(str, seen)):
@@ -229,7 +229,7 @@ def test_the_users_seen_last_are_remembered(limit: int, seen: list[int]) -> None
 
 @pytest.mark.parametrize("limit", [2, 3, 10, 11])
 def test_no_more_users_are_remembered_than_the_limit(limit: int) -> None:
-    """However many users come, only so many sessions can be continued."""
+    """However many users there are, at most the limit's sessions are kept."""
     ids = IdleSessions(limit)
     made: dict[str, str] = {}
     for n in range(5 * limit):
@@ -243,7 +243,7 @@ def size(ids: IdleSessions) -> int:
 
 
 def test_memory_does_not_grow_with_the_number_of_users() -> None:
-    """A hundred times more users than the limit take no more room than the limit's."""
+    """A hundred times more users than the limit need no more memory."""
     ids = IdleSessions(100)
     for n in range(1_000, 1_200):
         ids("acme", f"user {n}", NOW)
@@ -257,7 +257,7 @@ def test_memory_does_not_grow_with_the_number_of_users() -> None:
 
 @pytest.mark.parametrize("before", [[], ["bob", "cyd"], ["bob", "cyd", "dan"]])
 def test_memory_does_not_grow_with_the_number_of_sessions(before: list[str]) -> None:
-    """A user's thousandth session takes no more room than the second, whoever came before."""
+    """A user's thousandth session needs no more memory than the second."""
     ids = IdleSessions(4)
     for user in ["ann", *before]:
         ids("acme", user, NOW)
@@ -390,7 +390,7 @@ def test_no_session_is_lost_when_it_is_found_while_room_is_made() -> None:
 def test_no_session_is_lost_when_a_thread_waits_while_room_is_made_again_and_again(
     slow: str, many: int
 ) -> None:
-    """A thread that goes on long after it stopped finds the room as the others have left it."""
+    """A thread that continues after a long pause works with the current generation."""
 
     def attempt(at: int) -> bool:
         ids = IdleSessions(8)
@@ -415,7 +415,7 @@ def test_no_session_is_lost_when_a_thread_waits_while_room_is_made_again_and_aga
 
 
 def test_idle_sessions_stay_whole_under_many_threads() -> None:
-    """Users who keep coming keep their session while others come and go in many threads."""
+    """Active users keep their session while other users change in many threads."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     ids = IdleSessions(200)

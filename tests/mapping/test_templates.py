@@ -33,7 +33,7 @@ def record(args: Any = (), **extra: Any) -> logging.LogRecord:
 
 
 def made(value: Any, groups: dict[str, str] | None = None, args: Any = (), **extra: Any) -> Any:
-    """Return what a configured value becomes for a record."""
+    """Return the value that a template has for a record."""
     groups = groups or {}
     constant, result = compile_value(value, names(*groups, known=extra))
     return result if constant else result(record(args, **extra), groups)
@@ -56,12 +56,12 @@ def made(value: Any, groups: dict[str, str] | None = None, args: Any = (), **ext
     ],
 )
 def test_what_has_no_placeholder_is_a_constant(value: Any) -> None:
-    """It is known at construction, with its type."""
+    """It is known when it is compiled, with its type."""
     assert compile_value(value, names()) == (True, value)
 
 
 def test_a_tuple_is_a_list() -> None:
-    """JSON knows no other sequence."""
+    """JSON has no other sequence."""
     assert compile_value((1, ("a",)), names()) == (True, [1, ["a"]])
 
 
@@ -87,7 +87,7 @@ def test_doubled_braces_are_braces(text: str, result: str) -> None:
 
 @given(st.text())
 def test_any_text_can_be_written(text: str) -> None:
-    """With its braces doubled every text is a constant that means itself."""
+    """With its braces doubled every text is a constant."""
     assert compile_value(text.replace("{", "{{").replace("}", "}}"), names()) == (
         True,
         text,
@@ -96,7 +96,7 @@ def test_any_text_can_be_written(text: str) -> None:
 
 @given(st.text(alphabet="{}:.ab0_ int", max_size=24))
 def test_any_text_is_compiled_or_a_value_error(text: str) -> None:
-    """No configured text ends in another kind of error, or in one at a log call."""
+    """A configured text compiles, or is a ValueError; a log call never raises."""
     try:
         constant, make = compile_value(text, names("a", "b"))
     except ValueError:
@@ -127,7 +127,7 @@ OBJECT = SimpleNamespace(id=UUID(int=7))
     ids=str,
 )
 def test_alone_a_placeholder_keeps_the_type(value: Any) -> None:
-    """What the record holds is what the event gets, not a copy and not its text."""
+    """The event gets the record's value itself, neither a copy nor its text."""
     assert made("{args.0}", args=(value, 1)) is value
     assert made("{thing}", thing=value) is value
 
@@ -150,14 +150,14 @@ def test_embedded_a_placeholder_becomes_text(text: str, result: str) -> None:
 
 
 def test_groups_win_over_attributes() -> None:
-    """A named group `module` is meant, not the attribute `module` that every record has."""
+    """A named group `module` wins over the attribute `module` of every record."""
     assert made("{module}", {"module": "reports"}) == "reports"
     assert made("{module}-{name}", {"module": "reports"}) == "reports-app.x"
     assert made("{module}") == "a"
 
 
 def test_a_group_without_a_match_is_missing() -> None:
-    """An optional group that took no part leaves the property out."""
+    """For an optional group without a match the property is omitted."""
     constant, make = compile_value("{rest}", names("rest"))
     assert not constant
     assert make(record(), {}) is MISSING
@@ -178,7 +178,7 @@ def test_a_group_without_a_match_is_missing() -> None:
     ],
 )
 def test_conversions(text: str, value: Any, result: Any) -> None:
-    """`:int` and `:float` give numbers of just that type."""
+    """`:int` and `:float` return numbers of exactly that type."""
     number = made(text, v=value)
     assert (number, type(number)) == (result, type(result))
 
@@ -210,18 +210,18 @@ def test_what_cannot_be_converted_is_left_out(text: str, value: Any) -> None:
     ],
 )
 def test_what_cannot_be_resolved_is_left_out(text: str) -> None:
-    """One placeholder that leads nowhere makes the whole value missing."""
+    """One placeholder without a value makes the whole value missing."""
     assert made(text, args=("x",), user=SimpleNamespace()) is MISSING
 
 
 def test_none_is_no_text() -> None:
-    """Alone it is a value; among text there is nothing to write for it."""
+    """Alone it is a value; among text it makes the whole value missing."""
     assert made("{args.0}", args=(None, 1)) is None
     assert made("report-{args.0}", args=(None, 1)) is MISSING
 
 
 def test_placeholders_lie_in_lists_and_mappings() -> None:
-    """However deep; what cannot be resolved there is left out of its list or mapping."""
+    """At any depth; an item without a value is omitted from its list or mapping."""
     value = {
         "who": {"id": "{args.0:int}", "gone": "{args.5}", "fixed": 1},
         "list": ["{args.1}", "{args.5}", ["{args.0}", "{{}}"], {"k": "-{args.1}-"}],
@@ -235,12 +235,12 @@ def test_placeholders_lie_in_lists_and_mappings() -> None:
 
 
 def test_keys_are_no_templates() -> None:
-    """Only values have placeholders."""
+    """Only values can have placeholders."""
     assert made({"{args.0}": "{args.0}"}, args=("x",)) == {"{args.0}": "x"}
 
 
 def test_the_configuration_is_not_shared() -> None:
-    """What is compiled does not follow later changes of the configured mapping or list."""
+    """Later changes of the configured mapping or list have no effect."""
     config: dict[str, Any] = {"a": [1], "b": "{args.0}"}
     _, make = compile_value(config, names())
     config["b"] = "changed"
@@ -278,13 +278,13 @@ def test_the_configuration_is_not_shared() -> None:
 )
 @pytest.mark.parametrize("wrap", [lambda text: text, lambda text: {"a": ["x", text]}])
 def test_a_wrong_placeholder_is_a_value_error(wrap: Any, text: str, words: str) -> None:
-    """It is refused at construction, however deep it lies, and the error says what it is about."""
+    """It is rejected when it is compiled, at any depth, and the error describes it."""
     with pytest.raises(ValueError, match=re.escape(words)):
         compile_value(wrap(text), names("group"))
 
 
 def test_the_error_says_which_groups_there_are() -> None:
-    """Whoever misspelled a group sees the names that there are, and the one that is wrong."""
+    """The error for a misspelled group has the existing names, and the wrong one."""
     with pytest.raises(ValueError, match="modul") as caught:
         compile_value("{modul}", names("module", "feature"))
     assert "{modul}" in str(caught.value)
@@ -292,7 +292,7 @@ def test_the_error_says_which_groups_there_are() -> None:
 
 
 class Hostile:
-    """Raise, and keep count, whatever is asked of it."""
+    """Count every access, and raise."""
 
     def __init__(self) -> None:
         self.__dict__["asked"] = []
@@ -307,7 +307,7 @@ class Hostile:
 
 
 def test_a_hostile_value_is_passed_on_untouched_when_alone() -> None:
-    """Making an event of it is the encoder's business; a template asks it nothing."""
+    """The encoder reads it; a template does not."""
     hostile = Hostile()
     assert made("{args.0}", args=(hostile, 1)) is hostile
     assert hostile.asked == []
@@ -315,7 +315,7 @@ def test_a_hostile_value_is_passed_on_untouched_when_alone() -> None:
 
 @pytest.mark.parametrize("text", ["x{args.0}", "{args.0:int}", "{args.0:float}", "{args.0.a}"])
 def test_a_hostile_value_cannot_be_read_otherwise(text: str) -> None:
-    """It is there, and what it raises is no reason to put anything in its place."""
+    """The value exists, and no other replaces it."""
     with pytest.raises(Unreadable, match="raised RuntimeError: not mine to tell"):
         made(text, args=(Hostile(), 1))
     with pytest.raises(Unreadable):
@@ -323,7 +323,7 @@ def test_a_hostile_value_cannot_be_read_otherwise(text: str) -> None:
 
 
 def test_nothing_is_called() -> None:
-    """Callables are left out and not called, and a defaultdict does not grow."""
+    """Callables are omitted and not called, and a defaultdict does not grow."""
     calls: list[str] = []
     found: defaultdict[str, list[int]] = defaultdict(list)
     extra = {
@@ -354,7 +354,7 @@ pieces = st.lists(
 
 @given(pieces)
 def test_it_agrees_with_a_plain_reading(parts: list[tuple[str, str]]) -> None:
-    """Piece by piece: text as it is, placeholders as the text of what they read, or missing."""
+    """Text is kept, a placeholder has the text of its value, or all is missing."""
     values: dict[str, Any] = {"args.0": 7, "args.1": "x", "word": "w", "number": 1.5}
     text = "".join(
         f"{{{part}}}" if kind == "place" else part.replace("{", "{{").replace("}", "}}")
