@@ -232,29 +232,33 @@ class FreshsuccessHandler(logging.Handler):
             if event is None:
                 sink.skipped.add()
                 return
-            line = encode(event)
-            warnings = schema.warnings(event)
+            line, warnings = encode(event), schema.warnings(event)
         except InvalidEvent as error:
-            sink.invalid.add()
-            self._report(sink, record, error.problems)
-            return
+            self._reject(sink, record, error.problems)
         except unless_interrupt(Exception) as error:
             # An error of fslog, or of a subclass of EventFormatter.
-            sink.invalid.add()
             message = f"the event could not be made: {type(error).__name__}"
-            self._report(sink, record, (Problem("failed", "", message),))
+            self._reject(sink, record, (Problem("failed", "", message),))
             self.handleError(record)
-            return
+        else:
+            self._submit(sink, record, event, line, warnings)
+
+    def _submit(
+        self, sink: Sink, record: logging.LogRecord, event: Any, line: bytes, warnings: Any
+    ) -> None:
         if len(line) > self._batch_bytes:
-            sink.invalid.add()
             message = f"the event has {len(line)} bytes; batch_bytes allows {self._batch_bytes}"
-            self._report(sink, record, (Problem("too_large", "", message, event),))
+            self._reject(sink, record, (Problem("too_large", "", message, event),))
         elif not sink.submit(line):
             self._refuse(sink, record, event)
         elif not warnings:
             self._compile(sink, record, event)
         if warnings:
             self._report(sink, record, warnings)
+
+    def _reject(self, sink: Sink, record: logging.LogRecord, problems: Any) -> None:
+        sink.invalid.add()
+        self._report(sink, record, problems)
 
     def _refuse(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:
         name, limit_bytes = sink.bound()
