@@ -23,7 +23,7 @@ class Stats:
         adopted: events of orphaned segments, left by dead processes; 0 without a spool.
         delivered: events of bodies that were answered with 200.
         pending: events that are stored, or in flight, now.
-        abandoned: events given up: at the end of the process, or answered singly with 413.
+        abandoned: events that are lost: at the end of the process, or answered singly with 413.
         retries: POSTs that failed and are, or were, repeated.
         batches: bodies delivered.
         bytes_encoded: size of the delivered lines before compression.

@@ -216,7 +216,7 @@ TROUBLES: dict[str, tuple[Callable[[], AbstractContextManager[str]], str, bool]]
 
 def _assert_given_up(ended: Ended, count: int, reason: str) -> None:
     lines = ended.err.splitlines()
-    given_up = [line for line in lines if "given up" in line]
+    given_up = [line for line in lines if "are abandoned" in line]
     assert len(given_up) == 1, ended.err
     assert f" {count} events " in given_up[0]
     assert reason in given_up[0]
@@ -245,7 +245,7 @@ def test_an_endpoint_that_recovers_in_time_gets_everything() -> None:
         ended = run(TROUBLED.replace("=0.5)", "=20)"), collector.url, err=None)
         assert numbers(collector) == list(range(7))
     assert ended.facts["delivered"] == 7
-    assert "given up" not in ended.err
+    assert "are abandoned" not in ended.err
 
 
 def test_what_was_given_up_is_said_on_the_logger_too() -> None:
@@ -279,7 +279,7 @@ def test_handlers_that_hang_share_one_deadline() -> None:
     with _collector(Answer(then="hang")) as url:
         ended = run(program, url, err=None)
     assert ended.leaving_seconds < 2.0 + MARGIN_SECONDS
-    assert ended.err.count("given up") == 5
+    assert ended.err.count("are abandoned") == 5
 
 
 def test_logging_shutdown_by_hand_waits_once() -> None:
@@ -494,7 +494,7 @@ def test_late_events_that_are_given_up_are_not_said_one_by_one() -> None:
     with Collector() as collector:
         collector.always(Answer(503))
         ended = run(program, collector.url, err=None)
-        given_up = [text for text in ended.err.splitlines() if "given up" in text]
+        given_up = [text for text in ended.err.splitlines() if "are abandoned" in text]
         assert len(given_up) == 2
         assert "as are any after them" in given_up[1]
         assert ended.facts["abandoned"] == 51

@@ -214,7 +214,7 @@ def test_what_the_end_reports_has_no_key(
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    assert "are given up" in done.stderr
+    assert "are abandoned" in done.stderr
     assert "urllib3" in done.stderr
     assert leaks(done.stdout + done.stderr, *keys) == []
 

@@ -53,7 +53,7 @@ The thread
 
                      first line, flush, adoption          role claimed
           no thread ────────────────────────────► starting ───────────► serving ◄─┐ an item came
-              └──────────────── role released, queue empty ◄─────────────┘  └─────┘ meanwhile
+              ▲──────────────── role released, queue empty ──────────────┘  └─────┘ meanwhile
 
 `Worker.ensure` starts a bare thread and does not wait for it. A thread claims the one role when it
 begins, and ends if another one has it: a start may be repeated or interrupted. A retired listener

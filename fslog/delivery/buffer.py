@@ -513,7 +513,7 @@ class Buffer:
         """Give up what the end of the process loses, and return how many events that are.
 
         Args:
-            number: of the newest batch to give up; None for everything.
+            number: of the newest batch to abandon; None for everything.
         """
         abandoned: list[int] = []
         self.seal()

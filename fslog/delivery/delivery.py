@@ -446,7 +446,7 @@ class Delivery:
         more = ", as are any after them" if number else ""
         text = (
             f"{count} events were not confirmed by {self._destination.host} before the process "
-            f"ended, and are given up{more}{f': {reason}' if reason else ''}"
+            f"ended, and are abandoned{more}{f': {reason}' if reason else ''}"
         )
         with internal_work(self._destination.redact):
             if notices.is_visible():
