@@ -7,7 +7,6 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,30 +47,6 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class Connection:
-    """The connection of a ping.
-
-    Args:
-        address, port: of the peer, or of the proxy if there is one.
-        tls, cipher: the TLS version and cipher; None for a plain connection.
-        subject, issuer: names in the certificate.
-        expires: when the certificate expires, ISO 8601; None without a certificate.
-        days_left: until then; negative if it has expired.
-        connected_at: the monotonic instant at which it was connected.
-    """
-
-    address: str
-    port: int
-    tls: str | None = None
-    cipher: str | None = None
-    subject: str | None = None
-    issuer: str | None = None
-    expires: str | None = None
-    days_left: int | None = None
-    connected_at: float = 0.0
-
-
 def run(arguments: Sequence[str]) -> int:
     """Ping the endpoint.
 
@@ -94,18 +69,18 @@ def run(arguments: Sequence[str]) -> int:
 
 def _report(to: Destination, transport: Transport) -> dict[str, Any]:
     """Make the request and return the report on it."""
-    seen: list[Connection] = []
+    seen: list[tuple[float, dict[str, Any]]] = []
     report: dict[str, Any] = {"reachable": True, "host": to.host, "proxy": _proxy(to)}
     seconds = began_at = 0.0
     try:
-        seconds = transport.ping(lambda sock: seen.append(connection_of(sock)))
+        seconds = transport.ping(lambda sock: seen.append((time.monotonic(), connection_of(sock))))
         began_at = time.monotonic() - seconds
     except PingFailed as error:
         report |= {"reachable": False, "kind": error.kind, "reason": str(error)}
         report["advice"] = _ADVICE.get(error.kind)
     if seen:
-        report |= asdict(seen[0])
-        connected_at = report.pop("connected_at")
+        connected_at, connection = seen[0]
+        report |= connection
         if report["reachable"]:
             report["seconds"] = round(seconds, 4)
             report["connect_seconds"] = round(max(0.0, connected_at - began_at), 4)
@@ -113,39 +88,35 @@ def _report(to: Destination, transport: Transport) -> dict[str, Any]:
     return report
 
 
-def connection_of(sock: Any) -> Connection:
-    """Return the description of a connected socket.
+def connection_of(sock: Any) -> dict[str, Any]:
+    """Return the report on a connected socket.
+
+    The address is the proxy's if there is one. What a connection without TLS or without a
+    certificate lacks is None; `days_left` is negative if the certificate has expired.
 
     Args:
         sock: plain, or with TLS and a verified certificate.
     """
-    at = time.monotonic()
     address, port = "", 0
     with contextlib.suppress(AttributeError, OSError):  # TLS inside a proxy's TLS has no peer name
         address, port = sock.getpeername()[:2]
-    if not hasattr(sock, "getpeercert"):
-        return Connection(address, port, connected_at=at)
-    certificate = sock.getpeercert() or {}
-    ends_at = _instant(certificate.get("notAfter"))
-    return Connection(
-        address,
-        port,
-        tls=sock.version(),
-        cipher=(sock.cipher() or (None,))[0],
-        subject=_name(certificate.get("subject"), "commonName") or _first(certificate),
-        issuer=_name(certificate.get("issuer"), "organizationName", "commonName"),
-        expires=None if ends_at is None else _iso(ends_at),
-        days_left=None if ends_at is None else int((ends_at - time.time()) // 86_400),
-        connected_at=at,
-    )
-
-
-def _instant(text: str | None) -> float | None:
-    return None if text is None else ssl.cert_time_to_seconds(text)
-
-
-def _iso(instant: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(instant))
+    is_tls = hasattr(sock, "getpeercert")
+    certificate = (sock.getpeercert() if is_tls else None) or {}
+    expires = days_left = None
+    if "notAfter" in certificate:
+        ends_at = ssl.cert_time_to_seconds(certificate["notAfter"])
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends_at))
+        days_left = int((ends_at - time.time()) // 86_400)
+    return {
+        "address": address,
+        "port": port,
+        "tls": sock.version() if is_tls else None,
+        "cipher": (sock.cipher() or (None,))[0] if is_tls else None,
+        "subject": _name(certificate.get("subject"), "commonName") or _first(certificate),
+        "issuer": _name(certificate.get("issuer"), "organizationName", "commonName"),
+        "expires": expires,
+        "days_left": days_left,
+    }
 
 
 def _name(pairs: Any, *wanted: str) -> str | None:

@@ -12,17 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from fslog.collector.http import Answer, Message, Server
-from fslog.collector.judge import InvalidLine, ParsedBody, Request, Verdict, judge_request
+from fslog.collector.judge import InvalidLine, ParsedBody, Request, judge_request
 from fslog.errors import Problem
 from fslog.mapping import schema
 
 __all__ = ["Answer", "Collector", "InvalidLine", "Request"]
-
-_CLOSE = {"Connection": "close"}
 
 
 class Collector:
@@ -111,12 +108,7 @@ class Collector:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -250,40 +242,25 @@ class Collector:
         return self._judge(message) if routed is None else routed
 
     def _judge(self, message: Message) -> Answer:
-        verdict = judge_request(message, self._keys, self._limit_bytes, self._limit_events)
-        answer, scripted = self._answer(verdict)
-        parsed = verdict.parsed
-        request = Request(
-            method=message.method,
-            target=verdict.target,
-            path=verdict.path,
-            status=answer.status if answer.then == "answer" else None,
-            encoding=verdict.encoding,
-            headers=message.headers,
-            bytes_received=len(message.body),
-            bytes_unpacked=parsed.bytes_unpacked,
-            events=len(parsed.events),
-            invalid=len(parsed.invalid),
-            kept=(verdict.target, verdict.status) == ("events", 200) and answer.keeps,
-            received_at=message.received_at,
-            scripted=scripted,
-            then=answer.then,
-            reason="" if scripted else verdict.reason,
-        )
+        limits = self._limit_bytes, self._limit_events
+        answer, request, parsed = judge_request(message, self._keys, *limits)
+        if request.target == "events" and answer.status in (200, 413):
+            with self._arrival:
+                scripted = self._script.popleft() if self._script else self._standing
+            if scripted is not None:
+                if answer.status == 413 and (scripted.status, scripted.then) == (200, "answer"):
+                    scripted = replace(answer, delay=scripted.delay)
+                answer = scripted
+                request = replace(
+                    request,
+                    status=answer.status if answer.then == "answer" else None,
+                    kept=request.kept and answer.keeps,
+                    scripted=True,
+                    then=answer.then,
+                    reason="",
+                )
         self._record(message, request, parsed if request.kept else ParsedBody())
         return answer
-
-    def _answer(self, verdict: Verdict) -> tuple[Answer, bool]:
-        natural = Answer(verdict.status, headers=_CLOSE if verdict.status in (411, 413) else ())
-        if verdict.target != "events" or verdict.status not in (200, 413):
-            return natural, False
-        with self._arrival:
-            outcome = self._script.popleft() if self._script else self._standing
-        if outcome is None:
-            return natural, False
-        if verdict.status == 413 and (outcome.status, outcome.then) == (200, "answer"):
-            return replace(natural, delay=outcome.delay), True
-        return outcome, True
 
     def _record(self, message: Message, request: Request, parsed: ParsedBody) -> None:
         with self._turn:

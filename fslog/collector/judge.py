@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fslog.collector.http import Message
+from fslog.collector.http import Answer, Message
 from fslog.errors import Problem
 from fslog.mapping.schema import problems
 from fslog.net import wire
@@ -48,28 +48,6 @@ class ParsedBody:
     invalid: list[InvalidLine] = field(default_factory=list)
     lines: list[tuple[bytes, dict[str, Any]] | InvalidLine] = field(default_factory=list)
     bytes_unpacked: int = 0
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the endpoint does with one request.
-
-    Args:
-        target: `"events"`, `"ping"` or `"other"`.
-        path: with every segment masked that could be a key.
-        encoding: how the body is compressed; None for plain text.
-        status: 200; 400 if it is not a POST to a valid path, or its framing is malformed; 411 for
-            events without a length; 413 for a body over a limit.
-        parsed: the body's lines, as far as they were read.
-        reason: why the status is not 200, a sentence without a key; `""` for 200.
-    """
-
-    target: str
-    path: str
-    encoding: str | None
-    status: int
-    parsed: ParsedBody
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,8 +91,12 @@ class Request:
 
 def judge_request(
     message: Message, keys: tuple[str, str] | None, limit_bytes: int, limit_events: int | None
-) -> Verdict:
+) -> tuple[Answer, Request, ParsedBody]:
     """Judge one request (EVENT_API, "Endpoint" to "Response"; 411 and 413 as in RFC 9110).
+
+    Return the endpoint's own answer, the request as it is with that answer, and the body's lines as
+    far as they were read. The status is 400 if it is not a POST to a valid path, or its framing is
+    malformed; 411 for events without a length; 413 for a body over a limit.
 
     Args:
         message: as the server read it.
@@ -123,12 +105,12 @@ def judge_request(
         limit_events: the most lines; None for no limit.
 
     >>> message = Message("POST", "/v1/auth/api", {"content-length": "2"}, b"{}", "", 0.0)
-    >>> verdict = judge_request(message, None, 9, None)
-    >>> verdict.status, verdict.path, len(verdict.parsed.invalid)
+    >>> answer, request, parsed = judge_request(message, None, 9, None)
+    >>> answer.status, request.path, len(parsed.invalid)
     (200, '/v1/***/***', 1)
-    >>> judge_request(message, ("auth", "other"), 9, None).status
+    >>> judge_request(message, ("auth", "other"), 9, None)[0].status
     400
-    >>> judge_request(message, None, 1, None).status
+    >>> judge_request(message, None, 1, None)[0].status
     413
     """
     segments = _segments(message.target)
@@ -140,8 +122,24 @@ def judge_request(
         status, reason = (413, _LONG.format(limit_bytes)) if message.fault else (200, "")
     elif not reason:
         status, parsed, reason = _judge_body(message, encoding, limit_bytes, limit_events)
-    path = "/v1/***/***" if target == "events" else _masked(segments)
-    return Verdict(target, path, encoding, status, parsed, reason)
+    request = Request(
+        method=message.method,
+        target=target,
+        path="/v1/***/***" if target == "events" else _masked(segments),
+        status=status,
+        encoding=encoding,
+        headers=message.headers,
+        bytes_received=len(message.body),
+        bytes_unpacked=parsed.bytes_unpacked,
+        events=len(parsed.events),
+        invalid=len(parsed.invalid),
+        kept=(target, status) == ("events", 200),
+        received_at=message.received_at,
+        scripted=False,
+        reason=reason,
+    )
+    headers = {"Connection": "close"} if status in (411, 413) else {}
+    return Answer(status, headers=headers), request, parsed
 
 
 _EVENTS = "expected /v1/AUTH_KEY/API_KEY"

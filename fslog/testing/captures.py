@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from fslog.capture import Sink, SinkOverride
@@ -133,12 +132,7 @@ class Capture:
     def __enter__(self) -> Capture:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:

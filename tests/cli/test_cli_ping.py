@@ -329,8 +329,8 @@ def test_a_socket_without_a_peer_name() -> None:
             return {"subjectAltName": (("DNS", "a.example"),)}
 
     found = connection_of(Odd())
-    assert (found.address, found.tls, found.cipher) == ("", "TLSv1.3", None)
-    assert (found.subject, found.issuer, found.expires) == ("a.example", None, None)
+    assert (found["address"], found["tls"], found["cipher"]) == ("", "TLSv1.3", None)
+    assert (found["subject"], found["issuer"], found["expires"]) == ("a.example", None, None)
 
 
 def test_ctrl_c(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from fslog.cli.options import CommandError
@@ -144,12 +143,7 @@ class Reader:
         self._stream: Any = gzip.GzipFile(fileobj=self._file) if is_gzip else self._file
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stream.close()
         self._file.close()
 
