@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # no other test needs a browser
 _unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _unhurried, max_examples=25)
 # `--hypothesis-profile=thorough`, with which `.ci/run` runs all tiers.
-settings.register_profile("thorough", _unhurried, max_examples=400)
+settings.register_profile("thorough", _unhurried, max_examples=250)
 settings.load_profile("quick")
 
 # `nohup pytest &` begins with SIGINT ignored, and so would every program that a test starts.
