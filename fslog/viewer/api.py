@@ -5,27 +5,27 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from operator import attrgetter
-from typing import Any
 
 from fslog.collector import Answer, Collector
 from fslog.collector.http import Message
-from fslog.viewer import filters
-from fslog.viewer.answers import MAX_SCRIPTED, answers_json, parse_answer, parse_answers
 from fslog.viewer.entries import first_page
-from fslog.viewer.filters import Filter
+from fslog.viewer.filters import NAMES, Filter
 from fslog.viewer.history import History, JsonObject, Snapshot
 from fslog.viewer.overview import overview, sessions
 from fslog.viewer.queries import (
     MAX_ID,
     ApiError,
     Query,
+    answer_json,
     entries_json,
     has_json_type,
     json_answer,
     json_body,
+    parse_answer,
     parse_query,
 )
 from fslog.viewer.snippets import correction, snippets
@@ -39,8 +39,9 @@ _LIMIT = 200
 _MAX_SECONDS = 60.0
 _SECONDS = 10.0
 _MAX_LONG_REQUESTS = 100
+_MAX_SCRIPTED = 1_000
 
-Handle = Callable[[Message], Answer]
+Handle = Callable[[Message, Query], Answer]
 
 
 class Api:
@@ -58,23 +59,24 @@ class Api:
         self._history = history
         self._collector = collector
         self._hello = hello
-        self._long_requests = _RequestLimit(_MAX_LONG_REQUESTS)
+        self._long_requests = 0
+        self._lock = threading.Lock()
         self._last_overview: (
             tuple[tuple[int, Filter], JsonObject, Mapping[int, int] | None] | None
         ) = None
-        self._table: Mapping[str, Mapping[str, Handle]] = {
-            "events": {"GET": self._events, "DELETE": self._clear},
-            "count": {"GET": self._count},
-            "wait": {"GET": self._wait},
-            "requests": {"GET": self._requests},
-            "overview": {"GET": self._overview},
-            "sessions": {"GET": self._sessions},
-            "stream": {"GET": self._stream},
+        self._table: Mapping[str, Mapping[str, tuple[Handle, Sequence[str]]]] = {
+            "events": {"GET": (self._events, _EVENTS), "DELETE": (self._clear, ())},
+            "count": {"GET": (self._count, NAMES)},
+            "wait": {"GET": (self._wait, (*NAMES, "count", "timeout"))},
+            "requests": {"GET": (self._requests, ("after", "before", "limit"))},
+            "overview": {"GET": (self._overview, NAMES)},
+            "sessions": {"GET": (self._sessions, (*NAMES, "limit", "offset"))},
+            "stream": {"GET": (self._stream, ("after", "entries"))},
             "outcomes": {
-                "GET": self._get_answers,
-                "PUT": self._set_answer,
-                "POST": self._script_answers,
-                "DELETE": self._restore,
+                "GET": (self._get_answers, ()),
+                "PUT": (self._set_answer, ()),
+                "POST": (self._script_answers, ()),
+                "DELETE": (self._restore, ()),
             },
         }
 
@@ -89,26 +91,26 @@ class Api:
         name = message.target.partition("?")[0].removeprefix(PREFIX)
         methods = self._table.get(name)
         if methods is None and name.startswith("events/"):
-            methods = {"GET": self._event}
+            methods = {"GET": (self._event, ())}
         if methods is None:
             raise ApiError(404, f"{PREFIX}{name[:50]} does not exist; the README lists the API")
         if message.body and not has_json_type(message):
             raise ApiError(400, "send the body as Content-Type: application/json")
-        handle = methods.get("GET" if message.method == "HEAD" else message.method)
-        if handle is None:
+        found = methods.get("GET" if message.method == "HEAD" else message.method)
+        if found is None:
             allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
             raise ApiError(405, f"expected one of {allowed}", {"Allow": allowed})
-        return handle(message)
+        handle, names = found
+        return handle(message, parse_query(message, names))
 
-    def _events(self, message: Message) -> Answer:
-        query = parse_query(message, (*filters.NAMES, *_PAGING))
+    def _events(self, message: Message, query: Query) -> Answer:
         after, before = (query.number(name, at, 0, MAX_ID) for name, at in _RANGE)
         limit = query.number("limit", _LIMIT, 0, _MAX_LIMIT)
         offset = query.number("offset", 0, 0, MAX_ID)
         newest_first = query.one_of("order", ("desc", "asc")) == "desc"
         brief = query.one_of("brief", ("0", "1")) == "1"
         kept = self._history.entries()
-        selected = query.filter().select(kept.entries)
+        selected = Filter.from_query(query).select(kept.entries)
         # Entries are sorted by id: bisect instead of scanning all for one page.
         first, end = bisect_right(selected, after, key=_ID), bisect_left(selected, before, key=_ID)
         within = max(0, end - first)
@@ -121,8 +123,7 @@ class Api:
         more = offset + len(some) < within
         return json_answer(entries_json(some, brief, **counts, more=more))
 
-    def _event(self, message: Message) -> Answer:
-        parse_query(message, ())
+    def _event(self, message: Message, query: Query) -> Answer:
         text = message.target.partition("?")[0].removeprefix(f"{PREFIX}events/")
         entry = self._history.entry(Query({"id": text}).number("id", 0, 1, MAX_ID))
         if entry is None:
@@ -136,23 +137,21 @@ class Api:
             more["hint"] = corrected
         return json_answer(entry.json()[:-1] + b"," + json_answer(more).body[1:])
 
-    def _clear(self, message: Message) -> Answer:
-        parse_query(message, ())
+    def _clear(self, message: Message, query: Query) -> Answer:
         self._history.clear()
         return _NO_CONTENT
 
-    def _count(self, message: Message) -> Answer:
-        wanted = parse_query(message, filters.NAMES).filter()
+    def _count(self, message: Message, query: Query) -> Answer:
         kept = self._history.entries()
-        return json_answer({"count": len(wanted.select(kept.entries)), "dropped": kept.dropped})
+        found = Filter.from_query(query).select(kept.entries)
+        return json_answer({"count": len(found), "dropped": kept.dropped})
 
-    def _wait(self, message: Message) -> Answer:
-        query = parse_query(message, (*filters.NAMES, "count", "timeout"))
+    def _wait(self, message: Message, query: Query) -> Answer:
         count = query.number("count", 1, 1, self._history.keep)
         seconds = query.seconds("timeout", _SECONDS, _MAX_SECONDS)
-        wanted = query.filter()
-        self._long_requests.check()
-        with self._long_requests:
+        wanted = Filter.from_query(query)
+        self._check_long_requests()
+        with self._long_request():
             found, arrived = self._history.wait_for(wanted, count, seconds)
         some, more = first_page(found, _MAX_LIMIT, _MAX_BYTES)
         if arrived >= count:
@@ -160,8 +159,7 @@ class Api:
         reason = f"{arrived} of {count} events arrived within {seconds:g} s"
         return json_answer(entries_json(some, count=arrived, more=more, error=reason), 408)
 
-    def _requests(self, message: Message) -> Answer:
-        query = parse_query(message, ("after", "before", "limit"))
+    def _requests(self, message: Message, query: Query) -> Answer:
         after, before = (query.number(name, at, 0, MAX_ID) for name, at in _RANGE)
         limit = query.number("limit", _LIMIT, 1, _MAX_LIMIT)
         kept = self._history.requests()
@@ -169,8 +167,8 @@ class Api:
         counts = {"total": kept.total, "dropped": kept.dropped}
         return json_answer({"requests": list(page), **counts})
 
-    def _overview(self, message: Message) -> Answer:
-        wanted = parse_query(message, filters.NAMES).filter()
+    def _overview(self, message: Message, query: Query) -> Answer:
+        wanted = Filter.from_query(query)
         key = self._history.changes(), wanted
         last = self._last_overview  # shared by all pages with the same filter
         if last is None or last[0] != key:
@@ -192,94 +190,80 @@ class Api:
         counts |= {"total": kept.total + kept.dropped, "dropped": kept.dropped}
         return counts, (None if wanted == _ANY else Counter(entry.at // 1000 for entry in found))
 
-    def _sessions(self, message: Message) -> Answer:
-        query = parse_query(message, (*filters.NAMES, "limit", "offset"))
+    def _sessions(self, message: Message, query: Query) -> Answer:
         limit = query.number("limit", _LIMIT, 1, _MAX_LIMIT)
         offset = query.number("offset", 0, 0, MAX_ID)
-        entries = query.filter().select(self._history.entries().entries)
+        entries = Filter.from_query(query).select(self._history.entries().entries)
         found, total = sessions(entries, limit, offset)
         return json_answer({"sessions": found, "total": total})
 
     def answers(self) -> JsonObject:
         """Return the endpoint's configured answers."""
-        return answers_json(*self._collector.outcomes)
+        standing, script = self._collector.outcomes
+        shown = None if standing is None else answer_json(standing)
+        return {"standing": shown, "script": [answer_json(one) for one in script]}
 
-    def _get_answers(self, message: Message) -> Answer:
-        parse_query(message, ())
+    def _get_answers(self, message: Message, query: Query) -> Answer:
         return json_answer(self.answers())
 
-    def _set_answer(self, message: Message) -> Answer:
-        parse_query(message, ())
+    def _set_answer(self, message: Message, query: Query) -> Answer:
         value = json_body(message)
-        self._collector.always(None if value is None else _parsed(parse_answer, value))
+        self._collector.always(None if value is None else parse_answer(value))
         if value is None:
             self._collector.release()
         self._history.notify()
-        return self._get_answers(message)
+        return json_answer(self.answers())
 
-    def _script_answers(self, message: Message) -> Answer:
-        parse_query(message, ())
-        answers = _parsed(parse_answers, json_body(message))
-        if len(self._collector.outcomes[1]) + len(answers) > MAX_SCRIPTED:
-            raise ApiError(400, f"more than {MAX_SCRIPTED} answers would be waiting")
+    def _script_answers(self, message: Message, query: Query) -> Answer:
+        body = json_body(message)
+        values = body["outcomes"] if isinstance(body, dict) and [*body] == ["outcomes"] else None
+        if not isinstance(values, list):
+            expected = 'expected the body {"outcomes": [...]}, with one answer for each request'
+            raise ApiError(400, expected)
+        answers = [parse_answer(value) for value in values]
+        if len(self._collector.outcomes[1]) + len(answers) > _MAX_SCRIPTED:
+            raise ApiError(400, f"more than {_MAX_SCRIPTED} answers would be waiting")
         self._collector.script(*answers)
         self._history.notify()
-        return self._get_answers(message)
+        return json_answer(self.answers())
 
-    def _restore(self, message: Message) -> Answer:
-        parse_query(message, ())
+    def _restore(self, message: Message, query: Query) -> Answer:
         self._collector.restore()
         self._history.notify()
         return _NO_CONTENT
 
-    def _stream(self, message: Message) -> Answer:
-        query = parse_query(message, ("after", "entries"))
+    def _stream(self, message: Message, query: Query) -> Answer:
         last = message.headers.get("last-event-id", "")
         query = Query({**query, "after": last}) if last.isdigit() else query
         after = query.number("after", 0, 0, MAX_ID) if query.get("after") else None
-        self._long_requests.check()
+        self._check_long_requests()
         with_entries = query.one_of("entries", ("1", "0")) == "1"
         subscribed = Subscription(self._history, after, self._hello, self.answers, with_entries)
-        return Answer(
-            headers=_STREAM, stream=lambda: self._long_requests.during(subscribed.messages())
-        )
+        return Answer(headers=_STREAM, stream=lambda: self._messages(subscribed))
 
+    def _messages(self, subscribed: Subscription) -> Generator[bytes, None, None]:
+        with self._long_request():
+            yield from subscribed.messages()
 
-class _RequestLimit:
-    """Limit the number of concurrent long requests, each of which occupies a thread."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._count = 0
-        self._lock = threading.Lock()
-
-    def check(self) -> None:
-        if self._count >= self._most:
+    def _check_long_requests(self) -> None:
+        if self._long_requests >= _MAX_LONG_REQUESTS:
             raise ApiError(503, "too many open pages and waiting requests: close some of them")
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def _long_request(self) -> Iterator[None]:
+        """Count a request that occupies a thread until it ends."""
         with self._lock:
-            self._count += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._count -= 1
-
-    def during(self, pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
-        with self:
-            yield from pieces
+            self._long_requests += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._long_requests -= 1
 
 
-_PAGING = ("before", "after", "limit", "order", "offset", "brief")
+_EVENTS = (*NAMES, "before", "after", "limit", "order", "offset", "brief")
 _ID = attrgetter("id")
 _ANY = Filter()
 _RANGE = (("after", 0), ("before", MAX_ID))
 _NO_CONTENT = Answer(204, headers={"Cache-Control": "no-store"})
 _STREAM = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
-
-
-def _parsed(parse: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise ApiError(400, str(error)) from None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fslog.viewer.entries import STATES, Entry, problem_label
+from fslog.viewer.queries import ApiError
 
 EXACT = ("action", "account", "user", "session", "module", "feature")
 """The parameters that must equal the entry's value."""
@@ -39,7 +40,7 @@ class Filter:
         """Return the filter in query parameters; an empty parameter equals an absent one.
 
         Raises:
-            ValueError: an unknown state, or a request that is not an id.
+            ApiError: an unknown state, or a request that is not an id.
 
         >>> Filter.from_query({"user": "ann", "q": "", "state": "problems"})
         ... # doctest: +NORMALIZE_WHITESPACE
@@ -50,10 +51,10 @@ class Filter:
         state = query.get("state") or "any"
         known = {"any": STATES, "problems": STATES[1:], **{one: (one,) for one in STATES}}
         if state not in known:
-            raise ValueError(f"state is {state!r}; expected {', '.join(STATES)} or problems")
+            raise ApiError(400, f"state is {state!r}; expected {', '.join(STATES)} or problems")
         request = query.get("request") or "0"
         if not (request.isascii() and request.isdigit() and len(request) < 16):
-            raise ValueError(f"request is {request[:50]!r}; expected the id of a request")
+            raise ApiError(400, f"request is {request[:50]!r}; expected the id of a request")
         text, problem = query.get("q", "").casefold(), query.get("problem", "")
         return cls(exact, known[state], text, int(request), problem)
 
@@ -68,22 +69,19 @@ class Filter:
         if self.states != STATES:
             entries = [entry for entry in entries if entry.state in self.states]
         if self.text:
-            entries = filter(_contains(self.text), entries)
+            entries = [entry for entry in entries if _contains(entry, self.text)]
         return list(entries)
 
     def _has_problem(self, entry: Entry) -> bool:
         return any(self.problem in (problem_label(one), one.code) for one in entry.problems)
 
 
-def _contains(text: str) -> Callable[[Entry], bool]:
-    def contains(entry: Entry) -> bool:
-        if text in entry.text().casefold() or (
-            b"\\" in entry.line and text in _unescaped(entry).casefold()
-        ):
-            return True
-        return any(text in problem.message.casefold() for problem in entry.problems)
-
-    return contains
+def _contains(entry: Entry, text: str) -> bool:
+    return (
+        text in entry.text().casefold()
+        or (b"\\" in entry.line and text in _unescaped(entry).casefold())
+        or any(text in problem.message.casefold() for problem in entry.problems)
+    )
 
 
 def _unescaped(entry: Entry) -> str:

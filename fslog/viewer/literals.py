@@ -1,4 +1,4 @@
-"""JSON values as literals: indented JSON, Python, YAML, and words of a POSIX shell.
+"""JSON values as literals: indented JSON, Python, YAML; and bytes for a POSIX shell.
 
 `parse` keeps numbers as text, so that no digit changes. The output is safe to read and to paste:
 unprintable characters are escaped.
@@ -7,7 +7,6 @@ unprintable characters are escaped.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -107,12 +106,7 @@ def python_word(value: Any) -> str:
     if isinstance(value, str):
         shown = repr(value)
         return f'"{shown[1:-1]}"' if shown[0] == "'" and '"' not in shown else shown
-    if isinstance(value, (dict, list)):
-        inside = ", ".join(
-            f"{head}{python_word(item)}" for head, item in _items(value, python_word)
-        )
-        return f"{{{inside}}}" if isinstance(value, dict) else f"[{inside}]"
-    return repr(value)
+    return _on_one_line(value, python_word) if isinstance(value, (dict, list)) else repr(value)
 
 
 def yaml_word(value: Any) -> str:
@@ -124,11 +118,8 @@ def yaml_word(value: Any) -> str:
     if isinstance(value, str):
         return f'"{"".join(map(_yaml_character, value))}"'
     if isinstance(value, (dict, list)):
-        inside = ", ".join(f"{head}{yaml_word(item)}" for head, item in _items(value, yaml_word))
-        return f"{{{inside}}}" if isinstance(value, dict) else f"[{inside}]"
-    if isinstance(value, float):
-        return _yaml_number(repr(value))
-    return json.dumps(value)
+        return _on_one_line(value, yaml_word)
+    return _yaml_number(repr(value)) if isinstance(value, float) else json.dumps(value)
 
 
 def _yaml_character(one: str) -> str:
@@ -151,19 +142,15 @@ def _yaml_number(text: str) -> str:
     return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
 
 
+def _on_one_line(value: Any, word: Callable[[Any], str]) -> str:
+    inside = ", ".join(f"{head}{word(item)}" for head, item in _items(value, word))
+    return f"{{{inside}}}" if isinstance(value, dict) else f"[{inside}]"
+
+
 def _items(value: Any, word: Callable[[Any], str]) -> Iterable[tuple[str, Any]]:
     if isinstance(value, dict):
         return [(f"{word(name)}: ", item) for name, item in value.items()]
     return [("", item) for item in value]
-
-
-def shell_word(text: str) -> str:
-    r"""Return a text as one word of a POSIX shell.
-
-    >>> shell_word("it's")
-    '\'it\'"\'"\'s\''
-    """
-    return shlex.quote(text)
 
 
 def shell_bytes(data: bytes) -> str:

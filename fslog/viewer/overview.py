@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import Any
 
 from fslog.viewer.entries import STATES, Entry, problem_label
 from fslog.viewer.history import JsonObject
@@ -32,8 +31,7 @@ def overview(entries: Sequence[Entry], requests: Sequence[JsonObject]) -> JsonOb
     """
     states = Counter(entry.state for entry in entries)
     unpacked = [request for request in requests if request["bytes_unpacked"]]
-    modules = (entry.module for entry in entries if entry.module)
-    problems = (problem for entry in entries for problem in entry.problems)
+    problems = Counter(problem_label(one) for entry in entries for one in entry.problems)
     return {
         "kept": len(entries),
         **{state: states[state] for state in STATES},
@@ -41,12 +39,12 @@ def overview(entries: Sequence[Entry], requests: Sequence[JsonObject]) -> JsonOb
         "failed_requests": sum(request["status"] != 200 for request in requests),
         "bytes_received": sum(request["bytes_received"] for request in unpacked),
         "bytes_unpacked": sum(request["bytes_unpacked"] for request in unpacked),
-        "actions": _top((entry.action for entry in entries if entry.action), _MAX_KINDS),
+        "actions": _top(Counter(entry.action for entry in entries if entry.action), _MAX_KINDS),
         "features": _features(entries),
-        "modules": _top(modules, _TOP),
-        "accounts": _distinct(entry.account for entry in entries if entry.account),
-        "users": _distinct(entry.user for entry in entries if entry.user),
-        "problems": _top(map(problem_label, problems), _MAX_KINDS),
+        "modules": _top(Counter(entry.module for entry in entries if entry.module)),
+        "accounts": _distinct(Counter(entry.account for entry in entries if entry.account)),
+        "users": _distinct(Counter(entry.user for entry in entries if entry.user)),
+        "problems": _top(problems, _MAX_KINDS),
         "sessions": sessions(entries, _NEWEST_SESSIONS)[0],
     }
 
@@ -61,16 +59,12 @@ def _features(entries: Sequence[Entry]) -> list[tuple[str, int, str | None, str]
     return found
 
 
-def _top(names: Iterable[str], most: int) -> list[tuple[str, int]]:
-    return [(name[:_MAX_LABEL], count) for name, count in Counter(names).most_common(most)]
+def _top(counts: Counter[str], most: int = _TOP) -> list[tuple[str, int]]:
+    return [(name[:_MAX_LABEL], count) for name, count in counts.most_common(most)]
 
 
-def _distinct(names: Iterable[str]) -> dict[str, Any]:
-    counts = Counter(names)
-    return {
-        "count": len(counts),
-        "top": [(name[:_MAX_LABEL], count) for name, count in counts.most_common(_TOP)],
-    }
+def _distinct(counts: Counter[str]) -> JsonObject:
+    return {"count": len(counts), "top": _top(counts)}
 
 
 def sessions(entries: Sequence[Entry], limit: int, offset: int = 0) -> tuple[list[JsonObject], int]:

@@ -1,20 +1,27 @@
-"""Parsing of requests to the API, and its JSON responses and errors."""
+"""Parsing of requests to the API, whose errors are `ApiError`; JSON responses."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from fslog.collector.http import Answer, Message
 from fslog.viewer.entries import Entry
-from fslog.viewer.filters import Filter
 
 MAX_ID = 10**15
 """Larger than any id."""
+
+_MAX_DELAY = 3_600.0
+_MAX_HEADERS = 50
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110 5.6.2
+_VALUE = re.compile(r"[\x20-\x7e]{0,1000}")
+_FRAMING = ("content-length", "transfer-encoding")
+_ANSWER = ("status", "headers", "delay", "then")
 
 _MAX_BODY_BYTES = 1024 * 1024
 _MAX_PARAMETERS = 50
@@ -40,11 +47,7 @@ class Query(dict[str, str]):
     """The query parameters of a request; an empty parameter equals an absent one."""
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
-        """Return an integer parameter.
-
-        Raises:
-            ApiError: it is not an integer, or out of range.
-        """
+        """Return an integer parameter."""
         text = self.get(name) or str(default)
         if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID))):
             raise ApiError(400, f"{name}: expected an integer from {least} to {most}")
@@ -53,11 +56,7 @@ class Query(dict[str, str]):
         return int(text)
 
     def seconds(self, name: str, default: float, most: float) -> float:
-        """Return a parameter that is a number of seconds.
-
-        Raises:
-            ApiError: it is not a number, or out of range.
-        """
+        """Return a parameter that is a number of seconds."""
         try:
             value = float(self.get(name) or default)
         except ValueError:
@@ -67,35 +66,17 @@ class Query(dict[str, str]):
         return value
 
     def one_of(self, name: str, allowed: Sequence[str]) -> str:
-        """Return a parameter with a fixed set of values; the first one is the default.
-
-        Raises:
-            ApiError: it is none of them.
-        """
+        """Return a parameter with a fixed set of values; the first one is the default."""
         word = self.get(name) or allowed[0]
         if word not in allowed:
             raise ApiError(400, f"{name} is {word[:50]!r}; expected {' or '.join(allowed)}")
         return word
-
-    def filter(self) -> Filter:
-        """Return the filter.
-
-        Raises:
-            ApiError: the filter is not valid.
-        """
-        try:
-            return Filter.from_query(self)
-        except ValueError as error:
-            raise ApiError(400, str(error)) from None
 
 
 def parse_query(message: Message, names: Sequence[str]) -> Query:
     """Return a request's query parameters.
 
     Unknown names are errors, since a misspelt filter that is ignored would select everything.
-
-    Raises:
-        ApiError: an unknown or repeated name.
 
     >>> dict(parse_query(Message("GET", "/api/count?user=Zo%C3%AB", {}, b"", "", 0.0), ["user"]))
     {'user': 'Zoë'}
@@ -119,11 +100,7 @@ def parse_query(message: Message, names: Sequence[str]) -> Query:
 
 
 def json_body(message: Message) -> Any:
-    """Return the JSON value in a request's body.
-
-    Raises:
-        ApiError: the body is not JSON, or too long.
-    """
+    """Return the JSON value in a request's body."""
     if len(message.body) > _MAX_BODY_BYTES:
         raise ApiError(413, f"the body is longer than {_MAX_BODY_BYTES} bytes")
     try:
@@ -167,3 +144,48 @@ def entries_json(entries: Sequence[Entry], brief: bool = False, **more: Any) -> 
     """
     joined = b",".join(entry.json(brief) for entry in entries)
     return b'{"entries":[%b],%b' % (joined, encoded(more)[1:])
+
+
+def parse_answer(value: Any) -> Answer:
+    """Parse one configured answer of the endpoint; the API calls them outcomes.
+
+    >>> parse_answer({"status": 503, "headers": {"Retry-After": "5"}})
+    ... # doctest: +ELLIPSIS
+    Answer(status=503, headers=(('Retry-After', '5'),), body=b'', delay=0, then='answer', ...)
+    """
+    if not isinstance(value, Mapping):
+        raise ApiError(400, "expected a JSON object with status, headers, delay or then")
+    if unknown := sorted(set(value) - set(_ANSWER)):
+        expected = ", ".join(_ANSWER)
+        raise ApiError(400, f"unknown property {unknown[0][:50]!r}; expected {expected}")
+    status, delay = value.get("status", 200), value.get("delay", 0)
+    then = value.get("then", "answer")
+    if type(status) is not int or not 200 <= status <= 599:
+        raise ApiError(400, "status: expected an integer from 200 to 599")
+    if type(delay) not in (int, float) or not 0 <= delay <= _MAX_DELAY:
+        raise ApiError(400, f"delay: expected a number of seconds from 0 to {_MAX_DELAY:.0f}")
+    if then not in ("answer", "hang", "close", "reset"):
+        raise ApiError(400, "then: expected answer, hang, close or reset")
+    return Answer(status, headers=_headers(value.get("headers", {})), delay=delay, then=then)
+
+
+def _headers(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping) or len(value) > _MAX_HEADERS:
+        raise ApiError(400, f"headers: expected a JSON object of at most {_MAX_HEADERS} strings")
+    for name, text in value.items():
+        if not _TOKEN.fullmatch(name) or name.lower() in _FRAMING:
+            raise ApiError(400, f"headers: the header {name[:50]!r} is not allowed")
+        if not isinstance(text, str) or not _VALUE.fullmatch(text):
+            expected = "expected a string of at most 1000 ASCII characters"
+            raise ApiError(400, f"headers: {name}: {expected}")
+    return dict(value)
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """Return a configured answer as the API shows it.
+
+    >>> answer_json(Answer(503, delay=1.5))
+    {'status': 503, 'headers': {}, 'delay': 1.5, 'then': 'answer'}
+    """
+    headers = dict(answer.headers)
+    return {"status": answer.status, "headers": headers, "delay": answer.delay, "then": answer.then}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from fslog.collector.http import Message
 from fslog.collector.judge import ParsedBody, Request
+from fslog.spool.filesystem import FileSystem
 from fslog.viewer.entries import make_entry
 from fslog.viewer.history import History, JsonObject
 
@@ -39,7 +40,7 @@ class Recorder:
         if self._write is not None:
             self._write([entry.line for entry in entries if entry.is_line])
         digest = hashlib.blake2b(message.body, digest_size=16).digest() if message.body else None
-        recorded = request_json(request, at)
+        recorded = _request_json(request, at)
         earlier = self._failed.pop(digest, None) if digest is not None else None
         if earlier is not None:
             recorded |= {"retry_of": earlier["id"], "try": earlier["try"] + 1}
@@ -50,13 +51,7 @@ class Recorder:
                 self._failed.popitem(last=False)
 
 
-def request_json(request: Request, at: int) -> JsonObject:
-    """Return a request as the API shows it.
-
-    Args:
-        request: from the collector, with the keys in its path masked.
-        at: epoch milliseconds of its arrival.
-    """
+def _request_json(request: Request, at: int) -> JsonObject:
     return {
         "id": 0,  # assigned by the history
         "at": at,
@@ -144,20 +139,13 @@ class LineFile:
 
 
 def _opened(path: str) -> int:
-    is_new = False
     try:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | _FLAGS)
     except FileNotFoundError:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
-        is_new = True
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(f"{path} is not a regular file")
-        if is_new:
-            os.fchmod(fd, 0o600)
-    except BaseException:
+        return FileSystem().create(path)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise
+        raise OSError(f"{path} is not a regular file")
     return fd
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -167,7 +168,7 @@ class Viewer:
         body = self._files.get(name)
         if body is None:
             raise ApiError(404, "there is no such file")
-        kind = CONTENT_TYPES[_suffix(name)]
+        kind = CONTENT_TYPES[os.path.splitext(name)[1]]
         return Answer(headers={"Content-Type": kind, "Cache-Control": "no-cache"}, body=body)
 
 
@@ -182,12 +183,8 @@ def static_files() -> Mapping[str, bytes]:
     return {
         item.name: item.read_bytes()
         for item in importlib.resources.files("fslog.viewer").joinpath("static").iterdir()
-        if _suffix(item.name) in CONTENT_TYPES and item.is_file()
+        if os.path.splitext(item.name)[1] in CONTENT_TYPES and item.is_file()
     }
-
-
-def _suffix(name: str) -> str:
-    return name[name.rfind(".") :]
 
 
 class AccessPolicy:
@@ -215,11 +212,9 @@ class AccessPolicy:
                 "the Host header is not allowed: open the page at the address that the viewer "
                 "printed, or start the viewer with --allow-host NAME"
             )
-        origin = headers.get("origin", "").lower()
-        if origin and origin != f"http://{host}":
-            return _FOREIGN_PAGE
         site = headers.get("sec-fetch-site", "none").lower()
-        if site not in ("none", "same-origin") and not _is_navigation(message):
+        is_foreign = site not in ("none", "same-origin") and not _is_navigation(message)
+        if is_foreign or headers.get("origin", "").lower() not in ("", f"http://{host}"):
             return _FOREIGN_PAGE
         return ""
 

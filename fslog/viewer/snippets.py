@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,7 +73,7 @@ def _curl(entry: Entry, endpoint: str) -> str:
     command = "curl -f -X POST -H 'Content-Type: application/json' --data-binary"
     # curl reads a word that begins with @ as the name of a file.
     if data[:1] == b"{" and len(data) <= _MAX_WORD_BYTES and _is_plain(entry.text()):
-        return f"{command} {literals.shell_word(entry.text())} {url}"
+        return f"{command} {shlex.quote(entry.text())} {url}"
     return f"printf {literals.shell_bytes(data)} | {command} @- {url}"
 
 

@@ -7,6 +7,7 @@ number of those it missed; a stuck reader occupies one thread until its connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from fslog.viewer.entries import first_page
@@ -25,6 +26,7 @@ KEEPALIVE_INTERVAL = 5.0
 """Seconds of inactivity after which `alive` is sent, so that both sides detect a lost peer."""
 
 
+@dataclass
 class Subscription:
     """One reader's stream of a history.
 
@@ -37,23 +39,15 @@ class Subscription:
         with_entries: whether `entries` messages contain entries, or only the counts.
     """
 
-    def __init__(
-        self,
-        history: History,
-        after: int | None,
-        hello: Callable[[], JsonObject],
-        answers: Callable[[], JsonObject],
-        with_entries: bool = True,
-    ) -> None:
-        self._with_entries = with_entries
-        self._history = history
-        self._after = after
-        self._hello = hello
-        self._get_answers = answers
+    history: History
+    after: int | None
+    hello: Callable[[], JsonObject]
+    answers: Callable[[], JsonObject]
+    with_entries: bool
 
     def messages(self) -> Generator[bytes, None, None]:
         """Yield messages until the history is closed."""
-        history = self._history
+        history = self.history
         yield self._first()
         seen = -1
         while not history.closing.is_set():
@@ -65,21 +59,21 @@ class Subscription:
             history.closing.wait(MIN_INTERVAL)
 
     def _first(self) -> bytes:
-        with self._history.locked():
-            kept = self._history.entries(most=0)
-            self._request = self._history.requests(most=0).last_id
+        with self.history.locked():
+            kept = self.history.entries(most=0)
+            self._request = self.history.requests(most=0).last_id
         self._clears = kept.clears
-        self._answers = self._get_answers()
+        self._answers = self.answers()
         self._position = kept.last_id
-        if self._after is not None:
-            self._position = self._after if self._after <= kept.last_id else 0
-        hello = {**self._hello(), **kept.json(), "outcomes": self._answers}
+        if self.after is not None:
+            self._position = self.after if self.after <= kept.last_id else 0
+        hello = {**self.hello(), **kept.json(), "outcomes": self._answers}
         return b"retry: 1000\n\n" + message("hello", hello)
 
     def _news(self) -> Iterator[bytes]:
-        with self._history.locked():  # or entries newer than a `clear` could be sent before it
-            kept = self._history.entries(self._position, MAX_ENTRIES)
-            fresh = self._history.requests(self._request, MAX_REQUESTS)
+        with self.history.locked():  # or entries newer than a `clear` could be sent before it
+            kept = self.history.entries(self._position, MAX_ENTRIES)
+            fresh = self.history.requests(self._request, MAX_REQUESTS)
         if kept.clears != self._clears:
             self._clears = kept.clears
             yield message("cleared", {})
@@ -88,7 +82,7 @@ class Subscription:
         if fresh.requests:
             self._request = fresh.last_id
             yield message("requests", {"requests": fresh.requests, "total": fresh.total})
-        answers = self._get_answers()
+        answers = self.answers()
         if answers != self._answers:
             self._answers = answers
             yield message("outcomes", answers)
@@ -98,9 +92,9 @@ class Subscription:
         skipped = newest[-1].id - max(self._position, kept.cleared_id) - 1
         self._position = kept.newest
         counts = kept.json()
-        if self._with_entries and skipped:
+        if self.with_entries and skipped:
             counts["skipped"] = skipped
-        entries = newest[::-1] if self._with_entries else []
+        entries = newest[::-1] if self.with_entries else []
         return message("entries", entries_json(entries, **counts), kept.newest)
 
 

@@ -298,7 +298,7 @@ def test_stop_ends_waits_and_streams() -> None:
 def test_waits_and_streams_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams and waits beyond the limit get a 503, until one of them ends."""
     with viewing() as viewer:
-        monkeypatch.setattr(viewer.viewer._api._long_requests, "_most", 2)
+        monkeypatch.setattr(api, "_MAX_LONG_REQUESTS", 2)
         with viewer.stream() as one, viewer.stream() as other:
             assert one.until("hello")["run"] == other.until("hello")["run"]
             for path in ("stream", "wait"):
@@ -432,7 +432,7 @@ def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
 def test_bodies_and_scripts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that is too long is a 413, a script that is too long a 400."""
     monkeypatch.setattr(queries, "_MAX_BODY_BYTES", 100)
-    monkeypatch.setattr(api, "MAX_SCRIPTED", 3)
+    monkeypatch.setattr(api, "_MAX_SCRIPTED", 3)
     with viewing() as viewer:
         assert viewer.send("PUT", "outcomes", {"headers": {"A": "x" * 100}}).status == 413
         assert viewer.send("POST", "outcomes", {"outcomes": [{}] * 2}).status == 200

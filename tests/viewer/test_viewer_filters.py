@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fslog.viewer.entries import Entry
 from fslog.viewer.filters import Filter
 from fslog.viewer.overview import overview
+from fslog.viewer.queries import ApiError
 from viewing import entries, event
 
 
@@ -83,7 +84,7 @@ def test_states() -> None:
     assert chosen(some, state="problems") == [2, 3]
     assert chosen(some, state="") == [1, 2, 3]
     with pytest.raises(
-        ValueError,
+        ApiError,
         match=r"^state is 'bad'; expected valid, warning, invalid or problems$",
     ):
         Filter.from_query({"state": "bad"})
@@ -97,7 +98,7 @@ def test_the_request_of_a_line() -> None:
     assert chosen(some, request="7") == [1, 3]
     assert chosen(some, request="") == [1, 2, 3]
     for wrong in ("x", "-1", "\u00b2", "9" * 99):
-        with pytest.raises(ValueError, match="expected the id of a request"):
+        with pytest.raises(ApiError, match="expected the id of a request"):
             Filter.from_query({"request": wrong})
 
 
