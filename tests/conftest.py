@@ -1,4 +1,4 @@
-"""What all tests share, and what the tests of several files want."""
+"""Settings of all tests, and the fixtures of several files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from needs import pytest_runtest_setup  # noqa: F401  (a hook)
 from processes import KEYS
 from uploads import Command, command
 
-if TYPE_CHECKING:  # no other test needs a browser
+if TYPE_CHECKING:  # only the tests of the page need a browser
     from selenium.webdriver import Chrome
 
     from browser import Page, Viewer
 
-# How fast the machine is proves nothing about fslog; what costs are is in `timing`.
+# The speed of the machine proves nothing about fslog; costs are measured in the tier `timing`.
 _unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _unhurried, max_examples=25)
 # `--hypothesis-profile=thorough`, with which `.ci/run` runs all tiers.
@@ -35,8 +35,8 @@ settings.load_profile("quick")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# An endpoint of the tests has no certificate, or one that its test names. Loading the system's
-# takes longer than all else that a handler does when it is made.
+# The tests' endpoints have no certificate, or one that its test names. To load the system's takes
+# longer than everything else in the construction of a handler.
 os.environ.update(SSL_CERT_FILE=os.devnull, SSL_CERT_DIR=os.devnull)
 
 
@@ -56,7 +56,7 @@ MEASURING = {name: value for name, value in os.environ.items() if name.startswit
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the keys, the endpoint and the proxies of whoever runs the tests away from them.
+    """Remove the keys, the endpoint and the proxies of the machine from the environment.
 
     Coverage is not measured in the programs that a test starts unless it asks for that, see
     `measured`: some are about what an interpreter loads or traces, or how soon it ends.
@@ -76,14 +76,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the right keys into the environment."""
+    """Put valid keys into the environment."""
     for name, value in zip(("FSLOG_AUTH_KEY", "FSLOG_API_KEY"), KEYS, strict=True):
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def collector(keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """Give an endpoint, to which the environment leads, with the right keys."""
+    """Return an endpoint with valid keys, and put its URL into the environment."""
     with Collector(keys=KEYS) as running:
         monkeypatch.setenv("FSLOG_ENDPOINT", running.url)
         yield running
@@ -93,14 +93,14 @@ def collector(keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector
 def fslog(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
-    """Give the command line, in a directory of its own."""
+    """Return what runs the command line, in a directory of its own."""
     monkeypatch.chdir(tmp_path)
     return command(capsys)
 
 
 @pytest.fixture
 def person(keys: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Have keys in the environment, and a directory of one's own with modules of one's own."""
+    """Put keys into the environment, and run in a directory of its own with its own modules."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -112,13 +112,13 @@ def person(keys: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 
 @pytest.fixture
 def check(person: None, capfd: pytest.CaptureFixture[str]) -> Check:
-    """Give `fslog check`."""
+    """Return what runs `fslog check`."""
     return check_command(capfd)
 
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Chrome]:
-    """Give one browser to all tests of a module."""
+    """Return one browser for all tests of a module."""
     from browser import chromium
 
     with chromium() as driver:
@@ -127,7 +127,7 @@ def driver() -> Iterator[Chrome]:
 
 @pytest.fixture(scope="module")
 def new_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
-    """Run one viewer, a process of its own, for all tests of a module."""
+    """Run one viewer, in a process of its own, for all tests of a module."""
     from browser import second
 
     with second(tmp_path_factory.mktemp("viewer")) as viewer:
@@ -136,7 +136,7 @@ def new_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
 
 @pytest.fixture
 def viewer(new_viewer: Viewer) -> Viewer:
-    """Give a viewer that is good and holds nothing."""
+    """Return a viewer that accepts everything and is empty."""
     new_viewer.ask("DELETE", "/api/outcomes")
     new_viewer.ask("DELETE", "/api/events")
     return new_viewer
@@ -144,7 +144,7 @@ def viewer(new_viewer: Viewer) -> Viewer:
 
 @pytest.fixture
 def page(driver: Chrome, viewer: Viewer) -> Page:
-    """Give the page, loaded and connected."""
+    """Return the page, loaded and connected."""
     from browser import fresh
 
     return fresh(driver, viewer)

@@ -1,4 +1,4 @@
-"""The tests themselves: what they need of a machine, and what of it they do not depend on."""
+"""The tests themselves: their requirements, and what they do not depend on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATHS = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests" / "support")])
     ("ci", "outcome"), [("", "1 passed, 1 skipped"), ("true", "1 passed, 1 error")]
 )
 def test_what_the_machine_lacks_is_told(tmp_path: Path, ci: str, outcome: str) -> None:
-    """A test that needs it is skipped with the reason, and fails with it under `CI=true`."""
+    """A test with a missing requirement is skipped with the reason; under `CI=true` it fails."""
     (tmp_path / "test_needy.py").write_text(NEEDY, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-ra", "-p", "needs", "-p", "no:cacheprovider"]
@@ -53,7 +53,7 @@ def test_what_the_machine_lacks_is_told(tmp_path: Path, ci: str, outcome: str) -
 
 
 def test_an_ignored_ctrl_c_is_not_passed_on() -> None:
-    """Started by `nohup ... &`, which ignores SIGINT, the tests start programs that take it."""
+    """Under `nohup ... &`, which ignores SIGINT, the programs that tests start still receive it."""
     ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     start = "import subprocess, sys; {}subprocess.run([sys.executable, '-c', sys.argv[1]])"
     env = environment({"PYTHONPATH": PATHS})
@@ -67,12 +67,12 @@ def test_an_ignored_ctrl_c_is_not_passed_on() -> None:
 
 
 def test_no_example_of_hypothesis_has_a_deadline() -> None:
-    """A machine that is slow, or busy, makes no property wrong."""
+    """A property does not fail because the machine is slow or busy."""
     assert settings().deadline is None
 
 
 def test_the_readme_lists_the_tiers() -> None:
-    """Each mark that `python -m pytest` leaves out has its line for contributors."""
+    """Each mark that `python -m pytest` excludes has its line for contributors."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (expression,) = re.findall(r'^    "-m",\n    "(.*)",$', project, re.MULTILINE)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
-"""What a test needs of the machine beside Python: `@pytest.mark.needs("curl")`.
+"""Requirements of a test beside Python: `@pytest.mark.needs("curl")`.
 
-Without it a test is skipped with the reason. Under `CI=true` it fails instead, so that nothing is
-left out there without a word.
+If one is missing, the test is skipped with the reason. Under `CI=true` it fails instead.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PACKAGES = {"chromedriver": "chromium-driver", "unshare": "util-linux"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip or fail a test, before its fixtures are made, if something that it needs is missing."""
+    """Skip or fail a test, before its fixtures are made, if a requirement is missing."""
     for mark in item.iter_markers("needs"):
         for need in mark.args:
             if why := why_missing(need):
@@ -28,7 +27,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def why_missing(need: str) -> str | None:
-    """Return why the machine does not have what is needed, or None if it does.
+    """Return why the machine lacks a requirement, or None if it has it.
 
     Args:
         need: `root`, `namespaces` (of users and mounts), the path of a device, or a program.
@@ -48,7 +47,7 @@ def _why_no_root() -> str | None:
 
 @functools.cache
 def _why_no_namespaces() -> str | None:
-    # Tried out: a kernel's settings, a container and a security module may each forbid it.
+    # By trial: the kernel's settings, a container or a security module may forbid it.
     command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
     if why := why_missing(command[0]):
         return why

@@ -1,4 +1,4 @@
-"""A POST to the embedded endpoint, made without fslog."""
+"""Requests to the embedded endpoint without fslog's own client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATH = "/v1/the-auth/the-api"
 
 
 class Reply:
-    """What came back from one request: status, headers, body."""
+    """The response to one request: status, headers, body."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
@@ -40,7 +40,7 @@ def send(
 
 @contextlib.contextmanager
 def connected(c: Collector, timeout: float = 5.0) -> Iterator[http.client.HTTPConnection]:
-    """Give a client with an open connection."""
+    """Return a client with an open connection."""
     client = http.client.HTTPConnection(c.url.removeprefix("http://"), timeout=timeout)
     with contextlib.closing(client):
         client.connect()

@@ -1,7 +1,7 @@
 """Programs that run in interpreters of their own, against an endpoint in this one.
 
-A program is the text of a file. It may import `counted`, a module that stands beside it: what it
-logs with, and with which numbers, so that a test can say that each event arrived exactly once.
+A program is the text of a file. It may import the module `counted` beside it, which logs events
+with numbers, so that a test can assert that each event arrived exactly once.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ KEYS = ("auth-0f3b97", "api-5c21de")
 """The auth key and the API key of every program: nothing that it prints may hold them."""
 
 STRICT = ("-X", "dev", "-W", "error")
-"""Warnings are errors: what is left open is said on stderr."""
+"""Warnings are errors: a resource left open is reported on stderr."""
 
 FORKING = (*STRICT, "-W", "ignore:This process:DeprecationWarning")
 """From 3.12 on, `os.fork` warns in a process that has threads; fslog's own is one."""
 
 GEVENT = {"GEVENT_RESOLVER": "block"} if (3, 12, 0) <= sys.version_info < (3, 12, 3) else {}
-"""Settings: gevent looks names up in a native thread; at exit, these releases start none."""
+"""Settings: gevent resolves names in a native thread, which these releases cannot start at exit."""
 
 COUNTED = '''
-"""What a program logs with."""
+"""The logger and the helpers of a program."""
 
 import json
 import logging
@@ -50,7 +50,7 @@ log.setLevel(logging.INFO)
 def handle(logger=log, **settings):
     from fslog import FreshsuccessHandler
 
-    # So that what should arrive at the end does, on the busiest machine.
+    # Long enough to deliver everything at exit on the busiest machine.
     handler = FreshsuccessHandler(**{"shutdown_timeout": 20.0, **settings})
     logger.addHandler(handler)
     return handler
@@ -63,13 +63,13 @@ def say(number, source="main", logger=log, **more):
 
 
 def tell(**facts):
-    """Tell the test facts: one JSON line on stdout."""
+    """Report facts to the test: one JSON line on stdout."""
     sys.stdout.write(json.dumps(facts) + chr(10))
     sys.stdout.flush()
 
 
 def balance(handler):
-    """Return the numbers that account for every event, if they do."""
+    """Return the counts of events, and assert that they add up."""
     stats = handler.stats()
     assert stats.emitted == stats.skipped + stats.invalid + stats.refused + stats.accepted, stats
     assert stats.accepted == stats.delivered + stats.pending + stats.abandoned, stats
@@ -77,14 +77,14 @@ def balance(handler):
 
 
 def leave():
-    """Tell when the program has nothing more to do."""
+    """Report when the program has nothing more to do."""
     tell(left_at=time.monotonic())
 '''
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Tell how a process ended.
+    """How a process ended.
 
     Args:
         code: the exit code, negative for a signal.
@@ -99,7 +99,7 @@ class Ended:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what the program told, all of it in one."""
+        """Return all facts that the program reported, in one dict."""
         told: dict[str, Any] = {}
         for line in self.out.splitlines():
             told |= json.loads(line)
@@ -149,7 +149,7 @@ class Process:
         self._process.wait()
 
     def is_running(self) -> bool:
-        """Tell whether the process has not ended yet."""
+        """Return whether the process has not ended yet."""
         return self._process.poll() is None
 
     def send(self, number: int) -> None:
@@ -157,14 +157,14 @@ class Process:
         self._process.send_signal(number)
 
     def written(self, name: str) -> str:
-        """Return what came on `"out"` or `"err"` so far."""
+        """Return what was written to `"out"` or `"err"` so far."""
         return (self.where / f"{name}.txt").read_text(encoding="utf-8")
 
     def end(self, deadline: float) -> Ended:
         """Wait for the end.
 
         Raises:
-            AssertionError: it did not come within so many seconds; where `faulthandler` is on,
+            AssertionError: it did not end within so many seconds; if `faulthandler` is on,
                 the message shows what every thread was doing.
         """
         try:
@@ -178,7 +178,7 @@ class Process:
             ) from None
         ended = Ended(code, self.written("out"), self.written("err"), time.monotonic())
         shown = [key for key in KEYS if key in ended.out + ended.err]
-        assert not shown, f"a key was shown:\n{ended.out}\n{ended.err}"
+        assert not shown, f"a key was printed:\n{ended.out}\n{ended.err}"
         return ended
 
 

@@ -1,4 +1,4 @@
-"""Waiting for what another thread does."""
+"""Wait for another thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for what another thread does; False: it did not."""
+    """Wait until a condition holds; return False if it did not within so many seconds."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
