@@ -55,20 +55,6 @@ class RejectsCheckpoint:
     digest: str
     is_open: bool = True
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> RejectsCheckpoint:
-        """Convert one from JSON.
-
-        Raises:
-            KeyError, TypeError, ValueError: the value is not one.
-        """
-        path, inode, size, digest = (
-            given[name] for name in ("path", "inode", "size_bytes", "digest")
-        )
-        if [type(one) for one in (path, inode, size, digest)] != [str, int, int, str] or size < 0:
-            raise TypeError("not the checkpoint of a reject file")
-        return cls(path, inode, size, digest, bool(given.get("is_open", True)))
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -168,19 +154,25 @@ def read_checkpoint(path: str) -> Checkpoint:
 def _entries(given: Any) -> dict[str, Progress]:
     if given["version"] != _VERSION:
         raise ValueError("another version")
-    return {str(name): _entry(entry) for name, entry in given["sent"].items()}
+    return {name: _entry(entry) for name, entry in given["sent"].items()}
 
 
 def _entry(given: Mapping[str, Any]) -> Progress:
+    rejects = given["rejects"]
+    if rejects is not None:
+        rejects = RejectsCheckpoint(**_checked(RejectsCheckpoint, {"is_open": True, **rejects}))
+    return Progress(**{**_checked(Progress, given), "rejects": rejects})
+
+
+def _checked(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass; raise KeyError or TypeError if one is missing or wrong."""
     kinds = {"int": int, "str": str, "bool": bool}
-    values = {one.name: given[one.name] for one in fields(Progress)}
-    for one in fields(Progress):
-        kind = kinds.get(str(one.type))
-        if kind is not None and (type(values[one.name]) is not kind or values[one.name] < kind()):
+    values = {one.name: given[one.name] for one in fields(kind)}
+    for one in fields(kind):
+        wanted = kinds.get(str(one.type))
+        if wanted and (type(values[one.name]) is not wanted or values[one.name] < wanted()):
             raise TypeError(one.name)
-    if values["rejects"] is not None:
-        values["rejects"] = RejectsCheckpoint.of(values["rejects"])
-    return Progress(**values)
+    return values
 
 
 def now() -> str:

@@ -8,12 +8,12 @@ the same lines are appended again.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from fslog.cli.upload.checkpoint import (
     read_checkpoint,
 )
 from fslog.cli.upload.lines import CheckedLine
-from fslog.cli.upload.ndjson import STDIN, DamagedInput, InputFile, Reader
+from fslog.cli.upload.ndjson import STDIN, DamagedInput, InputFile, Reader, input_files
 from fslog.net.destination import Destination
 from fslog.spool.filesystem import FileSystem
 
@@ -40,29 +40,24 @@ class FileUpload:
 
     Args:
         file: the input.
+        to: the destination.
+        start: the progress to resume from; None for the beginning.
         checkpoint: where to record the progress; None for a stream or a dry run.
-        destination: its `destination_id`, the key in the checkpoint.
-        host: of the destination, for a person who reads the checkpoint.
-        rejects: where to write the rejected lines; None for a dry run.
-        start: the progress to resume from.
     """
 
     def __init__(
         self,
         file: InputFile,
-        *,
+        to: Destination,
+        start: Progress | None,
         checkpoint: Checkpoint | None = None,
-        destination: str = "",
-        host: str = "",
-        rejects: RejectFile | None = None,
-        start: Progress | None = None,
     ) -> None:
         self.file = file
-        self.rejects = rejects
-        self.reopen_rejects: Callable[[], None] | None = None
-        self.start = self.progress = replace(start or Progress(), host=host)
+        self.rejects: RejectFile | None = None  # stays so in a dry run
+        self.known_rejects: Sequence[RejectsCheckpoint] = ()
+        self.start = self.progress = replace(start or Progress(), host=to.host)
         self._checkpoint = checkpoint
-        self._destination = destination
+        self._destination = destination_id(to)
         self._digest: Any = hashlib.blake2b(digest_size=16)
         self._recorded_rejects: RejectsCheckpoint | None = None
 
@@ -79,8 +74,8 @@ class FileUpload:
                     f"{self.file.label} is locked: another process sends or writes it"
                 )
             self._reload(self._checkpoint)
-        if not self.progress.offset and self._has_entry():
-            self._write_checkpoint()  # the entry of an earlier upload does not apply to this one
+            if not self.progress.offset and self._destination in self._checkpoint.sent:
+                self._write_checkpoint()  # an earlier upload's entry does not apply to this one
         if self.progress.offset:
             self._digest = reader.skip(self.progress.offset)
             reader.newlines = self.progress.newlines
@@ -92,10 +87,8 @@ class FileUpload:
 
     def reset(self) -> None:
         """Discard the progress of an earlier upload, if this one begins at the first line."""
-        known = None
-        if self._checkpoint is not None:
-            known = self._checkpoint.sent.get(self._destination)
-        if known is not None and known.offset and not self.progress.offset:
+        known = self._checkpoint and self._checkpoint.sent.get(self._destination)
+        if known and known.offset and not self.progress.offset:
             with contextlib.suppress(DamagedInput, OSError), Reader(self.file, 1) as reader:
                 if _lock(reader):
                     self._write_checkpoint()
@@ -109,11 +102,9 @@ class FileUpload:
                 "of it"
             )
         checkpoint.sent = current.sent
-        if self.reopen_rejects is not None:
-            self.reopen_rejects()
-
-    def _has_entry(self) -> bool:
-        return self._checkpoint is not None and self._destination in self._checkpoint.sent
+        # Several files may have one reject file.
+        if self.rejects is not None and self.known_rejects and not self.rejects.is_open:
+            self.rejects.reopen(self.known_rejects)
 
     def end(self) -> None:
         """Record that the reject file is finished, unless a write to it was interrupted."""
@@ -132,7 +123,8 @@ class FileUpload:
             CommandError, OSError: nothing was recorded; the lines may be sent again.
         """
         rejected = [one for one in part if one.problems or (is_refused and one.text)]
-        self._reject(one.raw if one.raw.endswith(b"\n") else one.raw + b"\n" for one in rejected)
+        if rejected:
+            self._reject(one.raw.removesuffix(b"\n") + b"\n" for one in rejected)
         raw = b"".join(one.raw for one in part)
         self._digest.update(raw)
         events = 0 if is_refused else sum(bool(one.text) for one in part)
@@ -171,12 +163,9 @@ class FileUpload:
             self.progress = replace(self.progress, is_complete=True)
             self._write_checkpoint()
 
-    def _reject(self, pieces: Iterator[bytes]) -> None:
-        first = next(pieces, None)
-        if first is None:
-            return
+    def _reject(self, pieces: Iterable[bytes]) -> None:
         if self.rejects is None:
-            for _ in pieces:
+            for _ in pieces:  # they count all the same
                 pass
             return
         if not self.rejects.is_open:
@@ -184,7 +173,7 @@ class FileUpload:
         if self._recorded_rejects is None:
             # Before the first write, so that the file is recognised even after a kill.
             self._write_checkpoint()
-        self.rejects.write(itertools.chain((first,), pieces))
+        self.rejects.write(pieces)
         self.rejects.sync()
 
     def _advance(self, size: int, newlines: int, events: int, rejected: int) -> None:
@@ -217,54 +206,36 @@ def _lock(reader: Reader) -> bool:
     return True
 
 
-def file_uploads(
-    files: Sequence[InputFile],
-    to: Destination,
-    *,
-    is_resumed: bool,
-    is_again: bool,
-    is_dry: bool,
-    state_dir: str | None,
-    rejects_path: str | None,
-) -> list[FileUpload]:
+def file_uploads(options: argparse.Namespace, to: Destination) -> list[FileUpload]:
     """Return an upload for each input; everything is checked before the first one begins.
 
     Args:
-        files: the inputs.
+        options: of `fslog send`.
         to: the destination.
-        is_resumed: whether to resume from the checkpoints.
-        is_again: whether to send files again that were sent before.
-        is_dry: whether nothing is sent or recorded.
-        state_dir: the directory of the checkpoints; None for beside each input.
-        rejects_path: one reject file for all inputs; None for one beside each.
 
     Raises:
         CommandError: an input was sent before, or a file cannot be used.
     """
-    if is_dry and not is_resumed:
-        return [FileUpload(file) for file in files]
-    uploads = [_file_upload(file, to, is_resumed, is_again, state_dir) for file in files]
-    if is_dry:
-        return [FileUpload(upload.file, start=upload.start) for upload in uploads]
-    _assign_rejects(uploads, rejects_path)
+    files = input_files(options.files)
+    if options.dry_run and not options.resume:
+        return [FileUpload(file, to, None) for file in files]
+    uploads = [_file_upload(file, to, options) for file in files]
+    if options.dry_run:
+        return [FileUpload(upload.file, to, upload.start) for upload in uploads]
+    _assign_rejects(uploads, options.rejects)
     return uploads
 
 
-def _file_upload(
-    file: InputFile, to: Destination, is_resumed: bool, is_again: bool, state_dir: str | None
-) -> FileUpload:
-    checkpoint = start = None
+def _file_upload(file: InputFile, to: Destination, options: argparse.Namespace) -> FileUpload:
     if not file.is_stream:
-        checkpoint = read_checkpoint(_checkpoint_path(file, state_dir))
-        start = None if is_again else _start(file, checkpoint, to, is_resumed)
-    elif is_resumed:
+        checkpoint = read_checkpoint(_checkpoint_path(file, options.state_dir))
+        start = None if options.again else _start(file, checkpoint, to, options.resume)
+        return FileUpload(file, to, start, checkpoint)
+    if options.resume:
         raise CommandError(
             f"{file.label} is a stream, which can be read only once: --resume is not possible"
         )
-    destination = destination_id(to)
-    return FileUpload(
-        file, checkpoint=checkpoint, destination=destination, host=to.host, start=start
-    )
+    return FileUpload(file, to, None)
 
 
 def _checkpoint_path(file: InputFile, state_dir: str | None) -> str:
@@ -304,32 +275,20 @@ def _start(
 
 def _assign_rejects(uploads: Sequence[FileUpload], path: str | None) -> None:
     """Set the reject file of each upload; those of earlier runs are reopened when it begins."""
-    inputs = {upload.file.identity for upload in uploads} - {None}
+    inputs = {upload.file.identity for upload in uploads}
     for group in [[upload] for upload in uploads] if path is None else [uploads]:
         rejects = RejectFile(_rejects_path(group[0].file) if path is None else path)
-        if _identity(rejects.path) in inputs:
-            raise CommandError(f"{rejects.path} is an input; it cannot be the reject file too")
+        with contextlib.suppress(OSError):
+            found = os.stat(rejects.path)
+            if (found.st_dev, found.st_ino) in inputs:
+                raise CommandError(f"{rejects.path} is an input; it cannot be the reject file too")
         known = [upload.start.rejects for upload in group]
         mine = [one for one in known if one is not None and _is_of(one, rejects.path)]
         if not mine:
             rejects.check()
         for upload in group:
             upload.rejects = rejects
-            if mine:
-                upload.reopen_rejects = functools.partial(_reopen, rejects, mine)
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _reopen(rejects: RejectFile, known: Sequence[RejectsCheckpoint]) -> None:
-    if not rejects.is_open:
-        rejects.reopen(known)
+            upload.known_rejects = mine
 
 
 def _rejects_path(file: InputFile) -> str:

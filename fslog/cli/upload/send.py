@@ -21,7 +21,6 @@ from fslog.cli.options import (
 from fslog.cli.output import Part, Printer, ProgressBar, count
 from fslog.cli.upload.file_upload import FileUpload, file_uploads
 from fslog.cli.upload.lines import BATCH_BYTES, BATCH_EVENTS
-from fslog.cli.upload.ndjson import input_files
 from fslog.cli.upload.transfer import FileResult, Transfer, TransferStats, TransferStopped, Uploader
 from fslog.net import wire
 from fslog.net.destination import Destination
@@ -75,19 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         require_posix("send", "--dry-run checks the files here; send them from another machine")
     to = destination_of(options, needs_keys=has_checkpoint)
     transport = transport_to(to, options, wire.ENCODING)
-    return Send(options, arguments, to, _uploads(options, to), transport).run()
-
-
-def _uploads(options: argparse.Namespace, to: Destination) -> list[FileUpload]:
-    return file_uploads(
-        input_files(options.files),
-        to,
-        is_resumed=options.resume,
-        is_again=options.again,
-        is_dry=options.dry_run,
-        state_dir=options.state_dir,
-        rejects_path=options.rejects,
-    )
+    return Send(options, arguments, to, file_uploads(options, to), transport).run()
 
 
 class Send:
