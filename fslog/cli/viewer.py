@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
 from fslog.cli.options import CommandError, CommandParser, require_posix, whole
@@ -24,8 +24,7 @@ PORT = 8020
 """Default port."""
 
 _MAX_KEEP = 1_000_000
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
-_HOST_AND_PORT = re.compile(rf"{_HOST.pattern}(:[0-9]{{1,5}})?")
+_HOST = r"[A-Za-z0-9._-]{1,253}"
 
 _DESCRIPTION = """\
 Run the endpoint on this machine, with a page that shows events as they arrive
@@ -56,7 +55,14 @@ def run(arguments: Sequence[str]) -> int:
     if options.store is not None:
         require_posix("--store", "start it without --store")
     try:
-        viewer = _viewer(options)
+        viewer = Viewer(
+            options.host,
+            options.port,
+            keep=options.keep,
+            store=options.store,
+            allow_hosts=options.allow_host,
+            warn=_warn,
+        )
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(f"--store {options.store} cannot be written: {reason}", 1) from None
@@ -70,17 +76,6 @@ def run(arguments: Sequence[str]) -> int:
     if viewer.missing:
         _warn(f"{viewer.missing} lines could not be written to {options.store}")
     return 0
-
-
-def _viewer(options: argparse.Namespace) -> Viewer:
-    return Viewer(
-        options.host,
-        options.port,
-        keep=options.keep,
-        store=options.store,
-        allow_hosts=options.allow_host,
-        warn=_warn,
-    )
 
 
 @contextlib.contextmanager
@@ -110,15 +105,12 @@ def _print_introduction(printer: Printer, url: str, options: argparse.Namespace)
     printer.line((f"The last {options.keep:,} events are kept in memory{kept}.", "dim"))
     printer.line(("Press Ctrl-C to stop.", "dim"))
     if not _is_loopback(options.host):
-        _warn(_EXPOSED.format(host=options.host))
+        _warn(
+            f"other machines can reach {options.host} and post events. They can also open the page "
+            "and read all events if --allow-host contains the name that they use"
+        )
     if options.open and not webbrowser.open(f"{url}/"):
         _warn("no browser could be started: open the page yourself")
-
-
-_EXPOSED = (
-    "other machines can reach {host} and post events. They can also open the page and read all "
-    "events if --allow-host contains the name that they use"
-)
 
 
 def _is_loopback(host: str) -> bool:
@@ -154,7 +146,7 @@ def _parser() -> CommandParser:
     add(
         "--host",
         default="127.0.0.1",
-        type=_host,
+        type=_matching(_HOST, "is not a host name or IPv4 address"),
         help="address to listen on (default: 127.0.0.1, which only this machine can reach)",
     )
     add(
@@ -171,12 +163,17 @@ def _parser() -> CommandParser:
         metavar="N",
         help=f"maximum number of events in memory (default: {KEEP})",
     )
-    add("--store", type=_path, metavar="FILE", help="append every line to this file")
+    add(
+        "--store",
+        type=_matching(r"[^\0]+", "is not a path of a file"),
+        metavar="FILE",
+        help="append every line to this file",
+    )
     add(
         "--allow-host",
         action="append",
         default=[],
-        type=_host_and_port,
+        type=_matching(rf"{_HOST}(:[0-9]{{1,5}})?", "is neither a host name nor name:port"),
         metavar="NAME",
         help="allow browsers to open the page under this name; repeatable",
     )
@@ -184,19 +181,12 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _host(text: str) -> str:
-    if not _HOST.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a host name or IPv4 address")
-    return text
+def _matching(pattern: str, otherwise: str) -> Callable[[str], str]:
+    """Return a converter of an option that must match a pattern."""
 
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"{text!r} {otherwise}")
+        return text
 
-def _host_and_port(text: str) -> str:
-    if not _HOST_AND_PORT.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a host name nor name:port")
-    return text
-
-
-def _path(text: str) -> str:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path of a file")
-    return text
+    return read

@@ -172,7 +172,7 @@ class Api:
         key = self._history.changes(), wanted
         last = self._last_overview  # shared by all pages with the same filter
         if last is None or last[0] != key:
-            with self._history.locked():
+            with self._history.lock:
                 key = self._history.changes(), wanted
                 kept = self._history.entries()
                 requests = self._history.requests().requests

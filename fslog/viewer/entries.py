@@ -7,7 +7,7 @@ events byte for byte, so that no number and no escape changes on the way.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from sys import getsizeof
 from typing import Any, NamedTuple
 
@@ -165,16 +165,17 @@ def make_entry(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Ent
         line: as returned by `fslog.collector.judge`.
         at: epoch milliseconds of its arrival.
     """
+    found: Sequence[Problem]
     if isinstance(line, InvalidLine):
-        problems = tuple(describe_problem(problem, line.value) for problem in line.problems)
-        raw = line.line
-        if problems[0].code == _NOT_UNPACKED:
+        raw, value, found, state = line.line, line.value, line.problems, "invalid"
+        if found[0].code == _NOT_UNPACKED:
             raw = raw[:_MAX_UNPARSED_BYTES]
-        return Entry(raw.removesuffix(b"\n"), line.value, problems, "invalid", at)
-    raw, event = line
-    found = schema.warnings(event) if "action" in event else ()
-    problems = tuple(describe_problem(problem, event) for problem in found)
-    return Entry(raw.removesuffix(b"\n"), event, problems, "warning" if problems else "valid", at)
+    else:
+        raw, value = line
+        found = schema.warnings(value) if "action" in value else ()
+        state = "warning" if found else "valid"
+    problems = tuple(describe_problem(problem, value) for problem in found)
+    return Entry(raw.removesuffix(b"\n"), value, problems, state, at)
 
 
 def first_page(
@@ -214,14 +215,6 @@ def _time(value: Any) -> int | float | None:
 
 
 _SHOWN_CHARACTERS = 60
-_NONEMPTY = "a non-empty string"
-_REQUIRED = {
-    "accountId": _NONEMPTY,
-    "userId": _NONEMPTY,
-    "createdAt": "a number, epoch milliseconds",
-    "action": _NONEMPTY,
-    "sessionId": _NONEMPTY,
-}
 _UNPARSED = {
     "not_utf8": ("bytes that are not UTF-8", "UTF-8"),
     "not_json": ("text that is not JSON", "one JSON object per line"),
@@ -273,7 +266,9 @@ def _expected(code: str, name: str) -> str:
     if code in ("expected", "expected_type"):
         known = schema.PROPERTIES.get(name)
         return schema.KINDS[known.kind if known else "string"][1]
-    return _REQUIRED.get(name, "another value")
+    if name == "createdAt":
+        return "a number, epoch milliseconds"
+    return "a non-empty string" if name in schema.REQUIRED else "another value"
 
 
 def describe_value(value: Any) -> str:
@@ -288,12 +283,10 @@ def describe_value(value: Any) -> str:
         return "nothing"
     if value is None:
         return "null"
+    if value == "":
+        return "an empty string"
     if isinstance(value, str):
-        return (
-            f"string {json.dumps(_shortened(value), ensure_ascii=False)}"
-            if value
-            else ("an empty string")
-        )
+        return f"string {json.dumps(_shortened(value), ensure_ascii=False)}"
     if isinstance(value, bool):
         return f"boolean {str(value).lower()}"
     if isinstance(value, (int, float)):

@@ -6,11 +6,11 @@ means the same before and after an eviction or a `clear`.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -83,13 +83,15 @@ class History:
     Args:
         keep: maximum number of entries.
         keep_bytes: limit of the sum of their `size_bytes`; the newest entry is always kept.
+
+    Several calls with `lock` held return consistent results.
     """
 
     def __init__(self, keep: int, keep_bytes: int) -> None:
         self.keep = keep
         self.closing = threading.Event()
         self._keep_bytes = keep_bytes
-        self._changed = threading.Condition()
+        self.lock = self._changed = threading.Condition()
         self._changes = self._clears = 0
         self._entries: deque[Entry] = deque()
         self._bytes = self._last_id = self._dropped = self._cleared_id = 0
@@ -152,10 +154,6 @@ class History:
         self._changes += 1
         self._changed.notify_all()
 
-    def locked(self) -> AbstractContextManager[Any]:
-        """Return a lock under which several calls return consistent results."""
-        return self._changed
-
     def changes(self) -> int:
         """Return the number of changes so far."""
         with self._changed:
@@ -170,13 +168,11 @@ class History:
             self._changed.wait_for(lambda: self._changes != seen or self.closing.is_set(), seconds)
             return self._changes
 
-    def entries(self, after: int = 0, most: int | None = None) -> Snapshot:
-        """Return the entries with ids above `after`: the newest `most` of them, None for all."""
+    def entries(self, after: int = 0, most: int = sys.maxsize) -> Snapshot:
+        """Return the entries with ids above `after`: the newest `most` of them."""
         with self._changed:
-            fresh = min(len(self._entries), max(0, self._last_id - after))
-            found = list(
-                islice(reversed(self._entries), fresh if most is None else min(fresh, most))
-            )
+            fresh = min(most, len(self._entries), max(0, self._last_id - after))
+            found = list(islice(reversed(self._entries), fresh))
             return Snapshot(
                 found[::-1],
                 len(self._entries),

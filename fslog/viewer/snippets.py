@@ -151,21 +151,18 @@ def _corrected(event: Mapping[str, Any], entry: Entry) -> tuple[dict[str, Any], 
     corrected, notes = dict(event), dict[str, str]()
     for problem in entry.problems:
         _correct(corrected, problem.property)
-        if problem.property in corrected:
-            was = _WAS[problem.got.partition(" ")[0]]
-            is_seconds = problem.code == _LOOKS_LIKE_SECONDS
-            notes[problem.property] = _WAS_SECONDS if is_seconds else f"was {was}"
+        is_seconds = problem.code == _LOOKS_LIKE_SECONDS
+        was = "in seconds" if is_seconds else _WAS[problem.got.partition(" ")[0]]
+        notes[problem.property] = f"was {was}"
     for warning in schema.warnings({"createdAt": schema.EARLIEST_MS, **_plain(corrected)}):
         _correct(corrected, warning.property)
-        if warning.property in corrected:
-            is_seconds = warning.code == _LOOKS_LIKE_SECONDS
-            note = _WAS_SECONDS if is_seconds else "expected for this action"
-            notes.setdefault(warning.property, note)
+        is_seconds = warning.code == _LOOKS_LIKE_SECONDS
+        note = "was in seconds" if is_seconds else "expected for this action"
+        notes.setdefault(warning.property, note)
     return corrected, notes
 
 
 _LOOKS_LIKE_SECONDS = "looks_like_seconds"
-_WAS_SECONDS = "was in seconds"
 # By the first word of `describe_value`. The type, never the value: a comment must not span lines.
 _WAS = {
     "nothing": "missing",
@@ -190,14 +187,9 @@ def _correct(event: dict[str, Any], name: str) -> None:
 def _plain(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event with its numbers as numbers, one level deep."""
     return {
-        name: _number_of(value) if isinstance(value, literals.Number) else value
+        name: json.loads(value) if isinstance(value, literals.Number) else value
         for name, value in event.items()
     }
-
-
-def _number_of(text: literals.Number) -> int | float:
-    number: int | float = json.loads(text)
-    return number
 
 
 def _converted(name: str, value: Any) -> Any:
@@ -247,8 +239,9 @@ def _rule(event: Mapping[str, Any]) -> str:
         '  - when: {logger: "app", message: "exported %s rows"}',
         "    event:",
     ]
-    chosen = [name for name in event if name and name not in _FROM_RECORD]
-    for name in sorted(chosen, key=_rank)[:_MAX_RULE_PROPERTIES]:
+    known_first = dict.fromkeys((*_EXAMPLES, *event))
+    chosen = [name for name in known_first if name in event and name and name not in _FROM_RECORD]
+    for name in chosen[:_MAX_RULE_PROPERTIES]:
         literal = literals.yaml_word(_rule_value(event[name]))
         # Nobody writes long structures into a rule, and YAML limits the length of keys.
         if len(literal) > _MAX_RULE_TEXT and not isinstance(event[name], str):
@@ -266,15 +259,10 @@ def _rule(event: Mapping[str, Any]) -> str:
 _FROM_RECORD = ("accountId", "userId", "createdAt", "sessionId")
 
 
-def _rank(name: str) -> int:
-    known = list(_EXAMPLES)
-    return known.index(name) if name in known else len(known)
-
-
 def _rule_value(value: Any) -> Any:
     """Return a value for a rule: numbers as numbers, texts with braces escaped."""
     if isinstance(value, literals.Number):
-        return _number_of(value)
+        return json.loads(value)
     if isinstance(value, str):
         return value.replace("{", "{{").replace("}", "}}")
     if isinstance(value, dict):

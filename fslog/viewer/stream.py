@@ -59,7 +59,7 @@ class Subscription:
             history.closing.wait(MIN_INTERVAL)
 
     def _first(self) -> bytes:
-        with self.history.locked():
+        with self.history.lock:
             kept = self.history.entries(most=0)
             self._request = self.history.requests(most=0).last_id
         self._clears = kept.clears
@@ -71,7 +71,7 @@ class Subscription:
         return b"retry: 1000\n\n" + message("hello", hello)
 
     def _news(self) -> Iterator[bytes]:
-        with self.history.locked():  # or entries newer than a `clear` could be sent before it
+        with self.history.lock:  # or entries newer than a `clear` could be sent before it
             kept = self.history.entries(self._position, MAX_ENTRIES)
             fresh = self.history.requests(self._request, MAX_REQUESTS)
         if kept.clears != self._clears:

@@ -217,6 +217,19 @@ def test_no_list_of_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert spool_contents._lock_holders() == {}
 
 
+def test_a_process_that_waits_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a process that holds an exclusive `flock` is named, not one that waits for it."""
+    (tmp_path / "locks").write_text(
+        "1: FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF\n"
+        "1: -> FLOCK  ADVISORY  WRITE 4712 fd:01:131 0 EOF\n"
+        "2: FLOCK  ADVISORY  READ  4713 fd:01:132 0 EOF\n"
+        "3: POSIX  ADVISORY  WRITE 4714 fd:01:133 0 EOF\n"
+        "4: FLOCK  ADVISORY  WRITE -1 00:2f:134 0 EOF\n"
+    )
+    monkeypatch.setattr(spool_contents, "_LOCKS", str(tmp_path / "locks"))
+    assert spool_contents._lock_holders() == {(253, 1, 131): 4711, (0, 47, 134): -1}
+
+
 def make_link(path: Path) -> None:
     path.symlink_to("elsewhere")
 

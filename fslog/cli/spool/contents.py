@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,8 +36,10 @@ from fslog.spool.segments import (
     partition_lines,
 )
 
-_SUFFIX = ".ndjson"
 _LOCKS = "/proc/locks"
+_LOCK = re.compile(
+    r"^\d+: FLOCK\s+\S+\s+WRITE\s+(-?\d+)\s+([\da-f]+):([\da-f]+):(\d+)\s", re.M | re.ASCII
+)
 
 _Pids = dict[tuple[int, int, int], int]
 """Process ids by the major and minor number of a device, and the inode of a file on it."""
@@ -148,7 +151,8 @@ def read_contents(path: str, fs: FileSystem | None = None) -> SpoolContents:
     try:
         names = _names(fs, path)
         digest = _digest(fs, path) if MARKER in names else None
-        return SpoolContents(path, digest, tuple(_owners(fs, path)), tuple(_quarantine(fs, path)))
+        quarantine = _quarantine(fs, os.path.join(path, QUARANTINE))
+        return SpoolContents(path, digest, tuple(_owners(fs, path)), tuple(quarantine))
     except OSError as error:
         raise NotASpool(f"{path!r} cannot be read: {error.strerror or error}") from None
 
@@ -227,31 +231,17 @@ def _segment(
 def _lock_holders() -> _Pids:
     """Return which process holds which `flock`; empty except on Linux.
 
-    A line is as in proc_locks(5): `1: FLOCK ADVISORY WRITE 4711 fd:01:131 0 EOF`.
+    A line is as in proc_locks(5): `1: FLOCK ADVISORY WRITE 4711 fd:01:131 0 EOF`. That of a
+    process that waits for the lock has an arrow before FLOCK.
     """
     try:
         with open(_LOCKS, encoding="ascii", errors="replace") as lines:
-            return dict(found for line in lines if (found := _lock_holder(line)) is not None)
+            found = _LOCK.findall(lines.read())
     except OSError:
         return {}
-
-
-def _lock_holder(line: str) -> tuple[tuple[int, int, int], int] | None:
-    """Parse one line; None if it is not about an exclusive `flock` that is held.
-
-    >>> _lock_holder("1: FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF")
-    ((253, 1, 131), 4711)
-    >>> _lock_holder("1: -> FLOCK  ADVISORY  WRITE 4711 fd:01:131 0 EOF") is None  # it waits
-    True
-    """
-    words = line.split()
-    if len(words) < 6 or words[1] != "FLOCK" or words[3] != "WRITE":
-        return None
-    try:
-        major, minor, inode = words[5].split(":")
-        return (int(major, 16), int(minor, 16), int(inode)), int(words[4])
-    except ValueError:
-        return None
+    return {
+        (int(major, 16), int(minor, 16), int(inode)): int(pid) for pid, major, minor, inode in found
+    }
 
 
 def _pid(file: os.stat_result, pids: _Pids) -> int:
@@ -261,38 +251,30 @@ def _pid(file: os.stat_result, pids: _Pids) -> int:
     return max(0, found)
 
 
-def _quarantine(fs: FileSystem, path: str) -> Iterator[QuarantinedFile]:
-    folder = os.path.join(path, QUARANTINE)
+def _quarantine(fs: FileSystem, folder: str) -> Iterator[QuarantinedFile]:
     try:
         names = sorted(fs.listdir(folder))
     except FileNotFoundError:
         return
     for name in names:
-        if not name.endswith(_SUFFIX):
+        stem = name.removesuffix(".ndjson")
+        if stem == name:
             continue
-        stem = name[: -len(_SUFFIX)]
+        path = os.path.join(folder, name)
+        lines = [line for line in _read(fs, path).split(b"\n") if line]
+        reason = _read(fs, os.path.join(folder, f"{stem}.reason"), b"the reason is missing")
         with contextlib.suppress(FileNotFoundError):
-            found = fs.lstat(os.path.join(folder, name))
-            lines = _count_lines(fs, os.path.join(folder, name))
-            reason = _reason(fs, os.path.join(folder, f"{stem}.reason"))
-            yield QuarantinedFile(stem, found.st_size, lines, found.st_mtime, reason)
+            found = fs.lstat(path)
+            why = reason.decode("utf-8", "replace").strip()
+            yield QuarantinedFile(stem, found.st_size, len(lines), found.st_mtime, why)
 
 
-def _count_lines(fs: FileSystem, path: str) -> int:
-    """Return how many lines a file has, a torn one included; 0 if it cannot be read."""
+def _read(fs: FileSystem, path: str, default: bytes = b"") -> bytes:
+    """Return the content of a file, or the default if it cannot be read."""
     try:
-        return sum(1 for line in fs.read(path).split(b"\n") if line)
-    except FileNotFoundError:
-        raise
+        return fs.read(path)
     except OSError:
-        return 0
-
-
-def _reason(fs: FileSystem, path: str) -> str:
-    try:
-        return fs.read(path).decode("utf-8", "replace").strip()
-    except OSError:
-        return "the reason is missing"
+        return default
 
 
 def waiting_lines(
