@@ -48,14 +48,7 @@ _ADVICE = {
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Ping the endpoint.
-
-    Args:
-        arguments: those after `fslog ping`.
-
-    Returns:
-        The exit code, as `--help` explains it.
-    """
+    """Ping the endpoint."""
     options = _parser().parse_args(arguments)
     to = destination_of(options, needs_keys=False)
     transport = transport_to(to, options, None)

@@ -19,13 +19,12 @@ from fslog.cli.options import (
     whole,
 )
 from fslog.cli.output import Part, Printer, ProgressBar, count
-from fslog.cli.upload.file_upload import FileUpload, file_uploads
+from fslog.cli.upload.file_upload import file_uploads
 from fslog.cli.upload.lines import BATCH_BYTES, BATCH_EVENTS
-from fslog.cli.upload.transfer import FileResult, Transfer, TransferStats, TransferStopped, Uploader
+from fslog.cli.upload.transfer import FileResult, Transfer, TransferStopped
 from fslog.net import wire
 from fslog.net.destination import Destination
 from fslog.net.retry import RETRY_AFTER_LIMIT, Kind, Outcome
-from fslog.net.transport import Transport
 
 _LABEL_COLUMNS = 11
 
@@ -57,115 +56,80 @@ for an invalid argument (nothing was sent), 130 after Ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Send files.
-
-    Args:
-        arguments: those after `fslog send`.
-
-    Returns:
-        The exit code, as `--help` explains it.
-
-    Raises:
-        KeyboardInterrupt: after the results were printed.
-    """
+    """Send files; KeyboardInterrupt is raised after the results were printed."""
     options = _parser().parse_args(arguments)
     has_checkpoint = not options.dry_run or options.resume
     if has_checkpoint:
         require_posix("send", "--dry-run checks the files here; send them from another machine")
     to = destination_of(options, needs_keys=has_checkpoint)
     transport = transport_to(to, options, wire.ENCODING)
-    return Send(options, arguments, to, file_uploads(options, to), transport).run()
+    uploads = file_uploads(options, to)
+    # The output consists of local names, and of reasons that the transport has redacted.
+    progress = ProgressBar(sys.stderr, is_quiet=options.quiet, redact=to.redact.secrets)
+    post = _confirm if options.dry_run else transport.post
+    transfer = Transfer(uploads, post, progress, options)
+    summary = _Summary(transfer, to, options, arguments)
+    try:
+        with progress:
+            transfer.run()
+    except KeyboardInterrupt:
+        summary.print(is_interrupted=True)
+        raise
+    else:
+        summary.print(is_interrupted=False)
+    finally:
+        transport.close()
+        for upload in uploads:
+            if upload.rejects is not None:
+                upload.rejects.close()
+    return 0 if all(one.is_complete and not one.has_rejects for one in transfer.results) else 1
 
 
-class Send:
-    """Run one upload and print its results.
+class _Summary:
+    """Print the results of an upload.
 
     Args:
-        options, arguments: parsed and unparsed.
+        transfer: the upload, which has begun.
         to: the destination.
-        uploads: of the files.
-        transport: posts to the destination.
+        options, arguments: parsed and unparsed.
     """
 
     def __init__(
         self,
+        transfer: Transfer,
+        to: Destination,
         options: argparse.Namespace,
         arguments: Sequence[str],
-        to: Destination,
-        uploads: Sequence[FileUpload],
-        transport: Transport,
     ) -> None:
+        self._transfer = transfer
+        self._to = to
         self._options = options
         self._arguments = arguments
-        self._to = to
-        self._uploads = uploads
-        self._transport = transport
-        # The output consists of local names, and of reasons that the transport has redacted.
-        self._redact = to.redact.secrets
-        self._progress = ProgressBar(sys.stderr, is_quiet=options.quiet, redact=self._redact)
-        self._uploader = Uploader(
-            _confirm if options.dry_run else transport.post,
-            retry_for=options.retry_for,
-            wait=lambda pause: self._transfer.wait(pause),
-            report=self._progress.message,
-        )
-        self._transfer = Transfer(
-            uploads,
-            self._uploader,
-            self._progress,
-            batch_events=options.batch_events,
-            batch_bytes=options.batch_bytes,
-        )
+        self._began_at = time.monotonic()
 
-    def run(self) -> int:
-        """Send, print the results, and return the exit code.
-
-        Raises:
-            KeyboardInterrupt: after the results were printed.
-        """
+    def print(self, *, is_interrupted: bool) -> None:
+        """Print the results on stdout, and on stderr what was not sent."""
         try:
-            return self._run()
-        finally:
-            self._transport.close()
-            for upload in self._uploads:
-                if upload.rejects is not None:
-                    upload.rejects.close()
-
-    def _run(self) -> int:
-        began_at = time.monotonic()
-        interrupt: KeyboardInterrupt | None = None
-        try:
-            with self._progress:
-                self._transfer.run()
-        except KeyboardInterrupt as error:
-            interrupt = error
-        try:
-            self._print_results(time.monotonic() - began_at, is_interrupted=interrupt is not None)
+            self._print_results(is_interrupted)
         finally:  # even if stdout cannot be written: its disk is full, its reader has closed it
-            self._print_failures(is_interrupted=interrupt is not None)
-        if interrupt is not None:
-            raise interrupt
-        results = self._transfer.results
-        return 0 if all(one.is_complete and not one.has_rejects for one in results) else 1
+            self._print_failures(is_interrupted)
 
-    def _print_results(self, duration: float, *, is_interrupted: bool) -> None:
-        """Print the results on stdout."""
-        results, stats = self._transfer.results, self._uploader.stats
-        stopped = self._transfer.stopped
-        printer = Printer(sys.stdout, self._redact)
+    def _print_results(self, is_interrupted: bool) -> None:
+        stopped, duration = self._transfer.stopped, time.monotonic() - self._began_at
+        printer = Printer(sys.stdout, self._to.redact.secrets)
         if self._options.json:
-            report = {"dry_run": self._options.dry_run, **_totals(results, stats, duration)}
+            report = {"dry_run": self._options.dry_run, **_totals(self._transfer, duration)}
             report["interrupted"] = is_interrupted
             report["stopped"] = None if stopped is None else str(stopped)
             report["resume"] = self._resume_command()
             printer.values(report)
         elif not self._options.quiet:
-            for row in _rows(results, stats, duration, is_dry=self._options.dry_run):
+            for row in _rows(self._transfer, duration, self._options.dry_run):
                 printer.line(*row)
 
-    def _print_failures(self, *, is_interrupted: bool) -> None:
-        """Print on stderr what was not sent, why, and how to resume."""
-        printer = Printer(sys.stderr, self._redact)
+    def _print_failures(self, is_interrupted: bool) -> None:
+        """Print what was not sent, why, and how to resume."""
+        printer = Printer(sys.stderr, self._to.redact.secrets)
         for one in self._transfer.results:
             if self._options.quiet and not self._options.json and one.has_rejects:
                 printer.line((f"rejected {_rejected(one)}", "red"))
@@ -211,7 +175,8 @@ def _confirm(body: bytes) -> Outcome:
     return Outcome(Kind.DELIVERED)
 
 
-def _totals(results: Sequence[FileResult], stats: TransferStats, duration: float) -> dict[str, Any]:
+def _totals(transfer: Transfer, duration: float) -> dict[str, Any]:
+    results, stats = transfer.results, transfer.stats
     return {
         "sent": sum(one.sent for one in results),
         "rejected": sum(one.problems.lines for one in results),
@@ -242,11 +207,9 @@ def _file_values(one: FileResult) -> dict[str, Any]:
     }
 
 
-def _rows(
-    results: Sequence[FileResult], stats: TransferStats, duration: float, *, is_dry: bool
-) -> Iterator[tuple[Part, ...]]:
-    yield _row("would send" if is_dry else "sent", _sent(results, stats, duration, is_dry))
-    for one in results:
+def _rows(transfer: Transfer, duration: float, is_dry: bool) -> Iterator[tuple[Part, ...]]:
+    yield _row("would send" if is_dry else "sent", _sent(transfer, duration, is_dry))
+    for one in transfer.results:
         start, label = one.upload.start, one.upload.file.label
         if start.offset:
             text = f"{label} from line {start.newlines + 1:,} on; "
@@ -264,10 +227,9 @@ def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
     return ((f"{label:{_LABEL_COLUMNS}}", "bold"), (text, style))
 
 
-def _sent(
-    results: Sequence[FileResult], stats: TransferStats, duration: float, is_dry: bool
-) -> str:
-    parts = [count(sum(one.sent for one in results), "event")]
+def _sent(transfer: Transfer, duration: float, is_dry: bool) -> str:
+    stats = transfer.stats
+    parts = [count(sum(one.sent for one in transfer.results), "event")]
     if stats.batches:
         ratio = stats.bytes_encoded / stats.bytes_sent
         parts[0] += f" in {count(stats.batches, 'batch', 'batches')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -197,26 +198,27 @@ class Transfer:
 
     Args:
         uploads: of the files.
-        uploader: posts their batches.
+        post: posts one body.
         progress: shows the progress.
-        batch_events, batch_bytes: the limits of a batch.
+        options: of `fslog send`.
     """
 
     def __init__(
         self,
         uploads: Sequence[FileUpload],
-        uploader: Uploader,
+        post: Callable[[bytes], Outcome],
         progress: ProgressBar,
-        *,
-        batch_events: int,
-        batch_bytes: int,
+        options: argparse.Namespace,
     ) -> None:
         self.results = [FileResult(upload) for upload in uploads]
         self.stopped: TransferStopped | None = None
-        self._uploader = uploader
+        self._uploader = Uploader(
+            post, retry_for=options.retry_for, wait=self._wait, report=progress.message
+        )
+        self.stats = self._uploader.stats
         self._progress = progress
-        self._limits = {"batch_events": batch_events, "batch_bytes": batch_bytes}
-        self._current: FileResult | None = None
+        self._limits = {"batch_events": options.batch_events, "batch_bytes": options.batch_bytes}
+        self._current = self.results[0]
         self._position: Callable[[], int] = lambda: 0
 
     def run(self) -> None:
@@ -227,7 +229,6 @@ class Transfer:
         for result in self.results:
             result.upload.reset()  # all of them, so that --resume resumes all
         for result in self.results:
-            self._current = result
             try:
                 self._send(result)
             except DamagedInput as error:
@@ -243,12 +244,11 @@ class Transfer:
                 self.stopped = TransferStopped(f"{path} cannot be written: {reason_of(error)}")
                 return
 
-    def wait(self, seconds: float) -> None:
-        """Wait, and show it."""
-        sent = 0 if self._current is None else self._current.sent
-        self._progress.wait(seconds, sent, self._position)
+    def _wait(self, seconds: float) -> None:
+        self._progress.wait(seconds, self._current.sent, self._position)
 
     def _send(self, result: FileResult) -> None:
+        self._current = result
         upload, file = result.upload, result.upload.file
         with Reader(file, self._limits["batch_bytes"]) as reader:
             self._position = reader.position

@@ -86,40 +86,22 @@ class FileReport:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Check files.
-
-    Args:
-        arguments: those after `fslog validate`.
-
-    Returns:
-        The exit code, as `--help` explains it.
-
-    Raises:
-        KeyboardInterrupt: after the reports so far were printed.
-    """
+    """Check files; KeyboardInterrupt is raised after the reports so far were printed."""
     options = _parser().parse_args(arguments)
     reports = [FileReport(file) for file in input_files(options.files)]
-    interrupt: KeyboardInterrupt | None = None
     try:
         with ProgressBar(sys.stderr, is_quiet=options.quiet) as progress:
             for one in reports:
                 _check(one, options.batch_bytes, progress)
-    except KeyboardInterrupt as error:
-        interrupt = error
-    _print(reports, options, is_interrupted=interrupt is not None)
-    if interrupt is not None:
-        raise interrupt
+    except KeyboardInterrupt:
+        _print(reports, options, is_interrupted=True)
+        raise
+    _print(reports, options, is_interrupted=False)
     return 0 if all(one.is_valid(is_strict=options.strict) for one in reports) else 1
 
 
 def _check(report: FileReport, limit_bytes: int, progress: ProgressBar) -> None:
-    """Check one file.
-
-    Args:
-        report: where to add the results, so that it has those so far after Ctrl-C.
-        limit_bytes: the limit of a line.
-        progress: shows the progress.
-    """
+    """Check one file; after Ctrl-C the report has the results so far."""
     reader = Reader(report.file, limit_bytes)
     progress.begin(report.file.label, report.file.size_bytes, 0)
     try:
