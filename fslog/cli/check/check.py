@@ -74,16 +74,14 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         log = None if options.log is None else input_file(options.log)
-        with dry_run() as dry:
+        with dry_run() as arguments_of:
             with application():
                 found = load(options.config, options.key)
-                config = parse(found.given, is_file=found.is_file, name=found.name)
-                handlers = event_handlers(config, dry)
+                config = parse(found.given, is_file=not found.scope, name=found.name)
+                handlers = event_handlers(config, arguments_of)
                 lint(config, handlers, hijacks_handlers(found.scope))
             return _report(options, log, found.label, config, handlers)
     except SourceError as error:
-        if error.code != 1:
-            raise
         _print_error(str(error))
         return 1
 
@@ -95,7 +93,7 @@ def _report(
     config: Configuration,
     handlers: list[EventHandlerInfo],
 ) -> int:
-    handler = _chosen(options, handlers)
+    handler = _chosen(options.handler, handlers)
     redactors = _redactors(handlers)
     printer = Printer(sys.stdout, _in_turn(redactors))
     report: Any = (Json if options.json else Text)(printer, options.details)
@@ -106,11 +104,10 @@ def _report(
     if handler is None:
         report.no_handler()
         return 1
-    summary = Summary(len(list(handler.formatter.rules)) if handler.formatter is not None else 0)
+    summary = Summary(len(handler.rules))
     # An application's paths may resemble the endpoint's, and rules are about them.
     printer.redact = _in_turn([one.secrets for one in redactors])
-    failure = ""
-    interrupt: KeyboardInterrupt | None = None
+    failure, interrupt = "", None
     try:
         for one in _explanations(options, log, Explainer(handler, options.context)):
             summary.add(one)
@@ -146,18 +143,15 @@ def _in_turn(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
     return lambda text: functools.reduce(lambda so_far, step: step(so_far), steps, text)
 
 
-def _chosen(
-    options: argparse.Namespace, handlers: list[EventHandlerInfo]
-) -> EventHandlerInfo | None:
+def _chosen(name: str | None, handlers: list[EventHandlerInfo]) -> EventHandlerInfo | None:
     """Return the handler that explains the records; None if none could be created."""
-    working = [info for info in handlers if info.formatter is not None]
-    if options.handler is None:
-        return next(iter(sorted(working, key=lambda info: not info.posts)), None)
-    for info in working:
-        if info.name == options.handler:
-            return info
-    names = ", ".join(info.name for info in working) or "none"
-    raise CommandError(f"--handler: {options.handler!r} produces no events; these do: {names}")
+    working = {info.name: info for info in handlers if info.formatter is not None}
+    if name is None:
+        return min(working.values(), key=lambda info: not info.posts, default=None)
+    if name not in working:
+        names = ", ".join(working) or "none"
+        raise CommandError(f"--handler: {name!r} produces no events; these do: {names}")
+    return working[name]
 
 
 def _explanations(
@@ -192,13 +186,13 @@ def _parser() -> CommandParser:
         "--record",
         action="append",
         default=[],
-        type=_argument(from_text),
+        type=from_text,
         metavar="TEXT",
         help="a log record; may be given more than once",
     )
     parser.add_argument(
         "--context",
-        type=_argument(_context),
+        type=_context,
         default={},
         metavar="TEXT",
         help="the values that fslog.context has bound: accountId=acme,userId=ann",
@@ -222,18 +216,6 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
-
-
-def _argument(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a converter for argparse, which prints the usage with its error."""
-
-    def convert(text: str) -> Any:
-        try:
-            return read(text)
-        except RecordError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return convert
 
 
 def _context(text: str) -> dict[str, Any]:

@@ -23,34 +23,29 @@ from fslog.cli.check.sources import without_quotes
 ROOT = "root"
 """The root logger's name, as in `logging`."""
 
+_RAW_OPTIONS = ("format", "datefmt", "style", "defaults")
+"""Options of an ini file's formatters, which fileConfig reads without interpolation."""
+
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """An error or a warning about a configuration.
+    """What is wrong with a configuration.
 
     Args:
-        is_error: whether the configuration, or fslog, cannot work; if not, it works, but probably
-            not as intended.
+        kind: `error` if the configuration, or fslog, cannot work; `warning` if it works, but
+            probably not as intended.
         where: the part of the configuration, as a path of keys.
         message: what is there, and what to do.
     """
 
-    is_error: bool
+    kind: str
     where: str
     message: str
 
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """The configuration of one logger.
-
-    Args:
-        name: `ROOT` for the root logger.
-        level: a number; None if it is not set.
-        propagates: None if it is not set.
-        handlers: their names.
-        filters: names or objects.
-    """
+    """The configuration of one logger, `ROOT` or another; None for a value that is not set."""
 
     name: str
     level: int | None = None
@@ -64,11 +59,8 @@ class HandlerConfig:
     """The configuration of one handler.
 
     Args:
-        name: in the configuration.
         factory: the value of `class` or `()`, resolved; None if it cannot be resolved.
-        level: a number; 0 if it is not set.
-        formatter: its name, or None.
-        filters: names or objects.
+        filters: names or objects, as those of a logger.
         targets: the handlers to which it passes its records on.
         respects_levels: whether it applies the levels of its targets.
     """
@@ -111,31 +103,22 @@ class Configuration:
     @property
     def has_errors(self) -> bool:
         """Whether any diagnostic is an error."""
-        return any(one.is_error for one in self.diagnostics)
+        return any(one.kind == "error" for one in self.diagnostics)
 
     def error(self, where: str, message: str) -> None:
         """Report what cannot work."""
-        self.diagnostics.append(Diagnostic(True, where, message))
+        self.diagnostics.append(Diagnostic("error", where, message))
 
     def warn(self, where: str, message: str) -> None:
         """Report what is probably not intended."""
-        self.diagnostics.append(Diagnostic(False, where, message))
+        self.diagnostics.append(Diagnostic("warning", where, message))
 
     def configurator(self) -> Any:
         """Return the standard library's interpreter of the mapping; it has created nothing yet."""
         return logging.config.DictConfigurator(self.given)
 
-    def root(self) -> LoggerConfig:
-        """Return the configuration of the root logger."""
-        return self.loggers.get(ROOT) or LoggerConfig(ROOT)
-
     def factory(self, kind: str, name: str) -> Any:
-        """Return the class or function that creates a formatter or a filter; None if unknown.
-
-        Args:
-            kind: `formatters` or `filters`.
-            name: in the configuration.
-        """
+        """Return what creates one of the `formatters` or `filters`; None if it is unknown."""
         section = getattr(self, kind).get(name)
         if not isinstance(section, Mapping):
             return None
@@ -176,12 +159,12 @@ def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration
     config.formatters = _section(config, "formatters")
     config.filters = _section(config, "filters")
     for key, section in _section(config, "handlers").items():
-        where = f"handlers.{key}"
-        if isinstance(section, Mapping):
-            config.handlers[str(key)] = _handler(config, where, str(key), section)
-        else:
-            config.error(where, _expected("a mapping", section))
-    _read_loggers(config)
+        _read_handler(config, str(key), section)
+    loggers = {str(key): section for key, section in _section(config, "loggers").items()}
+    if isinstance(config.given.get("root"), Mapping):
+        loggers[ROOT] = config.given["root"]
+    for key, section in loggers.items():
+        _read_logger(config, key or ROOT, section)
     return config
 
 
@@ -198,16 +181,18 @@ def _section(config: Configuration, name: str) -> Mapping[Any, Any]:
     return {}
 
 
-def _handler(
-    config: Configuration, where: str, name: str, section: Mapping[str, Any]
-) -> HandlerConfig:
+def _read_handler(config: Configuration, name: str, section: Any) -> None:
+    where = f"handlers.{name}"
+    if not isinstance(section, Mapping):
+        config.error(where, _expected("a mapping", section))
+        return
     if section.get("()", section.get("class")) is None:
         config.error(where, "class is missing; expected class, or '()'")
     factory = _factory(config, where, section)
     formatter = section.get("formatter")
     if formatter and (not isinstance(formatter, str) or formatter not in config.formatters):
         config.error(where, f"unknown formatter {formatter!r}{_hint(formatter, config.formatters)}")
-    return HandlerConfig(
+    config.handlers[name] = HandlerConfig(
         name,
         factory,
         level=_level(config, where, section) or 0,
@@ -268,24 +253,19 @@ def _targets(factory: Any, section: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _read_loggers(config: Configuration) -> None:
-    sections = {str(name): one for name, one in _section(config, "loggers").items()}
-    if isinstance(config.given.get("root"), Mapping):
-        sections[ROOT] = config.given["root"]
-    for key, section in sections.items():
-        name = key or ROOT
-        where = logger_path(name)
-        if not isinstance(section, Mapping):
-            config.error(where, _expected("a mapping", section))
-            continue
-        propagates = section.get("propagate")
-        config.loggers[name] = LoggerConfig(
-            name,
-            level=_level(config, where, section),
-            propagates=None if propagates is None else bool(propagates),
-            handlers=_handlers(config, where, section),
-            filters=_filters(config, where, section),
-        )
+def _read_logger(config: Configuration, name: str, section: Any) -> None:
+    where = logger_path(name)
+    if not isinstance(section, Mapping):
+        config.error(where, _expected("a mapping", section))
+        return
+    propagates = section.get("propagate")
+    config.loggers[name] = LoggerConfig(
+        name,
+        level=_level(config, where, section),
+        propagates=None if propagates is None else bool(propagates),
+        handlers=_handlers(config, where, section),
+        filters=_filters(config, where, section),
+    )
 
 
 def logger_path(name: str) -> str:
@@ -355,10 +335,7 @@ def ini_mapping(parser: configparser.RawConfigParser, config: Configuration) -> 
     """Return the mapping for `dictConfig` that is equivalent to a file for `fileConfig`.
 
     fileConfig evaluates `args` and `kwargs` as Python; here only those of fslog's handlers are.
-
-    Args:
-        parser: of a file with the sections that fileConfig requires.
-        config: receives the diagnostics.
+    The file has the sections that fileConfig requires; the configuration gets the diagnostics.
 
     >>> parser = configparser.ConfigParser()
     >>> parser.read_string(
@@ -368,78 +345,72 @@ def ini_mapping(parser: configparser.RawConfigParser, config: Configuration) -> 
     >>> ini_mapping(parser, Configuration({}))["handlers"]
     {'h': {'class': 'fslog.FreshsuccessHandler', 'session': 'idle'}}
     """
-    read = _IniReader(parser, config)
+    section = functools.partial(_ini_section, parser, config)
     loggers = {}
-    for key in read.keys("loggers"):
-        section = read.section(f"logger_{key}")
-        name = ROOT if key == "root" else section.get("qualname", "")
+    for key in _split(section("loggers"), "keys"):
+        given = section(f"logger_{key}")
+        name = ROOT if key == "root" else given.get("qualname", "")
         if not name:
             config.error(f"logger_{key}", "qualname, the logger's name, is missing")
             continue
         # Unlike dictConfig, fileConfig sets propagate even if the section does not.
-        made: dict[str, Any] = {"propagate": section.get("propagate", "1").strip() not in ("0", "")}
-        made["handlers"] = _split(section.get("handlers", ""))
-        loggers[name] = made | ({"level": section["level"]} if "level" in section else {})
+        made: dict[str, Any] = {"propagate": given.get("propagate", "1").strip() not in ("0", "")}
+        made["handlers"] = _split(given, "handlers")
+        loggers[name] = made | ({"level": given["level"]} if "level" in given else {})
     return {
         "version": 1,
-        "formatters": {key: read.formatter(key) for key in read.keys("formatters")},
-        "handlers": {key: read.handler(key) for key in read.keys("handlers")},
+        "formatters": {
+            key: _given(section(f"formatter_{key}"), "class", "format", "datefmt", "style")
+            for key in _split(section("formatters"), "keys")
+        },
+        "handlers": {
+            key: _ini_handler(config, key, section(f"handler_{key}"))
+            for key in _split(section("handlers"), "keys")
+        },
         "root": loggers.pop(ROOT, {}),
         "loggers": loggers,
     }
 
 
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-class _IniReader:
-    def __init__(self, parser: configparser.RawConfigParser, config: Configuration) -> None:
-        self._parser = parser
-        self._config = config
-
-    def keys(self, name: str) -> list[str]:
-        return _split(self.section(name).get("keys", ""))
-
-    def section(self, name: str, *raw: str) -> dict[str, str]:
-        """Return the options of a section; those named in `raw` without interpolation."""
-        if not self._parser.has_section(name):
-            self._config.error(name, "this section is missing")
-            return {}
-        found = {}
-        for option in self._parser.options(name):
-            try:
-                found[option] = self._parser.get(name, option, raw=option in raw)
-            except configparser.InterpolationError as error:
-                what = f"invalid % substitution ({type(error).__name__})"
-                self._config.error(f"{name}.{option}", f"{what}; write %% for a percent sign")
-        return found
-
-    def formatter(self, key: str) -> dict[str, Any]:
-        section = self.section(f"formatter_{key}", "format", "datefmt", "style", "defaults")
-        kept = ("class", "format", "datefmt", "style")
-        return {name: section[name] for name in kept if section.get(name)}
-
-    def handler(self, key: str) -> dict[str, Any]:
-        section = self.section(f"handler_{key}")
-        kept = ("class", "level", "formatter", "target")
-        made: dict[str, Any] = {name: section[name] for name in kept if section.get(name)}
-        factory = _ini_class(section.get("class", ""))
-        if makes(factory, FreshsuccessHandler):
-            return made | self._arguments(f"handler_{key}", section)
-        return made | ({"class": factory} if isinstance(factory, type) else {})
-
-    def _arguments(self, where: str, section: dict[str, str]) -> dict[str, Any]:
-        scope = vars(logging)  # as in fileConfig
+def _ini_section(
+    parser: configparser.RawConfigParser, config: Configuration, name: str
+) -> dict[str, str]:
+    if not parser.has_section(name):
+        config.error(name, "this section is missing")
+        return {}
+    found = {}
+    for option in parser.options(name):
         try:
-            positional = eval(section.get("args", "()"), scope)
-            named = eval(section.get("kwargs", "{}"), scope)
-            if positional:
-                self._config.error(where, "args is not empty; pass the arguments by name in kwargs")
-            return dict(named)
-        except Exception as error:  # whatever the expression raises
-            self._config.error(where, f"cannot evaluate the arguments: {expression_error(error)}")
-            return {}
+            found[option] = parser.get(name, option, raw=option in _RAW_OPTIONS)
+        except configparser.InterpolationError as error:
+            what = f"invalid % substitution ({type(error).__name__})"
+            config.error(f"{name}.{option}", f"{what}; write %% for a percent sign")
+    return found
+
+
+def _split(section: dict[str, str], option: str) -> list[str]:
+    return [name.strip() for name in section.get(option, "").split(",") if name.strip()]
+
+
+def _given(section: dict[str, str], *options: str) -> dict[str, Any]:
+    return {name: section[name] for name in options if section.get(name)}
+
+
+def _ini_handler(config: Configuration, key: str, section: dict[str, str]) -> dict[str, Any]:
+    made = _given(section, "class", "level", "formatter", "target")
+    factory = _ini_class(section.get("class", ""))
+    if not makes(factory, FreshsuccessHandler):
+        return made | ({"class": factory} if isinstance(factory, type) else {})
+    where, scope = f"handler_{key}", vars(logging)  # as in fileConfig
+    try:
+        positional = eval(section.get("args", "()"), scope)
+        named = eval(section.get("kwargs", "{}"), scope)
+        if positional:
+            config.error(where, "args is not empty; pass the arguments by name in kwargs")
+        return made | dict(named)
+    except Exception as error:  # whatever the expression raises
+        config.error(where, f"cannot evaluate the arguments: {expression_error(error)}")
+        return made
 
 
 def _ini_class(name: str) -> Any:

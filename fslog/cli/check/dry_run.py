@@ -25,6 +25,7 @@ from fslog.cli.check.configuration import Configuration, HandlerConfig, makes
 from fslog.cli.check.routing import Routing
 from fslog.config import is_enabled
 from fslog.delivery import notices
+from fslog.mapping.rules import Rule
 from fslog.net.destination import Destination, destination
 from fslog.spool.directory import SpoolDirectory, spool_directory
 
@@ -36,71 +37,45 @@ _BY_CLASS = frozenset({"class", "format", "datefmt", "style", "validate", "defau
 
 _BATCH_BYTES = inspect.signature(FreshsuccessHandler).parameters["batch_bytes"].default
 
-
-class DryRun:
-    """Remember the arguments with which handlers and formatters were created."""
-
-    def __init__(self) -> None:
-        self._given: list[tuple[Any, dict[str, Any]]] = []
-
-    def remember(self, made: Any, given: dict[str, Any]) -> None:
-        """Remember the arguments of one object."""
-        self._given.append((made, given))
-
-    def arguments_of(self, made: Any) -> dict[str, Any]:
-        """Return the arguments of a handler or a formatter; empty if unknown."""
-        return next((given for one, given in self._given if one is made), {})
+ArgumentsOf = Callable[[Any], dict[str, Any]]
+"""Return the arguments of a handler or a formatter that a dry run has created; else none."""
 
 
 @contextlib.contextmanager
-def dry_run() -> Iterator[DryRun]:
+def dry_run() -> Iterator[ArgumentsOf]:
     """Disable handlers, and the functions that configure logging, until the block ends.
 
     This changes shared classes, so no other thread may use them meanwhile.
 
-    >>> with dry_run() as run:
+    >>> with dry_run() as arguments_of:
     ...     handler = FreshsuccessHandler(batch_events=7, session="none")
-    >>> run.arguments_of(handler)
+    >>> arguments_of(handler)
     {'batch_events': 7, 'session': 'none'}
     """
-    run = DryRun()
+    made: list[tuple[Any, dict[str, Any]]] = []
+
+    def remembering(original: Any, **forced: Any) -> Any:
+        @functools.wraps(original)
+        def init(self: Any, *positional: Any, **given: Any) -> None:
+            if forced:
+                is_enabled(given.get("enabled"))  # raises what the handler would
+            original(self, *positional, **{**given, **forced})
+            made.append((self, given))
+
+        return init
+
+    handler_init, formatter_init = FreshsuccessHandler.__init__, EventFormatter.__init__
+    replacements: list[tuple[Any, str, Any]] = [
+        (FreshsuccessHandler, "__init__", remembering(handler_init, enabled=False)),
+        (EventFormatter, "__init__", remembering(formatter_init)),
+        (logging.config, "dictConfig", lambda *given, **named: None),
+        (logging.config, "fileConfig", lambda *given, **named: None),
+    ]
     with contextlib.ExitStack() as stack:
-        _replace(stack, FreshsuccessHandler, "__init__", functools.partial(_disabled, run))
-        _replace(stack, EventFormatter, "__init__", functools.partial(_remembered, run))
-        for name in ("dictConfig", "fileConfig"):
-            _replace(stack, logging.config, name, lambda original: _do_nothing)
-        yield run
-
-
-def _replace(
-    stack: contextlib.ExitStack, owner: Any, name: str, wrap: Callable[[Any], Any]
-) -> None:
-    original = getattr(owner, name)
-    setattr(owner, name, wrap(original))
-    stack.callback(setattr, owner, name, original)
-
-
-def _disabled(run: DryRun, original: Any) -> Any:
-    @functools.wraps(original)
-    def init(self: Any, *positional: Any, **given: Any) -> None:
-        is_enabled(given.get("enabled"))  # raises what the handler would
-        original(self, *positional, **{**given, "enabled": False})
-        run.remember(self, given)
-
-    return init
-
-
-def _remembered(run: DryRun, original: Any) -> Any:
-    @functools.wraps(original)
-    def init(self: Any, *positional: Any, **given: Any) -> None:
-        original(self, *positional, **given)
-        run.remember(self, given)
-
-    return init
-
-
-def _do_nothing(*given: Any, **named: Any) -> None:
-    """Replace `dictConfig` and `fileConfig`."""
+        for owner, name, replacement in replacements:
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, replacement)
+        yield lambda one: next((given for other, given in made if other is one), {})
 
 
 @dataclass
@@ -108,8 +83,6 @@ class EventHandlerInfo:
     """A handler that produces events: one of fslog's, or another with an `EventFormatter`.
 
     Args:
-        part: its configuration.
-        routing: how records reach it.
         arguments: of the handler.
         formatter: creates the events; None if it, or the handler, could not be created.
         mapping: the arguments of the formatter.
@@ -143,55 +116,74 @@ class EventHandlerInfo:
         return f"handlers.{self.name}"
 
     @property
+    def rules(self) -> list[Rule]:
+        """The rules of its formatter; none without one."""
+        return [] if self.formatter is None else list(self.formatter.rules)
+
+    @property
     def batch_bytes(self) -> int | None:
         """How long a line may be; None for no limit."""
         return self.arguments.get("batch_bytes", _BATCH_BYTES) if self.posts else None
 
 
-def event_handlers(config: Configuration, run: DryRun) -> list[EventHandlerInfo]:
-    """Create the handlers that produce events; their errors become diagnostics.
-
-    Args:
-        config: the configuration.
-        run: the dry run in which this is called.
-    """
-    _try_filters(config)
+def event_handlers(config: Configuration, arguments_of: ArgumentsOf) -> list[EventHandlerInfo]:
+    """Create the handlers that produce events, in a dry run; their errors become diagnostics."""
+    for name in filter(config.is_event_filter, config.filters):
+        with _reported(config, f"filters.{name}"):
+            configurator = config.configurator()
+            configurator.configure_filter(configurator.config["filters"][name])
     found = []
     for part in config.handlers.values():
         if part.posts or config.writes_events(part):
             info = EventHandlerInfo(part, Routing(config, part.name))
-            (_create_posting if part.posts else _create_writing)(config, info, run)
+            (_create_posting if part.posts else _create_writing)(config, info, arguments_of)
             found.append(info)
     return found
 
 
-def _create_posting(config: Configuration, info: EventHandlerInfo, run: DryRun) -> None:
+@contextlib.contextmanager
+def _reported(config: Configuration, where: str) -> Iterator[None]:
+    """Report what the block raises, which may be anything: it calls the application's code."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        if not (isinstance(error, (TypeError, ValueError)) and text):
+            text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        config.error(where, text)
+
+
+def _create_posting(
+    config: Configuration, info: EventHandlerInfo, arguments_of: ArgumentsOf
+) -> None:
     section = config.given["handlers"].get(info.name)
     if isinstance(section, Mapping):  # where its keys are is reported even if it is invalid
         info.arguments = {name: section[name] for name in KEYS if name in section}
-    try:
-        configurator = config.configurator()
-        section = configurator.config["handlers"][info.name]
-        for later in ("formatter", "filters"):
-            section.pop(later, None)
-        handler = configurator.configure_handler(section)
-    except Exception as error:  # also what a subclass or a factory raises
-        config.error(info.where, _text(error))
+    handler: Any = None
+    with _reported(config, info.where):
+        handler = _handler(config, info.name)
+    if handler is None:
         return
-    if not isinstance(handler, FreshsuccessHandler):
-        kind = type(handler).__name__
-        config.error(info.where, f"the factory returned a {kind}, not a FreshsuccessHandler")
-        return
-    info.arguments = run.arguments_of(handler)
+    info.arguments = arguments_of(handler)
     info.enabled = is_enabled(info.arguments.get("enabled"))
-    try:
+    with _reported(config, info.where):
         if info.part.formatter is not None:
             handler.setFormatter(_formatter(config, info.part.formatter))
-    except Exception as error:
-        config.error(info.where, _text(error))
     info.formatter = handler.formatter
-    info.mapping = run.arguments_of(handler.formatter)
+    info.mapping = arguments_of(handler.formatter)
     _find_destination(config, info)
+
+
+def _handler(config: Configuration, name: str) -> FreshsuccessHandler:
+    configurator = config.configurator()
+    section = configurator.config["handlers"][name]
+    for later in ("formatter", "filters"):
+        section.pop(later, None)
+    handler = configurator.configure_handler(section)
+    if not isinstance(handler, FreshsuccessHandler):
+        kind = type(handler).__name__
+        raise TypeError(f"the factory returned a {kind}, not a FreshsuccessHandler")
+    return handler
 
 
 def _find_destination(config: Configuration, info: EventHandlerInfo) -> None:
@@ -206,17 +198,16 @@ def _find_destination(config: Configuration, info: EventHandlerInfo) -> None:
         except (TypeError, ValueError) as error:
             config.error(info.where, f"{error}; FSLOG_ENABLED=no disables fslog, also without keys")
     if info.destination is not None:
-        spool = info.arguments.get("spool")
-        info.spool = spool_directory(spool, info.destination, os.environ)
+        info.spool = spool_directory(info.arguments.get("spool"), info.destination, os.environ)
 
 
-def _create_writing(config: Configuration, info: EventHandlerInfo, run: DryRun) -> None:
+def _create_writing(
+    config: Configuration, info: EventHandlerInfo, arguments_of: ArgumentsOf
+) -> None:
     name = info.part.formatter or ""
-    try:
+    with _reported(config, f"formatters.{name}"):
         info.formatter = _formatter(config, name)
-        info.mapping = run.arguments_of(info.formatter)
-    except Exception as error:
-        config.error(f"formatters.{name}", _text(error))
+        info.mapping = arguments_of(info.formatter)
 
 
 def _formatter(config: Configuration, name: str) -> Any:
@@ -226,30 +217,9 @@ def _formatter(config: Configuration, name: str) -> Any:
         kind = factory if isinstance(factory, type) else logging.Formatter
         return object.__new__(kind)
     section = config.formatters[name]
-    ignored = set(section) - _BY_CLASS
+    ignored = ", ".join(sorted(map(str, set(section) - _BY_CLASS)))
     if "()" not in section and ignored:
-        names = ", ".join(sorted(map(str, ignored)))
-        config.error(
-            f"formatters.{name}",
-            f"dictConfig ignores {names} next to 'class'; write '()' instead of 'class'",
-        )
+        message = f"dictConfig ignores {ignored} next to 'class'; write '()' instead of 'class'"
+        config.error(f"formatters.{name}", message)
     configurator = config.configurator()
     return configurator.configure_formatter(configurator.config["formatters"][name])
-
-
-def _try_filters(config: Configuration) -> None:
-    """Create each `EventFormatter` among the filters, to report its errors."""
-    for name in config.filters:
-        if config.is_event_filter(name):
-            configurator = config.configurator()
-            try:
-                configurator.configure_filter(configurator.config["filters"][name])
-            except Exception as error:
-                config.error(f"filters.{name}", _text(error))
-
-
-def _text(error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, (TypeError, ValueError)) and text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fslog.cli.check.configuration import ROOT, Configuration, logger_path, makes
@@ -27,17 +27,15 @@ from fslog.spool.filesystem import FileSystem
 def lint(
     config: Configuration, handlers: list[EventHandlerInfo], hijacks: bool | None = False
 ) -> None:
-    """Add diagnostics to a configuration, and remove duplicates.
+    """Add diagnostics to a configuration with its handlers, and remove duplicates.
 
     Args:
-        config: the configuration.
-        handlers: those that produce events.
+        config, handlers: the configuration, and those of its handlers that produce events.
         hijacks: whether Celery's worker removes the root logger's handlers; None for perhaps.
     """
     if not handlers and all(part.factory is not None for part in config.handlers.values()):
         # If a factory cannot be resolved, that is reported: it may be meant to be fslog's.
-        message = "none is fslog's; add one with class: fslog.FreshsuccessHandler"
-        config.error("handlers", message)
+        config.error("handlers", "none is fslog's; add one with class: fslog.FreshsuccessHandler")
     for info in handlers:
         _lint_loggers(config, info)
         if hijacks is not False:
@@ -47,11 +45,9 @@ def lint(
             _lint_spool(config, info)
         else:
             _lint_filters(config, info)
-        if info.formatter is not None:
-            rules = list(info.formatter.rules)
-            _lint_rule_order(config, info, rules)
-            _lint_rule_loggers(config, info, rules)
-            _lint_queues(config, info, rules)
+        _lint_rule_order(config, info)
+        _lint_rule_loggers(config, info)
+        _lint_queues(config, info)
     _lint_existing_loggers(config)
     config.diagnostics = list(dict.fromkeys(config.diagnostics))
 
@@ -84,7 +80,7 @@ def _lint_loggers(config: Configuration, info: EventHandlerInfo) -> None:
             why = "its level"
             if owner != name:
                 why = f"the level of {logger_label(owner)}"
-            elif owner == ROOT and config.root().level is None:
+            elif owner == ROOT and getattr(config.loggers.get(ROOT), "level", None) is None:
                 why = "the default, as it has no level"
             config.warn(
                 logger_path(name),
@@ -110,9 +106,8 @@ def _lint_keys(config: Configuration, info: EventHandlerInfo) -> None:
     for name, variable in KEYS.items():
         given = section.get(name) if isinstance(section, Mapping) else None
         if isinstance(given, str) and "://" not in given and config.is_file:
-            config.warn(
-                f"{info.where}.{name}", f"the key is in the file; use {variable} to keep it out"
-            )
+            message = f"the key is in the file; use {variable} to keep it out"
+            config.warn(f"{info.where}.{name}", message)
 
 
 def _lint_filters(config: Configuration, info: EventHandlerInfo) -> None:
@@ -137,18 +132,16 @@ def _lint_filters(config: Configuration, info: EventHandlerInfo) -> None:
         )
 
 
-def _have_equal_arguments(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _have_equal_arguments(*sections: Mapping[str, Any]) -> bool:
+    one, other = ({key: s[key] for key in s if key not in ("()", "class")} for s in sections)
     try:
-        return _arguments(one) == _arguments(other)
+        return one == other
     except RecursionError:  # YAML's references may be circular
         return True
 
 
-def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: section[name] for name in section if name not in ("()", "class")}
-
-
-def _lint_rule_order(config: Configuration, info: EventHandlerInfo, rules: list[Rule]) -> None:
+def _lint_rule_order(config: Configuration, info: EventHandlerInfo) -> None:
+    rules = info.rules
     for late, rule in enumerate(rules):
         for early in range(late):
             if all(_is_implied(one.key, one.wanted, rule) for one in rules[early].when):
@@ -171,7 +164,7 @@ def _is_implied(key: str, wanted: Any, rule: Rule) -> bool:
     return False
 
 
-def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo, rules: list[Rule]) -> None:
+def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo) -> None:
     """Report rules for loggers whose records do not reach the handler."""
     holders = info.routing.holders()
     if not holders:
@@ -179,7 +172,11 @@ def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo, rules: lis
     # A level that is reported for a holder is not reported again for each rule.
     levels = [info.routing.level_of(name) for name in holders]
     reported = {owner for level, owner in levels if level > logging.INFO}
-    for index, name in _rule_loggers(rules):
+    conditions = [(index, one) for index, rule in enumerate(info.rules) for one in rule.when]
+    for index, condition in conditions:
+        if condition.key != "logger" or is_expression(condition.wanted):
+            continue
+        name = str(condition.wanted)
         where, logger = f"{info.where}.rules[{index}]", logger_label(name)
         route = info.routing.route(name, ABOVE_ALL)
         if not route.by:
@@ -191,21 +188,14 @@ def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo, rules: lis
             config.warn(where, f"INFO records of {logger} do not arrive: {route.reason}")
 
 
-def _rule_loggers(rules: list[Rule]) -> Iterator[tuple[int, str]]:
-    for index, rule in enumerate(rules):
-        for condition in rule.when:
-            if condition.key == "logger" and not is_expression(condition.wanted):
-                yield index, str(condition.wanted)
-
-
-def _lint_queues(config: Configuration, info: EventHandlerInfo, rules: list[Rule]) -> None:
+def _lint_queues(config: Configuration, info: EventHandlerInfo) -> None:
     """Report rules that need what a `QueueHandler` merges before it passes a record on."""
     queues = [
         part.name
         for part in config.handlers.values()
         if info.name in part.targets and makes(part.factory, logging.handlers.QueueHandler)
     ]
-    for index, rule in enumerate(rules):
+    for index, rule in enumerate(info.rules):
         roots = {condition.key.partition(".")[0] for condition in rule.when}
         if queues and ("args" in roots or "%" in (rule.message or "")):
             config.warn(
@@ -218,10 +208,8 @@ def _lint_queues(config: Configuration, info: EventHandlerInfo, rules: list[Rule
 def _lint_existing_loggers(config: Configuration) -> None:
     name = "disable_existing_loggers"
     if config.is_ini:
-        config.warn(
-            "fileConfig",
-            f"it disables all existing loggers unless it is called with {name}=False",
-        )
+        message = f"it disables all existing loggers unless it is called with {name}=False"
+        config.warn("fileConfig", message)
     elif config.given.get(name, True) and not config.given.get("incremental"):
         value = "true" if name in config.given else "not set, and true by default"
         config.warn(

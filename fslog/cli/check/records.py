@@ -6,6 +6,7 @@ restored; the rest is missing, and reported so for a rule that reads it.
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import math
@@ -14,8 +15,6 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
-
-from fslog.cli.options import CommandError
 
 _DECODER = json.JSONDecoder()
 _NEXT = re.compile(r",\s*(?=[^\s=,\"'\[\]]+=)")
@@ -39,8 +38,8 @@ _LEAST_MILLISECONDS = 100_000_000_000
 _MOST_SECONDS = 1e300
 
 
-class RecordError(CommandError):
-    """Report why a text is not a log record."""
+class RecordError(argparse.ArgumentTypeError):
+    """Report why a text is not a log record; of an argument, argparse prints it with the usage."""
 
 
 def from_json(line: bytes) -> logging.LogRecord:
@@ -217,11 +216,9 @@ def recover_args(message: object, template: str) -> Any:
     found = re.fullmatch("".join([*pieces, re.escape(template[end:])]), message, re.DOTALL)
     if found is None or not slots:
         return None
-    values = [_number_or_text(text) for text in found.groups()]
+    values = tuple(map(_number_or_text, found.groups()))
     keys = [slot["key"] for slot in slots]
-    if any(key is not None for key in keys):
-        return dict(zip(keys, values, strict=True))
-    return tuple(values)
+    return values if set(keys) == {None} else dict(zip(keys, values, strict=True))
 
 
 def _number_or_text(text: str) -> Any:

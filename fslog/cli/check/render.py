@@ -69,7 +69,7 @@ class Text:
             for row in _handler_rows(config, info):
                 self._printer.line(*row)
         for kind, style in (("error", "red"), ("warning", "yellow")):
-            found = [one for one in config.diagnostics if one.is_error == (kind == "error")]
+            found = [one for one in config.diagnostics if one.kind == kind]
             if found:
                 self._printer.line()
             for one in found:
@@ -125,7 +125,9 @@ def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tup
         yield _row("filters", ", ".join(_filter_names(info)))
     for logger in _logger_values(info):
         yield _row("from", f"{logger_label(logger['logger'])}, {logger['level']} and above")
-    for name, reason in _unreached(config, info)[:_MOST_NAMES]:
+    routes = {name: info.routing.route(name, ABOVE_ALL) for name in config.loggers if name != ROOT}
+    unreached = [(name, route.reason) for name, route in routes.items() if not route.by]
+    for name, reason in unreached[:_MOST_NAMES]:
         yield _row("not from", f"{name}: {reason}")
 
 
@@ -143,19 +145,12 @@ def _posting_rows(values: dict[str, Any]) -> Iterator[tuple[Part, ...]]:
 
 
 def _mapping(info: EventHandlerInfo) -> str:
-    rules = len(list(info.formatter.rules)) if info.formatter is not None else 0
-    texts = [f"from log calls and {count(rules, 'rule')}"]
+    texts = [f"from log calls and {count(len(info.rules), 'rule')}"]
     for name in ("fields", "defaults", "include"):
         given = info.mapping.get(name)
         if given:
             texts.append(f"{name} {', '.join(map(str, given))}")
     return "; ".join(texts)
-
-
-def _unreached(config: Configuration, info: EventHandlerInfo) -> list[tuple[str, str]]:
-    """Return the configured loggers whose records do not reach a handler, and why."""
-    routes = {name: info.routing.route(name, ABOVE_ALL) for name in config.loggers if name != ROOT}
-    return [(name, route.reason) for name, route in routes.items() if not route.by]
 
 
 def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
@@ -274,14 +269,7 @@ class Json:
         values = {
             "configuration": label,
             "ok": not config.has_errors,
-            "diagnostics": [
-                {
-                    "kind": "error" if one.is_error else "warning",
-                    "where": one.where,
-                    "message": one.message,
-                }
-                for one in config.diagnostics
-            ],
+            "diagnostics": [vars(one) for one in config.diagnostics],
             "handlers": [_handler_values(info) for info in handlers],
         }
         self._printer.raw(self._printer.json(values)[:-1])
@@ -314,7 +302,7 @@ def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
         "factory": _factory_name(info.part.factory),
         "posts": info.posts,
         "ok": info.formatter is not None,
-        "rules": None if info.formatter is None else len(list(info.formatter.rules)),
+        "rules": None if info.formatter is None else len(info.rules),
         **{name: sorted(map(str, given or ())) for name, given in names.items()},
         "session": info.mapping.get("session", "window"),
         "filters": _filter_names(info),
@@ -369,9 +357,9 @@ def _explanation_values(one: Explanation) -> dict[str, Any]:
     record = one.record
     return {
         "line": one.number,
-        "logger": None if record is None else record.name,
-        "level": None if record is None else record.levelname,
-        "message": None if record is None else str(record.msg),
+        "logger": record and record.name,
+        "level": record and record.levelname,
+        "message": record and str(record.msg),
         "outcome": one.outcome,
         "reason": one.reason or None,
         "rule": one.rule,

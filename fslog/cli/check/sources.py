@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import configparser
 import contextlib
-import json
 import os
 import pkgutil
 import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import partial
 from traceback import walk_tb
-from typing import Any
+from typing import Any, NamedTuple
 
 from fslog.cli.options import CommandError
 
@@ -34,35 +33,24 @@ _PUNCTUATION_CHARACTERS = 2
 """A longer quotation may be a word of the file; up to this length it is a missing bracket."""
 
 
-class SourceError(CommandError):
-    """Report why a configuration cannot be loaded.
-
-    Args:
-        message: what is wrong, and what is expected.
-        is_argument: whether the argument is invalid, and not what it refers to.
-    """
-
-    def __init__(self, message: str, *, is_argument: bool = False) -> None:
-        super().__init__(message, 2 if is_argument else 1)
+class SourceError(Exception):
+    """Report why a configuration cannot be loaded, although the argument is valid."""
 
 
-@dataclass(frozen=True)
-class ConfigSource:
+class ConfigSource(NamedTuple):
     """A configuration as it was found.
 
     Args:
         label: where it was found, and its format.
         given: a mapping for `dictConfig`, or the sections of an ini file.
-        is_file: whether it is in a data file, not in a program.
         name: of the variable that holds it; empty if none does.
-        scope: the names of the module.
+        scope: the names of the module; empty for a data file.
     """
 
     label: str
     given: Any
-    is_file: bool = True
-    name: str = ""
-    scope: Mapping[str, Any] = field(default_factory=dict)
+    name: str
+    scope: Mapping[str, Any]
 
 
 def load(text: str, key: str | None = None) -> ConfigSource:
@@ -73,20 +61,20 @@ def load(text: str, key: str | None = None) -> ConfigSource:
         key: names of nested mappings, joined by dots; None searches for the configuration.
 
     Raises:
-        SourceError: there is none.
+        CommandError: an argument is invalid.
+        SourceError: what it refers to is no configuration, or cannot be read.
     """
     found, name, scope = _read(text)
     if isinstance(found, configparser.RawConfigParser):
         if key is not None:
-            raise SourceError("--key: an ini file has no keys to search below", is_argument=True)
-        return ConfigSource(f"{text} (fileConfig)", found)
+            raise CommandError("--key: an ini file has no keys to search below")
+        return ConfigSource(f"{text} (fileConfig)", found, name, scope)
     if not isinstance(found, Mapping):
         raise SourceError(f"{text} contains a {type(found).__name__}; expected a mapping")
     path, found = _below(found, key.split(".")) if key else _located(found)
     where = f"{text}, at {'.'.join(path)}" if path else text
-    is_file = os.path.isfile(text) and not text.endswith(".py")
     name = name if not path else ""  # below a key, the variable holds something else
-    return ConfigSource(f"{where} (dictConfig)", found, is_file, name, scope)
+    return ConfigSource(f"{where} (dictConfig)", found, name, scope)
 
 
 @contextlib.contextmanager
@@ -107,34 +95,24 @@ _Found = tuple[Any, str, Mapping[str, Any]]
 
 
 def _read(text: str) -> _Found:
+    extension = os.path.splitext(text)[1].lower()
     if os.path.isfile(text):
-        extension = os.path.splitext(text)[1].lower()
         if extension == ".py":
             return _in_scope(_run(text), text)
         if extension not in _READERS:
             known = ", ".join(_READERS)
-            raise SourceError(
-                f"{text} has an unknown extension; expected {known}, or .py", is_argument=True
-            )
+            raise CommandError(f"{text} has an unknown extension; expected {known}, or .py")
         return _READERS[extension](text), "", {}
     found = _PYTHON_FILE.fullmatch(text)
     if found and os.path.isfile(found["path"]):
         return _named(_run(found["path"]), found["name"], text)
-    if found or os.sep in text or os.path.splitext(text)[1].lower() in _READERS:
-        raise SourceError(f"no such file: {text}", is_argument=True)
+    if found or os.sep in text or extension in _READERS:
+        raise CommandError(f"no such file: {text}")
     if not _MODULE.fullmatch(text):
-        raise SourceError(
-            f"{text!r} is neither a file nor a name such as package.module:LOGGING",
-            is_argument=True,
-        )
+        raise CommandError(f"{text!r} is neither a file nor a name such as package.module:LOGGING")
     module, _, name = text.partition(":")
     scope = vars(_guarded(lambda: _module(module), f"importing {module}"))
     return _named(scope, name, text) if name else _in_scope(scope, module)
-
-
-def _named(scope: Mapping[str, Any], name: str, where: str) -> _Found:
-    names = name.split(".")
-    return _attribute(scope, names, where), names[-1], scope
 
 
 def _module(name: str) -> Any:
@@ -144,7 +122,7 @@ def _module(name: str) -> Any:
         # A different name is missing inside the module, which itself exists.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
-        raise SourceError(f"importing {name} failed: {error}", is_argument=True) from None
+        raise CommandError(f"importing {name} failed: {error}") from None
     except ImportError as error:
         host = _host(name, error)
         if host is None:
@@ -174,7 +152,7 @@ def _run(path: str) -> Any:
 def _guarded(act: Callable[[], Any], what: str) -> Any:
     try:
         return act()
-    except SourceError:
+    except CommandError:
         raise
     except (Exception, SystemExit) as error:
         raise SourceError(f"{what} failed: {type(error).__name__}: {error}") from None
@@ -184,22 +162,22 @@ def _in_scope(scope: Mapping[str, Any], where: str) -> _Found:
     for name in NAMES:
         if isinstance(scope.get(name), Mapping):
             return scope[name], name, scope
-    raise SourceError(
-        f"{where} has no mapping named {', '.join(NAMES)}; name another with {where}:NAME",
-        is_argument=True,
-    )
+    names = ", ".join(NAMES)
+    raise CommandError(f"{where} has no mapping named {names}; name another with {where}:NAME")
 
 
-def _attribute(found: Any, names: list[str], where: str) -> Any:
+def _named(scope: Mapping[str, Any], path: str, where: str) -> _Found:
+    found: Any = scope
+    names = path.split(".")
     for at, name in enumerate(names):
         try:
             found = found[name] if isinstance(found, Mapping) else getattr(found, name)
         except (KeyError, AttributeError):
             before = ".".join(names[:at]) or "the module"
-            raise SourceError(f"{where}: {before} has no {name}", is_argument=True) from None
+            raise CommandError(f"{where}: {before} has no {name}") from None
         except Exception as error:  # for example Django's settings, if not configured
             raise SourceError(f"{where}: {type(error).__name__}: {error}") from None
-    return found
+    return found, names[-1], scope
 
 
 def _text(path: str) -> str:
@@ -207,41 +185,22 @@ def _text(path: str) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}", is_argument=True) from None
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         raise SourceError(f"{path} is not UTF-8") from None
 
 
-def _json(path: str) -> Any:
+def _parsed(kind: str, parser: str, remedy: str, path: str) -> Any:
     try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is not valid JSON: {error}") from None
-
-
-def _yaml(path: str) -> Any:
-    parse = _optional("yaml:safe_load", "YAML needs PyYAML: pip install PyYAML")
+        parse = pkgutil.resolve_name(parser)
+    except ImportError:
+        raise CommandError(f"{kind} needs {remedy}") from None
     text = _text(path)
     try:
         return parse(text)
     except Exception as error:  # PyYAML may be missing, so its exceptions cannot be named
-        raise SourceError(f"{path} is not valid YAML: {yaml_error(error)}") from None
-
-
-def _toml(path: str) -> Any:
-    parse = _optional("tomllib:loads", "TOML needs Python 3.11 or newer")
-    try:
-        return parse(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is not valid TOML: {error}") from None
-
-
-def _optional(name: str, remedy: str) -> Any:
-    """Return something from a module that is not in every environment and that fslog can miss."""
-    try:
-        return pkgutil.resolve_name(name)
-    except ImportError:
-        raise SourceError(remedy, is_argument=True) from None
+        reason = yaml_error(error) if kind == "YAML" else error
+        raise SourceError(f"{path} is not valid {kind}: {reason}") from None
 
 
 def _ini(path: str) -> configparser.ConfigParser:
@@ -250,19 +209,18 @@ def _ini(path: str) -> configparser.ConfigParser:
         parser.read_string(_text(path), path)
     except configparser.Error as error:
         raise SourceError(f"{path} is not a valid ini file: {ini_error(error)}") from None
-    missing = [
-        name for name in ("loggers", "handlers", "formatters") if not parser.has_section(name)
-    ]
-    if missing:
-        raise SourceError(f"{path} has no section [{min(missing)}], which fileConfig requires")
+    for name in ("formatters", "handlers", "loggers"):
+        if not parser.has_section(name):
+            raise SourceError(f"{path} has no section [{name}], which fileConfig requires")
     return parser
 
 
+_yaml = partial(_parsed, "YAML", "yaml:safe_load", "PyYAML: pip install PyYAML")
 _READERS: dict[str, Callable[[str], Any]] = {
-    ".json": _json,
+    ".json": partial(_parsed, "JSON", "json:loads", "Python"),
     ".yaml": _yaml,
     ".yml": _yaml,
-    ".toml": _toml,
+    ".toml": partial(_parsed, "TOML", "tomllib:loads", "Python 3.11 or newer"),
     ".ini": _ini,
     ".cfg": _ini,
     ".conf": _ini,
@@ -273,10 +231,10 @@ def _below(found: Any, names: list[str]) -> tuple[list[str], Any]:
     for at, name in enumerate(names):
         if not isinstance(found, Mapping) or name not in found:
             where = ".".join(names[:at]) or "the top level"
-            raise SourceError(f"{where} has no key {name!r}", is_argument=True)
+            raise CommandError(f"{where} has no key {name!r}")
         found = found[name]
     if not isinstance(found, Mapping):
-        raise SourceError(f"{'.'.join(names)} is not a mapping", is_argument=True)
+        raise CommandError(f"{'.'.join(names)} is not a mapping")
     return names, found
 
 
@@ -286,15 +244,14 @@ def _located(found: Mapping[str, Any]) -> tuple[list[str], Any]:
     >>> _located({"app": {"logging": {"version": 1, "handlers": {}}}})[0]
     ['app', 'logging']
     """
-    complete = [one for one in _candidates(found, []) if "version" in one[1]]
+    candidates = list(_candidates(found, []))
+    if not candidates:
+        raise SourceError("no logging configuration found: expected a mapping with handlers")
+    complete = [one for one in candidates if "version" in one[1]]
     if len(complete) > 1:
         paths = ", ".join(".".join(path) or "the top level" for path, _ in complete)
         raise SourceError(f"found several configurations ({paths}): choose one with --key")
-    if complete:
-        return complete[0]
-    for one in _candidates(found, []):  # the missing version is reported later
-        return one
-    raise SourceError("no logging configuration found: expected a mapping with handlers")
+    return (complete or candidates)[0]  # the missing version is reported later
 
 
 def _candidates(
