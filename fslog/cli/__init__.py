@@ -12,7 +12,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TextIO
 
 from fslog.cli.options import CommandError, CommandParser, report_error
@@ -25,70 +24,35 @@ PIPE_CLOSED = 141
 """The exit code if the reader of the output has closed it, likewise."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """Describe one command.
-
-    Args:
-        summary: one line for `fslog --help`.
-        load: imports the command's module, and no other one, and returns its function.
-    """
-
-    summary: str
-    load: Callable[[], Callable[[Sequence[str]], int]]
-
-
-def _demo() -> Callable[[Sequence[str]], int]:
-    from fslog.cli.demo import demo
-
-    return demo.run
-
-
-def _viewer() -> Callable[[Sequence[str]], int]:
-    from fslog.cli import viewer
-
-    return viewer.run
-
-
-def _check() -> Callable[[Sequence[str]], int]:
-    from fslog.cli.check import check
-
-    return check.run
-
-
-def _ping() -> Callable[[Sequence[str]], int]:
-    from fslog.cli import ping
-
-    return ping.run
-
-
-def _send() -> Callable[[Sequence[str]], int]:
-    from fslog.cli.upload import send
-
-    return send.run
-
-
-def _validate() -> Callable[[Sequence[str]], int]:
-    from fslog.cli.upload import validate
-
-    return validate.run
-
-
-def _spool() -> Callable[[Sequence[str]], int]:
-    from fslog.cli.spool import spool
-
-    return spool.run
-
-
 COMMANDS = {
-    "demo": Command("run a small application and show its events arriving", _demo),
-    "viewer": Command("show arriving events and their problems in a web page", _viewer),
-    "check": Command("check a logging configuration and explain its events", _check),
-    "ping": Command("check whether the endpoint is reachable", _ping),
-    "send": Command("upload events from files", _send),
-    "validate": Command("check the events in files", _validate),
-    "spool": Command("inspect and send the events in a spool directory", _spool),
+    "demo": "run a small application and show its events arriving",
+    "viewer": "show arriving events and their problems in a web page",
+    "check": "check a logging configuration and explain its events",
+    "ping": "check whether the endpoint is reachable",
+    "send": "upload events from files",
+    "validate": "check the events in files",
+    "spool": "inspect and send the events in a spool directory",
 }
+"""The name of each command, and its line in `fslog --help`."""
+
+
+def load(name: str) -> Callable[[Sequence[str]], int]:
+    """Import the module of a command, and of no other one, and return its function."""
+    if name == "demo":
+        from fslog.cli.demo.demo import run
+    elif name == "viewer":
+        from fslog.cli.viewer import run
+    elif name == "check":
+        from fslog.cli.check.check import run
+    elif name == "ping":
+        from fslog.cli.ping import run
+    elif name == "send":
+        from fslog.cli.upload.send import run
+    elif name == "validate":
+        from fslog.cli.upload.validate import run
+    else:
+        from fslog.cli.spool.spool import run
+    return run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,7 +94,7 @@ def _run(arguments: list[str]) -> int:
         # The arguments after a command's name are for the command alone.
         name = _parser().parse_args(arguments[:1]).command
         try:
-            return COMMANDS[name].load()(arguments[1:])
+            return load(name)(arguments[1:])
         except CommandError as error:
             return report_error(f"fslog {name}", error)
     except SystemExit as error:  # argparse: --help, --version, an invalid argument
@@ -138,7 +102,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parser() -> CommandParser:
-    rows = "\n".join(f"  {name:10}{command.summary}" for name, command in COMMANDS.items())
+    rows = "\n".join(f"  {name:10}{summary}" for name, summary in COMMANDS.items())
     parser = CommandParser(
         "fslog",
         "Freshsuccess product-usage events from log calls.",
