@@ -143,13 +143,7 @@ def cut(parts: tuple[Part, ...], columns: int) -> tuple[Part, ...]:
     """
     if sum(len(text) for text, _ in parts) <= columns:
         return parts
-    left = max(0, columns - len(_ELLIPSIS))
-    kept: list[Part] = []
-    for text, style in parts:
-        if left > 0:
-            kept.append((text[:left], style))
-        left -= len(text)
-    return (*kept, (_ELLIPSIS, ""))
+    return (*_piece(parts, 0, columns - len(_ELLIPSIS), 0), (_ELLIPSIS, ""))
 
 
 def wrapped(parts: tuple[Part, ...], columns: int) -> Iterator[tuple[Part, ...]]:
@@ -231,14 +225,12 @@ def duration(seconds: float) -> str:
     >>> duration(0.4), duration(75), duration(86_400 * 3 + 7_300), duration(3_600)
     ('0 s', '1 min 15 s', '3 d 2 h', '1 h')
     """
-    left = max(0, int(seconds))
-    for at, (size, unit) in enumerate(_UNITS):
-        if left >= size:
-            text = f"{left // size} {unit}"
-            size_below, unit_below = (*_UNITS, (1, ""))[at + 1]
-            below = left % size // size_below
-            return f"{text} {below} {unit_below}" if unit_below and below else text
-    return "0 s"
+    left, numbers = max(0, int(seconds)), list[tuple[int, str]]()
+    for size, unit in _UNITS:
+        number, left = divmod(left, size)
+        if number or numbers:
+            numbers.append((number, unit))
+    return " ".join(f"{number} {unit}" for number, unit in numbers[:2] if number) or "0 s"
 
 
 EVENT_HEADING: tuple[Part, ...] = (

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from operator import attrgetter
+from typing import Any
 
 from fslog.collector import Answer, Collector
 from fslog.collector.http import Message
@@ -61,9 +62,7 @@ class Api:
         self._hello = hello
         self._long_requests = 0
         self._lock = threading.Lock()
-        self._last_overview: (
-            tuple[tuple[int, Filter], JsonObject, Mapping[int, int] | None] | None
-        ) = None
+        self._last_overview: tuple[Any, JsonObject, Mapping[int, int] | None] = (None, {}, None)
         self._table: Mapping[str, Mapping[str, tuple[Handle, Sequence[str]]]] = {
             "events": {"GET": (self._events, _EVENTS), "DELETE": (self._clear, ())},
             "count": {"GET": (self._count, NAMES)},
@@ -169,9 +168,8 @@ class Api:
 
     def _overview(self, message: Message, query: Query) -> Answer:
         wanted = Filter.from_query(query)
-        key = self._history.changes(), wanted
         last = self._last_overview  # shared by all pages with the same filter
-        if last is None or last[0] != key:
+        if last[0] != (self._history.changes(), wanted):
             with self._history.lock:
                 key = self._history.changes(), wanted
                 kept = self._history.entries()

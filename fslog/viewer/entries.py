@@ -159,12 +159,7 @@ class Entry:
 
 
 def make_entry(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Entry:
-    """Return the entry of a line.
-
-    Args:
-        line: as returned by `fslog.collector.judge`.
-        at: epoch milliseconds of its arrival.
-    """
+    """Return the entry of a line from `fslog.collector.judge`; it arrived at `at` (epoch ms)."""
     found: Sequence[Problem]
     if isinstance(line, InvalidLine):
         raw, value, found, state = line.line, line.value, line.problems, "invalid"

@@ -53,12 +53,8 @@ class Snapshot:
 
     def json(self) -> JsonObject:
         """Return the counts that responses contain in addition to entries."""
-        return {
-            "total": self.total,
-            "oldest": self.oldest,
-            "newest": self.newest,
-            "dropped": self.dropped,
-        }
+        names = ("total", "oldest", "newest", "dropped")
+        return {name: getattr(self, name) for name in names}
 
 
 class RequestSnapshot(NamedTuple):
@@ -195,9 +191,8 @@ class History:
         with self._changed:
             fresh = min(most, len(self._requests), max(0, self._last_request - after))
             found = list(islice(reversed(self._requests), fresh))
-            return RequestSnapshot(
-                found, len(self._requests), self._requests_dropped, self._last_request
-            )
+            total = len(self._requests)
+            return RequestSnapshot(found, total, self._requests_dropped, self._last_request)
 
     def request(self, id: int) -> JsonObject | None:
         """Return one request, None if it is not kept."""

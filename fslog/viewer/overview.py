@@ -18,13 +18,9 @@ _WHEN = attrgetter("when")
 
 
 def overview(entries: Sequence[Entry], requests: Sequence[JsonObject]) -> JsonObject:
-    """Count entries and requests.
+    """Count entries, the oldest first, and requests, as the API shows them.
 
     Invalid lines with a property are counted too: each count equals what its filter selects.
-
-    Args:
-        entries: oldest first.
-        requests: as the API shows them.
 
     >>> overview([], [])["accounts"]
     {'count': 0, 'top': []}
@@ -71,12 +67,7 @@ def sessions(entries: Sequence[Entry], limit: int, offset: int = 0) -> tuple[lis
     """Return sessions, those with the newest entries first, and the total number of sessions.
 
     A session consists of all entries with its id, also of different users, so that it equals what
-    a filter by that id selects.
-
-    Args:
-        entries: oldest first.
-        limit: maximum number of sessions to return.
-        offset: number of sessions to skip.
+    a filter by that id selects. The entries are sorted, the oldest first.
 
     >>> sessions([], 9)
     ([], 0)

@@ -113,7 +113,10 @@ class LineFile:
         left = memoryview(text)
         try:
             while left:
-                left = left[self._write(self._fd, left) or _wrote_nothing() :]
+                count = self._write(self._fd, left)
+                if not count:
+                    raise OSError("the system wrote nothing")
+                left = left[count:]
             self._is_torn = False
         except OSError as error:
             written = bytes(text[: len(text) - len(left)])
@@ -152,7 +155,3 @@ def _opened(path: str) -> int:
 def _ends_inside_line(fd: int) -> bool:
     size = os.fstat(fd).st_size
     return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-
-
-def _wrote_nothing() -> int:
-    raise OSError("the system wrote nothing")

@@ -32,9 +32,8 @@ _MAX_MESSAGE = 60
 def snippets(entry: Entry, endpoint: str) -> dict[str, str]:
     """Return an entry as indented JSON, as a curl command and as a Python log call.
 
-    Args:
-        entry: any.
-        endpoint: base URL for curl if FSLOG_ENDPOINT is not set. The keys are variables too.
+    The curl command posts to FSLOG_ENDPOINT, or to `endpoint` if that is not set; the keys are
+    variables, too.
     """
     if len(entry.line) > MAX_BYTES:
         return dict.fromkeys(("json", "curl", "python"), _TOO_LONG)
@@ -137,9 +136,7 @@ def correction(entry: Entry) -> dict[str, str] | None:
 
 
 _COMMENT = "# each line must be one JSON object in UTF-8; fslog ensures this for any values:"
-_COMMENTS = {
-    "not_compressed_so": "# a body must match its Content-Encoding; fslog ensures this:",
-}
+_COMMENTS = {"not_compressed_so": "# a body must match its Content-Encoding; fslog ensures this:"}
 
 
 def _corrected(event: Mapping[str, Any], entry: Entry) -> tuple[dict[str, Any], dict[str, str]]:

@@ -41,6 +41,7 @@ _LOCK = re.compile(
     r"^\d+: FLOCK\s+\S+\s+WRITE\s+(-?\d+)\s+([\da-f]+):([\da-f]+):(\d+)\s", re.M | re.ASCII
 )
 
+_Listed = tuple[SegmentName, int, float]
 _Pids = dict[tuple[int, int, int], int]
 """Process ids by the major and minor number of a device, and the inode of a file on it."""
 
@@ -182,7 +183,7 @@ def _digest(fs: FileSystem, path: str) -> str | None:
 def _owners(fs: FileSystem, path: str) -> Iterator[OwnerInfo]:
     # Segments first: a process creates its owner's file before its segments, so that those of a
     # process that starts meanwhile are not attributed to a dead one.
-    segments: dict[str, list[tuple[SegmentName, int, float]]] = {}
+    segments: dict[str, list[_Listed]] = {}
     for segment in list_segments(fs, path):
         segments.setdefault(segment[0].owner, []).append(segment)
     folder = os.path.join(path, OWNERS)
@@ -193,7 +194,7 @@ def _owners(fs: FileSystem, path: str) -> Iterator[OwnerInfo]:
     pids = _lock_holders()
     for name in sorted(names | segments.keys(), key=creation_order):
         pid, state = _owner(fs, folder, name, pids)
-        measured = (_segment(fs, path, state, *one) for one in sorted(segments.get(name, [])))
+        measured = (_segment(fs, path, state, one) for one in sorted(segments.get(name, [])))
         waiting = tuple(segment for segment in measured if segment is not None)
         yield OwnerInfo(name, pid, state.claim_bytes, state.tries, waiting)
 
@@ -211,13 +212,9 @@ def _owner(
 
 
 def _segment(
-    fs: FileSystem,
-    folder: str,
-    state: owners.OwnerState,
-    name: SegmentName,
-    size: int,
-    written_at: float,
+    fs: FileSystem, folder: str, state: owners.OwnerState, found: _Listed
 ) -> Segment | None:
+    name, size, written_at = found
     begin = state.settled_bytes(name.number, size)
     try:
         events = fs.read(os.path.join(folder, str(name)), begin).count(b"\n")

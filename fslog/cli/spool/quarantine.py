@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fslog.cli.options import CommandError
 from fslog.cli.output import Printer, count, duration
+from fslog.cli.spool import show
 from fslog.cli.spool.contents import NotASpool, QuarantinedFile, SpoolContents, as_json
-from fslog.cli.spool.show import Line, add_show_arguments, is_for_a_person, write_raw, write_rows
 from fslog.spool import owners
 from fslog.spool.directory import MARKER, QUARANTINE, SpoolDirectory
 from fslog.spool.filesystem import FileSystem
@@ -89,22 +90,14 @@ def add_commands(commands: Any) -> None:
     parser.usage = f"{prog} [-h] [ls|show|requeue|rm] DIR [NAME...]"
     verbs = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
 
-    def add(name: str, act: Any, description: str) -> Any:
-        made = verbs.add_parser(name, prog=f"{prog} {name}", description=description, epilog="")
-        made.add_argument("directory", metavar="DIR", help="the spool's directory")
-        made.set_defaults(act=act)
-        return made
-
+    add = partial(show.add_command, verbs, prog)
     listing = add("ls", _list, "List the files of the quarantine and why they are there.")
     listing.add_argument("--json", action="store_true", help="print one JSON array instead")
-    show = add("show", _show, "Print quarantined lines: rows on a terminal, unchanged for a pipe.")
-    show.add_argument("names", nargs="*", metavar="NAME", help="only these files")
-    add_show_arguments(show)
-    for name, act, words in (
-        ("requeue", _requeue, "Send events again, after all that wait already."),
-        ("rm", _remove, "Remove files of the quarantine."),
-    ):
-        made = add(name, act, words)
+    shown = add("show", _show, "Print quarantined lines: rows on a terminal, unchanged for a pipe.")
+    shown.add_argument("names", nargs="*", metavar="NAME", help="only these files")
+    show.add_show_arguments(shown)
+    again = add("requeue", _requeue, "Send events again, after all that wait already.")
+    for made in (again, add("rm", _remove, "Remove files of the quarantine.")):
         made.add_argument("names", nargs="*", metavar="NAME", help="as listed by ls")
         made.add_argument("--all", action="store_true", help="all files of the quarantine")
         made.add_argument("--json", action="store_true", help="print one JSON array instead")
@@ -140,16 +133,17 @@ def _write_empty(printer: Printer) -> None:
 
 
 def _show(contents: SpoolContents, options: argparse.Namespace, printer: Printer) -> int:
-    files, code = _select(contents, options.names or [one.name for one in contents.quarantine])
+    files, code = _select(contents, options.names)
     texts = _read_files(contents, files)
-    if is_for_a_person(options):
-        write_rows(_parsed(texts), options, printer)
+    if show.is_for_a_person(options):
+        show.write_rows(_parsed(texts), options, printer)
     else:
-        write_raw((one + b"\n" for _, text in texts for one in text.split(b"\n") if one), options)
+        lines = (one + b"\n" for _, text in texts for one in text.split(b"\n") if one)
+        show.write_raw(lines, options)
     return code
 
 
-def _parsed(texts: Iterable[tuple[str, bytes]]) -> Iterator[Line]:
+def _parsed(texts: Iterable[tuple[str, bytes]]) -> Iterator[show.Line]:
     for name, text in texts:
         events, rejected = events_in(text)
         yield from ((name, line) for line in events)
@@ -157,9 +151,9 @@ def _parsed(texts: Iterable[tuple[str, bytes]]) -> Iterator[Line]:
 
 
 def _select(contents: SpoolContents, names: Sequence[str]) -> tuple[list[QuarantinedFile], int]:
-    """Return the files with some names, and the exit code 2 if a name is unknown."""
+    """Return the files with some names, else all; and the exit code 2 if a name is unknown."""
     known = {one.name: one for one in contents.quarantine}
-    stems = [name.removesuffix(".ndjson").removesuffix(".reason") for name in names]
+    stems = [name.removesuffix(".ndjson").removesuffix(".reason") for name in names or known]
     for name in stems:
         if name not in known:
             _write_error(f"{name!r} is not in the quarantine; `ls` lists its files")
@@ -206,7 +200,7 @@ def _select_explicitly(
     if options.all == bool(options.names):
         _write_error("name the files, or use --all")
         return [], 2
-    return _select(contents, options.names or [one.name for one in contents.quarantine])
+    return _select(contents, options.names)
 
 
 def _requeue(contents: SpoolContents, options: argparse.Namespace, printer: Printer) -> int:
@@ -231,10 +225,9 @@ def _requeue(contents: SpoolContents, options: argparse.Namespace, printer: Prin
 def _write_requeued(one: Requeued, printer: Printer) -> None:
     if one.error:
         printer.line((f"{one.name}: {one.error}", "red"))
-        return
-    printer.line(
-        (f"{one.name}: {count(one.events, 'event')} requeued", "green" if one.events else "")
-    )
+    else:
+        requeued = f"{one.name}: {count(one.events, 'event')} requeued"
+        printer.line((requeued, "green" if one.events else ""))
     for line in one.kept:
         printer.line((f"  byte {line.offset} kept: {line.reason}", "yellow"))
 
@@ -247,11 +240,7 @@ def _as_json(one: Requeued) -> dict[str, Any]:
 def requeue(
     contents: SpoolContents, names: Sequence[str], fs: FileSystem | None = None
 ) -> Iterator[Requeued]:
-    """Requeue events of the quarantine, after all that wait already.
-
-    Args:
-        contents: of the directory.
-        names: of files of its quarantine, without suffix.
+    """Requeue the events in files of the quarantine, after all that wait already.
 
     Raises:
         NotASpool: the marker is not readable, so the keys of the directory are unknown.
@@ -346,18 +335,7 @@ def _remove(contents: SpoolContents, options: argparse.Namespace, printer: Print
 
 
 def remove(path: str, name: str, fs: FileSystem | None = None) -> bool:
-    """Remove a file of the quarantine and its reason.
-
-    Args:
-        path: of the spool's directory.
-        name: without its suffix.
-
-    Returns:
-        False if the file no longer exists.
-
-    Raises:
-        OSError: it could not be removed.
-    """
+    """Remove a file of the quarantine and its reason; return False if the file no longer exists."""
     fs = fs or FileSystem()
     try:
         fs.unlink(_path(path, name))

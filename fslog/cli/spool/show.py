@@ -23,6 +23,18 @@ Line = tuple[str, "bytes | RejectedLine"]
 """A file's name and one of its lines: an event, or a line that is not one."""
 
 
+def add_command(
+    commands: Any, prog: str, name: str, act: Any, description: str, epilog: str = ""
+) -> Any:
+    """Add a command for a spool's directory, and return its parser."""
+    parser = commands.add_parser(
+        name, prog=f"{prog} {name}", description=description, epilog=epilog
+    )
+    parser.add_argument("directory", metavar="DIR", help="the spool's directory")
+    parser.set_defaults(act=act)
+    return parser
+
+
 def add_show_arguments(parser: Any) -> None:
     """Add the arguments of all commands that print lines."""
     parser.add_argument("--limit", type=whole(0), metavar="N", help="print at most N lines")

@@ -6,22 +6,15 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 from fslog.cli.options import CommandParser, add_endpoint_options, require_posix, seconds
 from fslog.cli.output import Printer, count, duration
 from fslog.cli.spool import quarantine, show
-from fslog.cli.spool.contents import (
-    OwnerInfo,
-    Segment,
-    SpoolContents,
-    as_json,
-    read_contents,
-)
+from fslog.cli.spool.contents import OwnerInfo, Segment, SpoolContents, as_json, read_contents
 from fslog.spool.owners import COOLDOWN_SECONDS, MAX_FAILED_TRIES
 
 _PATIENCE_SECONDS = 30.0
-
 
 _DESCRIPTION = """\
 Show what waits in a spool's directory, send it, and manage its quarantine.
@@ -57,14 +50,7 @@ an invalid argument or invalid keys, 130 after Ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run `fslog spool`.
-
-    Args:
-        arguments: those after the command's name.
-
-    Returns:
-        The exit code, as `--help` explains it.
-    """
+    """Run `fslog spool` with its arguments; return the exit code, as `--help` explains it."""
     options = _parser().parse_args(quarantine.spelled_out(arguments))
     require_posix("a spool", "run it on the machine that has the spool")
     act: Callable[[SpoolContents, argparse.Namespace, Printer], int] = options.act
@@ -76,13 +62,7 @@ def _parser() -> CommandParser:
     parser.usage = "fslog spool [-h] ls|show|drain|quarantine ... DIR"
     commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
 
-    def add(name: str, act: Any, description: str, epilog: str = "") -> Any:
-        prog = f"fslog spool {name}"
-        made = commands.add_parser(name, prog=prog, description=description, epilog=epilog)
-        made.add_argument("directory", metavar="DIR", help="the spool's directory")
-        made.set_defaults(act=act)
-        return made
-
+    add = partial(show.add_command, commands, parser.prog)
     ls = add("ls", _list, "List what waits in the directory, how old it is, and why it waits.")
     ls.add_argument("--segments", action="store_true", help="list each segment, too")
     ls.add_argument("--json", action="store_true", help="print one JSON object instead")
