@@ -50,30 +50,18 @@ class CommandParser(argparse.ArgumentParser):
     Args:
         prog: the command, as it is called.
         description, epilog: shown without reformatting.
-        usage: one line that replaces argparse's.
-        environ: holds the keys, which may have been pasted into an argument.
-        others: what argparse passes to the parsers of subcommands, which depends on its version.
+        others: of argparse; what it passes to the parsers of subcommands depends on its version.
     """
 
-    def __init__(
-        self,
-        prog: str,
-        description: str,
-        epilog: str,
-        usage: str | None = None,
-        environ: Mapping[str, str] = os.environ,
-        **others: Any,
-    ) -> None:
+    def __init__(self, prog: str, description: str, epilog: str, **others: Any) -> None:
         super().__init__(
             prog=prog,
-            usage=usage,
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
             **others,
         )
-        self._environ = environ
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Exit with a message that is wrapped for a terminal."""
@@ -81,18 +69,19 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the error, and exit with 2."""
-        super().error(_safe(message, self._environ))
+        super().error(_safe(message))
 
 
 def report_error(prog: str, error: CommandError) -> int:
     """Print a command's error on stderr, printable and redacted, and return the exit code."""
-    message = f"{prog}: error: {_safe(str(error), os.environ)}\n"
+    message = f"{prog}: error: {_safe(str(error))}\n"
     sys.stderr.write(folded(message, sys.stderr))
     return error.code
 
 
-def _safe(message: str, environ: Mapping[str, str]) -> str:
-    return printable(Redactor(*(environ.get(name) for name in KEYS))(message))
+def _safe(message: str) -> str:
+    # A key may have been pasted into an argument.
+    return printable(Redactor(*map(os.environ.get, KEYS))(message))
 
 
 def require_posix(what: str, remedy: str) -> None:

@@ -142,14 +142,14 @@ def _proxy(to: Destination) -> str | None:
 
 
 def _show(report: dict[str, Any], to: Destination, *, is_json: bool) -> None:
+    is_result = is_json or report["reachable"]
+    printer = Printer(sys.stdout if is_result else sys.stderr, to.redact)
     if is_json:
-        Printer(sys.stdout, to.redact).values(report)
-    elif report["reachable"]:
-        printer = Printer(sys.stdout, to.redact)
+        printer.values(report)
+    elif is_result:
         for row in _rows(report):
             printer.line(*row)
     else:
-        printer = Printer(sys.stderr, to.redact)
         printer.line((report["reason"], "red"))
         if report["proxy"]:
             printer.line((f"the proxy is {report['proxy']}", ""))

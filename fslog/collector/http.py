@@ -27,7 +27,7 @@ from typing import Any, cast
 _LINE_BYTES = 65_536
 _TRAILERS = 100
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
-_CLOSE = ("Connection", "close")
+_CLOSE = {"Connection": "close"}
 _RESET = struct.pack("ii", 1, 0)
 # Bytes that are still read after an early answer, so that 413 reaches a client that sends its whole
 # body before it reads.
@@ -190,10 +190,6 @@ def _chunk_size(line: bytes) -> int:
     return int(digits, 16)
 
 
-def _is_close(header: tuple[str, str]) -> bool:
-    return (header[0].lower(), header[1].lower()) == ("connection", "close")
-
-
 def _head(status: int, headers: Mapping[str, str]) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
@@ -278,14 +274,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         headers = dict(answer.headers)
-        closes = any(map(_is_close, headers.items()))
+        lowered = {(name.lower(), value.lower()) for name, value in headers.items()}
+        closes = ("connection", "close") in lowered
         ours = bool(fault) or closes
         if self.request_version != "HTTP/1.1" or self.server.stopping.is_set():
             self.close_connection = True
         if (ours or self.close_connection) and not closes:
-            headers.update((_CLOSE,))
+            headers |= _CLOSE
         if answer.stream is not None:
-            self._stream(answer.status, {**headers, **dict([_CLOSE])}, answer.stream)
+            self._stream(answer.status, {**headers, **_CLOSE}, answer.stream)
             return
         self._send(answer.status, headers, answer.body)
         if ours:
@@ -324,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
                 left = left - got if got else 0
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        self._send(code, dict([_CLOSE]), b"")
+        self._send(code, _CLOSE, b"")
         self._linger()
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -465,16 +462,13 @@ class Server(ThreadingHTTPServer):
         self._acceptor.join()
         self.server_close()
         for how, seconds in ((socket.SHUT_RD, 1.0), (socket.SHUT_RDWR, 5.0)):
-            self._shut(how)
-            self._join(seconds)
+            self._end_connections(how, seconds)
 
-    def _shut(self, how: int) -> None:
+    def _end_connections(self, how: int, seconds: float) -> None:
         with self._guard:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(how)
-
-    def _join(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         for worker in self._workers:
             if worker is not threading.current_thread():

@@ -122,10 +122,12 @@ def judge_request(
         status, reason = (413, _LONG.format(limit_bytes)) if message.fault else (200, "")
     elif not reason:
         status, parsed, reason = _judge_body(message, encoding, limit_bytes, limit_events)
+    # A key can stand anywhere in an invalid path.
+    masked = "/".join(segment if _is_plain(segment) else "***" for segment in segments)
     request = Request(
         method=message.method,
         target=target,
-        path="/v1/***/***" if target == "events" else _masked(segments),
+        path="/v1/***/***" if target == "events" else masked,
         status=status,
         encoding=encoding,
         headers=message.headers,
@@ -192,11 +194,6 @@ def _target(segments: list[str]) -> str:
 _VERSION = re.compile(r"[vV][0-9]{1,2}")
 
 
-def _masked(segments: list[str]) -> str:
-    # A key can stand anywhere in an invalid path.
-    return "/".join(segment if _is_plain(segment) else "***" for segment in segments)
-
-
 def _is_plain(segment: str) -> bool:
     """Return whether a segment is not a key; a version is shown, as a sign of a wrong base URL."""
     return segment in ("", "ping") or _VERSION.fullmatch(segment) is not None
@@ -253,14 +250,20 @@ def parse_body(body: bytes, encoding: str | None, limit_bytes: int | None = None
 
 
 def _judge_line(line: bytes) -> tuple[bytes, dict[str, Any]] | InvalidLine:
+    value = None
     try:
-        event = _decode(line.decode())
+        value = _decode(line.decode())
+    except UnicodeDecodeError as error:
+        code, message = "not_utf8", f"is not UTF-8: {error.reason}, byte {error.start}"
     except (ValueError, RecursionError) as error:
-        return _unreadable(line, error)
-    if type(event) is not dict:
-        return _not_an_object(line, event)
-    found = problems(event)
-    return InvalidLine(line, event, tuple(found)) if found else (line, event)
+        code, message = "not_json", f"is not strict JSON: {error}"
+    else:
+        if type(value) is dict:
+            found = problems(value)
+            return InvalidLine(line, value, tuple(found)) if found else (line, value)
+        kind = type(value).__name__
+        code, message = "not_an_object", f"is of type {kind}; expected one JSON object a line"
+    return InvalidLine(line, value, (Problem(code, "", f"the line {message}"),))
 
 
 def _reject(name: str) -> None:
@@ -268,18 +271,3 @@ def _reject(name: str) -> None:
 
 
 _decode = json.JSONDecoder(parse_constant=_reject).decode
-
-
-def _unreadable(line: bytes, error: Exception) -> InvalidLine:
-    if isinstance(error, UnicodeDecodeError):
-        problem = Problem(
-            "not_utf8", "", f"the line is not UTF-8: {error.reason}, byte {error.start}"
-        )
-    else:
-        problem = Problem("not_json", "", f"the line is not strict JSON: {error}")
-    return InvalidLine(line, None, (problem,))
-
-
-def _not_an_object(line: bytes, value: Any) -> InvalidLine:
-    message = f"the line is of type {type(value).__name__}; expected one JSON object a line"
-    return InvalidLine(line, value, (Problem("not_an_object", "", message),))

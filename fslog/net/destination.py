@@ -123,13 +123,8 @@ def destination(
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
     """
-    keys = [
-        key(name, given, variable, environ, needed=needs_keys)
-        for name, given, variable in (
-            ("auth_key", auth_key, "FSLOG_AUTH_KEY"),
-            ("api_key", api_key, "FSLOG_API_KEY"),
-        )
-    ]
+    auth_key = key("auth_key", auth_key, environ, needed=needs_keys)
+    api_key = key("api_key", api_key, environ, needed=needs_keys)
     if datacenter is None:
         datacenter = config.environment("FSLOG_DATACENTER", environ) or "us"
     if isinstance(datacenter, str) and len(datacenter) > _LONGEST_WORD:
@@ -139,9 +134,9 @@ def destination(
         endpoint = config.environment("FSLOG_ENDPOINT", environ)
     if endpoint is not None:
         base = endpoint_url(endpoint)
-    to = Destination(base, keys[0], keys[1], proxy_url(base, proxy, environ))
+    to = Destination(base, auth_key, api_key, proxy_url(base, proxy, environ))
     if needs_keys:
-        _mention_short(to, log, {"auth_key": keys[0] or "", "api_key": keys[1] or ""})
+        _mention_short(to, log, {"auth_key": auth_key, "api_key": api_key})
     return to
 
 
@@ -161,20 +156,17 @@ def _mention_short(
                 )
 
 
-def key(
-    name: str, given: Any, variable: str, environ: Mapping[str, str], *, needed: bool
-) -> str | None:
+def key(name: str, given: Any, environ: Mapping[str, str], *, needed: bool) -> str | None:
     r"""Return one of the two keys, without surrounding blanks and newlines (of mounted files).
 
-    >>> key("api_key", "k3y\n", "FSLOG_API_KEY", {}, needed=True)
+    >>> key("api_key", "k3y\n", {}, needed=True)
     'k3y'
     """
     if given is not None and not isinstance(given, str):
         raise TypeError(f"{name} is of type {type(given).__name__}; expected a string")
+    variable = f"FSLOG_{name.upper()}"
     value = (environ.get(variable, "") if given is None else given).strip()
     if not value:
-        if given is None and not needed:
-            return None
         if needed:
             raise ValueError(f"{name} is missing: give it as an argument or in {variable}")
         return None

@@ -21,9 +21,9 @@ from fslog.cli.options import (
 KEYS = {"FSLOG_AUTH_KEY": "auth-key-1", "FSLOG_API_KEY": "api-key-2"}
 
 
-def parsed(*arguments: str, environ: dict[str, str] | None = None) -> argparse.Namespace:
+def parsed(*arguments: str) -> argparse.Namespace:
     """Parse a command's options."""
-    parser = CommandParser("fslog try", "Try.", "", environ=environ or {})
+    parser = CommandParser("fslog try", "Try.", "")
     add_endpoint_options(parser)
     return parser.parse_args(arguments)
 

@@ -14,7 +14,6 @@ checkpoint records; that part is truncated, because the same lines will be rejec
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import json
 import os
@@ -173,12 +172,6 @@ def _checked(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
         if wanted and (type(values[one.name]) is not wanted or values[one.name] < wanted()):
             raise TypeError(one.name)
     return values
-
-
-def now() -> str:
-    """Return the current time as a checkpoint has it."""
-    at = datetime.datetime.now(datetime.timezone.utc)
-    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 class RejectFile:

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,6 @@ from fslog.cli.upload.checkpoint import (
     RejectFile,
     RejectsCheckpoint,
     destination_id,
-    now,
     read_checkpoint,
 )
 from fslog.cli.upload.lines import CheckedLine
@@ -194,7 +194,8 @@ class FileUpload:
             self._recorded_rejects = rejects
             if rejects is not None:
                 rejects = replace(rejects, is_open=is_open)
-            entry = replace(self.progress, at=now(), rejects=rejects)
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            entry = replace(self.progress, at=at, rejects=rejects)
             self._checkpoint.sent[self._destination] = entry
             self._checkpoint.write()
 

@@ -110,51 +110,33 @@ def batches(
     Raises:
         DamagedInput: after all preceding lines were yielded.
     """
-    batch = _Batch(batch_events, batch_bytes)
+    batch: list[CheckedLine] = []
+    events = text_bytes = raw_bytes = 0
     try:
         for line in lines:
             one = check(line, batch_bytes)
-            if batch.lines and not (one.is_whole and batch.has_room_for(one)):
-                yield batch.pop()
+            is_full = (
+                events >= batch_events
+                or text_bytes + len(one.text) > batch_bytes
+                or len(batch) >= _HELD * batch_events
+                or raw_bytes + len(one.raw) > _HELD * batch_bytes
+            )
+            if batch and (is_full or not one.is_whole):
+                yield batch
+                batch, events, text_bytes, raw_bytes = [], 0, 0, 0
             if one.is_whole:
                 batch.append(one)
+                events += bool(one.text)
+                text_bytes += len(one.text)
+                raw_bytes += len(one.raw)
             else:
                 yield [one]
     except DamagedInput:
-        if batch.lines:
-            yield batch.pop()
+        if batch:
+            yield batch
         raise
-    if batch.lines:
-        yield batch.pop()
-
-
-class _Batch:
-    """Gather lines up to the limits of a batch."""
-
-    def __init__(self, batch_events: int, batch_bytes: int) -> None:
-        self._limits = (batch_events, batch_bytes)
-        self.lines: list[CheckedLine] = []
-        self._events = self._bytes = self._raw_bytes = 0
-
-    def has_room_for(self, one: CheckedLine) -> bool:
-        events, size = self._limits
-        return (
-            self._events < events
-            and self._bytes + len(one.text) <= size
-            and len(self.lines) < _HELD * events
-            and self._raw_bytes + len(one.raw) <= _HELD * size
-        )
-
-    def append(self, one: CheckedLine) -> None:
-        self.lines.append(one)
-        self._events += bool(one.text)
-        self._bytes += len(one.text)
-        self._raw_bytes += len(one.raw)
-
-    def pop(self) -> list[CheckedLine]:
-        lines, self.lines = self.lines, []
-        self._events = self._bytes = self._raw_bytes = 0
-        return lines
+    if batch:
+        yield batch
 
 
 @dataclass
