@@ -6,7 +6,7 @@ import contextlib
 import ssl
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -95,6 +95,7 @@ def connection_of(sock: Any) -> dict[str, Any]:
         address, port = sock.getpeername()[:2]
     is_tls = hasattr(sock, "getpeercert")
     certificate = (sock.getpeercert() if is_tls else None) or {}
+    names = certificate.get("subjectAltName") or ((None, None),)
     expires = days_left = None
     if "notAfter" in certificate:
         ends_at = ssl.cert_time_to_seconds(certificate["notAfter"])
@@ -105,7 +106,7 @@ def connection_of(sock: Any) -> dict[str, Any]:
         "port": port,
         "tls": sock.version() if is_tls else None,
         "cipher": (sock.cipher() or (None,))[0] if is_tls else None,
-        "subject": _name(certificate.get("subject"), "commonName") or _first(certificate),
+        "subject": _name(certificate.get("subject"), "commonName") or names[0][1],
         "issuer": _name(certificate.get("issuer"), "organizationName", "commonName"),
         "expires": expires,
         "days_left": days_left,
@@ -120,11 +121,6 @@ def _name(pairs: Any, *wanted: str) -> str | None:
     """
     found = dict(pair for part in pairs or () for pair in part)
     return next((found[name] for name in wanted if name in found), None)
-
-
-def _first(certificate: Any) -> Any:
-    names = certificate.get("subjectAltName") or ((None, None),)
-    return names[0][1]
 
 
 def _warning(days_left: int | None) -> str | None:
@@ -157,28 +153,29 @@ def _show(report: dict[str, Any], to: Destination, *, is_json: bool) -> None:
             printer.line((report["advice"], ""))
 
 
-def _rows(report: dict[str, Any]) -> list[tuple[Part, ...]]:
+def _rows(report: dict[str, Any]) -> Iterator[tuple[Part, ...]]:
     answer = report["seconds"] - report["connect_seconds"]
     place = f"{report['address'] or 'unknown'}, port {report['port']}"
-    through = f"{report['proxy']} ({place})" if report["proxy"] else ""
-    rows = [
-        (f"{report['host']} is reachable", f"it answered in {_ms(report['seconds'])}"),
-        ("proxy", through) if through else ("address", place),
-        ("time", f"{_ms(report['connect_seconds'])} to connect, {_ms(answer)} to answer"),
-    ]
+    reachable = f"{report['host']} is reachable: "
+    yield (reachable, "green"), (f"it answered in {_ms(report['seconds'])}", "")
+    if report["proxy"]:
+        yield _row("proxy", f"{report['proxy']} ({place})")
+    else:
+        yield _row("address", place)
+    yield _row("time", f"{_ms(report['connect_seconds'])} to connect, {_ms(answer)} to answer")
     if report["tls"]:
-        rows.append(("TLS", f"{report['tls']}, {report['cipher']}"))
+        yield _row("TLS", f"{report['tls']}, {report['cipher']}")
         subject, issuer = report["subject"] or "no name", report["issuer"] or "an unknown authority"
         ends = f"until {report['expires']}, {report['days_left']} days"
-        rows.append(("certificate", f"{subject}, {ends}, issued by {issuer}"))
+        yield _row("certificate", f"{subject}, {ends}, issued by {issuer}")
     else:
-        rows.append(("TLS", "none: plain HTTP, which is allowed for a loopback address only"))
-    first, *rest = rows
-    lines: list[tuple[Part, ...]] = [((f"{first[0]}: ", "green"), (first[1], ""))]
-    lines += [((f"{label:13}", "bold"), (text, "")) for label, text in rest]
+        yield _row("TLS", "none: plain HTTP, which is allowed for a loopback address only")
     if report["warning"]:
-        lines.append(((f"{'warning':13}", "bold"), (report["warning"], "yellow")))
-    return lines
+        yield _row("warning", report["warning"], "yellow")
+
+
+def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
+    return ((f"{label:13}", "bold"), (text, style))
 
 
 def _ms(seconds: float) -> str:

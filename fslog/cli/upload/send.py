@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fslog.cli.options import (
@@ -85,27 +86,15 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if all(one.is_complete and not one.has_rejects for one in transfer.results) else 1
 
 
+@dataclass
 class _Summary:
-    """Print the results of an upload.
+    """Print the results of an upload; the options are given parsed and unparsed."""
 
-    Args:
-        transfer: the upload, which has begun.
-        to: the destination.
-        options, arguments: parsed and unparsed.
-    """
-
-    def __init__(
-        self,
-        transfer: Transfer,
-        to: Destination,
-        options: argparse.Namespace,
-        arguments: Sequence[str],
-    ) -> None:
-        self._transfer = transfer
-        self._to = to
-        self._options = options
-        self._arguments = arguments
-        self._began_at = time.monotonic()
+    transfer: Transfer
+    to: Destination
+    options: argparse.Namespace
+    arguments: Sequence[str]
+    began_at: float = field(default_factory=time.monotonic)
 
     def print(self, *, is_interrupted: bool) -> None:
         """Print the results on stdout, and on stderr what was not sent."""
@@ -115,33 +104,33 @@ class _Summary:
             self._print_failures(is_interrupted)
 
     def _print_results(self, is_interrupted: bool) -> None:
-        stopped, duration = self._transfer.stopped, time.monotonic() - self._began_at
-        printer = Printer(sys.stdout, self._to.redact.secrets)
-        if self._options.json:
-            report = {"dry_run": self._options.dry_run, **_totals(self._transfer, duration)}
+        stopped, duration = self.transfer.stopped, time.monotonic() - self.began_at
+        printer = Printer(sys.stdout, self.to.redact.secrets)
+        if self.options.json:
+            report = {"dry_run": self.options.dry_run, **_totals(self.transfer, duration)}
             report["interrupted"] = is_interrupted
             report["stopped"] = None if stopped is None else str(stopped)
             report["resume"] = self._resume_command()
             printer.values(report)
-        elif not self._options.quiet:
-            for row in _rows(self._transfer, duration, self._options.dry_run):
+        elif not self.options.quiet:
+            for row in _rows(self.transfer, duration, self.options.dry_run):
                 printer.line(*row)
 
     def _print_failures(self, is_interrupted: bool) -> None:
         """Print what was not sent, why, and how to resume."""
-        printer = Printer(sys.stderr, self._to.redact.secrets)
-        for one in self._transfer.results:
-            if self._options.quiet and not self._options.json and one.has_rejects:
+        printer = Printer(sys.stderr, self.to.redact.secrets)
+        for one in self.transfer.results:
+            if self.options.quiet and not self.options.json and one.has_rejects:
                 printer.line((f"rejected {_rejected(one)}", "red"))
             if one.failure:
                 printer.line((one.failure, "red"))
-        stopped = self._transfer.stopped
+        stopped = self.transfer.stopped
         if stopped is not None:
             printer.line((self._reason(stopped), "red"))
         if is_interrupted:
             printer.line(("interrupted", "red"))
-        if (stopped is not None or is_interrupted) and not self._options.dry_run:
-            for one in self._transfer.results:
+        if (stopped is not None or is_interrupted) and not self.options.dry_run:
+            for one in self.transfer.results:
                 if one.upload.file.is_stream and not one.is_complete:
                     line = one.upload.progress.newlines + 1
                     text = f"{one.upload.file.label}: nothing from line {line:,} on was sent"
@@ -151,7 +140,7 @@ class _Summary:
                 printer.verbatim((f"no event is lost; to resume: {command}", ""))
 
     def _reason(self, stopped: TransferStopped) -> str:
-        text = f"stopped: {self._to.host}: {stopped}"
+        text = f"stopped: {self.to.host}: {stopped}"
         if stopped.is_configuration:
             text += (
                 ": configuration error; are FSLOG_AUTH_KEY and FSLOG_API_KEY the keys of this "
@@ -161,10 +150,10 @@ class _Summary:
 
     def _resume_command(self) -> str | None:
         """Return the command that resumes the upload; None if it is complete or cannot resume."""
-        left = [one for one in self._transfer.results if not one.is_complete]
+        left = [one for one in self.transfer.results if not one.is_complete]
         if not left or all(one.upload.file.is_stream for one in left):
             return None
-        words = list(self._arguments)
+        words = list(self.arguments)
         end = words.index("--") if "--" in words else len(words)  # only file names follow it
         options = [one for one in words[:end] if one not in ("--resume", "--again")]
         return shlex.join(["fslog", "send", "--resume", *options, *words[end:]])

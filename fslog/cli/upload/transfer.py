@@ -40,6 +40,7 @@ class TransferStats:
     retries: int = 0
 
 
+@dataclass
 class Uploader:
     """Post batches, each until it is confirmed or refused.
 
@@ -50,26 +51,17 @@ class Uploader:
         report: receives a message if the endpoint is down, works again, or refuses a batch's size.
         clock: monotonic seconds.
         jitter: returns the pause to make, from the longest one allowed.
+        stats: what was posted so far.
     """
 
-    def __init__(
-        self,
-        post: Callable[[bytes], Outcome],
-        *,
-        retry_for: float,
-        wait: Callable[[float], None],
-        report: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[float], float] = full_jitter,
-    ) -> None:
-        self._post = post
-        self._retry_for = retry_for
-        self._wait = wait
-        self._report = report
-        self._clock = clock
-        self._jitter = jitter
-        self._is_split_reported = False
-        self.stats = TransferStats()
+    post: Callable[[bytes], Outcome]
+    retry_for: float
+    wait: Callable[[float], None]
+    report: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    jitter: Callable[[float], float] = full_jitter
+    stats: TransferStats = field(default_factory=TransferStats)
+    _is_split_reported: bool = False
 
     def send(self, batch: Sequence[CheckedLine]) -> Iterator[tuple[Sequence[CheckedLine], str]]:
         """Post a batch, and yield its lines in order, in one part unless it has to be split.
@@ -98,10 +90,10 @@ class Uploader:
     def _settle(self, texts: Sequence[bytes]) -> Outcome:
         """Post until the outcome is not a retry."""
         body = wire.pack(texts, wire.ENCODING, wire.LEVEL)
-        backoff = Backoff(MAX_BACKOFF, self._jitter)
+        backoff = Backoff(MAX_BACKOFF, self.jitter)
         failed_at: float | None = None
         while True:
-            outcome = self._post(body)
+            outcome = self.post(body)
             if outcome.kind is not Kind.RETRY:
                 break
             self.stats.retries += 1
@@ -111,7 +103,7 @@ class Uploader:
         if outcome.kind is Kind.MISCONFIGURED:
             raise TransferStopped(outcome.reason, is_configuration=True)
         if failed_at is not None:
-            self._report("the endpoint works again")
+            self.report("the endpoint works again")
         if outcome.kind is Kind.DELIVERED:
             self.stats.batches += 1
             self.stats.bytes_encoded += sum(map(len, texts))
@@ -120,23 +112,23 @@ class Uploader:
 
     def _pause(self, outcome: Outcome, failed_at: float | None, pause: float) -> float:
         """Wait before the next attempt, and return when the first one failed."""
-        now = self._clock()
+        now = self.clock()
         if failed_at is None:
             failed_at = now
-            self._report(f"the endpoint is down: {outcome.reason}; retrying")
-        left = failed_at + self._retry_for - now
+            self.report(f"the endpoint is down: {outcome.reason}; retrying")
+        left = failed_at + self.retry_for - now
         asked = outcome.retry_after or 0.0
         if left <= 0 or asked > left:
             since = f" for {duration(now - failed_at)}" if now - failed_at >= 1 else ""
             request = f", and asks to wait {duration(asked)}" if asked else ""
             raise TransferStopped(f"{outcome.reason}{since}{request}")
-        self._wait(min(pause, left))
+        self.wait(min(pause, left))
         return failed_at
 
     def _report_split(self, size_bytes: int) -> None:
         if not self._is_split_reported:
             self._is_split_reported = True
-            self._report(
+            self.report(
                 f"the endpoint refuses a batch of {size_bytes:,} bytes as too large, so it is "
                 "split; --batch-bytes or --batch-events limits all batches"
             )
