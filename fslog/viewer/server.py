@@ -164,11 +164,10 @@ class Viewer:
     def _file(self, message: Message, path: str) -> Answer:
         if message.method not in ("GET", "HEAD"):
             raise ApiError(405, "expected GET or HEAD", {"Allow": "GET, HEAD"})
-        name = path.removeprefix(_STATIC)
-        body = self._files.get(name)
+        body = self._files.get(path.removeprefix(_STATIC))
         if body is None:
             raise ApiError(404, "there is no such file")
-        kind = CONTENT_TYPES[os.path.splitext(name)[1]]
+        kind = CONTENT_TYPES[os.path.splitext(path)[1]]
         return Answer(headers={"Content-Type": kind, "Cache-Control": "no-cache"}, body=body)
 
 

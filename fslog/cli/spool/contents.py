@@ -42,6 +42,8 @@ _LOCK = re.compile(
 )
 
 _Listed = tuple[SegmentName, int, float]
+"""A segment, its size, and when it was last written."""
+
 _Pids = dict[tuple[int, int, int], int]
 """Process ids by the major and minor number of a device, and the inode of a file on it."""
 

@@ -29,6 +29,7 @@ from fslog.spool.owners import Owner
 from fslog.spool.segments import RejectedLine, SegmentName, partition_lines
 
 _VERBS = ("ls", "show", "requeue", "rm")
+_EMPTY = ("the quarantine is empty", "")
 
 _DESCRIPTION = """\
 List and show what could not be sent, requeue it, or remove it.
@@ -124,12 +125,8 @@ def _list(contents: SpoolContents, options: argparse.Namespace, printer: Printer
     elif contents.quarantine:
         list_files(contents, printer)
     else:
-        _write_empty(printer)
+        printer.line(_EMPTY)
     return 0
-
-
-def _write_empty(printer: Printer) -> None:
-    printer.line(("the quarantine is empty", ""))
 
 
 def _show(contents: SpoolContents, options: argparse.Namespace, printer: Printer) -> int:
@@ -218,7 +215,7 @@ def _requeue(contents: SpoolContents, options: argparse.Namespace, printer: Prin
     if options.json:
         printer.values([_as_json(one) for one in results])
     elif not files and not code:
-        _write_empty(printer)
+        printer.line(_EMPTY)
     return code or int(any(one.error or one.kept for one in results))
 
 
@@ -330,7 +327,7 @@ def _remove(contents: SpoolContents, options: argparse.Namespace, printer: Print
     if options.json:
         printer.values(removed)
     elif not files and not code:
-        _write_empty(printer)
+        printer.line(_EMPTY)
     return code
 
 
