@@ -282,20 +282,15 @@ class _Handler(BaseHTTPRequestHandler):
         if (ours or self.close_connection) and not closes:
             headers |= _CLOSE
         if answer.stream is not None:
-            self._stream(answer.status, {**headers, **_CLOSE}, answer.stream)
+            self._stream(_head(answer.status, {**headers, **_CLOSE}), answer.stream)
             return
         self._send(answer.status, headers, answer.body)
         if ours:
             self._linger()
 
-    def _stream(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        stream: Callable[[], Generator[bytes, None, None]],
-    ) -> None:
+    def _stream(self, head: bytes, stream: Callable[[], Generator[bytes, None, None]]) -> None:
         self.close_connection = True
-        self.wfile.write(_head(status, headers))
+        self.wfile.write(head)
         if self.command == "HEAD":
             return
         self.connection.settimeout(_STUCK_SECONDS)

@@ -217,26 +217,22 @@ def file_uploads(options: argparse.Namespace, to: Destination) -> list[FileUploa
     Raises:
         CommandError: an input was sent before, or a file cannot be used.
     """
-    files = input_files(options.files)
-    if options.dry_run and not options.resume:
-        return [FileUpload(file, to, None) for file in files]
-    uploads = [_file_upload(file, to, options) for file in files]
-    if options.dry_run:
-        return [FileUpload(upload.file, to, upload.start) for upload in uploads]
-    _assign_rejects(uploads, options.rejects)
+    uploads = [_file_upload(file, to, options) for file in input_files(options.files)]
+    if not options.dry_run:
+        _assign_rejects(uploads, options.rejects)
     return uploads
 
 
 def _file_upload(file: InputFile, to: Destination, options: argparse.Namespace) -> FileUpload:
-    if not file.is_stream:
-        checkpoint = read_checkpoint(_checkpoint_path(file, options.state_dir))
-        start = None if options.again else _start(file, checkpoint, to, options.resume)
-        return FileUpload(file, to, start, checkpoint)
-    if options.resume:
+    if file.is_stream and options.resume:
         raise CommandError(
             f"{file.label} is a stream, which can be read only once: --resume is not possible"
         )
-    return FileUpload(file, to, None)
+    if file.is_stream or (options.dry_run and not options.resume):
+        return FileUpload(file, to, None)
+    checkpoint = read_checkpoint(_checkpoint_path(file, options.state_dir))
+    start = None if options.again else _start(file, checkpoint, to, options.resume)
+    return FileUpload(file, to, start, None if options.dry_run else checkpoint)
 
 
 def _checkpoint_path(file: InputFile, state_dir: str | None) -> str:
