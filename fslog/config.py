@@ -65,11 +65,7 @@ def is_enabled(value: Any, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def seconds(name: str, value: Any, *, zero: bool = False) -> float:
-    """Return a duration in seconds, above zero (or from zero on), that a lock can wait for.
-
-    >>> seconds("timeout", 10)
-    10.0
-    """
+    """Return a duration in seconds, above zero (or from zero on), that a lock can wait for."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is {_type(value)}; expected a number of seconds")
     if not 0 <= value <= threading.TIMEOUT_MAX or (value == 0 and not zero):
@@ -81,12 +77,8 @@ def seconds(name: str, value: Any, *, zero: bool = False) -> float:
     return float(value)
 
 
-def whole(name: str, value: Any, *, least: int, most: int | None = None) -> int:
-    """Return a whole number between two bounds, both included.
-
-    >>> whole("batch_events", 5000, least=1)
-    5000
-    """
+def whole(name: str, value: Any, *, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number between two bounds, both included."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is {_type(value)}; expected a whole number")
     if value < least or (most is not None and value > most):
@@ -96,11 +88,7 @@ def whole(name: str, value: Any, *, least: int, most: int | None = None) -> int:
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> Any:
-    """Return one of a few words.
-
-    >>> one_of("datacenter", "eu", ("us", "eu"))
-    'eu'
-    """
+    """Return one of a few words."""
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{name} is {_type(value)}; expected one of {_words(allowed)}")
     if value not in allowed:
@@ -109,22 +97,14 @@ def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> Any:
 
 
 def text(name: str, value: Any) -> str:
-    """Return a string without surrounding blanks. Errors do not show it: it may hold a password.
-
-    >>> text("ca_certs", " /etc/ca.pem ")
-    '/etc/ca.pem'
-    """
+    """Return a string without surrounding blanks. Errors do not show it: it may hold a password."""
     if not isinstance(value, str):
         raise TypeError(f"{name} is {_type(value)}; expected a string")
     return value.strip()
 
 
 def level(value: Any) -> int | str:
-    """Return a level of the logging module, given as a number or a name.
-
-    >>> level("INFO")
-    'INFO'
-    """
+    """Return a level of the logging module, given as a number or a name."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError(f"level is {_type(value)}; expected an int or a name")
     if isinstance(value, str) and not isinstance(logging.getLevelName(value), int):
@@ -136,8 +116,6 @@ def function(name: str, value: Any) -> Any:
     """Return a callable, or None.
 
     A string is what a configuration without the `ext://` prefix passes.
-
-    >>> function("on_problem", None)
     """
     if value is None or callable(value):
         return value
@@ -148,11 +126,7 @@ def function(name: str, value: Any) -> Any:
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
-    """Return a mapping, with non-empty strings as keys, as a dict; None means an empty one.
-
-    >>> mapping("defaults", {"product": "core"})
-    {'product': 'core'}
-    """
+    """Return a mapping, with non-empty strings as keys, as a dict; None means an empty one."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -167,11 +141,7 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:
-    """Return non-empty strings as a tuple; None means an empty one.
-
-    >>> names("include", ["feature", "order_*"])
-    ('feature', 'order_*')
-    """
+    """Return non-empty strings as a tuple; None means an empty one."""
     if value is None:
         return ()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
@@ -224,25 +194,21 @@ class Settings:
         return cls(
             level=level(given["level"]),
             compression=one_of("compression", given["compression"], (*ENCODINGS, None)),
-            compression_level=_whole(given, "compression_level", most=9),
-            batch_events=_whole(given, "batch_events"),
-            batch_bytes=_whole(given, "batch_bytes"),
+            compression_level=whole("compression_level", given["compression_level"], most=9),
+            batch_events=whole("batch_events", given["batch_events"]),
+            batch_bytes=whole("batch_bytes", given["batch_bytes"]),
             flush_interval=seconds("flush_interval", given["flush_interval"], zero=True),
-            buffer_bytes=_whole(given, "buffer_bytes"),
+            buffer_bytes=whole("buffer_bytes", given["buffer_bytes"]),
             block_timeout=seconds_blocked if may_block else None,
             timeout=seconds("timeout", given["timeout"]),
             max_backoff=seconds("max_backoff", given["max_backoff"]),
             shutdown_timeout=seconds("shutdown_timeout", given["shutdown_timeout"], zero=True),
-            spool_max_bytes=_whole(given, "spool_max_bytes"),
+            spool_max_bytes=whole("spool_max_bytes", given["spool_max_bytes"]),
             spool_fsync=one_of("spool_fsync", given["spool_fsync"], FSYNC),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
             enabled=is_enabled(given["enabled"]),
             on_problem=function("on_problem", given["on_problem"]),
         )
-
-
-def _whole(given: Mapping[str, Any], name: str, most: int | None = None) -> int:
-    return whole(name, given[name], least=1, most=most)
 
 
 def _shown(value: int | float) -> str:

@@ -6,6 +6,7 @@ owns in one process is one `Delivery`; a forked child makes its own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -110,27 +111,11 @@ class FreshsuccessHandler(logging.Handler):
         on_problem: Callable[[Problem], None] | None = None,
         **mapping: Any,
     ) -> None:
+        given = locals()
         if unknown := set(mapping) - set(_MAPPING):
             raise TypeError(f"FreshsuccessHandler has no argument {min(unknown)!r}")
-        settings = Settings.checked(
-            level=level,
-            compression=compression,
-            compression_level=compression_level,
-            batch_events=batch_events,
-            batch_bytes=batch_bytes,
-            flush_interval=flush_interval,
-            buffer_bytes=buffer_bytes,
-            overflow=overflow,
-            block_timeout=block_timeout,
-            timeout=timeout,
-            max_backoff=max_backoff,
-            shutdown_timeout=shutdown_timeout,
-            spool_max_bytes=spool_max_bytes,
-            spool_fsync=spool_fsync,
-            ca_certs=ca_certs,
-            enabled=enabled,
-            on_problem=on_problem,
-        )
+        checked = (*Settings.__annotations__, "overflow")  # not the keys
+        settings = Settings.checked(**{name: given[name] for name in checked})
         # A handler created during a capture belongs to it: it never uses its own endpoint, and
         # accepts nothing after the capture has ended.
         is_captured = capture.override() is not None
@@ -156,7 +141,6 @@ class FreshsuccessHandler(logging.Handler):
         self._batch_bytes = settings.batch_bytes
         super().__init__(settings.level)
         self.formatter: EventFormatter = formatter
-        self._use_formatter()
         self._deliveries: dict[int, Delivery] = {}
         self._fork_flag = fork_flag()
         self._own: Delivery
@@ -325,11 +309,9 @@ class FreshsuccessHandler(logging.Handler):
             ConnectionError: no answer, or another status than 200; the message says why.
         """
         override = capture.override()
-        transport = self._transport(override.destination if override else self._destination)
-        try:
+        to = override.destination if override else self._destination
+        with contextlib.closing(self._transport(to)) as transport:
             return transport.ping()
-        finally:
-            transport.close()
 
     def after_fork(self) -> None:
         """Make a new `Delivery` in a forked child: the parent delivers its own events."""
