@@ -87,8 +87,7 @@ class SinkOverride:
 
     def handlers(self) -> list[Any]:
         """Return the handlers that have used these sinks and still exist."""
-        found = [handler() for _, handler, _ in self._sinks]
-        return [handler for handler in found if handler is not None]
+        return [found for _, handler, _ in self._sinks if (found := handler()) is not None]
 
     def stats(self) -> Stats:
         """Return the numbers `emitted` and `skipped` of this process's handlers together."""

@@ -83,7 +83,7 @@ class Capture:
 
     def __init__(self) -> None:
         self._captured = Captured()
-        self._collector = Collector(on_intake=lambda *came: self._captured.add_parsed(came[2]))
+        self._collector = Collector(on_intake=lambda *came: self._captured.add(came[2]))
         self._why_not: Exception | None = None
         self._override: SinkOverride | None = None
         self._overlay: Overlay | None = None
@@ -105,7 +105,6 @@ class Capture:
         keys = (f"auth-{secrets.token_hex(8)}", f"api-{secrets.token_hex(8)}")
         self._override = SinkOverride(Destination(url, *keys), self._make_sink)
         self._overlay = Overlay(dict(zip(VARIABLES, (url, *keys, "yes", None), strict=True)))
-        self._overlay.begin()
         self._override.start()
         return self
 
@@ -122,8 +121,7 @@ class Capture:
         if not is_forked:
             return CaptureSink(self._captured)
         assert self._override is not None
-        to = self._override.destination
-        settings = _CHILD_SETTINGS
+        to, settings = self._override.destination, _CHILD_SETTINGS
         transport = Transport(
             to, ca_certs=None, encoding=settings.compression, timeout=settings.timeout
         )
@@ -255,27 +253,21 @@ _overlays: list[Overlay] = []
 
 
 class Overlay:
-    """Set environment variables, and restore them; overlays may end in any order.
+    """Set environment variables until `end` restores them; overlays may end in any order.
 
     Args:
         values: by name; None: unset the variable.
 
-    >>> overlay = Overlay({"FSLOG_EXAMPLE": "1"})
-    >>> overlay.begin(); os.environ["FSLOG_EXAMPLE"]
+    >>> overlay = Overlay({"FSLOG_EXAMPLE": "1"}); os.environ["FSLOG_EXAMPLE"]
     '1'
     >>> overlay.end(); "FSLOG_EXAMPLE" in os.environ
     False
     """
 
     def __init__(self, values: Mapping[str, str | None]) -> None:
-        self._values = values
-        self._before: Mapping[str, str | None] = {}
-
-    def begin(self) -> None:
-        """Set the variables."""
-        self._before = {name: os.environ.get(name) for name in self._values}
+        self._before: Mapping[str, str | None] = {name: os.environ.get(name) for name in values}
         _overlays.append(self)
-        _set(self._values)
+        _set(values)
 
     def end(self) -> None:
         """Restore the previous values; if there is a newer overlay, it restores them at its end."""

@@ -89,12 +89,13 @@ def _alike(name: str, event: Mapping[str, Any]) -> str:
 
 
 def words(wanted: Mapping[str, Any]) -> str:
-    """Return the wanted properties, for a sentence.
+    """Return the wanted properties, if there are any, for a sentence.
 
     >>> words({"action": "feature", "feature": re.compile("^ex"), "total": int})
-    "action='feature', feature=/^ex/, total=int"
+    " with action='feature', feature=/^ex/, total=int"
     """
-    return ", ".join(f"{name}={_described(value)}" for name, value in wanted.items())
+    pairs = ", ".join(f"{name}={_described(value)}" for name, value in wanted.items())
+    return f" with {pairs}" if pairs else ""
 
 
 def _described(expected: Any) -> str:
@@ -135,31 +136,27 @@ def shown_event(event: Mapping[str, Any]) -> str:
     "{'accountId': 'acme', 'text': 'aaaaaaaaaaaaaaaaaaaaaaaaaa ... aaaaaaaaaaaaaaaaaaaaaaaaaaa'}"
     """
     pairs = [f"{shown(name)}: {shown(value, _SHORT)}" for name, value in event.items()]
-    text = f"{{{', '.join(pairs)}}}"
-    return _cut(text, _LONG)
+    return _cut(f"{{{', '.join(pairs)}}}", _LONG)
 
 
 def none_is_meant(wanted: Mapping[str, Any], seen: Seen) -> str:
     """Return the message that no event matches; it shows similar and invalid ones."""
-    what = f"no event with {words(wanted)} arrived" if wanted else "no event arrived"
     others = f", but {_plural(len(seen.events), 'other')}" if seen.events else ""
     others += "; the nearest:" if len(seen.events) > 1 else ""
-    return _text([f"{what}{others}", *_account(wanted, seen)])
+    return _text([f"no event{words(wanted)} arrived{others}", *_account(wanted, seen)])
 
 
 def too_few(wanted: Mapping[str, Any], seen: Seen, n: int, seconds: float) -> str:
     """Return the message that fewer events match than expected."""
-    what = f" with {words(wanted)}" if wanted else ""
     count = sum(is_meant(wanted, event) for event in seen.events)
-    head = f"{count} of {_plural(n, 'event')}{what} arrived in {seconds:g} s"
+    head = f"{count} of {_plural(n, 'event')}{words(wanted)} arrived in {seconds:g} s"
     return _text([head, *_account(wanted, seen)])
 
 
 def some_are_meant(wanted: Mapping[str, Any], seen: Seen) -> str:
     """Return the message that events match although none was expected."""
     found = [(n, event) for n, event in enumerate(seen.events, 1) if is_meant(wanted, event)]
-    what = f" with {words(wanted)}" if wanted else ""
-    lines = [f"{_plural(len(found), 'event')}{what} arrived, expected none"]
+    lines = [f"{_plural(len(found), 'event')}{words(wanted)} arrived, expected none"]
     lines += [f"  event {n} is {shown_event(event)}" for n, event in found[:_MOST]]
     return _text([*lines, *_and_more(len(found))])
 
@@ -197,10 +194,9 @@ def _nearness(wanted: Mapping[str, Any], event: Mapping[str, Any]) -> tuple[int,
 
 
 def _invalid(wanted: Mapping[str, Any], findings: Sequence[Finding]) -> Iterable[str]:
-    events = [
-        (group[0].event or {}, group)
-        for _, group in _grouped(finding for finding in findings if not finding.is_warning)
-    ]
+    errors = (finding for finding in findings if not finding.is_warning)
+    groups = itertools.groupby(errors, lambda finding: (id(finding.event), finding.place))
+    events = [(found[0].event or {}, found) for found in (list(group) for _, group in groups)]
     events.sort(key=lambda one: _nearness(wanted, one[0]), reverse=True)
     for event, group in events[:_MOST]:
         meant = " what is expected, but" if wanted and is_meant(wanted, event) else ""
@@ -208,13 +204,6 @@ def _invalid(wanted: Mapping[str, Any], findings: Sequence[Finding]) -> Iterable
         for finding in group:
             yield f"    {finding}"
     yield from _and_more(len(events))
-
-
-def _grouped(findings: Iterable[Finding]) -> Iterable[tuple[Any, list[Finding]]]:
-    for key, group in itertools.groupby(
-        findings, lambda finding: (id(finding.event), finding.place)
-    ):
-        yield key, list(group)
 
 
 def _and_more(count: int) -> Iterable[str]:

@@ -68,25 +68,14 @@ class Captured:
     """Keep events and findings from any thread, signal handler or finalizer."""
 
     def __init__(self) -> None:
-        self._unread: deque[Any] = deque()
+        self._unread: deque[bytes | Finding | ParsedBody] = deque()
         self._bells: tuple[Any, ...] = ()  # replaced, never changed: log calls take no lock
         self._lock = threading.Lock()
         self._events: list[dict[str, Any]] = []
         self._findings: list[Finding] = []
 
-    def add_line(self, line: bytes) -> None:
-        """Add a line from a handler of this process."""
-        self._add(line)
-
-    def add_problem(self, problem: Problem, record: logging.LogRecord) -> None:
-        """Add a problem from a handler of this process."""
-        self._add(finding(problem, place_of(record)))
-
-    def add_parsed(self, parsed: ParsedBody) -> None:
-        """Add the body that another process has posted."""
-        self._add(parsed)
-
-    def _add(self, item: Any) -> None:
+    def add(self, item: bytes | Finding | ParsedBody) -> None:
+        """Add a line or a problem of this process, or the body that another one has posted."""
         self._unread.append(item)
         for bell in self._bells:
             with contextlib.suppress(RuntimeError):  # another log call has rung it
@@ -168,7 +157,7 @@ class CaptureSink:
     def submit(self, line: bytes) -> bool:
         """Accept a line; there is always room."""
         self._accepted.add()
-        self._captured.add_line(line)
+        self._captured.add(line)
         return True
 
     def bound(self) -> tuple[str, int]:
@@ -181,20 +170,16 @@ class CaptureSink:
 
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Keep a problem of an event, with its call site."""
-        self._captured.add_problem(problem, record)
+        self._captured.add(finding(problem, place_of(record)))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Return True: nothing is pending."""
         return True
 
     def close(self) -> None:
-        """Do nothing: the handler may be used again."""
+        """Do nothing: nothing is left to deliver, and the handler may be used again."""
 
-    def watch(self) -> None:
-        """Do nothing: children leave no orphans."""
-
-    def end_soon(self) -> None:
-        """Do nothing: nothing is left to deliver."""
+    watch = end_soon = close
 
     def stats(self) -> Stats:
         """Return the numbers of this capture."""
