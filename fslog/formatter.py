@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import translate
 from itertools import islice
@@ -33,8 +33,6 @@ from fslog.mapping.templates import text_of
 
 EXCLUDE = ("otel*", "dd.*", "_*")
 """Extras that well-known instrumentations add to every record, and those marked as internal."""
-
-SESSIONS = ("window", "idle", "none")
 
 _BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
 _LAST_OWN = len(_BLANK) - 1
@@ -259,15 +257,12 @@ class EventFormatter(JsonFormatter):
         return name in self._roots or name in schema.REQUIRED or self._included(name)
 
     def _is_property(self, name: Any) -> bool:
-        if name in RECORD_ATTRIBUTES:
-            return False
-        return self._included(name) or not (name in self._roots or self._excluded(name))
+        is_kept = self._included(name) or not (name in self._roots or self._excluded(name))
+        return is_kept and name not in RECORD_ATTRIBUTES
 
     def _is_taken_by_rules(self, name: Any) -> bool:
-        if name in RECORD_ATTRIBUTES:
-            return False
-        required = name in schema.REQUIRED and name not in self._roots
-        return required or self._included(name)
+        is_kept = (name in schema.REQUIRED and name not in self._roots) or self._included(name)
+        return is_kept and name not in RECORD_ATTRIBUTES
 
 
 def _fast_line(encoders: EncoderCache, rules: Rules) -> Callable[[logging.LogRecord], bytes | None]:
@@ -333,14 +328,14 @@ def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
     """
     attributes = record.__dict__
     try:
-        items = islice(attributes.items(), _LAST_OWN, None)
-        if (
+        items: Iterator[tuple[str, Any]] = islice(attributes.items(), _LAST_OWN, None)
+        if not (
             type(record) is logging.LogRecord
             and next(items, ("", None))[0] == _LAST_NAME
             and next(iter(attributes)) == _FIRST_NAME
         ):
-            return {name: value for name, value in items if kept[name]}
-        return {name: value for name, value in attributes.items() if kept[name]}
+            items = iter(attributes.items())
+        return {name: value for name, value in items if kept[name]}
     except unless_interrupt(RuntimeError):  # another thread changed it meanwhile
         return {name: value for name, value in list(attributes.items()) if kept[name]}
 
@@ -383,7 +378,7 @@ def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _session_ids(session: Any) -> sessions.SessionIds | None:
-    kind = config.one_of("session", session, SESSIONS)
+    kind = config.one_of("session", session, ("window", "idle", "none"))
     if kind == "idle":
         return sessions.IdleSessions()
     return sessions.by_window if kind == "window" else None

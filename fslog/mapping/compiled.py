@@ -18,6 +18,7 @@ import linecache
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from logging import LogRecord
 from typing import Any, NamedTuple
@@ -44,6 +45,10 @@ _KINDS = (str, int, float, bool, type(None))
 _FLAGS = "('false', 'true')"
 
 _quote = json.encoder.encode_basestring
+
+# Few names: those that were not used for a while have left the processor's caches.
+_GLOBALS = {"floor": math.floor, "quote": _quote, **{kind.__name__: kind for kind in _KINDS}}
+
 _numbers = itertools.count(1)
 
 
@@ -62,14 +67,12 @@ class CallShape(NamedTuple):
     action: str
 
 
+@dataclass(slots=True)
 class _Known:
     """What is known of one call site."""
 
-    __slots__ = ("encoders", "records")
-
-    def __init__(self) -> None:
-        self.records = 0
-        self.encoders: tuple[tuple[CallShape, Encode], ...] = ()
+    records: int = 0
+    encoders: tuple[tuple[CallShape, Encode], ...] = ()
 
 
 class EncoderCache:
@@ -178,6 +181,7 @@ def _is_text(name: Any) -> bool:
     return type(name) is str and name.encode(errors="replace").decode() == name
 
 
+@dataclass
 class _Compiler:
     """Compile the encoder of one call shape.
 
@@ -185,27 +189,14 @@ class _Compiler:
     to a global name of the function.
     """
 
-    def __init__(
-        self,
-        is_property: Callable[[str], bool],
-        fields: frozenset[str],
-        defaults: Mapping[str, Any],
-        session: sessions.SessionIds | None,
-        shape: CallShape,
-    ) -> None:
-        self._is_property = is_property
-        self._fields = fields
-        self._defaults = defaults
-        self._session = session
-        self._shape = shape
-        # Few names: those that were not used for a while have left the processor's caches.
-        self._globals: dict[str, Any] = {
-            "floor": math.floor,
-            "quote": _quote,
-            **{kind.__name__: kind for kind in _KINDS},
-        }
-        self._statements: list[str] = []
-        self._line: list[str] = []
+    is_property: Callable[[str], bool]
+    fields: frozenset[str]
+    defaults: Mapping[str, Any]
+    session: sessions.SessionIds | None
+    shape: CallShape
+    globals: dict[str, Any] = field(default_factory=_GLOBALS.copy)
+    statements: list[str] = field(default_factory=list)
+    line: list[str] = field(default_factory=list)
 
     def compile(self, name: str) -> tuple[Encode, str] | None:
         """Return the function and its source; None if the shape cannot be compiled.
@@ -222,21 +213,21 @@ class _Compiler:
                 return None
         self._add_time("createdAt" in sources)
         if "sessionId" not in sources:
-            if self._session is None:
+            if self.session is None:
                 return None
             self._add_session()
         self._write("}\n")
-        line = "\n        ".join(self._line)
-        body = "\n    ".join([*self._statements, f"return (\n        {line}\n    ).encode()"])
+        line = "\n        ".join(self.line)
+        body = "\n    ".join([*self.statements, f"return (\n        {line}\n    ).encode()"])
         source_text = f"def encode_record(attributes, created, bound):\n    {body}\n"
-        exec(compile(source_text, name, "exec"), self._globals)
-        return self._globals["encode_record"], source_text
+        exec(compile(source_text, name, "exec"), self.globals)
+        return self.globals["encode_record"], source_text
 
     def _sources(self) -> dict[str, tuple[str, Any]] | None:
         """Return where each property comes from, in the order of `EventFormatter`."""
-        shape = self._shape
+        shape = self.shape
         own = {
-            name: ("attributes", kind) for name, kind in shape.attributes if self._is_property(name)
+            name: ("attributes", kind) for name, kind in shape.attributes if self.is_property(name)
         }
         if shape.nested is not None:
             own.pop("event", None)
@@ -244,7 +235,7 @@ class _Compiler:
         elif "event" in own:
             return None
         sources: dict[str, tuple[str, Any]] = {
-            **{name: ("default", value) for name, value in self._defaults.items()},
+            **{name: ("default", value) for name, value in self.defaults.items()},
             **{name: ("bound", kind) for name, kind in shape.bound},
             **own,
         }
@@ -252,15 +243,15 @@ class _Compiler:
             "action" in own
             and all(map(_is_text, sources))
             and all(name in sources for name in schema.IDS)
-            and not self._fields - own.keys()
+            and not self.fields - own.keys()
         )
         return sources if is_known else None
 
     def _check_names(self) -> None:
-        names = self._bind([name for name, _ in self._shape.attributes])
+        names = self._bind([name for name, _ in self.shape.attributes])
         self._require(f"list(attributes) == {names}")
-        if self._shape.bound:
-            names = self._bind([name for name, _ in self._shape.bound])
+        if self.shape.bound:
+            names = self._bind([name for name, _ in self.shape.bound])
             self._require(f"list(bound) == {names}")
         else:
             self._require("not bound")
@@ -268,11 +259,11 @@ class _Compiler:
 
     def _check_event(self) -> None:
         """Check an extra `event`, whether it is a property or not: it holds some."""
-        if self._shape.nested is not None:
-            names = self._bind([name for name, _ in self._shape.nested])
-            self._statements.append('nested = attributes["event"]')
+        if self.shape.nested is not None:
+            names = self._bind([name for name, _ in self.shape.nested])
+            self.statements.append('nested = attributes["event"]')
             self._require(f"type(nested) is dict and list(nested) == {names}")
-        elif any(name == "event" for name, _ in self._shape.attributes):
+        elif any(name == "event" for name, _ in self.shape.attributes):
             self._require('attributes["event"] is None')
 
     def _add_property(self, name: str, source: str, kind: Any, value: str) -> bool:
@@ -284,7 +275,7 @@ class _Compiler:
         if name in schema.REQUIRED and name != "createdAt":
             if kind is not str and not (kind is int and name in schema.IDS):
                 return False
-        self._statements.append(f"{value} = {source}[{name!r}]")
+        self.statements.append(f"{value} = {source}[{name!r}]")
         self._require(f"type({value}) is {kind.__name__}")
         self._begin(name)
         self._add_value(name, value, kind)
@@ -297,23 +288,23 @@ class _Compiler:
         if type(value) not in _KINDS or any(p.property == name for p in schema.problems(coerced)):
             return False
         if name in schema.IDS or name == "createdAt":
-            self._statements.append(f"{name} = {self._bind(coerced[name])}")
+            self.statements.append(f"{name} = {self._bind(coerced[name])}")
         self._begin(name)
         self._write(encode({"": coerced[name]}).decode()[len('{"":') : -len("}\n")])
         return True
 
     def _begin(self, name: str) -> None:
-        self._write(("," if self._line else "{") + _quote(name) + ":")
+        self._write(("," if self.line else "{") + _quote(name) + ":")
 
     def _add_value(self, name: str, value: str, kind: Any) -> None:
         if name in schema.IDS and kind is int:
-            self._statements.append(f"{value} = str({value})")
+            self.statements.append(f"{value} = str({value})")
             kind = str
         if name in schema.IDS or name == "createdAt":
-            self._statements.append(f"{name} = {value}")
+            self.statements.append(f"{name} = {value}")
         if name == "action":
-            self._require(f"{value} == {self._bind(self._shape.action)}")
-            self._write(_quote(self._shape.action))
+            self._require(f"{value} == {self._bind(self.shape.action)}")
+            self._write(_quote(self.shape.action))
             return
         if name in schema.REQUIRED and kind is str:
             self._require(value)
@@ -335,7 +326,7 @@ class _Compiler:
             self._require(f"createdAt <= {self._bind(schema.MOST_MS)}")
         else:
             self._require("type(created) is float")
-            self._statements.append("createdAt = floor(created * 1000 + 0.5)")
+            self.statements.append("createdAt = floor(created * 1000 + 0.5)")
             self._begin("createdAt")
             self._fill("createdAt")
         self._require(f"createdAt >= {schema.EARLIEST_MS}")
@@ -343,27 +334,27 @@ class _Compiler:
     def _add_session(self) -> None:
         self._begin("sessionId")
         self._write('"')
-        if self._session is sessions.by_window:
+        if self.session is sessions.by_window:
             window = f"int(createdAt // {sessions.WINDOW_MS})"
             self._fill(f"{self._bind(sessions.of_window)}(accountId, userId, {window})")
         else:
-            self._fill(f"{self._bind(self._session)}(accountId, userId, createdAt)")
+            self._fill(f"{self._bind(self.session)}(accountId, userId, createdAt)")
         self._write('"')
 
     def _require(self, condition: str) -> None:
         """Add a statement: without the condition, the record does not have the shape."""
-        self._statements.append(f"if not ({condition}): return None")
+        self.statements.append(f"if not ({condition}): return None")
 
     def _write(self, text: str) -> None:
         """Add a text to the line."""
-        self._line.append("f" + repr(text.replace("{", "{{").replace("}", "}}")))
+        self.line.append("f" + repr(text.replace("{", "{{").replace("}", "}}")))
 
     def _fill(self, expression: str) -> None:
         """Add the value of an expression to the line."""
-        self._line.append(f'f"{{{expression}}}"')
+        self.line.append(f'f"{{{expression}}}"')
 
     def _bind(self, value: Any) -> str:
         """Return a global name of the function for a value."""
-        name = f"k{len(self._globals)}"
-        self._globals[name] = value
+        name = f"k{len(self.globals)}"
+        self.globals[name] = value
         return name

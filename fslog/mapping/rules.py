@@ -117,7 +117,7 @@ class Rules:
             try:
                 made = rule.properties(record, groups)
             except Unreadable as error:
-                if rule.names_message:
+                if any(condition.key == "message" for condition in rule.when):
                     raise
                 undecided = undecided or error
                 continue
@@ -162,8 +162,9 @@ def no_match(needed: frozenset[tuple[str, str]]) -> NoMatch:
     messages = wanted.get("msg", set())
     # If an attribute of every record is absent, the rules decide, as they do of a value that is
     # not a text: they compare it by its text. An absent extra matches nothing.
-    absent = {name: None if name in _ALWAYS_THERE else "" for name in wanted}
-    conditions = [(name, absent[name], texts) for name, texts in wanted.items()]
+    conditions = [
+        (name, None if name in _ALWAYS_THERE else "", texts) for name, texts in wanted.items()
+    ]
 
     def always(record: logging.LogRecord) -> bool:
         return True
@@ -215,7 +216,7 @@ class Partial(dict[str, Any]):
         self.unread = unread
 
 
-class Rule:
+class Rule(NamedTuple):
     """One rule, compiled.
 
     Args:
@@ -227,26 +228,14 @@ class Rule:
         needed: a literal condition: the attribute's name, and its value as text; None without one.
     """
 
-    def __init__(
-        self,
-        when: list[Condition],
-        event: Mapping[str, Any],
-        logger: Match,
-        message: str | None,
-        conditions: list[tuple[Read, Match]],
-        constants: dict[str, Any],
-        made: list[tuple[str, templates.Make]],
-        needed: tuple[str, str] | None,
-    ) -> None:
-        self.when = when
-        self.event = event
-        self.logger = logger
-        self.message = message
-        self.names_message = any(condition.key == "message" for condition in when)
-        self.needed = needed
-        self._conditions = conditions
-        self._constants = constants
-        self._made = made
+    when: list[Condition]
+    event: Mapping[str, Any]
+    logger: Match
+    message: str | None
+    conditions: list[tuple[Read, Match]]
+    constants: dict[str, Any]
+    made: list[tuple[str, templates.Make]]
+    needed: tuple[str, str] | None
 
     def properties(
         self, record: logging.LogRecord, groups: Mapping[str, Any]
@@ -257,7 +246,7 @@ class Rule:
             Unreadable: whether it matches is unknown.
         """
         unread: Unreadable | None = None
-        for read, match in self._conditions:
+        for read, match in self.conditions:
             try:
                 found = match(read(record))
             except Unreadable as error:
@@ -271,8 +260,8 @@ class Rule:
                 groups = {**groups, **found}
         if unread is not None:
             raise unread
-        properties = dict(self._constants)
-        for name, make in self._made:
+        properties = dict(self.constants)
+        for name, make in self.made:
             try:
                 value = make(record, groups)
             except Unreadable as error:
@@ -302,7 +291,7 @@ def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> Rule:
 def _compile_parts(
     when: Mapping[str, Any], event: Mapping[str, Any], known: Callable[[str], bool]
 ) -> Rule:
-    logger: Match = _anything
+    logger = _prefixed("")
     message: str | None = None
     all_of_them: list[Condition] = []
     conditions: list[tuple[Read, Match]] = []
@@ -353,10 +342,6 @@ def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:
             f"when.{key} is of type {type(value).__name__}; expected a string, a number or a bool"
         )
     return None
-
-
-def _anything(value: Any) -> Mapping[str, Any]:
-    return {}
 
 
 def _prefixed(prefix: str) -> Match:
@@ -415,10 +400,6 @@ def _compile_event(
             constants[name] = value
         else:
             made.append((name, value))
-    return _checked_constants(event, constants), made
-
-
-def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> dict[str, Any]:
     if "action" not in event:
         raise ValueError("event has no action: a rule must name the action of its event")
     checked = dict(constants)
@@ -426,7 +407,7 @@ def _checked_constants(event: Mapping[str, Any], constants: dict[str, Any]) -> d
     for problem in schema.problems(checked):
         if problem.property in constants:
             raise ValueError(f"event.{problem.property}: {problem.message}")
-    return checked
+    return checked, made
 
 
 def _arguments(message: str | None) -> int | None:

@@ -15,7 +15,7 @@ import math
 import numbers
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -201,6 +201,10 @@ def problems(event: Mapping[str, Any]) -> list[Problem]:
         return []
     found = []
     for name in REQUIRED:
+        if name not in event:
+            message = f"{name} is missing: {_REQUIRED[name][1]}"
+            found.append(Problem("missing", name, message, event))
+            continue
         judge = _time_problem if name == "createdAt" else _name_problem
         problem = judge(event, name)
         if problem is not None:
@@ -209,8 +213,6 @@ def problems(event: Mapping[str, Any]) -> list[Problem]:
 
 
 def _name_problem(event: Mapping[str, Any], name: str) -> Problem | None:
-    if name not in event:
-        return Problem("missing", name, f"{name} is missing: {_REQUIRED[name][1]}", event)
     value = event[name]
     if issubclass(type(value), str):
         if str.__len__(value):
@@ -221,8 +223,6 @@ def _name_problem(event: Mapping[str, Any], name: str) -> Problem | None:
 
 
 def _time_problem(event: Mapping[str, Any], name: str) -> Problem | None:
-    if name not in event:
-        return Problem("missing", name, f"{name} is missing: {_REQUIRED[name][1]}", event)
     value = event[name]
     if issubclass(type(value), datetime.datetime):
         message = f"{name} is a datetime without a time zone or offset; expected an aware one"
@@ -253,8 +253,8 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
     [('expected', 'module'), ('expected_type', 'total')]
     """
     action = _as_text(event["action"])
-    check = _CHECKS.get(action)
-    found = [] if check is None or check(event) else _broken(event, action)
+    is_plain_one = action not in ACTIONS or (action == "feature" and _is_plain_feature(event))
+    found = [] if is_plain_one else _broken(event, action)
     if isinstance(event, Warned):
         found.insert(0, Problem(event.code, "", event.message, event))
     at = _plain_number(event["createdAt"])
@@ -305,9 +305,3 @@ def _is_plain_feature(event: Mapping[str, Any]) -> bool:
         and type(get("product", "")) is str
         and (type(total) is int or (type(total) is float and total - total == 0.0))
     )
-
-
-_CHECKS: dict[Any, Callable[[Mapping[str, Any]], bool]] = {
-    "feature": _is_plain_feature,
-    **{action: lambda event: False for action in ACTIONS if action != "feature"},
-}

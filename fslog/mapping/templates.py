@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from logging import LogRecord
-from typing import Any
+from typing import Any, NamedTuple
 
 from fslog.interrupts import unless_interrupt
-from fslog.mapping.paths import MISSING, Read, Unreadable, compile_path
+from fslog.mapping.paths import MISSING, Unreadable, compile_path
 
 Groups = Mapping[str, Any]
 Make = Callable[[LogRecord, Groups], Any]
@@ -25,7 +25,7 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float}
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|([{}])")
 
 
-class Names:
+class Names(NamedTuple):
     """The names for which a placeholder can have a value.
 
     Args:
@@ -34,12 +34,9 @@ class Names:
         arguments: how many arguments the rule's message has; None if that is unknown.
     """
 
-    def __init__(
-        self, groups: frozenset[str], known: Callable[[str], bool], arguments: int | None = None
-    ) -> None:
-        self.groups = groups
-        self.known = known
-        self.arguments = arguments
+    groups: frozenset[str]
+    known: Callable[[str], bool]
+    arguments: int | None = None
 
 
 def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
@@ -133,10 +130,9 @@ def text_of(value: Any) -> str | None:
     '200'
     """
     try:
-        text = str(value)
+        return str(value)
     except unless_interrupt(Exception):  # the application's own __str__
         return None
-    return text
 
 
 def _compile_placeholder(inside: str, names: Names) -> Make:
@@ -166,12 +162,8 @@ def _source(place: str, names: Names) -> Make:
     if not place:
         raise ValueError("a placeholder is empty; expected a group or a path of the record")
     if place in names.groups:
-
-        def read_group(record: LogRecord, groups: Groups) -> Any:
-            return groups.get(place, MISSING)
-
-        return read_group
-    read: Read = compile_path(place)
+        return lambda record, groups: groups.get(place, MISSING)
+    read = compile_path(place)
     first, _, index = place.partition(".")
     if names.arguments is not None and first == "args" and index.isdecimal():
         if int(index) >= names.arguments:
@@ -186,8 +178,4 @@ def _source(place: str, names: Names) -> Make:
             f"({groups}), an attribute of every record, or a name in when, fields or include; to "
             "read an extra, add its name to one of these"
         )
-
-    def read_record(record: LogRecord, groups: Groups) -> Any:
-        return read(record)
-
-    return read_record
+    return lambda record, groups: read(record)
