@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import compileall
+import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the package once."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(sys.modules["fslog"].__path__[0], quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what pytest itself holds, some 100,000 objects, out of each garbage collection."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 MEASURING = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
