@@ -43,8 +43,7 @@ class RuleMismatch:
         rule: its index.
         condition: the first that fails.
         found: the value that it reads; `MISSING` for none, `Unreadable` if reading it raises.
-        held: how many of its conditions hold.
-        conditions: how many it has.
+        held, conditions: how many of its conditions hold, and how many it has.
     """
 
     rule: int
@@ -68,7 +67,7 @@ class Explanation:
 
     Args:
         number: of its line; None if it is not from a log.
-        record: the record; None if the line is not one.
+        record: None if the line is not one.
         outcome: one of `OUTCOMES`.
         rule: the index of the rule that matches, if any.
         is_explicit: whether the log call itself names an action.
@@ -78,7 +77,6 @@ class Explanation:
         sources: of each property.
         mismatches: why the rules before the one that matches do not.
         left_out: properties without a value, and why.
-        notes: what else matters.
     """
 
     number: int | None
@@ -108,7 +106,7 @@ class Explainer:
         self._handler = handler
         self._formatter: EventFormatter = handler.formatter
         self._bound = dict(bound)
-        self._rules = list(handler.formatter.rules)
+        self._rules = handler.rules
         fields = handler.mapping.get("fields") or {}
         self._fields = {name: fields[name] for name in fields}
         self._templates = [
@@ -116,12 +114,9 @@ class Explainer:
         ]
 
     def explain(self, record: logging.LogRecord, number: int | None = None) -> Explanation:
-        """Explain one record.
+        """Explain the record of a line.
 
-        Args:
-            record: its message and arguments are changed if they can be recovered from the
-                formatted message.
-            number: of its line.
+        Its message and arguments are changed if they can be recovered from the formatted message.
         """
         notes = self._recover(record)
         with context.bound(**self._bound):
@@ -132,10 +127,9 @@ class Explainer:
         if any(p.code == "missing" and p.property in _IDENTITY for p in made.problems):
             if not self._bound:
                 notes.append("values bound by fslog.context are unknown here; pass --context")
-        unasked = [
-            f"the filter {name} was not run; it may reject the record" for name in route.unasked
-        ]
-        made.notes = (*notes, *unasked)
+        for name in route.unasked:
+            notes.append(f"the filter {name} was not run; it may reject the record")
+        made.notes = tuple(notes)
         return made
 
     def _recover(self, record: logging.LogRecord) -> list[str]:
@@ -153,9 +147,7 @@ class Explainer:
 
     def _explain(self, record: logging.LogRecord, number: int | None) -> Explanation:
         made = Explanation(number, record, "skipped", is_explicit=_is_explicit(record))
-        groups: Mapping[str, Any] = {}
-        if not made.is_explicit:
-            made.rule, groups, made.mismatches = self._match(record)
+        groups = {} if made.is_explicit else self._match(record, made)
         self._create_event(record, made)
         rule = None if made.rule is None else self._rules[made.rule]
         if rule is not None:
@@ -165,25 +157,30 @@ class Explainer:
             made.sources = {name: self._source(name, record, made, rule) for name in made.event}
         return made
 
-    def _match(
-        self, record: logging.LogRecord
-    ) -> tuple[int | None, Mapping[str, Any], tuple[RuleMismatch, ...]]:
-        """Return the rule that matches, its groups, and why the rules before it do not match."""
+    def _match(self, record: logging.LogRecord, made: Explanation) -> dict[str, Any]:
+        """Find the rule that matches, and why those before it do not; return its groups."""
         mismatches: list[RuleMismatch] = []
+        groups: dict[str, Any] = {}
         for index, rule in enumerate(self._rules):
-            groups: dict[str, Any] = {}
+            groups = {}
             failed: list[tuple[Condition, Any]] = []
             for condition in rule.when:
-                found, yields = _evaluate(condition, record)
+                try:
+                    value: Any = condition.read(record)
+                    yields = condition.match(value)
+                except Unreadable as error:
+                    value, yields = error, None
                 if yields is None:
-                    failed.append((condition, found))
+                    failed.append((condition, value))
                 else:
                     groups.update(yields)
             if not failed:
-                return index, groups, tuple(mismatches)
+                made.rule = index
+                break
             held = len(rule.when) - len(failed)
             mismatches.append(RuleMismatch(index, *failed[0], held, len(rule.when)))
-        return None, {}, tuple(mismatches)
+        made.mismatches = tuple(mismatches)
+        return groups
 
     def _create_event(self, record: logging.LogRecord, made: Explanation) -> None:
         try:
@@ -255,17 +252,6 @@ def _is_same(one: Any, other: Any) -> bool:
     return one is not MISSING and (one == other or str(one) == other)
 
 
-def _evaluate(
-    condition: Condition, record: logging.LogRecord
-) -> tuple[Any, Mapping[str, Any] | None]:
-    """Return the value that a condition reads, and the groups it yields; None if it fails."""
-    try:
-        value = condition.read(record)
-        return value, condition.match(value)
-    except Unreadable as error:
-        return error, None
-
-
 def _read(path: str, record: logging.LogRecord) -> Any:
     try:
         return compile_path(path)(record)
@@ -275,7 +261,9 @@ def _read(path: str, record: logging.LogRecord) -> Any:
 
 def _left_out(rule: Rule, record: logging.LogRecord, groups: Mapping[str, Any]) -> Iterator[str]:
     """Yield the properties of a rule's event whose placeholders have no value."""
-    names = Names(frozenset(_groups(rule)), lambda name: True)
+    patterns = [re.compile(one.wanted[1:-1]) for one in rule.when if is_expression(one.wanted)]
+    groups_of_rule = frozenset(name for pattern in patterns for name in pattern.groupindex)
+    names = Names(groups_of_rule, lambda name: True)
     for path, text in _texts(rule.event, ""):
         constant, make = compile_value(text, names)
         try:
@@ -283,13 +271,6 @@ def _left_out(rule: Rule, record: logging.LogRecord, groups: Mapping[str, Any]) 
                 yield f"{path}: {text} has no value"
         except Unreadable:  # a problem reports it
             continue
-
-
-def _groups(rule: Rule) -> Iterator[str]:
-    for condition in rule.when:
-        wanted = condition.wanted
-        if is_expression(wanted):
-            yield from re.compile(wanted[1:-1]).groupindex
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -336,8 +317,7 @@ class Summary:
         outcomes: lines by outcome.
         matches: records by the rule that matches.
         explicit: records whose log call names an action.
-        stops: records by what stops them.
-        stopped_events: how many of those would be events.
+        stops, stopped_events: records by what stops them, and how many of them would be events.
         skipped: records that are no events, by logger.
         problems: by code, property and message.
         nearest: by rule, the mismatch in which most of its conditions hold.

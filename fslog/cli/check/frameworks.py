@@ -36,12 +36,7 @@ _GUNICORN: Mapping[str, Any] = {
 
 
 class Preset(NamedTuple):
-    """What a library does to one of its loggers before the configuration is loaded.
-
-    Args:
-        library: its name. It also sets the logger's level to INFO.
-        propagates: the value that it gives to `propagate`.
-    """
+    """What a library does to a logger before the configuration is loaded; its level is INFO."""
 
     library: str
     propagates: bool
@@ -63,11 +58,8 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration as its program passes it to `dictConfig`.
 
     gunicorn adds a section of its own for each one that the configuration lacks, and whole
-    sections only: its loggers may then name handlers that the configuration does not have.
-
-    Args:
-        name: of the variable that holds the configuration.
-        given: the configuration.
+    sections only: its loggers may then name handlers that the configuration does not have. The
+    name is that of the variable that holds the configuration.
 
     >>> with_defaults("logconfig_dict", {"handlers": {}})["root"]["handlers"]
     ['console']

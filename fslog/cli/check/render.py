@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from fslog.cli.check.configuration import ROOT, Configuration
 from fslog.cli.check.dry_run import KEYS, EventHandlerInfo
-from fslog.cli.check.explain import Explanation, RuleMismatch, Summary, shown
+from fslog.cli.check.explain import Explanation, Summary, shown
 from fslog.cli.check.lint import spool_state
 from fslog.cli.check.routing import ABOVE_ALL, logger_label
 from fslog.cli.output import Part, Printer, count
@@ -27,6 +27,9 @@ _LABEL_COLUMNS = 12
 _MOST_NAMES = 8
 _MOST_REASONS = 5
 _VALUE_COLUMNS = 40
+
+_MAPPING = ("fields", "defaults", "include")
+"""The arguments of a formatter of which the names are reported."""
 
 _VERDICTS = {
     "event": ("event", "green"),
@@ -47,12 +50,7 @@ _COUNTED = {
 
 
 class Text:
-    """Write to a person.
-
-    Args:
-        printer: writes it.
-        details: how many records are explained in full.
-    """
+    """Write to a person, with at most `details` records explained in full."""
 
     def __init__(self, printer: Printer, details: int) -> None:
         self._printer = printer
@@ -146,10 +144,8 @@ def _posting_rows(values: dict[str, Any]) -> Iterator[tuple[Part, ...]]:
 
 def _mapping(info: EventHandlerInfo) -> str:
     texts = [f"from log calls and {count(len(info.rules), 'rule')}"]
-    for name in ("fields", "defaults", "include"):
-        given = info.mapping.get(name)
-        if given:
-            texts.append(f"{name} {', '.join(map(str, given))}")
+    given = {name: info.mapping.get(name) for name in _MAPPING}
+    texts += [f"{name} {', '.join(map(str, names))}" for name, names in given.items() if names]
     return "; ".join(texts)
 
 
@@ -244,19 +240,13 @@ def _detail_rows(summary: Summary, outcome: str) -> Iterator[tuple[Part, ...]]:
 
 
 def _nearest(summary: Summary, index: int) -> str:
-    nearest = summary.nearest.get(index)
-    if nearest is None:
-        return ": an earlier rule always matched first" if summary.matches else ""
-    return f": in the nearest record, {nearest}"
+    if index in summary.nearest:
+        return f": in the nearest record, {summary.nearest[index]}"
+    return ": an earlier rule always matched first" if summary.matches else ""
 
 
 class Json:
-    """Write one JSON object.
-
-    Args:
-        printer: writes it.
-        details: ignored; a program gets all records.
-    """
+    """Write one JSON object; `details` is ignored, since a program gets all records."""
 
     def __init__(self, printer: Printer, details: int) -> None:
         self._printer = printer
@@ -296,14 +286,13 @@ class Json:
 
 
 def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
-    names = {name: info.mapping.get(name) for name in ("fields", "defaults", "include")}
     values: dict[str, Any] = {
         "handler": info.name,
         "factory": _factory_name(info.part.factory),
         "posts": info.posts,
         "ok": info.formatter is not None,
         "rules": None if info.formatter is None else len(info.rules),
-        **{name: sorted(map(str, given or ())) for name, given in names.items()},
+        **{name: sorted(map(str, info.mapping.get(name) or ())) for name in _MAPPING},
         "session": info.mapping.get("session", "window"),
         "filters": _filter_names(info),
         "loggers": list(_logger_values(info)),
@@ -318,11 +307,13 @@ def _filter_names(info: EventHandlerInfo) -> list[str]:
 def _posting_values(info: EventHandlerInfo) -> dict[str, Any]:
     """Return where a handler posts, where its keys are (never what they are), and its spool."""
     to = info.destination
+    proxy = None if to is None else to.proxy_url()
     path = None if info.spool is None else info.spool.path
     return {
         "enabled": info.enabled,
         "endpoint": None if to is None else f"{to.ping_url().removesuffix('ping')}***/***",
-        "proxy": None if to is None else _proxy_host(to.proxy_url()),
+        # Without the password that the URL may contain.
+        "proxy": None if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2],
         "keys": {name: _key_origin(info, name) for name in KEYS},
         "spool": None if path is None else {"path": path, "state": spool_state(path)},
     }
@@ -333,11 +324,6 @@ def _key_origin(info: EventHandlerInfo, name: str) -> str | None:
     if info.arguments.get(name):
         return "configuration"
     return KEYS[name] if environment(KEYS[name]) else None
-
-
-def _proxy_host(url: str | None) -> str | None:
-    """Return a proxy's host and port, without the password that its URL may contain."""
-    return None if url is None else urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _factory_name(factory: Any) -> str:
@@ -375,21 +361,20 @@ def _explanation_values(one: Explanation) -> dict[str, Any]:
             }
             for problem in one.problems
         ],
-        "mismatches": [_mismatch_values(mismatch) for mismatch in one.mismatches],
+        "mismatches": [
+            {
+                "rule": mismatch.rule,
+                "condition": mismatch.condition.key,
+                "expected": _plain(mismatch.condition.wanted),
+                "found": None if mismatch.found is MISSING else _plain(mismatch.found),
+                "held": mismatch.held,
+                "conditions": mismatch.conditions,
+                "message": str(mismatch),
+            }
+            for mismatch in one.mismatches
+        ],
         "left_out": list(one.left_out),
         "notes": list(one.notes),
-    }
-
-
-def _mismatch_values(one: RuleMismatch) -> dict[str, Any]:
-    return {
-        "rule": one.rule,
-        "condition": one.condition.key,
-        "expected": _plain(one.condition.wanted),
-        "found": None if one.found is MISSING else _plain(one.found),
-        "held": one.held,
-        "conditions": one.conditions,
-        "message": str(one),
     }
 
 

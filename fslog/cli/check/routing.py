@@ -57,12 +57,7 @@ class _StandIn(logging.Handler):
 
 
 class Routing:
-    """Ask `logging` how records reach one handler of a configuration.
-
-    Args:
-        config: the configuration.
-        handler: the handler's name.
-    """
+    """Ask `logging` how records reach one handler of a configuration, given by its name."""
 
     def __init__(self, config: Configuration, handler: str) -> None:
         self._config = config
@@ -86,12 +81,19 @@ class Routing:
             logger.setLevel(part.level)
         elif part.name in PRESETS:
             logger.setLevel(logging.INFO)
-        logger.propagate = _propagates(self._config, part)
+        logger.propagate = self._propagates(part)
         self._add_filters(logger, part.filters)
         logger.addHandler(logging.NullHandler())  # without any handler, logging prints the record
         for name in dict.fromkeys(part.handlers):
             for stand_in in self._stand_ins(name, logger.name, (), has_level=True):
                 logger.addHandler(stand_in)
+
+    def _propagates(self, part: LoggerConfig) -> bool:
+        preset = PRESETS.get(part.name)
+        if part.propagates is not None or preset is None or preset.propagates:
+            return part.propagates is not False
+        # gunicorn adds its own loggers, which propagate, to a configuration without any.
+        return preset.library == "gunicorn" and not self._config.given.get("loggers")
 
     def _stand_ins(
         self, name: str, logger: str, before: tuple[str, ...], *, has_level: bool
@@ -213,21 +215,10 @@ def _stand_ins_of(logger: logging.Logger) -> list[_StandIn]:
     return [one for one in logger.handlers if isinstance(one, _StandIn)]
 
 
-def _propagates(config: Configuration, part: LoggerConfig) -> bool:
-    if part.propagates is not None:
-        return part.propagates
-    preset = PRESETS.get(part.name)
-    if preset is None or preset.propagates:
-        return True
-    # gunicorn adds its own loggers, which propagate, to a configuration without any.
-    return preset.library == "gunicorn" and not config.given.get("loggers")
-
-
 def _built_filter(config: Configuration, one: Any) -> Any:
     """Create a filter without effects: a plain `logging.Filter`, or an `EventFormatter`.
 
-    Returns:
-        None for any other, and for one that cannot be created, which `dry_run` reports.
+    None for any other, and for one that cannot be created, which `dry_run` reports.
     """
     if not isinstance(one, str):
         return one if isinstance(one, (logging.Filter, EventFormatter)) else None
