@@ -60,16 +60,9 @@ record gives an invalid event, 2 for an invalid argument, 130 after Ctrl-C."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run `fslog check`.
+    """Run `fslog check` with its arguments and return the exit code.
 
-    Args:
-        arguments: those after the command's name.
-
-    Returns:
-        The exit code, as `--help` explains it.
-
-    Raises:
-        KeyboardInterrupt: after the results so far are written.
+    Ctrl-C raises `KeyboardInterrupt` after the results so far are written.
     """
     options = _parser().parse_args(arguments)
     try:

@@ -131,10 +131,9 @@ class Configuration:
         return makes(self.factory("filters", name), EventFormatter)
 
     def writes_events(self, part: HandlerConfig) -> bool:
-        """Return whether a handler that is not fslog's has an `EventFormatter`."""
-        if part.formatter is None or part.posts:
-            return False
-        return makes(self.factory("formatters", part.formatter), EventFormatter)
+        """Return whether a handler has an `EventFormatter`."""
+        name = part.formatter
+        return name is not None and makes(self.factory("formatters", name), EventFormatter)
 
 
 def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration:
@@ -197,7 +196,7 @@ def _read_handler(config: Configuration, name: str, section: Any) -> None:
         factory,
         level=_level(config, where, section) or 0,
         formatter=str(formatter) if formatter else None,
-        filters=_filters(config, where, section),
+        filters=_names(config, where, section, "filters"),
         targets=_targets(factory, section),
         respects_levels=bool(section.get("respect_handler_level")),
     )
@@ -219,11 +218,7 @@ def _factory(config: Configuration, where: str, section: Mapping[str, Any]) -> A
 def makes(factory: Any, kind: type) -> bool:
     """Return whether a factory is a subclass of a class, or a function whose code names one.
 
-    A function is not called, since it might open a file.
-
-    Args:
-        factory: the value of `class` or `()`; anything that is not callable makes nothing.
-        kind: the class.
+    A function is not called, since it might open a file. What is not callable makes nothing.
 
     >>> makes(functools.partial(TimeoutError, "late"), OSError), makes(KeyError, OSError)
     (True, False)
@@ -263,8 +258,8 @@ def _read_logger(config: Configuration, name: str, section: Any) -> None:
         name,
         level=_level(config, where, section),
         propagates=None if propagates is None else bool(propagates),
-        handlers=_handlers(config, where, section),
-        filters=_filters(config, where, section),
+        handlers=_names(config, where, section, "handlers"),
+        filters=_names(config, where, section, "filters"),
     )
 
 
@@ -273,36 +268,26 @@ def logger_path(name: str) -> str:
     return ROOT if name == ROOT else f"loggers.{name}"
 
 
-def _handlers(config: Configuration, where: str, section: Mapping[str, Any]) -> tuple[str, ...]:
-    names = tuple(str(one) for one in _names(config, where, section, "handlers"))
-    for one in names:
-        if one not in config.handlers:
-            hint = _hint(one, config.handlers)
+def _names(
+    config: Configuration, where: str, section: Mapping[str, Any], kind: str
+) -> tuple[Any, ...]:
+    """Return the `handlers` or `filters` of a section; a filter may be an object."""
+    given = _converted(config, section.get(kind))
+    if given is None:
+        return ()
+    if not isinstance(given, (list, tuple)):
+        config.error(f"{where}.{kind}", _expected("a list", given))
+        return ()
+    found = tuple(str(one) if kind == "handlers" else one for one in given)
+    known = getattr(config, kind)
+    for one in found:
+        if isinstance(one, str) and one not in known:
+            hint = _hint(one, known)
             part = where.partition(".")[0]
             if part in config.added:
                 hint = f"; gunicorn adds its own {part} to a configuration without: define {part}"
-            config.error(where, f"unknown handler {one!r}{hint}")
-    return names
-
-
-def _filters(config: Configuration, where: str, section: Mapping[str, Any]) -> tuple[Any, ...]:
-    found = _names(config, where, section, "filters")
-    for one in found:
-        if isinstance(one, str) and one not in config.filters:
-            config.error(where, f"unknown filter {one!r}{_hint(one, config.filters)}")
+            config.error(where, f"unknown {kind[:-1]} {one!r}{hint}")
     return found
-
-
-def _names(
-    config: Configuration, where: str, section: Mapping[str, Any], name: str
-) -> tuple[Any, ...]:
-    given = _converted(config, section.get(name))
-    if given is None:
-        return ()
-    if isinstance(given, (list, tuple)):
-        return tuple(given)
-    config.error(f"{where}.{name}", _expected("a list", given))
-    return ()
 
 
 def _converted(config: Configuration, value: Any) -> Any:

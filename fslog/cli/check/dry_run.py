@@ -83,9 +83,8 @@ class EventHandlerInfo:
     """A handler that produces events: one of fslog's, or another with an `EventFormatter`.
 
     Args:
-        arguments: of the handler.
+        arguments, mapping: those of the handler, and those of its formatter.
         formatter: creates the events; None if it, or the handler, could not be created.
-        mapping: the arguments of the formatter.
         enabled: whether it accepts records in this environment.
         destination: where it would post; None if unknown, or if it does not post.
         spool: its spool directory, if any.

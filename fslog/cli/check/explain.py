@@ -53,8 +53,10 @@ class RuleMismatch:
     conditions: int
 
     def __str__(self) -> str:
-        key = self.condition.key
-        expected = _expected(key, self.condition.wanted)
+        key, wanted = self.condition.key, self.condition.wanted
+        expected = f"{shown(wanted)} or a child of it" if key == "logger" else shown(wanted)
+        if is_expression(wanted):
+            expected = f"a match of {wanted}"
         if isinstance(self.found, Unreadable):
             return f"{key} cannot be read: {self.found}; expected {expected}"
         found = "missing" if self.found is MISSING else shown(self.found)
@@ -94,12 +96,7 @@ class Explanation:
 
 
 class Explainer:
-    """Explain what one handler of a configuration does with records.
-
-    Args:
-        handler: that handler; it has a formatter.
-        bound: the values that `fslog.context` holds.
-    """
+    """Explain what a handler with a formatter does with records while `fslog.context` is bound."""
 
     def __init__(self, handler: EventHandlerInfo, bound: Mapping[str, Any]) -> None:
         assert handler.formatter is not None
@@ -287,12 +284,6 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 def is_expression(wanted: Any) -> bool:
     """Return whether a condition's value is a regular expression."""
     return isinstance(wanted, str) and len(wanted) > 1 and wanted[0] == wanted[-1] == "/"
-
-
-def _expected(key: str, wanted: Any) -> str:
-    if is_expression(wanted):
-        return f"a match of {wanted}"
-    return f"{shown(wanted)} or a child of it" if key == "logger" else shown(wanted)
 
 
 def shown(value: Any, most: int = 80) -> str:

@@ -27,11 +27,9 @@ from fslog.spool.filesystem import FileSystem
 def lint(
     config: Configuration, handlers: list[EventHandlerInfo], hijacks: bool | None = False
 ) -> None:
-    """Add diagnostics to a configuration with its handlers, and remove duplicates.
+    """Add diagnostics about the handlers that produce events, and remove duplicates.
 
-    Args:
-        config, handlers: the configuration, and those of its handlers that produce events.
-        hijacks: whether Celery's worker removes the root logger's handlers; None for perhaps.
+    `hijacks`: whether Celery's worker removes the root logger's handlers; None for perhaps.
     """
     if not handlers and all(part.factory is not None for part in config.handlers.values()):
         # If a factory cannot be resolved, that is reported: it may be meant to be fslog's.

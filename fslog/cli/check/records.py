@@ -199,25 +199,19 @@ def recover_args(message: object, template: str) -> Any:
     """
     if not isinstance(message, str) or len(message) > _MAX_CHARACTERS or "%" not in template:
         return None
-    pieces: list[str] = []
-    slots: list[re.Match[str]] = []
-    end = 0
-    for slot in _CONVERSION.finditer(template):
-        literal = template[end : slot.start()]
-        if not slots and not message.startswith(literal):
-            return None
-        pieces.append(re.escape(literal))
-        end = slot.end()
-        if slot["kind"] == "%":
-            pieces.append("%")
-        else:
-            slots.append(slot)
-            pieces.append(f"({_TEXTS.get(slot['kind'], '.*?')})")
-    found = re.fullmatch("".join([*pieces, re.escape(template[end:])]), message, re.DOTALL)
-    if found is None or not slots:
+    first, *rest = _CONVERSION.split(template)
+    if not message.startswith(first):
+        return None
+    pattern = re.escape(first)
+    keys: list[str | None] = []
+    for key, kind, literal in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        pattern += "%" if kind == "%" else f"({_TEXTS.get(kind, '.*?')})"
+        pattern += re.escape(literal)
+        keys += [] if kind == "%" else [key]
+    found = re.fullmatch(pattern, message, re.DOTALL)
+    if found is None or not keys:
         return None
     values = tuple(map(_number_or_text, found.groups()))
-    keys = [slot["key"] for slot in slots]
     return values if set(keys) == {None} else dict(zip(keys, values, strict=True))
 
 

@@ -111,17 +111,20 @@ def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
 
 
 def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tuple[Part, ...]]:
-    name = _factory_name(info.part.factory)
-    yield (("handler ", "dim"), (info.name, "bold"), (f"  {name}", ""))
+    values = _handler_values(info)
+    yield (("handler ", "dim"), (info.name, "bold"), (f"  {values['factory']}", ""))
     if info.posts:
-        yield from _posting_rows(_posting_values(info))
+        yield from _posting_rows(values)
     else:
         yield _row("writes", "events as lines; another program has to send them")
     if info.formatter is not None:
-        yield _row("events", _mapping(info))
-    if info.part.filters:
-        yield _row("filters", ", ".join(_filter_names(info)))
-    for logger in _logger_values(info):
+        texts = [f"from log calls and {count(values['rules'], 'rule')}"]
+        given = {name: info.mapping.get(name) or () for name in _MAPPING}
+        texts += [f"{name} {', '.join(map(str, given[name]))}" for name in given if given[name]]
+        yield _row("events", "; ".join(texts))
+    if values["filters"]:
+        yield _row("filters", ", ".join(values["filters"]))
+    for logger in values["loggers"]:
         yield _row("from", f"{logger_label(logger['logger'])}, {logger['level']} and above")
     routes = {name: info.routing.route(name, ABOVE_ALL) for name in config.loggers if name != ROOT}
     unreached = [(name, route.reason) for name, route in routes.items() if not route.by]
@@ -140,13 +143,6 @@ def _posting_rows(values: dict[str, Any]) -> Iterator[tuple[Part, ...]]:
         yield _row(name, where if origin else "missing", "" if origin else "yellow")
     if values["spool"]:
         yield _row("spool", f"{values['spool']['path']}, {values['spool']['state']}")
-
-
-def _mapping(info: EventHandlerInfo) -> str:
-    texts = [f"from log calls and {count(len(info.rules), 'rule')}"]
-    given = {name: info.mapping.get(name) for name in _MAPPING}
-    texts += [f"{name} {', '.join(map(str, names))}" for name, names in given.items() if names]
-    return "; ".join(texts)
 
 
 def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
@@ -286,6 +282,8 @@ class Json:
 
 
 def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
+    routing = info.routing
+    levels = {name: max(routing.level_of(name)[0], info.part.level) for name in routing.holders()}
     values: dict[str, Any] = {
         "handler": info.name,
         "factory": _factory_name(info.part.factory),
@@ -294,14 +292,14 @@ def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
         "rules": None if info.formatter is None else len(info.rules),
         **{name: sorted(map(str, info.mapping.get(name) or ())) for name in _MAPPING},
         "session": info.mapping.get("session", "window"),
-        "filters": _filter_names(info),
-        "loggers": list(_logger_values(info)),
+        "filters": [
+            one if isinstance(one, str) else type(one).__name__ for one in info.part.filters
+        ],
+        "loggers": [
+            {"logger": name, "level": logging.getLevelName(level)} for name, level in levels.items()
+        ],
     }
     return values | _posting_values(info) if info.posts else values
-
-
-def _filter_names(info: EventHandlerInfo) -> list[str]:
-    return [one if isinstance(one, str) else type(one).__name__ for one in info.part.filters]
 
 
 def _posting_values(info: EventHandlerInfo) -> dict[str, Any]:
@@ -330,13 +328,6 @@ def _factory_name(factory: Any) -> str:
     module = getattr(factory, "__module__", "")
     name = getattr(factory, "__qualname__", type(factory).__qualname__)
     return "fslog.FreshsuccessHandler" if module == "fslog.handler" else f"{module}.{name}"
-
-
-def _logger_values(info: EventHandlerInfo) -> Iterator[dict[str, Any]]:
-    """Yield the loggers that have a handler, each with the lowest level that it accepts."""
-    for name in info.routing.holders():
-        level = max(info.routing.level_of(name)[0], info.part.level)
-        yield {"logger": name, "level": logging.getLevelName(level)}
 
 
 def _explanation_values(one: Explanation) -> dict[str, Any]:

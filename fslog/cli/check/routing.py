@@ -172,7 +172,11 @@ class Routing:
                 is_held = True
                 yield from self._stops(stand_in, level)
             if not one.propagate and one is not self._root:
-                yield f"{logger_label(one.name)} does not propagate{self._preset(one.name)}"
+                part, preset = self._config.loggers.get(one.name), PRESETS.get(one.name)
+                how = ""
+                if preset is not None and (part is None or part.propagates is None):
+                    how = f" (as {preset.library} sets it; configure propagate: true)"
+                yield f"{logger_label(one.name)} does not propagate{how}"
                 return
         if not is_held:
             yield f"neither {logger_label(logger.name)} nor any of its parents has the handler"
@@ -186,12 +190,6 @@ class Routing:
         else:
             for target in stand_in.targets:
                 yield from self._stops(target, level)
-
-    def _preset(self, name: str) -> str:
-        part, preset = self._config.loggers.get(name), PRESETS.get(name)
-        if preset is None or (part is not None and part.propagates is not None):
-            return ""
-        return f" (as {preset.library} sets it; configure propagate: true)"
 
     def level_of(self, name: str) -> tuple[int, str]:
         """Return a logger's effective level, and the name of the logger that sets it."""

@@ -35,6 +35,7 @@ _EVENTS = 60
 _SECONDS = 3.0
 _FLUSH_SECONDS = 30.0
 _LABEL_COLUMNS = 11
+_FILES = importlib.resources.files("fslog.cli.demo")
 
 _DESCRIPTION = """\
 Run a small application with an embedded endpoint and show its events.
@@ -75,13 +76,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def configuration(endpoint: str, on_problem: Callable[[Problem], None]) -> dict[str, Any]:
-    """Return the demo's logging configuration for an endpoint.
-
-    Args:
-        endpoint: base URL.
-        on_problem: called with the problem of the invalid event.
-    """
-    settings: dict[str, Any] = json.loads(_resource("demo.json").read_text(encoding="utf-8"))
+    """Return the demo's logging configuration for the base URL of an endpoint."""
+    settings: dict[str, Any] = json.loads((_FILES / "demo.json").read_text("utf-8"))
     settings["handlers"]["freshsuccess"] |= {
         "endpoint": endpoint,
         "auth_key": "demo-auth-key",
@@ -91,10 +87,6 @@ def configuration(endpoint: str, on_problem: Callable[[Problem], None]) -> dict[
         "on_problem": on_problem,
     }
     return settings
-
-
-def _resource(name: str) -> Any:
-    return importlib.resources.files("fslog.cli.demo").joinpath(name)
 
 
 @contextlib.contextmanager
@@ -112,8 +104,8 @@ def _configured(settings: dict[str, Any]) -> Iterator[FreshsuccessHandler]:
 def _print_introduction(printer: Printer, url: str) -> None:
     printer.line((f"fslog {VERSION} demo", "bold"))
     for label, text in (
-        ("application", str(_resource("demo_app.py"))),
-        ("logging", str(_resource("demo.json"))),
+        ("application", str(_FILES / "demo_app.py")),
+        ("logging", str(_FILES / "demo.json")),
         ("endpoint", f"{url} (embedded; no event leaves this machine)"),
     ):
         printer.line((f"{label:13}", "bold"), (text, ""))
@@ -148,15 +140,13 @@ def _print_requests(printer: Printer, requests: WakeQueue, seconds: float) -> No
 def summary(
     stats: Stats, received: Sequence[Mapping[str, Any]], problems: Iterable[Problem]
 ) -> list[tuple[Part, ...]]:
-    """Return the lines of a summary.
-
-    Args:
-        stats: of the handler.
-        received: the events that the endpoint received.
-        problems: those that `on_problem` received.
-    """
+    """Return the lines of a summary of the handler, and of what endpoint and program received."""
+    records = (
+        f"{stats.emitted} log records = {stats.accepted} accepted + {stats.skipped} skipped "
+        f"(no event) + {stats.invalid} invalid + {stats.refused} refused"
+    )
     return [
-        _row("records", _records(stats)),
+        _row("records", records),
         _row("delivered", _delivered(stats, len(received))),
         _row("bytes", _bytes(stats)),
         _row("actions", _counts(event["action"] for event in received)),
@@ -168,13 +158,6 @@ def summary(
 
 def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
     return ((f"{label:{_LABEL_COLUMNS}}", "bold"), (text, style))
-
-
-def _records(stats: Stats) -> str:
-    return (
-        f"{stats.emitted} log records = {stats.accepted} accepted + {stats.skipped} skipped "
-        f"(no event) + {stats.invalid} invalid + {stats.refused} refused"
-    )
 
 
 def _delivered(stats: Stats, received: int) -> str:
@@ -196,7 +179,7 @@ def _bytes(stats: Stats) -> str:
 
 def _counts(names: Iterable[str]) -> str:
     counted = Counter(names).most_common()
-    return ", ".join(f"{name} {count}" for name, count in counted) or "none"
+    return ", ".join(f"{name} {number}" for name, number in counted) or "none"
 
 
 def _problem(problem: Problem) -> tuple[str, str]:

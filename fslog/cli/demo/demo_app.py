@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from fslog import context
 
@@ -26,12 +27,9 @@ _SEED = 1815
 
 
 def activities(count: int) -> Iterator[Callable[[], None]]:
-    """Yield functions that each log one event; one of them also logs an invalid event.
+    """Yield `count` functions that each log one event; one of them also logs an invalid event.
 
     The sequence is the same in every run.
-
-    Args:
-        count: number of events.
     """
     chance = random.Random(_SEED)
     people = [(account, user) for account, users in _USERS.items() for user in users]
@@ -40,24 +38,21 @@ def activities(count: int) -> Iterator[Callable[[], None]]:
         account, user = chance.choice(people)
         jobs = [_send_digest] if number == count // 3 else []
         jobs += [_warm_cache] if chance.random() < 0.2 else []
-        yield _activity(account, user, chance.choice(visits), jobs, chance)
+        yield partial(_act, account, user, chance.choice(visits), jobs, chance)
 
 
-def _activity(
+def _act(
     account: str,
     user: str,
     visit: Callable[[random.Random], None],
     jobs: list[Callable[[], None]],
     chance: random.Random,
-) -> Callable[[], None]:
-    def activity() -> None:
-        # As a middleware does: all log calls in the block belong to this user.
-        with context.bound(accountId=account, userId=user):
-            visit(chance)
-        for job in jobs:
-            job()
-
-    return activity
+) -> None:
+    # As a middleware does: all log calls in the block belong to this user.
+    with context.bound(accountId=account, userId=user):
+        visit(chance)
+    for job in jobs:
+        job()
 
 
 def _open_page(chance: random.Random) -> None:
