@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from functools import wraps
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from weakref import ref
 
@@ -96,12 +96,7 @@ class bound(ContextDecorator):
             _restore(self)
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         _restore(self)
 
     def __call__(self, function: _F) -> _F:

@@ -197,7 +197,7 @@ class EventFormatter(JsonFormatter):
             _raise_unreadable(event, own, unread)
         if "createdAt" not in event:
             event["createdAt"] = math.floor(record.created * 1000 + 0.5)
-        return schema.Warned(event, "context_provider", failure) if failure else event
+        return schema.Warned(event, failure) if failure else event
 
     def _read_fields(
         self,
@@ -224,21 +224,19 @@ class EventFormatter(JsonFormatter):
         derive = None if "sessionId" in event else self._session
         if derive is not None:
             event["sessionId"] = "derived"  # a placeholder until the ids are known to be valid
-        problems = None
         if not schema.is_plain(event):
             schema.coerce(event)
-            problems = schema.problems(event)
-        if problems:
-            if derive is not None:
-                del event["sessionId"]
-            if isinstance(event, schema.Warned):
-                problems = [
-                    replace(problem, message=f"{problem.message}; {event.message}")
-                    if problem.code == "missing"
-                    else problem
-                    for problem in problems
-                ]
-            raise InvalidEvent(problems)
+            if problems := schema.problems(event):
+                if derive is not None:
+                    del event["sessionId"]
+                if isinstance(event, schema.Warned):
+                    problems = [
+                        replace(problem, message=f"{problem.message}; {event.message}")
+                        if problem.code == "missing"
+                        else problem
+                        for problem in problems
+                    ]
+                raise InvalidEvent(problems)
         if derive is not None:
             event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
         return event

@@ -91,16 +91,10 @@ MOST_MS = int(sys.float_info.max)
 
 
 class Warned(dict[str, Any]):
-    """An event with a warning about how it was made, which its properties do not show.
+    """An event made without the context provider's properties, and the message that warns of it."""
 
-    Args:
-        event: its properties.
-        code, message: of the warning, as in `fslog.Problem`.
-    """
-
-    def __init__(self, event: Mapping[str, Any], code: str, message: str) -> None:
+    def __init__(self, event: Mapping[str, Any], message: str) -> None:
         super().__init__(event)
-        self.code = code
         self.message = message
 
 
@@ -253,10 +247,10 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
     [('expected', 'module'), ('expected_type', 'total')]
     """
     action = _as_text(event["action"])
-    is_plain_one = action not in ACTIONS or (action == "feature" and _is_plain_feature(event))
-    found = [] if is_plain_one else _broken(event, action)
+    as_expected = _is_plain_feature(event) if action == "feature" else action not in ACTIONS
+    found = [] if as_expected else _broken(event, action)
     if isinstance(event, Warned):
-        found.insert(0, Problem(event.code, "", event.message, event))
+        found.insert(0, Problem("context_provider", "", event.message, event))
     at = _plain_number(event["createdAt"])
     if at is not None and at < EARLIEST_MS:
         message = f"createdAt is {at}, which looks like seconds; expected milliseconds"

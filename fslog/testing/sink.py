@@ -177,7 +177,7 @@ class CaptureSink:
         return True
 
     def close(self) -> None:
-        """Do nothing: nothing is left to deliver, and the handler may be used again."""
+        """Do nothing: nothing is pending, no orphans are left, the handler may be used again."""
 
     watch = end_soon = close
 
