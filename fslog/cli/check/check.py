@@ -69,11 +69,11 @@ def run(arguments: Sequence[str]) -> int:
         log = None if options.log is None else input_file(options.log)
         with dry_run() as arguments_of:
             with application():
-                found = load(options.config, options.key)
+                label, found = load(options.config, options.key)
                 config = parse(found.given, is_file=not found.scope, name=found.name)
                 handlers = event_handlers(config, arguments_of)
                 lint(config, handlers, hijacks_handlers(found.scope))
-            return _report(options, log, found.label, config, handlers)
+            return _report(options, log, label, config, handlers)
     except SourceError as error:
         _print_error(str(error))
         return 1
@@ -128,8 +128,8 @@ def _redactors(handlers: Sequence[EventHandlerInfo]) -> list[Redactor]:
     """Return what removes the keys, wherever they are given, and the passwords of proxies."""
     keys = [os.environ.get(variable, "") for variable in KEYS.values()]
     keys += [str(info.arguments.get(name) or "") for info in handlers for name in KEYS]
-    destinations = [info.destination for info in handlers if info.destination is not None]
-    return [Redactor(*(key.strip() for key in keys)), *(to.redact for to in destinations)]
+    destinations = [info.destination.redact for info in handlers if info.destination is not None]
+    return [Redactor(*(key.strip() for key in keys)), *destinations]
 
 
 def _in_turn(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
@@ -140,7 +140,7 @@ def _chosen(name: str | None, handlers: list[EventHandlerInfo]) -> EventHandlerI
     """Return the handler that explains the records; None if none could be created."""
     working = {info.name: info for info in handlers if info.formatter is not None}
     if name is None:
-        return min(working.values(), key=lambda info: not info.posts, default=None)
+        return min(working.values(), key=lambda info: not info.part.posts, default=None)
     if name not in working:
         names = ", ".join(working) or "none"
         raise CommandError(f"--handler: {name!r} produces no events; these do: {names}")
@@ -150,8 +150,7 @@ def _chosen(name: str | None, handlers: list[EventHandlerInfo]) -> EventHandlerI
 def _explanations(
     options: argparse.Namespace, log: InputFile | None, explainer: Explainer
 ) -> Iterator[Explanation]:
-    for record in options.record:
-        yield explainer.explain(record)
+    yield from map(explainer.explain, options.record)
     if log is None:
         return
     with Reader(log, _LINE_BYTES) as reader:

@@ -75,7 +75,7 @@ class HandlerConfig:
 
     @property
     def posts(self) -> bool:
-        """Whether it is a `FreshsuccessHandler`."""
+        """Whether it is a `FreshsuccessHandler`; if not, it may write events as lines."""
         return makes(self.factory, FreshsuccessHandler)
 
 

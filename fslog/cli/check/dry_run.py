@@ -105,11 +105,6 @@ class EventHandlerInfo:
         return self.part.name
 
     @property
-    def posts(self) -> bool:
-        """Whether it posts events; if not, it writes them as lines."""
-        return self.part.posts
-
-    @property
     def where(self) -> str:
         """Its place in the configuration, for diagnostics."""
         return f"handlers.{self.name}"
@@ -122,7 +117,7 @@ class EventHandlerInfo:
     @property
     def batch_bytes(self) -> int | None:
         """How long a line may be; None for no limit."""
-        return self.arguments.get("batch_bytes", _BATCH_BYTES) if self.posts else None
+        return self.arguments.get("batch_bytes", _BATCH_BYTES) if self.part.posts else None
 
 
 def event_handlers(config: Configuration, arguments_of: ArgumentsOf) -> list[EventHandlerInfo]:
@@ -132,11 +127,17 @@ def event_handlers(config: Configuration, arguments_of: ArgumentsOf) -> list[Eve
             configurator = config.configurator()
             configurator.configure_filter(configurator.config["filters"][name])
     found = []
-    for part in config.handlers.values():
-        if part.posts or config.writes_events(part):
-            info = EventHandlerInfo(part, Routing(config, part.name))
-            (_create_posting if part.posts else _create_writing)(config, info, arguments_of)
-            found.append(info)
+    for name, part in config.handlers.items():
+        if not (part.posts or config.writes_events(part)):
+            continue
+        info = EventHandlerInfo(part, Routing(config, name))
+        found.append(info)
+        if part.posts:
+            _create_posting(config, info, arguments_of)
+            continue
+        with _reported(config, f"formatters.{part.formatter}"):
+            info.formatter = _formatter(config, part.formatter or "")
+            info.mapping = arguments_of(info.formatter)
     return found
 
 
@@ -180,8 +181,9 @@ def _handler(config: Configuration, name: str) -> FreshsuccessHandler:
         section.pop(later, None)
     handler = configurator.configure_handler(section)
     if not isinstance(handler, FreshsuccessHandler):
-        kind = type(handler).__name__
-        raise TypeError(f"the factory returned a {kind}, not a FreshsuccessHandler")
+        raise TypeError(
+            f"the factory returned a {type(handler).__name__}, not a FreshsuccessHandler"
+        )
     return handler
 
 
@@ -198,15 +200,6 @@ def _find_destination(config: Configuration, info: EventHandlerInfo) -> None:
             config.error(info.where, f"{error}; FSLOG_ENABLED=no disables fslog, also without keys")
     if info.destination is not None:
         info.spool = spool_directory(info.arguments.get("spool"), info.destination, os.environ)
-
-
-def _create_writing(
-    config: Configuration, info: EventHandlerInfo, arguments_of: ArgumentsOf
-) -> None:
-    name = info.part.formatter or ""
-    with _reported(config, f"formatters.{name}"):
-        info.formatter = _formatter(config, name)
-        info.mapping = arguments_of(info.formatter)
 
 
 def _formatter(config: Configuration, name: str) -> Any:

@@ -29,8 +29,6 @@ OUTCOMES = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
 """In this order: an event; one with a warning, which is sent; one that is not sent; no event; a
 record that does not reach the handler; a line that is not a record."""
 
-_IDENTITY = ("accountId", "userId")
-
 _MAX_KINDS = 1_000
 """How many loggers, and kinds of problems, are counted separately: a log may name any number."""
 
@@ -111,19 +109,16 @@ class Explainer:
         ]
 
     def explain(self, record: logging.LogRecord, number: int | None = None) -> Explanation:
-        """Explain the record of a line.
-
-        Its message and arguments are changed if they can be recovered from the formatted message.
-        """
+        """Explain the record of a line; recover its arguments from its formatted message."""
         notes = self._recover(record)
         with context.bound(**self._bound):
             made = self._explain(record, number)
             route = self._handler.routing.route(record.name, record.levelno or None, record)
         if not route.by:
             made.outcome, made.reason = "stopped", route.reason
-        if any(p.code == "missing" and p.property in _IDENTITY for p in made.problems):
-            if not self._bound:
-                notes.append("values bound by fslog.context are unknown here; pass --context")
+        missing = {problem.property for problem in made.problems if problem.code == "missing"}
+        if not self._bound and not missing.isdisjoint(schema.IDS):
+            notes.append("values bound by fslog.context are unknown here; pass --context")
         for name in route.unasked:
             notes.append(f"the filter {name} was not run; it may reject the record")
         made.notes = tuple(notes)
@@ -159,8 +154,8 @@ class Explainer:
         mismatches: list[RuleMismatch] = []
         groups: dict[str, Any] = {}
         for index, rule in enumerate(self._rules):
-            groups = {}
-            failed: list[tuple[Condition, Any]] = []
+            groups, held = {}, 0
+            failed: tuple[Condition, Any] | None = None
             for condition in rule.when:
                 try:
                     value: Any = condition.read(record)
@@ -168,14 +163,14 @@ class Explainer:
                 except Unreadable as error:
                     value, yields = error, None
                 if yields is None:
-                    failed.append((condition, value))
+                    failed = failed or (condition, value)
                 else:
                     groups.update(yields)
-            if not failed:
+                    held += 1
+            if failed is None:
                 made.rule = index
                 break
-            held = len(rule.when) - len(failed)
-            mismatches.append(RuleMismatch(index, *failed[0], held, len(rule.when)))
+            mismatches.append(RuleMismatch(index, *failed, held, len(rule.when)))
         made.mismatches = tuple(mismatches)
         return groups
 
@@ -187,8 +182,8 @@ class Explainer:
             made.event = next((p.event for p in error.problems if p.event is not None), None)
             return
         except Exception as error:  # from a subclass of the formatter
-            made.outcome = "invalid"
-            made.problems = (Problem("failed", "", f"{type(error).__name__}: {error}"),)
+            message = f"{type(error).__name__}: {error}"
+            made.outcome, made.problems = "invalid", (Problem("failed", "", message),)
             return
         if event is None:
             return
@@ -205,12 +200,11 @@ class Explainer:
         """Yield the `fields` without a value, of properties that have no other source."""
         bad = {problem.property for problem in made.problems}
         for name, path in self._fields.items():
-            if name == "sessionId" and name not in bad:  # it is derived if nothing gives it
+            # Without a value, sessionId is derived.
+            if name in (made.event or {}) or (name == "sessionId" and name not in bad):
                 continue
-            if made.event is not None and name not in made.event:
-                value = _read(path, record)
-                if isinstance(value, Unreadable):  # a problem reports it
-                    continue
+            value = _read(path, record)
+            if not isinstance(value, Unreadable):  # a problem reports it
                 what = "missing" if value is MISSING else shown(value)
                 yield f"{name}: fields reads {path}, which is {what}"
 
@@ -277,8 +271,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
         for key in value:
             yield from _texts(value[key], f"{path}.{key}" if path else str(key))
     elif isinstance(value, (list, tuple)):
-        for number in range(len(value)):
-            yield from _texts(value[number], f"{path}.{number}")
+        yield from _texts({number: value[number] for number in range(len(value))}, path)
 
 
 def is_expression(wanted: Any) -> bool:

@@ -58,8 +58,8 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration as its program passes it to `dictConfig`.
 
     gunicorn adds a section of its own for each one that the configuration lacks, and whole
-    sections only: its loggers may then name handlers that the configuration does not have. The
-    name is that of the variable that holds the configuration.
+    sections only: its loggers may then name handlers that the configuration does not have. It is
+    recognized by the name of the variable that holds the configuration.
 
     >>> with_defaults("logconfig_dict", {"handlers": {}})["root"]["handlers"]
     ['console']
@@ -70,13 +70,10 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def hijacks_handlers(scope: Mapping[str, Any]) -> bool | None:
     """Return whether Celery's worker would remove the handlers of the root logger.
 
-    Args:
-        scope: the names of the module that holds the configuration; empty for a file.
-
-    Returns:
-        True if the module has a Celery application; None if Celery is imported without one, so
-        that a worker may or may not load the configuration; False if Celery is not imported, or
-        if the application prevents it (`worker_hijack_root_logger`, the signal `setup_logging`).
+    True if the module with the configuration, whose names are the scope (empty for a file), has a
+    Celery application; None if Celery is imported without one, so that a worker may or may not load
+    the configuration; False if Celery is not imported, or if the application prevents it
+    (`worker_hijack_root_logger`, the signal `setup_logging`).
     """
     celery: Any = sys.modules.get("celery")
     if celery is None or not scope:
@@ -94,7 +91,5 @@ def hijacks_handlers(scope: Mapping[str, Any]) -> bool | None:
 
 
 def _is_app(value: Any) -> bool:
-    return any(
-        kind.__module__.startswith("celery.") and kind.__name__ == "Celery"
-        for kind in type(value).__mro__
-    )
+    kinds = [kind for kind in type(value).__mro__ if kind.__name__ == "Celery"]
+    return any(kind.__module__.startswith("celery.") for kind in kinds)

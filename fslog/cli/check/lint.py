@@ -38,7 +38,7 @@ def lint(
         _lint_loggers(config, info)
         if hijacks is not False:
             _lint_celery(config, info, is_certain=hijacks is True)
-        if info.posts:
+        if info.part.posts:
             _lint_keys(config, info)
             _lint_spool(config, info)
         else:
@@ -61,8 +61,8 @@ def _lint_loggers(config: Configuration, info: EventHandlerInfo) -> None:
         )
         return
     if info.part.level > logging.INFO:
-        name = logging.getLevelName(info.part.level)
-        config.warn(f"{info.where}.level", f"{name}: calls of log.info() make no events")
+        message = f"{logging.getLevelName(info.part.level)}: calls of log.info() make no events"
+        config.warn(f"{info.where}.level", message)
     for name in [ROOT, *config.loggers]:
         by = info.routing.route(name, ABOVE_ALL).by
         if len(by) > 1:
@@ -143,10 +143,8 @@ def _lint_rule_order(config: Configuration, info: EventHandlerInfo) -> None:
     for late, rule in enumerate(rules):
         for early in range(late):
             if all(_is_implied(one.key, one.wanted, rule) for one in rules[early].when):
-                config.warn(
-                    f"{info.where}.rules[{late}]",
-                    f"it never matches, since rules[{early}] matches all of its records first",
-                )
+                message = f"it never matches, since rules[{early}] matches all of its records first"
+                config.warn(f"{info.where}.rules[{late}]", message)
                 break
 
 

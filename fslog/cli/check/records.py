@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
+
+from fslog.mapping import schema
 
 _DECODER = json.JSONDecoder()
 _NEXT = re.compile(r",\s*(?=[^\s=,\"'\[\]]+=)")
@@ -31,9 +32,6 @@ _TEXTS = {"d": r"[-+ ]*\d+", "i": r"[-+ ]*\d+", "u": r"[-+ ]*\d+"}
 _TEXTS |= dict.fromkeys("eEfFgG", r"[-+ ]*[\d.]+(?:[eE][-+]?\d+)?")
 _MAX_CHARACTERS = 2_000
 """A longer message is not matched against templates, since that takes too long."""
-
-_LEAST_MILLISECONDS = 100_000_000_000
-"""A time as large as this is in milliseconds; in seconds it would be in the year 5138."""
 
 _MOST_SECONDS = 1e300
 
@@ -160,11 +158,10 @@ def from_mapping(given: Mapping[str, Any]) -> logging.LogRecord:
 def _pop(left: dict[str, Any], names: Iterable[str], read: Any, otherwise: Any) -> Any:
     """Remove the first value that can be read under one of several names, and return it."""
     for name in names:
-        if name in left:
-            value = read(left[name])
-            if value is not None:
-                del left[name]
-                return value
+        value = read(left[name]) if name in left else None
+        if value is not None:
+            del left[name]
+            return value
     return otherwise
 
 
@@ -177,8 +174,9 @@ def _level(value: Any) -> int | None:
 
 def _instant(value: Any) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        at = float(value) if abs(value) < _MOST_SECONDS else math.nan
-        return at / 1000 if at > _LEAST_MILLISECONDS else at if at - at == 0.0 else None
+        if not abs(value) < _MOST_SECONDS:  # also NaN
+            return None
+        return value / 1000 if value > schema.EARLIEST_MS else float(value)
     if not isinstance(value, str):
         return None
     try:

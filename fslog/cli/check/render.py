@@ -113,7 +113,7 @@ def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
 def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tuple[Part, ...]]:
     values = _handler_values(info)
     yield (("handler ", "dim"), (info.name, "bold"), (f"  {values['factory']}", ""))
-    if info.posts:
+    if info.part.posts:
         yield from _posting_rows(values)
     else:
         yield _row("writes", "events as lines; another program has to send them")
@@ -287,7 +287,7 @@ def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
     values: dict[str, Any] = {
         "handler": info.name,
         "factory": _factory_name(info.part.factory),
-        "posts": info.posts,
+        "posts": info.part.posts,
         "ok": info.formatter is not None,
         "rules": None if info.formatter is None else len(info.rules),
         **{name: sorted(map(str, info.mapping.get(name) or ())) for name in _MAPPING},
@@ -299,7 +299,7 @@ def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
             {"logger": name, "level": logging.getLevelName(level)} for name, level in levels.items()
         ],
     }
-    return values | _posting_values(info) if info.posts else values
+    return values | _posting_values(info) if info.part.posts else values
 
 
 def _posting_values(info: EventHandlerInfo) -> dict[str, Any]:

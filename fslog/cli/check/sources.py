@@ -41,20 +41,18 @@ class ConfigSource(NamedTuple):
     """A configuration as it was found.
 
     Args:
-        label: where it was found, and its format.
         given: a mapping for `dictConfig`, or the sections of an ini file.
         name: of the variable that holds it; empty if none does.
         scope: the names of the module; empty for a data file.
     """
 
-    label: str
     given: Any
     name: str
     scope: Mapping[str, Any]
 
 
-def load(text: str, key: str | None = None) -> ConfigSource:
-    """Find a configuration.
+def load(text: str, key: str | None = None) -> tuple[str, ConfigSource]:
+    """Return where a configuration was found, with its format, and the configuration.
 
     Args:
         text: a file's path, `FILE.py:NAME`, `package.module` or `package.module:NAME.OF.IT`.
@@ -64,17 +62,19 @@ def load(text: str, key: str | None = None) -> ConfigSource:
         CommandError: an argument is invalid.
         SourceError: what it refers to is no configuration, or cannot be read.
     """
-    found, name, scope = _read(text)
+    source = _read(text)
+    found = source.given
     if isinstance(found, configparser.RawConfigParser):
         if key is not None:
             raise CommandError("--key: an ini file has no keys to search below")
-        return ConfigSource(f"{text} (fileConfig)", found, name, scope)
+        return f"{text} (fileConfig)", source
     if not isinstance(found, Mapping):
         raise SourceError(f"{text} contains a {type(found).__name__}; expected a mapping")
     path, found = _below(found, key.split(".")) if key else _located(found)
-    where = f"{text}, at {'.'.join(path)}" if path else text
-    name = name if not path else ""  # below a key, the variable holds something else
-    return ConfigSource(f"{where} (dictConfig)", found, name, scope)
+    if not path:
+        return f"{text} (dictConfig)", source
+    # Below a key, the variable holds something else.
+    return f"{text}, at {'.'.join(path)} (dictConfig)", source._replace(given=found, name="")
 
 
 @contextlib.contextmanager
@@ -90,11 +90,7 @@ def application() -> Iterator[None]:
         yield
 
 
-_Found = tuple[Any, str, Mapping[str, Any]]
-"""A configuration, the variable that holds it, and the names of the module."""
-
-
-def _read(text: str) -> _Found:
+def _read(text: str) -> ConfigSource:
     extension = os.path.splitext(text)[1].lower()
     if os.path.isfile(text):
         if extension == ".py":
@@ -102,7 +98,7 @@ def _read(text: str) -> _Found:
         if extension not in _READERS:
             known = ", ".join(_READERS)
             raise CommandError(f"{text} has an unknown extension; expected {known}, or .py")
-        return _READERS[extension](text), "", {}
+        return ConfigSource(_READERS[extension](text), "", {})
     found = _PYTHON_FILE.fullmatch(text)
     if found and os.path.isfile(found["path"]):
         return _named(_run(found["path"]), found["name"], text)
@@ -158,15 +154,15 @@ def _guarded(act: Callable[[], Any], what: str) -> Any:
         raise SourceError(f"{what} failed: {type(error).__name__}: {error}") from None
 
 
-def _in_scope(scope: Mapping[str, Any], where: str) -> _Found:
+def _in_scope(scope: Mapping[str, Any], where: str) -> ConfigSource:
     for name in NAMES:
         if isinstance(scope.get(name), Mapping):
-            return scope[name], name, scope
+            return ConfigSource(scope[name], name, scope)
     names = ", ".join(NAMES)
     raise CommandError(f"{where} has no mapping named {names}; name another with {where}:NAME")
 
 
-def _named(scope: Mapping[str, Any], path: str, where: str) -> _Found:
+def _named(scope: Mapping[str, Any], path: str, where: str) -> ConfigSource:
     found: Any = scope
     names = path.split(".")
     for at, name in enumerate(names):
@@ -177,7 +173,7 @@ def _named(scope: Mapping[str, Any], path: str, where: str) -> _Found:
             raise CommandError(f"{where}: {before} has no {name}") from None
         except Exception as error:  # for example Django's settings, if not configured
             raise SourceError(f"{where}: {type(error).__name__}: {error}") from None
-    return found, names[-1], scope
+    return ConfigSource(found, names[-1], scope)
 
 
 def _text(path: str) -> str:
