@@ -206,7 +206,7 @@ def test_the_examples(config: str, record: str, check: Check) -> None:
     report = json.loads(out)
     assert (code, err, report["diagnostics"]) == (0, "", [])
     (explained,) = report["records"]
-    assert (explained["outcome"], explained["event"]["accountId"]) == ("event", "acme")
+    assert (explained["result"], explained["event"]["accountId"]) == ("event", "acme")
 
 
 def test_a_check_has_no_effects(check: Check) -> None:

@@ -102,7 +102,7 @@ def test_a_rule_that_matches() -> None:
         fields={"accountId": "tenant.slug"},
         defaults={"product": "core"},
     )
-    assert (one.outcome, one.rule, one.is_explicit, one.mismatches) == ("event", 0, False, ())
+    assert (one.result, one.rule, one.is_explicit, one.mismatches) == ("event", 0, False, ())
     assert one.event is not None
     assert (one.event["total"], one.event["userId"]) == (3, "7")
     assert one.sources == {
@@ -121,7 +121,7 @@ def test_a_rule_that_matches() -> None:
 def test_an_explicit_event() -> None:
     """If the log call has an action, flat or nested, no rule is evaluated."""
     one = explained("name=x,action=signIn,userId=u,event.module=door", bound={"accountId": "a"})
-    assert (one.outcome, one.rule, one.is_explicit, one.mismatches) == ("event", None, True, ())
+    assert (one.result, one.rule, one.is_explicit, one.mismatches) == ("event", None, True, ())
     assert one.sources["module"] == "the call's event"
     assert (one.sources["action"], one.sources["accountId"]) == ("the call", "context")
     assert explained("name=x,event.action=signIn", bound=WHO).is_explicit
@@ -160,7 +160,7 @@ def test_the_call_takes_precedence_over_a_rule() -> None:
 def test_why_a_rule_does_not_match(text: str, rule: int, sentence: str, held: int) -> None:
     """The first condition that fails is reported with its value, and how many conditions hold."""
     one = explained(text)
-    assert (one.outcome, one.rule, one.event) == ("skipped", None, None)
+    assert (one.result, one.rule, one.event) == ("skipped", None, None)
     assert reasons(one)[rule] == sentence
     assert [mismatch.held for mismatch in one.mismatches if mismatch.rule == rule] == [held]
 
@@ -171,7 +171,7 @@ def test_missing_properties() -> None:
         'name=app.reports,msg="exported %s rows",args=[3]',
         fields={"accountId": "tenant.slug", "userId": "user", "sessionId": "session"},
     )
-    assert (one.outcome, one.rule) == ("invalid", 0)
+    assert (one.result, one.rule) == ("invalid", 0)
     assert [(p.code, p.property) for p in one.problems] == [
         ("missing", "accountId"),
         ("missing", "userId"),
@@ -192,7 +192,7 @@ def test_placeholders_without_a_value() -> None:
     one = explained(
         "name=gunicorn.access,args.m=POST,args.s=201,args.U=/a/b,args.M=soon", bound=WHO
     )
-    assert (one.outcome, one.rule) == ("event", 1)
+    assert (one.result, one.rule) == ("event", 1)
     assert one.event is not None
     assert (one.event["module"], one.event["details"]) == ("a", {"path": "/a/b", "list": []})
     assert one.left_out == (
@@ -217,7 +217,7 @@ def test_what_cannot_be_read_is_reported() -> None:
     record = from_mapping({"name": "x", "msg": "y", "levelname": "INFO"})
     record.__dict__["user"] = User()
     one = explainer(rules=rules, fields={"accountId": "user.id"}).explain(record)
-    assert (one.outcome, [p.code for p in one.problems]) == ("invalid", ["unreadable"])
+    assert (one.result, [p.code for p in one.problems]) == ("invalid", ["unreadable"])
     assert "user.id raised RuntimeError: no database" in one.problems[0].message
     assert reasons(one)[0] == (
         'user.id cannot be read: user.id raised RuntimeError: no database; expected "7"'
@@ -233,10 +233,10 @@ def test_what_cannot_be_read_is_reported() -> None:
 def test_events_with_warnings() -> None:
     """An event with a warning is sent; one that is too large is not."""
     one = explained("name=x,action=feature,feature=f", bound=WHO)
-    assert one.outcome == "warning"
+    assert one.result == "warning"
     assert [p.code for p in one.problems] == ["expected"]
     long = explained(f"name=x,action=a,note={'x' * 300}", bound=WHO, batch_bytes=200)
-    assert long.outcome == "invalid"
+    assert long.result == "invalid"
     assert [p.code for p in long.problems] == ["too_large"]
     assert "batch_bytes allows 200" in long.problems[0].message
 
@@ -271,7 +271,7 @@ def test_what_stops_a_record(parts: dict[str, Any], record: str, reason: str) ->
         usage["level"] = values["handler"]
     text = f'name=app.reports,msg="exported %s rows",args=[3],level={values["level"]}'
     one = of_configuration({"usage": usage}, WHO, **parts).explain(from_text(text))
-    assert (one.outcome, one.reason) == ("stopped", reason)
+    assert (one.result, one.reason) == ("stopped", reason)
     assert one.event is not None
 
 
@@ -282,7 +282,7 @@ def test_a_filter_of_the_application_is_not_created() -> None:
     one = of_configuration({"usage": usage}, WHO, filters=filters).explain(
         from_text('name=app.reports,msg="exported %s rows",args=[3]')
     )
-    assert one.outcome == "event"
+    assert one.result == "event"
     assert one.notes == ("the filter own was not run; it may reject the record",)
     assert not Path("made.log").exists()
 
@@ -290,7 +290,7 @@ def test_a_filter_of_the_application_is_not_created() -> None:
 def test_a_line_without_a_level() -> None:
     """A record without a level is stopped by none."""
     record = from_json(b'{"name": "app.reports", "message": "exported 3 rows"}')
-    assert explainer(WHO).explain(record).outcome == "event"
+    assert explainer(WHO).explain(record).result == "event"
 
 
 def test_a_subclass_of_the_formatter() -> None:
@@ -305,7 +305,7 @@ def test_a_subclass_of_the_formatter() -> None:
     explain = explainer()
     explain._formatter = Own()
     one = explain.explain(from_text("name=x,msg=hello"))
-    assert (one.outcome, one.rule, len(one.mismatches)) == ("warning", None, 2)
+    assert (one.result, one.rule, len(one.mismatches)) == ("warning", None, 2)
     assert explain.explain(from_text("name=x,msg=bad")).problems[0].message == "RuntimeError: no"
 
 
@@ -357,7 +357,7 @@ def test_the_explanation_agrees_with_the_formatter(
         assert [(problem.code, problem.property) for problem in one.problems] == codes
         return
     assert one.event == made
-    assert one.outcome == "stopped"  # no logger has the handler
+    assert one.result == "stopped"  # no logger has the handler
     if made is not None and not one.is_explicit:
         assert made["rule"] == one.rule
     if not one.is_explicit:
@@ -434,7 +434,7 @@ def test_lines_of_python_json_logger(line: bytes) -> None:
     assert (record.name, record.levelno) == ("app.reports", logging.INFO)
     assert not {"severity", "logger", "timestamp"} & record.__dict__.keys()
     one = explainer({"accountId": "acme"}).explain(record, 7)
-    assert (one.number, one.outcome, one.rule) == (7, "event", 0)
+    assert (one.number, one.result, one.rule) == (7, "event", 0)
     assert one.event is not None
     assert (one.event["total"], one.event["userId"], "tags" in one.event) == (42, "ann", False)
 
@@ -490,7 +490,7 @@ def test_arguments_are_recovered_for_a_rule_only() -> None:
     for name, args in (("other", ()), ("app.reports", [1])):
         record = from_mapping({"name": name, "message": "exported 3 rows", "args": args})
         one = explain.explain(record)
-        assert (one.outcome, one.notes) == ("skipped", ())
+        assert (one.result, one.notes) == ("skipped", ())
         assert record.msg == "exported 3 rows"
 
 
@@ -612,7 +612,7 @@ def test_only_some_records(check: Check) -> None:
     report = json.loads(check("--log", path, "--only", "skipped,unreadable", "--json")[1])
     assert [one["line"] for one in report["records"]] == [3, 4, 5, 9]
     assert report["records"][2]["reason"].startswith("not valid JSON: ")
-    assert report["summary"]["outcomes"] == {
+    assert report["summary"]["results"] == {
         "event": 1,
         "invalid": 1,
         "skipped": 2,
@@ -642,7 +642,7 @@ def test_the_summary_for_a_program(check: Check) -> None:
     assert summary["stopped"] == {"the root logger accepts INFO and above": 1}
     assert {one["code"] for one in summary["problems"]} == {"missing", "expected"}
     explained = report["records"][0]
-    assert (explained["outcome"], explained["event"]["total"]) == ("event", 3)
+    assert (explained["result"], explained["event"]["total"]) == ("event", 3)
     assert explained["sources"]["total"] == "rules[0]"
 
 
@@ -689,7 +689,7 @@ def test_lines_that_are_too_long(check: Check, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("fslog.cli.check.check._LINE_BYTES", 1_000)
     path = logged({"name": "a", "message": "x" * 5_000}, LINES[0])
     report = json.loads(check("--log", path, "--json")[1])
-    assert [one["outcome"] for one in report["records"]] == ["unreadable", "event"]
+    assert [one["result"] for one in report["records"]] == ["unreadable", "event"]
     assert report["records"][0]["reason"] == "longer than 1,000 bytes"
 
 
@@ -721,12 +721,12 @@ def test_the_context_provider_runs(check: Check) -> None:
     )
     given = json.loads(Path("logging.json").read_text())
     record = "name=x,action=signIn"
-    for name, outcome in (("actor", "event"), ("broken", "invalid")):
+    for name, result in (("actor", "event"), ("broken", "invalid")):
         given["handlers"]["usage"]["context_provider"] = f"ext://providing.{name}"
         Path("logging.json").write_text(json.dumps(given))
         (one,) = json.loads(check("--record", record, "--json")[1])["records"]
-        assert one["outcome"] == outcome
-        if outcome == "event":
+        assert one["result"] == result
+        if result == "event":
             assert one["sources"]["accountId"] == "context_provider"
         else:
             assert "RuntimeError: no request" in one["problems"][0]["message"]

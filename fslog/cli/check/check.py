@@ -11,7 +11,7 @@ from typing import Any
 
 from fslog.cli.check.configuration import Configuration, parse
 from fslog.cli.check.dry_run import KEYS, EventHandlerInfo, dry_run, event_handlers
-from fslog.cli.check.explain import OUTCOMES, Explainer, Explanation, Summary
+from fslog.cli.check.explain import RESULTS, Explainer, Explanation, Summary
 from fslog.cli.check.frameworks import hijacks_handlers
 from fslog.cli.check.lint import lint
 from fslog.cli.check.records import RecordError, from_json, from_text, parse_values
@@ -104,7 +104,7 @@ def _report(
     try:
         for one in _explanations(options, log, Explainer(handler, options.context)):
             summary.add(one)
-            if not options.only or one.outcome in options.only:
+            if not options.only or one.result in options.only:
                 report.record(one)
     except DamagedInput as error:
         failure = str(error)
@@ -116,7 +116,7 @@ def _report(
         _print_error(failure)
     if interrupt is not None:
         raise interrupt
-    return int(config.has_errors or bool(failure) or summary.outcomes["invalid"] > 0)
+    return int(config.has_errors or bool(failure) or summary.results["invalid"] > 0)
 
 
 def _print_error(text: str) -> None:
@@ -194,10 +194,10 @@ def _parser() -> CommandParser:
     )
     parser.add_argument(
         "--only",
-        type=_outcomes,
+        type=_results,
         default=(),
         metavar="WHAT",
-        help=f"explain only these outcomes, separated by commas: {', '.join(OUTCOMES)}",
+        help=f"explain only these results, separated by commas: {', '.join(RESULTS)}",
     )
     parser.add_argument(
         "--details",
@@ -217,10 +217,10 @@ def _context(text: str) -> dict[str, Any]:
     return given
 
 
-def _outcomes(text: str) -> tuple[str, ...]:
+def _results(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
-        if name not in OUTCOMES:
-            known = ", ".join(OUTCOMES)
+        if name not in RESULTS:
+            known = ", ".join(RESULTS)
             raise argparse.ArgumentTypeError(f"{name!r} is unknown; expected one of {known}")
     return names

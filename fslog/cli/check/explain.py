@@ -25,7 +25,7 @@ from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_
 from fslog.mapping.rules import Condition, Rule
 from fslog.mapping.templates import Names, compile_value
 
-OUTCOMES = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
+RESULTS = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
 """In this order: an event; one with a warning, which is sent; one that is not sent; no event; a
 record that does not reach the handler; a line that is not a record."""
 
@@ -68,7 +68,7 @@ class Explanation:
     Args:
         number: of its line; None if it is not from a log.
         record: None if the line is not one.
-        outcome: one of `OUTCOMES`.
+        result: one of `RESULTS`.
         rule: the index of the rule that matches, if any.
         is_explicit: whether the log call itself names an action.
         reason: what stops the record, or why the line is not a record.
@@ -81,7 +81,7 @@ class Explanation:
 
     number: int | None
     record: logging.LogRecord | None
-    outcome: str
+    result: str
     rule: int | None = None
     is_explicit: bool = False
     reason: str = ""
@@ -115,7 +115,7 @@ class Explainer:
             made = self._explain(record, number)
             route = self._handler.routing.route(record.name, record.levelno or None, record)
         if not route.by:
-            made.outcome, made.reason = "stopped", route.reason
+            made.result, made.reason = "stopped", route.reason
         missing = {problem.property for problem in made.problems if problem.code == "missing"}
         if not self._bound and not missing.isdisjoint(schema.IDS):
             notes.append("values bound by fslog.context are unknown here; pass --context")
@@ -178,12 +178,12 @@ class Explainer:
         try:
             event = self._formatter.event(record)
         except InvalidEvent as error:
-            made.outcome, made.problems = "invalid", error.problems
+            made.result, made.problems = "invalid", error.problems
             made.event = next((p.event for p in error.problems if p.event is not None), None)
             return
         except Exception as error:  # from a subclass of the formatter
             message = f"{type(error).__name__}: {error}"
-            made.outcome, made.problems = "invalid", (Problem("failed", "", message),)
+            made.result, made.problems = "invalid", (Problem("failed", "", message),)
             return
         if event is None:
             return
@@ -191,10 +191,10 @@ class Explainer:
         line, most = encode(event), self._handler.batch_bytes
         if most is not None and len(line) > most:
             message = f"the event has {len(line)} bytes; batch_bytes allows {most}"
-            made.outcome, made.problems = "invalid", (Problem("too_large", "", message, event),)
+            made.result, made.problems = "invalid", (Problem("too_large", "", message, event),)
             return
         made.problems = tuple(schema.warnings(event))
-        made.outcome = "warning" if made.problems else "event"
+        made.result = "warning" if made.problems else "event"
 
     def _empty_fields(self, record: logging.LogRecord, made: Explanation) -> Iterator[str]:
         """Yield the `fields` without a value, of properties that have no other source."""
@@ -298,7 +298,7 @@ class Summary:
 
     Args:
         rules: how many rules there are.
-        outcomes: lines by outcome.
+        results: lines by result.
         matches: records by the rule that matches.
         explicit: records whose log call names an action.
         stops, stopped_events: records by what stops them, and how many of them would be events.
@@ -309,7 +309,7 @@ class Summary:
     """
 
     rules: int
-    outcomes: Counter[str] = field(default_factory=Counter)
+    results: Counter[str] = field(default_factory=Counter)
     matches: Counter[int] = field(default_factory=Counter)
     explicit: int = 0
     stops: Counter[str] = field(default_factory=Counter)
@@ -321,15 +321,15 @@ class Summary:
 
     def add(self, one: Explanation) -> None:
         """Count one explanation."""
-        self.outcomes[one.outcome] += 1
-        if one.outcome == "stopped":
+        self.results[one.result] += 1
+        if one.result == "stopped":
             _count(self.stops, one.reason)
             self.stopped_events += one.event is not None
             return
         if one.rule is not None:
             self.matches[one.rule] += 1
         self.explicit += one.is_explicit
-        if one.outcome == "skipped" and one.record is not None:
+        if one.result == "skipped" and one.record is not None:
             _count(self.skipped, str(one.record.name))
         for problem in one.problems:
             _count(self.problems, (problem.code, problem.property, problem.message))
@@ -342,7 +342,7 @@ class Summary:
     @property
     def lines(self) -> int:
         """How many lines were counted."""
-        return sum(self.outcomes.values())
+        return sum(self.results.values())
 
 
 def _count(counter: Counter[Any], key: Any) -> None:

@@ -148,7 +148,7 @@ def _posting_rows(values: dict[str, Any]) -> Iterator[tuple[Part, ...]]:
 def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
     where = "record" if one.number is None else f"line {one.number}"
     if one.record is None:
-        yield ((f"{where}  ", "dim"), (f"{_VERDICTS[one.outcome][0]}: {one.reason}", "yellow"))
+        yield ((f"{where}  ", "dim"), (f"{_VERDICTS[one.result][0]}: {one.reason}", "yellow"))
         return
     record = one.record
     level = record.levelname if record.levelno else "no level"
@@ -165,7 +165,7 @@ def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
         yield ((f"    {problem.message}", style),)
     for text in one.left_out:
         yield ((f"    left out: {text}", "yellow"),)
-    if one.outcome == "skipped" and not one.mismatches:
+    if one.result == "skipped" and not one.mismatches:
         yield (("    the log call has no action, and there are no rules", "dim"),)
     for mismatch in one.mismatches:
         held = f"  ({mismatch.held} of {mismatch.conditions} conditions hold)"
@@ -189,11 +189,11 @@ def _property_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
 
 
 def _verdict(one: Explanation) -> tuple[Part, ...]:
-    words, style = _VERDICTS[one.outcome]
+    words, style = _VERDICTS[one.result]
     by = "" if one.rule is None else f", by rules[{one.rule}]"
     if one.is_explicit and one.event is not None:
         by = ", by the log call itself"
-    if one.outcome == "stopped":
+    if one.result == "stopped":
         what = "invalid" if any(p.code not in WARNINGS for p in one.problems) else "an event"
         would = f" (it would be {what}{by})" if one.event is not None else ""
         return ((f"  {words}: ", style), (f"{one.reason}{would}", ""))
@@ -202,11 +202,11 @@ def _verdict(one: Explanation) -> tuple[Part, ...]:
 
 def _summary_rows(summary: Summary) -> Iterator[tuple[Part, ...]]:
     yield ((count(summary.lines, "record"), "bold"),)
-    for outcome, words in _COUNTED.items():
-        number = summary.outcomes[outcome]
+    for result, words in _COUNTED.items():
+        number = summary.results[result]
         if number:
-            yield ((f"{number:9,}  ", ""), (words[number != 1], _VERDICTS[outcome][1]))
-            yield from _detail_rows(summary, outcome)
+            yield ((f"{number:9,}  ", ""), (words[number != 1], _VERDICTS[result][1]))
+            yield from _detail_rows(summary, result)
     if summary.lines and (summary.rules or summary.explicit):
         yield (("by", "bold"),)
     if summary.explicit:
@@ -219,19 +219,19 @@ def _summary_rows(summary: Summary) -> Iterator[tuple[Part, ...]]:
             yield ((f"    never  rules[{index}]", "yellow"), (_nearest(summary, index), ""))
 
 
-def _detail_rows(summary: Summary, outcome: str) -> Iterator[tuple[Part, ...]]:
-    if outcome == "skipped":
+def _detail_rows(summary: Summary, result: str) -> Iterator[tuple[Part, ...]]:
+    if result == "skipped":
         named = [f"{name} {number:,}" for name, number in summary.skipped.most_common(_MOST_NAMES)]
         yield ((f"{'':13}from {', '.join(named)}", "dim"),)
-    if outcome == "stopped":
+    if result == "stopped":
         for reason, number in summary.stops.most_common(_MOST_REASONS):
             yield ((f"{number:15,}  {reason}", "dim"),)
         if summary.stopped_events:
             would = count(summary.stopped_events, "would be an event", "would be events")
             yield ((f"{'':12}{would}", "yellow"),)
-    if outcome in ("warning", "invalid"):
+    if result in ("warning", "invalid"):
         for (code, _, message), number in summary.problems.most_common():
-            if (code in WARNINGS) == (outcome == "warning"):
+            if (code in WARNINGS) == (result == "warning"):
                 yield ((f"{number:15,}  {message}", "dim"),)
 
 
@@ -337,7 +337,7 @@ def _explanation_values(one: Explanation) -> dict[str, Any]:
         "logger": record and record.name,
         "level": record and record.levelname,
         "message": record and str(record.msg),
-        "outcome": one.outcome,
+        "result": one.result,
         "reason": one.reason or None,
         "rule": one.rule,
         "explicit": one.is_explicit,
@@ -376,7 +376,7 @@ def _plain(value: Any) -> Any:
 def _summary_values(summary: Summary) -> dict[str, Any]:
     return {
         "lines": summary.lines,
-        "outcomes": dict(summary.outcomes),
+        "results": dict(summary.results),
         "explicit": summary.explicit,
         "rules": [
             {
