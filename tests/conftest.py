@@ -52,6 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(sys.modules["fslog"].__path__[0], quiet=2)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return one worker more than there are cores: many a test waits for a process or a timeout."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Keep what pytest itself holds, some 100,000 objects, out of each garbage collection."""

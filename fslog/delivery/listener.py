@@ -278,13 +278,7 @@ class Listener(QueueListener):
         try:
             if not self.worker.claim(token):
                 return
-            while self._pending() and self._clock() < deadline_at:
-                instant = self._instant()
-                at = deadline_at if instant is None else min(instant, deadline_at)
-                self._items.wait(max(0.0, at - self._clock()))
-                self._work(deadline_at, token)
-                if self._retry_at is not None and self._retry_at >= deadline_at:
-                    break
+            self._work_while_pending(deadline_at, token)
             self.process_rest()
         except BaseException:
             self._backlog.interrupted()
@@ -297,6 +291,16 @@ class Listener(QueueListener):
                 redaction.restore_mark(mark)
                 if self._pending():  # logged meanwhile, by a call that found the role taken
                     self.wake()
+
+    def _work_while_pending(self, deadline_at: float, token: object) -> None:
+        # A function of its own, as `Buffer._empty_parked` is.
+        while self._pending() and self._clock() < deadline_at:
+            instant = self._instant()
+            at = deadline_at if instant is None else min(instant, deadline_at)
+            self._items.wait(max(0.0, at - self._clock()))
+            self._work(deadline_at, token)
+            if self._retry_at is not None and self._retry_at >= deadline_at:
+                break
 
     def process_rest(self) -> None:
         """Process what is on the queue without posting: report notices, answer flushes."""

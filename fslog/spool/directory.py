@@ -208,9 +208,7 @@ class SpoolDirectory:
         fd = self.fs.create(draft)
         try:
             try:
-                for part in (text,) if isinstance(text, bytes) else text:
-                    if self.fs.write(fd, part) != len(part):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._write_all(fd, (text,) if isinstance(text, bytes) else text)
                 if is_synced:
                     self.fs.fsync(fd)
             finally:
@@ -219,6 +217,11 @@ class SpoolDirectory:
         except unless_interrupt(OSError):
             self.fs.unlink(draft)
             raise
+
+    def _write_all(self, fd: int, parts: Iterable[bytes]) -> None:
+        for part in parts:
+            if self.fs.write(fd, part) != len(part):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def quarantine(self, stem: str, place: str, text: bytes, reason: str) -> None:
         """Write bytes that cannot be sent, and the reason, to the quarantine.

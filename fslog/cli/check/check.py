@@ -6,7 +6,7 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from fslog.cli.check.configuration import Configuration, parse
@@ -102,10 +102,8 @@ def _report(
     printer.redact = _in_turn([one.secrets for one in redactors])
     failure, interrupt = "", None
     try:
-        for one in _explanations(options, log, Explainer(handler, options.context)):
-            summary.add(one)
-            if not options.only or one.result in options.only:
-                report.record(one)
+        explainer = Explainer(handler, options.context)
+        _report_records(_explanations(options, log, explainer), summary, report, options.only)
     except DamagedInput as error:
         failure = str(error)
     except KeyboardInterrupt as error:
@@ -117,6 +115,17 @@ def _report(
     if interrupt is not None:
         raise interrupt
     return int(config.has_errors or bool(failure) or summary.results["invalid"] > 0)
+
+
+def _report_records(
+    explanations: Iterable[Explanation], summary: Summary, report: Any, only: Sequence[str]
+) -> None:
+    # A function of its own: up to CPython 3.13, Ctrl-C at the jump from the end of such a loop to
+    # its start skips an `except` around it.
+    for one in explanations:
+        summary.add(one)
+        if not only or one.result in only:
+            report.record(one)
 
 
 def _print_error(text: str) -> None:
