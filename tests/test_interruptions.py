@@ -16,7 +16,7 @@ import pytest
 from fslog.collector import Collector
 from processes import numbers, run
 
-STEP = int(os.environ.get("FSLOG_TEST_STEP", "23"))
+STEP = int(os.environ.get("FSLOG_TEST_STEP", "41"))
 SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "4"))
 """Every so many places are tried, by the quick tests and by the slow ones; 1 tries all."""
 
