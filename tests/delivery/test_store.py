@@ -35,7 +35,9 @@ class Shelf(Store):
 
     def open(self, number: int, size_bytes: int, unused: OpenBatch | None) -> OpenBatch:
         self.check()
-        return unused or OnShelf(number, self)
+        opened: Any = unused or OnShelf(number, self)
+        opened.claimed_bytes = size_bytes
+        return opened  # type: ignore[no-any-return]
 
     def write_alone(self, number: int, line: bytes) -> Shelved:
         self.check()
@@ -59,16 +61,18 @@ class OnShelf(OpenBatch):
         self.shelf = shelf
         self.shelf.lines[number] = []
         self.write = self._write
+        self.claimed_bytes = 0
 
     def _write(self, line: bytes) -> None:
         self.shelf.check()
         self.shelf.lines[self.number].append(line)
 
     def room_bytes(self, free_bytes: int) -> int:
-        return 20 * (len(self.shelf.lines[self.number]) // 4 + 1)
+        return self.claimed_bytes
 
     def extend(self, encoded_bytes: int, free_bytes: int) -> bool:
         self.shelf.check()
+        self.claimed_bytes = encoded_bytes
         return True
 
     def seal(self, lines: list[bytes], encoded_bytes: int) -> Shelved:
