@@ -547,10 +547,10 @@ def test_the_queue_does_not_grow_with_what_is_asked(make: Make) -> None:
 def test_a_short_interval_starts_no_thread_per_line(make: Make) -> None:
     """One thread serves all lines, as long as nobody retires it."""
     case = make(flush_interval=0.0)
-    names = set()
+    seen: set[threading.Thread] = set()  # not their idents: a thread that starts has none yet
     for n in range(50):
         case.submit(n)
-        names |= {thread.ident for thread in threads()}
+        seen.update(threads())
     assert case.delivery.flush() is True
-    names |= {thread.ident for thread in threads()}
-    assert len(names) == 1
+    seen.update(threads())
+    assert len(seen) == 1
