@@ -18,7 +18,7 @@ def version() -> str:
 
 
 setup(
-    name="fslog",
+    name="freshsuccess-logging",
     version=version(),
     description="A logging handler that ships log records to Freshsuccess as product-usage events",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),

@@ -1,3 +1,3 @@
 """The package's version, as `setup.py` and the `User-Agent` read it."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fnmatch
 import importlib.metadata
 import importlib.resources
@@ -17,6 +18,9 @@ import fslog
 from fslog.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
+DISTRIBUTION = "freshsuccess-logging"
+"""`fslog` is the name of somebody else's distribution."""
+
 INSTALLED = os.environ.get("FSLOG_TEST_INSTALLED") == "1"
 """Whether the suite runs beside a checkout without `fslog/`, against an installed wheel."""
 
@@ -61,8 +65,8 @@ def test_a_public_name_is_documented(name: str) -> None:
 
 def test_the_metadata() -> None:
     """The installed distribution says which version it is, what it is and which Python it needs."""
-    metadata = importlib.metadata.metadata("fslog")
-    assert metadata["Name"] == "fslog"
+    metadata = importlib.metadata.metadata(DISTRIBUTION)
+    assert metadata["Name"] == DISTRIBUTION
     assert metadata["Version"] == VERSION
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["License"] == "MIT"
@@ -71,7 +75,7 @@ def test_the_metadata() -> None:
 
 def test_the_dependencies() -> None:
     """fslog needs three packages at run time and nothing else."""
-    required = importlib.metadata.requires("fslog") or []
+    required = importlib.metadata.requires(DISTRIBUTION) or []
     needed = {line.replace(" ", "") for line in required if "extra ==" not in line}
     assert needed == {"python-json-logger>=4", "urllib3>=2.2", "backoff>=2.2"}
 
@@ -111,5 +115,9 @@ def test_pyproject_holds_settings_only() -> None:
 
 
 def test_the_changelog_knows_the_version() -> None:
-    """The version that is built has its entry in the changelog."""
-    assert f"## [{VERSION}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    """The version that is built has the newest entry of the changelog; every entry has its date."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = [one for one in re.findall(r"^## (.*)$", text, re.M) if one != "[Unreleased]"]
+    assert entries[0].startswith(f"[{VERSION}] - ")
+    dates = [re.sub(r"^\[[\d.]+\] - ", "", one) for one in entries]
+    assert dates == sorted(map(str, map(datetime.date.fromisoformat, dates)), reverse=True)

@@ -101,7 +101,7 @@ def called(arguments: list[str]) -> dict[str, Any]:
 
 def entry_points() -> list[str]:
     """Return what the distribution has installed beside the package."""
-    found = importlib.metadata.distribution("fslog").entry_points
+    found = importlib.metadata.distribution("freshsuccess-logging").entry_points
     return sorted(f"{one.group}: {one.name} = {one.value}" for one in found)
 
 
