@@ -12,20 +12,10 @@ from pathlib import Path
 import pytest
 
 from fslog.collector import Collector
+from platforms import HIDING
 from readme_blocks import environment
 
-# What Windows does not have, as far as the package or its tests name it.
-HIDING = """
-import os, signal, sys
-
-for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "fchmod", "pread", "pwrite", "geteuid",
-             "getuid", "major", "minor", "fork", "register_at_fork", "killpg", "mkfifo"):
-    delattr(os, name)
-for name in ("SIGKILL", "SIGALRM", "SIGHUP", "pthread_sigmask", "setitimer"):
-    delattr(signal, name)
-for name in ("fcntl", "pwd", "grp", "resource", "termios"):
-    sys.modules[name] = None
-
+PROGRAM = f"""{HIDING}
 from fslog.cli import main
 
 sys.exit(main())
@@ -39,7 +29,7 @@ Elsewhere = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def elsewhere(collector: Collector, tmp_path: Path) -> Elsewhere:
     """Return `fslog` on such a platform, in a directory with a file of one event, and a spool."""
-    (tmp_path / "hiding.py").write_text(HIDING)
+    (tmp_path / "hiding.py").write_text(PROGRAM)
     (tmp_path / "events.ndjson").write_text(json.dumps({**LINE, "sessionId": "s"}) + "\n")
     (tmp_path / "spool").mkdir()
     settings = {name: one for name, one in os.environ.items() if name.startswith("FSLOG_")}
