@@ -49,7 +49,7 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["fslog", "fslog.*"]),
     package_data={
-        "fslog": ["py.typed"],
+        "fslog": ["py.typed", "guide/*.md"],
         "fslog.cli.demo": ["*.json"],
         "fslog.viewer": ["static/*"],
     },

@@ -157,7 +157,7 @@ def names(name: str, value: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of a handler, checked; README, "Configuration", documents each.
+    """The arguments of a handler, checked; the guide's topic `configuration` documents each.
 
     Not here: where events go (`fslog.net.destination`), the spool's directory
     (`fslog.spool.directory`), and the arguments of `EventFormatter`.

@@ -16,7 +16,7 @@ class Problem:
     """What is wrong with one event.
 
     Args:
-        code: stable and short, for programs; the README lists every code.
+        code: stable and short, for programs; the guide's topic `events` lists every code.
         property: the event's property, `""` if it is the whole event.
         message: the value, or its type, and what is expected, for people.
         event: the event as far as it was made; None if there is none.

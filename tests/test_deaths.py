@@ -1,4 +1,4 @@
-"""The README's table of deaths: what becomes of an accepted event, by how its process ends."""
+"""The guide's table of deaths: what becomes of an accepted event, by how its process ends."""
 
 from __future__ import annotations
 

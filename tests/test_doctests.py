@@ -18,7 +18,7 @@ MODULES = [
 ]
 
 
-@pytest.mark.parametrize("module", [*MODULES, "readme_blocks"])
+@pytest.mark.parametrize("module", [*MODULES, "readme_blocks", "test_links"])
 def test_examples(module: str) -> None:
     """Every example of the module gives what it shows."""
     results = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))

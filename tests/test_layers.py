@@ -13,11 +13,10 @@ import pytest
 
 import fslog
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(fslog.__file__).resolve().parent
 
-# The rows of the README's table, from the bottom to the top. An entry is a module at the top level,
-# or a package with all of its modules; `__init__` is the package itself.
+# The rows of the table in the guide's topic `design`, from the bottom to the top. An entry is a
+# module at the top level, or a package with all of its modules; `__init__` is the package itself.
 ROWS = [
     ["version", "errors", "stats", "context", "interrupts", "process", "config"],
     ["mapping", "net"],
@@ -118,9 +117,9 @@ def test_a_package_itself_imports_nothing(package: str) -> None:
     assert not list(imports(path.read_text(encoding="utf-8"), package))
 
 
-def test_the_readme_shows_the_table() -> None:
-    """The README's design section has the same rows with the same entries."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_guide_shows_the_table() -> None:
+    """The guide's topic `design` has the same rows with the same entries."""
+    text = (PACKAGE / "guide" / "design.md").read_text(encoding="utf-8")
     _, _, table = text.partition("\n| row | module")
     rows = re.findall(r"^\| \d \| ([^|]*) \|", table, re.MULTILINE)
     assert [re.findall(r"`(\w+)", row) for row in rows] == ROWS

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import fslog
+from fslog.cli.names import TOPICS
 from fslog.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +91,12 @@ def test_the_command() -> None:
 def test_the_types_are_published() -> None:
     """The package carries the marker without which type checkers ignore its annotations."""
     assert importlib.resources.files("fslog").joinpath("py.typed").is_file()
+
+
+def test_the_guide_is_packed() -> None:
+    """The package carries every topic of the guide, and no other page."""
+    pages = importlib.resources.files("fslog").joinpath("guide").iterdir()
+    assert {page.name for page in pages} == {f"{topic}.md" for topic in TOPICS}
 
 
 def test_the_top_level() -> None:

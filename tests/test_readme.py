@@ -1,4 +1,4 @@
-"""Everything that the README shows works when it is pasted, and what checks that is right."""
+"""What the README and the guide show works when it is pasted, and what checks that is right."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from readme_blocks import (
     SHELL,
     Block,
     Failed,
+    blocks_of,
+    documents,
     environment,
     executed_here,
     mistakes,
@@ -25,8 +27,8 @@ from readme_blocks import (
 )
 from readme_blocks import execute as execute_block
 
-README = ROOT / "README.md"
-BLOCKS = parse(README.read_text(encoding="utf-8")) if README.exists() else []
+BLOCKS = {path.name: blocks_of(path) for path in documents()}
+README = BLOCKS["README.md"]
 
 
 def execute(markdown: str, directory: Path) -> None:
@@ -40,32 +42,34 @@ def execute(markdown: str, directory: Path) -> None:
 
 def cases() -> Iterator[Any]:
     """Yield the blocks to execute, each with the programs that it needs."""
-    for block in executed_here(BLOCKS):
+    for block in [block for blocks in BLOCKS.values() for block in executed_here(blocks)]:
         runs_curl = block.language in SHELL and "curl" in block.text
         yield pytest.param(block, id=block.id, marks=[pytest.mark.needs("curl")] * runs_curl)
 
 
 @pytest.mark.parametrize("block", list(cases()))
-def test_a_block_of_the_readme(block: Block, tmp_path: Path) -> None:
-    """What a reader pastes does what the README says."""
-    execute_block(block, BLOCKS, tmp_path)
+def test_a_block(block: Block, tmp_path: Path) -> None:
+    """What a reader pastes does what the page says."""
+    execute_block(block, BLOCKS[block.file], tmp_path)
 
 
 def test_the_readme_shows_how_to_use_fslog() -> None:
     """There are Python, configuration and shell blocks, and one that runs these tests."""
-    languages = {block.language for block in BLOCKS}
+    languages = {block.language for block in README}
     assert "python" in languages
     assert languages & DATA
     assert languages & SHELL
-    assert any("pytest" in block.text for block in BLOCKS if "ci" in block.marks)
+    assert any("pytest" in block.text for block in README if "ci" in block.marks)
 
 
-def test_no_block_is_forgotten() -> None:
+@pytest.mark.parametrize("file", BLOCKS)
+def test_no_block_is_forgotten(file: str) -> None:
     """A block is executed here, by `.ci/run`, or shows what another block writes or no program."""
-    left = {block.line for block in BLOCKS} - {block.line for block in executed_here(BLOCKS)}
-    shown = {"ci", "output", "prose"}
-    assert left == {block.line for block in BLOCKS if shown & set(block.marks)}
-    assert [mistake for block in BLOCKS for mistake in mistakes(block)] == []
+    blocks = BLOCKS[file]
+    shown = {"output", "prose"} | ({"ci"} if file == "README.md" else set())
+    left = {block.line for block in blocks} - {block.line for block in executed_here(blocks)}
+    assert left == {block.line for block in blocks if shown & set(block.marks)}
+    assert [mistake for block in blocks for mistake in mistakes(block)] == []
 
 
 GOOD = """

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from fslog.cli.names import COMMANDS, TOPICS
 from fslog.cli.options import CommandError, CommandParser, report_error
 from fslog.version import VERSION
 
@@ -22,18 +23,6 @@ INTERRUPTED = 130
 
 PIPE_CLOSED = 141
 """The exit code if the reader of the output has closed it, likewise."""
-
-
-COMMANDS = {
-    "demo": "run a small application and show its events arriving",
-    "viewer": "show arriving events and their problems in a web page",
-    "check": "check a logging configuration and explain its events",
-    "ping": "check whether the endpoint is reachable",
-    "send": "upload events from files",
-    "validate": "check the events in files",
-    "spool": "inspect and send the events in a spool directory",
-}
-"""The name of each command, and its line in `fslog --help`."""
 
 
 def load(name: str) -> Callable[[Sequence[str]], int]:
@@ -50,6 +39,8 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
         from fslog.cli.upload.send import run
     elif name == "validate":
         from fslog.cli.upload.validate import run
+    elif name == "help":
+        from fslog.cli.help import run
     else:
         from fslog.cli.spool.spool import run
     return run
@@ -93,8 +84,11 @@ def _run(arguments: list[str]) -> int:
             return 2
         # The arguments after a command's name are for the command alone.
         name = _parser().parse_args(arguments[:1]).command
+        rest = arguments[1:]
+        if name == "help" and len(rest) == 1 and rest[0] in COMMANDS and rest[0] not in TOPICS:
+            name, rest = rest[0], ["--help"]
         try:
-            return load(name)(arguments[1:])
+            return load(name)(rest)
         except CommandError as error:
             return report_error(f"fslog {name}", error)
     except SystemExit as error:  # argparse: --help, --version, an invalid argument
@@ -106,7 +100,8 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         "fslog",
         "Freshsuccess product-usage events from log calls.",
-        f"commands:\n{rows}\n\n`fslog COMMAND --help` explains a command.",
+        f"commands:\n{rows}\n\n`fslog COMMAND --help` explains a command.\n"
+        "`fslog help` lists the topics of the guide.",
         usage="fslog [-h] [--version] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"fslog {VERSION}")

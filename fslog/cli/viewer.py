@@ -38,7 +38,7 @@ examples:
   fslog viewer --store events.ndjson
 
 Start your application with the environment variables that the viewer prints.
-Scripts can use the HTTP API below /api/, which the README describes.
+Scripts can use the HTTP API below /api/, which `fslog help viewer` describes.
 
 The exit code is 0 after SIGTERM, 130 after Ctrl-C, 1 if the port or the file is
 not available, 2 for an invalid argument."""

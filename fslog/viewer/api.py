@@ -92,7 +92,9 @@ class Api:
         if methods is None and name.startswith("events/"):
             methods = {"GET": (self._event, ())}
         if methods is None:
-            raise ApiError(404, f"{PREFIX}{name[:50]} does not exist; the README lists the API")
+            raise ApiError(
+                404, f"{PREFIX}{name[:50]} does not exist; `fslog help viewer` lists the API"
+            )
         if message.body and not has_json_type(message):
             raise ApiError(400, "send the body as Content-Type: application/json")
         found = methods.get("GET" if message.method == "HEAD" else message.method)

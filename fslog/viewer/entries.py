@@ -34,7 +34,7 @@ class LineProblem(NamedTuple):
     """A problem of a line; unlike `Problem` it does not hold the event.
 
     Args:
-        code: short and stable; the README lists the codes.
+        code: short and stable; the guide's topic `events` lists the codes.
         property: the affected property, `""` for the whole line.
         message: a sentence.
         got: what the line contains, with its type.

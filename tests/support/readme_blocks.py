@@ -1,4 +1,4 @@
-"""Execute the fenced blocks of a Markdown file, so that what a reader pastes is what works.
+"""Execute the fenced blocks of Markdown files, so that what a reader pastes is what works.
 
 Every block is executed in the way of its language:
 
@@ -106,6 +106,7 @@ class Block:
     """One fenced block.
 
     Args:
+        file: the name of its file.
         line: the number of the line with its opening fence, from 1.
         language: the first word behind the fence, in lower case.
         text: what stands between the fences.
@@ -114,6 +115,7 @@ class Block:
         output: what it is expected to write to stdout, None where nothing says so.
     """
 
+    file: str
     line: int
     language: str
     text: str
@@ -124,10 +126,20 @@ class Block:
     @property
     def id(self) -> str:
         """Name the block in a list of tests."""
-        return f"line-{self.line}-{self.language or 'text'}"
+        return f"{self.file}:{self.line}"
 
 
-def parse(markdown: str) -> list[Block]:
+def documents(root: Path = ROOT) -> list[Path]:
+    """List the README and the topics of the guide: the files whose blocks the suite executes."""
+    return [root / "README.md", *sorted((root / "fslog" / "guide").glob("*.md"))]
+
+
+def blocks_of(path: Path) -> list[Block]:
+    """List the blocks of a file in their order."""
+    return parse(path.read_text(encoding="utf-8"), path.name)
+
+
+def parse(markdown: str, file: str = "text.md") -> list[Block]:
     r"""List the blocks of a Markdown text in their order.
 
     An `output` block is listed, and is also the `output` of the block above it.
@@ -149,6 +161,7 @@ def parse(markdown: str) -> list[Block]:
         end = _closing(lines, at, opening["fence"])
         text = "".join(f"{line}\n" for line in lines[at + 1 : end])
         block = Block(
+            file=file,
             line=at + 1,
             language=opening["language"].lower(),
             text=textwrap.dedent(text) if opening["indent"] else text,
@@ -179,7 +192,7 @@ def _marks(line: str) -> dict[str, str]:
 def mistakes(block: Block) -> list[str]:
     """List what is wrong with how a block is marked; empty for one that can be executed.
 
-    >>> mistakes(Block(1, "ruby", ""))
+    >>> mistakes(Block("a.md", 1, "ruby", ""))
     ["unmarked block of the unknown language 'ruby'"]
     """
     found = []
@@ -352,7 +365,7 @@ def _run(
 def script_of(block: Block) -> str:
     r"""Return the commands of a shell block.
 
-    >>> script_of(Block(1, "console", "$ echo a \\\n> b\na b\n$ true\n"))
+    >>> script_of(Block("a.md", 1, "console", "$ echo a \\\n> b\na b\n$ true\n"))
     'echo a \\\nb\ntrue\n'
     """
     if block.language != "console":
@@ -364,7 +377,7 @@ def script_of(block: Block) -> str:
 def expected_output(block: Block) -> str | None:
     r"""Return what a block should write to stdout; None where its reader is told nothing.
 
-    >>> expected_output(Block(1, "console", "$ echo a\na\n"))
+    >>> expected_output(Block("a.md", 1, "console", "$ echo a\na\n"))
     'a\n'
     """
     shown = [line for line in block.text.splitlines() if line[:2] not in ("$ ", "> ")]
@@ -387,8 +400,7 @@ def execute_ci(root: Path) -> None:
 
     Nothing is prepared for them: a reader begins like that. What they write is passed on.
     """
-    markdown = (root / "README.md").read_text(encoding="utf-8")
-    blocks = [block for block in parse(markdown) if "ci" in block.marks]
+    blocks = [block for block in blocks_of(root / "README.md") if "ci" in block.marks]
     if not blocks:
         raise Failed("README.md has no block that is marked 'ci'")
     for block in blocks:

@@ -1,0 +1,33 @@
+"""What the command line knows by name: commands and the topics of the guide."""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "demo": "run a small application and show its events arriving",
+    "viewer": "show arriving events and their problems in a web page",
+    "check": "check a logging configuration and explain its events",
+    "ping": "check whether the endpoint is reachable",
+    "send": "upload events from files",
+    "validate": "check the events in files",
+    "spool": "inspect and send the events in a spool directory",
+    "help": "print a topic of the guide",
+}
+"""The name of each command, and its line in `fslog --help`."""
+
+TOPICS = (
+    "events",
+    "rules",
+    "context",
+    "configuration",
+    "delivery",
+    "spool",
+    "viewer",
+    "cli",
+    "testing",
+    "privacy",
+    "deploying",
+    "performance",
+    "design",
+    "troubleshooting",
+)
+"""The topics of the guide in a reader's order; each is a file of `fslog/guide`."""
