@@ -1,4 +1,4 @@
-"""What leaves the process: what the design names, and nothing else of a record."""
+"""Only the documented parts of a record are sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RULE_MADE = {"action", "module", "feature", "total"}
 
 @contextmanager
 def sent(**arguments: Any) -> Iterator[tuple[logging.Logger, Callable[[], list[bytes]]]]:
-    """Give a logger, and a function that returns all bytes that its handler has sent, less keys."""
+    """Yield a logger, and a function that flushes its handler and returns all requests."""
     before = set(threading.enumerate())
     with RawServer(answer()) as server:
         handler = FreshsuccessHandler(
@@ -62,7 +62,7 @@ def events_in(requests: list[bytes]) -> list[dict[str, Any]]:
 
 
 def canary_call(logger: logging.Logger, **extra: Any) -> None:
-    """Log with a canary in every place of a record that is not named by anybody."""
+    """Log a record that has a canary in every part that no configuration names."""
     try:
         raise ValueError("canary in an exception")
     except ValueError:
@@ -85,8 +85,8 @@ def canary_call(logger: logging.Logger, **extra: Any) -> None:
         )
 
 
-def test_a_rule_made_event_holds_what_the_rule_says() -> None:
-    """Not the message, other arguments or extras, no exception, stack, path, thread, logger."""
+def test_a_rule_made_event_has_only_what_the_rule_names() -> None:
+    """Message, other arguments and extras, exception, stack, path, thread, logger stay private."""
     threading.current_thread().name, name = "canary thread", threading.current_thread().name
     try:
         with sent(rules=[RULE]) as (logger, requests):
@@ -100,8 +100,8 @@ def test_a_rule_made_event_holds_what_the_rule_says() -> None:
     assert set(event) == {*REQUIRED, *RULE_MADE}
 
 
-def test_what_is_named_leaves_and_nothing_beside_it() -> None:
-    """`fields`, context, provider, defaults, `include`, the five names, a nested mapping."""
+def test_only_named_properties_are_sent() -> None:
+    """`fields`, context, provider, `defaults`, `include`, required properties, a nested event."""
     user = SimpleNamespace(
         id=7, email="canary@example.com", plan={"name": "gold", "card": "canary"}
     )
@@ -131,8 +131,8 @@ def test_what_is_named_leaves_and_nothing_beside_it() -> None:
     }
 
 
-def test_records_that_are_no_events_do_not_leave() -> None:
-    """Not in part, not in any form; neither do invalid ones."""
+def test_records_that_make_no_event_are_not_sent() -> None:
+    """Skipped records and invalid events are not sent, not even in part."""
     with sent(rules=[RULE], on_problem=lambda problem: None) as (logger, requests):
         logger.info("canary %s", "canary", extra={**WHO, "x": "canary"})
         canary_call(logger, accountId="acme")
@@ -141,8 +141,8 @@ def test_records_that_are_no_events_do_not_leave() -> None:
         assert requests() == []
 
 
-def test_an_explicit_event_holds_the_extras_and_nothing_else() -> None:
-    """Message, arguments, exception and place of the call stay; so does what is excluded."""
+def test_an_explicit_event_has_only_the_extras() -> None:
+    """Message, arguments, exception, call site and excluded extras are not sent."""
     with sent(exclude=["password", "_*", "secret_*"]) as (logger, requests):
         try:
             raise ValueError("canary in an exception")
@@ -167,8 +167,8 @@ def test_an_explicit_event_holds_the_extras_and_nothing_else() -> None:
     assert set(event) == {*REQUIRED, "page"}
 
 
-def test_what_instrumentations_add_stays_here() -> None:
-    """Trace ids, service names and internals are excluded without being asked."""
+def test_what_instrumentations_add_is_not_sent() -> None:
+    """Trace ids, service names and private attributes are excluded by default."""
     noise = {
         "otelTraceID": "canary",
         "otelServiceName": "canary",
@@ -182,8 +182,8 @@ def test_what_instrumentations_add_stays_here() -> None:
     assert CANARY.encode() not in b"".join(raw).lower()
 
 
-def test_what_fields_reads_from_stays_here() -> None:
-    """In an explicit event too: the request is no property, what is read from it is."""
+def test_what_fields_reads_from_is_not_sent() -> None:
+    """Also in an explicit event: the request itself is not sent, only the value read from it."""
     request = {"user": {"id": 7, "email": "canary"}, "headers": {"cookie": "canary"}}
     with sent(fields={"userId": "request.user.id"}) as (logger, requests):
         logger.info("x", extra={"accountId": "acme", "action": "pageView", "request": request})
@@ -192,8 +192,8 @@ def test_what_fields_reads_from_stays_here() -> None:
     assert events_in(raw)[0]["userId"] == "7"
 
 
-def test_a_derived_session_does_not_tell_who() -> None:
-    """Neither the account nor the user stands in it."""
+def test_a_derived_session_does_not_reveal_the_user() -> None:
+    """It contains neither the account nor the user."""
     for session in ("window", "idle"):
         formatter = EventFormatter(session=session)
         event = formatter.event(
@@ -205,8 +205,8 @@ def test_a_derived_session_does_not_tell_who() -> None:
         assert "ann" not in event["sessionId"]
 
 
-def test_what_is_sent_tells_nothing_of_the_machine() -> None:
-    """The head of a request names fslog and its version, no host, user, platform or program."""
+def test_the_headers_reveal_nothing_about_the_machine() -> None:
+    """The headers name fslog and its version, but no host, user, platform or program."""
     with sent() as (logger, requests):
         logger.info("x", extra={**WHO, "action": "pageView"})
         (request,) = requests()
@@ -234,7 +234,7 @@ extras_given = st.dictionaries(st.sampled_from(NAMES), st.integers(1, 9), max_si
 def test_rule_made_events_agree_with_the_design(
     extra: Mapping[str, Any], include: list[str], nested: Mapping[str, Any]
 ) -> None:
-    """Whatever the extras and `include` are: what is named, matched whole and with case."""
+    """For any extras and `include`: only named properties; globs match whole names, with case."""
     formatter = EventFormatter(
         rules=[{"when": {}, "event": {"action": "search", "ruled": 1}}],
         include=include,
@@ -252,7 +252,7 @@ def test_rule_made_events_agree_with_the_design(
 def test_explicit_events_agree_with_the_design(
     extra: Mapping[str, Any], exclude: list[str]
 ) -> None:
-    """All extras, less `exclude`, less what `fields` reads from."""
+    """All extras except `exclude` and what `fields` reads from."""
     formatter = EventFormatter(
         exclude=[glob for glob in exclude if glob != "*"],
         fields={"plan": "tenant.plan"},

@@ -1,4 +1,4 @@
-"""Records as they really come: shared, copied, pickled, subclassed, mutilated, changing."""
+"""Records that are shared, copied, pickled, subclassed, incomplete, or change meanwhile."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def record(extra: dict[str, Any] | None = None, msg: str = "exported %s rows") -
 
 
 def properties(made: logging.LogRecord, **arguments: Any) -> dict[str, Any]:
-    """Return the event that a record means, less time and session."""
+    """Return the event of a record, without the time and the session."""
     event = EventFormatter(rules=RULES, **arguments).event(made)
     assert event is not None
     return {name: value for name, value in event.items() if name not in OWN}
 
 
-def test_any_python_s_attributes_are_nobody_s_extras() -> None:
-    """A record that was made by Python 3.12 and read by 3.10 has a `taskName`; it is none."""
+def test_attributes_of_any_python_are_not_extras() -> None:
+    """A record that Python 3.12 made and 3.10 reads has a `taskName`, which is not an extra."""
     made = record(FLAT)
     for name in RECORD_ATTRIBUTES:
         made.__dict__.setdefault(name, f"<{name}>")
@@ -70,7 +70,7 @@ def test_any_python_s_attributes_are_nobody_s_extras() -> None:
 
 
 @pytest.mark.parametrize("seen_before", [False, True])
-def test_another_handler_s_formatting_changes_nothing(seen_before: bool) -> None:
+def test_the_formatting_of_another_handler_changes_nothing(seen_before: bool) -> None:
     """Formatters set `message`, `asctime` and `exc_text` on the record that all handlers share."""
     plain = record(FLAT)
     expected = EventFormatter().format(plain)
@@ -88,7 +88,7 @@ def test_another_handler_s_formatting_changes_nothing(seen_before: bool) -> None
 
 
 def test_other_handlers_get_the_record_as_it_was_made() -> None:
-    """Before and after the formatter the record is the same to everybody."""
+    """Handlers before and after the formatter see the same record."""
     logger, first, last = logging.Logger("app"), Memory(), Memory()
     stream = logging.StreamHandler(io.StringIO())
     stream.setFormatter(EventFormatter())
@@ -107,7 +107,7 @@ def test_other_handlers_get_the_record_as_it_was_made() -> None:
 
 @contextmanager
 def through_a_queue(target: logging.Handler) -> Iterator[logging.Logger]:
-    """Give a logger whose records reach the handler through a QueueHandler and a QueueListener."""
+    """Yield a logger whose records reach the handler by QueueHandler and QueueListener."""
     between: queue.SimpleQueue[Any] = queue.SimpleQueue()
     handler = logging.handlers.QueueHandler(between)  # type: ignore[arg-type]
     listener = logging.handlers.QueueListener(between, target)  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ def through_a_queue(target: logging.Handler) -> Iterator[logging.Logger]:
 
 
 def test_records_that_went_through_a_queue() -> None:
-    """Their extras are whole; their message is formatted and their arguments are gone."""
+    """Their extras are complete, their message is formatted and their arguments are gone."""
     memory = Memory()
     with through_a_queue(memory) as logger, context.bound(userId="bound"):
         logger.info("exported %s rows", 3, extra=FLAT)
@@ -148,8 +148,8 @@ def test_records_that_went_through_a_queue() -> None:
     ],
     ids=["copy", "deepcopy", "pickle", "makeLogRecord", "reversed", "socket"],
 )
-def test_copies_are_the_same_event(travel: Callable[[logging.LogRecord], Any]) -> None:
-    """Copied, pickled, or rebuilt from its attributes by `makeLogRecord`."""
+def test_a_copy_gives_the_same_event(travel: Callable[[logging.LogRecord], Any]) -> None:
+    """A record may be copied, pickled, or made again by `makeLogRecord`."""
     formatter = EventFormatter(rules=RULES, include=["sku"])
     for extra in (FLAT, {"event": FLAT}, {**WHO, "sku": 1}):
         made = record(extra)
@@ -159,14 +159,14 @@ def test_copies_are_the_same_event(travel: Callable[[logging.LogRecord], Any]) -
 
 
 def test_a_record_of_few_attributes() -> None:
-    """`makeLogRecord` of the extras alone has no name, no level and the time of its making."""
+    """`makeLogRecord` with the extras only gives a record without a logger and a level."""
     made = logging.makeLogRecord(FLAT)
     assert properties(made) == FLAT
     assert EventFormatter(rules=RULES).event(logging.makeLogRecord(WHO)) is None
 
 
 class After(logging.LogRecord):
-    """Add attributes behind those of every record."""
+    """Add attributes after the standard ones."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -175,7 +175,7 @@ class After(logging.LogRecord):
 
 
 class Before(logging.LogRecord):
-    """Add attributes in front of those of every record."""
+    """Add attributes before the standard ones."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.tenant = "t"
@@ -184,7 +184,7 @@ class Before(logging.LogRecord):
 
 
 class Around(logging.LogRecord):
-    """Add in front what is deleted behind, so that the count is right."""
+    """Add an attribute and delete another one, so that the number is the usual one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.tenant = "t"
@@ -193,7 +193,7 @@ class Around(logging.LogRecord):
 
 
 class Shuffled(logging.LogRecord):
-    """Set attributes of every record in another order than every record does."""
+    """Set the standard attributes in another order."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.process = self.args = self.taskName = None
@@ -204,7 +204,7 @@ class Shuffled(logging.LogRecord):
 
 
 class Slim(logging.LogRecord):
-    """Do without most of what a record has."""
+    """Delete most of the standard attributes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -214,7 +214,7 @@ class Slim(logging.LogRecord):
 
 
 class Computed(logging.LogRecord):
-    """Have attributes that are computed, and an own slot."""
+    """Have a property and a slot."""
 
     __slots__ = ("own",)
 
@@ -225,7 +225,7 @@ class Computed(logging.LogRecord):
 
     @property
     def costly(self) -> str:
-        raise AssertionError("nobody asked")
+        raise AssertionError("nothing reads this")
 
 
 KINDS = [After, Before, Around, Shuffled, Slim, Computed]
@@ -242,8 +242,8 @@ def made_by(factory: Any) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_records_of_a_factory_s_own_class(kind: type[logging.LogRecord]) -> None:
-    """What a subclass adds counts as an extra, wherever in the record it lands; nothing is lost."""
+def test_records_of_a_subclass(kind: type[logging.LogRecord]) -> None:
+    """What a subclass adds is an extra, at any position among the attributes; none is lost."""
     with made_by(kind):
         assert properties(record(FLAT)) == {**FLAT, "tenant": "t"}
         assert properties(record({"event": FLAT})) == {**FLAT, "tenant": "t"}
@@ -253,8 +253,8 @@ def test_records_of_a_factory_s_own_class(kind: type[logging.LogRecord]) -> None
         assert properties(record(FLAT), fields={"plan": "tenant"}) == {**FLAT, "plan": "t"}
 
 
-def test_an_extra_among_the_record_s_own_attributes_is_one() -> None:
-    """A class may set one before the others are set, and delete one of these."""
+def test_an_extra_between_the_standard_attributes_is_found() -> None:
+    """A subclass may set one before the standard attributes, and delete one of these."""
 
     class Early(logging.LogRecord):
         def __init__(self, name: str, *args: Any) -> None:
@@ -272,7 +272,7 @@ def test_an_extra_among_the_record_s_own_attributes_is_one() -> None:
 
 
 def test_a_factory_may_add_to_every_record() -> None:
-    """A function that wraps the class, as logging's cookbook has it."""
+    """A function that wraps the class, as in logging's cookbook."""
 
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
         made = logging.LogRecord(*args, **kwargs)
@@ -287,8 +287,8 @@ def test_a_factory_may_add_to_every_record() -> None:
 @pytest.mark.parametrize(
     "name", sorted(RECORD_ATTRIBUTES - {"name", "msg", "args", "created", "message", "asctime"})
 )
-def test_a_record_may_lack_what_is_not_needed(name: str) -> None:
-    """A deleted attribute changes nothing about the extras, in any order of the others."""
+def test_a_record_without_one_standard_attribute(name: str) -> None:
+    """A deleted attribute changes nothing about the extras."""
     made, ruled = record(FLAT), record(WHO)
     made.__dict__.pop(name, None)
     ruled.__dict__.pop(name, None)
@@ -296,8 +296,8 @@ def test_a_record_may_lack_what_is_not_needed(name: str) -> None:
     assert properties(ruled) == {**FLAT, "total": 3}
 
 
-def test_odd_names_of_extras() -> None:
-    """A name that is no identifier, or no string at all, is a name."""
+def test_unusual_names_of_extras() -> None:
+    """A name need not be an identifier, nor a string."""
     made = record({**FLAT, "x-y": 1, "": 2, "é": 3, "with space": 4})
     made.__dict__[5] = 6  # type: ignore[index]
     event = properties(made)
@@ -311,8 +311,8 @@ def test_odd_names_of_extras() -> None:
 
 
 @pytest.mark.parametrize("kind", [logging.LogRecord, Before])
-def test_another_thread_may_change_the_record_meanwhile(kind: type[logging.LogRecord]) -> None:
-    """A formatter in a QueueListener's thread sets attributes while the event is being made."""
+def test_another_thread_changes_the_record_meanwhile(kind: type[logging.LogRecord]) -> None:
+    """A formatter in a QueueListener's thread sets attributes while the event is made."""
     with made_by(kind):
         made = record({**FLAT, **{f"x{number}": number for number in range(50)}})
     stop = threading.Event()

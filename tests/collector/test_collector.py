@@ -69,10 +69,10 @@ def codes(c: Collector) -> list[str]:
     return [problem.code for problem in c.problems]
 
 
-# What it takes
+# Bodies
 
 
-def test_a_plain_body_is_taken() -> None:
+def test_a_plain_body_is_accepted() -> None:
     """A POST of lines is answered 200 without a body, and its events are there, in order."""
     with Collector() as c:
         reply = send(c, lines(event(1), event(2)))
@@ -92,8 +92,8 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("encoding", PACKERS)
-def test_a_compressed_body_is_taken(encoding: str) -> None:
-    """Bodies in gzip and in deflate, which is zlib's format, are unpacked; both sizes are kept."""
+def test_a_compressed_body_is_accepted(encoding: str) -> None:
+    """Bodies in gzip and deflate (zlib's format) are unpacked; both sizes are recorded."""
     text = lines(*[event(n) for n in range(50)])
     body = PACKERS[encoding](text)
     with Collector() as c:
@@ -104,8 +104,8 @@ def test_a_compressed_body_is_taken(encoding: str) -> None:
         assert (request.encoding, sizes) == (encoding, (len(body), len(text)))
 
 
-def test_a_request_is_accounted_for() -> None:
-    """A request has every fact about itself, but not the keys."""
+def test_a_request_has_its_facts() -> None:
+    """A request has every fact about itself except the keys."""
     before = time.monotonic()
     with Collector() as c:
         send(c, lines(event(), {}), Content_Type="application/json", X_A="b")
@@ -207,7 +207,7 @@ TEXT = lines(event(), end="").decode()
         (TEXT.replace("1700000000000", "1e999").encode(), "not_finite"),
     ],
 )
-def test_an_invalid_line_is_dropped_and_remembered(line: bytes, code: str) -> None:
+def test_an_invalid_line_is_dropped_and_recorded(line: bytes, code: str) -> None:
     """A line that the endpoint drops silently is recorded with its problem; other lines count."""
     with Collector() as c:
         body = lines(event(1)) + line + b"\n" + lines(event(2))
@@ -238,7 +238,7 @@ def test_an_invalid_line_shows_its_value() -> None:
         assert c.problems == [p for bad in c.invalid for p in bad.problems]
 
 
-def test_what_is_probably_not_meant_is_a_warning() -> None:
+def test_a_probable_mistake_is_a_warning() -> None:
     """An event that breaks a corroborated rule is accepted, with a warning."""
     with Collector() as c:
         send(c, lines(event(action="feature", module="m")))
@@ -250,7 +250,7 @@ def test_what_is_probably_not_meant_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
-def test_what_is_not_a_post_gets_400(method: str) -> None:
+def test_other_methods_get_400(method: str) -> None:
     """Any method but POST is answered 400 without a body, at both paths."""
     with Collector() as c, connected(c) as client:
         for path in (PATH, "/v1/ping"):
@@ -281,7 +281,7 @@ def test_what_is_not_a_post_gets_400(method: str) -> None:
     ],
 )
 def test_another_path_gets_400(path: str, shown: str) -> None:
-    """A path of another shape is answered 400, and shown without anything that may be a key."""
+    """Any other path is answered 400, and shown without anything that may be a key."""
     body = lines(event())
     with Collector() as c:
         came = exchange(c, head(f"Content-Length: {len(body)}", path=path), body, end=True)
@@ -310,8 +310,8 @@ def test_another_path_gets_400(path: str, shown: str) -> None:
         ("/v1/the-auth/other", "the keys are not those "),
     ],
 )
-def test_a_refused_request_says_why(path: str, words: str) -> None:
-    """The reason says what is wrong with a path, without a key."""
+def test_a_refused_request_has_a_reason(path: str, words: str) -> None:
+    """The reason explains what is expected of a path, and has no key."""
     with Collector(keys=("the-auth", "the-api")) as c:
         body = lines(event())
         exchange(c, head(f"Content-Length: {len(body)}", path=path), body, end=True)
@@ -320,7 +320,7 @@ def test_a_refused_request_says_why(path: str, words: str) -> None:
         assert not any(word in request.reason for word in ("the-auth", "the-api", "other", "more"))
 
 
-def test_a_request_refused_for_its_method_its_length_or_its_size_says_why() -> None:
+def test_a_request_refused_for_method_length_or_size_has_a_reason() -> None:
     """Every status but 200 has a reason; a scripted answer has none."""
     with Collector(limit_bytes=300, limit_events=1) as c:
         send(c, method="GET")
@@ -350,8 +350,8 @@ def test_a_request_refused_for_its_method_its_length_or_its_size_says_why() -> N
         f"/{PATH}",
     ],
 )
-def test_a_query_and_a_proxys_absolute_target_are_understood(path: str) -> None:
-    """A query does not matter, and the collector can stand in for an http proxy (RFC 9112 3.2)."""
+def test_a_query_and_an_absolute_target_are_accepted(path: str) -> None:
+    """A query is ignored, and the collector can act as an http proxy (RFC 9112 3.2)."""
     with Collector(keys=("the-auth", "the-api")) as c:
         assert send(c, lines(event()), path=path).status == 200
         assert (c.events, c.requests[0].path) == ([event()], "/v1/***/***")
@@ -368,7 +368,7 @@ def test_a_query_and_a_proxys_absolute_target_are_understood(path: str) -> None:
     ],
 )
 def test_wrong_keys_get_400(path: str, status: int) -> None:
-    """If keys are given, a path with others is answered 400 and its events are not accepted."""
+    """If keys are configured, other keys get 400, and their events are not accepted."""
     with Collector(keys=("the-auth", "an/api key")) as c:
         assert send(c, lines(event()), path=path).status == status
         assert c.events == [event()] * (status == 200)
@@ -410,8 +410,8 @@ def test_a_message_does_not_show_its_target() -> None:
 # Framing
 
 
-def test_a_chunked_body_is_put_together() -> None:
-    """Chunks of any size, extensions, trailers, either case of hex: the body is their sum."""
+def test_a_chunked_body_is_read() -> None:
+    """Chunks of any size, extensions, trailers and both cases of hex digits are read."""
     body = lines(event(1), event(2))
     pieces = [head("Transfer-Encoding: Chunked", "Connection: close")]
     for start in range(0, len(body), 26):
@@ -424,8 +424,8 @@ def test_a_chunked_body_is_put_together() -> None:
         assert c.requests[0].bytes_received == len(body)
 
 
-def test_a_connection_goes_on_after_chunks() -> None:
-    """A chunked body is read exactly to its end: the next request is understood."""
+def test_a_connection_is_kept_after_chunks() -> None:
+    """A chunked body is read exactly to its end, so the next request is read correctly."""
     first = b"0\r\nTrailer: one\r\n\r\n"
     next_one = head("Content-Length: 0", "Connection: close", path="/v1/ping")
     with Collector() as c:
@@ -489,7 +489,7 @@ def test_a_malformed_length_gets_400_and_the_connection_is_closed(
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 99", "Transfer-Encoding: chunked"])
-def test_a_body_that_ends_early_is_not_taken(framing: str) -> None:
+def test_a_body_that_ends_early_is_refused(framing: str) -> None:
     """An incomplete body gets 400: its complete lines may be part of a batch."""
     body = b"62\r\n" + lines(event()) if "chunked" in framing else lines(event())[:-1]
     with Collector() as c:
@@ -507,7 +507,7 @@ def test_events_without_a_length_get_411() -> None:
 
 
 def test_expect_100_continue_is_answered_before_the_body() -> None:
-    """A client that waits for 100 Continue gets it, then sends, then gets its 200."""
+    """A client that waits for 100 Continue gets it, sends its body and gets 200."""
     body = lines(event())
     expecting = head("Expect: 100-continue", f"Content-Length: {len(body)}", "Connection: close")
     with Collector() as c, dial(c) as conn:
@@ -518,7 +518,7 @@ def test_expect_100_continue_is_answered_before_the_body() -> None:
         assert c.events == [event()]
 
 
-def test_a_body_that_is_too_long_is_not_asked_for() -> None:
+def test_a_body_that_is_too_long_gets_no_100_continue() -> None:
     """A client that expects 100 Continue gets 413 instead."""
     with Collector(limit_bytes=10) as c, dial(c) as conn:
         conn.sendall(head("Expect: 100-continue", "Content-Length: 11"))
@@ -536,7 +536,7 @@ def test_a_body_that_is_too_long_is_not_asked_for() -> None:
         (head(*[f"X-{n}: y" for n in range(200)]), 431),
     ],
 )
-def test_a_head_that_is_none_is_refused_without_a_body(start: bytes, status: int) -> None:
+def test_an_invalid_head_is_refused_without_a_body(start: bytes, status: int) -> None:
     """An invalid head gets the appropriate status without a body, and is not recorded."""
     with Collector() as c:
         came = exchange(c, start)
@@ -546,8 +546,8 @@ def test_a_head_that_is_none_is_refused_without_a_body(start: bytes, status: int
 
 
 @pytest.mark.parametrize("wish", ["close", "keep-alive"])
-def test_an_old_client_gets_its_answer_and_a_close(wish: str) -> None:
-    """HTTP/1.0 is served, one request a connection."""
+def test_http_1_0_is_answered_and_closed(wish: str) -> None:
+    """HTTP/1.0 is supported, with one request per connection."""
     with Collector() as c:
         came = exchange(c, head("Content-Length: 0", f"Connection: {wish}", version="1.0"))
         assert came == b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -561,7 +561,7 @@ CHUNKED = {"Transfer-Encoding": "chunked"}
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_over_the_limit_gets_413(chunked: bool) -> None:
-    """A body of exactly the limit is accepted; one byte more gets 413 and nothing is kept."""
+    """A body of exactly the limit is accepted; one byte more gets 413, and no event is kept."""
     body = lines(event(1), event(2))
     with Collector(limit_bytes=len(body)) as c:
         for more, status in ((b"", 200), (b" ", 413)):
@@ -578,7 +578,7 @@ def test_a_body_over_the_limit_gets_413(chunked: bool) -> None:
 
 @pytest.mark.parametrize("encoding", PACKERS)
 def test_a_body_that_unpacks_to_more_than_the_limit_gets_413(encoding: str) -> None:
-    """A small body cannot fill the memory: its unpacked size is bounded."""
+    """The unpacked size is bounded, so a small body cannot fill the memory."""
     body = lines(event()) * 100
     with Collector(limit_bytes=len(body)) as c:
         pack = PACKERS[encoding]
@@ -589,7 +589,7 @@ def test_a_body_that_unpacks_to_more_than_the_limit_gets_413(encoding: str) -> N
 
 
 def test_a_body_of_too_many_lines_gets_413() -> None:
-    """More lines than allowed, invalid ones included, get 413; the request says how many."""
+    """More lines than allowed, invalid ones included, get 413; the request has their number."""
     with Collector(limit_events=3) as c:
         assert send(c, lines(event(1), event(2), {})).status == 200
         assert send(c, lines(event(1), event(2), event(3), {})).status == 413
@@ -612,7 +612,7 @@ def test_a_body_of_too_many_lines_gets_413() -> None:
 def test_an_early_answer_reaches_a_client_that_is_still_sending(
     headers: dict[str, str], status: int
 ) -> None:
-    """A client that sends megabytes before it reads gets its answer, not a reset connection."""
+    """A client that sends megabytes before it reads gets its answer, not a reset."""
     body = [b"x" * 65_536] * 160
     if not headers:
         headers = {"Content-Length": str(160 * 65_536)}
@@ -623,10 +623,10 @@ def test_an_early_answer_reaches_a_client_that_is_still_sending(
         assert came.startswith(f"HTTP/1.1 {status} ".encode())
 
 
-# Speed and many at once
+# Speed and concurrency
 
 
-def test_an_answer_is_one_send_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Head and body are sent together, on a socket with TCP_NODELAY."""
     sends: list[tuple[bytes, int]] = []
     sendall = socket.socket.sendall
@@ -648,8 +648,8 @@ def test_an_answer_is_one_send_without_delay(monkeypatch: pytest.MonkeyPatch) ->
         assert all(nodelay for _, nodelay in sends)
 
 
-def test_many_requests_over_one_connection_are_quick() -> None:
-    """60 requests in a row take less than 60 delayed acknowledgements of 40 ms."""
+def test_requests_over_one_connection_are_not_delayed() -> None:
+    """60 requests need less time than 60 delayed acknowledgements of 40 ms."""
     with Collector() as c, connected(c) as client:
         started_at = time.monotonic()
         for n in range(60):
@@ -658,8 +658,8 @@ def test_many_requests_over_one_connection_are_quick() -> None:
         assert len(c.events) == 60
 
 
-def test_many_clients_at_once_lose_nothing() -> None:
-    """Everything that eight clients send at once arrives once, each one's events in its order."""
+def test_concurrent_clients_lose_no_event() -> None:
+    """What eight clients send at the same time arrives once, in the order of each client."""
     with Collector() as c:
 
         def work(k: int) -> None:
@@ -676,7 +676,7 @@ def test_many_clients_at_once_lose_nothing() -> None:
 
 
 def in_parallel(*jobs: Callable[[], Any]) -> None:
-    """Run functions in threads and raise what the first of them raised."""
+    """Run functions in threads; raise the first exception."""
     errors: list[BaseException] = []
 
     def run(job: Callable[[], Any]) -> None:
@@ -697,8 +697,8 @@ def in_parallel(*jobs: Callable[[], Any]) -> None:
 # Scripts
 
 
-def test_a_script_is_followed_in_order_and_then_the_standing_behaviour() -> None:
-    """POSTs get the scripted answers in order, then the one of `always`, then the real one."""
+def test_scripted_answers_are_used_in_order_and_then_the_standing_one() -> None:
+    """POSTs get the scripted answers in order, then that of `always`, then the real one."""
     with Collector() as c:
         c.script(Answer(503, headers=[("Retry-After", "7")]), Answer(429))
         c.always(Answer(500, body=b"sorry"))
@@ -721,7 +721,7 @@ def test_a_script_is_followed_in_order_and_then_the_standing_behaviour() -> None
         ]
 
 
-def test_only_posts_of_events_use_the_script_up() -> None:
+def test_only_posts_of_events_use_scripted_answers() -> None:
     """Pings, other paths, methods and keys, and malformed requests use no scripted answer."""
     with Collector(keys=("the-auth", "the-api")) as c:
         c.script(Answer(503))
@@ -736,7 +736,7 @@ def test_only_posts_of_events_use_the_script_up() -> None:
 
 
 def test_a_redirect_can_be_scripted() -> None:
-    """A status of 302 with a Location goes out as it was given, to a mapping of headers too."""
+    """A status of 302 with a Location is sent as it was given; headers may be a mapping."""
     with Collector() as c:
         c.script(Answer(302, headers={"Location": "http://127.0.0.1:1/v1/a/b"}))
         reply = send(c, lines(event()))
@@ -758,8 +758,8 @@ def test_a_scripted_close_after_the_answer() -> None:
 @pytest.mark.parametrize(
     ("status", "line"), [(204, "HTTP/1.1 204 No Content"), (299, "HTTP/1.1 299 ")]
 )
-def test_odd_statuses_are_well_formed(status: int, line: str) -> None:
-    """A 204 has no length, an unknown status no phrase, and the connection is good afterwards."""
+def test_unusual_statuses_are_well_formed(status: int, line: str) -> None:
+    """A 204 has no length, an unknown status no phrase, and the connection is kept."""
     with Collector() as c, connected(c) as client:
         c.script(Answer(status))
         reply = send(c, client=client)
@@ -774,7 +774,7 @@ def test_odd_statuses_are_well_formed(status: int, line: str) -> None:
 
 
 def test_a_delayed_answer_is_late() -> None:
-    """A delay is the least time that an answer takes."""
+    """An answer is sent no sooner than its delay."""
     with Collector() as c:
         c.script(Answer(delay=0.1))
         started_at = time.monotonic()
@@ -782,8 +782,8 @@ def test_a_delayed_answer_is_late() -> None:
         assert time.monotonic() - started_at >= 0.1
 
 
-def test_the_events_of_a_delayed_answer_are_not_late() -> None:
-    """Events are taken before the delay, as by a server that is slow to answer."""
+def test_the_events_of_a_delayed_answer_are_not_delayed() -> None:
+    """Events are accepted before the delay, as by a server that is slow to answer."""
     with Collector() as c, dial(c) as conn:
         c.script(Answer(delay=60))
         body = lines(event())
@@ -794,7 +794,7 @@ def test_the_events_of_a_delayed_answer_are_not_late() -> None:
 
 
 def test_a_hang_is_never_answered() -> None:
-    """A client that is left hanging gives up by itself; its events were not taken."""
+    """The client runs into its own timeout, and its events are not accepted."""
     with Collector() as c:
         c.script(Answer(then="hang"))
         with pytest.raises(TimeoutError):
@@ -808,7 +808,7 @@ def test_a_hang_is_never_answered() -> None:
     [("close", http.client.RemoteDisconnected), ("reset", ConnectionResetError)],
 )
 def test_a_connection_ends_without_an_answer(then: str, error: type[Exception]) -> None:
-    """`close` ends the connection in order, `reset` with a TCP reset; neither answers."""
+    """`close` closes the connection normally, `reset` with a TCP reset; neither answers."""
     with Collector() as c:
         c.script(Answer(then=then))
         with pytest.raises(error) as caught:
@@ -818,8 +818,8 @@ def test_a_connection_ends_without_an_answer(then: str, error: type[Exception]) 
 
 
 @pytest.mark.parametrize("then", ["answer", "close", "hang", "reset"])
-def test_an_answer_can_be_lost_although_the_events_were_taken(then: str) -> None:
-    """With keep=True the events are taken whatever is answered, with keep=False never."""
+def test_an_answer_can_be_lost_although_the_events_were_accepted(then: str) -> None:
+    """With keep=True the events are accepted whatever the answer is, with keep=False never."""
     with Collector() as c:
         c.script(Answer(500, then=then, keep=True), Answer(200, then=then, keep=False))
         for n in range(2):
@@ -835,7 +835,7 @@ def test_an_answer_can_be_lost_although_the_events_were_taken(then: str) -> None
     [(Answer(delay=0.05), 413), (Answer(503), 503), (Answer(503, keep=True), 503)],
 )
 def test_limits_hold_under_a_script(outcome: Answer, status: int) -> None:
-    """A scripted 200 turns into 413 over a limit; nothing over a limit is kept by any outcome."""
+    """Over a limit a scripted 200 becomes 413, and no events are kept whatever the answer is."""
     with Collector(limit_events=1, limit_bytes=200) as c:
         c.always(outcome)
         started_at = time.monotonic()
@@ -858,8 +858,8 @@ def test_limits_hold_under_a_script(outcome: Answer, status: int) -> None:
         ({"delay": -1.0}, "delay is -1.0; expected 0 or more seconds"),
     ],
 )
-def test_an_answer_that_cannot_be_given_is_a_value_error(values: Any, words: str) -> None:
-    """A wrong outcome fails where it is written, and says what is allowed."""
+def test_an_invalid_answer_is_a_value_error(values: Any, words: str) -> None:
+    """An invalid answer fails where it is created; the message has the allowed values."""
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         Answer(**values)
 
@@ -868,7 +868,7 @@ def test_an_answer_that_cannot_be_given_is_a_value_error(values: Any, words: str
 
 
 def test_a_wait_ends_when_the_last_event_arrives() -> None:
-    """`wait_for` counts events, over several requests, and returns all of them."""
+    """`wait_for` counts events over several requests, and returns all of them."""
     with Collector() as c:
 
         def work() -> None:
@@ -883,8 +883,8 @@ def test_a_wait_ends_when_the_last_event_arrives() -> None:
         assert len(c.wait_for_requests(3)) == 3
 
 
-def test_a_wait_that_ends_says_what_came() -> None:
-    """Every wait raises TimeoutError, which says what was waited for and how much came."""
+def test_a_wait_in_vain_reports_what_arrived() -> None:
+    """Every wait raises a TimeoutError that has the condition and the number that arrived."""
     with Collector() as c:
         send(c, lines(event(), {}))
         came = ": 1 events, 1 invalid lines and 1 requests$"
@@ -896,15 +896,15 @@ def test_a_wait_that_ends_says_what_came() -> None:
             c.wait_until(lambda _: False, timeout=0.01)
 
 
-def test_a_predicate_is_asked_at_each_arrival() -> None:
-    """`wait_until` asks at once and after each request, without holding up the collector."""
+def test_a_predicate_is_called_at_each_arrival() -> None:
+    """`wait_until` calls it at once and after each request, without blocking the collector."""
     asked: list[int] = []
 
     with Collector() as c:
 
         def enough(seen: Collector) -> bool:
             asked.append(len(seen.requests))
-            if len(asked) < 4:  # from another connection: the collector can still remember
+            if len(asked) < 4:  # over another connection: the collector is not blocked
                 send(seen, lines(event()))
             return len(seen.requests) >= 3
 
@@ -912,14 +912,14 @@ def test_a_predicate_is_asked_at_each_arrival() -> None:
         assert asked == [0, 1, 2]
 
 
-def test_a_predicate_that_stays_false_gives_up_under_steady_arrivals() -> None:
-    """Requests that never stop coming do not keep `wait_until` beyond its time."""
+def test_a_wait_is_bounded_although_requests_keep_arriving() -> None:
+    """Requests that keep arriving do not prolong `wait_until`."""
     with Collector() as c, pytest.raises(TimeoutError):
         c.wait_until(lambda seen: send(seen).status != 200, timeout=0.05)
 
 
-def test_clear_forgets_what_came_and_counts_anew() -> None:
-    """After `clear` the lists are empty and waits count from zero; the script stands."""
+def test_clear_forgets_what_arrived() -> None:
+    """After `clear` the lists are empty and waits count from zero; scripted answers are kept."""
     with Collector() as c:
         c.script(Answer(), Answer(429))
         send(c, lines(event(1), {}))
@@ -933,7 +933,7 @@ def test_clear_forgets_what_came_and_counts_anew() -> None:
 
 
 def test_lists_are_copies() -> None:
-    """What a caller does to a list does not change the collector's."""
+    """Changing a returned list does not change the collector."""
     with Collector() as c:
         send(c, lines(event(), {}))
         for given in (c.events, c.invalid, c.requests, c.problems):
@@ -945,7 +945,7 @@ def test_lists_are_copies() -> None:
 def test_a_body_of_very_many_lines_gets_413(
     encoding: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Short lines in great number cannot fill the memory: they are not even looked at."""
+    """Very many short lines cannot fill the memory, because they are not parsed."""
     monkeypatch.setattr("fslog.collector.judge.MOST_LINES", 10)
     with Collector() as c:
         for count, status in ((10, 200), (11, 413)):
@@ -956,8 +956,8 @@ def test_a_body_of_very_many_lines_gets_413(
         assert [request.invalid for request in c.requests] == [10, 0]
 
 
-def test_only_so_much_is_remembered() -> None:
-    """With `keep` the newest of each kind stay, and waits count what has been forgotten."""
+def test_what_is_remembered_is_bounded() -> None:
+    """With `keep` the newest of each kind are kept; waits also count the others."""
     with Collector(keep=2) as c:
         for n in range(4):
             send(c, lines(event(n), n))
@@ -969,8 +969,8 @@ def test_only_so_much_is_remembered() -> None:
         assert (c.wait_for(1), c.invalid, c.requests) == ([], [], [])
 
 
-def test_the_outcomes_that_stand_can_be_read() -> None:
-    """What `always` and `script` said is there until it is used up or changed."""
+def test_scripted_answers_can_be_read() -> None:
+    """The answers of `always` and `script` can be read until they are used or changed."""
     with Collector() as c:
         assert c.outcomes == (None, ())
         c.always(Answer(500))
@@ -979,8 +979,8 @@ def test_the_outcomes_that_stand_can_be_read() -> None:
         assert c.outcomes == (Answer(500), (Answer(429),))
 
 
-def test_restore_makes_it_the_real_endpoint_again() -> None:
-    """`restore` forgets every outcome, and ends the delays and hangs under way."""
+def test_restore_brings_back_the_real_endpoint() -> None:
+    """`restore` removes every scripted answer, and ends current delays and hangs."""
     with Collector() as c, dial(c) as hung, dial(c) as late:
         c.script(Answer(then="hang"), Answer(503, delay=60), Answer(429))
         c.always(Answer(500))
@@ -992,14 +992,14 @@ def test_restore_makes_it_the_real_endpoint_again() -> None:
         assert late.recv(99).startswith(b"HTTP/1.1 503 ")
         assert c.outcomes == (None, ())
         assert send(c, lines(event())).status == 200
-    c.restore()  # also where nothing runs
+    c.restore()  # also if it is not running
 
 
 # The callbacks
 
 
-def test_on_request_is_told_of_every_request_in_order() -> None:
-    """It gets each request with the events that were taken, in order, before the answer."""
+def test_on_request_is_called_for_every_request_in_order() -> None:
+    """It gets each request with its accepted events, in order, before the answer."""
     told: list[tuple[Request, list[dict[str, Any]]]] = []
     with Collector(on_request=lambda *both: told.append(both)) as c:
         c.script(Answer(503))
@@ -1019,8 +1019,8 @@ def test_on_request_is_told_of_every_request_in_order() -> None:
         assert [request for request, _ in told] == c.requests
 
 
-def test_on_request_is_called_once_at_a_time() -> None:
-    """A second request is remembered when the callback for the first has returned."""
+def test_on_request_is_never_called_concurrently() -> None:
+    """A second request is recorded after the callback for the first has returned."""
     second = threading.Thread(target=lambda: send(c, lines(event(2))))
     overlap = threading.Event()
     during: list[tuple[bool, int]] = []
@@ -1039,7 +1039,7 @@ def test_on_request_is_called_once_at_a_time() -> None:
 
 
 def test_on_request_may_use_the_collector() -> None:
-    """It may read, script and clear; the collector does not wait for itself."""
+    """It may read, script and clear without a deadlock."""
 
     def forget(request: Request, events: list[dict[str, Any]]) -> None:
         assert c.events == events
@@ -1052,10 +1052,10 @@ def test_on_request_may_use_the_collector() -> None:
         assert c.requests == []
 
 
-def test_what_on_request_raises_comes_out_of_stop(
+def test_stop_raises_what_on_request_raised(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """A callback that fails is not passed over in silence, and not told on stderr; OSError too."""
+    """An exception of the callback, OSError included, is raised by `stop`, not printed."""
 
     def fail(request: Request, events: list[dict[str, Any]]) -> None:
         raise OSError("no room")
@@ -1069,10 +1069,10 @@ def test_what_on_request_raises_comes_out_of_stop(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_answer_that_cannot_be_written_comes_out_of_stop(
+def test_stop_raises_an_error_of_writing_an_answer(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """What goes wrong behind the answer is a failure of the test as well, told once, by `stop`."""
+    """An error after the callback is raised by `stop` too, once."""
     c = Collector()
     c.start()
     c.script(Answer(headers={"X": "\u20ac"}))
@@ -1083,8 +1083,8 @@ def test_an_answer_that_cannot_be_written_comes_out_of_stop(
     assert capfd.readouterr() == ("", "")
 
 
-def test_on_intake_is_told_of_every_line() -> None:
-    """It gets the message and all lines that were taken, in the body's order, before the answer."""
+def test_on_intake_gets_every_line() -> None:
+    """It gets the message and all accepted lines, in the order of the body, before the answer."""
     told: list[tuple[Message, Request, Any]] = []
     requests: list[Request] = []
     body = b"[1]\n" + lines(event(1)) + b"{}\r\n" + lines(event(2))
@@ -1106,8 +1106,8 @@ def test_on_intake_is_told_of_every_line() -> None:
     ]
 
 
-def test_a_request_says_what_became_of_its_answer() -> None:
-    """A request that the script did not answer says how it ended."""
+def test_a_request_has_the_end_of_its_answer() -> None:
+    """A request that was not answered has how it ended instead of a status."""
     with Collector() as c:
         c.script(Answer(then="close"), Answer(503))
         with pytest.raises(http.client.RemoteDisconnected):
@@ -1116,8 +1116,8 @@ def test_a_request_says_what_became_of_its_answer() -> None:
         assert [(r.status, r.then) for r in c.requests] == [(None, "close"), (503, "answer")]
 
 
-def test_a_route_has_the_first_word() -> None:
-    """What a route answers never reaches the endpoint; what it leaves is judged as ever."""
+def test_a_route_comes_first() -> None:
+    """What a route answers does not reach the endpoint; everything else does."""
 
     def route(message: Message) -> Answer | None:
         return Answer(201, body=b"page") if message.target == "/page" else None
@@ -1136,7 +1136,7 @@ def test_a_route_has_the_first_word() -> None:
 
 
 def test_start_and_stop_may_be_called_again() -> None:
-    """Both are idempotent; a collector that is started again has its port and its events."""
+    """Both are idempotent; a collector that is restarted keeps its port and its events."""
     c = Collector()
     assert repr(c) == "<Collector not started>"
     with pytest.raises(RuntimeError, match=r"^the collector has no port yet: start it first$"):
@@ -1157,8 +1157,8 @@ def test_start_and_stop_may_be_called_again() -> None:
         assert c.wait_for(2) == [event(1), event(2)]
 
 
-def test_another_collector_has_the_port_at_once_but_not_at_the_same_time() -> None:
-    """A port is free right after `stop`, even with a connection just closed, and not before."""
+def test_a_port_is_free_after_stop_and_not_before() -> None:
+    """Another collector can use the port right after `stop`, even after a recent connection."""
     with Collector() as first, connected(first) as client:
         send(first, client=client)
         port = int(first.url.rpartition(":")[2])
@@ -1170,18 +1170,18 @@ def test_another_collector_has_the_port_at_once_but_not_at_the_same_time() -> No
             assert send(second, lines(event())).status == 200
 
 
-def test_the_url_is_one_that_can_be_dialled() -> None:
-    """A collector on all interfaces is named by the loopback address."""
+def test_the_url_can_be_connected_to() -> None:
+    """The URL of a collector on all interfaces has the loopback address."""
     with Collector("0.0.0.0") as c:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", c.url)
         assert send(c, lines(event())).status == 200
 
 
-def test_stop_is_quick_and_leaves_nothing(
+def test_stop_is_quick_and_complete(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Idle, sending, delayed and hanging clients do not hold `stop` up; no thread stays."""
-    monkeypatch.setattr(Server, "timeout", 60)  # not by polling, either
+    """Idle, sending, delayed and hanging clients do not delay `stop`; no thread remains."""
+    monkeypatch.setattr(Server, "timeout", 60)  # nor does it poll
     before = set(threading.enumerate())
     c = Collector()
     c.start()
@@ -1207,8 +1207,8 @@ def test_stop_is_quick_and_leaves_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_stop_lets_an_answer_out_that_is_on_its_way() -> None:
-    """A request that is being worked on when `stop` is called is answered, with a close."""
+def test_stop_sends_an_answer_that_is_being_made() -> None:
+    """A request that is being processed when `stop` is called is answered, with a close."""
     working, go_on = threading.Event(), threading.Event()
 
     def slow(request: Request, events: list[dict[str, Any]]) -> None:
@@ -1224,14 +1224,14 @@ def test_stop_lets_an_answer_out_that_is_on_its_way() -> None:
         assert working.wait(5)
         stopper = threading.Thread(target=c.stop)
         stopper.start()
-        assert idle.sock.recv(9) == b""  # so all connections are being shut
+        assert idle.sock.recv(9) == b""  # so all connections are being closed
         go_on.set()
         assert conn.recv(99).startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
         stopper.join()
 
 
-def test_nothing_is_ever_said_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    """Garbage, resets and clients that leave are no news: a test's output stays its own."""
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """Garbage, resets and disconnects print nothing."""
     with Collector() as c:
         exchange(c, b"garbage\r\n\r\n")
         send(c, path="/nowhere")
@@ -1248,13 +1248,13 @@ def test_nothing_is_ever_said_on_stderr(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def fork(child: Callable[[], Any]) -> int:
-    """Run a function in a forked child, which leaves with 0 if it returns."""
+    """Run a function in a forked child, which exits with 0 if it returns."""
     with warnings.catch_warnings():
         # Other threads are running, which is what the tests of forks are about.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
-        signal.alarm(30)  # should the parent be killed
+        signal.alarm(30)  # if the parent is killed
         try:
             child()
             os._exit(0)
@@ -1264,7 +1264,7 @@ def fork(child: Callable[[], Any]) -> int:
 
 
 def test_a_forked_child_does_not_stop_its_parents_collector() -> None:
-    """A child that leaves the `with` block leaves the parent's connections and listener alone."""
+    """A child that exits the `with` block does not close the parent's sockets."""
     with Collector() as c, connected(c) as client:
         send(c, lines(event(1)), client=client)
         assert os.waitpid(fork(c.stop), 0)[1] == 0
@@ -1274,7 +1274,7 @@ def test_a_forked_child_does_not_stop_its_parents_collector() -> None:
 
 
 def test_a_forked_child_does_not_keep_the_port() -> None:
-    """After `stop` the port is free and clients see the end, though a child holds copies."""
+    """After `stop` the port is free and clients are disconnected, although a child has copies."""
     reading, writing = os.pipe()
     with Collector() as c, dial(c) as conn:
         conn.sendall(head("Content-Length: 0"))
@@ -1295,7 +1295,7 @@ def test_a_forked_child_does_not_keep_the_port() -> None:
             assert os.waitpid(pid, 0)[1] == 0
 
 
-# curl, as the vendor's page has it
+# curl, as in the vendor's documentation
 
 
 def curl(c: Collector, *args: str, path: str = PATH, stdin: bytes = b"") -> str:
@@ -1323,7 +1323,7 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, **PACKERS}
 @pytest.mark.parametrize("expect", ["", "100-continue"])
 @pytest.mark.parametrize("encoding", ENCODERS)
 @pytest.mark.parametrize("source", ["file", "pipe"])
-def test_curl_uploads_are_taken(tmp_path: Path, source: str, encoding: str, expect: str) -> None:
+def test_curl_uploads_are_accepted(tmp_path: Path, source: str, encoding: str, expect: str) -> None:
     """`curl -X POST -T`, of a file or chunked from a pipe, delivers its events."""
     body = ENCODERS[encoding](lines(event(1), event(2)))
     file = tmp_path / "events.json"
@@ -1349,8 +1349,8 @@ def test_curl_uploads_are_taken(tmp_path: Path, source: str, encoding: str, expe
 
 
 @pytest.mark.needs("curl")
-def test_curl_sends_a_large_file_as_it_likes(tmp_path: Path) -> None:
-    """A file of megabytes, for which curl asks leave by itself, is taken whole."""
+def test_curl_uploads_a_large_file(tmp_path: Path) -> None:
+    """A file of megabytes, for which curl expects 100 Continue by itself, is accepted."""
     file = tmp_path / "events.json"
     file.write_bytes(lines(*[event(n, pad="x" * 900) for n in range(2000)]))
     with Collector() as c:
@@ -1361,7 +1361,7 @@ def test_curl_sends_a_large_file_as_it_likes(tmp_path: Path) -> None:
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("source", ["-", "file"])
 def test_curl_without_post_gets_400(tmp_path: Path, source: str) -> None:
-    """`curl -T` alone sends a PUT, chunked or not, which is read and refused."""
+    """`curl -T` without `-X POST` sends a PUT, chunked or not, which is read and refused."""
     file = tmp_path / "file"
     file.write_bytes(lines(event()))
     with Collector() as c:

@@ -1,4 +1,4 @@
-"""An event's values as strict JSON, whatever they are: never raised, never endless, one line."""
+"""Any value is encoded as strict JSON on one line, in bounded time, without an exception."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fslog.mapping.encoding import encode
 
 
 def strictly(line: bytes) -> Any:
-    """Read one line as the strictest reader would."""
+    """Parse one line as strictly as possible."""
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
@@ -44,7 +44,7 @@ def strictly(line: bytes) -> Any:
 
 
 def decoded(value: Any) -> Any:
-    """Return what a value of an event arrives as; the rest of the event arrives as it is."""
+    """Return a value after encoding and parsing; check that the rest of the event is unchanged."""
     arrived = strictly(encode({"before": "b", "value": value, "after": 1.5}))
     assert set(arrived) == {"before", "value", "after"}
     assert (arrived["before"], arrived["after"]) == ("b", 1.5)
@@ -64,23 +64,23 @@ json_events = st.dictionaries(st.text(), json_values, max_size=8)
 
 
 @given(json_events)
-def test_what_json_knows_arrives_as_it_was(event: dict[str, Any]) -> None:
-    """The round trip of JSON's own types gives an equal event, with its properties in order."""
+def test_json_types_round_trip(event: dict[str, Any]) -> None:
+    """JSON's own types give an equal event, with its properties in order."""
     arrived = strictly(encode(event))
     assert arrived == event
     assert list(arrived) == list(event)
 
 
 @given(json_events, st.sampled_from([math.nan, math.inf, -math.inf]))
-def test_one_odd_value_does_not_change_the_others(event: dict[str, Any], odd: float) -> None:
-    """The slow way writes what the fast way takes exactly as the fast way does."""
+def test_both_ways_encode_other_values_equally(event: dict[str, Any], odd: float) -> None:
+    """What the fast way can encode, the slow way encodes to the same bytes."""
     event.pop("odd", None)
     assert encode({**event, "odd": odd}) == encode({**event, "odd": None})
 
 
 @given(json_events)
-def test_encoding_leaves_the_event_as_it_is(event: dict[str, Any]) -> None:
-    """Neither way changes what it encodes."""
+def test_encoding_does_not_change_the_event(event: dict[str, Any]) -> None:
+    """Neither way changes the event."""
     before = repr(event)
     encode(event)
     odd = {**event, "odd": math.nan}
@@ -90,8 +90,8 @@ def test_encoding_leaves_the_event_as_it_is(event: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("size", [9_000, 60_000, 500_000])
-def test_a_long_event_arrives_whole(size: int) -> None:
-    """What fits a batch of 1 MiB is not cut: nobody would know that something is missing."""
+def test_a_long_event_is_not_cut(size: int) -> None:
+    """An event that fits a batch of 1 MiB is encoded completely."""
     event = {"accountId": "acme", "numbers": [0] * size, "end": {"a": ["b"]}}
     line = encode(event)
     assert len(line) < 1024 * 1024
@@ -99,7 +99,7 @@ def test_a_long_event_arrives_whole(size: int) -> None:
 
 
 def test_a_line_is_compact_utf8() -> None:
-    """No blanks between tokens, no escapes where UTF-8 has the character."""
+    """No blanks between tokens, no escapes of characters that UTF-8 can represent."""
     line = encode({"accountId": "zoë", "tags": ["漢", 1, {"a": None}], "note": 'a"\\\n\r\t\0'})
     assert (
         line
@@ -110,7 +110,7 @@ def test_a_line_is_compact_utf8() -> None:
 
 
 def test_the_empty_event_is_a_line() -> None:
-    """Even that."""
+    """An event without properties is `{}` and a newline."""
     assert encode({}) == b"{}\n"
 
 
@@ -138,7 +138,7 @@ AT = datetime.datetime(2026, 1, 31, 12, 30, tzinfo=datetime.timezone.utc)
 
 
 class Real:
-    """A number of somebody's own."""
+    """A number class of an application."""
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -211,8 +211,8 @@ numbers.Real.register(Real)
     ids=lambda value: re.sub(r" at 0x\w+", "", repr(value)),
 )
 @pytest.mark.parametrize("companion", [None, math.nan], ids=["alone", "beside a NaN"])
-def test_the_nearest_thing_that_json_has(companion: Any, value: Any, expected: Any) -> None:
-    """A value arrives as the same thing, whatever stands beside it in the event."""
+def test_a_value_becomes_its_nearest_json_value(companion: Any, value: Any, expected: Any) -> None:
+    """A value is encoded in the same way, whatever else the event has."""
     arrived = strictly(encode({"value": value, "companion": companion}))
     assert arrived == {"value": expected, "companion": None}
     assert type(arrived["value"]) is type(expected)
@@ -236,7 +236,7 @@ def test_the_nearest_thing_that_json_has(companion: Any, value: Any, expected: A
     ids=ascii,
 )
 def test_keys_become_text(companion: Any, key: Any, expected: str) -> None:
-    """JSON's own keys as its encoder writes them, any other as its text."""
+    """Keys of JSON's types are written as by `json`, all others by `str`."""
     arrived = strictly(encode({"value": {key: 1}, key: 2, "companion": companion}))
     assert arrived == {"value": {expected: 1}, expected: 2, "companion": None}
 
@@ -249,20 +249,20 @@ def test_keys_become_text(companion: Any, key: Any, expected: str) -> None:
         (
             "\ud83d\ude00",
             "\U0001f600",
-        ),  # two halves, as they come out of a JavaScript string
+        ),  # a surrogate pair, as JavaScript strings have them
         ("\ufeffa", "\ufeffa"),
         ("\u2028\u2029\x85\x0b", "\u2028\u2029\x85\x0b"),
     ],
     ids=ascii,
 )
-def test_text_is_utf8_always(text: str, expected: str) -> None:
-    """A lone surrogate has no UTF-8 and becomes the replacement character."""
+def test_text_is_always_utf8(text: str, expected: str) -> None:
+    """A lone surrogate cannot be encoded and becomes the replacement character."""
     assert decoded(text) == expected
     assert decoded([text, math.nan]) == [expected, None]
 
 
-def test_whole_numbers_have_a_bound() -> None:
-    """A number with more digits than Python writes out becomes null; 4,300 digits arrive."""
+def test_long_integers_become_null() -> None:
+    """An integer with more digits than Python converts becomes null; 4,300 digits are kept."""
     assert decoded(10**4000) == 10**4000
     assert decoded(10**5000) is None
     assert decoded([-(10**5000), Decimal(10) ** 5]) == [None, 100_000]
@@ -406,7 +406,7 @@ class OddName(list[Any], metaclass=OddMeta):
 
 
 class Growing(Mapping[Any, Any]):
-    """A mapping that holds another one of its kind, for ever."""
+    """An infinitely deep mapping."""
 
     def __getitem__(self, key: Any) -> Any:
         return Growing()
@@ -454,8 +454,8 @@ UNHASHABLE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_values_do_not_hurt(kind: str) -> None:
-    """As a value, inside of others, beside a NaN, as a key: never an error, always the rest."""
+def test_hostile_values_cause_no_error(kind: str) -> None:
+    """As a value, nested, beside a NaN, or as a key: no error, and the rest is encoded."""
     hostile = HOSTILE[kind]()
     decoded(hostile)
     assert decoded([1, hostile, 2])[::2] == [1, 2]
@@ -464,15 +464,15 @@ def test_hostile_values_do_not_hurt(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind not in UNHASHABLE])
-def test_hostile_keys_do_not_hurt(kind: str) -> None:
-    """A key becomes a text or is left out; the rest of the event arrives."""
+def test_hostile_keys_cause_no_error(kind: str) -> None:
+    """A key becomes text or is omitted; the rest of the event is encoded."""
     hostile = HOSTILE[kind]()
     assert strictly(encode({"a": 1, hostile: 2}))["a"] == 1
     assert decoded({"a": 1, (hostile,): 2})["a"] == 1
 
 
-def test_subclasses_of_plain_types_arrive_as_these() -> None:
-    """Whatever a subclass makes of its own text."""
+def test_subclasses_of_json_types_are_encoded_as_these() -> None:
+    """The `__str__` and `__repr__` of a subclass do not matter."""
     assert decoded([BadStr("text"), BadInt(5), BadFloat(1.5)]) == ["text", 5, 1.5]
 
 
@@ -494,15 +494,15 @@ def nested(depth: int, wrap: Callable[[Any], Any], inner: Any) -> Any:
     ],
     ids=["list", "tuple", "dict", "proxy", "mixed"],
 )
-def test_depth_has_a_bound(wrap: Callable[[Any], Any], inner: Any) -> None:
-    """What is nested 30,000 deep is followed for a while and cut off."""
+def test_depth_is_bounded(wrap: Callable[[Any], Any], inner: Any) -> None:
+    """A value nested 30,000 levels deep is cut at the bound."""
     assert decoded(nested(40, wrap, inner)) is not None
     line = encode({"a": 1, "value": nested(30_000, wrap, inner)})
     assert strictly(line)["a"] == 1
 
 
 def test_cycles_end() -> None:
-    """An event that holds itself, in whatever way, is cut where it comes round."""
+    """An event that contains itself, directly or not, is cut at the repetition."""
     loop: list[Any] = [1]
     loop.append(loop)
     assert decoded(loop)[0] == 1
@@ -521,7 +521,7 @@ def test_cycles_end() -> None:
 @pytest.mark.parametrize("inner", [1, math.nan], ids=["plain", "NaN"])
 @pytest.mark.parametrize("depth", [62, 63, 64, 65, 9_000])
 def test_both_ways_cut_at_the_same_depth(depth: int, inner: Any) -> None:
-    """The C encoder is never given what would recurse deeper than the slow way does."""
+    """The C encoder never gets a value that is deeper than the slow way allows."""
     line = encode({"value": nested(depth, lambda x: [x], inner)})
     expected = "1" if inner == 1 else "null"
     if depth >= encoding.MAX_DEPTH:
@@ -530,7 +530,7 @@ def test_both_ways_cut_at_the_same_depth(depth: int, inner: Any) -> None:
 
 
 def test_a_deep_value_does_not_overflow_a_small_stack() -> None:
-    """A thread with as little stack as some systems give encodes a list nested 9,000 deep."""
+    """A thread with a small stack encodes a list nested 9,000 levels deep."""
     code = """
         import threading
         from fslog.mapping.encoding import encode
@@ -544,7 +544,7 @@ def test_a_deep_value_does_not_overflow_a_small_stack() -> None:
         thread.join()
         print(lines[0][:8].decode(), flush=True)
         import os
-        os._exit(0)  # taking the value down recurses too
+        os._exit(0)  # deallocating the value recurses too
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
@@ -564,7 +564,7 @@ def family(children: int) -> dict[str, Any]:
 
 
 def meshed(count: int) -> list[Any]:
-    """Return nodes each of which holds all of them."""
+    """Return nodes that each refer to all of them."""
     nodes: list[list[Any]] = [[] for _ in range(count)]
     for node in nodes:
         node += nodes
@@ -576,8 +576,8 @@ def meshed(count: int) -> list[Any]:
     [(lambda: family(10), 40_000), (lambda: family(10)["children"][3], 40_000), (meshed, 20_000)],
     ids=["root", "child", "mesh"],
 )
-def test_a_cycle_costs_what_is_there(make: Any, most: int) -> None:
-    """Not what it stands for, nor what may be had before it is given up: counted in steps."""
+def test_the_cost_of_a_cycle_is_bounded(make: Any, most: int) -> None:
+    """It is cut long before the limit of an event is reached; measured in lines executed."""
     value = make(12) if make is meshed else make()
     steps = 0
 
@@ -586,7 +586,7 @@ def test_a_cycle_costs_what_is_there(make: Any, most: int) -> None:
         steps += 1
         return count
 
-    before = sys.gettrace()  # coverage's
+    before = sys.gettrace()  # that of coverage
     sys.settrace(count)
     try:
         line = encode({"a": 1, "value": value})
@@ -597,8 +597,8 @@ def test_a_cycle_costs_what_is_there(make: Any, most: int) -> None:
 
 
 @pytest.mark.parametrize("companion", [None, math.nan], ids=["alone", "beside a NaN"])
-def test_much_that_is_shared_arrives_whole(companion: Any) -> None:
-    """Values that stand for no more than an event may have are not cut, however few they are."""
+def test_shared_values_are_not_cut(companion: Any) -> None:
+    """Few objects that are repeated often are encoded completely, up to the bound of an event."""
     row = [0] * 10
     event = {"rows": [row] * 20_000, "end": {"a": ["b"]}, "companion": companion}
     assert strictly(encode(event)) == event | {"companion": None}
@@ -611,8 +611,8 @@ def test_much_that_is_shared_arrives_whole(companion: Any) -> None:
     [{1: "o", "1": "t"}, {None: "o", "null": "t"}, {True: "o", "true": "t"}, {1.5: 1, "1.5": "t"}],
     ids=str,
 )
-def test_no_key_stands_twice(pair: dict[Any, Any], order: int, companion: Any) -> None:
-    """Of two keys that JSON makes equal the text counts, in the event and within it."""
+def test_no_key_is_written_twice(pair: dict[Any, Any], order: int, companion: Any) -> None:
+    """If two keys have the same text, the string wins, at every level."""
     pair = dict([*pair.items()][::order])
     for event in ({**pair, "z": companion}, {"z": companion, "in": [pair, {"in": pair}]}):
         line = encode(event)
@@ -628,8 +628,8 @@ def test_no_key_stands_twice(pair: dict[Any, Any], order: int, companion: Any) -
         json.loads(line, object_pairs_hook=once)
 
 
-def test_names_that_are_no_texts_are_not_taken_for_known_ones() -> None:
-    """Not after their texts have been seen, and not where there are more than are remembered."""
+def test_a_name_that_is_not_a_string_differs_from_a_cached_one() -> None:
+    """The string 7 may be cached, or the cache full: the number 7 is another name."""
     for number in range(5_000):
         encode({str(number): 1, "value": {f"n{number}": 1}})
     assert len(encoding._names) < 6_000
@@ -638,7 +638,7 @@ def test_names_that_are_no_texts_are_not_taken_for_known_ones() -> None:
 
 
 class Meddling(datetime.tzinfo):
-    """A time zone that, when it is asked, does what another thread might do at that moment."""
+    """A time zone whose methods do what another thread might do at that moment."""
 
     def __init__(self, meddle: Callable[[], Any]) -> None:
         self.meddle = meddle
@@ -656,7 +656,7 @@ class Meddling(datetime.tzinfo):
 
 @pytest.mark.parametrize("shares", [True, False])
 def test_without_the_gil_the_c_encoder_is_given_copies(shares: bool) -> None:
-    """What happens to a container while it is encoded does not reach the encoder there."""
+    """A change of a container during the encoding does not affect the C encoder."""
     held: list[Any] = []
     at = datetime.datetime(2026, 1, 31, tzinfo=Meddling(held.clear))
     held += [at, {"a": [1]}, (2,)]
@@ -666,27 +666,27 @@ def test_without_the_gil_the_c_encoder_is_given_copies(shares: bool) -> None:
 
 
 @given(json_events)
-def test_copies_are_encoded_as_what_they_are_copied_from(event: dict[str, Any]) -> None:
-    """A line has the same bytes with and without the GIL."""
+def test_copies_are_encoded_as_their_originals(event: dict[str, Any]) -> None:
+    """With and without the GIL a line has the same bytes."""
     assert encode(event, shares=False) == encode(event)
     assert encode({**event, "nan": math.nan}, shares=False) == encode({**event, "nan": math.nan})
 
 
 @pytest.mark.parametrize("make", [lambda: family(3), lambda: nested(9_000, lambda x: [x], 1)])
 def test_copies_have_the_same_bounds(make: Any) -> None:
-    """A cycle and a deep value end there too."""
+    """Cycles and deep values are cut there too."""
     event = {"a": 1, "value": make(), "shared": [[1]] * 2}
     assert encode(event, shares=False) == encode(event)
 
 
-def test_there_are_copies_where_there_is_no_gil() -> None:
-    """It is asked at import, of interpreters that can be asked."""
+def test_copies_are_made_if_there_is_no_gil() -> None:
+    """The interpreter is asked at import, if it can be asked."""
     enabled = getattr(sys, "_is_gil_enabled", lambda: True)()
     assert encoding._SHARES_CONTAINERS is enabled
 
 
-def test_what_is_shared_is_no_cycle() -> None:
-    """The same value twice, side by side or above each other, arrives twice."""
+def test_a_shared_value_is_not_a_cycle() -> None:
+    """A value that occurs twice, at one level or at two, is encoded twice."""
     shared = {"k": [1]}
     expected = {"k": [1]}
     assert decoded([shared, shared, {"in": shared}, math.nan]) == [
@@ -780,8 +780,8 @@ assert (len(line) < 16 << 20, used.ru_maxrss < 512 << 10) == (True, True), (len(
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_nothing_is_endless(kind: str) -> None:
-    """Few values that stand for endlessly many cost bounded time and memory, and no event."""
+def test_infinite_values_are_bounded(kind: str) -> None:
+    """An infinite value costs bounded time and memory, and the event is encoded."""
     code = IN_BOUNDS.format(value=textwrap.dedent(ENDLESS[kind]))
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -793,7 +793,7 @@ def test_nothing_is_endless(kind: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# Values are drawn as recipes, (kind, ingredients), since hypothesis looks into what it draws.
+# Values are drawn as recipes, (kind, ingredients), because hypothesis inspects what it draws.
 Recipe = tuple[str, Any]
 
 plain_leaves = st.one_of(
@@ -873,7 +873,7 @@ def cooked(recipe: Recipe) -> Any:
     st.lists(st.tuples(key_recipes, st.recursive(leaves, containers, max_leaves=12)), max_size=5)
 )
 def test_any_event_is_one_strict_line(recipes: list[tuple[Recipe, Recipe]]) -> None:
-    """Whatever is in it: no error, one line, UTF-8, strict JSON, one object."""
+    """For any values: no error, one line, UTF-8, strict JSON, one object."""
     event = {cooked(key): cooked(value) for key, value in recipes}
     arrived = strictly(encode({**event, "accountId": "acme"}))
     assert isinstance(arrived, dict)
@@ -881,7 +881,7 @@ def test_any_event_is_one_strict_line(recipes: list[tuple[Recipe, Recipe]]) -> N
 
 
 class Changing(dict[str, int]):
-    """A mapping that another thread changes in the midst of being copied, so many times."""
+    """A mapping that another thread changes during the first so many copies."""
 
     times = 0
 
@@ -894,7 +894,7 @@ class Changing(dict[str, int]):
 
 
 def test_what_changes_while_it_is_copied_is_copied_again() -> None:
-    """A change in the midst of the copy costs no value, unless there is one each time."""
+    """A change during the copy loses no value, unless every attempt is interrupted."""
     value = Changing(a=1, b=2)
     value.times = 3
     assert strictly(encode({"value": value})) == {"value": {"a": 1, "b": 2}}
@@ -902,8 +902,8 @@ def test_what_changes_while_it_is_copied_is_copied_again() -> None:
     assert "could not be encoded" in strictly(encode({"value": value}))["value"]
 
 
-def test_a_value_may_change_meanwhile() -> None:
-    """Another thread that changes what is being encoded costs no event."""
+def test_a_value_that_changes_meanwhile_is_encoded() -> None:
+    """Another thread changes a value while it is encoded: there is no error."""
     shared: dict[str, Any] = {"kept": 1, "list": [math.nan], "map": {}}
     stop = threading.Event()
 
@@ -931,8 +931,8 @@ def test_a_value_may_change_meanwhile() -> None:
 
 
 @pytest.mark.parametrize("make", [dict, collections.OrderedDict, collections.defaultdict, set])
-def test_what_is_always_being_changed_arrives(make: Any) -> None:
-    """Also where threads run at the same time, so that no second try finds it at rest."""
+def test_a_value_that_changes_all_the_time_is_encoded(make: Any) -> None:
+    """Also without the GIL, where every attempt may be interrupted."""
     kept = [f"kept{number}" for number in range(200)]
     shared = make()
     add = shared.add if make is set else lambda name: shared.__setitem__(name, 1)
@@ -952,7 +952,7 @@ def test_what_is_always_being_changed_arrives(make: Any) -> None:
     thread.start()
     try:
         for _ in range(20):
-            arrived = strictly(encode({"one": shared, "other": shared}))  # no tree: the slow way
+            arrived = strictly(encode({"one": shared, "other": shared}))  # the slow way
             for found in arrived.values():
                 assert type(found) is (list if make is set else dict)
                 assert set(kept) <= set(found)
@@ -963,7 +963,7 @@ def test_what_is_always_being_changed_arrives(make: Any) -> None:
 
 
 def test_an_ordered_dict_arrives_whole_without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is read by what locks it, which does not know that an entry was moved."""
+    """Its copy, made under its lock, may have another order of entries."""
     monkeypatch.setattr(encoding, "_SHARES_CONTAINERS", False)
     value = collections.OrderedDict(a=1, b={"c": [2]}, d=3)
     value.move_to_end("a")
@@ -971,7 +971,7 @@ def test_an_ordered_dict_arrives_whole_without_the_gil(monkeypatch: pytest.Monke
 
 
 def test_a_line_does_not_depend_on_later_changes() -> None:
-    """The line is made when `encode` returns; bytes do not change."""
+    """Later changes of the event do not change its line."""
     tags = ["a"]
     line = encode({"tags": tags})
     tags.append("b")
@@ -995,22 +995,22 @@ def test_a_line_does_not_depend_on_later_changes() -> None:
     ids=lambda value: re.sub(r" at 0x\w+", "", repr(value)),
 )
 @pytest.mark.parametrize("companion", [None, math.nan], ids=["alone", "beside a NaN"])
-def test_django_s_lazy_objects_arrive_as_what_they_stand_for(companion: Any, value: Any) -> None:
-    """As the value or as its text, and never as a word for what could not be encoded."""
+def test_lazy_objects_of_django_are_evaluated(companion: Any, value: Any) -> None:
+    """They are encoded as the value or its text, never as a placeholder."""
     proxy = SimpleLazyObject(lambda: value)
     arrived = strictly(encode({"value": proxy, "companion": companion}))["value"]
     assert arrived == value or arrived == str(value)
 
 
-def test_lazy_text_arrives_as_text() -> None:
-    """What `gettext_lazy` returns claims to be a `str` and is none."""
+def test_lazy_text_is_encoded_as_text() -> None:
+    """The result of `gettext_lazy` claims to be a `str`, but is not."""
     words = lazy(lambda: "Einstellungen\ud800", str)()
     text = "Einstellungen\ufffd"
     assert decoded([words, {"k": words}]) == [text, {"k": text}]
 
 
-def test_a_lazy_object_that_fails_costs_no_event() -> None:
-    """What it raises stays inside, and a word for it arrives."""
+def test_a_lazy_object_that_fails_becomes_a_placeholder() -> None:
+    """Its exception is caught, and a placeholder is encoded."""
 
     def fail() -> Any:
         raise RuntimeError("no database")
@@ -1019,7 +1019,7 @@ def test_a_lazy_object_that_fails_costs_no_event() -> None:
 
 
 def test_translations_are_translated() -> None:
-    """`gettext_lazy` of a configured Django, as value and inside of others."""
+    """`gettext_lazy` of a configured Django, as a value and nested."""
     code = """
         import django, json
         from django.conf import settings

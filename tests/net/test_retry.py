@@ -1,4 +1,4 @@
-"""The outcome of a POST follows the design's table, Retry-After RFC 9110; pauses are bounded."""
+"""Outcomes follow the documented table, Retry-After follows RFC 9110, pauses are bounded."""
 
 from __future__ import annotations
 
@@ -42,49 +42,49 @@ def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def judge(status: int, retry_after: str | None = None) -> Outcome:
-    """Judge an answer that came at `NOW`."""
+    """Return the outcome of an answer received at `NOW`."""
     return outcome_of(status, retry_after, lambda: NOW)
 
 
 def pause(value: str) -> float | None:
-    """Read a Retry-After that came at `NOW`."""
+    """Parse a Retry-After received at `NOW`."""
     return retry_after_seconds(value, lambda: NOW)
 
 
 def test_success_is_exactly_200() -> None:
-    """Of all status codes 200 alone means delivered, and it needs no reason."""
+    """Of all status codes only 200 means delivered."""
     assert [status for status in range(1000) if judge(status).kind is Kind.DELIVERED] == [200]
     assert judge(200) == Outcome(Kind.DELIVERED)
 
 
-def test_what_is_tried_again() -> None:
-    """408, 425, 429 and every 5xx are tried again, and nothing else is."""
+def test_statuses_that_are_retried() -> None:
+    """Exactly 408, 425, 429 and every 5xx are retried."""
     again = {status for status in range(1000) if judge(status).kind is Kind.RETRY}
     assert again == {408, 425, 429, *range(500, 600)}
 
 
-def test_413_is_split_and_the_rest_is_wrong() -> None:
-    """413 alone asks for smaller pieces; redirects, other 2xx and other 4xx mean a wrong set-up."""
+def test_413_is_split_and_the_rest_is_a_configuration_error() -> None:
+    """Only 413 is split; redirects, other 2xx and other 4xx are configuration errors."""
     assert [status for status in range(1000) if judge(status).kind is Kind.TOO_LARGE] == [413]
     for status in (201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 410):
         assert judge(status).kind is Kind.MISCONFIGURED
 
 
 def test_the_reason_names_the_answer() -> None:
-    """A reason holds the status and the phrase of the standard, and no phrase for unknown codes."""
+    """The reason has the status and its standard phrase; an unknown status has no phrase."""
     assert judge(404).reason == "it answers 404 Not Found"
     assert judge(599).reason == "it answers 599"
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
-def test_retry_after_counts_where_it_is_tried_again(status: int) -> None:
-    """Every answer that is tried again may say when."""
+def test_retry_after_is_honoured_if_the_status_is_retried(status: int) -> None:
+    """Every status that is retried may have a Retry-After."""
     assert judge(status, "7").retry_after == 7.0
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 413])
-def test_retry_after_counts_nowhere_else(status: int) -> None:
-    """An answer that is not tried again on a schedule has no say in it."""
+def test_retry_after_is_ignored_for_other_statuses(status: int) -> None:
+    """Other outcomes have no Retry-After."""
     assert judge(status, "7").retry_after is None
 
 
@@ -117,8 +117,8 @@ def test_retry_after_is_read_and_bounded(value: str, seconds: float) -> None:
     "value",
     ["", " ", ".", "-1", "+5", "1e3", "NaN", "inf", "0x10", "1,5", "1, 2", "soon", "\u0663", "1_0"],
 )
-def test_a_number_of_another_kind_is_none(value: str) -> None:
-    """Only plain seconds are a number here (RFC 9110 10.2.3)."""
+def test_other_forms_of_numbers_are_ignored(value: str) -> None:
+    """Only a decimal number of seconds is accepted (RFC 9110 10.2.3)."""
     assert pause(value) is None
 
 
@@ -126,31 +126,31 @@ def test_a_number_of_another_kind_is_none(value: str) -> None:
     "value",
     ["Sun, 99 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 99999999999 08:49:37 GMT", "Sun,", "GMT"],
 )
-def test_nonsense_in_retry_after_is_none(value: str) -> None:
-    """What is no date asks for nothing."""
+def test_an_invalid_date_is_ignored(value: str) -> None:
+    """A malformed date gives None."""
     assert pause(value) is None
 
 
-def test_no_retry_after_is_none() -> None:
-    """A missing header asks for nothing."""
+def test_a_missing_retry_after_is_none() -> None:
+    """A missing header gives None."""
     assert retry_after_seconds(None, lambda: NOW) is None
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2},? [0-9 :+a-zA-Z-]{0,40}"))
-def test_retry_after_never_raises_nor_leaves_its_bounds(value: str) -> None:
-    """Whatever an endpoint writes there, the pause is none or between zero and the limit."""
+def test_retry_after_never_raises_and_is_bounded(value: str) -> None:
+    """Any text gives None, or a pause between zero and the limit."""
     seconds = pause(value)
     assert seconds is None or 0.0 <= seconds <= RETRY_AFTER_LIMIT
 
 
 @given(st.datetimes(timezones=st.just(UTC), min_value=datetime(1000, 1, 1)))
 def test_any_formatted_date_is_read(moment: datetime) -> None:
-    """A date of whatever year gives the seconds that are left until then, bounded."""
+    """A date of any year gives the seconds until then, bounded."""
     left = moment.replace(microsecond=0).timestamp() - NOW
     assert pause(format_datetime(moment, usegmt=True)) == min(max(left, 0.0), RETRY_AFTER_LIMIT)
 
 
-def asks(seconds: float) -> Outcome:
+def busy(seconds: float) -> Outcome:
     """Return the outcome of a response with a Retry-After."""
     return Outcome(Kind.RETRY, retry_after=seconds)
 
@@ -164,7 +164,7 @@ def asks(seconds: float) -> Outcome:
         ([DOWN, DOWN, LARGE, DOWN], [1, 2, None, 1]),
         ([WRONG, WRONG, WRONG], [20, 20, 20]),
         ([DOWN, WRONG, DOWN], [1, 20, 2]),
-        ([asks(7), DOWN, asks(0), asks(900)], [7, 2, 4, 900]),
+        ([busy(7), DOWN, busy(0), busy(900)], [7, 2, 4, 900]),
         ([STALE, STALE, STALE], [None, 1, 2]),
         ([STALE, OK, STALE], [None, None, None]),
         ([DOWN, STALE, DOWN, STALE], [1, None, 2, 4]),
@@ -177,7 +177,7 @@ def test_each_outcome_has_its_pause(outcomes: list[Outcome], pauses: list[float 
 
 
 def test_a_reset_begins_with_the_shortest_pause() -> None:
-    """A reset restarts the pauses, but a stale connection stays excused only once."""
+    """A reset restarts the pauses, but only the first stale connection has no pause."""
     backoff = Backoff(20.0, jitter=lambda pause: pause)
     assert [backoff.pause_after(outcome) for outcome in (DOWN, DOWN, STALE)] == [1, 2, None]
     backoff.reset()
@@ -188,12 +188,12 @@ def test_a_reset_begins_with_the_shortest_pause() -> None:
 def test_jitter_shortens_a_pause_but_not_retry_after(part: float) -> None:
     """Jitter applies to the exponential pause alone, not to Retry-After or the probes."""
     backoff = Backoff(20.0, jitter=lambda pause: pause * part)
-    pauses = [backoff.pause_after(outcome) for outcome in (DOWN, DOWN, asks(30), WRONG)]
+    pauses = [backoff.pause_after(outcome) for outcome in (DOWN, DOWN, busy(30), WRONG)]
     assert pauses == [1 * part, 2 * part, 30, 20]
 
 
-def test_the_jitter_leaves_the_applications_random_numbers_alone() -> None:
-    """Pauses are drawn from the whole range, and a seeded application draws its own numbers."""
+def test_the_jitter_does_not_use_the_applications_random_numbers() -> None:
+    """Pauses are drawn from the whole range; the state of `random` does not change."""
     state = random.getstate()
     pauses = [full_jitter(8.0) for _ in range(1000)]
     assert random.getstate() == state
@@ -203,7 +203,7 @@ def test_the_jitter_leaves_the_applications_random_numbers_alone() -> None:
 
 
 def test_the_jitter_is_full_by_default() -> None:
-    """Without an argument a pause is drawn at random from all that the limit allows."""
+    """By default a pause is drawn at random between zero and its maximum."""
     backoff = Backoff(1000.0)
     pauses = [backoff.pause_after(DOWN) for _ in range(10)]
     assert all(pause is not None and 0 <= pause <= 2**n for n, pause in enumerate(pauses))

@@ -1,4 +1,4 @@
-"""The fixture `freshsuccess` in projects of all kinds, each in a pytest of its own."""
+"""The fixture `freshsuccess` in several kinds of projects, each run by its own pytest."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from readme_blocks import environment
 pytest_plugins = ["pytester"]
 
 REGISTERED = bool(importlib.metadata.entry_points(group="pytest11", name="fslog"))
-"""Whether the environment has an fslog that knows of the plugin, which then loads by itself."""
+"""Whether the installed fslog registers the plugin, so that pytest loads it by itself."""
 
 freshsuccess = pytest_plugin.freshsuccess
 
 LOAD = [] if REGISTERED else ["-p", "fslog.pytest_plugin"]
 
 QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-"""Without what no project here uses: loading hypothesis takes longer than all else."""
+"""Disable unused plugins: loading hypothesis takes longer than everything else."""
 
 Result = pytest.RunResult
 Run = Callable[..., Result]
@@ -56,7 +56,7 @@ APP = """
 
 @pytest.fixture
 def real() -> Iterator[Collector]:
-    """Return the endpoint that the project's own configuration leads to."""
+    """Return the endpoint of the project's own configuration."""
     with Collector() as endpoint:
         yield endpoint
 
@@ -82,9 +82,9 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real: Collec
 
 
 def steps(handler: FreshsuccessHandler) -> list[str]:
-    """Return the functions, from the log call to its sink, that some log calls run.
+    """Return the functions that some log calls run, up to the sink.
 
-    The third one finds the encoder that the second one had compiled; the last two are not events.
+    The third call uses the encoder that the second one compiled; the last two are not events.
     """
     found: list[str] = []
 
@@ -95,7 +95,7 @@ def steps(handler: FreshsuccessHandler) -> list[str]:
         name, outer = frame.f_code.co_name, frame.f_back
         while outer is not None and outer.f_code.co_filename != fslog.testing.sink.__file__:
             outer = outer.f_back
-        if outer is None:  # else it is what a listener does in production
+        if outer is None:  # otherwise it is the work of a listener in production
             found.append(name)
 
     for extra in (*[USED] * 3, {}, {}):
@@ -137,7 +137,7 @@ def production_steps() -> list[str]:
 def test_a_log_call_runs_what_production_runs(
     given: dict[str, Any], production_steps: list[str], freshsuccess: Capture
 ) -> None:
-    """With the fixture, a log call runs the same functions up to its sink, compiled ones too."""
+    """With the fixture, a log call runs the same functions up to the sink, compiled ones too."""
     assert steps(FreshsuccessHandler(**given)) == production_steps
     calls = " ".join(production_steps).split("- ")
     assert calls[3].split() == ["handle", "fast_line", "encode_record"]
@@ -146,20 +146,20 @@ def test_a_log_call_runs_what_production_runs(
 
 
 def features(endpoint: Collector) -> list[str]:
-    """Return which features arrived at an endpoint."""
+    """Return the features that arrived at an endpoint."""
     assert endpoint.invalid == []
     return [event["feature"] for event in endpoint.events]
 
 
 def test_the_plugin_is_registered() -> None:
-    """Installing fslog registers the plugin with pytest, and the name leads to the fixture."""
+    """Installing fslog registers the plugin, which has the fixture."""
     (plugin,) = importlib.metadata.entry_points(group="pytest11", name="fslog")
     assert plugin.value == "fslog.pytest_plugin"
     assert hasattr(plugin.load(), "freshsuccess")
 
 
-def test_it_costs_those_nothing_who_do_not_use_it(run: Run, pytester: pytest.Pytester) -> None:
-    """Until a test asks for the fixture, no network code is loaded, nor fslog's own."""
+def test_it_costs_nothing_if_it_is_not_used(run: Run, pytester: pytest.Pytester) -> None:
+    """Until a test requests the fixture, neither network code nor fslog is imported."""
     pytester.makepyfile(
         test_alone="""
         import pathlib, sys
@@ -179,7 +179,7 @@ def test_it_costs_those_nothing_who_do_not_use_it(run: Run, pytester: pytest.Pyt
             assert "fslog.pytest_plugin" in sys.modules
             assert COSTLY & set(sys.modules) - set(alone) == set()
 
-        def test_it_is_loaded_when_it_is_asked_for(freshsuccess):
+        def test_it_is_loaded_when_it_is_requested(freshsuccess):
             assert "fslog.testing" in sys.modules
         """,
     )
@@ -191,7 +191,7 @@ def test_it_costs_those_nothing_who_do_not_use_it(run: Run, pytester: pytest.Pyt
 
 
 def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
-    """Each test sees its own events, from whichever handler; none reaches the real endpoint."""
+    """Each test sees its own events, from any handler; none reaches the real endpoint."""
     pytester.makepyfile(
         test_shop="""
         import logging, logging.config, threading, unittest
@@ -264,7 +264,7 @@ def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None
 
 @pytest.mark.slow
 def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None:
-    """Whichever fixture comes first, the next test finds the environment as it was."""
+    """In either order of fixtures, the next test finds the environment unchanged."""
     pytester.makepyfile(
         """
         import os
@@ -292,7 +292,7 @@ def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None
 
 @pytest.mark.slow
 def test_for_all_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
-    """With `usefixtures` in pytest's configuration no test sends anything."""
+    """With `usefixtures` in pytest's configuration no test sends events."""
     pytester.makepyfile(
         test_shop="""
         from app import handler, use
@@ -309,7 +309,7 @@ def test_for_all_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> 
 
 @pytest.mark.slow
 def test_with_xdist(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
-    """In several processes at a time, each test sees its own events and no other's."""
+    """In several processes at the same time, each test sees only its own events."""
     pytester.makepyfile(
         test_shop="""
         import os, subprocess, sys
@@ -394,7 +394,7 @@ def test_messages(arguments: list[str], run: Run, pytester: pytest.Pytester) -> 
 
 @pytest.mark.slow
 def test_async_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
-    """In asyncio and trio, tasks and worker threads are seen, and a wait holds up no loop."""
+    """Under asyncio and trio, events of tasks and threads are seen, and a wait blocks no loop."""
     pytester.makepyfile(
         test_shop="""
         import anyio, anyio.to_thread
@@ -429,7 +429,7 @@ def test_async_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> No
 
 @pytest.mark.slow
 def test_django(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
-    """Views that Django's test client asks make events, in Django's own kind of test case too."""
+    """Requests of Django's test client make events, also in Django's test cases."""
     pytester.makepyfile(
         shop="""
         import logging
@@ -523,7 +523,7 @@ def test_django(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
 
 
 def test_the_fixture_is_documented(run: Run) -> None:
-    """`pytest --fixtures` tells what the fixture is for."""
+    """`pytest --fixtures` shows what the fixture is for."""
     result = run("--fixtures", "--collect-only")
     result.stdout.fnmatch_lines(
         ["freshsuccess -- *pytest_plugin.py:*", "*Catch Freshsuccess events instead of sending*"]
