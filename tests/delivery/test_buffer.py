@@ -1,4 +1,4 @@
-"""Lines are gathered in order, bounded by count and bytes, and accounted for until settled."""
+"""Lines are batched in order, bounded by count and bytes, and counted until they are settled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fslog.net import wire
 
 
 class Gathered:
-    """Batches of small limits, the queue that they go to, and a clock that is set by hand."""
+    """A buffer with small limits, its queue, and a clock that is set by hand."""
 
     def __init__(self, **limits: int) -> None:
         self.queue = WakeQueue()
@@ -41,7 +41,7 @@ class Gathered:
         return self.opened() is not False
 
     def take(self) -> list[Batch]:
-        """Return what went to the queue since the last time."""
+        """Return what was put on the queue since the last call."""
         found = []
         while True:
             try:
@@ -55,12 +55,12 @@ class Gathered:
 
 
 def line(n: int, size: int = 0) -> bytes:
-    """Return a line that is told from others, of a size or longer."""
+    """Return a line with a number, of at least some size."""
     return b"%d" % n + b"." * max(0, size - len(b"%d" % n) - 1) + b"\n"
 
 
 def numbers(batches: list[Batch]) -> list[int]:
-    """Return which lines are in some batches, packed plainly or not yet."""
+    """Return the numbers of the lines in some batches, packed or not."""
     text = b"".join(
         batch.body if batch.body is not None else b"".join(batch.lines) for batch in batches
     )
@@ -84,10 +84,10 @@ def test_a_batch_is_sealed_at_its_count() -> None:
     batch_bytes=st.integers(50, 120),
     batch_events=st.integers(1, 9),
 )
-def test_no_batch_breaks_a_limit_and_no_line_its_order(
+def test_batches_keep_their_limits_and_lines_their_order(
     sizes: list[int], batch_bytes: int, batch_events: int
 ) -> None:
-    """Whatever the sizes, each batch keeps to count and bytes, and none is smaller than it must."""
+    """For lines of any size, no batch exceeds count or bytes, and each is as large as it can be."""
     gathered = Gathered(batch_bytes=batch_bytes, batch_events=batch_events)
     lines = [b"x" * (size - 1) + b"\n" for size in sizes]
     for one in lines:
@@ -104,7 +104,7 @@ def test_no_batch_breaks_a_limit_and_no_line_its_order(
 
 
 def test_sealing_nothing_makes_no_batch() -> None:
-    """An empty open batch is not sealed; the number is that of the newest batch before it."""
+    """An empty open batch is not sealed; the number returned is that of the newest batch."""
     gathered = Gathered()
     assert gathered.buffer.seal() == 0
     gathered.buffer.append(line(1))
@@ -114,7 +114,7 @@ def test_sealing_nothing_makes_no_batch() -> None:
 
 
 def test_each_batch_is_announced_with_its_first_line() -> None:
-    """`opened` is called once a batch, while no other thread can append, not once a line."""
+    """`opened` is called once per batch, not per line, while no other thread can append."""
     inside: list[bool] = []
     gathered = Gathered(batch_events=3)
     gathered.opened = lambda: inside.append(gathered.buffer.locked(lambda: None))
@@ -124,7 +124,7 @@ def test_each_batch_is_announced_with_its_first_line() -> None:
 
 
 def test_the_open_batch_knows_its_age() -> None:
-    """The age counts from the first line of the open batch; without one there is none."""
+    """The age is that of the first line; without a line there is no age."""
     gathered = Gathered(batch_events=2)
     assert gathered.buffer.seal_at() is None
     gathered.buffer.append(line(1))
@@ -137,7 +137,7 @@ def test_the_open_batch_knows_its_age() -> None:
 
 
 def test_the_newest_is_refused_when_the_buffer_is_full() -> None:
-    """What was taken stays; a line for which there is no room is not, until something leaves."""
+    """Accepted lines are kept; new ones are refused until a batch is settled."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     assert [gathered.buffer.append(line(n, 30)) for n in range(5)] == [True] * 3 + [False] * 2
     assert gathered.buffer.append(line(5, 10))
@@ -149,8 +149,8 @@ def test_the_newest_is_refused_when_the_buffer_is_full() -> None:
     assert not gathered.buffer.append(line(8, 2))
 
 
-def test_a_refusal_hands_over_what_is_there() -> None:
-    """A full buffer is sealed at once, so that it can be compressed and delivered."""
+def test_a_refusal_seals_the_open_batch() -> None:
+    """It is sealed at once, so that it can be compressed and delivered."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=50)
     gathered.buffer.append(line(1, 40))
     assert gathered.take() == []
@@ -159,7 +159,7 @@ def test_a_refusal_hands_over_what_is_there() -> None:
 
 
 def test_a_waiting_batch_counts_compressed() -> None:
-    """Compressing what waits makes room for more, by as much as it became smaller."""
+    """Compressing a waiting batch makes as much room as it became smaller."""
     gathered = Gathered(batch_bytes=1000, buffer_bytes=1000)
     assert gathered.buffer.append(line(1, 1000))
     assert not gathered.buffer.append(line(2, 900))
@@ -173,7 +173,7 @@ def test_a_waiting_batch_counts_compressed() -> None:
 
 @given(st.data())
 def test_what_is_held_never_exceeds_the_buffer(data: st.DataObject) -> None:
-    """In any order of appends, packing and settling, unsettled batches fit `buffer_bytes`."""
+    """In any order of appending, packing and settling, unsettled batches fit `buffer_bytes`."""
     buffer_bytes = data.draw(st.integers(60, 400))
     gathered = Gathered(batch_bytes=60, batch_events=4, buffer_bytes=buffer_bytes)
     waiting: list[Batch] = []
@@ -207,7 +207,7 @@ def test_what_is_held_never_exceeds_the_buffer(data: st.DataObject) -> None:
 
 
 def test_a_batch_is_settled_once() -> None:
-    """Whoever comes first decides: a batch is delivered or abandoned, never both, never twice."""
+    """The first call decides: a batch is delivered or abandoned, never both, never twice."""
     gathered = Gathered(batch_events=2)
     for n in range(4):
         gathered.buffer.append(line(n))
@@ -222,7 +222,7 @@ def test_a_batch_is_settled_once() -> None:
 
 
 def test_the_bytes_of_delivered_batches_are_counted() -> None:
-    """Bytes before and after compression are those of what was delivered, and of nothing else."""
+    """The bytes before and after compression are those of delivered batches only."""
     gathered = Gathered(batch_events=1)
     gathered.buffer.append(line(1, 500))
     gathered.buffer.append(line(2, 700))
@@ -236,8 +236,8 @@ def test_the_bytes_of_delivered_batches_are_counted() -> None:
 
 @pytest.mark.parametrize("encoding", ["deflate", "gzip", None])
 @pytest.mark.parametrize("events", [2, 3, 7])
-def test_a_split_keeps_every_line_in_its_order(encoding: str | None, events: int) -> None:
-    """The halves hold all lines, both keep the number, and the numbers stay what they were."""
+def test_a_split_keeps_all_lines_in_order(encoding: str | None, events: int) -> None:
+    """The halves have all lines, both keep the batch's number, and the counts do not change."""
     gathered = Gathered()
     for n in range(events):
         gathered.buffer.append(line(n, 20))
@@ -260,8 +260,8 @@ def test_a_split_keeps_every_line_in_its_order(encoding: str | None, events: int
     assert counts["bytes_encoded"] == events * 20
 
 
-def test_a_split_frees_and_holds_as_many_bytes_as_it_should() -> None:
-    """After a split and the delivery of both halves the whole buffer is free again."""
+def test_a_split_keeps_the_count_of_bytes() -> None:
+    """After a split and the delivery of both halves the whole buffer is free."""
     gathered = Gathered(batch_bytes=1000, buffer_bytes=1000)
     for n in range(10):
         assert gathered.buffer.append(line(n, 100))
@@ -276,8 +276,8 @@ def test_a_split_frees_and_holds_as_many_bytes_as_it_should() -> None:
     assert gathered.buffer.append(line(11, 1000))
 
 
-def test_what_was_abandoned_meanwhile_is_not_counted_again_by_its_halves() -> None:
-    """A batch that the end of the process abandons while a 413 splits it stays abandoned."""
+def test_halves_of_an_abandoned_batch_are_not_counted() -> None:
+    """A batch that is abandoned at exit while a 413 splits it stays abandoned."""
     gathered = Gathered(batch_bytes=1000, buffer_bytes=1000)
     for n in range(4):
         gathered.buffer.append(line(n, 50))
@@ -295,8 +295,8 @@ def test_what_was_abandoned_meanwhile_is_not_counted_again_by_its_halves() -> No
     assert not gathered.buffer.append(line(6, 1))
 
 
-def test_abandoning_gives_up_all_that_is_pending_and_nothing_else() -> None:
-    """Open, sealed and packed lines are given up; delivered ones are not; again is no more."""
+def test_abandoning_applies_to_exactly_what_is_pending() -> None:
+    """Open, sealed and packed lines are abandoned once; delivered ones are not."""
     gathered = Gathered(batch_events=2)
     for n in range(7):
         gathered.buffer.append(line(n))
@@ -311,8 +311,8 @@ def test_abandoning_gives_up_all_that_is_pending_and_nothing_else() -> None:
     assert third.settled
 
 
-def test_the_end_is_called_only_where_nothing_is_pending() -> None:
-    """While a line is open, or a batch unsettled, the thread must not end."""
+def test_end_is_called_only_if_nothing_is_pending() -> None:
+    """While a batch is open or unsettled, the thread must not end."""
     gathered, ends = Gathered(), []
 
     def end() -> bool:
@@ -330,8 +330,8 @@ def test_the_end_is_called_only_where_nothing_is_pending() -> None:
     assert ends == [0, 0]
 
 
-def test_no_line_slips_in_while_the_end_is_decided() -> None:
-    """An append that comes during `end` is made after it, and so announces a batch anew."""
+def test_no_line_is_missed_while_the_thread_ends() -> None:
+    """An append during `end` happens after it, and so announces a new batch."""
     order: list[str] = []
     gathered = Gathered()
     gathered.opened = lambda: order.append("opened")
@@ -357,7 +357,7 @@ def test_no_line_slips_in_while_the_end_is_decided() -> None:
 
 @pytest.mark.parametrize("where", ["opened", "clock"])
 def test_a_re_entrant_line_comes_after_the_one_it_interrupts(where: str) -> None:
-    """A log call from inside an append neither waits nor is lost: its line is the next."""
+    """A log call inside an append does not wait; its line is the next one."""
     gathered = Gathered(batch_events=2)
     answers: list[bool] = []
 
@@ -376,7 +376,7 @@ def test_a_re_entrant_line_comes_after_the_one_it_interrupts(where: str) -> None
 
 
 def test_a_re_entrant_line_without_room_is_counted() -> None:
-    """Its log call has returned: that there was no room for it is told by the counter."""
+    """Its log call has returned, so only the count shows that there was no room."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.opened = lambda: gathered.buffer.append(line(2, 60)) and None
     assert gathered.buffer.append(line(1, 60))
@@ -384,8 +384,8 @@ def test_a_re_entrant_line_without_room_is_counted() -> None:
     assert gathered.pending() == 1
 
 
-def test_from_inside_an_append_nothing_is_sealed() -> None:
-    """Sealing needs a whole state: inside an append it is refused, not half done."""
+def test_nothing_is_sealed_inside_an_append() -> None:
+    """Sealing needs a consistent state: inside an append it is refused."""
     gathered = Gathered()
     sealed: list[int | None] = []
     gathered.opened = lambda: sealed.append(gathered.buffer.seal())
@@ -395,15 +395,15 @@ def test_from_inside_an_append_nothing_is_sealed() -> None:
     assert numbers(gathered.take()) == [1]
 
 
-def test_a_re_entrant_line_during_another_change_is_taken() -> None:
-    """A signal handler may log while the listener's settling, on this very thread, goes on."""
+def test_a_re_entrant_line_during_another_change_is_accepted() -> None:
+    """A signal handler may log while the same thread settles a batch."""
     gathered = Gathered()
     assert gathered.buffer.locked(lambda: gathered.buffer.append(line(1)) and None)
     assert gathered.pending() == 1
 
 
-def test_signals_that_log_lose_nothing() -> None:
-    """A signal handler that appends, thousands of times in the midst of appends, loses no line."""
+def test_signal_handlers_that_log_lose_no_line() -> None:
+    """A signal handler appends thousands of times during appends, and no line is lost."""
     gathered = Gathered(batch_events=7, batch_bytes=100, buffer_bytes=10**9)
     interrupts = 0
     is_over = False
@@ -412,7 +412,7 @@ def test_signals_that_log_lose_nothing() -> None:
         nonlocal interrupts
         interrupts += 1
         assert gathered.buffer.append(line(10**6 + interrupts))
-        if not is_over:  # else the next signal would come when this handler is gone
+        if not is_over:  # otherwise the next signal would come after this handler is restored
             signal.setitimer(signal.ITIMER_REAL, 0.0002)  # from here: handlers do not nest
 
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -435,13 +435,13 @@ def test_signals_that_log_lose_nothing() -> None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stand for Ctrl-C."""
+    """Stand in for Ctrl-C."""
 
 
 def interrupt_at(count: int, action: Callable[[], Any]) -> bool:
-    """Run something and raise after its nth call inside of `batches`; False: it has fewer.
+    """Run a function and raise after its nth call inside the buffer; return False if it has fewer.
 
-    Calls are where the interpreter looks for signals.
+    The interpreter runs signal handlers at calls.
     """
     left = count
 
@@ -467,10 +467,10 @@ def interrupt_at(count: int, action: Callable[[], Any]) -> bool:
     ("change", "sizes"),
     [("append", []), ("seal at the count", [20, 20]), ("make room", [20, 25])],
 )
-def test_an_interrupt_anywhere_in_an_append_leaves_the_numbers_right(
+def test_an_interrupt_anywhere_in_an_append_keeps_the_counts_exact(
     change: str, sizes: list[int]
 ) -> None:
-    """Ctrl-C in a log call: what counts as accepted is delivered, once, and the limits hold."""
+    """After a Ctrl-C in a log call, accepted lines are delivered once, and the limits hold."""
     for at in itertools.count(1):
         gathered = Gathered(batch_events=3, batch_bytes=60, buffer_bytes=240)
         for n, size in enumerate(sizes):
@@ -479,7 +479,7 @@ def test_an_interrupt_anywhere_in_an_append_leaves_the_numbers_right(
         for n in range(4, 8):
             assert gathered.buffer.append(line(n, 20))
         gathered.buffer.seal()
-        # An interrupted append may put its batch there twice, which the listener passes over.
+        # An interrupted append may put its batch there twice; the listener ignores the second one.
         found = list(dict.fromkeys(gathered.take()))
         assert all(batch.encoded_bytes <= 60 for batch in found), at
         shown = numbers(found)
@@ -497,8 +497,8 @@ def test_an_interrupt_anywhere_in_an_append_leaves_the_numbers_right(
     assert at > 5
 
 
-def test_where_no_thread_could_be_started_each_line_asks_again() -> None:
-    """A batch is announced until somebody serves it, and ages from its first line nevertheless."""
+def test_each_line_announces_the_batch_until_a_thread_serves_it() -> None:
+    """A batch is announced until it is served, and its age is still that of its first line."""
     asked: list[float] = []
     gathered = Gathered()
     gathered.opened = lambda: asked.append(gathered.now) or len(asked) > 2
@@ -509,8 +509,8 @@ def test_where_no_thread_could_be_started_each_line_asks_again() -> None:
     assert gathered.buffer.seal_at() == 100.0
 
 
-def test_threads_lose_nothing_and_keep_their_own_order() -> None:
-    """Lines of many threads are all there, each thread's in the order of its calls."""
+def test_threads_lose_no_line_and_keep_their_order() -> None:
+    """All lines of many threads are kept, those of each thread in the order of its calls."""
     gathered = Gathered(batch_events=50, buffer_bytes=10**9)
 
     def work(thread: int) -> None:
@@ -530,7 +530,7 @@ def test_threads_lose_nothing_and_keep_their_own_order() -> None:
 
 
 def test_waiting_ends_with_room() -> None:
-    """Threads that wait for room get it as soon as something is settled, all of them."""
+    """All threads that wait for room get it as soon as a batch is settled."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.clock = time.monotonic  # type: ignore[method-assign]
     gathered.buffer.append(line(0, 100))
@@ -556,7 +556,7 @@ def test_waiting_ends_with_room() -> None:
 
 
 def test_waiting_ends_with_compression_too() -> None:
-    """Room that the listener makes by packing wakes a waiter as well."""
+    """Room that the listener makes by packing wakes a waiting thread too."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.clock = time.monotonic  # type: ignore[method-assign]
     gathered.buffer.append(line(0, 100))
@@ -573,7 +573,7 @@ def test_waiting_ends_with_compression_too() -> None:
 
 
 def test_waiting_in_vain_ends_in_time() -> None:
-    """Without room the answer is no, after as long as was asked for and not much longer."""
+    """Without room the wait returns False after its timeout, and not much later."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.clock = time.monotonic  # type: ignore[method-assign]
     gathered.buffer.append(line(0, 100))
@@ -583,8 +583,8 @@ def test_waiting_in_vain_ends_in_time() -> None:
     assert gathered.pending() == 1
 
 
-def test_waiting_in_vain_leaves_nothing_behind() -> None:
-    """An outage of many refused waits does not grow: a waiter that gave up is forgotten."""
+def test_waiting_in_vain_does_not_accumulate() -> None:
+    """A waiter that timed out is removed, however many there are during an outage."""
     gathered = Gathered(batch_bytes=100, buffer_bytes=100)
     gathered.buffer.append(line(0, 100))
     gathered.buffer.wait_for_room(line(1, 50), 0.0)
@@ -598,7 +598,7 @@ def test_waiting_in_vain_leaves_nothing_behind() -> None:
 
 
 def test_a_wait_of_any_length_is_possible() -> None:
-    """What `block_timeout` and `flush` allow, up to for ever, a queue can wait for."""
+    """Any timeout that `block_timeout` and `flush` allow, infinity included, can be waited for."""
     queue = WakeQueue()
     for seconds in (0.0, -1.0, 1e6, 1e10, 1e300, float("inf")):
         queue.put(7)
@@ -607,8 +607,8 @@ def test_a_wait_of_any_length_is_possible() -> None:
     assert wait(queue, -5.0) is None
 
 
-def test_a_waiter_that_gives_up_while_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that makes room finds it gone, and accounts for its batch all the same."""
+def test_a_waiter_that_times_out_while_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that makes room finds it gone, and settles its batch all the same."""
 
     class Raced(deque[Any]):
         def popleft(self) -> Any:
@@ -625,8 +625,8 @@ def test_a_waiter_that_gives_up_while_it_is_woken(monkeypatch: pytest.MonkeyPatc
     assert gathered.buffer.append(line(2))
 
 
-def test_closed_batches_take_late_lines_only() -> None:
-    """After `close` each line needs `append_late`, which seals it; nothing waits in the open."""
+def test_a_closed_buffer_accepts_late_lines_only() -> None:
+    """After `close` each line needs `append_late`, which seals it at once."""
     gathered = Gathered()
     gathered.buffer.append(line(1))
     gathered.buffer.close()
@@ -638,8 +638,8 @@ def test_closed_batches_take_late_lines_only() -> None:
     assert gathered.buffer.seal_at() is None
 
 
-def test_closed_batches_have_their_bound() -> None:
-    """A late line for which there is no room is refused, and says so."""
+def test_a_closed_buffer_is_bounded() -> None:
+    """A late line for which there is no room is refused and counted."""
     gathered = Gathered(buffer_bytes=5)
     gathered.buffer.close()
     assert gathered.buffer.append_late(line(1, 5)) == 1
@@ -647,8 +647,8 @@ def test_closed_batches_have_their_bound() -> None:
     assert not gathered.buffer.wait_for_room(line(2, 5), 60.0)
 
 
-def test_a_line_that_breaks_into_an_append_of_closed_batches_is_sealed() -> None:
-    """What a signal handler logs amid a late append leaves with it."""
+def test_a_re_entrant_line_in_a_late_append_is_sealed() -> None:
+    """A line that a signal handler logs during a late append is sealed with it."""
     gathered = Gathered()
     gathered.buffer.close()
     broken_in: list[Any] = []
@@ -663,8 +663,8 @@ def test_a_line_that_breaks_into_an_append_of_closed_batches_is_sealed() -> None
     assert numbers(gathered.take()) == [1, 2]
 
 
-def test_an_interrupted_append_has_its_line_served() -> None:
-    """An exception amid the announcement leaves a line that may be the last: it is announced."""
+def test_the_line_of_an_interrupted_append_is_announced() -> None:
+    """An exception interrupts the announcement, which is repeated: the line may be the last."""
     gathered = Gathered()
     calls: list[int] = []
 

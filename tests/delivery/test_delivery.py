@@ -1,4 +1,4 @@
-"""One handler's share of one process: what is taken is delivered, and no call waits for ever."""
+"""A delivery with real threads: accepted lines are delivered, and every wait is bounded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def threads() -> list[threading.Thread]:
 
 
 class Endpoint:
-    """Stand for the transport: scripted outcomes in turn, then OK; it may be held up."""
+    """Stand in for the transport: scripted outcomes in turn, then OK; it can be blocked."""
 
     def __init__(self, *outcomes: Outcome | Exception) -> None:
         self.outcomes = list(outcomes)
@@ -62,7 +62,7 @@ class Endpoint:
 
 
 class Case:
-    """A delivery with real threads, and what it said and wrote."""
+    """A delivery with real threads, with its notices and reports."""
 
     def __init__(self, *outcomes: Outcome | Exception, **settings: Any) -> None:
         self.endpoint = Endpoint(*outcomes)
@@ -113,7 +113,7 @@ class Case:
         self.delivery.finish(self.delivery.begin_finish())
 
     def end(self) -> None:
-        """Leave no thread behind."""
+        """End its threads."""
         self.endpoint.open.set()
         self.endpoint.outcomes.clear()
         self.delivery.flush(0.0)
@@ -138,7 +138,7 @@ def make() -> Iterator[Callable[..., Case]]:
 
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the system start no thread, as at the end of some interpreters."""
+    """Refuse to start threads, as some interpreters do at exit."""
 
     def start(*anything: object) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -150,7 +150,7 @@ Make = Callable[..., Case]
 
 
 def test_lines_are_delivered_by_a_flush(make: Make) -> None:
-    """A flush delivers what was taken, in order, and says so."""
+    """A flush delivers accepted lines in order and returns True."""
     case = make()
     assert case.submit(*range(2500)) == [True] * 2500
     assert case.delivery.flush() is True
@@ -160,7 +160,7 @@ def test_lines_are_delivered_by_a_flush(make: Make) -> None:
 
 
 def test_without_a_line_there_is_no_thread(make: Make) -> None:
-    """A delivery that has nothing to do costs nothing: flush, close and stats start no thread."""
+    """Without a line, flush, close and stats start no thread."""
     case = make()
     assert case.delivery.flush() is True
     case.delivery.close()
@@ -169,8 +169,8 @@ def test_without_a_line_there_is_no_thread(make: Make) -> None:
     assert threads() == []
 
 
-def test_a_flush_that_cannot_succeed_says_so_in_time(make: Make) -> None:
-    """Down for longer than the flush may take: False at once; hanging: False at the deadline."""
+def test_a_flush_that_cannot_succeed_returns_false_in_time(make: Make) -> None:
+    """False at once if the next try is too late; at the deadline if the endpoint hangs."""
     case = make(*[DOWN] * 5)
     case.submit(1)
     began_at = time.monotonic()
@@ -185,24 +185,24 @@ def test_a_flush_that_cannot_succeed_says_so_in_time(make: Make) -> None:
     assert case.delivery.flush() is True
 
 
-def test_a_flush_of_no_time_begins_the_try(make: Make) -> None:
-    """`flush(0)` does not wait, but what was held is on its way."""
+def test_a_flush_without_time_starts_a_post(make: Make) -> None:
+    """`flush(0)` does not wait, but causes a POST of what is held."""
     case = make()
     case.submit(1)
     case.delivery.flush(0.0)
     assert eventually(lambda: case.numbers() == (1, 1, 0, 0))
 
 
-def test_a_flush_of_all_the_time_in_the_world(make: Make) -> None:
-    """No limit is as good as any: `flush(inf)` waits until everything is delivered."""
+def test_a_flush_without_a_limit(make: Make) -> None:
+    """`flush(inf)` waits until everything is delivered."""
     case = make()
     case.submit(1)
     assert case.delivery.flush(float("inf")) is True
     assert case.delivery.flush(1e12) is True
 
 
-def test_full_is_refused_counted_and_said_once(make: Make) -> None:
-    """Of a log storm in an outage each refusal is counted; one WARNING, and one INFO afterwards."""
+def test_refusals_are_counted_and_logged_once(make: Make) -> None:
+    """In an outage each refusal is counted; there is one WARNING, and one INFO afterwards."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30)
     taken = case.submit(*range(100, 300))
     assert taken[0]
@@ -222,8 +222,8 @@ def test_full_is_refused_counted_and_said_once(make: Make) -> None:
     assert case.submit(1) == [True]
 
 
-def test_blocking_waits_for_room_and_then_goes_on(make: Make) -> None:
-    """With `block` a bulk job waits while the endpoint is slow, and every line is taken."""
+def test_blocking_waits_for_room(make: Make) -> None:
+    """With `block` a bulk job waits while the endpoint is slow, and every line is accepted."""
     case = make(buffer_bytes=60, batch_bytes=30, block_timeout=5.0)
     case.endpoint.open.clear()
     answers: SimpleQueue[list[bool]] = SimpleQueue()
@@ -240,7 +240,7 @@ def test_blocking_waits_for_room_and_then_goes_on(make: Make) -> None:
 
 
 def test_blocking_ends_after_its_time(make: Make) -> None:
-    """In an outage a blocked call returns after `block_timeout`, with a refusal that counts."""
+    """In an outage a blocked call returns after `block_timeout`, and its event is refused."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=0.1)
     while case.submit(100) == [True]:
         pass
@@ -251,14 +251,14 @@ def test_blocking_ends_after_its_time(make: Make) -> None:
     assert case.delivery.stats().refused == refused + 1
 
 
-def test_a_block_timeout_of_ages_is_none_of_the_log_calls_business(make: Make) -> None:
-    """However long a call may block, it does not raise."""
+def test_any_block_timeout_is_possible(make: Make) -> None:
+    """A very long `block_timeout` does not make the log call raise."""
     case = make(buffer_bytes=30, batch_bytes=30, block_timeout=1e12)
     assert case.submit(*range(100, 150)) == [True] * 50
 
 
 def test_internal_work_does_not_block(make: Make) -> None:
-    """What logs on the listener's thread, a finalizer say, never waits for the listener."""
+    """A finalizer that logs on the listener's thread does not wait for the listener."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=5.0)
     with internal_work(lambda text: text):
         began_at = time.monotonic()
@@ -267,8 +267,8 @@ def test_internal_work_does_not_block(make: Make) -> None:
         assert time.monotonic() - began_at < 4.0
 
 
-def test_nobody_blocks_who_holds_loggings_lock(make: Make) -> None:
-    """The listener may need logging's module lock: who holds it neither waits nor is waited for."""
+def test_a_thread_that_holds_loggings_lock_does_not_block(make: Make) -> None:
+    """The listener may need logging's lock, so a thread that holds it must not wait for it."""
     case = make(DOWN, buffer_bytes=30, batch_bytes=30, block_timeout=5.0)
     with logging._lock:  # type: ignore[attr-defined]
         began_at = time.monotonic()
@@ -281,8 +281,8 @@ def test_nobody_blocks_who_holds_loggings_lock(make: Make) -> None:
     assert case.delivery.flush() is True
 
 
-def test_a_flush_under_loggings_lock_begins_the_try(make: Make) -> None:
-    """A `dictConfig` that closes handlers has them deliver, without waiting for it."""
+def test_a_flush_under_loggings_lock_starts_a_post(make: Make) -> None:
+    """A `dictConfig` that closes handlers makes them deliver, and does not wait."""
     case = make()
     with logging._lock:  # type: ignore[attr-defined]
         case.submit(1)
@@ -292,7 +292,7 @@ def test_a_flush_under_loggings_lock_begins_the_try(make: Make) -> None:
 
 
 def test_closing_delivers_and_ends_the_thread(make: Make) -> None:
-    """After `close` everything is delivered, and the thread goes."""
+    """After `close` everything is delivered, and the thread ends."""
     case = make()
     case.submit(1, 2)
     case.delivery.close()
@@ -301,7 +301,7 @@ def test_closing_delivers_and_ends_the_thread(make: Make) -> None:
 
 
 def test_a_closed_delivery_works_on(make: Make) -> None:
-    """Loggers keep closed handlers: what they take is delivered all the same, also at the close."""
+    """Loggers keep closed handlers: what is logged after `close` is delivered too."""
     case = make(flush_interval=0.05)
     for n in range(3):
         case.submit(n)
@@ -313,7 +313,7 @@ def test_a_closed_delivery_works_on(make: Make) -> None:
 
 
 def test_closing_in_an_outage_is_bounded_and_loses_nothing(make: Make) -> None:
-    """`close` gives up waiting after `shutdown_timeout`, once; later the events are delivered."""
+    """`close` waits `shutdown_timeout`, once; the events are delivered later."""
     case = make(shutdown_timeout=0.5)
     case.endpoint.open.clear()
     case.submit(1)
@@ -328,8 +328,8 @@ def test_closing_in_an_outage_is_bounded_and_loses_nothing(make: Make) -> None:
     assert eventually(lambda: not threads())
 
 
-def test_a_flush_after_a_close_that_gave_up_is_answered(make: Make) -> None:
-    """The thread was told to end; who flushes during its last POST still gets the answer."""
+def test_a_flush_after_a_close_that_timed_out_is_answered(make: Make) -> None:
+    """A flush during the last POST of a thread that is to end is still answered."""
     case = make(shutdown_timeout=0.05)
     case.endpoint.open.clear()
     case.submit(1)
@@ -343,7 +343,7 @@ def test_a_flush_after_a_close_that_gave_up_is_answered(make: Make) -> None:
 
 
 def test_flushes_and_closes_of_many_threads_are_all_answered(make: Make) -> None:
-    """Threads that log, flush and close at the same time: every flush comes back True, soon."""
+    """Threads log, flush and close at the same time: every flush returns True, soon."""
     case = make(flush_interval=0.001, shutdown_timeout=3.0)
     slow: list[float] = []
     wrong: list[int] = []
@@ -373,7 +373,7 @@ def test_flushes_and_closes_of_many_threads_are_all_answered(make: Make) -> None
 
 
 def test_a_delivery_is_kept_alive_until_it_is_done(make: Make) -> None:
-    """Thrown away with something pending, it delivers first; with nothing pending it goes."""
+    """Without references, it delivers what is pending and is then collected."""
     case = make(flush_interval=0.2)
     case.submit(1)
     alive = weakref.ref(case.delivery)
@@ -389,8 +389,8 @@ def test_a_delivery_is_kept_alive_until_it_is_done(make: Make) -> None:
     assert alive() is None
 
 
-def test_a_line_that_comes_while_it_is_let_go_keeps_it(make: Make) -> None:
-    """Whoever takes a line while another thread retires the delivery leaves it to somebody."""
+def test_a_line_that_arrives_while_it_retires_is_delivered(make: Make) -> None:
+    """A line that is accepted while another thread retires the delivery is still served."""
     case = make()
     batches = case.delivery._parts.buffer
     counts = batches.counts
@@ -408,10 +408,8 @@ def test_a_line_that_comes_while_it_is_let_go_keeps_it(make: Make) -> None:
     assert case.delivery in process._tracked
 
 
-def test_where_no_thread_can_be_started_the_flush_works_itself(
-    make: Make, no_threads: None
-) -> None:
-    """At the end of the interpreter `flush` delivers in its own thread, retries included."""
+def test_without_threads_a_flush_delivers_itself(make: Make, no_threads: None) -> None:
+    """At interpreter shutdown `flush` delivers in the calling thread, retries included."""
     case = make(Outcome(Kind.RETRY, "it answers 503"), max_backoff=0.01)
     assert case.submit(1, 2) == [True, True]
     assert case.delivery.flush() is True
@@ -419,8 +417,8 @@ def test_where_no_thread_can_be_started_the_flush_works_itself(
     assert all(timeout is not None and timeout <= 5.0 for timeout in case.endpoint.timeouts)
 
 
-def test_where_no_thread_can_be_started_the_end_is_bounded(make: Make, no_threads: None) -> None:
-    """An endpoint that is down for long does not hold the end of the process up."""
+def test_without_threads_the_exit_is_bounded(make: Make, no_threads: None) -> None:
+    """An endpoint that is down does not prolong the exit."""
     case = make(*[DOWN] * 3)
     case.submit(1)
     began_at = time.monotonic()
@@ -429,10 +427,10 @@ def test_where_no_thread_can_be_started_the_end_is_bounded(make: Make, no_thread
     assert case.numbers() == (1, 0, 0, 1)
 
 
-def test_a_thread_that_could_not_start_is_tried_again(
+def test_a_thread_that_could_not_start_is_started_later(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A system that has no thread to spare for a moment does not stop delivery for good."""
+    """A temporary lack of threads does not stop delivery permanently."""
     case = make(flush_interval=0.05)
 
     def start(*anything: object) -> None:
@@ -445,8 +443,8 @@ def test_a_thread_that_could_not_start_is_tried_again(
     assert eventually(lambda: case.endpoint.numbers == [1, 2, 3])
 
 
-def test_the_end_abandons_and_reports_what_is_not_confirmed(make: Make) -> None:
-    """What is pending when the time is over is counted, and reported in one line, with a reason."""
+def test_the_exit_abandons_and_reports_what_is_pending(make: Make) -> None:
+    """What is pending at the deadline is counted and reported in one line with a reason."""
     case = make(*[DOWN] * 9, shutdown_timeout=0.2)
     case.submit(1, 2, 3)
     case.finish()
@@ -459,8 +457,8 @@ def test_the_end_abandons_and_reports_what_is_not_confirmed(make: Make) -> None:
     assert len(case.written) == 1
 
 
-def test_the_end_delivers_what_it_can(make: Make) -> None:
-    """An endpoint that is well gets everything; then there is nothing to report."""
+def test_the_exit_delivers_what_it_can(make: Make) -> None:
+    """A working endpoint gets everything, and nothing is reported."""
     case = make()
     case.submit(1, 2, 3)
     case.finish()
@@ -469,8 +467,8 @@ def test_the_end_delivers_what_it_can(make: Make) -> None:
     assert case.delivery not in process._tracked
 
 
-def test_the_end_is_bounded_as_a_whole(make: Make) -> None:
-    """However often the end is told of, all of it takes one `shutdown_timeout`."""
+def test_the_exit_is_bounded_as_a_whole(make: Make) -> None:
+    """However often the exit functions are called, they wait one `shutdown_timeout` in total."""
     case = make(shutdown_timeout=1.0)
     case.endpoint.open.clear()
     case.submit(1)
@@ -484,8 +482,8 @@ def test_the_end_is_bounded_as_a_whole(make: Make) -> None:
     case.endpoint.open.set()
 
 
-def test_a_200_after_the_end_counts_no_event_twice(make: Make) -> None:
-    """An answer that comes when the batch is given up already changes no number."""
+def test_a_200_after_the_exit_counts_no_event_twice(make: Make) -> None:
+    """An answer for a batch that was abandoned already changes no count."""
     case = make(shutdown_timeout=0.1)
     case.endpoint.open.clear()
     case.submit(1, 2)
@@ -498,7 +496,7 @@ def test_a_200_after_the_end_counts_no_event_twice(make: Make) -> None:
 
 
 def test_the_report_shows_no_key(make: Make) -> None:
-    """A reason that holds the keys is redacted before anybody reads it."""
+    """A reason that contains the keys is redacted before it is reported."""
     case = make(ValueError("no /v1/the-auth-key/the-api-key"), shutdown_timeout=0.2)
     case.submit(1)
     case.finish()
@@ -508,8 +506,8 @@ def test_the_report_shows_no_key(make: Make) -> None:
     assert "the-api-key" not in shown
 
 
-def test_a_kind_of_problem_is_said_once_with_its_place(make: Make) -> None:
-    """A thousand invalid events of one kind make one WARNING, which names the log call."""
+def test_a_kind_of_problem_is_logged_once_with_its_call_site(make: Make) -> None:
+    """A thousand invalid events of one kind log one WARNING, which names the call site."""
     case = make()
     record = logging.LogRecord("app.views", 20, "/x/views.py", 7, "m", (), None)
     for _ in range(1000):
@@ -523,8 +521,8 @@ def test_a_kind_of_problem_is_said_once_with_its_place(make: Make) -> None:
     assert all(case.own)
 
 
-def test_what_could_not_be_said_is_said_by_a_flush(make: Make, no_threads: None) -> None:
-    """Without a thread the notices wait, few, and the next flush says them."""
+def test_a_flush_logs_waiting_notices(make: Make, no_threads: None) -> None:
+    """Without a thread a bounded number of notices waits, and the next flush logs them."""
     case = make()
     record = logging.LogRecord("app", 20, "views.py", 7, "m", (), None)
     case.delivery.report_problem(Problem("missing", "userId", "userId is missing"), record)
@@ -534,8 +532,8 @@ def test_what_could_not_be_said_is_said_by_a_flush(make: Make, no_threads: None)
     assert case.own == [True]
 
 
-def test_the_queue_does_not_grow_with_what_is_asked(make: Make) -> None:
-    """Flushing and closing a thousand times without a thread leaves nothing behind."""
+def test_the_queue_does_not_grow_with_flushes(make: Make) -> None:
+    """Flushing and closing a thousand times without a thread leaves the queue empty."""
     case = make()
     for _ in range(1000):
         case.delivery.flush(0.0)
@@ -544,10 +542,10 @@ def test_the_queue_does_not_grow_with_what_is_asked(make: Make) -> None:
     assert len(case.delivery._parts.queue._items) < 10
 
 
-def test_a_short_interval_starts_no_thread_per_line(make: Make) -> None:
-    """One thread serves all lines, as long as nobody retires it."""
+def test_a_short_interval_does_not_start_a_thread_per_line(make: Make) -> None:
+    """One thread serves all lines until it is retired."""
     case = make(flush_interval=0.0)
-    seen: set[threading.Thread] = set()  # not their idents: a thread that starts has none yet
+    seen: set[threading.Thread] = set()  # not by ident: a thread that is starting has none
     for n in range(50):
         case.submit(n)
         seen.update(threads())

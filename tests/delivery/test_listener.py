@@ -1,4 +1,4 @@
-"""Batches are posted in order, tried again at the right instants, and what happens is said once."""
+"""Batches are posted in order and retried at the right instants; each change is logged once."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ STALE = Outcome(Kind.RETRY, "the connection was gone", stale=True)
 
 
 class World:
-    """A listener whose clock, jitter, endpoint and voice are in the hands of a test.
+    """A listener with a clock, jitter, endpoint and notices that a test controls.
 
-    `outcomes` are given to the POSTs in turn, then OK; a function is asked with the POST's numbers.
-    Without a thread, `run` does what the thread would have done by now.
+    The POSTs get `outcomes` in turn, then OK; a function is called with the POST's numbers.
+    Without a thread, `run` does what the thread would have done until then.
     """
 
     def __init__(
@@ -99,17 +99,17 @@ class World:
         return outcome
 
     def log(self, *numbers: int) -> None:
-        """Take a line for each number."""
+        """Append a line for each number."""
         for number in numbers:
             assert self.buffer.append(b"%d\n" % number)
 
     def batch(self, *numbers: int) -> None:
-        """Take lines and seal their batch."""
+        """Append lines and seal their batch."""
         self.log(*numbers)
         self.buffer.seal()
 
     def run(self, until: float = 0.0, step: float = 0.25) -> None:
-        """Let the listener do what is due, up to an instant of the clock (seconds from 1000)."""
+        """Make the listener do what is due until an instant of the clock (seconds from 1000)."""
         while True:
             while True:
                 posts = len(self.posts)
@@ -124,7 +124,7 @@ class World:
             self.now += step
 
     def flush(self, seconds: float = 5.0) -> Flush:
-        """Ask for everything so far."""
+        """Request a flush of everything so far."""
         number = self.buffer.seal()
         assert number is not None
         request = Flush(number, self.clock() + seconds)
@@ -133,12 +133,12 @@ class World:
 
     @property
     def times(self) -> list[float]:
-        """Return when POSTs were made, in seconds from 1000."""
+        """Return the instants of the POSTs, in seconds from 1000."""
         return [at - 1000.0 for at, _ in self.posts]
 
     @property
     def delivered(self) -> list[list[int]]:
-        """Return what was in the POSTs."""
+        """Return the numbers of the events in the POSTs."""
         return [numbers for _, numbers in self.posts]
 
     def counts(self) -> dict[str, int]:
@@ -146,24 +146,24 @@ class World:
         return self.buffer.counts()
 
     def levels(self) -> list[int]:
-        """Return the levels of what was said."""
+        """Return the levels of the notices."""
         return [level for level, _ in self.said]
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """Each test ends the threads that it caused to start."""
+    """Check that each test ends its threads."""
     yield
     assert eventually(lambda: not [t for t in threading.enumerate() if t.name == "fslog"])
 
 
 def reply(request: Flush) -> bool | None:
-    """Return the answer to a flush, None where there is none yet."""
+    """Return the answer to a flush; None if there is none yet."""
     return None if request.reply.empty() else request.reply.get_nowait()
 
 
 def test_an_open_batch_is_posted_when_it_is_old_enough() -> None:
-    """Lines wait for others until the first is `flush_interval` old, then travel together."""
+    """Lines wait for others until the first is `flush_interval` old; they are posted together."""
     world = World(flush_interval=5.0)
     world.log(1)
     world.run(until=3)
@@ -175,7 +175,7 @@ def test_an_open_batch_is_posted_when_it_is_old_enough() -> None:
 
 
 def test_a_full_batch_is_posted_at_once() -> None:
-    """A batch that reached its count does not wait for its age."""
+    """A batch that has reached its count does not wait for its age."""
     world = World(batch_events=2)
     world.log(1, 2, 3, 4, 5)
     world.run()
@@ -185,7 +185,7 @@ def test_a_full_batch_is_posted_at_once() -> None:
 
 
 def test_batches_keep_their_order_through_failures() -> None:
-    """A batch that fails is tried again before any that came after it."""
+    """A batch that failed is retried before any later one is posted."""
     world = World(DOWN, DOWN, OK, DOWN)
     for n in range(4):
         world.batch(n)
@@ -203,7 +203,7 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 
 def test_the_jitter_is_full() -> None:
-    """By itself the listener waits a random part of each pause."""
+    """By default the listener waits a random part of each pause."""
     world = World(*[DOWN] * 4, jitter=None)
     world.batch(1)
     for at in range(16 * 64):
@@ -214,8 +214,8 @@ def test_the_jitter_is_full() -> None:
         assert 0.0 <= pause <= most + 1 / 64
 
 
-def test_success_begins_the_pauses_anew() -> None:
-    """After a delivery the next failure is followed by the shortest pause again."""
+def test_success_resets_the_pauses() -> None:
+    """The first failure after a delivery is followed by the shortest pause."""
     world = World(DOWN, DOWN, DOWN, OK, DOWN)
     world.batch(1)
     world.run(until=7)
@@ -225,8 +225,8 @@ def test_success_begins_the_pauses_anew() -> None:
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
-def test_retry_after_is_never_undercut(jitter: float) -> None:
-    """Whatever chance says, the next try is not sooner than the endpoint asked for."""
+def test_retry_after_is_a_minimum(jitter: float) -> None:
+    """Whatever the jitter is, the next try is not sooner than the endpoint asked for."""
     asked = Outcome(Kind.RETRY, "it answers 429", retry_after=30.0)
     world = World(asked, jitter=lambda pause: pause * jitter)
     world.batch(1)
@@ -242,7 +242,7 @@ def test_a_pause_may_be_longer_than_retry_after() -> None:
     assert world.times == [0, 1, 3, 7, 15]
 
 
-def test_a_flush_tries_now_whatever_was_asked() -> None:
+def test_a_flush_posts_now_despite_retry_after() -> None:
     """A flush does not wait for `retry_at`, not even for a Retry-After."""
     world = World(Outcome(Kind.RETRY, "it answers 503", retry_after=900.0))
     world.batch(1)
@@ -254,8 +254,8 @@ def test_a_flush_tries_now_whatever_was_asked() -> None:
     assert reply(request) is True
 
 
-def test_a_flush_begins_the_pauses_anew() -> None:
-    """Who asks for a flush has reason to hope: the next pause is the shortest again."""
+def test_a_flush_resets_the_pauses() -> None:
+    """After a flush the next pause is the shortest."""
     world = World(*[DOWN] * 5)
     world.batch(1)
     world.run(until=8)
@@ -265,8 +265,8 @@ def test_a_flush_begins_the_pauses_anew() -> None:
     assert world.times == [0, 1, 3, 7, 8, 9]
 
 
-def test_while_it_waits_batches_are_taken_and_compressed() -> None:
-    """Between two tries the listener makes room: what waits on its queue is compressed."""
+def test_batches_are_compressed_during_a_pause() -> None:
+    """Between two tries the listener makes room by compressing what waits on its queue."""
     world = World(DOWN, batch_bytes=1000, buffer_bytes=1100)
     assert world.buffer.append(b"1" * 999 + b"\n")
     world.buffer.seal()
@@ -278,8 +278,8 @@ def test_while_it_waits_batches_are_taken_and_compressed() -> None:
     assert len(world.posts) == 1
 
 
-def test_all_that_waits_is_compressed_before_a_post() -> None:
-    """A POST may take long: before it, everything on the queue is taken, not one item only."""
+def test_everything_on_the_queue_is_compressed_before_a_post() -> None:
+    """A POST may take long, so everything on the queue is compressed before it, not one item."""
     world = World(batch_bytes=1000, buffer_bytes=5000)
     for n in b"123":
         assert world.buffer.append(bytes([n]) * 999 + b"\n")
@@ -293,8 +293,8 @@ def test_all_that_waits_is_compressed_before_a_post() -> None:
     assert room == [True]
 
 
-def test_what_comes_in_an_outage_travels_together() -> None:
-    """However old it gets, the open batch waits for older ones: a few events are one POST."""
+def test_what_is_logged_in_an_outage_is_posted_together() -> None:
+    """Whatever its age, the open batch waits for older ones: a few events are one POST."""
     world = World(DOWN, DOWN, DOWN, DOWN, flush_interval=1.0)
     world.batch(0)
     for number in range(1, 8):
@@ -305,8 +305,8 @@ def test_what_comes_in_an_outage_travels_together() -> None:
     assert world.posts[4:] == [(1015.0, [0]), (1015.0, [1, 2, 3, 4, 5, 6, 7])]
 
 
-def test_a_stale_connection_is_no_failure() -> None:
-    """A kept connection that was gone is replaced at once; nothing is said and nothing waits."""
+def test_a_stale_connection_is_not_a_failure() -> None:
+    """A kept connection that was closed is replaced at once, without a notice or a pause."""
     world = World(STALE)
     world.batch(1)
     world.run()
@@ -315,8 +315,8 @@ def test_a_stale_connection_is_no_failure() -> None:
     assert world.counts()["delivered"] == 1
 
 
-def test_a_connection_that_is_stale_again_is_a_failure() -> None:
-    """At once is once: an endpoint that drops every connection is not asked in a tight loop."""
+def test_a_second_stale_connection_is_a_failure() -> None:
+    """An endpoint that drops every connection is not tried again in a tight loop."""
     world = World(*[STALE] * 4)
     world.batch(1)
     world.run(until=10)
@@ -352,10 +352,10 @@ def test_a_large_batch_is_split_until_it_fits() -> None:
     limit=st.integers(1, 5),
     encoding=st.sampled_from(["deflate", "gzip", None]),
 )
-def test_only_events_that_are_too_large_alone_are_given_up(
+def test_only_events_that_are_too_large_by_themselves_are_abandoned(
     sizes: list[int], poison: set[int], limit: int, encoding: str | None
 ) -> None:
-    """Whatever is found too large, all but the events that are refused singly arrive in order."""
+    """All events arrive in order except those that get a 413 by themselves."""
     world = World(encoding=encoding)
     arrived: list[int] = []
 
@@ -381,8 +381,8 @@ def test_only_events_that_are_too_large_alone_are_given_up(
     assert len(world.said) <= 2
 
 
-def test_a_split_goes_on_where_an_outage_ends_it() -> None:
-    """A half that fails for another reason is kept and tried again; no event is sent twice."""
+def test_an_outage_interrupts_a_split() -> None:
+    """A half that fails for another reason is kept and retried; no event is sent twice."""
     world = World(LARGE, OK, DOWN, OK)
     world.batch(0, 1, 2, 3)
     world.run(until=5)
@@ -390,8 +390,8 @@ def test_a_split_goes_on_where_an_outage_ends_it() -> None:
     assert world.counts()["delivered"] == 4
 
 
-def test_a_wrong_set_up_is_probed_slowly() -> None:
-    """Everything is kept; one attempt every `max_backoff`, however much is logged meanwhile."""
+def test_a_configuration_error_is_probed_slowly() -> None:
+    """Everything is kept; there is one try every `max_backoff`, however much is logged."""
     world = World(*[WRONG] * 4, max_backoff=60.0)
     world.batch(0)
     for n in range(1, 200):
@@ -405,8 +405,8 @@ def test_a_wrong_set_up_is_probed_slowly() -> None:
     assert world.levels() == [logging.WARNING, logging.INFO]
 
 
-def test_an_outage_is_said_once_and_its_end_too() -> None:
-    """However many tries an outage takes, it is one WARNING and one INFO; so is the next one."""
+def test_an_outage_and_its_end_are_logged_once() -> None:
+    """Each outage logs one WARNING and one INFO, whatever the number of tries."""
     world = World(*[DOWN] * 6, OK, *[DOWN] * 3)
     world.batch(1)
     world.run(until=200)
@@ -416,8 +416,8 @@ def test_an_outage_is_said_once_and_its_end_too() -> None:
     assert "it answers 503" in world.said[0][1]
 
 
-def test_the_last_error_is_kept_in_words() -> None:
-    """`last_error` is the newest failure, also after the endpoint is well again."""
+def test_the_last_error_is_kept() -> None:
+    """`last_error` is the newest failure, also after the endpoint has recovered."""
     world = World(DOWN, WRONG)
     assert world.listener.last_error is None
     world.batch(1)
@@ -428,8 +428,8 @@ def test_the_last_error_is_kept_in_words() -> None:
     assert world.listener.retries.value() == 2
 
 
-def test_a_mistake_of_ours_costs_a_pause_only() -> None:
-    """An exception where none may be is told like an outage, without keys, and tried again."""
+def test_an_unexpected_exception_is_retried() -> None:
+    """It is logged like an outage, without keys, and the POST is retried after a pause."""
     world = World(RuntimeError("s3cret went wrong"), max_backoff=60.0)
     world.batch(1)
     world.run(until=100)
@@ -440,8 +440,8 @@ def test_a_mistake_of_ours_costs_a_pause_only() -> None:
     assert world.counts()["delivered"] == 1
 
 
-def test_a_mistake_of_ours_answers_a_flush() -> None:
-    """Who waits for what will not be tried in time is not kept waiting."""
+def test_an_unexpected_exception_answers_a_flush() -> None:
+    """A flush is answered at once if nothing will be tried before its deadline."""
     world = World(RuntimeError("oops"), RuntimeError("oops"), max_backoff=60.0)
     world.batch(1)
     world.run()
@@ -454,7 +454,7 @@ def test_a_mistake_of_ours_answers_a_flush() -> None:
 def test_a_batch_that_could_not_be_compressed_is_not_lost(
     monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    """Where memory is short for a moment, the batch is packed later and delivered in its turn."""
+    """If memory is short, the batch is packed later and delivered in its turn."""
     left, really = failures, wire.pack
 
     def pack(lines: Any, encoding: str | None, level: int) -> bytes:
@@ -476,7 +476,7 @@ def test_a_batch_that_could_not_be_compressed_is_not_lost(
 
 
 def test_a_batch_that_could_not_be_split_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Splitting needs memory too: without it the batch stays whole and is split later."""
+    """If memory is short, the batch stays whole and is split later."""
     world = World(LARGE, max_backoff=10.0)
     world.answer = lambda numbers: LARGE if len(numbers) > 1 else OK
     world.batch(1, 2)
@@ -494,7 +494,7 @@ def test_a_batch_that_could_not_be_split_is_not_lost(monkeypatch: pytest.MonkeyP
 
 
 def test_a_last_try_that_fails_is_the_last() -> None:
-    """After it no POST is begun that the end of the process would cut short, until one is asked."""
+    """After it no POST is started that the exit would interrupt, unless a flush requests one."""
     world = World(DOWN, DOWN, max_backoff=10.0)
     world.batch(1)
     request = Flush(1, world.now + 100.0, once=True)
@@ -509,7 +509,7 @@ def test_a_last_try_that_fails_is_the_last() -> None:
 
 
 def test_a_flush_is_answered_when_its_batches_are_settled() -> None:
-    """It waits for what was held when it was asked, not for what came later."""
+    """It waits for what was held when it was requested, not for later events."""
     world = World(OK, OK, DOWN)
     world.batch(1)
     world.log(2)
@@ -522,8 +522,8 @@ def test_a_flush_is_answered_when_its_batches_are_settled() -> None:
     assert world.counts()["pending"] == 1
 
 
-def test_a_flush_is_answered_by_halves_only_when_both_are_delivered() -> None:
-    """A batch that was split counts as settled with its last half."""
+def test_a_flush_waits_for_both_halves() -> None:
+    """A batch that was split is settled when its last half is."""
     world = World(LARGE, OK, DOWN)
     world.log(1, 2)
     request = world.flush(60.0)
@@ -534,7 +534,7 @@ def test_a_flush_is_answered_by_halves_only_when_both_are_delivered() -> None:
 
 
 def test_a_flush_in_vain_is_answered_at_once() -> None:
-    """Where the next try comes after the deadline there is nothing to wait for."""
+    """If the next try is after the deadline there is nothing to wait for."""
     asked = Outcome(Kind.RETRY, "it answers 503", retry_after=30.0)
     world = World(asked, asked)
     world.batch(1)
@@ -551,7 +551,7 @@ def test_a_flush_in_vain_is_answered_at_once() -> None:
 
 
 def test_a_flush_of_nothing_is_true() -> None:
-    """With nothing held there is nothing to wait for."""
+    """If nothing is held the flush has succeeded."""
     world = World()
     request = world.flush()
     world.run()
@@ -560,7 +560,7 @@ def test_a_flush_of_nothing_is_true() -> None:
 
 
 def test_what_was_abandoned_is_not_posted() -> None:
-    """Batches that the end of the process gave up are dropped where they wait."""
+    """Waiting batches that the exit abandoned are dropped."""
     world = World(DOWN)
     world.batch(1)
     world.batch(2)
@@ -574,7 +574,7 @@ def test_what_was_abandoned_is_not_posted() -> None:
 
 
 def test_a_batch_abandoned_in_flight_stays_abandoned() -> None:
-    """A 200 that comes after the end gave the batch up does not count it a second time."""
+    """A 200 for a batch that the exit has abandoned does not count it again."""
     world = World()
     world.answer = lambda numbers: world.buffer.abandon() and OK
     world.batch(1, 2)
@@ -584,7 +584,7 @@ def test_a_batch_abandoned_in_flight_stays_abandoned() -> None:
 
 
 def test_notices_are_logged_during_internal_work() -> None:
-    """What a log call leaves to say is said by the listener, marked as fslog's own."""
+    """The listener logs the notices of a log call, marked as internal work."""
     world, seen = World(), []
     world.queue.put(lambda: seen.append((is_internal("fslog"), active_redactor() is not None)))
     world.run()
@@ -592,7 +592,7 @@ def test_notices_are_logged_during_internal_work() -> None:
 
 
 def test_posting_is_internal_work() -> None:
-    """urllib3's records of a POST are fslog's own; outside of it nothing is."""
+    """urllib3's records of a POST are internal; nothing outside of it is."""
     world, seen = World(), []
     world.answer = lambda numbers: seen.append(is_internal("urllib3.connectionpool")) or OK
     world.batch(1)
@@ -601,11 +601,11 @@ def test_posting_is_internal_work() -> None:
     assert active_redactor() is None
 
 
-def test_room_is_said_when_all_is_delivered() -> None:
-    """The end of a full buffer is said once, when the last pending event is settled."""
+def test_new_room_is_logged_when_all_is_delivered() -> None:
+    """The end of a full buffer is logged once, when the last pending event is settled."""
     world = World()
     notices = Notices("events.example", lambda *words: None, world.clock)
-    world.listener._notices = notices  # the world's own would need a refusal first
+    world.listener._notices = notices  # those of `World` would need a refusal first
     emptied: list[int] = []
     notices.emptied = emptied.append  # type: ignore[method-assign]
     world.batch(1)
@@ -616,7 +616,7 @@ def test_room_is_said_when_all_is_delivered() -> None:
 
 
 def test_work_without_a_thread_delivers_until_all_is_settled() -> None:
-    """Where no thread can be, the closing one does the same work: order, retries, answers."""
+    """Without threads, the thread that closes does the same work: order, retries, answers."""
     world = World(DOWN, jitter=lambda pause: 0.0)
     world.batch(1)
     world.log(2)
@@ -627,8 +627,8 @@ def test_work_without_a_thread_delivers_until_all_is_settled() -> None:
     assert world.counts()["pending"] == 0
 
 
-def test_work_without_a_thread_does_not_wait_for_what_comes_too_late() -> None:
-    """When the next try is after the deadline the work ends, and the flush is answered no."""
+def test_work_without_a_thread_does_not_wait_beyond_its_deadline() -> None:
+    """If the next try is after the deadline the work ends, and the flush returns False."""
     world = World(Outcome(Kind.RETRY, "it answers 503", retry_after=30.0))
     world.log(1)
     request = world.flush(5.0)
@@ -639,8 +639,8 @@ def test_work_without_a_thread_does_not_wait_for_what_comes_too_late() -> None:
     assert world.counts()["pending"] == 1
 
 
-def test_work_without_a_thread_never_gives_a_post_more_time_than_is_left() -> None:
-    """Time that was spent waiting for the next try is not given to it once more."""
+def test_work_without_a_thread_limits_each_post_to_the_time_left() -> None:
+    """The time spent waiting for the next try is subtracted from its timeout."""
     world = World(*[DOWN] * 20, jitter=lambda pause: 0.6, threads=True)
     world.threads = False
     world.log(1)
@@ -655,7 +655,7 @@ def test_work_without_a_thread_never_gives_a_post_more_time_than_is_left() -> No
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for what another thread does; False: it did not."""
+    """Wait for another thread; return False if the condition never held."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -665,7 +665,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 def test_the_thread_starts_with_the_first_line_and_delivers_by_age() -> None:
-    """No thread without a line; with one it wakes up by the clock and posts."""
+    """The first line starts the thread, which wakes up by the clock and posts."""
     world = World(threads=True, flush_interval=0.1)
     assert not world.listener.is_alive()
     world.log(1)
@@ -679,7 +679,7 @@ def test_the_thread_starts_with_the_first_line_and_delivers_by_age() -> None:
 
 
 def test_the_thread_is_a_daemon_with_a_name() -> None:
-    """An endpoint that hangs cannot keep a process alive, and a thread dump says whose it is."""
+    """An endpoint that hangs cannot keep a process alive; thread dumps show the name."""
     world = World(threads=True)
     world.log(1)
     assert world.flush().reply.get(timeout=5.0) is True
@@ -689,8 +689,8 @@ def test_the_thread_is_a_daemon_with_a_name() -> None:
     assert not thread.is_alive()
 
 
-def test_a_retired_thread_ends_when_all_is_delivered_and_starts_again() -> None:
-    """Retiring lets what is pending be delivered first; the next line starts another thread."""
+def test_a_retired_thread_delivers_and_can_be_started_again() -> None:
+    """It delivers what is pending before it ends; the next line starts another thread."""
     world = World(threads=True, flush_interval=0.05)
     release = threading.Event()
     world.answer = lambda numbers: OK if release.wait(5) else DOWN
@@ -707,8 +707,8 @@ def test_a_retired_thread_ends_when_all_is_delivered_and_starts_again() -> None:
     assert world.ended == 2
 
 
-def test_stopping_twice_or_before_the_start_is_fine() -> None:
-    """`stop` of a listener that never ran, or has ended, returns at once."""
+def test_stop_before_the_start_and_twice() -> None:
+    """`stop` of a listener that never ran or has ended returns at once."""
     world = World(threads=True)
     world.listener.stop(5)
     world.log(1)
@@ -718,8 +718,8 @@ def test_stopping_twice_or_before_the_start_is_fine() -> None:
     assert world.counts()["delivered"] == 1
 
 
-def test_stopping_is_bounded() -> None:
-    """`stop` with a time does not wait longer for a POST that hangs."""
+def test_stop_is_bounded() -> None:
+    """`stop` with a timeout does not wait longer for a POST that hangs."""
     world = World(threads=True)
     release = threading.Event()
     world.answer = lambda numbers: OK if release.wait(5) else DOWN
@@ -733,8 +733,8 @@ def test_stopping_is_bounded() -> None:
     world.listener.stop(5)
 
 
-def test_a_thread_that_is_about_to_end_answers_who_asked_before() -> None:
-    """A flush asked of a retired thread during its last POST is answered, not forgotten."""
+def test_a_thread_that_is_about_to_end_answers_earlier_flushes() -> None:
+    """A flush that is requested during the last POST of a retired thread is answered."""
     world = World(threads=True, flush_interval=0.0)
     release = threading.Event()
     world.answer = lambda numbers: OK if release.wait(5) else DOWN
@@ -748,7 +748,7 @@ def test_a_thread_that_is_about_to_end_answers_who_asked_before() -> None:
 
 
 def test_an_exception_in_a_post_does_not_end_the_thread() -> None:
-    """The thread lives on after a mistake, and a flush makes it try again."""
+    """The thread goes on after an exception, and a flush makes it retry."""
     world = World(ValueError("oops"), threads=True)
     world.log(1)
     world.flush()
@@ -759,8 +759,8 @@ def test_an_exception_in_a_post_does_not_end_the_thread() -> None:
 
 
 @pytest.mark.parametrize("flush_interval", [1e9, 1e12, 1e300])
-def test_an_interval_of_ages_does_not_end_the_thread(flush_interval: float) -> None:
-    """Who sets the interval to "never" gets that: batches by count and by flush."""
+def test_an_infinite_flush_interval(flush_interval: float) -> None:
+    """With an interval of `inf` batches are posted by count and by flush."""
     world = World(threads=True, flush_interval=flush_interval, batch_events=2)
     world.log(1)
     assert world.flush().reply.get(timeout=5.0) is True
@@ -770,8 +770,8 @@ def test_an_interval_of_ages_does_not_end_the_thread(flush_interval: float) -> N
     world.listener.stop(5)
 
 
-def test_only_one_serves_the_queue() -> None:
-    """While one thread works in the listener's place, no other does, and none is started."""
+def test_only_one_thread_serves_the_queue() -> None:
+    """While one thread works in place of the listener, no other does, and none is started."""
     world = World(threads=True)
     blocked, release = threading.Event(), threading.Event()
 
@@ -799,7 +799,7 @@ def test_only_one_serves_the_queue() -> None:
 
 
 class Watched(WakeQueue):
-    """A queue that tells when somebody asks whether it is empty."""
+    """A queue that calls a function when `empty` is called."""
 
     asked: Callable[[], None] | None = None
 
@@ -810,8 +810,8 @@ class Watched(WakeQueue):
         return super().empty()
 
 
-def test_who_comes_while_the_thread_decides_to_end_does_not_work_beside_it() -> None:
-    """Between the thread's "I end" and its "no, there is something" nobody takes its place."""
+def test_no_second_thread_works_while_the_first_decides_to_end() -> None:
+    """A thread that decides to end, and then finds an item, is not replaced in between."""
     queue = Watched()
     world = World(threads=True, flush_interval=0.0, queue=queue)
     release, began = threading.Event(), threading.Semaphore(0)
@@ -861,8 +861,8 @@ def test_bodies_are_compressed_as_configured() -> None:
     assert bodies[None] == b"1\n2\n"
 
 
-def test_a_look_that_fails_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What came off the queue is posted, although the look for orphans raises each time."""
+def test_a_failed_search_for_orphans_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are posted although the search for orphans raises each time."""
     world = World()
 
     def look() -> None:
@@ -877,8 +877,8 @@ def test_a_look_that_fails_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> 
     assert "more than 64 bits" in (world.listener.last_error or "")
 
 
-def test_an_item_is_kept_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that cannot be taken now is taken later, before what came after it."""
+def test_an_item_is_kept_until_it_is_processed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that cannot be processed now is processed later, before its successors."""
     world = World(max_backoff=2.0)
     add, errors = world.listener._backlog.add, [MemoryError()]
 
@@ -897,8 +897,8 @@ def test_an_item_is_kept_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> N
     assert reply(request) is True
 
 
-def test_a_notice_that_raises_is_said_once_and_holds_nothing_up() -> None:
-    """A function on the queue that raises is not tried again, and batches go on after a pause."""
+def test_a_notice_that_raises_is_not_repeated_and_delays_nothing() -> None:
+    """A function on the queue that raises is not called again; batches go on after a pause."""
     world = World(max_backoff=2.0)
 
     def fail() -> None:
@@ -911,8 +911,8 @@ def test_a_notice_that_raises_is_said_once_and_holds_nothing_up() -> None:
     assert len(world.said) == 2  # down, up
 
 
-def test_who_lends_itself_gives_the_role_back_when_it_is_interrupted() -> None:
-    """A Ctrl-C at the end of a process does not leave a queue that nobody serves."""
+def test_an_interrupted_caller_releases_the_role() -> None:
+    """After a Ctrl-C at exit the queue can still be served by another thread."""
     world = World(threads=True)
     world.threads = False
     world.batch(1)
@@ -929,8 +929,8 @@ def test_who_lends_itself_gives_the_role_back_when_it_is_interrupted() -> None:
     assert world.delivered == [[1]]
 
 
-def test_whose_turn_it_is_not_waits_without_losing_a_flush() -> None:
-    """While others have older events nothing is posted; then all is, and the flush is answered."""
+def test_a_listener_waits_for_its_turn_without_losing_a_flush() -> None:
+    """While another one has older events it posts nothing; then it posts all, and answers."""
     world = World()
     turn = [False]
     world.listener._is_turn = lambda: turn[0]
@@ -950,8 +950,8 @@ def test_whose_turn_it_is_not_waits_without_losing_a_flush() -> None:
     assert world.counts()["pending"] == 1
 
 
-def test_who_ends_does_not_take_the_role_of_who_came_after() -> None:
-    """A thread that began while another one ended serves alone, though something came meanwhile."""
+def test_a_thread_that_ends_does_not_release_the_role_of_its_successor() -> None:
+    """A thread that began while another one ended serves alone, although an item came."""
     world = World()
     listener, mine, others = world.listener, object(), object()
     listener._retired = True
@@ -984,8 +984,8 @@ def test_a_turn_that_is_over_does_not_hide_the_next_try() -> None:
     assert instant > world.now + 50.0
 
 
-def test_a_thread_whose_start_was_interrupted_does_not_stay_for_nothing() -> None:
-    """It may begin when another has served and ended: it does what there is, and ends."""
+def test_a_thread_whose_start_was_interrupted_ends() -> None:
+    """It may begin after another one has served and ended; it does what is left and ends."""
     world = World(threads=True)
     token = Token()
     token.is_spare = True
