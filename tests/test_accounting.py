@@ -1,4 +1,4 @@
-"""Every log call is accounted for, whatever the endpoint does, whoever logs, flushes, closes."""
+"""Every log call is counted once, whatever the endpoint does and whichever thread logs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEPS = st.one_of(
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for what another thread does; False: it did not."""
+    """Wait for another thread; return False if the condition never held."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -47,7 +47,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 class Ledger:
-    """An application that keeps books of its own, to be compared with fslog's."""
+    """An application that counts its events, to compare its counts with those of fslog."""
 
     def __init__(self, collector: Collector, **arguments: Any) -> None:
         self.collector = collector
@@ -79,7 +79,7 @@ class Ledger:
         self.logger.addHandler(self.handler)
 
     def log(self, kind: str) -> None:
-        """Make one log call of a kind, and enter it."""
+        """Make one log call of a kind, and record it."""
         n = self.number()
         event = {"action": "x", "userId": "u", "n": n}
         if kind == "explicit":
@@ -104,7 +104,7 @@ class Ledger:
                 self.valid.append(n)
 
     def check(self) -> Stats:
-        """Compare the books, when no log call is in progress."""
+        """Compare the counts when no log call is in progress."""
         stats = self.handler.stats()
         assert stats.emitted == self.calls
         assert stats.emitted == stats.skipped + stats.invalid + stats.refused + stats.accepted
@@ -117,16 +117,16 @@ class Ledger:
 
     @property
     def refused(self) -> set[int]:
-        """Return which events `on_problem` was told to be refused."""
+        """Return the events that `on_problem` got as refused."""
         return {(p.event or {})["n"] for p in self.problems if p.code == "refused"}
 
     @property
     def arrived(self) -> list[int]:
-        """Return which events the endpoint took."""
+        """Return the events that the endpoint accepted."""
         return [event["n"] for event in self.collector.events]
 
     def close_the_books(self) -> Stats:
-        """Let the endpoint recover, and compare what is then final."""
+        """Let the endpoint recover, and compare the final counts."""
         self.collector.always(None)
         assert self.handler.flush(5.0)
         stats = self.check()
@@ -147,7 +147,7 @@ class Ledger:
 
 @contextlib.contextmanager
 def ledger(collector: Collector, **arguments: Any) -> Iterator[Ledger]:
-    """Keep books until the end of a block."""
+    """Yield an application that counts its events."""
     books = Ledger(collector, **arguments)
     try:
         yield books
@@ -160,16 +160,16 @@ def ledger(collector: Collector, **arguments: Any) -> Iterator[Ledger]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Collector]:
-    """Give one endpoint to all examples."""
+    """Yield one endpoint for all examples."""
     with Collector() as collector:
         yield collector
 
 
 @given(steps=st.lists(STEPS, max_size=25), overflow=st.sampled_from(["refuse", "block"]))
-def test_the_books_balance_after_every_step(
+def test_the_counts_balance_after_every_step(
     shared: Collector, steps: list[tuple[str, Any]], overflow: str
 ) -> None:
-    """At each quiet point every log call is in exactly one number; in the end all is in order."""
+    """Between log calls each one is in exactly one count; in the end all events are delivered."""
     shared.clear()
     with ledger(shared, overflow=overflow, block_timeout=0.01) as books:
         was_too_large = False
@@ -193,8 +193,8 @@ def test_the_books_balance_after_every_step(
         assert was_too_large or stats.abandoned == 0
 
 
-def test_the_books_balance_with_many_threads(shared: Collector) -> None:
-    """Threads that log, flush and close through outages: no call is lost or counted twice."""
+def test_the_counts_balance_with_many_threads(shared: Collector) -> None:
+    """Threads log, flush and close during outages: no call is lost or counted twice."""
     shared.clear()
     kinds = ["explicit", "nested", "by rule", "skipped", "invalid", "too large", "warned"]
     with ledger(shared) as books:
@@ -227,8 +227,8 @@ def test_the_books_balance_with_many_threads(shared: Collector) -> None:
         assert (stats.emitted, stats.abandoned) == (1200, 0)
 
 
-def test_what_a_thread_logs_arrives_in_its_order(shared: Collector) -> None:
-    """With several threads each one's events keep the order of its calls, through an outage."""
+def test_events_of_a_thread_arrive_in_order(shared: Collector) -> None:
+    """The events of each of several threads keep the order of its calls, also in an outage."""
     shared.clear()
     shared.script(*[Answer(503)] * 3, Answer(then="reset"))
     with ledger(shared, buffer_bytes=10**6) as books:
@@ -249,7 +249,7 @@ def test_what_a_thread_logs_arrives_in_its_order(shared: Collector) -> None:
             assert own == [*range(100)]
 
 
-def test_blocking_refuses_nothing_that_finds_room_in_time(shared: Collector) -> None:
+def test_blocking_refuses_nothing_if_there_is_room_in_time(shared: Collector) -> None:
     """A bulk job with `block` waits through a short outage, and every event arrives in order."""
     shared.clear()
     shared.script(*[Answer(503)] * 4)
@@ -261,11 +261,11 @@ def test_blocking_refuses_nothing_that_finds_room_in_time(shared: Collector) -> 
         assert books.arrived == [*range(200)]
 
 
-def test_a_lost_answer_is_no_lost_number(shared: Collector) -> None:
-    """A batch whose 200 got lost arrives twice and is counted once."""
+def test_a_lost_answer_does_not_change_the_counts(shared: Collector) -> None:
+    """A batch whose 200 was lost arrives twice and is counted once."""
     shared.clear()
     shared.script(Answer(then="reset", keep=True), Answer(then="close", keep=True))
-    with ledger(shared, flush_interval=600.0) as books:  # so that the four are one batch
+    with ledger(shared, flush_interval=600.0) as books:  # so that the four are posted together
         for _ in range(4):
             books.log("explicit")
         assert books.handler.flush(30.0)
@@ -275,7 +275,7 @@ def test_a_lost_answer_is_no_lost_number(shared: Collector) -> None:
 
 
 def test_a_disabled_handler_counts_nothing() -> None:
-    """Switched off, it takes nothing, starts nothing and says that nothing is pending."""
+    """It accepts nothing, starts nothing, and its `flush` returns True."""
     handler = FreshsuccessHandler(enabled=False)
     logger = logging.Logger("accounting")
     logger.addHandler(handler)

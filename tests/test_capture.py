@@ -29,7 +29,7 @@ Make = Callable[..., FreshsuccessHandler]
 
 
 class Override(SinkOverride):
-    """An override as a `with` block, with what its sinks have captured."""
+    """An override as a `with` block, with the lines that its sinks captured."""
 
     def __init__(self, url: str = "http://127.0.0.1:9") -> None:
         self.captured = Captured()
@@ -46,12 +46,12 @@ class Override(SinkOverride):
         self.stop()
 
     def numbers(self) -> list[int]:
-        """Return the numbers that it has captured."""
+        """Return the numbers of the captured events."""
         return [event["number"] for event in self.captured.events()]
 
 
 def numbers(collector: Collector) -> list[int]:
-    """Return the numbers that the endpoint has."""
+    """Return the numbers of the events at the endpoint."""
     assert collector.invalid == []
     return [event["number"] for event in collector.events]
 
@@ -65,7 +65,7 @@ def endpoint() -> Iterator[Collector]:
 
 @pytest.fixture
 def make(endpoint: Collector) -> Iterator[Make]:
-    """Make handlers that log to the endpoint, see everything delivered and every thread end."""
+    """Make handlers for the endpoint; check that all is delivered and every thread ends."""
     before = set(threading.enumerate())
     made: list[FreshsuccessHandler] = []
 
@@ -95,7 +95,7 @@ def say(handler: FreshsuccessHandler, number: int, **extra: Any) -> None:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for what other threads do; False: they did not."""
+    """Wait for other threads; return False if the condition never held."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -105,7 +105,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 class Moment:
-    """Tell which log calls began and ended between the same two changes."""
+    """Record which log calls began and ended between the same two changes."""
 
     def __init__(self) -> None:
         self.now = ""
@@ -113,13 +113,13 @@ class Moment:
 
     @contextlib.contextmanager
     def change(self, after: str) -> Iterator[None]:
-        """Change something; meanwhile nothing is certain."""
+        """Make a change; calls during it belong to no moment."""
         self.now = ""
         yield
         self.now = after
 
     def passed(self, before: str, number: int) -> None:
-        """Note a log call."""
+        """Record a log call."""
         if before and before == self.now:
             self._numbers.setdefault(before, []).append(number)
 
@@ -130,7 +130,7 @@ class Moment:
 
 
 def files(where: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Return all that stands in a directory."""
+    """Return all files of a directory."""
     return {
         str(path): (path.stat().st_mtime_ns, path.stat().st_size, path.read_bytes())
         for path in where.rglob("*")
@@ -169,7 +169,7 @@ def test_the_lines_of_compiled_encoders_are_captured(endpoint: Collector, make: 
     assert numbers(endpoint) == [0, 1, 2, 3]
 
 
-def test_what_waits_is_delivered_meanwhile(endpoint: Collector, make: Make) -> None:
+def test_waiting_events_are_delivered_meanwhile(endpoint: Collector, make: Make) -> None:
     """Events that an outage held back reach the endpoint during a capture."""
     endpoint.always(Answer(503))
     handler = make(max_backoff=0.05)
@@ -223,7 +223,7 @@ def test_a_log_call_in_progress_is_captured(make: Make, monkeypatch: pytest.Monk
     """A handler that is disabled again delivers nothing, not even what it was just accepting."""
     handler, override = make(enabled=False), Override()
 
-    def end() -> None:  # as another thread may, just when the handler has seen that it is enabled
+    def end() -> None:  # as another thread may, after the handler has checked that it is enabled
         override.stop()
 
     override.start()
@@ -239,7 +239,7 @@ def test_a_handler_created_meanwhile_belongs_to_the_capture(
 ) -> None:
     """A handler created during a capture accepts nothing after it, until the next one.
 
-    Its spool is neither made nor looked at.
+    Its spool is neither created nor read.
     """
     spool = tmp_path / "spool"
     with Override() as override:
@@ -259,7 +259,7 @@ def test_a_handler_created_meanwhile_belongs_to_the_capture(
     assert not spool.exists()
 
 
-def test_a_spool_is_left_alone(endpoint: Collector, make: Make, tmp_path: Path) -> None:
+def test_a_spool_is_not_used(endpoint: Collector, make: Make, tmp_path: Path) -> None:
     """Captured events of a handler with a spool are not written to disk."""
     endpoint.always(Answer(503))
     handler = make(spool=tmp_path / "spool", max_backoff=600)
@@ -290,7 +290,7 @@ def test_a_ping_uses_the_captures_endpoint(endpoint: Collector, make: Make) -> N
 
 
 def test_the_newest_override_wins(endpoint: Collector, make: Make) -> None:
-    """Of several active overrides the newest is used, in whatever order they stop."""
+    """Of several active overrides the newest is used, in any order of their ends."""
     handler = make()
     first, second, third = Override(), Override(), Override()
     for number, change in enumerate(
@@ -354,7 +354,7 @@ def test_an_override_that_stops_while_a_handler_chooses_its_sink(
 
 
 def test_threads_that_log_all_the_time(endpoint: Collector, make: Make) -> None:
-    """While captures start and stop, each event of each thread has one sink, the right one."""
+    """While captures start and stop, each event of each thread goes to exactly one sink."""
     handler, off, override = make(batch_events=50), make(enabled=False), Override()
     counter, is_over, moment = itertools.count(1), threading.Event(), Moment()
 
@@ -438,7 +438,7 @@ def test_a_process_that_ends_during_a_capture() -> None:
 
 
 def test_a_capture_that_ends_when_the_process_does() -> None:
-    """What is logged at exit, after a capture that ended there, is delivered at once."""
+    """What is logged at exit, after the capture has ended there, is delivered at once."""
     program = f"""
     import atexit
     def late():

@@ -1,4 +1,4 @@
-"""Accepted means kept: processes that die at random, an endpoint that fails in every way."""
+"""Accepted means kept: processes die at random, and an endpoint fails in every way."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ REFUSAL = re.compile(
     r"fslog: an event for 127\.0\.0\.1:\d+ is refused when the process ends, because "
     r"(spool_max_bytes|buffer_bytes) is full, as are any after it\n"
 )
-"""What may be said beside it: some threads go on logging while their process ends."""
+"""Other lines that are allowed: some threads go on logging while their process ends."""
 
 
 def request(poster: str, *events: Event) -> bytes:
@@ -62,8 +62,8 @@ def request(poster: str, *events: Event) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def test_the_endpoint_knows_which_answers_were_read() -> None:
-    """A client that reads an answer, even as its last act, is told from one that does not."""
+def test_the_endpoint_detects_which_answers_were_read() -> None:
+    """A client that reads an answer and then dies is distinguished from one that does not read."""
     with Endpoint(random.Random(0)) as endpoint:
 
         def connect(poster: str, lacking: int = 0) -> socket.socket:
@@ -100,7 +100,7 @@ FAULTLESS = [("200", 0, 1), ("200", 2, 3), ("200", 4)]
 
 
 def posts(*came: tuple[Any, ...], poster: str = "w0.0") -> list[Post]:
-    """Make posts of what was done with each and the numbers in it, one a second from 1.0 on."""
+    """Return posts, one per second from 1.0 on, from their outcomes and numbers."""
     made = []
     for at, (how, *numbers) in enumerate(came, 1):
         events = [("w0.0", number) for number in numbers]
@@ -112,18 +112,18 @@ def posts(*came: tuple[Any, ...], poster: str = "w0.0") -> list[Post]:
 
 
 def judge(came: list[Post], **life: Any) -> Verdict:
-    """Judge posts of one process that said 0 to 4, and of another that took its place."""
+    """Judge posts of one process that logged 0 to 4, and of its successor."""
     said = [("w0.0", number) for number in range(5)]
     return Verdict(came, [Life("w0", **{"said": said, **life}), Life("w1")])
 
 
 def kinds(found: list[str]) -> set[str]:
-    """Return what was found, less the details."""
+    """Return the kinds of findings."""
     return {text.partition(":")[0] for text in found}
 
 
-def test_the_judge_finds_nothing_where_nothing_is_wrong() -> None:
-    """All arrived once, intact and in order; nothing needs an explanation."""
+def test_the_judge_finds_nothing_in_a_correct_run() -> None:
+    """All events arrived once, intact and in order."""
     verdict = judge(posts(*FAULTLESS))
     assert verdict.all() + verdict.lost() == []
     assert not verdict.explained
@@ -165,14 +165,14 @@ WRONG: dict[str, tuple[list[Post], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("came", "life", "kind"), WRONG.values(), ids=WRONG)
-def test_the_judge_finds_what_is_wrong(came: list[Post], life: dict[str, Any], kind: str) -> None:
-    """Each way to break the promise is found, and called by its name."""
+def test_the_judge_finds_each_fault(came: list[Post], life: dict[str, Any], kind: str) -> None:
+    """Each way to break the promise is found and named."""
     verdict = judge(came, **life)
     assert kinds(verdict.all() + verdict.lost()) == {kind}
 
 
 def test_the_judge_finds_every_change_of_an_event() -> None:
-    """A property too many, one too few, another value, another type: all are found."""
+    """An additional property, a missing one, another value, another type: all are found."""
     changes: list[dict[str, Any]] = [{"more": 1}, {"number": 2.0}, {"text": "other"}]
     for change in [*changes, {"nested": None}]:
         came = posts(*FAULTLESS)
@@ -220,17 +220,17 @@ EXCUSED: dict[str, tuple[list[Post], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("came", "life", "why"), EXCUSED.values(), ids=EXCUSED)
-def test_the_judge_explains_what_may_come_again(
+def test_the_judge_allows_explained_repetitions(
     came: list[Post], life: dict[str, Any], why: str
 ) -> None:
-    """At least once is promised: where an answer or a process was lost, and only there."""
+    """A repetition is allowed only if an answer or a process was lost."""
     verdict = judge(came, **life)
     assert verdict.all() + verdict.lost() == []
     assert set(verdict.explained) == {why}
 
 
 def settings(dice: random.Random, **more: Any) -> dict[str, Any]:
-    """Draw the arguments that all handlers of a run have."""
+    """Draw the arguments of all handlers of a run."""
     return {
         "timeout": TIMEOUT_SECONDS,
         "max_backoff": MAX_BACKOFF_SECONDS,
@@ -244,7 +244,7 @@ def settings(dice: random.Random, **more: Any) -> dict[str, Any]:
 
 
 def ended_badly(worker: Worker) -> list[str]:
-    """Tell what is wrong with the end of a process that was not killed."""
+    """Return what is unexpected about the end of a process that was not killed."""
     if worker.is_killed:
         return []
     found = [] if worker.code == 0 else [f"{worker.source} ended with {worker.code}: {worker.err}"]
@@ -264,13 +264,13 @@ def ended_badly(worker: Worker) -> list[str]:
 
 
 def unexpected(worker: Worker) -> str:
-    """Return what a process wrote to stderr, less one line for each handler that refused."""
+    """Return what a process wrote to stderr, except one line per handler that refused."""
     refusing = sum(stats["refused"] > 0 for stats in worker.stats)
     return REFUSAL.sub("", worker.err, count=refusing) if refusing else worker.err
 
 
 def left_in(spool: Path, ended: int = 0) -> list[str]:
-    """Return what stands in a spool directory, less its marker.
+    """Return the files of a spool directory except its marker.
 
     A process that ends while it shortens a segment leaves a draft, one a handler at the most,
     which is swept when it is ten minutes old. So many handlers' processes have ended.
@@ -282,17 +282,18 @@ def left_in(spool: Path, ended: int = 0) -> list[str]:
 
 
 def is_idle(spool: Path, handlers: int, ended: int) -> bool:
-    """Tell whether no more is on disk than the owners' files of so many living handlers."""
+    """Return whether the directory has only the owner files of so many living handlers."""
     left = left_in(spool, ended)
     return len(left) <= handlers and all(name.startswith("owners/") for name in left)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-def test_with_a_spool_every_event_whose_call_returned_arrives(tmp_path: Path) -> None:
-    """Processes are killed, stopped and replaced, the endpoint fails in every way: all arrives.
+def test_with_a_spool_every_event_whose_log_call_returned_arrives(tmp_path: Path) -> None:
+    """Processes are killed, stopped and replaced while the endpoint fails in every way.
 
-    Intact, in order for each source, and twice only where an answer or a process was lost.
+    All events arrive intact, in the order of each source, and twice only if an answer or a
+    process was lost.
     """
     number = seed()
     dice = random.Random(f"{number} plan")
@@ -351,15 +352,15 @@ def test_with_a_spool_every_event_whose_call_returned_arrives(tmp_path: Path) ->
 
 
 def told(number: int, found: list[str]) -> str:
-    """Return what was found, and how to see it again."""
+    """Return the findings, and how to reproduce them."""
     kinds = Counter(text.partition(":")[0] for text in found)
     return "\n".join([f"FSLOG_CHAOS_SEED={number}", str(dict(kinds)), *found[:40]])
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-def test_without_a_spool_every_event_that_did_not_arrive_is_accounted_for(tmp_path: Path) -> None:
-    """Where processes end by themselves or by SIGTERM, numbers and report say what is missing."""
+def test_without_a_spool_every_event_that_did_not_arrive_is_counted(tmp_path: Path) -> None:
+    """If processes exit or get SIGTERM, the counts and the report give what is missing."""
     number = seed()
     dice = random.Random(f"{number} plan")
     common = settings(dice, buffer_bytes=dice.choice((20_000, 100_000, 67_108_864)))
@@ -395,12 +396,12 @@ def test_without_a_spool_every_event_that_did_not_arrive_is_accounted_for(tmp_pa
 
 
 def arrived(worker: Worker, verdict: Verdict) -> set[Event]:
-    """Return which of a worker's events arrived."""
+    """Return the events of a worker that arrived."""
     return {event for event in verdict.arrivals if event[0].split(".")[0] == worker.source}
 
 
 def unconfirmed(worker: Worker, verdict: Verdict) -> set[Event]:
-    """Return which of a worker's events arrived without its being sure to know."""
+    """Return the events of a worker that arrived, perhaps without its knowledge."""
     return {
         event
         for event in arrived(worker, verdict)
@@ -409,7 +410,7 @@ def unconfirmed(worker: Worker, verdict: Verdict) -> set[Event]:
 
 
 def unaccounted(worker: Worker, verdict: Verdict) -> list[str]:
-    """Tell where a process's numbers or its report do not fit what arrived."""
+    """Return where the counts or the report of a process contradict what arrived."""
     [stats] = worker.stats
     source = worker.source
     missing = stats["accepted"] - len(arrived(worker, verdict))
@@ -426,7 +427,7 @@ def unaccounted(worker: Worker, verdict: Verdict) -> list[str]:
         found.append(f"{source} reported {reported} and abandoned {stats['abandoned']}")
     if not missing <= reported <= missing + doubtful:
         found.append(f"{source} reported {reported}, missing are {missing} (+{doubtful}): {stats}")
-    # SIGTERM may have ended one call before it could say what came of it.
+    # SIGTERM may have ended one call before its result was recorded.
     calls = stats["accepted"] - len(worker.said), stats["refused"] - len(worker.refused)
     if calls not in ((0, 0), (1, 0), (0, 1)):
         found.append(f"{source} counts {calls} more than it said")
@@ -435,7 +436,7 @@ def unaccounted(worker: Worker, verdict: Verdict) -> list[str]:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(120)
-def test_four_processes_share_a_directory_and_nothing_is_doubled(tmp_path: Path) -> None:
+def test_four_processes_share_a_directory_without_repetitions(tmp_path: Path) -> None:
     """Of 4,000 events 4,000 arrive, each once and in order, while 30 % of the answers are 503."""
     number = seed()
     common = {"spool": str(tmp_path / "spool"), "batch_events": 20, "flush_interval": 0.05}
@@ -445,7 +446,7 @@ def test_four_processes_share_a_directory_and_nothing_is_doubled(tmp_path: Path)
         run.endpoint.behave(unless(0.3))
         workers = [run.start() for _ in range(4)]
         run.wait_for_end(workers, 60.0)
-        # What a failure at the end left on disk; a new process takes it over.
+        # A new process adopts what a failure at the end left on disk.
         workers.append(run.start(Plan(common, events=0, drains=True)))
         run.wait_for_end(workers, 60.0)
         verdict = Verdict(run.endpoint.posts, workers)

@@ -1,4 +1,4 @@
-"""The guide's table of deaths: what becomes of an accepted event, by how its process ends."""
+"""The guide's table: what happens to an accepted event, by the way in which its process ends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from processes import KEYS, Ended, numbers, run
 
 @dataclass(frozen=True)
 class Death:
-    """Tell how a process ends.
+    """A way in which a process ends.
 
     Args:
         statement: the last one of the program.
         code: the exit code, negative for a signal.
-        is_orderly: whether fslog has its say before the end.
+        is_orderly: whether fslog's exit functions run.
     """
 
     statement: str
@@ -89,10 +89,10 @@ def _live(
     settings: dict[str, str],
     shutdown_timeout: float = 10.0,
 ) -> tuple[Ended, list[str]]:
-    """Run a process that logs seven events, three of them flushed if possible, and dies.
+    """Run a process that logs seven events, flushes three of them if possible, and ends.
 
     Returns:
-        How it ended, and the lines in which fslog said something on stderr.
+        How it ended, and the lines that fslog wrote to stderr.
     """
     program = f"{LIFE.rstrip()}\n    {death.statement}\n"
     ended = run(
@@ -116,7 +116,7 @@ def _live(
 @pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_spool_keeps_every_event(name: str, is_up: bool, successor: str, tmp_path: Path) -> None:
-    """Whatever ends a process, each of its events arrives, once, at the latest by the next one."""
+    """Whatever ends a process, each of its events arrives once, at the latest from the next one."""
     death, spool = DEATHS[name], tmp_path / "spool"
     settings = {"FSLOG_SPOOL": str(spool)}
     with _endpoint(is_up) as collector:
@@ -139,8 +139,8 @@ def test_a_spool_keeps_every_event(name: str, is_up: bool, successor: str, tmp_p
 
 @pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_spool_what_is_not_posted_is_lost(name: str, is_up: bool) -> None:
-    """An orderly end posts the rest or says how much it gave up; any other loses the rest."""
+def test_without_a_spool_an_abrupt_end_loses_what_was_not_posted(name: str, is_up: bool) -> None:
+    """An orderly end posts the rest or reports how much it abandoned; any other loses the rest."""
     death = DEATHS[name]
     with _endpoint(is_up) as collector:
         ended, said = _live(collector, death, is_up, {}, 10.0 if is_up else 0.5)

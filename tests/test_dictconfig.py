@@ -1,4 +1,4 @@
-"""The handler in logging configurations: YAML, JSON, ini, all forms that logging knows."""
+"""The handler in logging configurations: YAML, JSON, ini, all forms that logging supports."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ told: list[Problem] = []
 
 
 def actor() -> dict[str, str]:
-    """Return who does it, as an application's own function would."""
+    """Return the current user, as a function of an application would."""
     return {"accountId": "acme", "userId": "provided"}
 
 
 def tell(problem: Problem) -> None:
-    """Note a problem, as an application's own function would."""
+    """Record a problem, as a function of an application would."""
     told.append(problem)
 
 
 def only_starts(record: logging.LogRecord) -> bool:
-    """Pass what concerns the page `start`."""
+    """Accept records about the page `start`."""
     return record.__dict__.get("page") == "start"
 
 
@@ -51,7 +51,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Keep what is configured here from other tests, and see every handler closed."""
+    """Restore the logging configuration, and close every handler."""
     told.clear()
     threads = set(threading.enumerate())
     root = logging.getLogger()
@@ -85,7 +85,7 @@ def _own_logging() -> Iterator[None]:
 
 
 def handler_of(name: str = "") -> FreshsuccessHandler:
-    """Return a logger's one handler."""
+    """Return the only handler of a logger."""
     (found,) = logging.getLogger(name).handlers
     assert isinstance(found, FreshsuccessHandler)
     return found
@@ -151,8 +151,8 @@ def filled(collector: Collector) -> str:
 
 
 @pytest.mark.parametrize("language", ["yaml", "json"])
-def test_everything_can_be_configured_in_a_file(collector: Collector, language: str) -> None:
-    """All that the handler needs is in the file; functions come by `ext://`."""
+def test_all_arguments_can_be_configured_in_a_file(collector: Collector, language: str) -> None:
+    """The file has all arguments of the handler; functions by `ext://`."""
     configuration = yaml.safe_load(filled(collector))
     if language == "json":
         configuration = json.loads(json.dumps(configuration))
@@ -192,8 +192,8 @@ def test_everything_can_be_configured_in_a_file(collector: Collector, language: 
     assert [(problem.code, problem.property) for problem in told] == [("empty", "action")]
 
 
-def test_parts_of_the_configuration_can_be_referred_to(collector: Collector) -> None:
-    """`cfg://` takes rules, fields and names from elsewhere in the same configuration."""
+def test_parts_of_the_configuration_by_reference(collector: Collector) -> None:
+    """`cfg://` refers to rules, fields and names elsewhere in the same configuration."""
     configuration = config(
         collector,
         rules="cfg://events.rules",
@@ -234,10 +234,10 @@ def test_parts_of_the_configuration_can_be_referred_to(collector: Collector) -> 
     ],
     ids=str,
 )
-def test_the_formatter_can_be_configured_apart(
+def test_the_formatter_can_be_configured_separately(
     collector: Collector, formatter: dict[str, Any], product: str | None
 ) -> None:
-    """As a factory with arguments, or as a class without."""
+    """As a factory with arguments, or as a class without arguments."""
     configuration = config(collector, formatter="events")
     configuration["formatters"] = {"events": formatter}
     logging.config.dictConfig(configuration)
@@ -257,10 +257,10 @@ def test_the_formatter_can_be_configured_apart(
         ({"class": "pythonjsonlogger.json.JsonFormatter"}, {}, "EventFormatter"),
     ],
 )
-def test_a_formatter_that_does_not_go_with_the_handler(
+def test_a_formatter_that_contradicts_the_handler(
     collector: Collector, formatter: dict[str, Any], given: dict[str, Any], words: str
 ) -> None:
-    """ValueError from `dictConfig`, with what is wrong as its cause."""
+    """`dictConfig` raises a ValueError whose cause explains it."""
     configuration = config(collector, formatter="events", **given)
     configuration["formatters"] = {"events": formatter}
     with pytest.raises(ValueError, match="freshsuccess") as caught:
@@ -282,7 +282,7 @@ def test_a_formatter_that_does_not_go_with_the_handler(
     ],
     ids=str,
 )
-def test_a_wrong_configuration_leaves_nothing_behind(
+def test_an_invalid_configuration_has_no_effect(
     collector: Collector, given: dict[str, Any], words: str
 ) -> None:
     """The error names handler and argument; the next `dictConfig` works, and its handler too."""
@@ -297,8 +297,8 @@ def test_a_wrong_configuration_leaves_nothing_behind(
     assert len(collector.events) == 1
 
 
-def test_the_handler_can_be_made_by_a_factory(collector: Collector) -> None:
-    """`()` serves as well as `class`."""
+def test_the_handler_can_be_created_by_a_factory(collector: Collector) -> None:
+    """`()` works as well as `class`."""
     configuration = config(collector)
     made = configuration["handlers"]["freshsuccess"]
     made["()"] = made.pop("class")
@@ -309,7 +309,7 @@ def test_the_handler_can_be_made_by_a_factory(collector: Collector) -> None:
 
 
 def test_filters_and_level_of_the_configuration(collector: Collector) -> None:
-    """They are those of any handler; a function and an EventFormatter are filters too."""
+    """They work as for any handler; a function and an EventFormatter are filters too."""
     configuration = config(collector, level="WARNING", filters=["starts", "events", "shop"])
     configuration["filters"] = {
         "starts": {"()": lambda: only_starts},
@@ -331,8 +331,8 @@ def test_filters_and_level_of_the_configuration(collector: Collector) -> None:
     assert handler_of().flush()
 
 
-def test_a_handler_on_the_root_logger_sees_everything(collector: Collector) -> None:
-    """And takes what is an event, from any logger that propagates."""
+def test_a_handler_on_the_root_logger(collector: Collector) -> None:
+    """It accepts the events of any logger that propagates."""
     logging.config.dictConfig(config(collector))
     silent = logging.getLogger("silent")
     silent.propagate = False
@@ -345,7 +345,7 @@ def test_a_handler_on_the_root_logger_sees_everything(collector: Collector) -> N
 
 
 def test_an_incremental_configuration_changes_the_level(collector: Collector) -> None:
-    """It finds the handler by its name and changes nothing else."""
+    """The handler is found by its name, and nothing else changes."""
     logging.config.dictConfig(config(collector))
     handler = handler_of()
     logging.config.dictConfig(
@@ -383,8 +383,8 @@ def test_a_second_configuration_loses_nothing(collector: Collector) -> None:
     first.close()
 
 
-def test_nothing_takes_it_for_a_queue_handler(collector: Collector) -> None:
-    """From Python 3.12 on `dictConfig` treats those, and attributes of these names, specially."""
+def test_it_is_not_treated_as_a_queue_handler(collector: Collector) -> None:
+    """From Python 3.12 on `dictConfig` treats these, and attributes of these names, specially."""
     logging.config.dictConfig(config(collector))
     handler = handler_of()
     assert not isinstance(handler, (logging.handlers.QueueHandler, logging.handlers.QueueListener))
@@ -394,15 +394,15 @@ def test_nothing_takes_it_for_a_queue_handler(collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("name", ["queue", "listener", "handlers", "respect_handler_level"])
-def test_what_queue_handlers_are_given_is_unknown_here(collector: Collector, name: str) -> None:
-    """It is refused by name like any other unknown argument."""
+def test_arguments_of_queue_handlers_are_unknown(collector: Collector, name: str) -> None:
+    """They are refused like any other unknown argument."""
     with pytest.raises(ValueError, match="freshsuccess") as caught:
         logging.config.dictConfig(config(collector, **{name: "x"}))
     assert repr(name) in str(caught.value.__cause__)
 
 
 def test_behind_a_memory_handler(collector: Collector) -> None:
-    """As the target of another handler, by `cfg://` as logging's documentation has it."""
+    """As the target of another handler, by `cfg://` as in logging's documentation."""
     configuration = config(collector)
     configuration["handlers"]["memory"] = {
         "class": "logging.handlers.MemoryHandler",
@@ -422,7 +422,7 @@ def test_behind_a_memory_handler(collector: Collector) -> None:
     memory.close()
 
 
-def test_no_keys_are_needed_where_it_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disabled_handler_needs_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """One configuration for everywhere; FSLOG_ENABLED=0 on laptops and in tests."""
     configuration = {
         "version": 1,
@@ -494,8 +494,8 @@ def test_ini_files(collector: Collector, tmp_path: Path, way: str) -> None:
     assert event.get("product") == ("core" if way == "arguments" else None)
 
 
-def test_a_wrong_ini_file(tmp_path: Path) -> None:
-    """What is wrong with the arguments comes out as it is."""
+def test_an_invalid_ini_file(tmp_path: Path) -> None:
+    """The handler's own error is raised."""
     parser = configparser.ConfigParser()
     parser.read_string(
         INI.replace("FORMATTERS", "")

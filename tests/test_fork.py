@@ -1,4 +1,4 @@
-"""Forked processes: each delivers what it accepted itself, once, and nothing of anybody else's."""
+"""Forked processes: each delivers the events that it accepted itself, once, and no others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_parent_and_child_deliver_their_own() -> None:
 
 
 def test_a_fork_while_the_endpoint_is_down() -> None:
-    """What waits for another try stays the parent's: the child neither sends nor reports it."""
+    """Events that wait for a retry stay with the parent: the child does not send or report them."""
     program = """
         import os
         from counted import *
@@ -147,8 +147,8 @@ def test_fork_under_full_load_a_hundred_times() -> None:
             assert numbers(collector, name) == list(range(total))
 
 
-def test_a_child_that_leaves_by_os_exit_loses_only_its_own() -> None:
-    """`os._exit` in a child loses what the child had not flushed, and nothing of the parent's."""
+def test_a_child_that_ends_by_os_exit_loses_only_its_own_events() -> None:
+    """`os._exit` in a child loses what the child had not flushed, and no event of the parent."""
     program = """
         import os
         import fslog
@@ -170,7 +170,7 @@ def test_a_child_that_leaves_by_os_exit_loses_only_its_own() -> None:
 
 
 def test_hooks_that_log_while_forking() -> None:
-    """An event of another `register_at_fork` hook is kept, whichever hook was registered first."""
+    """An event of another `register_at_fork` hook is kept, in either order of registration."""
     program = """
         import os
         from counted import *
@@ -187,8 +187,8 @@ def test_hooks_that_log_while_forking() -> None:
         assert sorted(numbers(collector, "hook")) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_child_outlives_its_parent() -> None:
-    """A child goes on logging and delivering after its parent ended, as a daemon does."""
+def test_a_child_that_outlives_its_parent() -> None:
+    """A child, such as a daemon, goes on logging and delivering after its parent has ended."""
     program = """
         import os
         import time
@@ -260,8 +260,8 @@ def _raw_fork(before: str, inside: str) -> str:
         ("pass", "assert handler.flush(10); os._exit(0)"),
     ],
 )
-def test_a_fork_that_runs_no_hooks(before: str, after: str) -> None:
-    """Where a fork is not announced, the process id tells: each side delivers its own, at once."""
+def test_a_fork_without_hooks(before: str, after: str) -> None:
+    """Such a fork is detected by the process id: each process delivers its own events."""
     inside = f"[say(number, source='child') for number in range(8)]; {after}"
     with Collector() as collector:
         ended = run(_raw_fork(before, inside), collector.url)
@@ -271,8 +271,8 @@ def test_a_fork_that_runs_no_hooks(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize("inside", ["pass", "del handler; log.handlers.clear()"])
-def test_a_silent_child_of_such_a_fork_ends_in_silence(inside: str) -> None:
-    """A child that logs nothing does not wait for its parent's events, nor report their loss."""
+def test_a_child_of_such_a_fork_that_logs_nothing(inside: str) -> None:
+    """It does not wait for its parent's events, nor report their loss."""
     with Collector() as collector:
         ended = run(_raw_fork("pass", inside), collector.url)
         assert numbers(collector) == list(range(8))
@@ -280,7 +280,7 @@ def test_a_silent_child_of_such_a_fork_ends_in_silence(inside: str) -> None:
 
 
 def test_children_with_a_handler_of_their_own() -> None:
-    """A handler that is built in the child, beside an inherited one, delivers too."""
+    """A handler that is created in the child, beside an inherited one, delivers too."""
     program = """
         import os
         from counted import *
@@ -305,8 +305,8 @@ def test_children_with_a_handler_of_their_own() -> None:
         assert numbers(collector) == [1]
 
 
-def test_a_childs_first_event_that_is_refused_is_counted_and_waited_for_once() -> None:
-    """A call compiled in the parent finds a full spool in the child: refused once."""
+def test_the_first_event_of_a_child_is_refused_once() -> None:
+    """An encoder compiled in the parent finds a full spool in the child: one refused event."""
     program = """
         import os
         from counted import *

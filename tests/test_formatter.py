@@ -1,4 +1,4 @@
-"""Record → event → line: what is an event, what stands in it, and from where."""
+"""Record → event → line: which records are events, and where their properties come from."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def _nothing_bound() -> Iterator[None]:
     context.clear()
 
 
-def test_flat_extras_are_an_event() -> None:
-    """An action among the extras makes the record an event of all of them."""
+def test_flat_extras_make_an_event() -> None:
+    """With an action among the extras, the record is an event of all extras."""
     event = event_of(EventFormatter(), explicit(total=3, plan={"tier": "gold"}))
     session = event.pop("sessionId")
     assert event == {
@@ -100,8 +100,8 @@ def test_flat_extras_are_an_event() -> None:
 @pytest.mark.parametrize(
     "kind", [dict, MappingProxyType, UserDict, lambda d: SimpleLazyObject(lambda: d)]
 )
-def test_one_nested_extra_is_an_event(kind: Any) -> None:
-    """Of any mapping type; only there can `module` be a property, which `LogRecord` reserves."""
+def test_one_nested_extra_makes_an_event(kind: Any) -> None:
+    """Of any mapping type; only there can `module`, which `LogRecord` reserves, be a property."""
     event = event_of(
         EventFormatter(session="none", defaults={"sessionId": "s"}),
         record({"event": kind({**WHO, **USE})}),
@@ -111,8 +111,8 @@ def test_one_nested_extra_is_an_event(kind: Any) -> None:
         record({"module": "reports"})
 
 
-def test_nested_wins_over_flat() -> None:
-    """Both together are one event; for a name in both, the nested value counts."""
+def test_nested_overrides_flat() -> None:
+    """Both together are one event; for a name in both, the nested value is used."""
     made = record(
         {**WHO, "action": "moduleEnd", "total": 1, "event": {**USE, "total": 2, "userId": "bob"}}
     )
@@ -123,7 +123,7 @@ def test_nested_wins_over_flat() -> None:
 
 
 @pytest.mark.parametrize("side", ["flat", "nested"])
-def test_the_action_may_stand_on_either_side(side: str) -> None:
+def test_the_action_may_be_flat_or_nested(side: str) -> None:
     """An action anywhere makes the call explicit, with all its extras."""
     flat, nested = {**WHO, "total": 1}, {"module": "m", "feature": "f"}
     (flat if side == "flat" else nested)["action"] = "feature"
@@ -132,16 +132,16 @@ def test_the_action_may_stand_on_either_side(side: str) -> None:
 
 
 @pytest.mark.parametrize("other", ["click", 5, ["a"], ("action", "x"), b"action", True, {"action"}])
-def test_an_event_extra_that_is_no_mapping_is_no_event(other: Any) -> None:
-    """It makes no event; in an explicit event it is a property like any other."""
+def test_an_event_extra_that_is_not_a_mapping(other: Any) -> None:
+    """By itself it makes no event; in an explicit event it is an ordinary property."""
     formatter = EventFormatter(rules=[{"when": {"logger": "other"}, "event": USE}])
     assert formatter.event(record({**WHO, "event": other})) is None
     assert event_of(formatter, explicit(event=other))["event"] == other
     assert event_of(formatter, record({**WHO, "event": other}, name="other"))["action"] == "feature"
 
 
-def test_nothing_is_an_event_by_itself() -> None:
-    """Without action and rule a record is not an event, whatever its other extras are."""
+def test_a_record_without_an_action_is_skipped() -> None:
+    """Without an action and a rule a record is not an event, whatever its extras are."""
     formatter = EventFormatter(fields={"accountId": "name"}, defaults=WHO)
     for extra in ({}, WHO, {"event": None}, {"event": {}}, {"event": WHO}, {"Action": "x"}):
         assert formatter.event(record(extra)) is None
@@ -161,7 +161,7 @@ def test_nothing_is_an_event_by_itself() -> None:
     ],
 )
 @pytest.mark.parametrize("side", ["flat", "nested"])
-def test_an_action_makes_it_explicit_whatever_its_value(side: str, action: Any, code: str) -> None:
+def test_any_action_makes_the_call_explicit(side: str, action: Any, code: str) -> None:
     """An invalid action makes an invalid event, not a skipped record, and no rule runs."""
     formatter = EventFormatter(rules=[RULE])
     extra = {"action": action} if side == "flat" else {"event": {"action": action}}
@@ -200,7 +200,7 @@ def test_what_instrumentations_add_is_excluded_by_default() -> None:
     assert {name: event[name] for name in KEPT} == KEPT
 
 
-def test_one_s_own_exclude_replaces_the_default() -> None:
+def test_a_given_exclude_replaces_the_default() -> None:
     """Names and globs, instead of the default ones."""
     made = explicit(**NOISE, internal_id=1, secret=2, order_a=3, order_ab=4)
     event = event_of(EventFormatter(exclude=["internal_*", "secret", "order_?", "[_]*"]), made)
@@ -217,8 +217,8 @@ def test_excluded_names_are_matched_whole() -> None:
     assert {"ab", "xzy", "aa"} < set(event)
 
 
-def test_what_fields_reads_from_is_no_property() -> None:
-    """The request, the user object: properties are read from them, and they are not properties."""
+def test_what_fields_reads_from_is_not_a_property() -> None:
+    """Objects such as the request, from which properties are read, are not properties."""
     fields = {"accountId": "tenant.slug", "userId": "user.id", "plan": "plan"}
     made = record(
         {
@@ -235,8 +235,8 @@ def test_what_fields_reads_from_is_no_property() -> None:
     assert event["users"] == 3
 
 
-def test_a_rule_made_event_holds_what_is_named() -> None:
-    """Extras with required names, or in `include`, and the nested mapping; nothing else."""
+def test_a_rule_made_event_has_only_named_properties() -> None:
+    """It has extras with required names or in `include`, and the nested mapping."""
     formatter = EventFormatter(
         rules=[RULE],
         include=["order_*", "sku"],
@@ -271,7 +271,7 @@ def test_a_rule_made_event_holds_what_is_named() -> None:
     }
 
 
-def test_included_extras_may_be_read_by_fields_too() -> None:
+def test_an_included_extra_may_be_read_by_fields_too() -> None:
     """An extra in `include` is a property of a rule-made event, even if fields read from it."""
     formatter = EventFormatter(
         rules=[RULE], include=["tier"], fields={"plan": "tier"}, defaults=WHO
@@ -292,7 +292,7 @@ def test_the_records_own_attributes_are_never_properties() -> None:
     assert set(event_of(EventFormatter(exclude=[]), made)) == {*own - {"module"}, "a"}
 
 
-def test_names_of_extras_are_not_remembered_without_bound() -> None:
+def test_the_cache_of_extras_names_is_bounded() -> None:
     """Extras named after requests cannot fill the memory."""
 
     class Name(str):
@@ -323,7 +323,7 @@ def subsets(levels: list[str]) -> list[tuple[str, ...]]:
 
 
 def event_from(levels: tuple[str, ...], *, rules: bool, name: str) -> dict[str, Any]:
-    """Return an event for which each of the levels has the same property."""
+    """Return the event of a call for which each level gives the same property."""
     gives = {level: {name: level} if level in levels else {} for level in LEVELS}
     formatter = EventFormatter(
         rules=[{"when": {"logger": "app"}, "event": {**USE, **gives["rule"]}}],
@@ -358,7 +358,7 @@ def test_precedence_in_explicit_events(levels: tuple[str, ...], name: str) -> No
     assert event_from(levels, rules=False, name=name)[name] == levels[0]
 
 
-def test_fields_leave_to_others_what_they_do_not_find() -> None:
+def test_fields_that_find_nothing() -> None:
     """If there is nothing at the path, or None, context and defaults apply."""
     formatter = EventFormatter(
         fields={"accountId": "tenant.slug", "userId": "user.id", "plan": "plan.name"},
@@ -369,7 +369,7 @@ def test_fields_leave_to_others_what_they_do_not_find() -> None:
     assert (event["accountId"], event["userId"], event["plan"]) == ("d", "c", 0)
 
 
-def test_fields_are_not_read_where_the_call_or_rule_gives_the_property() -> None:
+def test_fields_are_not_read_if_the_call_or_rule_has_the_property() -> None:
     """Reading an attribute of an ORM may cost a query."""
     reads: list[str] = []
 
@@ -394,7 +394,7 @@ def test_fields_are_not_read_where_the_call_or_rule_gives_the_property() -> None
 
 
 def lazy_user() -> SimpleLazyObject:
-    """Django's `request.user` as it is in an async view."""
+    """Return what Django's `request.user` is in an async view."""
 
     def fail() -> Any:
         raise SynchronousOnlyOperation("You cannot call this from an async context")
@@ -412,7 +412,7 @@ class Broken:
 
 @pytest.mark.parametrize("user", [lazy_user, Broken, lambda: SimpleLazyObject(Broken)])
 @pytest.mark.parametrize("way", ["fields", "rule"])
-def test_an_identity_that_cannot_be_read_becomes_nobody_else_s(way: str, user: Any) -> None:
+def test_an_identity_that_cannot_be_read_is_never_replaced(way: str, user: Any) -> None:
     """Neither context nor a default nor another path replaces it."""
     mapping: dict[str, Any] = {"fields": {"userId": "request.user.id", "accountId": "tenant"}}
     made = record({"request": SimpleNamespace(user=user()), "tenant": "acme", **USE_FLAT})
@@ -435,7 +435,7 @@ def test_an_identity_that_cannot_be_read_becomes_nobody_else_s(way: str, user: A
 
 @pytest.mark.parametrize("way", ["fields", "rule"])
 @pytest.mark.parametrize("side", ["flat", "nested"])
-def test_what_the_call_gives_need_not_be_readable_elsewhere(way: str, side: str) -> None:
+def test_values_of_the_call_need_no_other_source(way: str, side: str) -> None:
     """The call's value wins, even if a rule or field cannot be read."""
     mapping: dict[str, Any] = {
         "rules": [{"when": {"logger": "app"}, "event": {**USE, "userId": "{request.user.id}"}}]
@@ -450,7 +450,7 @@ def test_what_the_call_gives_need_not_be_readable_elsewhere(way: str, side: str)
     assert event_of(EventFormatter(**mapping), made)["userId"] == "ann"
 
 
-def test_everything_that_cannot_be_read_is_told() -> None:
+def test_every_property_that_cannot_be_read_is_reported() -> None:
     """Each property has its problem, with name and path."""
     fields = {"userId": "user.id", "plan": "user.plan.name", "accountId": "tenant.slug"}
     made = explicit(user=lazy_user(), tenant=SimpleLazyObject(Broken))
@@ -461,8 +461,8 @@ def test_everything_that_cannot_be_read_is_told() -> None:
     ]
 
 
-def test_a_rule_that_cannot_be_told_to_fit_makes_the_event_invalid() -> None:
-    """If a later rule matches, which may make the event of another user."""
+def test_a_rule_that_cannot_be_evaluated_makes_the_event_invalid() -> None:
+    """Even if a later rule matches, because that might be the event of another user."""
     rules = [
         {"when": {"request.user.is_staff": True}, "event": {**USE, **WHO, "userId": "staff"}},
         {"when": {"logger": "app"}, "event": {**USE, **WHO}},
@@ -475,12 +475,12 @@ def test_a_rule_that_cannot_be_told_to_fit_makes_the_event_invalid() -> None:
 
 @pytest.mark.parametrize("where", ["defaults", "fields"])
 def test_an_action_is_refused_in_the_configuration(where: str) -> None:
-    """It says what happened, which only a log call or a rule knows."""
+    """Only a log call or a rule can give the action."""
     with pytest.raises(ValueError, match=f"{where}.*action"):
         EventFormatter(**{where: {"action": "feature"}})  # type: ignore[arg-type]
 
 
-def test_a_provider_is_asked_for_events_only() -> None:
+def test_a_provider_is_called_for_events_only() -> None:
     """Once for each event, and never for a record that is not one."""
     calls: list[int] = []
 
@@ -495,7 +495,7 @@ def test_a_provider_is_asked_for_events_only() -> None:
     assert calls == [1]
 
 
-def test_a_provider_may_have_nothing_to_say() -> None:
+def test_a_provider_may_return_nothing() -> None:
     """None and an empty mapping add nothing."""
     for nothing in (None, {}):
         formatter = EventFormatter(context_provider=lambda nothing=nothing: nothing, defaults=WHO)
@@ -541,8 +541,8 @@ class Torn(Mapping[str, Any]):
         (Torn, "torn"),
     ],
 )
-def test_an_event_goes_on_without_a_provider_that_fails(provide: Any, word: str) -> None:
-    """With the user of the call, a rule, a field or the context, and with a warning."""
+def test_an_event_is_sent_without_a_provider_that_fails(provide: Any, word: str) -> None:
+    """If the call, a rule, a field or the context has the user; with a warning."""
     formatter = EventFormatter(
         rules=[{"when": {"logger": "ruled"}, "event": {**USE, **WHO}}],
         fields={"userId": "user"},
@@ -570,10 +570,10 @@ def test_an_event_goes_on_without_a_provider_that_fails(provide: Any, word: str)
 
 
 @pytest.mark.parametrize("missing", [("accountId",), ("userId",), ("accountId", "userId")])
-def test_a_provider_that_fails_leaves_no_event_to_the_default_user(
+def test_a_provider_that_fails_is_not_replaced_by_the_default_user(
     missing: tuple[str, ...],
 ) -> None:
-    """The user that it would have named is unknown, so there is none; the problem says why."""
+    """The user it would have returned is unknown, so the event is invalid with that problem."""
     formatter = EventFormatter(
         context_provider=lambda: _raise(RuntimeError("no database")), defaults=WHO
     )
@@ -632,10 +632,10 @@ def test_a_given_time_is_a_number_or_an_aware_datetime(given_at: Any, expected: 
     assert event_of(formatter, explicit(at=given_at))["createdAt"] == expected
 
 
-@example(538_375_473_183)  # in floating point a little less than that after all
+@example(538_375_473_183)  # in floating point slightly less than that
 @given(st.integers(10**11, 4 * 10**12))
-def test_the_record_s_time_is_meant_otherwise(milliseconds: int) -> None:
-    """`created` is in seconds; the event has its millisecond."""
+def test_the_time_of_the_record_is_in_seconds(milliseconds: int) -> None:
+    """The event has `created` in milliseconds."""
     event = event_of(EventFormatter(), record({**WHO, **USE_FLAT}, created=milliseconds / 1000))
     assert event["createdAt"] == milliseconds
     assert type(event["createdAt"]) is int
@@ -661,7 +661,7 @@ def test_the_record_s_time_is_meant_otherwise(milliseconds: int) -> None:
     ids=lambda value: str(value)[:20] if not isinstance(value, int) else type(value).__name__,
 )
 @pytest.mark.parametrize("session", ["window", "idle", "none"])
-def test_a_wrong_time_is_a_problem(session: str, given_at: Any, code: str) -> None:
+def test_an_invalid_time_is_a_problem(session: str, given_at: Any, code: str) -> None:
     """For every kind of session."""
     formatter = EventFormatter(session=session)
     extra = {"sessionId": "s"} if session == "none" else {}
@@ -716,12 +716,12 @@ def test_ids_are_sent_as_strings(name: str, given_id: Any, expected: str) -> Non
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_wrong_ids_are_problems(name: str, value: Any, code: str) -> None:
+def test_invalid_ids_are_problems(name: str, value: Any, code: str) -> None:
     """`bool`, None, the empty string, NaN, and all that is not a string, an int or a UUID."""
     assert problems_of(EventFormatter(), explicit(**{name: value})) == [(code, name)]
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     """With code, property, message and the event as far as it was made."""
     made = record({"action": "", "userId": None, "createdAt": "now", "total": 5})
     with pytest.raises(InvalidEvent) as caught:
@@ -742,14 +742,14 @@ def test_every_problem_is_told_at_once() -> None:
         assert "sessionId" not in problem.event
 
 
-def test_a_missing_session_is_a_problem_only_where_nobody_makes_one() -> None:
+def test_a_missing_session_is_a_problem_only_without_derived_sessions() -> None:
     """With `session: none` only the call has one."""
     assert problems_of(EventFormatter(session="none"), explicit()) == [("missing", "sessionId")]
     assert event_of(EventFormatter(session="none"), explicit(sessionId="s"))["sessionId"] == "s"
 
 
-def test_window_sessions_go_by_account_user_and_time() -> None:
-    """It is the same on every host: from the event's own time, in windows of 30 minutes."""
+def test_window_sessions_depend_on_account_user_and_time() -> None:
+    """The id is the same on every host: it depends on the event's time, in 30-minute windows."""
     at = 1_800_000 * 900_000
     formatters = [EventFormatter(), EventFormatter(session="window")]
 
@@ -823,7 +823,7 @@ def test_a_line_is_the_event_as_compact_json() -> None:
     )
 
 
-def test_any_handler_can_write_what_the_endpoint_takes(tmp_path: Path) -> None:
+def test_any_handler_can_write_valid_lines(tmp_path: Path) -> None:
     """A FileHandler with the class as formatter and as filter writes the valid events' lines."""
     path = tmp_path / "events.ndjson"
     arguments: dict[str, Any] = {
@@ -861,7 +861,7 @@ def test_any_handler_can_write_what_the_endpoint_takes(tmp_path: Path) -> None:
         logger = logging.getLogger("fslog_test.x")
         logger.info("exported %s rows", 5, extra={"userId": "ann", "other": "no"})
         logger.info("nothing to see")
-        logger.info("exported %s rows", 5)  # nobody did it: invalid
+        logger.info("exported %s rows", 5)  # without a user: invalid
         logger.debug("explicit", extra={"userId": 7, "action": "feature", "note": "a\nb é\ud800"})
         logger.info("hostile", extra={"action": "x", "userId": SimpleLazyObject(lambda: 1 / 0)})
         logger.error("exported %s rows", math.nan, extra={"userId": uuid.UUID(int=1)})
@@ -961,7 +961,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_record_is_an_event_or_none_or_invalid(kind: str) -> None:
+def test_a_record_is_an_event_skipped_or_invalid(kind: str) -> None:
     """`event` raises only InvalidEvent, and `filter` nothing."""
     formatter = EventFormatter(
         rules=[
@@ -980,7 +980,7 @@ def test_a_record_is_an_event_or_none_or_invalid(kind: str) -> None:
     assert (formatter.format(made) != "") is (event is not None)
 
 
-def test_an_event_extra_that_cannot_be_looked_at_is_no_event() -> None:
+def test_an_event_extra_that_cannot_be_inspected_is_ignored() -> None:
     """A value whose class cannot be read is not a mapping."""
     assert EventFormatter().event(record({"event": NoClass()})) is None
 
@@ -989,8 +989,8 @@ def snapshot(made: logging.LogRecord) -> dict[str, Any]:
     return copy.deepcopy(made.__dict__)
 
 
-def test_a_record_is_left_as_it_was() -> None:
-    """Attributes, their order, and all their values."""
+def test_a_record_is_not_changed() -> None:
+    """Neither its attributes, nor their order, nor their values."""
     formatter = EventFormatter(
         rules=[{"when": {}, "event": {**USE, "details": {"n": "{args.0.n}"}}}],
         fields={"accountId": "tenant.id", "createdAt": "at"},
@@ -1016,7 +1016,7 @@ def test_a_record_is_left_as_it_was() -> None:
         assert {name: id(value) for name, value in made.__dict__.items()} == identities
 
 
-def test_the_event_is_one_s_own() -> None:
+def test_the_event_is_independent() -> None:
     """A change of the event changes neither the record nor the next event."""
     formatter = EventFormatter(rules=[RULE], defaults={"product": "core"})
     made = record({"event": {**WHO, **USE}})
@@ -1031,8 +1031,8 @@ def test_the_event_is_one_s_own() -> None:
         assert context.current() == {"tier": "gold"}
 
 
-def test_the_configuration_may_be_changed_afterwards() -> None:
-    """The arguments of the constructor count, not later changes of them."""
+def test_later_changes_of_the_arguments_have_no_effect() -> None:
+    """The constructor copies its arguments."""
     defaults, fields, exclude = {"product": "core"}, {"accountId": "tenant"}, ["x"]
     formatter = EventFormatter(defaults=defaults, fields=fields, exclude=exclude)
     defaults["product"] = fields["accountId"] = exclude[0] = "changed"
@@ -1068,14 +1068,14 @@ def test_one_formatter_serves_many_threads() -> None:
 @pytest.mark.parametrize(
     "positional", [(), (None,), (None, None), (None, None, "%"), (None, None, "%", True)]
 )
-def test_what_dictconfig_passes_is_taken(positional: tuple[Any, ...]) -> None:
+def test_arguments_of_dictconfig_are_accepted(positional: tuple[Any, ...]) -> None:
     """For a formatter with `class:` it passes fmt, datefmt, style and perhaps validate."""
     assert EventFormatter(*positional).format(explicit())
 
 
 @pytest.mark.parametrize("wrong", [{"fmt": "%(message)s"}, {"datefmt": "%Y"}])
 def test_a_format_is_refused(wrong: dict[str, Any]) -> None:
-    """No format defines an event."""
+    """A format string cannot define an event."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EventFormatter(**wrong)
 
@@ -1113,10 +1113,10 @@ def test_a_format_is_refused(wrong: dict[str, Any]) -> None:
     ],
     ids=repr,
 )
-def test_wrong_arguments_are_refused(
+def test_invalid_arguments_are_refused(
     arguments: dict[str, Any], error: Any, words: list[str]
 ) -> None:
-    """The constructor's error has the name, the value and what is allowed."""
+    """The error has the name, the value and what is allowed."""
     with pytest.raises(error) as caught:
         EventFormatter(**arguments)
     for word in words:

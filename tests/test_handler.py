@@ -1,4 +1,4 @@
-"""The handler between a log call and its delivery: what it takes, tells, counts, and never does."""
+"""The handler between a log call and its delivery: what it accepts, reports and counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def make(collector: Collector) -> Iterator[Make]:
-    """Make handlers for the collector; at the end all is delivered and no thread is left."""
+    """Make handlers for the collector; at the end all is delivered and every thread has ended."""
     before = set(threading.enumerate())
     made: list[FreshsuccessHandler] = []
 
@@ -61,7 +61,7 @@ def make(collector: Collector) -> Iterator[Make]:
 
 
 def balanced(handler: FreshsuccessHandler) -> Stats:
-    """Return the statistics, whose balances hold."""
+    """Return the statistics after checking their balances."""
     stats = handler.stats()
     assert stats.emitted == stats.skipped + stats.invalid + stats.refused + stats.accepted
     assert stats.accepted + stats.adopted == stats.delivered + stats.pending + stats.abandoned
@@ -126,7 +126,7 @@ def test_context_is_that_of_the_log_call(make: Make, collector: Collector) -> No
     assert (event["userId"], event["thread"]) == ("bound", threading.current_thread().name)
 
 
-def test_the_level_is_a_handler_s_level(make: Make) -> None:
+def test_the_level_of_the_handler(make: Make) -> None:
     """A record below the level is not counted; the level can be changed."""
     handler = make(level="WARNING")
     logger = logger_of(handler)
@@ -139,7 +139,7 @@ def test_the_level_is_a_handler_s_level(make: Make) -> None:
     assert balanced(handler).emitted == 2
 
 
-def test_filters_decide_as_in_any_handler(make: Make, collector: Collector) -> None:
+def test_filters_work_as_in_any_handler(make: Make, collector: Collector) -> None:
     """A record that a filter rejects is not counted; `handle` returns the filter's result."""
     handler = make()
     handler.addFilter(lambda made: made.page != "secret")
@@ -163,7 +163,7 @@ def test_a_filter_may_return_another_record(make: Make, collector: Collector) ->
     assert given.__dict__["page"] == "start"
 
 
-def test_a_filter_method_of_a_subclass_may_say_anything_true(
+def test_a_filter_method_of_a_subclass_may_return_any_true_value(
     make: Make, collector: Collector
 ) -> None:
     """Old code returns 1 and 0 from `filter`."""
@@ -180,7 +180,7 @@ def test_a_filter_method_of_a_subclass_may_say_anything_true(
     assert [event["page"] for event in collector.events] == ["start"]
 
 
-def test_another_event_formatter_is_taken(make: Make, collector: Collector) -> None:
+def test_another_event_formatter_is_accepted(make: Make, collector: Collector) -> None:
     """It replaces the handler's own."""
     handler = make()
     handler.setFormatter(EventFormatter(defaults={"product": "other"}))
@@ -192,7 +192,7 @@ def test_another_event_formatter_is_taken(make: Make, collector: Collector) -> N
 @pytest.mark.parametrize(
     "formatter", [None, logging.Formatter("%(message)s"), logging.BufferingFormatter(), "x", 5]
 )
-def test_no_other_formatter_is_taken(make: Make, collector: Collector, formatter: Any) -> None:
+def test_no_other_formatter_is_accepted(make: Make, collector: Collector, formatter: Any) -> None:
     """The ValueError has the type and what is expected; the handler keeps its formatter."""
     handler = make()
     with pytest.raises(ValueError, match="EventFormatter") as caught:
@@ -228,7 +228,7 @@ def test_mapping_arguments_and_a_formatter_exclude_each_other(
     assert handler.handle(record())
 
 
-def test_problems_are_told(make: Make) -> None:
+def test_problems_are_reported(make: Make) -> None:
     """Every problem of an invalid event, and every warning, in the thread of the log call."""
     told: list[tuple[Problem, threading.Thread]] = []
     handler = make(on_problem=lambda p: told.append((p, threading.current_thread())))
@@ -262,7 +262,7 @@ def test_problems_are_told(make: Make) -> None:
     assert told == []
 
 
-def test_refused_events_are_told(make: Make, collector: Collector) -> None:
+def test_refused_events_are_reported(make: Make, collector: Collector) -> None:
     """Without room there is one problem for each event; then the handler works on."""
     told: list[Problem] = []
     collector.always(Answer(503))
@@ -315,7 +315,7 @@ def test_on_problem_may_log(make: Make) -> None:
     def tell(problem: Problem) -> None:
         nonlocal calls
         calls += 1
-        if calls < 200:  # or else a failure of this test would take a universe
+        if calls < 200:  # otherwise a failure of this test would never end
             logger.warning("invalid as well", extra={"action": "pageView"})
 
     handler = make(on_problem=tell)
@@ -412,7 +412,7 @@ def test_a_log_call_returns(make: Make, capsys: pytest.CaptureFixture[str], kind
     capsys.readouterr()
 
 
-def test_a_formatter_that_fails_is_not_the_log_call_s_trouble(
+def test_a_formatter_that_raises_makes_the_event_invalid(
     make: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The event is invalid with the code `failed`; `handleError` shows the traceback."""
@@ -431,7 +431,7 @@ def test_a_formatter_that_fails_is_not_the_log_call_s_trouble(
     assert balanced(handler).invalid == 1
 
 
-def test_an_invalid_event_is_not_the_business_of_handle_error(
+def test_an_invalid_event_does_not_call_handle_error(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The invalid event is counted and reported, and nothing is printed."""

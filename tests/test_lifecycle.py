@@ -1,4 +1,4 @@
-"""A handler during one process: threads, connections, flush, close, and its own records."""
+"""A handler in one process: threads, connections, flush, close, and fslog's own records."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ THREADS = """
     """
 
 
-def test_the_thread_comes_with_the_first_event_and_goes_with_close() -> None:
-    """No thread before the first event, one while there may be more, none after `close`."""
+def test_the_thread_starts_with_the_first_event_and_ends_with_close() -> None:
+    """There is no thread before the first event, one until `close`, none afterwards."""
     program = f"""{THREADS}
     handler = handle()
     logging.getLogger("app").info("no event")
@@ -70,8 +70,8 @@ def test_close_leaves_no_socket_open() -> None:
         run(program, collector.url)
 
 
-def test_flush_tells_whether_all_is_delivered() -> None:
-    """True when all that was held is delivered, False when time is up; 0 does not wait."""
+def test_flush_returns_whether_all_is_delivered() -> None:
+    """True if all that was held is delivered, False at the timeout; 0 does not wait."""
     program = """
         from counted import *
         handler = handle(max_backoff=60)
@@ -122,7 +122,7 @@ def test_flush_tries_at_once_whatever_the_pause(trouble: Answer) -> None:
 
 
 def test_flush_in_vain_returns_early() -> None:
-    """When the next try lies beyond the time that `flush` has, it does not sit the time out."""
+    """If the next try is after the deadline, `flush` does not wait for the deadline."""
     program = """
         from counted import *
         handler = handle(shutdown_timeout=0.1)
@@ -137,8 +137,8 @@ def test_flush_in_vain_returns_early() -> None:
         assert ended.facts["seconds"] < 2.0
 
 
-def test_flush_under_logging_s_own_lock_does_not_wait() -> None:
-    """While the caller holds `logging._lock`, `flush` and `close` return at once, False or True."""
+def test_flush_under_loggings_lock_does_not_wait() -> None:
+    """If the caller holds `logging._lock`, `flush` and `close` return at once."""
     program = """
         from counted import *
         handler = handle()
@@ -159,7 +159,7 @@ def test_flush_under_logging_s_own_lock_does_not_wait() -> None:
 
 
 def test_flush_from_the_listeners_own_records_does_not_wait() -> None:
-    """A handler of the application that flushes on what `fslog` says stops nobody."""
+    """An application's handler that flushes on a notice of `fslog` does not block."""
     program = """
         import fslog
         from counted import *
@@ -185,7 +185,7 @@ def test_flush_from_the_listeners_own_records_does_not_wait() -> None:
 
 
 def test_fslog_flush_covers_every_handler_within_one_deadline() -> None:
-    """`fslog.flush` waits for all handlers side by side, and tells whether all is delivered."""
+    """`fslog.flush` waits for all handlers at the same time, and returns whether all succeeded."""
     program = """
         import fslog
         from counted import *
@@ -209,8 +209,8 @@ def test_fslog_flush_covers_every_handler_within_one_deadline() -> None:
         assert 0.45 < ended.facts["seconds"] < 2.0
 
 
-def test_a_resting_handler_does_not_wake_up() -> None:
-    """The thread of a handler that has nothing to do sleeps, for as long as that is so."""
+def test_an_idle_handler_does_not_wake_up() -> None:
+    """The thread of a handler that has nothing to do sleeps until there is something."""
     program = f"""{THREADS}
     handler = handle(flush_interval=0.05, max_backoff=0.05)
     say(1)
@@ -250,7 +250,7 @@ FEEDBACK = """
 
 @pytest.mark.parametrize("trouble", [None, Answer(503), Answer(400), Answer(then="close")])
 def test_its_own_records_never_become_events(trouble: Answer | None) -> None:
-    """On the root logger at DEBUG, with a rule for every record, one event makes one event."""
+    """On the root logger at DEBUG, with a rule for every record, one log call makes one event."""
     program = (
         FEEDBACK.replace("SETTINGS", "shutdown_timeout=0.2")
         + """
@@ -273,8 +273,8 @@ def test_its_own_records_never_become_events(trouble: Answer | None) -> None:
         assert len(collector.requests) <= (1 if trouble is None else 60)
 
 
-def test_the_applications_own_use_of_urllib3_is_not_shut_out() -> None:
-    """Records that urllib3 makes for the application are events where a rule says so."""
+def test_urllib3_records_of_the_application_are_events() -> None:
+    """Records that urllib3 makes for the application are events if a rule matches."""
     program = (
         FEEDBACK.replace("SETTINGS", "")
         + """
@@ -323,7 +323,7 @@ LATE_SETTINGS = {
 
 @pytest.mark.parametrize("case", LATE_SETTINGS)
 def test_nothing_is_imported_after_the_handler_is_built(case: str) -> None:
-    """Logging, delivering, failing and closing import no module that construction had not."""
+    """Logging, delivering, failing and closing import nothing more than the construction."""
     settings, answer = LATE_SETTINGS[case]
     with Collector() as collector:
         if answer is not None:
@@ -342,12 +342,12 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.mark.parametrize("ending", ["", "handler.close()", "log.handlers.clear(); del handler"])
 def test_over_tls_too(ending: str, tmp_path: Path) -> None:
-    """Over https nothing is imported late either, and no socket is left for the exit to find."""
+    """Over https nothing is imported later either, and no socket is open at exit."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -366,8 +366,8 @@ def test_over_tls_too(ending: str, tmp_path: Path) -> None:
             thread.join()
 
 
-def test_invalid_and_refused_events_break_no_balance() -> None:
-    """Skipped, invalid, refused and accepted add up, while an outage fills the buffer."""
+def test_invalid_and_refused_events_keep_the_balance() -> None:
+    """Skipped, invalid, refused and accepted add up while an outage fills the buffer."""
     program = """
         from counted import *
         handler = handle(buffer_bytes=2000, batch_events=3, shutdown_timeout=0.2, compression=None)
@@ -387,8 +387,8 @@ def test_invalid_and_refused_events_break_no_balance() -> None:
     assert len(ended.err.splitlines()) <= 5
 
 
-def test_no_key_in_what_a_process_shows() -> None:
-    """With everything at DEBUG on stderr, and failures of each kind, no key is shown."""
+def test_no_output_of_a_process_has_a_key() -> None:
+    """With everything at DEBUG on stderr, and failures of each kind, no key appears."""
     program = """
         import http.client
         from counted import *
@@ -401,7 +401,7 @@ def test_no_key_in_what_a_process_shows() -> None:
         """
     with Collector() as collector:
         collector.script(Answer(503), Answer(then="close"), Answer(302), Answer(400))
-        ended = run(program, collector.url, err=None)  # looks for the keys in all that it said
+        ended = run(program, collector.url, err=None)  # searches all of its output for the keys
         assert "POST" in ended.err
         assert not any(key in ended.err for key in KEYS)
         assert said(collector) == [("main", 1)]

@@ -1,4 +1,4 @@
-"""A second `dictConfig` closes every handler under logging's lock: at once, and nothing is lost."""
+"""A second `dictConfig` closes all handlers under logging's lock: quickly, without a loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIGURE = """
 
 
 def test_while_the_endpoint_hangs_and_threads_log() -> None:
-    """With a POST on its way that takes seconds, `dictConfig` returns at once; all is delivered."""
+    """During a POST of several seconds `dictConfig` returns at once; all is delivered."""
     program = f"""{CONFIGURE}
     settings = {{"batch_events": 10, "shutdown_timeout": 30.0}}
     configure(**settings)
@@ -61,12 +61,12 @@ def test_while_the_endpoint_hangs_and_threads_log() -> None:
         assert max(facts.pop("seconds")) < PROMPT_SECONDS
         assert len(facts) == 3
         for name, total in facts.items():
-            # Handlers of one process deliver side by side; each of them keeps the order.
+            # Handlers of one process deliver concurrently; each of them keeps the order.
             assert sorted(numbers(collector, name)) == list(range(total))
 
 
-def test_an_endpoint_that_never_answers_delays_no_dict_config() -> None:
-    """Ten times `dictConfig` while the endpoint hangs takes no time, and the exit is bounded."""
+def test_an_endpoint_that_never_answers_does_not_delay_dict_config() -> None:
+    """Ten calls of `dictConfig` while the endpoint hangs are quick, and the exit is bounded."""
     program = f"""{CONFIGURE}
     seconds = []
     for number in range(10):
@@ -84,7 +84,7 @@ def test_an_endpoint_that_never_answers_delays_no_dict_config() -> None:
 
 
 def test_loggers_that_keep_the_closed_handler_deliver_on() -> None:
-    """A logger that the second configuration does not name keeps its closed handler, at work."""
+    """A logger that the second configuration does not name keeps its closed handler."""
     program = f"""{CONFIGURE}
     elsewhere = logging.getLogger("elsewhere")
     elsewhere.setLevel("INFO")
@@ -106,8 +106,8 @@ def test_loggers_that_keep_the_closed_handler_deliver_on() -> None:
 
 
 @pytest.mark.slow
-def test_many_reconfigurations_leave_no_thread_behind() -> None:
-    """After thirty times `dictConfig`, with events between, the threads of closed handlers end."""
+def test_threads_end_after_many_reconfigurations() -> None:
+    """After thirty calls of `dictConfig`, with events between, threads of closed handlers end."""
     program = f"""{CONFIGURE}
     for number in range(30):
         configure()
@@ -126,7 +126,7 @@ def test_many_reconfigurations_leave_no_thread_behind() -> None:
 
 
 def test_while_the_listener_wants_to_log() -> None:
-    """A listener that reports an outage while another thread configures stops nobody."""
+    """A listener that reports an outage while another thread configures causes no deadlock."""
     program = f"""{CONFIGURE}
     class Slow(logging.Handler):
         # Made while dictConfig holds logging's lock, it gives the listener time to want it.
@@ -168,8 +168,8 @@ def test_while_the_listener_wants_to_log() -> None:
 
 
 @pytest.mark.parametrize("how", ["dropped", "dropped in a cycle", "closed twice"])
-def test_a_handler_that_is_thrown_away_delivers_and_its_thread_ends(how: str) -> None:
-    """A handler that nobody holds any more delivers what it took; then its thread is gone."""
+def test_a_handler_without_references_delivers_and_its_thread_ends(how: str) -> None:
+    """A handler that is not referenced delivers what it accepted, and then its thread ends."""
     program = f"""
         import gc
         import threading
@@ -202,7 +202,7 @@ def test_a_handler_that_is_thrown_away_delivers_and_its_thread_ends(how: str) ->
 
 
 def test_names_that_dict_config_treats_specially_are_not_used() -> None:
-    """The handler is no `QueueHandler`, with no `queue` or `listener`: 3.12's dictConfig looks."""
+    """From 3.12 on `dictConfig` treats `QueueHandler`, `queue` and `listener` specially."""
     program = f"""{CONFIGURE}
     import logging.handlers
     configure()
@@ -217,7 +217,7 @@ def test_names_that_dict_config_treats_specially_are_not_used() -> None:
 
 @pytest.mark.parametrize("respect", [True, False])
 def test_behind_a_queue_handler_of_the_application(respect: bool) -> None:
-    """Behind the application's own `QueueListener`, its thread logs, and all arrives in order."""
+    """Behind the application's own `QueueListener`, all events arrive in order."""
     program = f"""
         import logging.handlers
         import queue
@@ -241,8 +241,8 @@ def test_behind_a_queue_handler_of_the_application(respect: bool) -> None:
 
 
 @pytest.mark.parametrize("spool", ["", "spool='waiting'"])
-def test_newer_events_do_not_overtake_those_of_the_handler_before(spool: str) -> None:
-    """`dictConfig` while the endpoint is down: when it is up again the older events come first."""
+def test_newer_events_do_not_overtake_those_of_the_previous_handler(spool: str) -> None:
+    """`dictConfig` during an outage: after it, the older events are posted first."""
     program = f"""{CONFIGURE}
     settings = dict(batch_events=10, flush_interval=0.05, max_backoff=0.3, {spool})
     for part in range(4):
@@ -259,8 +259,8 @@ def test_newer_events_do_not_overtake_those_of_the_handler_before(spool: str) ->
         assert numbers(collector) == list(range(100))
 
 
-def test_a_destination_that_was_corrected_does_not_wait_for_the_wrong_one() -> None:
-    """A handler with other keys, or another way, posts although the one before it cannot."""
+def test_a_corrected_destination_does_not_wait_for_the_previous_one() -> None:
+    """A handler with other keys, or another proxy, posts although the previous one cannot."""
     program = f"""{CONFIGURE}
     configure(max_backoff=60.0, shutdown_timeout=0.1, proxy="http://127.0.0.1:9")
     say(1)

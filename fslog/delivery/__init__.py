@@ -95,6 +95,6 @@ Invariants, and the tests that hold them
 - A call at any instruction of a log call returns, and a log call there is delivered:
   test_a_log_call_at_any_instruction, test_other_calls_at_any_instruction_of_a_log_call.
 - A store may fail at any step: test_a_store_that_fails_at_random_loses_nothing; a process may fork
-  at any: test_fork_under_full_load_a_hundred_times, test_a_fork_that_runs_no_hooks.
+  at any: test_fork_under_full_load_a_hundred_times, test_a_fork_without_hooks.
 - The end is bounded: test_handlers_that_hang_share_one_deadline.
 """
