@@ -22,6 +22,9 @@ ENCODINGS = ("deflate", "gzip")
 FSYNC = ("never", "segment", "line")
 """What the spool flushes to the disk itself: nothing, each sealed segment, or each line."""
 
+AUTO = "auto"
+"""A handler is enabled if it has both keys, and disabled if it has neither."""
+
 _FLAGS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -37,31 +40,26 @@ def environment(name: str, environ: Mapping[str, str] = os.environ) -> str | Non
     return environ.get(name, "").strip() or None
 
 
-def flag(name: str, value: Any) -> bool:
-    """Return a bool, given as one or as a word that environment variables use.
-
-    >>> flag("enabled", "off")
-    False
-    """
+def _state(name: str, value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     if not isinstance(value, str):
-        raise TypeError(f"{name} is {_type(value)}; expected a bool")
-    try:
-        return _FLAGS[value.strip().lower()]
-    except KeyError:
-        raise ValueError(f"{name} is {value!r}; expected one of {_words(_FLAGS)}") from None
+        raise TypeError(f"{name} is {_type(value)}; expected a bool or {AUTO!r}")
+    word = value.strip().lower()
+    if word != AUTO and word not in _FLAGS:
+        raise ValueError(f"{name} is {value!r}; expected one of {_words((AUTO, *_FLAGS))}")
+    return _FLAGS.get(word)
 
 
-def is_enabled(value: Any, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return a handler's `enabled` argument; if it is None, `FSLOG_ENABLED`, by default True.
+def enabled_state(value: Any, environ: Mapping[str, str] = os.environ) -> bool | None:
+    """Return a handler's `enabled` argument, or else `FSLOG_ENABLED`; None for `auto`, the default.
 
-    >>> is_enabled(None, {"FSLOG_ENABLED": "no"}), is_enabled(None, {}), is_enabled("off")
-    (False, True, False)
+    >>> enabled_state(None, {"FSLOG_ENABLED": "no"}), enabled_state(None, {}), enabled_state("on")
+    (False, None, True)
     """
     if value is not None:
-        return flag("enabled", value)
-    return flag("FSLOG_ENABLED", environment("FSLOG_ENABLED", environ) or True)
+        return _state("enabled", value)
+    return _state("FSLOG_ENABLED", environment("FSLOG_ENABLED", environ) or AUTO)
 
 
 def seconds(name: str, value: Any, *, zero: bool = False) -> float:
@@ -178,7 +176,8 @@ class Settings:
     spool_max_bytes: int
     spool_fsync: str
     ca_certs: str | None
-    enabled: bool
+    enabled: bool | None
+    """None: `auto`."""
     on_problem: Callable[[Problem], None] | None
 
     @classmethod
@@ -206,7 +205,7 @@ class Settings:
             spool_max_bytes=whole("spool_max_bytes", given["spool_max_bytes"]),
             spool_fsync=one_of("spool_fsync", given["spool_fsync"], FSYNC),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
-            enabled=is_enabled(given["enabled"]),
+            enabled=enabled_state(given["enabled"]),
             on_problem=function("on_problem", given["on_problem"]),
         )
 

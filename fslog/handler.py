@@ -28,7 +28,7 @@ from fslog.mapping import schema
 from fslog.mapping.encoding import encode
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
-from fslog.net.redaction import active_redactor, current_mark, is_internal
+from fslog.net.redaction import active_redactor, current_mark, internal_work, is_internal
 from fslog.net.retry import MAX_BACKOFF
 from fslog.net.transport import Transport, tls_context
 from fslog.process import fork_flag
@@ -72,7 +72,9 @@ class FreshsuccessHandler(logging.Handler):
             the process), each `"segment"` or each `"line"` (and of the machine).
         ca_certs: a PEM file or a directory of certificates instead of the system's.
         proxy: URL; `""` for none; else the usual environment variables, read once, now.
-        enabled: False: accept nothing and start nothing; else `FSLOG_ENABLED`.
+        enabled: False: accept nothing and start nothing; True: without keys, raise ValueError;
+            `"auto"`: True if both keys are set, False if neither is, which a WARNING on the logger
+            `fslog` reports once per process; else `FSLOG_ENABLED`, else `"auto"`.
         on_problem: called with a `Problem` in the thread of the log call.
         fields, rules, defaults, include, exclude, session, context_provider: see
             `EventFormatter`; not together with `setFormatter`.
@@ -119,25 +121,28 @@ class FreshsuccessHandler(logging.Handler):
         # A handler created during a capture belongs to it: it never uses its own endpoint, and
         # accepts nothing after the capture has ended.
         is_captured = capture.override() is not None
-        self._uses_own = settings.enabled and not is_captured
         self._destination = destination(
             auth_key=auth_key,
             api_key=api_key,
             datacenter=datacenter,
             endpoint=endpoint,
             proxy="" if is_captured else proxy,
-            needs_keys=self._uses_own,
+            needs_keys=False if is_captured else settings.enabled,
             environ=os.environ,
             log=notices.log,
         )
         self._spool = spool_directory(spool, self._destination, os.environ)
+        is_enabled = settings.enabled
+        if is_enabled is None:
+            is_enabled = self._destination.has_keys()
+        self._uses_own = is_enabled and not is_captured
         tls_context(settings.ca_certs)  # raises now if the certificates cannot be used
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
         if self._uses_own and self._spool is not None:
             self._spool.check()
         self._settings = settings
-        self._enabled = settings.enabled
+        self._enabled = is_enabled
         self._batch_bytes = settings.batch_bytes
         super().__init__(settings.level)
         self.formatter: EventFormatter = formatter
@@ -151,6 +156,14 @@ class FreshsuccessHandler(logging.Handler):
         self._choose_sink()  # another thread may have started a capture before the registration
         if self._uses_own:
             self._own.begin()
+        elif settings.enabled is None and not is_captured:
+            self._report_missing_keys()
+
+    def _report_missing_keys(self) -> None:
+        spool = self._spool
+        waiting = spool.path if spool is not None and spool.has_segments() else ""
+        with internal_work(self._destination.redact):
+            notices.off_without_keys(waiting)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Use another `EventFormatter`.

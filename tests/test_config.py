@@ -16,6 +16,7 @@ import pytest
 
 from fslog import EventFormatter, FreshsuccessHandler, config
 from fslog.collector import Collector
+from fslog.delivery import notices
 from rawserver import RawServer, answer
 
 AUTH = "auth-s3cret-0123456789"
@@ -26,6 +27,12 @@ EVENT = {"accountId": "acme", "userId": "ann", "action": "pageView", "page": "st
 
 def record(**extra: Any) -> logging.LogRecord:
     return logging.makeLogRecord({"name": "app", "levelno": 20, **EVENT, **extra})
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which notices were logged."""
+    monkeypatch.setattr(notices, "_logged_once", {})
 
 
 @pytest.fixture
@@ -400,17 +407,75 @@ def test_the_data_center_decides_on_the_host(
     assert asked.startswith(b"CONNECT " + host + b":443 ")
 
 
-@pytest.mark.parametrize("word", ["1", "true", "yes", "on", "True", "YES", " on\n", "", "  "])
+@pytest.mark.parametrize("word", ["1", "true", "yes", "on", "True", "YES", " on\n"])
+@pytest.mark.parametrize("way", ["variable", "argument"])
 def test_words_that_enable(
-    handler: Callable[..., FreshsuccessHandler], monkeypatch: pytest.MonkeyPatch, word: str
+    handler: Callable[..., FreshsuccessHandler],
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    word: str,
 ) -> None:
-    """An empty variable counts as unset: a handler is enabled by default."""
-    monkeypatch.setenv("FSLOG_ENABLED", word)
-    with pytest.raises(ValueError, match="auth_key"):
-        FreshsuccessHandler()
-    made = handler(**KEYS, endpoint="http://127.0.0.1:1")
+    """Enabled by variable or by argument, it demands both keys."""
+    if way == "variable":
+        monkeypatch.setenv("FSLOG_ENABLED", word)
+    given = {"enabled": word} if way == "argument" else {}
+    with pytest.raises(ValueError, match=r"^auth_key is missing: .* FSLOG_AUTH_KEY$"):
+        FreshsuccessHandler(**given)
+    made = handler(**KEYS, **given, endpoint="http://127.0.0.1:1")
+    assert accepts(made)
+
+
+@pytest.mark.parametrize("word", ["auto", "AUTO", " auto\n", "", "  ", None])
+@pytest.mark.parametrize("way", ["variable", "argument"])
+def test_auto_goes_by_the_keys(
+    handler: Callable[..., FreshsuccessHandler],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    way: str,
+    word: str | None,
+) -> None:
+    """By default, a handler is enabled with both keys and disabled without; one is an error."""
+    given: dict[str, Any] = {"endpoint": "http://127.0.0.1:1"}
+    if way == "argument":
+        given["enabled"] = word if (word or "").strip() else None
+        monkeypatch.setenv("FSLOG_ENABLED", "no" if given["enabled"] else "")
+    elif word is not None:
+        monkeypatch.setenv("FSLOG_ENABLED", word)
+    assert accepts(handler(**KEYS, **given))
+    assert caplog.messages == []
+    assert not accepts(handler(**given))
+    assert len(caplog.messages) == 1
+    for name, other in (("auth_key", "api_key"), ("api_key", "auth_key")):
+        variable = f"FSLOG_{name.upper()}"
+        with pytest.raises(ValueError, match=rf"^{name} is missing, .*{other} .* {variable}$"):
+            FreshsuccessHandler(**given, **{other: KEYS[other]})
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+@pytest.mark.parametrize("way", ["variable", "argument"])
+def test_a_blank_key_is_not_set(
+    handler: Callable[..., FreshsuccessHandler],
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    blank: str,
+) -> None:
+    """What a template or a compose file leaves empty disables the handler, like an unset key."""
+    blanks = dict.fromkeys(KEYS, blank)
+    if way == "variable":
+        for name in KEYS:
+            monkeypatch.setenv(f"FSLOG_{name.upper()}", blank)
+    assert not accepts(handler(**(blanks if way == "argument" else {})))
+    with pytest.raises(ValueError, match="api_key is missing"):
+        FreshsuccessHandler(**{**(blanks if way == "argument" else {}), "auth_key": AUTH})
+    for name, value in KEYS.items():
+        monkeypatch.setenv(f"FSLOG_{name.upper()}", value)
+    assert accepts(handler(endpoint="http://127.0.0.1:1", **blanks))
+
+
+def accepts(made: FreshsuccessHandler) -> bool:
+    """Return whether a handler counts a record that is not an event."""
     made.handle(logging.makeLogRecord({"msg": "no event"}))
-    assert made.stats().emitted == 1
+    return made.stats().emitted == 1
 
 
 @pytest.mark.parametrize("word", ["0", "false", "no", "off", "False", "NO", " off "])

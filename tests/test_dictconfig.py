@@ -422,22 +422,24 @@ def test_behind_a_memory_handler(collector: Collector) -> None:
     memory.close()
 
 
-def test_a_disabled_handler_needs_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One configuration for everywhere; FSLOG_ENABLED=0 on laptops and in tests."""
+def test_one_configuration_for_all_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without keys it is an error if FSLOG_ENABLED=yes demands them, and disabled otherwise."""
     configuration = {
         "version": 1,
         "disable_existing_loggers": False,
         "handlers": {"freshsuccess": {"class": "fslog.FreshsuccessHandler"}},
         "root": {"level": "DEBUG", "handlers": ["freshsuccess"]},
     }
+    monkeypatch.setenv("FSLOG_ENABLED", "yes")
     with pytest.raises(ValueError, match="freshsuccess") as caught:
         logging.config.dictConfig(configuration)
     assert "FSLOG_AUTH_KEY" in str(caught.value.__cause__)
-    monkeypatch.setenv("FSLOG_ENABLED", "0")
-    logging.config.dictConfig(configuration)
-    logging.getLogger("shop").info("x", extra=EVENT)
-    assert handler_of().stats().emitted == 0
-    assert handler_of().flush() is True
+    for word in ("auto", "0"):
+        monkeypatch.setenv("FSLOG_ENABLED", word)
+        logging.config.dictConfig(configuration)
+        logging.getLogger("shop").info("x", extra=EVENT)
+        assert handler_of().stats().emitted == 0
+        assert handler_of().flush() is True
 
 
 INI = """

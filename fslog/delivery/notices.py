@@ -18,6 +18,9 @@ LOGGER = "fslog"
 Log = Callable[[int, str], None]
 """Logs a text at a level of the logging module."""
 
+_logged_once: dict[str, object] = {}
+"""The notices of this process, and of those that it was forked from."""
+
 _MAX_KINDS = 100
 _STATES = ("full", "split", "abandoned", "spool")
 
@@ -58,12 +61,28 @@ def is_visible() -> bool:
     return False
 
 
+def off_without_keys(spool: str = "") -> None:
+    """WARNING, once per process: a handler is disabled because it has no keys; see also `log`.
+
+    Args:
+        spool: the path of its spool, if events of earlier processes wait in it.
+    """
+    mark = object()
+    if _logged_once.setdefault("off", mark) is mark:
+        waiting = f", and events wait in the spool {spool!r}" if spool else ""
+        log(
+            logging.WARNING,
+            f"fslog is off: FSLOG_AUTH_KEY and FSLOG_API_KEY are not set{waiting}; "
+            "FSLOG_ENABLED=yes makes this an error",
+        )
+
+
 def write_stderr(text: str, stream: TextIO | None = None) -> None:
     """Write one line to stderr; if there is none (pythonw, a closed descriptor), do nothing."""
     try:
         stream = stream or sys.stderr or sys.__stderr__
         if stream is not None:
-            stream.write(f"fslog: {text}\n")
+            stream.write(f"{text}\n" if text.startswith(f"{LOGGER} ") else f"{LOGGER}: {text}\n")
             stream.flush()
     except unless_interrupt(Exception):  # stderr is closed, full, or not a stream
         return

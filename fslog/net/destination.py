@@ -61,6 +61,10 @@ class Destination:
         mine = (self._base, self._keys, self._proxy)
         return mine == (other._base, other._keys, other._proxy)
 
+    def has_keys(self) -> bool:
+        """Return whether events can be posted."""
+        return None not in self._keys
+
     def events_url(self) -> str:
         """Return the URL to post events to: a secret."""
         auth_key, api_key = self._keys
@@ -108,7 +112,7 @@ def destination(
     datacenter: Any,
     endpoint: Any,
     proxy: Any,
-    needs_keys: bool,
+    needs_keys: bool | None,
     environ: Mapping[str, str],
     log: Callable[[int, str], None],
 ) -> Destination:
@@ -116,15 +120,17 @@ def destination(
 
     Args:
         auth_key, api_key, datacenter, endpoint, proxy: a handler's; None: the environment's.
-        needs_keys: whether missing keys are an error.
+        needs_keys: whether missing keys are an error; None: only if one of the two is missing.
         environ: environment variables.
         log: called with a logging level and a text, once for each key that is too short.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
     """
-    auth_key = key("auth_key", auth_key, environ, needed=needs_keys)
-    api_key = key("api_key", api_key, environ, needed=needs_keys)
+    auth_key = key("auth_key", auth_key, environ, needed=needs_keys is True)
+    api_key = key("api_key", api_key, environ, needed=needs_keys is True)
+    if needs_keys is None:
+        _check_pair({"auth_key": auth_key, "api_key": api_key})
     if datacenter is None:
         datacenter = config.environment("FSLOG_DATACENTER", environ) or "us"
     if isinstance(datacenter, str) and len(datacenter) > _LONGEST_WORD:
@@ -135,9 +141,20 @@ def destination(
     if endpoint is not None:
         base = endpoint_url(endpoint)
     to = Destination(base, auth_key, api_key, proxy_url(base, proxy, environ))
-    if needs_keys:
+    if needs_keys is not False and auth_key and api_key:
         _mention_short(to, log, {"auth_key": auth_key, "api_key": api_key})
     return to
+
+
+def _check_pair(keys: Mapping[str, str | None]) -> None:
+    """Raise ValueError if one key of the two is missing."""
+    missing = [name for name, value in keys.items() if value is None]
+    if len(missing) == 1:
+        [given] = keys.keys() - set(missing)
+        raise ValueError(
+            f"{missing[0]} is missing, although {given} is set: give it as an argument or in "
+            f"{_variable(missing[0])}"
+        )
 
 
 def _mention_short(
@@ -159,13 +176,15 @@ def _mention_short(
 def key(name: str, given: Any, environ: Mapping[str, str], *, needed: bool) -> str | None:
     r"""Return one of the two keys, without surrounding blanks and newlines (of mounted files).
 
+    An empty or blank one counts as not set, as a template of a configuration may have it.
+
     >>> key("api_key", "k3y\n", {}, needed=True)
     'k3y'
     """
     if given is not None and not isinstance(given, str):
         raise TypeError(f"{name} is of type {type(given).__name__}; expected a string")
-    variable = f"FSLOG_{name.upper()}"
-    value = (environ.get(variable, "") if given is None else given).strip()
+    variable = _variable(name)
+    value = (given or "").strip() or environ.get(variable, "").strip()
     if not value:
         if needed:
             raise ValueError(f"{name} is missing: give it as an argument or in {variable}")
@@ -180,6 +199,10 @@ def key(name: str, given: Any, environ: Mapping[str, str], *, needed: bool) -> s
     if value in (".", ".."):
         raise ValueError(f"{name} consists of dots only, which are removed from a URL's path")
     return value
+
+
+def _variable(name: str) -> str:
+    return f"FSLOG_{name.upper()}"
 
 
 def endpoint_url(value: Any) -> str:

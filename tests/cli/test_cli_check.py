@@ -427,20 +427,43 @@ def test_arguments_of_the_handler(arguments: dict[str, Any], reason: str, check:
 
 
 def test_missing_keys(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
-    """Missing keys are an error unless fslog is disabled; records are explained in both cases."""
+    """One key alone, and none with FSLOG_ENABLED=yes, are errors; records are explained."""
     monkeypatch.delenv("FSLOG_API_KEY")
     ((where, reason),) = errors(check, PLAIN)
     assert where == "handlers.usage"
-    assert reason.startswith("api_key is missing: give it as an argument or in FSLOG_API_KEY")
+    assert reason.startswith("api_key is missing, although auth_key is set: give it as an arg")
     code, out, _ = check(as_file(PLAIN), "--record", RECORD)
     assert code == 1
     assert "  auth_key  in FSLOG_AUTH_KEY\n  api_key   missing\n" in out
     assert "event, by rules[0]" in out
+    monkeypatch.delenv("FSLOG_AUTH_KEY")
+    monkeypatch.setenv("FSLOG_ENABLED", "yes")
+    ((where, reason),) = errors(check, PLAIN)
+    assert reason.startswith("auth_key is missing: give it as an argument or in FSLOG_AUTH_KEY")
     monkeypatch.setenv("FSLOG_ENABLED", "no")
     code, out, _ = check(as_file(PLAIN), "--record", RECORD)
     assert code == 0
     assert "  disabled  by enabled or FSLOG_ENABLED\n" in out
     assert "event, by rules[0]" in out
+
+
+@pytest.mark.parametrize("state", [None, "auto"])
+def test_no_keys(state: str | None, monkeypatch: pytest.MonkeyPatch, check: Check) -> None:
+    """Without keys the handler is off, which is no error, and the output says how it is on."""
+    for name in ("FSLOG_API_KEY", "FSLOG_AUTH_KEY"):
+        monkeypatch.delenv(name)
+    given = usage(enabled=state) if state else PLAIN
+    code, out, err = check(as_file(given), "--record", RECORD)
+    assert (code, err) == (0, "")
+    assert "  off       no keys: FSLOG_AUTH_KEY and FSLOG_API_KEY switch it on\n" in out
+    assert "  auth_key  missing\n  api_key   missing\n" in out
+    assert "event, by rules[0]" in out
+    (shown,) = json.loads(check(as_file(given), "--json")[1])["handlers"]
+    assert (shown["enabled"], shown["disabled_by"]) == (False, "no keys")
+    monkeypatch.setenv("FSLOG_API_KEY", KEYS[1])
+    monkeypatch.setenv("FSLOG_AUTH_KEY", KEYS[0])
+    (shown,) = json.loads(check(as_file(given), "--json")[1])["handlers"]
+    assert (shown["enabled"], shown["disabled_by"]) == (True, None)
 
 
 def test_errors_in_the_environment(monkeypatch: pytest.MonkeyPatch, check: Check) -> None:

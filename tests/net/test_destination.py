@@ -191,6 +191,15 @@ def test_a_key_of_the_wrong_type_is_not_shown(name: str, value: Any) -> None:
     assert str(value).strip("b'[]{}: 1") not in text
 
 
+@pytest.mark.parametrize("missing", ["auth_key", "api_key"])
+def test_one_key_of_the_two_is_an_error(missing: str) -> None:
+    """If keys are optional, both or neither are accepted; one is not shown in the error."""
+    text = refusal(ValueError, **{missing: None}, needs_keys=None)
+    assert text.startswith(f"{missing} is missing, although ")
+    assert make(needs_keys=None).has_keys()
+    assert not make(auth_key=None, api_key=None, needs_keys=None).has_keys()
+
+
 def test_a_disabled_handler_needs_no_keys_but_no_bad_ones_either() -> None:
     """Without keys a destination can be created, but an invalid key is still an error."""
     bare = make(auth_key=None, api_key=None, needs_keys=False)

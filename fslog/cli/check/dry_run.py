@@ -23,7 +23,7 @@ from typing import Any
 from fslog import EventFormatter, FreshsuccessHandler
 from fslog.cli.check.configuration import Configuration, HandlerConfig, makes
 from fslog.cli.check.routing import Routing
-from fslog.config import is_enabled
+from fslog.config import enabled_state
 from fslog.delivery import notices
 from fslog.mapping.rules import Rule
 from fslog.net.destination import Destination, destination
@@ -58,7 +58,7 @@ def dry_run() -> Iterator[ArgumentsOf]:
         @functools.wraps(original)
         def init(self: Any, *positional: Any, **given: Any) -> None:
             if forced:
-                is_enabled(given.get("enabled"))  # raises what the handler would
+                enabled_state(given.get("enabled"))  # raises what the handler would
             original(self, *positional, **{**given, **forced})
             made.append((self, given))
 
@@ -86,6 +86,7 @@ class EventHandlerInfo:
         arguments, mapping: those of the handler, and those of its formatter.
         formatter: creates the events; None if it, or the handler, could not be created.
         enabled: whether it accepts records in this environment.
+        is_auto: whether that depends on its keys.
         destination: where it would post; None if unknown, or if it does not post.
         spool: its spool directory, if any.
     """
@@ -96,6 +97,7 @@ class EventHandlerInfo:
     formatter: EventFormatter | None = None
     mapping: Mapping[str, Any] = field(default_factory=dict)
     enabled: bool = True
+    is_auto: bool = False
     destination: Destination | None = None
     spool: SpoolDirectory | None = None
 
@@ -165,7 +167,6 @@ def _create_posting(
     if handler is None:
         return
     info.arguments = arguments_of(handler)
-    info.enabled = is_enabled(info.arguments.get("enabled"))
     with _reported(config, info.where):
         if info.part.formatter is not None:
             handler.setFormatter(_formatter(config, info.part.formatter))
@@ -190,11 +191,14 @@ def _handler(config: Configuration, name: str) -> FreshsuccessHandler:
 def _find_destination(config: Configuration, info: EventHandlerInfo) -> None:
     names = ("auth_key", "api_key", "datacenter", "endpoint", "proxy")
     given = {name: info.arguments.get(name) for name in names}
-    for needs_keys in (info.enabled, False):
+    state = enabled_state(info.arguments.get("enabled"))
+    info.enabled, info.is_auto = state is not False, state is None
+    for needs_keys in (state, False):
         try:
-            info.destination = destination(
+            info.destination = to = destination(
                 **given, needs_keys=needs_keys, environ=os.environ, log=notices.log
             )
+            info.enabled = info.enabled and (needs_keys is not None or to.has_keys())
             break
         except (TypeError, ValueError) as error:
             config.error(info.where, f"{error}; FSLOG_ENABLED=no disables fslog, also without keys")

@@ -28,6 +28,8 @@ _MOST_NAMES = 8
 _MOST_REASONS = 5
 _VALUE_COLUMNS = 40
 
+_NO_KEYS = "no keys"
+
 _MAPPING = ("fields", "defaults", "include")
 """The arguments of a formatter of which the names are reported."""
 
@@ -133,8 +135,10 @@ def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tup
 
 
 def _posting_rows(values: dict[str, Any]) -> Iterator[tuple[Part, ...]]:
-    if not values["enabled"]:
-        yield _row("disabled", "by enabled or FSLOG_ENABLED", "yellow")
+    if values["disabled_by"] == _NO_KEYS:
+        yield _row("off", f"{_NO_KEYS}: {' and '.join(KEYS.values())} switch it on", "yellow")
+    elif values["disabled_by"]:
+        yield _row("disabled", f"by {values['disabled_by']}", "yellow")
     if values["endpoint"]:
         proxy = f" via the proxy {values['proxy']}" if values["proxy"] else ""
         yield _row("posts to", f"{values['endpoint']}{proxy}")
@@ -309,6 +313,7 @@ def _posting_values(info: EventHandlerInfo) -> dict[str, Any]:
     path = None if info.spool is None else info.spool.path
     return {
         "enabled": info.enabled,
+        "disabled_by": _disabled_by(info),
         "endpoint": None if to is None else f"{to.ping_url().removesuffix('ping')}***/***",
         # Without the password that the URL may contain.
         "proxy": None if proxy is None else urlsplit(proxy).netloc.rpartition("@")[2],
@@ -317,9 +322,16 @@ def _posting_values(info: EventHandlerInfo) -> dict[str, Any]:
     }
 
 
+def _disabled_by(info: EventHandlerInfo) -> str | None:
+    """Return why a handler accepts nothing in this environment; None if it is enabled."""
+    if info.enabled:
+        return None
+    return _NO_KEYS if info.is_auto else "enabled or FSLOG_ENABLED"
+
+
 def _key_origin(info: EventHandlerInfo, name: str) -> str | None:
     """Return where a key is from; None if it is missing."""
-    if info.arguments.get(name):
+    if str(info.arguments.get(name) or "").strip():
         return "configuration"
     return KEYS[name] if environment(KEYS[name]) else None
 
