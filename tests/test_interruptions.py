@@ -238,7 +238,7 @@ def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> Non
     """Wherever it lands, it comes out of the call, and all other events arrive exactly once."""
     with Collector() as collector:
         text = program(action, "a task's time limit", STEP, SPOOLS[settings])
-        judge(collector, run(text, collector.url, deadline=110.0).facts, action)
+        judge(collector, run(text, collector.url, deadline=250.0).facts, action)
 
 
 @pytest.mark.slow
@@ -275,6 +275,6 @@ def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str)
     tell(places=place, total=next(count))
     """
     with Collector() as collector:
-        facts = run(text, collector.url, deadline=100.0).facts
+        facts = run(text, collector.url, deadline=250.0).facts
         assert facts["places"] > 20
         assert numbers(collector) == list(range(facts["total"]))

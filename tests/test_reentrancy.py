@@ -372,5 +372,5 @@ def test_finalizers_that_log_while_threads_start(settings: str) -> None:
         gc.set_threshold(0)
         """
     with Collector() as collector:
-        run(program, collector.url, err=None, deadline=110.0)
+        run(program, collector.url, err=None, deadline=250.0)
         assert numbers(collector) == list(range(600))

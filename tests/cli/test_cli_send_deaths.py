@@ -117,7 +117,7 @@ def test_a_kill_at_any_step_loses_nothing() -> None:
     )
     with Collector() as collector:
         files = {"text": text.decode()}
-        done = run_program(AT_EVERY_STEP, collector.url, files=files, deadline=100.0, err=None)
+        done = run_program(AT_EVERY_STEP, collector.url, files=files, deadline=250.0, err=None)
         facts = done.facts
         arrived = Counter((one["source"], one["number"]) for one in collector.events)
     assert (facts["steps"] > 100, facts["killed_twice"] > 50, facts["last"]) == (True, True, 1)
