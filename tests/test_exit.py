@@ -1,4 +1,4 @@
-"""The end of a process: what was accepted arrives, or is given up in time and with a number."""
+"""The exit: accepted events arrive, or are abandoned in time, and are then counted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARGIN_SECONDS = 4.0
 
 @pytest.mark.parametrize("way", WAYS_OUT)
 def test_one_record_then_the_end_arrives(way: str) -> None:
-    """The first and only event of a process arrives, whatever ends it, in silence."""
+    """The only event of a process arrives, whatever ends it, and nothing is printed."""
     with Collector() as collector:
         run(WAYS_OUT[way], collector.url)
         assert numbers(collector) == [1]
@@ -30,7 +30,7 @@ def test_one_record_then_the_end_arrives(way: str) -> None:
 
 @pytest.mark.parametrize("way", [name for name in WAYS_OUT if "registered" in name])
 def test_an_event_at_the_end_arrives_after_earlier_ones(way: str) -> None:
-    """An event at the very end arrives also where the listener's thread ran before."""
+    """An event at the very end also arrives if the listener's thread already ran."""
     program = f"{WAYS_OUT[way].rstrip()}\n        say(0)\n"
     with Collector() as collector:
         run(program, collector.url)
@@ -45,8 +45,8 @@ def test_an_event_at_the_end_arrives_after_earlier_ones(way: str) -> None:
         ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -2, "KeyboardInterrupt"),
     ],
 )
-def test_an_unhappy_end_delivers_too(ending: str, code: int, last_line: str) -> None:
-    """An exception ends the program as it always does, and what was logged before arrives."""
+def test_an_exit_by_an_exception_delivers(ending: str, code: int, last_line: str) -> None:
+    """An exception ends the program as usual, and what was logged before arrives."""
     program = f"from counted import *\nhandle()\nsay(1)\n{ending}\n"
     with Collector() as collector:
         ended = run(program, collector.url, code=code, err=None)
@@ -120,8 +120,8 @@ FINALIZERS_LOG = pytest.mark.skipif(
 
 @FINALIZERS_LOG
 @pytest.mark.parametrize("which", FINALIZERS)
-def test_events_of_finalizers_at_shutdown_are_not_lost_in_silence(which: str) -> None:
-    """What is logged while Python takes its modules down arrives, or is said, once, to be late."""
+def test_events_of_finalizers_at_shutdown_are_delivered_or_reported(which: str) -> None:
+    """What is logged while Python clears its modules arrives, or is reported once as too late."""
     with Collector() as collector:
         ended = run(FINALIZERS[which], collector.url, err=None)
         arrived = numbers(collector)
@@ -135,8 +135,8 @@ def test_events_of_finalizers_at_shutdown_are_not_lost_in_silence(which: str) ->
 
 
 @FINALIZERS_LOG
-def test_a_thread_that_logs_to_the_very_end_keeps_nobody_alive() -> None:
-    """A daemon thread that logs without pause neither hangs the exit nor breaks the order."""
+def test_a_daemon_thread_that_logs_does_not_prolong_the_exit() -> None:
+    """A daemon thread that logs without pause does not block the exit or change the order."""
     program = """
         import itertools
         import threading
@@ -157,7 +157,7 @@ def test_a_thread_that_logs_to_the_very_end_keeps_nobody_alive() -> None:
         leave()
         """
     with Collector() as collector:
-        # What such a thread said at the last moment may be given up, or be late; that is said.
+        # What such a thread logs at the last moment may be abandoned or too late; that is reported.
         ended = run(program, collector.url, err=None)
         assert all(line.startswith("fslog: ") for line in ended.err.splitlines()), ended.err
         assert len(ended.err.splitlines()) <= 3
@@ -198,7 +198,7 @@ def _deaf() -> Iterator[str]:
 
 
 TROUBLES: dict[str, tuple[Callable[[], AbstractContextManager[str]], str, bool]] = {
-    # endpoint, words of the reason, whether the time is used up in hope
+    # endpoint, words of the reason, whether all of the time is used
     "hangs": (lambda: _collector(Answer(then="hang")), "", True),
     "is slow": (lambda: _collector(Answer(delay=30.0)), "", True),
     "cannot be connected to": (_deaf, "", True),
@@ -220,14 +220,14 @@ def _assert_given_up(ended: Ended, count: int, reason: str) -> None:
     assert len(given_up) == 1, ended.err
     assert f" {count} events " in given_up[0]
     assert reason in given_up[0]
-    # Beside it, at most what is said when an endpoint goes down.
+    # Otherwise only the notice of an outage is allowed.
     assert len(lines) <= 2, ended.err
     assert all(line.startswith("fslog: ") for line in lines), ended.err
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_the_exit_is_bounded_and_says_what_was_given_up(trouble: str) -> None:
-    """An endpoint in trouble delays the exit by `shutdown_timeout` at most; one line says it."""
+def test_the_exit_is_bounded_and_reports_what_was_abandoned(trouble: str) -> None:
+    """A failing endpoint delays the exit by `shutdown_timeout` at most; a line reports the loss."""
     endpoint, reason, patient = TROUBLES[trouble]
     with endpoint() as url:
         ended = run(TROUBLED, url, err=None)
@@ -239,7 +239,7 @@ def test_the_exit_is_bounded_and_says_what_was_given_up(trouble: str) -> None:
 
 
 def test_an_endpoint_that_recovers_in_time_gets_everything() -> None:
-    """Trouble that ends within `shutdown_timeout` costs no event, and its end is said."""
+    """An outage that ends within `shutdown_timeout` loses no event, and its end is logged."""
     with Collector() as collector:
         collector.script(Answer(503), Answer(then="close"))
         ended = run(TROUBLED.replace("=0.5)", "=20)"), collector.url, err=None)
@@ -248,8 +248,8 @@ def test_an_endpoint_that_recovers_in_time_gets_everything() -> None:
     assert "are abandoned" not in ended.err
 
 
-def test_what_was_given_up_is_said_on_the_logger_too() -> None:
-    """Where a handler shows what `fslog` says, the loss is said there and on stderr, once each."""
+def test_a_loss_is_reported_on_the_logger_too() -> None:
+    """If a handler shows the records of `fslog`, the loss is reported there and on stderr."""
     program = """
         import sys
         from counted import *
@@ -267,7 +267,7 @@ def test_what_was_given_up_is_said_on_the_logger_too() -> None:
 
 
 def test_handlers_that_hang_share_one_deadline() -> None:
-    """Five handlers whose endpoints hang end within one `shutdown_timeout`, not within five."""
+    """Five handlers whose endpoints hang end within one `shutdown_timeout`, not five."""
     program = """
         from counted import *
         for number in range(5):
@@ -282,7 +282,7 @@ def test_handlers_that_hang_share_one_deadline() -> None:
     assert ended.err.count("are abandoned") == 5
 
 
-def test_logging_shutdown_by_hand_waits_once() -> None:
+def test_an_explicit_logging_shutdown_waits_once() -> None:
     """`logging.shutdown` flushes and closes each handler, and waits one `shutdown_timeout`."""
     program = """
         from counted import *
@@ -298,8 +298,8 @@ def test_logging_shutdown_by_hand_waits_once() -> None:
     _assert_given_up(ended, 1, "")
 
 
-def test_logging_shutdown_twice_and_more_events_between() -> None:
-    """However often logging is shut down, events before, between and after arrive once."""
+def test_logging_shutdown_twice_with_events_between() -> None:
+    """If logging is shut down twice, events before, between and after arrive once."""
     program = """
         from counted import *
         handler = handle()
@@ -317,8 +317,8 @@ def test_logging_shutdown_twice_and_more_events_between() -> None:
         assert numbers(collector) == list(range(7))
 
 
-def test_time_that_the_application_takes_at_exit_is_not_charged() -> None:
-    """What a callback that works longer than `shutdown_timeout` logs then is delivered."""
+def test_the_time_of_the_applications_exit_functions_does_not_count() -> None:
+    """A callback that works longer than `shutdown_timeout` and then logs loses nothing."""
     program = """
         import atexit
         import threading
@@ -336,7 +336,7 @@ def test_time_that_the_application_takes_at_exit_is_not_charged() -> None:
 
 
 def test_a_zero_shutdown_timeout_does_not_wait() -> None:
-    """`shutdown_timeout=0` leaves at once, and says what that cost."""
+    """`shutdown_timeout=0` ends at once, and reports what was abandoned."""
     program = TROUBLED.replace("=0.5)", "=0)")
     with _collector(Answer(then="hang")) as url:
         ended = run(program, url, err=None)
@@ -355,8 +355,8 @@ def test_a_zero_shutdown_timeout_does_not_wait() -> None:
         "sys.stderr = Broken(RuntimeError)",
     ],
 )
-def test_a_loss_without_a_stderr_breaks_nothing(stderr: str) -> None:
-    """Where nothing can be said at exit, the process ends in time and with its own code."""
+def test_a_loss_without_a_stderr(stderr: str) -> None:
+    """If nothing can be reported at exit, the process still ends in time with its own code."""
     program = f"""
         import atexit
         from counted import *
@@ -384,7 +384,7 @@ def test_a_loss_without_a_stderr_breaks_nothing(stderr: str) -> None:
 
 
 def test_os_exit_loses_only_what_was_not_flushed() -> None:
-    """`os._exit` runs nothing: what a flush delivered before is there, what came after is not."""
+    """`os._exit` runs no exit functions: only what was flushed before has arrived."""
     program = """
         import os
         import fslog
@@ -401,7 +401,7 @@ def test_os_exit_loses_only_what_was_not_flushed() -> None:
 
 
 def test_a_disabled_handler_does_nothing_at_exit() -> None:
-    """A disabled handler starts no thread, delays no exit and says nothing."""
+    """A disabled handler starts no thread, does not delay the exit and prints nothing."""
     program = """
         import threading
         from counted import *
@@ -453,7 +453,7 @@ LATE = """
 
 @pytest.mark.parametrize("threads", [1, 8])
 def test_threads_that_log_while_the_process_ends(threads: int) -> None:
-    """Each waits for its own events: none is given up while there is time, and all arrive."""
+    """Each thread waits for its own events: all arrive, because there is time."""
     with Collector() as collector:
         facts = run(LATE.format(threads=threads), collector.url, deadline=60.0).facts
         assert facts["stats"]["abandoned"] == 0
@@ -463,7 +463,7 @@ def test_threads_that_log_while_the_process_ends(threads: int) -> None:
 
 
 def test_a_late_event_that_is_refused_is_counted_once() -> None:
-    """Without room at the end of the process, one record is one refused event."""
+    """If there is no room at exit, one record is one refused event."""
     program = """
         import atexit
         from counted import *
@@ -478,8 +478,8 @@ def test_a_late_event_that_is_refused_is_counted_once() -> None:
         assert ended.facts == {"refused": 1}
 
 
-def test_late_events_that_are_given_up_are_not_said_one_by_one() -> None:
-    """With the endpoint down and the time over, two lines on stderr stand for any number."""
+def test_late_events_that_are_abandoned_are_reported_together() -> None:
+    """After the deadline, with the endpoint down, two lines on stderr report any number."""
     program = """
         import atexit
         from counted import *

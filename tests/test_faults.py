@@ -1,7 +1,7 @@
-"""An endpoint may misbehave in any way: nothing is lost, nothing is said twice, all is counted.
+"""Whatever an endpoint does, no event is lost, no notice is repeated, and all is counted.
 
 End to end: a configuration by `dictConfig`, log calls, the handler, its thread, sockets, and an
-endpoint that does what endpoints do on a bad day, and recovers.
+endpoint that fails in many ways and recovers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ APP = logging.getLogger("faults.app")
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for what another thread does; False: it did not."""
+    """Wait for another thread; return False if the condition never held."""
     waiting, until = threading.Event(), time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -38,7 +38,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 class Memory(logging.Handler):
-    """Keep what fslog says."""
+    """Keep the records of fslog."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Memory(logging.Handler):
 
 
 class Application:
-    """An application that was configured to ship its events, and numbers them."""
+    """An application that logs numbered events."""
 
     def __init__(self, url: str, **arguments: Any) -> None:
         self.said = Memory()
@@ -61,7 +61,7 @@ class Application:
         self.configure()
 
     def configure(self) -> None:
-        """Load the logging configuration, once more if it was before."""
+        """Load the logging configuration, perhaps again."""
         events = {
             "class": "fslog.FreshsuccessHandler",
             "auth_key": "the-auth-key",
@@ -98,7 +98,7 @@ class Application:
 
     @property
     def stats(self) -> Stats:
-        """Return the newest handler's numbers, which must balance."""
+        """Return the statistics of the newest handler after checking their balance."""
         stats = self.handlers[-1].stats()
         assert stats.emitted == stats.skipped + stats.invalid + stats.refused + stats.accepted
         assert stats.accepted == stats.delivered + stats.pending + stats.abandoned
@@ -109,15 +109,15 @@ class Application:
         return eventually(lambda: all(h.stats().pending == 0 for h in self.handlers))
 
     def levels(self) -> list[str]:
-        """Return the levels of what was said."""
+        """Return the levels of the notices."""
         return [record.levelname for record in self.said.records]
 
     def texts(self) -> list[str]:
-        """Return what was said."""
+        """Return the texts of the notices."""
         return [record.getMessage() for record in self.said.records]
 
     def end(self) -> None:
-        """Take the configuration back."""
+        """Remove the configuration."""
         for name in (APP.name, "fslog"):
             logger = logging.getLogger(name)
             logger.handlers.clear()
@@ -139,7 +139,7 @@ def application(url: str, **arguments: Any) -> Iterator[Application]:
 
 
 def numbers(events: list[dict[str, Any]]) -> list[int]:
-    """Return which log calls some events come from."""
+    """Return the numbers of the log calls of some events."""
     return [event["n"] for event in events]
 
 
@@ -174,7 +174,7 @@ FAULTS: dict[str, tuple[Answer, str, str]] = {
 def test_after_a_fault_everything_arrives_once_and_in_order(
     answer: Answer, said: str, error: str
 ) -> None:
-    """Events of before, during and after a fault arrive; the fault and its end are said once."""
+    """Events before, during and after a fault arrive; the fault and its end are logged once."""
     with Collector() as collector, application(collector.url) as app:
         collector.script(*[Answer()] * 2, *[answer] * 3)
         app.log(10)
@@ -194,7 +194,7 @@ def test_after_a_fault_everything_arrives_once_and_in_order(
 
 
 def taking(taken: list[int]) -> Script:
-    """Make a script that plays the endpoint: it takes events, and answers each request with 200."""
+    """Make a script that accepts events and answers each request with 200."""
 
     def script(conn: socket.socket) -> None:
         while request := read_request(conn):
@@ -225,8 +225,8 @@ RAW: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("fault", RAW.values(), ids=RAW)
-def test_after_an_impolite_fault_everything_arrives_once_and_in_order(fault: Script) -> None:
-    """The same, with an endpoint that breaks the protocol."""
+def test_after_a_protocol_error_everything_arrives_once_and_in_order(fault: Script) -> None:
+    """The same, with an endpoint that violates the protocol."""
     taken: list[int] = []
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RawServer(fault, fault, fault, taking(taken)))
@@ -240,8 +240,8 @@ def test_after_an_impolite_fault_everything_arrives_once_and_in_order(fault: Scr
         assert app.levels() == ["WARNING", "INFO"]
 
 
-def test_a_lost_answer_doubles_a_batch_and_loses_nothing() -> None:
-    """Where events were taken but the 200 got lost, they are sent again: at least once."""
+def test_a_batch_whose_answer_was_lost_is_sent_twice() -> None:
+    """If events were accepted but the 200 was lost, they are sent again: at least once."""
     with Collector() as collector, application(collector.url) as app:
         collector.script(Answer(then="close", keep=True))
         app.log(3)
@@ -254,7 +254,7 @@ def test_a_lost_answer_doubles_a_batch_and_loses_nothing() -> None:
 
 @pytest.mark.parametrize("as_date", [False, True])
 def test_retry_after_is_honoured(as_date: bool) -> None:
-    """An endpoint that names a time is left alone until then, in seconds or as a date."""
+    """No request is made before that time, given in seconds or as a date."""
     asked_at = time.time() + 2.0
     value = formatdate(asked_at, usegmt=True) if as_date else "1"
     with Collector() as collector, application(collector.url) as app:
@@ -270,7 +270,7 @@ def test_retry_after_is_honoured(as_date: bool) -> None:
 
 
 def test_a_flush_does_not_wait_for_retry_after() -> None:
-    """Who flushes, at the end of a job say, has it tried now."""
+    """A flush, such as that at the end of a job, tries now."""
     with Collector() as collector, application(collector.url) as app:
         collector.script(Answer(429, headers={"Retry-After": "600"}))
         app.log(3)
@@ -281,7 +281,7 @@ def test_a_flush_does_not_wait_for_retry_after() -> None:
 
 
 def test_batches_that_are_too_large_are_split() -> None:
-    """An endpoint with a limit of its own gets all events in order, in bodies that it takes."""
+    """An endpoint with a lower limit gets all events in order, in bodies that it accepts."""
     large = {"batch_events": 100, "flush_interval": 30.0}
     with Collector(limit_events=3) as collector, application(collector.url, **large) as app:
         app.log(50)
@@ -294,8 +294,8 @@ def test_batches_that_are_too_large_are_split() -> None:
         assert "too large" in app.texts()[0]
 
 
-def test_a_single_event_that_is_too_large_is_abandoned_alone() -> None:
-    """One poison event does not hold the others up: it is counted, and told once."""
+def test_only_the_event_that_is_too_large_is_abandoned() -> None:
+    """It does not delay the others; it is counted and reported once."""
     large = {"batch_events": 100, "flush_interval": 30.0}
     with Collector(limit_bytes=2_000) as collector, application(collector.url, **large) as app:
         app.log(20)
@@ -312,8 +312,8 @@ def test_a_single_event_that_is_too_large_is_abandoned_alone() -> None:
         assert "abandoned" in app.texts()[1]
 
 
-def test_an_outage_with_a_small_buffer_refuses_the_newest_and_says_so() -> None:
-    """What was accepted arrives; every refusal is counted and told; full and room said once."""
+def test_an_outage_with_a_small_buffer_refuses_the_newest_and_reports_it() -> None:
+    """Accepted events arrive; refusals are counted and reported; full and room are logged once."""
     with (
         Collector() as collector,
         application(
@@ -343,8 +343,8 @@ def test_an_outage_with_a_small_buffer_refuses_the_newest_and_says_so() -> None:
         assert len(app.said.records) == 4
 
 
-def test_each_outage_is_said_anew() -> None:
-    """An endpoint that comes and goes is told of at each change, not at each attempt."""
+def test_each_outage_is_logged() -> None:
+    """A notice is logged at each change of the endpoint's state, not at each try."""
     with Collector() as collector, application(collector.url) as app:
         for outage in range(1, 4):
             collector.script(*[Answer(503)] * 4)
@@ -355,8 +355,8 @@ def test_each_outage_is_said_anew() -> None:
         assert app.stats.retries == 12
 
 
-def test_a_restart_of_the_endpoint_is_survived() -> None:
-    """While nobody listens at the port events are kept; then they arrive over a new connection."""
+def test_a_restart_of_the_endpoint_loses_nothing() -> None:
+    """Events are kept while the port is closed; then they arrive over a new connection."""
     with Collector() as collector, application(collector.url) as app:
         app.log(3)
         assert app.delivered()
@@ -371,13 +371,13 @@ def test_a_restart_of_the_endpoint_is_survived() -> None:
 
 
 def test_another_configuration_in_an_outage_loses_nothing() -> None:
-    """A second `dictConfig` closes the handler: what it held arrives all the same."""
+    """A second `dictConfig` closes the handler, and what it held still arrives."""
     with Collector() as collector, application(collector.url) as app:
         collector.always(Answer(503))
         app.log(4)
         began_at = time.monotonic()
         app.configure()
-        assert time.monotonic() - began_at < 4.0  # of the five that `shutdown_timeout` is
+        assert time.monotonic() - began_at < 4.0  # of the five of `shutdown_timeout`
         app.log(4)
         collector.always(None)
         assert app.delivered()
@@ -385,8 +385,8 @@ def test_another_configuration_in_an_outage_loses_nothing() -> None:
         assert [handler.stats().delivered for handler in app.handlers] == [4, 4]
 
 
-def test_a_slow_endpoint_slows_no_log_call() -> None:
-    """However long the endpoint takes, a log call takes microseconds, and all arrives."""
+def test_a_slow_endpoint_does_not_slow_log_calls() -> None:
+    """A log call needs microseconds however slow the endpoint is, and all events arrive."""
     with Collector() as collector, application(collector.url, timeout=30.0) as app:
         collector.always(Answer(200, delay=1.0))
         slowest = 0.0
@@ -401,8 +401,8 @@ def test_a_slow_endpoint_slows_no_log_call() -> None:
         assert app.levels() == []
 
 
-def test_an_endpoint_that_drops_idle_connections_is_no_news() -> None:
-    """Closing a connection between two requests is any server's right: nothing is said."""
+def test_an_endpoint_that_closes_idle_connections_is_not_reported() -> None:
+    """A server may close a connection between two requests: nothing is logged."""
     with Collector() as collector, application(collector.url) as app:
         collector.always(Answer(200, headers={"Connection": "close"}))
         for _ in range(5):

@@ -1,9 +1,9 @@
-"""Exceptions out of signal handlers: at every place where one can land, nothing is lost or doubled.
+"""Exceptions of signal handlers at every possible place lose no event and send none twice.
 
-Ctrl-C, a task's soft time limit, a time-out by SIGALRM: CPython calls a signal handler after a
-call returned, at the beginning of a function, at the end of a loop's turn, and inside calls that
-wait. Each test raises at all of these places, one after the other, in fslog's code and in what it
-calls of the standard library, and goes on logging afterwards as the application would.
+Such as Ctrl-C, a task's soft time limit, or a timeout by SIGALRM. CPython calls signal handlers
+after calls, at the beginning of functions, at the end of loop iterations, and inside calls that
+wait. Each test raises at these places, one after the other, in fslog's code and in what it calls of
+the standard library, and then goes on logging as the application would.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from processes import numbers, run
 
 STEP = int(os.environ.get("FSLOG_TEST_STEP", "41"))
 SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "4"))
-"""Every so many places are tried, by the quick tests and by the slow ones; 1 tries all."""
+"""The quick tests and the slow ones try one of so many places; 1 tries all."""
 
 INTERRUPTED = """
     import dis
@@ -63,13 +63,13 @@ INTERRUPTED = """
         def refuse(*arguments):
             raise RuntimeError("can't start new thread")
         fslog.delivery.worker._thread.start_new_thread = refuse
-        # A socket is lost when the call that makes it is interrupted right after it.
+        # A socket is lost if the call that creates it is interrupted right after its creation.
         warnings.simplefilter("ignore", ResourceWarning)
 
-    gc.disable()  # what is raised in a finalizer is lost, whoever raises it
+    gc.disable()  # exceptions of finalizers are lost
 
     class Interrupting:
-        # Raises before the nth of these places that is come to in this thread.
+        # Raises before the nth of these places that this thread reaches.
         def __init__(self, n, exception):
             self.left = n
             self.exception = exception
@@ -99,7 +99,7 @@ INTERRUPTED = """
                 self.at(frame.f_code, frame.f_lasti)
             return self.trace
         def begin(self):
-            # From 3.13 on sys.settrace tells of the instructions of a function's later runs only.
+            # From 3.13 on sys.settrace reports instructions only from a function's second run on.
             if monitoring is None:
                 sys._getframe(1).f_trace_opcodes = True  # or 3.12 would trace none
                 sys.settrace(self.trace)
@@ -129,7 +129,7 @@ INTERRUPTED = """
             threading.Event().wait(0.001)
 
     def interrupted(n, action, exception):
-        # Do the action, interrupted at the nth place; tell what came out of it, None for nothing.
+        # Do the action, interrupted at the nth place; return what it raised, None if nothing.
         interrupt = Interrupting(n, exception)
         interrupt.begin()
         try:
@@ -149,14 +149,14 @@ INTERRUPTED = """
 EXCEPTIONS = {
     "Ctrl-C": "KeyboardInterrupt()",
     "a task's time limit": "Interrupt('time limit')",
-    "a time-out": "TimeoutError('time-out')",
+    "a timeout": "TimeoutError('timeout')",
     "another": "RuntimeError('out of a signal handler')",
 }
 
-WITHOUT_THREADS = "flush where no thread can be started"
+WITHOUT_THREADS = "flush without threads"
 
 ACTIONS = {
-    # What is done before the interrupted call, and the call.
+    # The preparation, and the call that is interrupted.
     "the first log call": ("pass", "say(number)"),
     "the second log call, which compiles an encoder": ("say(next(count))", "say(number)"),
     "a log call that seals": (
@@ -200,7 +200,7 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
         stats = handler.stats()
         assert stats.pending == stats.abandoned == 0, (place, stats)
         assert stats.delivered == stats.accepted, (place, stats)
-        # A second thread may have been asked for; it ends itself when it finds the first.
+        # A second thread may have been started; it ends when it finds the first one.
         until_there_are_at_most(1, place)
         log.removeHandler(handler)
         handler.close()
@@ -214,7 +214,7 @@ def program(action: str, exception: str, step: int, settings: str) -> str:
 def judge(collector: Collector, facts: dict[str, Any], action: str) -> None:
     """Assert that each event whose call returned arrived once, and no event twice."""
     arrived = numbers(collector)
-    # A POST that was interrupted in the main thread may have arrived: it is made again.
+    # A POST that was interrupted in the main thread may have arrived, and is repeated.
     if action != WITHOUT_THREADS:
         assert len(arrived) == len(set(arrived)), "an event arrived twice"
     assert set(facts["returned"]) <= set(arrived), "an event was lost"
@@ -224,7 +224,7 @@ def judge(collector: Collector, facts: dict[str, Any], action: str) -> None:
 
 SPOOLS = {"in memory": "", "with a spool": "spool=spool"}
 
-# What a spool has read back when it is interrupted there stays on disk, see `test_writer`.
+# What an interrupted flush has read from a spool stays on disk, see `test_writer`.
 CASES = [
     (action, settings)
     for action in ACTIONS
@@ -235,7 +235,7 @@ CASES = [
 
 @pytest.mark.parametrize(("action", "settings"), CASES)
 def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> None:
-    """Wherever it lands, it comes out of the call, and all other events arrive exactly once."""
+    """Wherever it is raised, the call raises it, and all other events arrive exactly once."""
     with Collector() as collector:
         text = program(action, "a task's time limit", STEP, SPOOLS[settings])
         judge(collector, run(text, collector.url, deadline=250.0).facts, action)
@@ -248,7 +248,7 @@ def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> Non
 def test_any_exception_out_of_a_signal_handler_anywhere(
     action: str, exception: str, settings: str
 ) -> None:
-    """The same at many more places, whatever is raised."""
+    """The same at many more places, with several exceptions."""
     with Collector() as collector:
         text = program(action, exception, SLOW_STEP, SPOOLS[settings])
         judge(collector, run(text, collector.url, deadline=590.0).facts, action)
@@ -256,7 +256,7 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
 
 @pytest.mark.parametrize("call", ["handler.flush(10)", "handler.close()"])
 def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str) -> None:
-    """An application that says no more after it waits for nothing: the thread has been told."""
+    """The application needs no further call: the thread was woken, or wakes up by itself."""
     text = f"""{INTERRUPTED}
     count = itertools.count()
     for place in itertools.count(0, {STEP}):

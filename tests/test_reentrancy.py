@@ -19,7 +19,7 @@ SETTINGS = {
     [pytest.param(name, marks=[pytest.mark.slow] * (name != "usual")) for name in SETTINGS],
 )
 def test_a_signal_handler_that_logs(settings: str) -> None:
-    """A signal each millisecond that logs, amid 20,000 events, costs none, nor their order."""
+    """A signal handler that logs each millisecond loses no event and keeps their order."""
     program = f"""
         import itertools
         import signal
@@ -51,7 +51,7 @@ def test_a_signal_handler_that_logs(settings: str) -> None:
 
 def _assert_signals(arrived: list[int], facts: dict[str, int], settings: str) -> None:
     assert facts["signals"] > 20
-    # In no order of their own: a signal breaks into the handler of the one before.
+    # Their own order is undefined: a signal interrupts the handler of the previous one.
     assert len(set(arrived)) == len(arrived)
     # Where there is no room, a call that broke into another cannot wait: it is refused.
     assert len(arrived) == facts["signals"] - facts["refused"]
@@ -116,7 +116,7 @@ ACTIONS = {
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_log_call_at_any_instruction(action: str) -> None:
-    """A log call that breaks in before any one instruction of fslog's loses and doubles nothing."""
+    """A log call before any instruction of another one loses no event and sends none twice."""
     settings, call = ACTIONS[action]
     program = f"""{INTERRUPT}
     handler = handle({settings})
@@ -133,13 +133,13 @@ def test_a_log_call_at_any_instruction(action: str) -> None:
         assert sorted(numbers(collector)) == list(range(facts["outer"]))
         arrived = numbers(collector, "inner")
         assert len(arrived) == len(set(arrived)) == facts["inner"] - facts["refused"]
-        # Where there is no room, a call that broke into another cannot wait: it is refused.
+        # If there is no room, a re-entrant call cannot wait: its event is refused.
         assert (facts["refused"] == 0 and ended.err == "") or "wait" in action
 
 
 @pytest.mark.parametrize("inner", ["handler.flush(10)", "handler.close()", "handler.stats()"])
 def test_other_calls_at_any_instruction_of_a_log_call(inner: str) -> None:
-    """`flush`, `close` and `stats` that break into a log call end at once, and nothing is lost."""
+    """`flush`, `close` and `stats` inside a log call return at once, and nothing is lost."""
     program = f"""{INTERRUPT}
     handler = handle(batch_events=3)
     outer = itertools.count()
@@ -161,7 +161,7 @@ def test_other_calls_at_any_instruction_of_a_log_call(inner: str) -> None:
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_the_first_log_call_of_all_at_any_instruction(step: int) -> None:
-    """Breaking in while the listener's thread is being started starts no second one."""
+    """A log call during the start of the listener's thread does not start a second one."""
     program = f"""{INTERRUPT}
     def threads():
         return [thread for thread in threading.enumerate() if thread.name == "fslog"]
@@ -207,8 +207,8 @@ def test_a_text_that_logs() -> None:
         assert {event.get("value") for event in collector.events} == {"text", None}
 
 
-def test_a_text_that_logs_itself() -> None:
-    """A value whose `__str__` logs that very value costs the recursion limit, and no more."""
+def test_a_text_that_logs_itself_is_bounded() -> None:
+    """A value whose `__str__` logs the value itself ends at the recursion limit."""
     program = """
         import fslog
         from counted import *
@@ -226,8 +226,8 @@ def test_a_text_that_logs_itself() -> None:
 
 
 @pytest.mark.parametrize("settings", ["", pytest.param("batch_events=2", marks=pytest.mark.slow)])
-def test_finalizers_that_log_amid_appends(settings: str) -> None:
-    """A collector that runs all the time, and finalizers that log, wherever: each arrives once."""
+def test_finalizers_that_log_during_appends(settings: str) -> None:
+    """Finalizers that log run anywhere in an append: each event arrives once."""
     program = f"""
         import gc
         import itertools
@@ -259,7 +259,7 @@ def test_finalizers_that_log_amid_appends(settings: str) -> None:
 
 
 def test_a_finalizer_on_the_listeners_own_thread() -> None:
-    """What a finalizer logs while fslog posts is an event, taken without waiting for anything."""
+    """What a finalizer logs while fslog posts is accepted without waiting."""
     program = """
         import gc
         import threading
@@ -293,8 +293,8 @@ def test_a_finalizer_on_the_listeners_own_thread() -> None:
 
 
 @pytest.mark.slow
-def test_a_handler_dropped_in_the_middle_of_another_ones_log_call() -> None:
-    """A handler that the garbage collector takes while another one appends delivers its lines."""
+def test_a_handler_collected_during_a_log_call_of_another_one() -> None:
+    """A handler that is collected while another one appends delivers its lines."""
     program = """
         import gc
         from counted import *
@@ -318,7 +318,7 @@ def test_a_handler_dropped_in_the_middle_of_another_ones_log_call() -> None:
 
 
 def test_a_finalizer_in_a_thread_that_has_not_reported_yet() -> None:
-    """What is logged in the listener's new thread, before `start` knows of it, waits for nobody."""
+    """What is logged in the listener's new thread before `start` returns does not block."""
     program = """
         import itertools
         import threading
@@ -350,7 +350,7 @@ def test_a_finalizer_in_a_thread_that_has_not_reported_yet() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", ["", "spool='waiting'"])
 def test_finalizers_that_log_while_threads_start(settings: str) -> None:
-    """Objects in cycles whose `__del__` logs, around hundreds of starts of the thread: no hang."""
+    """Finalizers that log run during hundreds of starts of the thread: none blocks."""
     program = f"""
         import gc
         import itertools
