@@ -1,4 +1,4 @@
-"""Under `gevent.monkey.patch_all()`: the listener is a greenlet, and everything holds as before."""
+"""Under `gevent.monkey.patch_all()` the listener is a greenlet, and all promises hold."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_greenlets_threads_and_order() -> None:
             assert numbers(collector, f"{name}") == list(range(30))
 
 
-def test_an_endpoint_that_hangs_holds_no_greenlet_up() -> None:
+def test_an_endpoint_that_hangs_blocks_no_greenlet() -> None:
     """While a POST hangs, and while `flush` waits, other greenlets go on."""
     program = f"""{PATCH}
     handler = handle(batch_events=2, shutdown_timeout=0.3)
@@ -89,7 +89,7 @@ def test_an_endpoint_that_hangs_holds_no_greenlet_up() -> None:
 
 @pytest.mark.parametrize("answer", [Answer(503), Answer(then="hang")])
 def test_a_bounded_exit(answer: Answer) -> None:
-    """A patched process ends in time too, and says what it gave up."""
+    """A patched process ends in time too, and reports what it abandoned."""
     with Collector() as collector:
         collector.always(answer)
         ended = run(TROUBLED, collector.url, flags=PATCHED, err=None)
@@ -99,7 +99,7 @@ def test_a_bounded_exit(answer: Answer) -> None:
 
 
 def test_a_handler_that_was_built_before_the_patch() -> None:
-    """Built before the patch and used after it, as gunicorn's gevent worker does: nobody blocks."""
+    """Created before the patch and used after it, as with gunicorn's gevent worker: no deadlock."""
     program = """
         import os
         from counted import *
@@ -134,7 +134,7 @@ def test_a_handler_that_was_built_before_the_patch() -> None:
 
 
 def test_tls_of_a_handler_that_was_built_before_the_patch() -> None:
-    """Its TLS handshake with an endpoint that says nothing holds no greenlet up either."""
+    """Its TLS handshake with an endpoint that sends nothing blocks no greenlet either."""
     program = """
         from counted import *
         handler = handle(flush_interval=0, timeout=1.0, shutdown_timeout=0.1)

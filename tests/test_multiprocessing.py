@@ -1,4 +1,4 @@
-"""`multiprocessing` and `concurrent.futures`: children leave without `atexit`, and lose nothing."""
+"""`multiprocessing` and `concurrent.futures`: children end without `atexit`, and lose nothing."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _with(body: str) -> str:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", BODIES)
 def test_every_event_of_every_child_arrives_once(kind: str, method: str) -> None:
-    """However children are made and used, each event of theirs and of the parent's arrives once."""
+    """For all kinds of children, each event of theirs and of the parent arrives once."""
     with Collector() as collector:
         run(_with(BODIES[kind]), collector.url, flags=FORKING, arguments=[method])
         assert sorted(numbers(collector, "child")) == list(range(COUNTS[kind]))
@@ -159,8 +159,8 @@ def test_a_child_delivers_however_it_ends(ending: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_child_does_not_wait_longer_than_told(method: str) -> None:
-    """An endpoint that hangs delays a child by `shutdown_timeout`; it says what was given up."""
+def test_a_child_does_not_wait_longer_than_shutdown_timeout(method: str) -> None:
+    """An endpoint that hangs delays a child by `shutdown_timeout`; it reports what it abandoned."""
     program = _child(
         """
         say(1, source="child")

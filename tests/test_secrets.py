@@ -1,4 +1,4 @@
-"""The keys, which stand in the URL's path, appear in nothing that anybody could read."""
+"""The keys, which are part of the URL's path, appear in no output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fslog.net.transport import PingFailed
 from rawserver import RawServer, Script, answer, half_answer, hang, read_request, reset
 from waiting import eventually
 
-# One pair as keys are, one with all that a URL's path may hold and a text may break at.
+# One usual pair, and one with all characters that a URL's path may have and a text may break at.
 PAIRS = [
     ("Zx9Qw7LkAb3RtHj5", "Mn5Yb8Pd2Uv6Cg4W"),
     ("Zx9'Qw,7Lk)=Ab3~Rt", "Mn5$Yb&8Pd(2!Uv6@:+;*"),
@@ -40,7 +40,7 @@ EMPTY = b"Content-Length: 0\r\n\r\n"
 
 
 def leaks(text: str, *secrets: str) -> list[str]:
-    """Return the pieces of secrets that stand in a text, as they are or percent-encoded."""
+    """Return the parts of secrets that occur in a text, plain or percent-encoded."""
     found = set()
     low = text.lower()
     for secret in secrets:
@@ -51,7 +51,7 @@ def leaks(text: str, *secrets: str) -> list[str]:
 
 
 def test_the_search_for_leaks_finds_them() -> None:
-    """What the tests here go by would notice a key, a part of one, and an encoded one."""
+    """`leaks` finds a key, a part of one, and an encoded one."""
     key = PAIRS[1][1]
     assert leaks(f"at /v1/x/{key} there", key)
     assert leaks(f"...{key[-WINDOW:]}", key)
@@ -61,7 +61,7 @@ def test_the_search_for_leaks_finds_them() -> None:
 
 
 class Everything(logging.Handler):
-    """Keep all that a handler could ever show of a record."""
+    """Keep everything that a handler could show of a record."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -73,7 +73,7 @@ class Everything(logging.Handler):
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Everything]:
-    """Turn on whatever an application can turn on to see more, and keep what it sees."""
+    """Turn on all debug output that an application can turn on, and keep it."""
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     monkeypatch.setattr(http.client.HTTPResponse, "debuglevel", 1, raising=False)
     root, handler = logging.getLogger(), Everything()
@@ -89,7 +89,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Everything]:
 
 @contextlib.contextmanager
 def shipping(url: str, keys: tuple[str, str], **arguments: Any) -> Iterator[FreshsuccessHandler]:
-    """Hang a handler on the root logger until the end of a block, at DEBUG like all else."""
+    """Attach a handler to the root logger, with everything at DEBUG, until the end of a block."""
     fixed = {"timeout": 0.3, "flush_interval": 30.0, "shutdown_timeout": 0.5, "max_backoff": 60.0}
     handler = FreshsuccessHandler(
         auth_key=keys[0], api_key=keys[1], endpoint=url, **{**fixed, **arguments}
@@ -103,7 +103,7 @@ def shipping(url: str, keys: tuple[str, str], **arguments: Any) -> Iterator[Fres
 
 
 def echo(raw: str) -> Script:
-    """Make a script that puts the request's path, as it is and encoded, into an answer."""
+    """Make a script that puts the request's path, plain and encoded, into an answer."""
 
     def script(conn: socket.socket) -> None:
         request = read_request(conn)
@@ -142,13 +142,13 @@ MISBEHAVIOUR: dict[str, Script] = {
 
 @pytest.mark.parametrize("keys", PAIRS, ids=["plain", "nasty"])
 @pytest.mark.parametrize("script", MISBEHAVIOUR.values(), ids=MISBEHAVIOUR)
-def test_a_misbehaving_endpoint_brings_no_key_to_light(
+def test_a_failing_endpoint_reveals_no_key(
     script: Script,
     keys: tuple[str, str],
     log: Everything,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Whatever comes back, with every debug switch on, no log, number, text or stream has a key."""
+    """Whatever the answer is, with all debug output on, no log, statistic or stream has a key."""
     problems: list[Any] = []
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RawServer(script))
@@ -172,10 +172,10 @@ def test_a_misbehaving_endpoint_brings_no_key_to_light(
 
 
 @pytest.mark.parametrize("keys", PAIRS, ids=["plain", "nasty"])
-def test_a_good_day_brings_no_key_to_light(
+def test_normal_delivery_reveals_no_key(
     keys: tuple[str, str], log: Everything, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Delivery at DEBUG shows what urllib3 does, less the path, and feeds nothing back."""
+    """Delivery at DEBUG shows urllib3's records without the path, and makes no events of them."""
     with Collector(keys=keys) as collector, shipping(collector.url, keys) as handler:
         for _ in range(3):
             logging.getLogger("app").info("done", extra=EVENT)
@@ -188,10 +188,10 @@ def test_a_good_day_brings_no_key_to_light(
 
 
 @pytest.mark.parametrize("keys", PAIRS, ids=["plain", "nasty"])
-def test_what_the_end_reports_has_no_key(
+def test_the_report_at_exit_has_no_key(
     keys: tuple[str, str], log: Everything, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A process that ends with events undelivered tells why on stderr, without the keys."""
+    """A process that ends with undelivered events reports why on stderr, without the keys."""
     program = textwrap.dedent("""
         import http.client, logging, os
         from fslog import FreshsuccessHandler
@@ -231,13 +231,13 @@ def reachable(start: Any) -> Iterator[Any]:
         if module in ("fslog", "urllib3", "http"):
             yield thing
         elif not isinstance(thing, (dict, list, tuple, set)) and module != "functools":
-            if not isinstance(thing, type((lambda: 0).__get__(0))):  # bound methods lead on
+            if not isinstance(thing, type((lambda: 0).__get__(0))):  # also through bound methods
                 continue
         todo.extend(gc.get_referents(thing))
 
 
 def test_no_object_shows_a_key() -> None:
-    """`repr` and `str` of all that a used handler holds, down to the connection, have no key."""
+    """`repr` and `str` of everything that a used handler refers to have no key."""
     keys = PAIRS[0]
     with Collector() as collector, shipping(collector.url, keys) as handler:
         logging.getLogger("app").warning("done", extra=EVENT)
@@ -250,8 +250,8 @@ def test_no_object_shows_a_key() -> None:
             assert leaks(f"{thing!r} {thing!s}", *keys) == [], type(thing)
 
 
-def test_a_pickle_of_numbers_has_no_key_and_a_handler_has_no_pickle() -> None:
-    """Stats and problems may travel; a handler, which holds the keys, refuses without them."""
+def test_a_pickle_of_statistics_has_no_key_and_a_handler_has_no_pickle() -> None:
+    """Stats and problems can be pickled; for a handler the error has no key."""
     keys = PAIRS[0]
     problems: list[Any] = []
     url = "http://127.0.0.1:9"
@@ -270,7 +270,7 @@ def test_a_pickle_of_numbers_has_no_key_and_a_handler_has_no_pickle() -> None:
 @pytest.mark.parametrize("name", ["auth_key", "api_key"])
 @pytest.mark.parametrize("bad", ["\n", " ", "/", "?", "%", "\x00", "\u00e9"])
 def test_a_configuration_error_shows_no_key(name: str, bad: str) -> None:
-    """A key with a bad character, in a dictConfig: no part of it is in the error or its causes."""
+    """For a key with an invalid character, no part of it is in the error or its causes."""
     start, end = PAIRS[0]
     config = {
         "version": 1,
@@ -297,7 +297,7 @@ def test_a_configuration_error_shows_no_key(name: str, bad: str) -> None:
 def test_a_proxys_password_is_a_secret_too(
     log: Everything, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A proxy that echoes its credentials in every form brings none of them to light."""
+    """The answer of a proxy that echoes its credentials in every form reveals none of them."""
     password = "Gh7Jk9Ls3%40Df5"
     forms = ("Gh7Jk9Ls3@Df5", password)
     basic = base64.b64encode(b"proxyuser:Gh7Jk9Ls3@Df5").decode()
@@ -316,15 +316,15 @@ def test_a_proxys_password_is_a_secret_too(
     assert leaks(text, *PAIRS[0], *forms, basic) == []
 
 
-def test_the_application_sees_its_own_urllib3_as_ever(log: Everything) -> None:
-    """What the application itself does with urllib3 is not redacted: its logs are its own."""
+def test_urllib3_records_of_the_application_are_unchanged(log: Everything) -> None:
+    """Records of the application's own use of urllib3 are not redacted."""
     with Collector() as collector, shipping(collector.url, PAIRS[0]), urllib3.PoolManager() as own:
         own.request("POST", f"{collector.url}/v1/my-own/path", retries=False)
     assert any("/v1/my-own/path" in text for text in log.texts)
 
 
 def test_records_of_the_listeners_work_never_become_events(log: Everything) -> None:
-    """With root at DEBUG and a rule that takes everything, delivery feeds itself nothing."""
+    """With root at DEBUG and a rule for every record, delivery makes no events itself."""
     rules = [{"when": {"message": "/.*/"}, "event": {"action": "x"}}]
     mapping = {"rules": rules, "defaults": {"accountId": "a", "userId": "u"}}
     with Collector() as collector:

@@ -1,4 +1,4 @@
-"""The numbers and the counter behind them (DESIGN 3.3, 5.1)."""
+"""The statistics and their counter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIELDS = [
 
 @pytest.fixture
 def restless() -> Iterator[None]:
-    """Let the interpreter switch threads as often as it can, so that races show."""
+    """Make the interpreter switch threads as often as possible, to provoke races."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -46,7 +46,7 @@ def restless() -> Iterator[None]:
 
 
 def together(*targets: Callable[[], None]) -> None:
-    """Run all targets at the same time, each in its own thread, to their end."""
+    """Run all targets at the same time, each in its own thread."""
     start = threading.Barrier(len(targets))
 
     def run(target: Callable[[], None]) -> None:
@@ -61,36 +61,36 @@ def together(*targets: Callable[[], None]) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_stats_names_its_numbers_as_the_design_does() -> None:
-    """The fields and their order are those of DESIGN 5.1, no more and no fewer."""
+def test_the_fields_of_stats() -> None:
+    """The fields and their order are the documented ones."""
     assert [field.name for field in dataclasses.fields(Stats)] == FIELDS
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_stats_is_frozen(name: str) -> None:
-    """A snapshot stays what it was when it was taken."""
+    """A snapshot cannot be changed."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(Stats(), name, 1)
 
 
-def test_fresh_stats_say_that_nothing_happened() -> None:
-    """All counts begin at zero; there is no last error and no age of an oldest segment."""
+def test_new_stats_are_zero() -> None:
+    """All counts are zero; there is no last error and no age of an oldest segment."""
     fresh = dataclasses.asdict(Stats())
     assert fresh.pop("last_error") is None
     assert fresh.pop("spool_oldest_age") is None
     assert set(fresh.values()) == {0}
 
 
-def test_stats_balance_when_fresh_and_travel_as_json() -> None:
-    """A snapshot can be compared, and handed to a metrics page as it is."""
+def test_stats_can_be_compared_and_encoded_as_json() -> None:
+    """A snapshot can be compared, and encoded for a page of metrics."""
     stats = Stats(emitted=3, skipped=1, accepted=2, delivered=1, pending=1, last_error="503")
     assert json.loads(json.dumps(dataclasses.asdict(stats)))["last_error"] == "503"
     assert stats == dataclasses.replace(stats)
     assert stats != dataclasses.replace(stats, emitted=4)
 
 
-def test_a_counter_begins_at_zero_and_counts_what_is_added() -> None:
-    """`value` is the number of calls of `add`, whoever reads it how often."""
+def test_a_counter_counts_from_zero() -> None:
+    """`value` is the number of calls of `add`, however often it is read."""
     counter = Counter()
     assert counter.value() == 0
     for n in range(1, 100):
@@ -100,14 +100,14 @@ def test_a_counter_begins_at_zero_and_counts_what_is_added() -> None:
 
 
 def test_counters_are_independent() -> None:
-    """Adding to one counter leaves another alone."""
+    """Adding to one counter does not change another one."""
     one, other = Counter(), Counter()
     one.add()
     assert (one.value(), other.value()) == (1, 0)
 
 
 def test_a_counter_is_exact_under_many_threads(restless: None) -> None:
-    """No call of `add` is lost or counted twice, however the threads are switched."""
+    """No call of `add` of any thread is lost or counted twice."""
     counter = Counter()
 
     def add() -> None:
@@ -118,8 +118,8 @@ def test_a_counter_is_exact_under_many_threads(restless: None) -> None:
     assert counter.value() == 80_000
 
 
-def test_a_reader_sees_a_counter_only_grow(restless: None) -> None:
-    """Read while others add, a value is never less than one read before nor more than the end."""
+def test_a_counter_never_decreases(restless: None) -> None:
+    """While others add, a value is never less than an earlier one nor more than the final one."""
     counter = Counter()
     seen: list[int] = []
 
@@ -137,7 +137,7 @@ def test_a_reader_sees_a_counter_only_grow(restless: None) -> None:
 
 
 def test_a_counter_is_exact_for_several_readers_at_once(restless: None) -> None:
-    """Numbers are exact whenever no log call is in progress, also when two threads ask for them."""
+    """If nothing is added meanwhile, two threads that read at the same time get the exact value."""
     counter = Counter()
     for _ in range(1_000):
         counter.add()
@@ -152,7 +152,7 @@ def test_a_counter_is_exact_for_several_readers_at_once(restless: None) -> None:
 
 
 def test_a_counter_is_exact_when_a_signal_handler_adds_to_it() -> None:
-    """A signal handler that interrupts `add` or `value` anywhere loses nothing."""
+    """A signal handler that interrupts `add` or `value` anywhere loses no count."""
     counter = Counter()
     in_handler: list[None] = []
 
@@ -176,7 +176,7 @@ def test_a_counter_is_exact_when_a_signal_handler_adds_to_it() -> None:
 
 
 def test_a_counter_is_exact_when_a_finalizer_adds_to_it() -> None:
-    """The garbage collector may run a finalizer that counts, wherever it likes."""
+    """A finalizer that counts may run anywhere, and loses no count."""
     counter = Counter()
 
     class Noisy:

@@ -1,4 +1,4 @@
-"""What applications and scripts may rely on: names, signatures, commands, options, exit codes.
+"""The public surface: names, signatures, commands, options, exit codes.
 
 The record is `fixtures/surface.json`. A change of it is a change for users: made on purpose, with
 an entry in the changelog, by `python tests/test_surface.py`, which writes the record anew.
@@ -38,7 +38,7 @@ CALLS = [
 ]
 """Command lines that do nothing but print."""
 
-# `argparse` words its help otherwise from 3.13 on.
+# From 3.13 on `argparse` formats its help differently.
 WORDS = sys.version_info < (3, 13)
 
 
@@ -56,7 +56,7 @@ def parameters(function: Any) -> list[str]:
 
 
 def members(made: type) -> dict[str, Any]:
-    """Return what a class of ours offers, beside what it has of the standard library."""
+    """Return the public members of a class that it does not inherit from the standard library."""
     found: dict[str, Any] = {"__init__": parameters(made)}
     for base in reversed(made.__mro__):
         if base.__module__.partition(".")[0] != "fslog":
@@ -69,7 +69,7 @@ def members(made: type) -> dict[str, Any]:
 
 
 def names(module: str) -> dict[str, Any]:
-    """Return the public names of a module, and what they are."""
+    """Return the public names of a module with their kinds."""
     loaded = importlib.import_module(module)
     public = getattr(loaded, "__all__", None) or [
         name
@@ -100,13 +100,13 @@ def called(arguments: list[str]) -> dict[str, Any]:
 
 
 def entry_points() -> list[str]:
-    """Return what the distribution has installed beside the package."""
+    """Return the entry points of the distribution."""
     found = importlib.metadata.distribution("freshsuccess-logging").entry_points
     return sorted(f"{one.group}: {one.name} = {one.value}" for one in found)
 
 
 def surface() -> dict[str, Any]:
-    """Return all of it."""
+    """Return the whole surface."""
     return {
         "names": {module: names(module) for module in MODULES},
         "commands": {" ".join(["fslog", *one]): called(one) for one in CALLS},
@@ -116,13 +116,13 @@ def surface() -> dict[str, Any]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_public_names_are_those_of_the_record(module: str) -> None:
-    """Nobody's import breaks, and no argument of anybody's configuration is unknown."""
+    """Existing imports work, and existing configurations have no unknown argument."""
     assert names(module) == json.loads(RECORD.read_text(encoding="utf-8"))["names"][module]
 
 
 @pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
 def test_the_commands_are_those_of_the_record(arguments: list[str]) -> None:
-    """Nobody's script breaks: options and exit codes, and on older Pythons every word of help."""
+    """Options and exit codes are unchanged; before Python 3.13, so are the help texts."""
     recorded = json.loads(RECORD.read_text(encoding="utf-8"))["commands"]
     expected, found = recorded[" ".join(["fslog", *arguments])], called(arguments)
     assert found["code"] == expected["code"]

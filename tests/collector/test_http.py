@@ -1,4 +1,4 @@
-"""What the embedded server does beside answering in one piece: streams, HEAD, and releases."""
+"""The embedded server: timeouts, streams, HEAD, and releases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @contextlib.contextmanager
 def serving(respond: Callable[[Message], Answer], head_seconds: float = 10) -> Iterator[Server]:
-    """Run a server; what went wrong in it fails the test."""
+    """Run a server; its errors fail the test."""
     server = Server(("127.0.0.1", 0), respond, 1000, head_seconds)
     try:
         yield server
@@ -34,12 +34,12 @@ def dial(server: Server) -> socket.socket:
 
 
 def rest(conn: socket.socket) -> bytes:
-    """Return all that comes until the server closes."""
+    """Return everything until the server closes the connection."""
     return b"".join(iter(lambda: conn.recv(65_536), b""))
 
 
-def test_a_request_that_a_stop_cuts_off_is_not_answered() -> None:
-    """Its body is not wrong: whoever sent it tries again."""
+def test_a_request_that_stop_interrupts_is_not_answered() -> None:
+    """Its body may be valid, so the client should retry."""
     with serving(lambda message: Answer(200)) as server, dial(server) as conn:
         conn.sendall(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n")
         assert conn.recv(99).startswith(b"HTTP/1.1 100 ")  # it reads the body now
@@ -49,7 +49,7 @@ def test_a_request_that_a_stop_cuts_off_is_not_answered() -> None:
 
 
 def is_shut(conn: socket.socket, piece: bytes) -> bool:
-    """Send a piece, and tell whether the server has closed the connection."""
+    """Send a piece, and return whether the server has closed the connection."""
     conn.settimeout(0.01)
     try:
         conn.sendall(piece)
@@ -63,7 +63,7 @@ def is_shut(conn: socket.socket, piece: bytes) -> bool:
 @pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\nHost: x\r\n"])
 @pytest.mark.parametrize("piece", [b"", b"a"], ids=["silent", "dripping"])
 def test_a_head_that_does_not_end_is_cut_off(start: bytes, piece: bytes) -> None:
-    """However many half heads there are, each is closed in time, and none becomes a request."""
+    """Each of many incomplete heads is closed in time, and none becomes a request."""
     asked: list[Message] = []
 
     def respond(message: Message) -> Answer:
@@ -80,13 +80,13 @@ def test_a_head_that_does_not_end_is_cut_off(start: bytes, piece: bytes) -> None
         until = time.monotonic() + 20
         while halves := [conn for conn in halves if not is_shut(conn, piece)]:
             assert time.monotonic() < until, f"{len(halves)} are open still"
-        idle.sendall(GET)  # who is silent between two requests is left alone
+        idle.sendall(GET)  # a kept connection may be silent between two requests
         assert idle.recv(99).startswith(b"HTTP/1.1 200 ")
         assert len(asked) == 2
 
 
-def test_a_body_that_comes_no_further_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sends nothing of the rest for long is no client any more; nothing is made of the half."""
+def test_a_body_that_stalls_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that stops sending is disconnected, and its incomplete body is not used."""
     monkeypatch.setattr(http, "_STUCK_SECONDS", 0.1)
     asked: list[Message] = []
 
@@ -101,7 +101,7 @@ def test_a_body_that_comes_no_further_is_cut_off(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_stream_is_sent_piece_by_piece() -> None:
-    """Each piece is there before the next is made; the connection is closed behind the last."""
+    """Each piece is sent before the next is made; the connection is closed after the last."""
     wanted: SimpleQueue[bytes] = SimpleQueue()
 
     def pieces() -> Generator[bytes, None, None]:
@@ -120,8 +120,8 @@ def test_a_stream_is_sent_piece_by_piece() -> None:
         assert rest(conn) == b""
 
 
-def test_a_stream_ends_when_its_reader_leaves() -> None:
-    """A client that goes away is noticed at the next piece, and the generator is closed."""
+def test_a_stream_ends_when_its_reader_disconnects() -> None:
+    """The disconnect is noticed at the next piece, and the generator is closed."""
     closed = threading.Event()
 
     def pieces() -> Generator[bytes, None, None]:
@@ -138,8 +138,8 @@ def test_a_stream_ends_when_its_reader_leaves() -> None:
         assert closed.wait(10)
 
 
-def test_a_reader_that_is_stuck_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who takes nothing for a while is disconnected, and holds one piece until then."""
+def test_a_reader_that_stalls_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not read for a while is disconnected; until then one piece waits."""
     monkeypatch.setattr(http, "_STUCK_SECONDS", 0.2)
     made: list[int] = []
     closed = threading.Event()
@@ -158,8 +158,8 @@ def test_a_reader_that_is_stuck_is_left(monkeypatch: pytest.MonkeyPatch) -> None
         assert len(made) < 50
 
 
-def test_a_stuck_reader_does_not_hold_up_stop() -> None:
-    """`stop` ends a stream that is stuck in a send, and its thread."""
+def test_a_stalled_reader_does_not_delay_stop() -> None:
+    """`stop` ends a stream that is blocked in a send, and its thread."""
     before = set(threading.enumerate())
     stuck = threading.Event()
 
@@ -182,7 +182,7 @@ def test_a_stuck_reader_does_not_hold_up_stop() -> None:
 
 
 def test_what_a_stream_raises_is_a_failure() -> None:
-    """A generator that fails closes the connection, and its error is kept like any other."""
+    """A generator that raises closes the connection, and its exception is kept like any other."""
 
     def pieces() -> Generator[bytes, None, None]:
         yield b"one"
@@ -198,7 +198,7 @@ def test_what_a_stream_raises_is_a_failure() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_head_gets_the_head_alone(stream: bool) -> None:
-    """HEAD is answered with the headers of GET and no body, and the connection goes on."""
+    """HEAD is answered with the headers of GET and no body, and the connection is kept."""
     asked: list[str] = []
 
     def pieces() -> Generator[bytes, None, None]:
@@ -228,8 +228,8 @@ _CLOSE = b"\r\nConnection: close\r\n\r\n"
     ("outcome", "starts"),
     [(Answer(503, delay=60), b"HTTP/1.1 503 "), (Answer(then="hang"), b"")],
 )
-def test_a_release_ends_what_is_under_way(outcome: Answer, starts: bytes) -> None:
-    """At a release a late answer is sent, and what hangs is closed; what comes later waits anew."""
+def test_a_release_ends_delays_and_hangs(outcome: Answer, starts: bytes) -> None:
+    """A release sends delayed answers and closes hangs; later ones wait as before."""
     chosen = threading.Event()
 
     def respond(message: Message) -> Answer:
@@ -250,7 +250,7 @@ def test_a_release_ends_what_is_under_way(outcome: Answer, starts: bytes) -> Non
                 assert rest(conn)[:13] == starts
 
 
-def test_a_release_is_not_missed_by_who_is_about_to_wait() -> None:
+def test_a_release_is_not_missed_by_a_thread_about_to_wait() -> None:
     """An answer that was chosen before a release does not wait after it."""
 
     def respond(message: Message) -> Answer:
@@ -262,8 +262,8 @@ def test_a_release_is_not_missed_by_who_is_about_to_wait() -> None:
         assert rest(conn) == b""
 
 
-def test_a_release_during_stop_leaves_nobody_waiting() -> None:
-    """A release that comes after `stop` began does not make later requests wait again."""
+def test_after_a_release_during_stop_no_thread_waits() -> None:
+    """A release that comes after `stop` has begun does not make later requests wait."""
     server = Server(("127.0.0.1", 0), lambda message: Answer(then="hang"), 1000)
     with dial(server) as conn:
         server.stopping.set()

@@ -1,4 +1,4 @@
-"""The bare-socket server does the impolite things that tests rely on."""
+"""The server of plain sockets does what tests rely on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POST = b"POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
 
 
 def ask(server: RawServer) -> bytes:
-    """Post once over a connection of its own and return all that comes back."""
+    """Post once over a new connection, and return everything received."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as conn:
         conn.sendall(POST)
         return b"".join(iter(lambda: conn.recv(4096), b""))
@@ -42,7 +42,7 @@ def test_answer_serves_many_requests_over_one_connection() -> None:
         assert [request.rpartition(b"\r\n")[2] for request in server.requests] == [b"one", b"two"]
 
 
-def test_half_an_answer_is_cut_where_it_says() -> None:
+def test_half_an_answer_is_cut() -> None:
     """`half_answer` sends the first half, or `cut` bytes, and then nothing."""
     with RawServer(half_answer(), half_answer(OK, 9)) as server:
         assert ask(server) == OK[: len(OK) // 2]
@@ -63,7 +63,7 @@ def test_reset_is_a_reset() -> None:
         assert server.requests == [POST]
 
 
-def test_drip_pauses_until_it_is_told() -> None:
+def test_drip_pauses_until_its_event_is_set() -> None:
     """`drip` sends pieces, and without a pause once its event is set."""
     pause = threading.Event()
     with (
@@ -79,8 +79,8 @@ def test_drip_pauses_until_it_is_told() -> None:
         assert b"".join(iter(lambda: conn.recv(9), b"")) == b"abc"
 
 
-def test_leaving_releases_hangs_and_threads() -> None:
-    """The exit ends what hangs, drips or idles, and leaves no thread behind."""
+def test_the_exit_ends_hangs_and_threads() -> None:
+    """The exit ends scripts that hang, drip or idle, and their threads."""
     before = set(threading.enumerate())
     with contextlib.ExitStack() as clients:
         with RawServer(hang(), drip(interval=60), answer()) as server:
@@ -108,7 +108,7 @@ def test_a_hang_ends_with_its_event() -> None:
 
 
 def test_what_a_script_asserts_is_raised_at_exit() -> None:
-    """A script's own failure fails the test; a peer that leaves does not."""
+    """An error of a script fails the test; a disconnect of the peer does not."""
 
     def wrong(conn: socket.socket) -> None:
         assert read_request(conn) == b"something else"
@@ -117,8 +117,8 @@ def test_what_a_script_asserts_is_raised_at_exit() -> None:
         assert ask(server) == b""
 
 
-def test_a_wait_says_how_many_came() -> None:
-    """`wait_for_requests` gives up with the count."""
+def test_a_wait_in_vain_has_the_number_of_requests() -> None:
+    """`wait_for_requests` raises a TimeoutError that has their number."""
     with (
         RawServer(answer()) as server,
         pytest.raises(TimeoutError, match=r"^0 of 1 requests came in 0\.01 s$"),

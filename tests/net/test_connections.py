@@ -134,7 +134,7 @@ def deaf(*hosts: str) -> Iterator[list[tuple[str, int]]]:
             listener.bind((host, 0))
             listener.listen(0)
             found.append(listener.getsockname())
-            # One waits to be accepted; what comes then is not heard.
+            # One connection waits to be accepted; later ones are not answered.
             while True:
                 waiting = stack.enter_context(socket.socket())
                 waiting.settimeout(0.2)
@@ -152,7 +152,7 @@ def resolved(*addresses: tuple[str, int]) -> Resolve:
 
 
 def test_all_addresses_of_a_name_share_the_timeout() -> None:
-    """A name with several addresses that hang takes one timeout in total."""
+    """If all addresses of a name hang, they share one timeout."""
     with deaf("127.0.0.2", "127.0.0.3", "127.0.0.4") as addresses, pools() as made:
         began_at = time.monotonic()
         with pytest.raises(TimeoutError):

@@ -161,7 +161,7 @@ def test_urllib3s_records_are_redacted_during_internal_work(memory: Memory) -> N
         assert record.levelno in (logging.DEBUG, logging.WARNING)
 
 
-def test_other_records_of_urllib3_are_left_alone(memory: Memory) -> None:
+def test_other_records_of_urllib3_are_not_changed(memory: Memory) -> None:
     """Records of the application's own use of urllib3 keep their message and arguments."""
     logger = logging.getLogger("urllib3.connectionpool")
     logger.debug("%s", "/v1/the-auth-key/the-api-key")

@@ -460,7 +460,7 @@ def test_whatever_bytes_come_back_there_is_an_outcome(connect: Connect) -> None:
         check()
 
 
-# Bodies that are not taken whole
+# Bodies that are not read completely
 
 
 def early(raw: bytes, drain: bool) -> Script:
@@ -558,8 +558,8 @@ def test_a_slow_answer_in_time_is_an_answer(connect: Connect) -> None:
         assert connect(running.url, timeout=30.0).post(b"x").kind is Kind.DELIVERED
 
 
-def test_a_hanging_endpoint_takes_the_timeout(connect: Connect) -> None:
-    """An endpoint that does not answer takes the timeout, not longer, and is retried."""
+def test_a_hanging_endpoint_is_bounded_by_the_timeout(connect: Connect) -> None:
+    """A POST to an endpoint that does not answer ends at the timeout, and is retried."""
     with server(hang()) as running:
         outcome, seconds = timed(lambda: connect(running.url, timeout=0.3).post(b"x"))
     assert outcome == Outcome(Kind.RETRY, "no answer within 0.3 s")
@@ -605,8 +605,8 @@ def test_sending_to_a_slow_reader_over_tls_is_bounded(
     assert seconds < 4.0
 
 
-def test_a_hanging_handshake_takes_the_timeout(connect: Connect, ca_file: str) -> None:
-    """Silence instead of a TLS handshake takes the timeout, not longer."""
+def test_a_hanging_handshake_is_bounded_by_the_timeout(connect: Connect, ca_file: str) -> None:
+    """If there is no TLS handshake, the POST ends at the timeout."""
     with server(hang()) as running:
         transport = connect(https(running), ca=ca_file, timeout=0.3)
         outcome, seconds = timed(lambda: transport.post(b"x"))
@@ -1023,7 +1023,7 @@ def test_a_ping_returns_its_duration(connect: Connect) -> None:
         (hang(), "no answer within"),
     ],
 )
-def test_a_ping_that_fails_says_why(connect: Connect, script: Script, words: str) -> None:
+def test_a_ping_that_fails_has_the_reason(connect: Connect, script: Script, words: str) -> None:
     """Any outcome but 200 is a ConnectionError that names the host and the reason."""
     with server(script) as running:
         with pytest.raises(PingFailed, match=r"127\.0\.0\.1") as caught:

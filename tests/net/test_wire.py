@@ -180,8 +180,8 @@ def test_a_cut_body_is_an_error_wherever_it_is_cut(encoding: str, limit: int | N
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "gzip"])
-def test_an_empty_body_is_not_a_compressed_one(encoding: str) -> None:
-    """A body of no bytes is not in any encoding; a compressed body of no lines is."""
+def test_an_empty_body_is_not_compressed(encoding: str) -> None:
+    """A body without bytes is invalid in any encoding; a compressed body without lines is valid."""
     assert wire.unpack(wire.pack([], encoding, 6), encoding) == b""
     assert_unreadable(b"", encoding)
 

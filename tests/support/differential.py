@@ -74,7 +74,7 @@ class Keeper:
         return "nothing", 0
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Tell that nothing is pending."""
+        """Return that nothing is pending."""
         return True
 
     def close(self) -> None:

@@ -154,7 +154,7 @@ def busy(dice: random.Random, size: int) -> Deed:
 
 
 def wrong(dice: random.Random, size: int) -> Deed:
-    """Answer 400, as for wrong keys."""
+    """Answer 400, as for invalid keys."""
     return Deed(Answer(400))
 
 
@@ -363,7 +363,7 @@ class Endpoint:
         answer = deed.answer
         self._closing.wait(answer.delay)
         if answer.then == "hang":
-            read_request(conn)  # until the client gives up
+            read_request(conn)  # until the client times out
         if answer.then == "reset":
             conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if answer.then != "answer":

@@ -1,4 +1,4 @@
-"""A server of bare sockets, for what a framework is too polite to do: half answers, resets, drips.
+"""A server of plain sockets, for what frameworks cannot do: half answers, resets, slow answers.
 
 Each accepted connection runs the next script, a plain function of the connection, in a thread of
 its own; the last script repeats. A script may be one of those made here, or any function:
@@ -34,9 +34,9 @@ class RawServer:
     """Listen on a free port of the loopback interface from `__enter__` to `__exit__`.
 
     At exit every connection is shut, every event that a script waits on is set, every thread is
-    joined; then the first exception of a script that is no network trouble is raised.
+    joined; then the first exception of a script that is not an `OSError` is raised.
 
-    `requests` holds what `read_request` read: the head and as much of the body as came.
+    `requests` has what `read_request` read: the head and as much of the body as arrived.
     """
 
     def __init__(self, *scripts: Script) -> None:
@@ -79,7 +79,7 @@ class RawServer:
         return len(self._connections)
 
     def wait_for_requests(self, n: int, timeout: float = 10.0) -> list[bytes]:
-        """Return the requests once there are at least `n`; TimeoutError says how many came."""
+        """Return the requests when there are at least `n`, or raise a TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests) >= n, timeout):
                 raise TimeoutError(f"{len(self.requests)} of {n} requests came in {timeout:g} s")
@@ -117,7 +117,7 @@ class RawServer:
             try:
                 script(conn)
             except OSError:
-                pass  # the peer left, which scripts are made to provoke
+                pass  # the peer disconnected, which scripts provoke
             except BaseException as error:
                 self.errors.append(error)
 
@@ -125,7 +125,7 @@ class RawServer:
 def read_request(conn: socket.socket) -> bytes:
     """Read one request, its head and a body of its Content-Length, and remember it.
 
-    Returns what came, however little, where the peer ends the connection first.
+    Returns what arrived if the peer closes the connection first.
     """
     request = bytearray()
     while b"\r\n\r\n" not in request and (data := conn.recv(65_536)):
@@ -159,7 +159,7 @@ def answer(raw: bytes = OK) -> Script:
 
 
 def half_answer(raw: bytes = OK, cut: int | None = None) -> Script:
-    """Make a script that sends the first `cut` bytes (half of them) and ends the connection."""
+    """Make a script that sends `cut` bytes (by default half) and closes the connection."""
 
     def script(conn: socket.socket) -> None:
         read_request(conn)
@@ -173,7 +173,7 @@ def drip(
 ) -> Script:
     """Make a script that sends `size` bytes every `interval` seconds, until `pause` is set.
 
-    Once `pause` is set, which the exit of the server does too, the rest goes without pauses.
+    When `pause` is set, also by the exit of the server, the rest is sent without pauses.
     """
 
     def script(conn: socket.socket) -> None:
@@ -201,6 +201,6 @@ def hang(until: threading.Event | None = None) -> Script:
 
 
 def reset(conn: socket.socket) -> None:
-    """End a connection with a TCP reset; a script by itself, or the end of one."""
+    """Close a connection with a TCP reset; a script, or the last step of one."""
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     conn.close()

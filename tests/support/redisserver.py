@@ -1,4 +1,4 @@
-"""A Redis server of a test's own, and workers that take tasks from it and share one spool."""
+"""A Redis server for one test, and workers that get tasks from it and share one spool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from processes import KEYS, Process, numbers, run, started
 from servers import DEADLINE, Server
 
 TASKS = '''
-"""What tasks do: they log an event, and record it when the log call has returned."""
+"""Tasks log an event, and record it when the log call has returned."""
 
 import os
 import time
@@ -33,12 +33,12 @@ def use(number):
         record.write(b"%d %d\\n" % (number, os.getpid()))
 
 def use_and_work(number):
-    """Log one event; then be at work for some time."""
+    """Log one event; then work for some time."""
     use(number)
     time.sleep(0.05)
 
 def use_and_stay(number):
-    """Log one event, be at work until somebody opens the pipe for writing, log the next one."""
+    """Log one event, work until the pipe is opened for writing, and log the next one."""
     use(number)
     with open(f"{SITE}/go") as go:
         go.read()
@@ -63,12 +63,12 @@ LOGGING = {
 }
 """
 
-# Longer than any test: what a process has not posted by then, it posts at its end or never.
+# Longer than any test: events are posted when the process ends, or never.
 NEVER = "600"
 
 
 class RedisServer(Server):
-    """Redis on a loopback port; it keeps nothing on disk and is killed at `__exit__`."""
+    """Redis on a loopback port, without a file on disk; killed at `__exit__`."""
 
     @property
     def url(self) -> str:
@@ -76,7 +76,7 @@ class RedisServer(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def is_answering(self) -> bool:
-        """Tell whether it answers a PING."""
+        """Return whether it answers a PING."""
         address = ("127.0.0.1", self.port)
         with contextlib.suppress(OSError), socket.create_connection(address, DEADLINE) as client:
             client.sendall(b"PING\r\n")
@@ -98,7 +98,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 @dataclass(frozen=True)
 class Site:
-    """What one worker after the other has in common.
+    """What successive workers have in common.
 
     Args:
         redis: where the tasks come from.
@@ -119,7 +119,7 @@ class Site:
         return {}
 
     def has_recorded(self, wanted: Sequence[int]) -> bool:
-        """Tell whether the log calls of these events have returned."""
+        """Return whether the log calls of these events have returned."""
         return set(wanted) <= set(self.recorded)
 
     @property
@@ -186,7 +186,7 @@ class Site:
         )
 
     def go(self) -> None:
-        """Let those go on that stay; nobody staying is no error."""
+        """Let a waiting task go on, if there is one."""
         with contextlib.suppress(OSError):
             os.close(os.open(self.where / "go", os.O_WRONLY | os.O_NONBLOCK))
 

@@ -1,4 +1,4 @@
-"""The example applications as servers: copied as a reader copies them, started, asked, stopped."""
+"""The example applications as servers: copied, started, used and stopped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from processes import KEYS, Ended, Process
 from readme_blocks import ROOT
 
 DEADLINE = 60.0
-"""Seconds for anything that a slow machine may take long for."""
+"""Seconds for anything that may be slow on a busy machine."""
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):|Logging error|Warning: ", re.M)
 
@@ -47,44 +47,44 @@ class Server(Process):
         super().__init__(filled, where, settings)
 
     def connect(self) -> http.client.HTTPConnection:
-        """Return a connection; several requests may go over it."""
+        """Return a connection, for one or more requests."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
 
     def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> int:
-        """Make one request over a connection of its own; return the status of the answer."""
+        """Make one request over a new connection; return the status of the answer."""
         with contextlib.closing(self.connect()) as connection:
             return ask(connection, method, path, headers)
 
     def until(self, is_so: Callable[[], Any]) -> Any:
-        """Return what `is_so` returns as soon as that is true; fail if it never is.
+        """Return the result of `is_so` as soon as it is true; fail if it never is.
 
         Raises:
             AssertionError: the server ended, or took too long.
         """
         until = time.monotonic() + DEADLINE
         while not (found := is_so()):
-            # Waiting for the end, which should not come, is the pause between two looks.
+            # The pause between two checks is a wait for the end, which should not come.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.02)
                 break
             if time.monotonic() > until:
                 break
-        assert found, f"in vain:\n{self.written('out')}\n{self.written('err')}"
+        assert found, f"waited in vain:\n{self.written('out')}\n{self.written('err')}"
         return found
 
     def is_ready(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether the server answers that it is well."""
+        """Return whether the server answers `GET /health` with 200."""
         with contextlib.suppress(ConnectionRefusedError):
             return self.ask("GET", "/health", headers) == 200
         return False
 
     def stop(self, number: int = signal.SIGTERM, code: int = 0, notices: int = 0) -> Ended:
-        """Send a signal, wait for the end, and expect that nothing was wrong in between.
+        """Send a signal, wait for the end, and check that the output has no error.
 
         Args:
-            number: of the signal, which the first process gets.
+            number: of the signal, which only the first process gets.
             code: the exit code that is expected.
-            notices: how many events are expected to be called invalid or doubtful.
+            notices: how many notices of invalid events or warnings are expected.
         """
         self.send(number)
         ended = self.end(DEADLINE)
@@ -101,7 +101,7 @@ def ask(
     path: str,
     headers: Mapping[str, str] | None = None,
 ) -> int:
-    """Make one request; return the status of the answer when all of it is here."""
+    """Make one request; read the answer and return its status."""
     connection.request(method, path, headers=dict(headers or {}))
     with connection.getresponse() as response:
         response.read()
@@ -116,7 +116,7 @@ def free_port() -> int:
 
 
 def example(name: str, directory: Path) -> Path:
-    """Copy one of the examples, less what running it has left there."""
+    """Copy one of the examples, without files that running it has created."""
     left = shutil.ignore_patterns("__pycache__", "*.sqlite3")
     return Path(shutil.copytree(ROOT / "examples" / name, directory / name, ignore=left))
 
@@ -153,7 +153,7 @@ def serving(
 
 
 def without(event: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return an event without the properties that no test can foresee; they must be there."""
+    """Return an event without unpredictable properties, which must be present."""
     rest = dict(event)
     for name in ("createdAt", *names):
         assert rest.pop(name)
