@@ -6,6 +6,7 @@ If one is missing, the test is skipped with the reason. Under `CI=true` it fails
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -30,8 +31,11 @@ def why_missing(need: str) -> str | None:
     """Return why the machine lacks a requirement, or None if it has it.
 
     Args:
-        need: `root`, `namespaces` (of users and mounts), the path of a device, or a program.
+        need: `root`, `namespaces` (of users and mounts), the path of a device, a program, or a
+            distribution of Python and its lowest version, as `setuptools>=77`.
     """
+    if ">=" in need:
+        return _why_no_distribution(*need.split(">="))
     if need in _FEATURES:
         return _FEATURES[need]()
     if need.startswith("/"):
@@ -39,6 +43,15 @@ def why_missing(need: str) -> str | None:
     if shutil.which(need):
         return None
     return f"{need} is not installed (Debian: apt-get install {PACKAGES.get(need, need)})"
+
+
+def _why_no_distribution(name: str, lowest: str) -> str | None:
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{name} is not installed (pip install '{name}>={lowest}')"
+    numbers = [[int(number) for number in one.split(".")[:3]] for one in (found, lowest)]
+    return None if numbers[0] >= numbers[1] else f"{name} is {found}, not {lowest} or newer"
 
 
 def _why_no_root() -> str | None:
