@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import re
 from collections.abc import Sequence
 
 from fslog.cli.names import COMMANDS, TOPICS
@@ -36,9 +37,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def text_of(topic: str) -> str:
-    """Return a topic's Markdown."""
+    """Return a topic's Markdown, without the comments that a forge does not show either."""
     file = importlib.resources.files("fslog") / "guide" / f"{topic}.md"
-    return file.read_text(encoding="utf-8")
+    return re.sub(r"^ *<!--.*-->\n", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def summary(markdown: str) -> str:

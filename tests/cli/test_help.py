@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+import fslog
 from fslog.cli import COMMANDS, main
 from fslog.cli.help import summary, text_of
 from fslog.cli.names import TOPICS
 
+GUIDE = Path(fslog.__file__).resolve().parent / "guide"
+
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`fslog help TOPIC` prints the page as it is: a title, a short sentence, and the rest."""
+    """`fslog help TOPIC` prints the page less its comments: a title, a short sentence, the rest."""
     assert main(["help", topic]) == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == (text_of(topic), "")
+    page = (GUIDE / f"{topic}.md").read_text(encoding="utf-8").splitlines(keepends=True)
+    assert shown.out == "".join(line for line in page if not line.lstrip().startswith("<!--"))
     assert re.match(r"# [A-Z].*\n\n[A-Z][^\n]{,60}\.\n\n", shown.out)
 
 
