@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from fslog.collector import Collector
 from readme_blocks import (
     DATA,
+    NOT_EXECUTED,
     ROOT,
     SHELL,
     Block,
@@ -27,6 +29,7 @@ from readme_blocks import (
     parse,
 )
 from readme_blocks import execute as execute_block
+from servers import serving, without
 
 BLOCKS = {path.name: blocks_of(path) for path in documents()}
 README = BLOCKS["README.md"]
@@ -67,11 +70,61 @@ def test_the_readme_shows_how_to_use_fslog() -> None:
 def test_no_block_is_forgotten(file: str) -> None:
     """A block is executed here, by `.ci/run`, or shows what another block writes or no program."""
     blocks = BLOCKS[file]
-    shown = {"output", "prose"} | ({"ci"} if file == "README.md" else set())
+    shown = NOT_EXECUTED - (set() if file == "README.md" else {"ci", "wheel"})
     left = {block.line for block in blocks} - {block.line for block in executed_here(blocks)}
     assert left == {block.line for block in blocks if shown & set(block.marks)}
     assert [mistake for block in blocks for mistake in mistakes(block)] == []
 
+
+def test_the_readme_is_short() -> None:
+    """It is a pitch; the rest is in the guide."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert len(text.split()) <= 1500
+
+
+ANY_APPLICATION = """
+def app(environ, start_response):
+    status = "404 Not Found" if environ["PATH_INFO"] == "/reports/nothing" else "200 OK"
+    start_response(status, [("Content-Length", "0")])
+    return []
+"""
+
+
+def test_the_rule_works_under_gunicorn(tmp_path: Path) -> None:
+    """Pasted beside an application, it makes an event of each successful POST of a known user."""
+    (rule,) = (block for block in README if block.marks.get("name") == "gunicorn.conf.py")
+    (tmp_path / "gunicorn.conf.py").write_text(rule.text, encoding="utf-8")
+    (tmp_path / "app.py").write_text(ANY_APPLICATION, encoding="utf-8")
+    gunicorn = ("gunicorn", "--bind", "127.0.0.1:{port}", "app:app")
+    ann = {"X-User": "ann", "X-Account": "acme"}
+    with Collector() as collector, serving(collector, tmp_path, *gunicorn) as server:
+        assert server.ask("POST", "/reports/export?rows=3", ann) == 200
+        assert server.ask("GET", "/reports/export", ann) == 200
+        assert server.ask("POST", "/reports/nothing", ann) == 404
+        assert server.ask("POST", "/reports/export") == 200
+        assert server.ask("POST", "/reports/export", {"X-User": "ann"}) == 200
+        assert server.ask("POST", "/reports/export", {"X-Account": "acme"}) == 200
+        ended = server.stop()
+        event = {"action": "feature", "module": "reports", "feature": "export"}
+        assert [without(one, "sessionId") for one in collector.events] == [
+            {"accountId": "acme", "userId": "ann", **event}
+        ]
+        assert collector.invalid == []
+    assert ended.err.count("POST /reports/") == 5  # the access log is still there
+
+
+EVENT = '{"accountId": "acme", "userId": "ann", "createdAt": 1e12, "action": "x", "sessionId": "s"}'
+SEND = f"""
+import os, urllib.request
+url = os.environ["FSLOG_ENDPOINT"] + "/v1/a/b"
+urllib.request.urlopen(url, b'{EVENT}').close()
+"""
+INVALID_IN_A_VIEWER = """
+fslog viewer >viewer.txt &
+until grep -q Ctrl-C viewer.txt; do sleep 0.1; done
+python -c 'import urllib.request as r; r.urlopen("http://127.0.0.1:8020/v1/a/b", b"{}").close()'
+"""
 
 GOOD = """
 # Python
@@ -98,6 +151,14 @@ print("sent 2 events in 0.123 s")
 <!-- test: output -->
 ```text
 sent 2 events in 0.2 s
+```
+
+```python
+@SEND@
+```
+<!-- test: event -->
+```json
+@EVENT@
 ```
 
 # Configuration
@@ -139,8 +200,8 @@ graph TD
 
 def test_blocks_that_work_pass(tmp_path: Path) -> None:
     """Every language has its way, named blocks are files, and events can be counted."""
-    execute(GOOD, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 8
+    execute(GOOD.replace("@SEND@", SEND).replace("@EVENT@", EVENT), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 9
 
 
 @pytest.mark.parametrize(
@@ -176,6 +237,13 @@ def test_blocks_that_work_pass(tmp_path: Path) -> None:
         ("<!-- test: parse -->\n```python\n```", "'parse' cannot stand"),
         ("<!-- test: name -->\n```python\n```", "'name' cannot stand"),
         ("<!-- test: skip -->\n```python\n```", "'skip' cannot stand"),
+        (f"```python\n{SEND}```\n<!-- test: event -->\n```json\n{{}}\n```", "should send\n{}"),
+        ("```json\n{}\n```\n<!-- test: event -->\n```json\n{}\n```", "which sends none"),
+        ("<!-- test: viewer -->\n```sh\n```", "needs 'expect-events'"),
+        (
+            f"<!-- test: viewer expect-events=1 -->\n```sh\n{INVALID_IN_A_VIEWER}```",
+            "not 1 valid events",
+        ),
         ("```json\n{}\n```\n<!-- test: output -->\n```text\n```", "which writes none"),
         ("```python\nnever closed", "never closed"),
     ],

@@ -71,12 +71,12 @@ def test_no_example_of_hypothesis_has_a_deadline() -> None:
     assert settings().deadline is None
 
 
-def test_the_readme_lists_the_tiers() -> None:
+def test_the_tiers_are_listed() -> None:
     """Each mark that `python -m pytest` excludes has its line for contributors."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (expression,) = re.findall(r'^    "-m",\n    "(.*)",$', project, re.MULTILINE)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\| `python -m pytest -m (\w+)[^`]*` ", readme, re.MULTILINE)
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `python -m pytest -m (\w+)[^`]*` ", text, re.MULTILINE)
     assert shown == re.findall(r"not (\w+)", expression)
 
 

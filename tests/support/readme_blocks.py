@@ -38,9 +38,18 @@ Marks stand in an HTML comment on the line right above the fence, several separa
     See above.
 `prose`
     This shows something that no program reads or writes.
+`event`
+    This JSON object is the only event that the block above sends, but for what `masked` replaces.
+`viewer`
+    A shell block that starts `fslog viewer`, here on a free port instead of 8020. When it has
+    ended, the viewer shows `expect-events` events, all valid.
 `ci`
     A shell block that cannot run inside the suite (it installs, or it runs the suite). `.ci/run`
     executes it in a clean checkout by calling this module: `python readme_blocks.py ci CHECKOUT`.
+`wheel`
+    A shell block that installs fslog. `.ci/run` executes these blocks, and then the `viewer`
+    blocks, outside of the checkout in a virtual environment that has nothing else; pip finds the
+    checkout's wheel there.
 """
 
 from __future__ import annotations
@@ -54,6 +63,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -71,6 +81,9 @@ SHELL = frozenset({"sh", "shell", "bash", "console"})
 DATA = frozenset({"yaml", "json", "toml", "ini"})
 SHOWN = frozenset({"", "text"})
 EXECUTED = SHELL | DATA | {"python"}
+NOT_EXECUTED = {"ci", "event", "output", "prose", "wheel"}
+"""The marks of blocks that the suite does not execute by themselves."""
+
 KEYS = {"FSLOG_AUTH_KEY": "readme-auth-key", "FSLOG_API_KEY": "readme-api-key"}
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})\s*(?P<language>[^\s`]*)[^`]*$")
@@ -80,7 +93,10 @@ _KNOWN_MARKS = {
     "expect-events": SHELL | {"python"},
     "output": SHOWN,
     "parse": DATA,
+    "event": {"json"},
+    "viewer": SHELL,
     "ci": SHELL,
+    "wheel": SHELL,
 }
 _WITH_VALUE = {"name", "expect-events"}
 # Without the settings of pytest, too: a reader's own tests are not run by those of ours.
@@ -121,6 +137,20 @@ else:
 """
 
 
+_SEEN = """
+python - "{url}" {expected} <<'SEEN'
+import json, sys, urllib.request
+
+url, expected = sys.argv[1:]
+urllib.request.urlopen(f"{{url}}/api/wait?count={{expected}}&timeout=30").close()
+with urllib.request.urlopen(f"{{url}}/api/events") as answer:
+    entries = json.load(answer)["entries"]
+if [entry["state"] for entry in entries] != ["valid"] * int(expected):
+    sys.exit(f"the viewer shows {{entries}}, not {{expected}} valid events")
+SEEN
+"""
+
+
 class Failed(AssertionError):
     """Report a block that does not do what its reader may expect."""
 
@@ -137,6 +167,7 @@ class Block:
         marks: by name, `""` where a mark has no value.
         heading: the number of the line with the heading that it stands beneath, 0 for none.
         output: what it is expected to write to stdout, None where nothing says so.
+        event: the event that it is expected to send, as JSON; None likewise.
     """
 
     file: str
@@ -146,6 +177,7 @@ class Block:
     marks: Mapping[str, str] = field(default_factory=dict)
     heading: int = 0
     output: str | None = None
+    event: str | None = None
 
     @property
     def id(self) -> str:
@@ -166,7 +198,7 @@ def blocks_of(path: Path) -> list[Block]:
 def parse(markdown: str, file: str = "text.md") -> list[Block]:
     r"""List the blocks of a Markdown text in their order.
 
-    An `output` block is listed, and is also the `output` of the block above it.
+    An `output` or `event` block is listed, and is also an attribute of the block above it.
 
     >>> block = parse("# A\n<!-- test: name=a.py -->\n```python\npass\n```\n")[0]
     >>> block.line, block.language, block.text, block.marks, block.heading
@@ -192,8 +224,8 @@ def parse(markdown: str, file: str = "text.md") -> list[Block]:
             marks=_marks(lines[at - 1]) if at else {},
             heading=heading,
         )
-        if "output" in block.marks and blocks:
-            blocks[-1] = replace(blocks[-1], output=block.text)
+        for mark in {"output", "event"} & set(block.marks):
+            blocks[-1:] = [replace(above, **{mark: block.text}) for above in blocks[-1:]]
         blocks.append(block)
         at = end + 1
     return blocks
@@ -235,6 +267,10 @@ def mistakes(block: Block) -> list[str]:
         found.append(f"unmarked block of the unknown language {block.language!r}")
     if block.output is not None and block.language not in SHELL | {"python"}:
         found.append("an 'output' block follows this block, which writes none")
+    if block.event is not None and block.language not in SHELL | {"python"}:
+        found.append("an 'event' block follows this block, which sends none")
+    if "viewer" in block.marks and "expect-events" not in block.marks:
+        found.append("the mark 'viewer' needs 'expect-events'")
     return found
 
 
@@ -243,11 +279,7 @@ def executed_here(blocks: Sequence[Block]) -> list[Block]:
 
     A block with a mistake is among them, so that its test fails.
     """
-    return [
-        block
-        for block in blocks
-        if mistakes(block) or not {"ci", "output", "prose"} & set(block.marks)
-    ]
+    return [block for block in blocks if mistakes(block) or not NOT_EXECUTED & set(block.marks)]
 
 
 def execute(block: Block, blocks: Sequence[Block], directory: Path, root: Path = ROOT) -> None:
@@ -283,7 +315,8 @@ def _execute_program(block: Block, directory: Path) -> None:
         script.write_text(block.text, encoding="utf-8")
         command = [sys.executable, "-W", "error", str(script)]
     else:
-        command = ["bash", "-eu", "-o", "pipefail", "-c", script_of(block)]
+        script = viewed_script(block) if "viewer" in block.marks else script_of(block)
+        command = ["bash", "-eu", "-o", "pipefail", "-c", script]
     with _endpoint(block) as settings:
         done = _run(command, block, cwd=directory, env=environment(settings))
     if block.language == "python" and done.stderr:
@@ -332,8 +365,14 @@ def _endpoint(block: Block) -> Iterator[dict[str, str]]:
     if invalid:
         raise Failed(f"line {block.line} sent invalid events: {invalid}")
     expected = block.marks.get("expect-events")
-    if expected is not None and len(arrived) != int(expected):
+    if "viewer" not in block.marks and expected is not None and len(arrived) != int(expected):
         raise Failed(f"line {block.line} sent {len(arrived)} events, not {expected}: {arrived}")
+    if block.event is not None and _comparable(arrived) != _comparable([json.loads(block.event)]):
+        raise Failed(f"line {block.line} should send\n{block.event}but sent\n{arrived}")
+
+
+def _comparable(events: Sequence[Any]) -> str:
+    return masked(json.dumps(events, sort_keys=True))
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -398,6 +437,17 @@ def script_of(block: Block) -> str:
     return "".join(f"{command}\n" for command in commands)
 
 
+def viewed_script(block: Block) -> str:
+    """Return the commands of a `viewer` block, and more that check what the viewer shows."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    script = script_of(block).replace("8020", port)
+    script = script.replace("fslog viewer", f"fslog viewer --port {port}")
+    seen = _SEEN.format(url=f"http://127.0.0.1:{port}", expected=block.marks["expect-events"])
+    return f"trap 'kill $(jobs -p)' EXIT\n{script}{seen}"
+
+
 def expected_output(block: Block) -> str | None:
     r"""Return what a block should write to stdout; None where its reader is told nothing.
 
@@ -434,29 +484,52 @@ def expect_output(block: Block, stdout: str, directory: Path) -> None:
 
 
 def execute_ci(root: Path) -> None:
-    """Execute the `ci` blocks of a checkout's README, each in a fresh copy of the checkout.
+    """Execute the `wheel` and `ci` blocks of a checkout's README, as this module's first lines say.
 
     Nothing is prepared for them: a reader begins like that. What they write is passed on.
     """
-    blocks = [block for block in blocks_of(root / "README.md") if "ci" in block.marks]
-    if not blocks:
+    every = blocks_of(root / "README.md")
+    if not any("ci" in block.marks for block in every):
         raise Failed("README.md has no block that is marked 'ci'")
-    for block in blocks:
+    for block in every:
         if wrong := mistakes(block):
             raise Failed(f"line {block.line}: {'; '.join(wrong)}")
-        with tempfile.TemporaryDirectory(prefix="fslog-readme-") as directory:
-            copy = Path(directory) / "fslog"
-            shutil.copytree(root, copy, symlinks=True)
-            print(f"README.md, line {block.line}:\n{block.text}", flush=True)
-            _execute_ci(block, copy)
+    with tempfile.TemporaryDirectory(prefix="fslog-readme-") as directory:
+        _execute_from_a_wheel(every, root, Path(directory))
+    for block in every:
+        if "ci" in block.marks:
+            with tempfile.TemporaryDirectory(prefix="fslog-readme-") as directory:
+                copy = Path(directory) / "fslog"
+                shutil.copytree(root, copy, symlinks=True)
+                _execute_ci(block, copy, script_of(block), os.environ)
 
 
-def _execute_ci(block: Block, copy: Path) -> None:
-    command = ["bash", "-eu", "-o", "pipefail", "-c", script_of(block)]
+def _execute_from_a_wheel(blocks: Sequence[Block], root: Path, directory: Path) -> None:
+    """Execute the blocks that install fslog, then those with the viewer."""
+    if not any("wheel" in block.marks for block in blocks):
+        return
+    names = ("source", "dist", "venv", "work")
+    source, dist, venv, work = (directory / name for name in names)
+    shutil.copytree(root, source, symlinks=True)
+    work.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    pip = [str(venv / "bin" / "python"), "-m", "pip"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(dist), str(source)], check=True)
+    path = os.pathsep.join([str(venv / "bin"), os.environ.get("PATH", os.defpath)])
+    env = {**os.environ, "PIP_FIND_LINKS": str(dist), "PATH": path}
+    for mark, script in (("wheel", script_of), ("viewer", viewed_script)):
+        for block in blocks:
+            if mark in block.marks:
+                _execute_ci(block, work, script(block), env)
+
+
+def _execute_ci(block: Block, where: Path, script: str, env: Mapping[str, str]) -> None:
+    print(f"README.md, line {block.line}:\n{block.text}", flush=True)
     written = []
     with subprocess.Popen(
-        command,
-        cwd=copy,
+        ["bash", "-eu", "-o", "pipefail", "-c", script],
+        cwd=where,
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -468,7 +541,7 @@ def _execute_ci(block: Block, copy: Path) -> None:
             written.append(line)
     if process.returncode:
         raise Failed(f"line {block.line} exited with {process.returncode}")
-    expect_output(block, "".join(written), copy)
+    expect_output(block, "".join(written), where)
 
 
 if __name__ == "__main__":
