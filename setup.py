@@ -94,7 +94,8 @@ class Wheel(bdist_wheel):
     def write_wheelfile(self, *args: str) -> None:
         """Write the last file of the tree that becomes the wheel, then set the modes in it."""
         super().write_wheelfile(*args)
-        set_modes(self.bdist_dir)
+        if os.path.isdir(self.bdist_dir):  # an editable install has no such tree
+            set_modes(self.bdist_dir)
 
 
 class Sdist(sdist):

@@ -156,6 +156,16 @@ def test_builds_are_reproducible(built: Built, tmp_path: Path) -> None:
     assert wheel.read_bytes() == built.wheel.read_bytes()
 
 
+def test_an_editable_install_is_a_line_in_a_pth_file(tmp_path: Path) -> None:
+    """An editable install adds the checkout's path, and no import hook, which slows each start."""
+    directory = checkout(tmp_path / "fslog")
+    (wheel,) = build(directory, "build_editable").iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        added = {name: archive.read(name) for name in archive.namelist() if "dist-info" not in name}
+    assert list(added.values()) == [f"{directory}\n".encode()]
+    assert [name.endswith(".pth") for name in added] == [True]
+
+
 def test_the_sdist_holds_what_git_knows(built: Built) -> None:
     """An sdist is a checkout, tests and settings included; nothing else is in it."""
     with tarfile.open(built.sdist) as archive:
