@@ -2,8 +2,9 @@
 
 A handler's own sink is its `Delivery`. While an override is active, the override gives each handler
 of this process, existing or new, another sink; the `Delivery` still delivers what it has. The
-newest override wins. A log call does not ask: a handler chooses its sink when it is created or
-forked, and when an override starts or stops.
+newest override wins. While handlers are switched off, as pytest's plugin does, they accept nothing
+but for an override. A log call does not ask: a handler chooses its sink when it is created or
+forked, and when any of this starts or stops.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import logging
 import os
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fslog import process
 from fslog.errors import Problem
-from fslog.net.destination import Destination
 from fslog.stats import Counter, Stats
+
+if TYPE_CHECKING:  # it imports http.client, which the plugin of pytest does not need
+    from fslog.net.destination import Destination
 
 
 class Sink(Protocol):
@@ -99,6 +102,7 @@ class SinkOverride:
 
 
 _active: list[SinkOverride] = []
+_off: list[object] = []
 
 
 def override() -> SinkOverride | None:
@@ -107,6 +111,29 @@ def override() -> SinkOverride | None:
         return _active[-1]
     except IndexError:
         return None
+
+
+def is_off() -> bool:
+    """Return whether handlers are switched off, so that they do not use their own sinks."""
+    return bool(_off)
+
+
+def switch_off() -> Callable[[], None]:
+    """Switch the handlers of this process off, existing or new, until the returned call.
+
+    If several callers switch them off, they stay so until the last one has ended that. A handler
+    that is created meanwhile never uses its own sink. What was accepted before is delivered.
+    """
+    mark = object()
+    _off.append(mark)
+    _choose_sinks()
+
+    def end() -> None:
+        if mark in _off:
+            _off.remove(mark)
+            _choose_sinks()
+
+    return end
 
 
 def _choose_sinks() -> None:

@@ -119,8 +119,8 @@ class FreshsuccessHandler(logging.Handler):
         checked = (*Settings.__annotations__, "overflow")  # not the keys
         settings = Settings.checked(**{name: given[name] for name in checked})
         # A handler created during a capture belongs to it: it never uses its own endpoint, and
-        # accepts nothing after the capture has ended.
-        is_captured = capture.override() is not None
+        # accepts nothing after the capture has ended. So does one of a pytest run.
+        is_captured = capture.is_off() or capture.override() is not None
         self._destination = destination(
             auth_key=auth_key,
             api_key=api_key,
@@ -302,18 +302,18 @@ class FreshsuccessHandler(logging.Handler):
             Whether all events that were pending at the call are settled. False at once while the
             caller holds logging's module lock, as `dictConfig` does, if some are pending.
         """
-        return not self._enabled or self._current().flush(timeout)
+        sink = self._in_use()
+        return sink is None or sink.flush(timeout)
 
     def close(self) -> None:
         """Deliver pending events within `shutdown_timeout`; the handler may be used again."""
         super().close()
-        if self._enabled:
-            self._current().close()
+        if (sink := self._in_use()) is not None:
+            sink.close()
 
     def stats(self) -> Stats:
         """Return the numbers of this process, see `Stats`."""
-        sink = self._current()
-        return (sink if self._enabled else self._own).stats()
+        return (self._in_use() or self._own).stats()
 
     def ping(self) -> float:
         """Return how many seconds the endpoint took to answer a ping.
@@ -348,17 +348,25 @@ class FreshsuccessHandler(logging.Handler):
 
     def _choose_sink(self) -> None:
         while True:
-            override = capture.override()
+            override, is_off = capture.override(), capture.is_off()
+            uses_own = self._uses_own and not is_off
             if override is not None:
                 self._sink = override.sink(self)
-            # Without a sink of its own, this process keeps the override's: a log call that is in
+            # If it may not use its own sink, it keeps the override's: a log call that is in
             # progress must not reach the handler's own endpoint.
-            elif self._uses_own or not self._fork_flag[0]:
+            elif uses_own or not self._fork_flag[0]:
                 self._sink = self._own
-            self._enabled = self._uses_own or override is not None
+            self._enabled = uses_own or override is not None
             self._use_formatter()
-            if capture.override() is override:
+            if capture.override() is override and capture.is_off() == is_off:
                 return
+
+    def _in_use(self) -> Sink | None:
+        """Return the sink that accepts records, or did before it was switched off."""
+        sink = self._current()
+        if self._enabled:
+            return sink
+        return self._own if self._uses_own else None
 
     def _current(self) -> Sink:
         # By a flag: not every fork runs Python's hooks (uWSGI's does not by default).

@@ -46,6 +46,12 @@ os.environ.update(SSL_CERT_FILE=os.devnull, SSL_CERT_DIR=os.devnull)
 sys.dont_write_bytecode = False
 
 
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Know the option of fslog's plugin on a Python that runs this code without installing it."""
+    if not pluginmanager.has_plugin("fslog"):
+        parser.addini("fslog_send", "see fslog.pytest_plugin", type="bool")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the package once."""
     if not hasattr(config, "workerinput"):

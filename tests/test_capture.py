@@ -353,6 +353,95 @@ def test_an_override_that_stops_while_a_handler_chooses_its_sink(
     assert override.numbers() == []
 
 
+@pytest.fixture
+def switch_off() -> Iterator[Callable[[], Callable[[], None]]]:
+    """Return what switches handlers off; at the end they are on again."""
+    with contextlib.ExitStack() as stack:
+
+        def switch_off() -> Callable[[], None]:
+            end = capture.switch_off()
+            stack.callback(end)
+            return end
+
+        yield switch_off
+
+
+SwitchOff = Callable[[], Callable[[], None]]
+
+
+def test_a_handler_that_is_switched_off(
+    endpoint: Collector, make: Make, switch_off: SwitchOff
+) -> None:
+    """It accepts nothing, delivers what it accepted before, and is captured as ever."""
+    handler = make(flush_interval=600)
+    say(handler, 1)
+    end = switch_off()
+    say(handler, 2)
+    handler.handle(logging.makeLogRecord({}))
+    assert (handler.stats().emitted, handler.stats().pending) == (1, 1)
+    assert handler.flush(10)
+    assert (handler.stats().emitted, handler.stats().delivered) == (1, 1)
+    with Override() as override:
+        say(handler, 3)
+        assert handler.stats().accepted == 1
+    say(handler, 4)
+    handler.close()
+    other_end = switch_off()
+    end()
+    end()
+    say(handler, 5)
+    other_end()
+    say(handler, 6)
+    assert handler.flush(10)
+    assert numbers(endpoint) == [1, 6]
+    assert override.numbers() == [3]
+
+
+def test_a_handler_created_while_handlers_are_off(
+    endpoint: Collector, make: Make, switch_off: SwitchOff, tmp_path: Path
+) -> None:
+    """It needs no keys, never sends, and never touches its spool; later captures have its events.
+
+    Its arguments are checked.
+    """
+    spool = tmp_path / "spool"
+    end = switch_off()
+    handler = make(enabled=True, auth_key=None, api_key=None, spool=spool, flush_interval=0)
+    threads = threading.active_count()
+    with pytest.raises(ValueError, match="batch_events"):
+        make(batch_events=0)
+    say(handler, 1)
+    assert handler.flush() is True
+    with Override() as override:
+        say(handler, 2)
+    end()
+    say(handler, 3)
+    handler.close()
+    with Override() as other:
+        say(handler, 4)
+    assert handler.stats().emitted == 0
+    assert (override.numbers(), other.numbers()) == ([2], [4])
+    assert threading.active_count() <= threads
+    assert not spool.exists()
+    assert endpoint.requests == []
+
+
+def test_a_log_call_in_progress_when_a_capture_ends_while_handlers_are_off(
+    endpoint: Collector, make: Make, switch_off: SwitchOff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not reach the handler's own endpoint."""
+    handler, override = make(), Override()
+    switch_off()
+    override.start()
+    monkeypatch.setattr(fslog.handler, "active_redactor", override.stop)
+    say(handler, 1)
+    assert capture.override() is None
+    assert override.numbers() == [1]
+    assert handler.stats().emitted == 0
+    assert handler.flush(10)
+    assert endpoint.requests == []
+
+
 def test_threads_that_log_all_the_time(endpoint: Collector, make: Make) -> None:
     """While captures start and stop, each event of each thread goes to exactly one sink."""
     handler, off, override = make(batch_events=50), make(enabled=False), Override()

@@ -205,6 +205,7 @@ def started(
     with tempfile.TemporaryDirectory() as place:
         where = Path(place)
         for name, text in {"counted.py": COUNTED, "program.py": program, **(files or {})}.items():
+            (where / name).parent.mkdir(exist_ok=True)
             (where / name).write_text(textwrap.dedent(text), encoding="utf-8")
         command = [sys.executable, *flags, *([] if "-m" in flags else ["program.py"]), *arguments]
         given = {

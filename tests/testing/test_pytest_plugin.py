@@ -16,6 +16,7 @@ import fslog.formatter
 import fslog.handler
 import fslog.mapping.rules
 import fslog.testing.sink
+import processes
 from fslog import FreshsuccessHandler, pytest_plugin
 from fslog.collector import Collector
 from fslog.testing import Capture
@@ -190,8 +191,13 @@ def test_it_costs_nothing_if_it_is_not_used(run: Run, pytester: pytest.Pytester)
     run("-p", "no:anyio", "test_costs.py", passed=2)
 
 
-def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
-    """Each test sees its own events, from any handler; none reaches the real endpoint."""
+@pytest.mark.parametrize("sends", [True, False])
+def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector, sends: bool) -> None:
+    """Each test sees its own events, from any handler; none reaches the real endpoint.
+
+    Events outside of such tests reach it with the ini option `fslog_send` only.
+    """
+    pytester.makeini(f"[pytest]\nfslog_send = {sends}")
     pytester.makepyfile(
         test_shop="""
         import logging, logging.config, threading, unittest
@@ -259,7 +265,7 @@ def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector) -> None
         """
     )
     run(passed=8)
-    assert features(real) == ["before", "after"]
+    assert features(real) == (["before", "after"] if sends else [])
 
 
 @pytest.mark.slow
@@ -271,11 +277,12 @@ def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None
         import pytest
 
         NAMES = ("FSLOG_ENDPOINT", "FSLOG_ENABLED")
+        BEFORE = [os.environ.get(name) for name in NAMES]
 
         @pytest.fixture
         def changed(monkeypatch):
             for name in NAMES:
-                monkeypatch.setenv(name, "no")
+                monkeypatch.setenv(name, "0")
 
         def test_before(monkeypatch, freshsuccess, changed):
             pass
@@ -284,7 +291,7 @@ def test_variables_that_a_test_sets(run: Run, pytester: pytest.Pytester) -> None
             pass
 
         def test_then():
-            assert not any(name in os.environ for name in NAMES)
+            assert [os.environ.get(name) for name in NAMES] == BEFORE == [None, "no"]
         """
     )
     run(passed=3)
@@ -302,7 +309,7 @@ def test_for_all_tests(run: Run, pytester: pytest.Pytester, real: Collector) -> 
             assert handler.flush(20)
         """
     )
-    pytester.makeini("[pytest]\nusefixtures = freshsuccess")
+    pytester.makeini("[pytest]\nusefixtures = freshsuccess\nfslog_send = true")
     run(passed=1)
     assert real.requests == []
 
@@ -329,6 +336,225 @@ def test_with_xdist(run: Run, pytester: pytest.Pytester, real: Collector) -> Non
     )
     run("-n", "2", passed=12)
     assert real.requests == []
+
+
+CONFIGURED = """
+    import logging.config
+    import os
+
+    LOGGING = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {
+            "usage": {
+                "class": "fslog.FreshsuccessHandler",
+                "spool": "spool",
+                "flush_interval": 0,
+                **({"enabled": True} if "KEYS" not in os.environ else {}),
+            }
+        },
+        "root": {"handlers": ["usage"], "level": "INFO"},
+    }
+    logging.config.dictConfig(LOGGING)
+
+    def use(feature):
+        extra = {"accountId": "a", "userId": "u", "action": "used", "feature": feature}
+        logging.getLogger("shop").info("used", extra=extra)
+
+    use("import")
+    """
+
+QUIET_PROJECT = """
+    import logging
+    import os
+    import subprocess
+    import sys
+    import threading
+    import fslog
+    from configured import use
+
+    def test_nothing_is_sent(request):
+        (handler,) = [one for one in logging.getLogger().handlers if hasattr(one, "ping")]
+        use("test")
+        assert handler.flush() is True
+        assert handler.stats() == fslog.Stats()
+        handler.close()
+        use("closed")
+        names = {thread.name for thread in threading.enumerate()}
+        assert "fslog" not in names
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+        else:
+            use("child")
+            os._exit(handler.stats().emitted)
+        assert not os.path.exists("spool")
+
+    def test_programs():
+        assert os.environ["FSLOG_ENABLED"] == "no"
+        env = {**os.environ, "KEYS": "1", "FSLOG_AUTH_KEY": "auth", "FSLOG_API_KEY": "api"}
+        subprocess.run([sys.executable, "configured.py"], env=env, check=True)
+        assert not os.path.exists("spool")
+
+    def test_it_is_captured(freshsuccess):
+        use("captured")
+        assert [event["feature"] for event in freshsuccess.events] == ["captured"]
+    """
+
+
+@pytest.fixture
+def configured(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real: Collector) -> None:
+    """Make a project that configures logging when it is imported, without keys, with a spool."""
+    pytester.makepyfile(configured=CONFIGURED, test_quiet=QUIET_PROJECT)
+    monkeypatch.setenv("FSLOG_ENDPOINT", real.url)
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("importing", ["conftest", "plugin"])
+def test_tests_send_nothing(
+    importing: str, run: Run, pytester: pytest.Pytester, real: Collector
+) -> None:
+    """By default handlers need no keys, accept nothing, start no thread and touch no spool.
+
+    So does one that a plugin creates in its earliest hook, as pytest-django sets up Django.
+    """
+    if importing == "conftest":
+        pytester.makeconftest("import configured")
+        run(passed=3)
+    else:
+        pytester.makepyfile(
+            early="""
+            import pytest
+
+            @pytest.hookimpl(tryfirst=True)
+            def pytest_load_initial_conftests():
+                import configured
+            """
+        )
+        run("-p", "early", passed=3)
+    assert real.requests == []
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_conftest_that_loads_the_plugin(
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real: Collector
+) -> None:
+    """If plugins do not load by themselves, a conftest.py may load it: it works from then on."""
+    pytester.makeconftest("pytest_plugins = ['fslog.pytest_plugin']")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    result = pytester.runpytest_subprocess("-W", "error", "test_quiet.py")
+    result.assert_outcomes(passed=3)
+    assert real.requests == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("configured")
+def test_the_workers_of_xdist_send_nothing(
+    run: Run, pytester: pytest.Pytester, real: Collector
+) -> None:
+    """The processes of xdist are pytest runs of their own."""
+    pytester.makeconftest("import configured")
+    run("-n", "2", passed=3)
+    assert real.requests == []
+
+
+SENDING = """
+    import os
+    import subprocess
+    import sys
+    from app import handler, use
+
+    def test_it():
+        use(os.environ.get("FSLOG_ENABLED", "unset"))
+        assert handler.flush(20)
+
+    def test_a_program():
+        subprocess.run([sys.executable, "-c", "import app; app.use('program')"], check=True)
+    """
+
+
+@pytest.mark.parametrize(
+    ("arguments", "enabled", "sent"),
+    [
+        ([], None, []),
+        ([], "yes", ["program"]),
+        ([], "", []),
+        (["-o", "fslog_send=true"], None, ["unset", "program"]),
+        pytest.param(
+            ["-p", "no:fslog"],
+            None,
+            ["unset", "program"],
+            marks=pytest.mark.skipif(not REGISTERED, reason="the plugin is not installed"),
+        ),
+        pytest.param(
+            ["-n", "1", "-o", "fslog_send=1"], None, ["unset", "program"], marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_what_may_send(
+    arguments: list[str],
+    enabled: str | None,
+    sent: list[str],
+    run: Run,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    real: Collector,
+) -> None:
+    """The ini option sends everything; FSLOG_ENABLED=yes of the user is for programs only."""
+    pytester.makepyfile(test_sending=SENDING)
+    if enabled is not None:
+        monkeypatch.setenv("FSLOG_ENABLED", enabled)
+    run(*arguments, passed=2)
+    assert features(real) == sent
+
+
+def test_a_run_within_an_application() -> None:
+    """`pytest.main` switches handlers off until it returns, however it ends, and as often."""
+    program = """
+        import os
+        import pytest
+        from counted import *
+        handler = handle()
+        say(1)
+        LOAD = sys.argv[1:]
+        def main(*arguments):
+            assert "FSLOG_ENABLED" not in os.environ
+            return pytest.main(["-q", "-p", "no:cacheprovider", *LOAD, *arguments])
+        assert main("test_it.py") == 0
+        say(2)
+        assert main("test_it.py") == 0
+        assert main("--nonsense") == 4
+        assert main("broken") != 0
+        assert "FSLOG_ENABLED" not in os.environ
+        say(3)
+        assert handler.stats().emitted == 3
+        """
+    files = {
+        "test_it.py": """
+            import os
+            import pytest
+            from counted import say
+
+            def test_nothing_is_sent():
+                say(-1)
+                assert os.environ["FSLOG_ENABLED"] == "no"
+                assert pytest.main(["-q", "test_it.py::test_within"]) == 0
+                assert os.environ["FSLOG_ENABLED"] == "no"
+                say(-2)
+
+            def test_within():
+                say(-3)
+
+            def test_captured(freshsuccess):
+                say(4)
+                freshsuccess.assert_event(number=4)
+            """,
+        "broken/conftest.py": "from counted import say; say(-4); raise RuntimeError",
+    }
+    with Collector() as collector:
+        processes.run(
+            program, collector.url, flags=["-X", "dev"], arguments=LOAD, files=files, err=None
+        )
+        assert processes.numbers(collector) == [1, 2, 3]
 
 
 FAILING = """
