@@ -36,12 +36,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fslog import context
+from fslog.counters import Stats
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
-from fslog.stats import Stats
 
 if TYPE_CHECKING:
-    from fslog.handler import FreshsuccessHandler, flush
+    from fslog.handler import FreshsuccessHandler, aflush, flush, stats
 
 __all__ = [
     "EventFormatter",
@@ -49,13 +49,15 @@ __all__ = [
     "InvalidEvent",
     "Problem",
     "Stats",
+    "aflush",
     "context",
     "flush",
+    "stats",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("FreshsuccessHandler", "flush"):
+    if name in ("FreshsuccessHandler", "aflush", "flush", "stats"):
         from fslog import handler
 
         return getattr(handler, name)

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fslog import process
+from fslog.counters import Counter, Stats
 from fslog.errors import Problem
-from fslog.stats import Counter, Stats
 
 if TYPE_CHECKING:  # it imports http.client, which the plugin of pytest does not need
     from fslog.net.destination import Destination

@@ -7,9 +7,11 @@ owns in one process is one `Delivery`; a forked child makes its own.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -19,6 +21,7 @@ from fslog import capture, process
 from fslog.capture import Sink
 from fslog.config import Settings
 from fslog.context import current
+from fslog.counters import Stats
 from fslog.delivery import notices
 from fslog.delivery.delivery import Delivery
 from fslog.errors import InvalidEvent, Problem
@@ -34,9 +37,11 @@ from fslog.net.transport import Transport, tls_context
 from fslog.process import fork_flag
 from fslog.spool.directory import spool_directory
 from fslog.spool.writer import DiskStore
-from fslog.stats import Stats
 
 _MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
+
+_numbers = itertools.count(1)
+"""The numbers of this process's handlers, for `stats`."""
 
 _calling: ContextVar[bool] = ContextVar("fslog.calling", default=False)
 """Whether this thread is inside `on_problem`."""
@@ -142,6 +147,7 @@ class FreshsuccessHandler(logging.Handler):
         if self._uses_own and self._spool is not None:
             self._spool.check()
         self._settings = settings
+        self._number = next(_numbers)
         self._enabled = is_enabled
         self._batch_bytes = settings.batch_bytes
         super().__init__(settings.level)
@@ -407,3 +413,57 @@ class FreshsuccessHandler(logging.Handler):
 
 
 flush = process.flush_all
+
+
+async def aflush(timeout: float | None = None) -> bool:
+    """Flush every live handler of this process as `flush` does, without blocking the event loop.
+
+    A thread does the waiting. If the call is cancelled, so is the waiting, but not the delivery.
+
+    Args:
+        timeout: maximum seconds to wait; None: each handler's `shutdown_timeout`.
+
+    Returns:
+        Whether everything that was pending at the call is settled.
+
+    Raises:
+        RuntimeError: no event loop of asyncio is running, or no thread can be started.
+    """
+    import asyncio
+    from concurrent.futures import Future
+
+    loop = asyncio.get_running_loop()
+    flushed: Future[bool] = Future()
+    flushed.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            flushed.set_result(flush(timeout))
+        except BaseException as error:
+            flushed.set_exception(error)
+
+    # Not one of the loop's own threads: those may all be busy, and the loop's end waits for them.
+    is_daemon = not process.IN_SUBINTERPRETER
+    threading.Thread(target=work, name="fslog aflush", daemon=is_daemon).start()
+    return await asyncio.wrap_future(flushed, loop=loop)
+
+
+def stats() -> dict[str, Stats]:
+    """Return the numbers of every live handler of this process, by the handler's name.
+
+    The name is that of `dictConfig`. If several handlers have the same one, it stands for the
+    newest, as in `logging.getHandlerByName`. The others, and handlers without a name, have a number
+    added, which is theirs in the order of creation: `usage-1`, `FreshsuccessHandler-2`.
+
+    Returns:
+        The oldest handler's first. Events of a handler that no longer exists are not counted.
+    """
+    found: dict[str, Stats] = {}
+    for handler in sorted(process.handlers(), key=lambda one: -int(one._number)):
+        name = str(handler.name or "")
+        if not name or name in found:
+            name = f"{name or type(handler).__name__}-{handler._number}"
+        while name in found:
+            name = f"{name}-{handler._number}"
+        found[name] = handler.stats()
+    return dict(reversed(found.items()))

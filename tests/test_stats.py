@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fslog.stats import Counter, Stats
+from fslog.counters import Counter, Stats
 
 FIELDS = [
     "emitted",

@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from fslog.counters import Counter
 from fslog.delivery.queue import WakeQueue
 from fslog.delivery.store import Batch, OpenBatch, Sealed, Store
 from fslog.interrupts import new_lock, unless_interrupt
-from fslog.stats import Counter
 
 
 def _ignore(error: Exception | None) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from fslog import process
 from fslog.config import Settings
+from fslog.counters import Counter, Stats
 from fslog.delivery import notices
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.buffer import Buffer, wait
@@ -26,7 +27,6 @@ from fslog.errors import Problem
 from fslog.net.destination import Destination
 from fslog.net.redaction import active_redactor, internal_work
 from fslog.net.retry import Outcome
-from fslog.stats import Counter, Stats
 
 _MOMENT_SECONDS = 1.0
 """How long after a flush that timed out `close` does not wait for the same events again."""

@@ -16,6 +16,7 @@ from logging.handlers import QueueListener
 from queue import Empty
 from typing import Any, Final
 
+from fslog.counters import Counter
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.buffer import Buffer
 from fslog.delivery.notices import Notices
@@ -27,7 +28,6 @@ from fslog.net import redaction
 from fslog.net.redaction import Redact, internal_work
 from fslog.net.retry import Backoff, Kind, Outcome, full_jitter
 from fslog.process import IN_SUBINTERPRETER
-from fslog.stats import Counter
 
 _TURN_SECONDS = 0.05
 """How often a listener checks again whether it may post before an older one has finished."""

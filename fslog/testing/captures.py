@@ -16,10 +16,10 @@ from typing import Any
 from fslog.capture import Sink, SinkOverride
 from fslog.collector import Collector
 from fslog.config import Settings
+from fslog.counters import Stats
 from fslog.delivery.delivery import Delivery
 from fslog.net.destination import Destination
 from fslog.net.transport import Transport
-from fslog.stats import Stats
 from fslog.testing.matching import Seen, is_meant, none_is_meant, some_are_meant, too_few
 from fslog.testing.sink import Captured, CaptureSink, Finding
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fslog.collector.judge import ParsedBody, parse_body
+from fslog.counters import Counter, Stats
 from fslog.errors import Problem
 from fslog.mapping import schema
-from fslog.stats import Counter, Stats
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import uploads
 from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, load, main
 from fslog.cli.demo.demo import summary
 from fslog.cli.output import event_row
+from fslog.counters import Stats
 from fslog.errors import Problem
-from fslog.stats import Stats
 from fslog.version import VERSION
 from processes import KEYS, STRICT, run
 from readme_blocks import environment

@@ -21,8 +21,8 @@ from typing import Any
 
 from fslog import EventFormatter, FreshsuccessHandler, Problem, context
 from fslog.capture import SinkOverride
+from fslog.counters import Counter, Stats
 from fslog.net.destination import Destination
-from fslog.stats import Counter, Stats
 
 _GIVEN = os.environ.get("FSLOG_DIFFERENTIAL_SEED")  # read now: a fixture clears the environment
 

@@ -24,10 +24,10 @@ from fslog.cli.demo.demo_app import activities
 from fslog.cli.options import CommandParser, seconds, whole
 from fslog.cli.output import EVENT_HEADING, Part, Printer, event_place, event_row
 from fslog.collector import Collector
+from fslog.counters import Stats
 from fslog.delivery.queue import WakeQueue
 from fslog.errors import Problem
 from fslog.mapping.schema import WARNINGS
-from fslog.stats import Stats
 from fslog.version import VERSION
 
 _MAX_EVENTS = 100_000

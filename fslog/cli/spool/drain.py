@@ -18,9 +18,9 @@ from typing import Any
 from fslog.cli.options import CommandError, destination_of
 from fslog.cli.output import Printer, ProgressBar, count, duration
 from fslog.cli.spool.contents import OwnerInfo, SpoolContents, read_contents
+from fslog.counters import Stats
 from fslog.handler import FreshsuccessHandler
 from fslog.net.wire import PING_PATH
-from fslog.stats import Stats
 
 _TICK_SECONDS = 0.2
 _MAX_BACKOFF_SECONDS = 5.0
