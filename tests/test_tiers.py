@@ -80,6 +80,15 @@ def test_the_tiers_are_listed() -> None:
     assert shown == re.findall(r"not (\w+)", expression)
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_what_contributors_are_told_to_change_is_there(page: str) -> None:
+    """Each file and folder that a page for contributors mentions exists."""
+    text = (ROOT / ".github" / page).read_text(encoding="utf-8")
+    paths = re.findall(r"`(?:python )?((?:fslog|tests|\.ci)/[\w./]*)", text)
+    assert len(paths) >= 5
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_what_ci_names_is_there() -> None:
     """Each file and folder of tests that a step of `.ci/run` names exists."""
     named = re.findall(r"tests/[\w/]+(?:\.py)?", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
