@@ -86,7 +86,7 @@ async def health(request):
 async def lifespan(app):
     yield
     # At its end uvicorn sends itself the SIGTERM that stopped it, and nothing runs after that.
-    await asyncio.to_thread(fslog.flush)
+    await fslog.aflush()
 
 
 app = Starlette(
