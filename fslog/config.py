@@ -12,15 +12,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from fslog.errors import Problem
+from fslog.types import Compression, Overflow, SpoolFsync
 
-ENCODINGS = ("deflate", "gzip")
-"""The only values of Content-Encoding that the endpoint supports; it loses a body with another."""
-
-FSYNC = ("never", "segment", "line")
-"""What the spool flushes to the disk itself: nothing, each sealed segment, or each line."""
+ENCODINGS: tuple[str, ...] = get_args(Compression)
 
 AUTO = "auto"
 """A handler is enabled if it has both keys, and disabled if it has neither."""
@@ -94,6 +91,34 @@ def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> Any:
     return value
 
 
+def did_you_mean(name: Any, known: Iterable[Any]) -> str:
+    """Return the end of a message about an unknown name: the most similar known one, if any.
+
+    >>> did_you_mean("feilds", ["rules", "fields"]), did_you_mean("x", ["rules"])
+    ("; did you mean 'fields'?", '')
+    """
+    import difflib
+
+    near = difflib.get_close_matches(str(name), map(str, known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def reject_unknown(called: str, unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise `TypeError` if there are unknown arguments.
+
+    Type checkers report them as well: the annotation of `**unknown` is `NoReturn`, a type without
+    values.
+
+    Args:
+        called: the class's name.
+        known: the names of its arguments.
+    """
+    if unknown:
+        name = min(unknown)
+        hint = did_you_mean(name, known)
+        raise TypeError(f"{called} has no argument {name!r}{hint}")
+
+
 def text(name: str, value: Any) -> str:
     """Return a string without surrounding blanks. Errors do not show it: it may hold a password."""
     if not isinstance(value, str):
@@ -162,7 +187,7 @@ class Settings:
     """
 
     level: int | str
-    compression: str | None
+    compression: Compression | None
     compression_level: int
     batch_events: int
     batch_bytes: int
@@ -174,7 +199,7 @@ class Settings:
     max_backoff: float
     shutdown_timeout: float
     spool_max_bytes: int
-    spool_fsync: str
+    spool_fsync: SpoolFsync
     ca_certs: str | None
     enabled: bool | None
     """None: `auto`."""
@@ -187,7 +212,7 @@ class Settings:
         Raises:
             TypeError, ValueError: an argument of the wrong type or value, named in the message.
         """
-        may_block = one_of("overflow", overflow, ("refuse", "block")) == "block"
+        may_block = one_of("overflow", overflow, get_args(Overflow)) == "block"
         seconds_blocked = seconds("block_timeout", block_timeout, zero=True)
         ca_certs = given["ca_certs"]
         return cls(
@@ -203,7 +228,7 @@ class Settings:
             max_backoff=seconds("max_backoff", given["max_backoff"]),
             shutdown_timeout=seconds("shutdown_timeout", given["shutdown_timeout"], zero=True),
             spool_max_bytes=whole("spool_max_bytes", given["spool_max_bytes"]),
-            spool_fsync=one_of("spool_fsync", given["spool_fsync"], FSYNC),
+            spool_fsync=one_of("spool_fsync", given["spool_fsync"], get_args(SpoolFsync)),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
             enabled=enabled_state(given["enabled"]),
             on_problem=function("on_problem", given["on_problem"]),

@@ -13,11 +13,11 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import translate
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn, get_args
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -30,6 +30,7 @@ from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
+from fslog.types import Names, Rule, Session
 
 EXCLUDE = ("otel*", "dd.*", "_*")
 """Extras that well-known instrumentations add to every record, and those marked as internal."""
@@ -52,11 +53,11 @@ class EventFormatter(JsonFormatter):
         fields: property → its path in the record (`{"userId": "request.user.id"}`). If there is
             nothing at the path, or None, context and defaults apply; if the path raises, the event
             is invalid (`unreadable`).
-        rules: see `fslog.mapping.rules`.
+        rules: mappings with `when` and `event`, see `fslog.mapping.rules`.
         defaults: properties of events that have no other value for them.
-        include: names or globs of extras that are properties of rule-made events too.
-        exclude: names or globs of extras that are not properties of explicit events; `include`
-            wins. Replaces `EXCLUDE`.
+        include: a list of names or globs: extras that are properties of rule-made events too.
+        exclude: a list of names or globs: extras that are not properties of explicit events;
+            `include` wins. Replaces `EXCLUDE`.
         session: how to derive a missing sessionId: `"window"`, `"idle"` or `"none"`.
         context_provider: called without arguments for each event; returns a mapping, or None. If
             it raises, the event is made without it, with a warning; but then `defaults` do not
@@ -83,13 +84,15 @@ class EventFormatter(JsonFormatter):
         validate: bool = True,
         *,
         fields: Mapping[str, str] | None = None,
-        rules: Any = None,
+        rules: Sequence[Rule] | None = None,
         defaults: Mapping[str, Any] | None = None,
-        include: Any = None,
-        exclude: Any = EXCLUDE,
-        session: str = "window",
+        include: Names | None = None,
+        exclude: Names | None = EXCLUDE,
+        session: Session = "window",
         context_provider: Callable[[], Mapping[str, Any] | None] | None = None,
+        **unknown: NoReturn,
     ) -> None:
+        config.reject_unknown("EventFormatter", unknown, locals())
         if fmt is not None or datefmt is not None:
             raise ValueError("fmt and datefmt must be None: fields and rules define an event")
         super().__init__()
@@ -376,7 +379,7 @@ def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _session_ids(session: Any) -> sessions.SessionIds | None:
-    kind = config.one_of("session", session, ("window", "idle", "none"))
+    kind = config.one_of("session", session, get_args(Session))
     if kind == "idle":
         return sessions.IdleSessions()
     return sessions.by_window if kind == "window" else None

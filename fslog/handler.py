@@ -13,11 +13,11 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NoReturn
 
-from fslog import capture, process
+from fslog import capture, config, process
 from fslog.capture import Sink
 from fslog.config import Settings
 from fslog.context import current
@@ -37,6 +37,17 @@ from fslog.net.transport import Transport, tls_context
 from fslog.process import fork_flag
 from fslog.spool.directory import spool_directory
 from fslog.spool.writer import DiskStore
+from fslog.types import Compression, Datacenter, Names, Overflow, Rule, Session, SpoolFsync
+
+
+class _NotGiven:
+    """The default of an argument that has the default of `EventFormatter`."""
+
+    def __repr__(self) -> str:
+        return "EventFormatter's"
+
+
+_NOT_GIVEN: Any = _NotGiven()
 
 _MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
 
@@ -95,32 +106,39 @@ class FreshsuccessHandler(logging.Handler):
         *,
         auth_key: str | None = None,
         api_key: str | None = None,
-        datacenter: str | None = None,
+        datacenter: Datacenter | None = None,
         endpoint: str | None = None,
         level: int | str = logging.NOTSET,
-        compression: str | None = wire.ENCODING,
+        compression: Compression | None = wire.ENCODING,
         compression_level: int = wire.LEVEL,
         batch_events: int = 5_000,
         batch_bytes: int = 1_048_576,
         flush_interval: float = 5.0,
         buffer_bytes: int = 67_108_864,
-        overflow: str = "refuse",
+        overflow: Overflow = "refuse",
         block_timeout: float = 10.0,
         timeout: float = 10.0,
         max_backoff: float = MAX_BACKOFF,
         shutdown_timeout: float = 5.0,
         spool: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 1_073_741_824,
-        spool_fsync: str = "never",
+        spool_fsync: SpoolFsync = "never",
         ca_certs: str | None = None,
         proxy: str | None = None,
         enabled: bool | str | None = None,
         on_problem: Callable[[Problem], None] | None = None,
-        **mapping: Any,
+        fields: Mapping[str, str] | None = _NOT_GIVEN,
+        rules: Sequence[Rule] | None = _NOT_GIVEN,
+        defaults: Mapping[str, Any] | None = _NOT_GIVEN,
+        include: Names | None = _NOT_GIVEN,
+        exclude: Names | None = _NOT_GIVEN,
+        session: Session = _NOT_GIVEN,
+        context_provider: Callable[[], Mapping[str, Any] | None] | None = _NOT_GIVEN,
+        **unknown: NoReturn,
     ) -> None:
         given = locals()
-        if unknown := set(mapping) - set(_MAPPING):
-            raise TypeError(f"FreshsuccessHandler has no argument {min(unknown)!r}")
+        config.reject_unknown("FreshsuccessHandler", unknown, given)
+        mapping = {name: given[name] for name in _MAPPING if given[name] is not _NOT_GIVEN}
         checked = (*Settings.__annotations__, "overflow")  # not the keys
         settings = Settings.checked(**{name: given[name] for name in checked})
         # A handler created during a capture belongs to it: it never uses its own endpoint, and

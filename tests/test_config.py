@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -63,7 +63,9 @@ def test_the_defaults_are_the_design_s() -> None:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     assert defaults.pop("compression_level") in range(1, 10)  # by measurement
-    assert {name: defaults[name] for name in defaults if not name.startswith("spool")} == {
+    mapping = {name for name in defaults if repr(defaults[name]) == "EventFormatter's"}
+    left_out = {*mapping, "spool", "spool_max_bytes", "spool_fsync"}
+    assert {name: defaults[name] for name in defaults if name not in left_out} == {
         "auth_key": None,
         "api_key": None,
         "datacenter": None,
@@ -94,6 +96,38 @@ def test_arguments_are_given_by_keyword() -> None:
     """A positional argument is a TypeError, not a key."""
     with pytest.raises(TypeError):
         FreshsuccessHandler(AUTH, API)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("made", [FreshsuccessHandler, EventFormatter])
+def test_a_misspelt_argument_is_an_error_that_names_the_right_one(made: Callable[..., Any]) -> None:
+    """Both classes say which argument was probably meant, and nothing if none is similar."""
+    with pytest.raises(TypeError) as error:
+        made(feilds={"plan": "tenant.plan"})
+    name = made.__name__
+    assert str(error.value) == f"{name} has no argument 'feilds'; did you mean 'fields'?"
+    with pytest.raises(TypeError) as error:
+        made(colour="blue")
+    assert str(error.value) == f"{name} has no argument 'colour'"
+
+
+def test_the_handler_has_the_arguments_of_the_formatter() -> None:
+    """Their names and types are the same, so a type checker finds the same mistakes."""
+    theirs = inspect.signature(EventFormatter).parameters.values()
+    named = {one.name: one.annotation for one in theirs if one.kind is one.KEYWORD_ONLY}
+    ours = inspect.signature(FreshsuccessHandler).parameters
+    assert {name: ours[name].annotation for name in named} == named
+    assert all(repr(ours[name].default) == "EventFormatter's" for name in named)
+
+
+@pytest.mark.parametrize("made", [FreshsuccessHandler, EventFormatter])
+def test_the_types_of_arguments_can_be_read_at_run_time(made: Callable[..., Any]) -> None:
+    """Tools that read annotations find each of them, and words that are allowed agree with them."""
+    hints = get_type_hints(made.__init__)  # type: ignore[misc]
+    assert {*inspect.signature(made).parameters} <= {*hints}
+    allowed = {name: get_args(hints[name]) for name in WORDS if name in hints}
+    for name, args in allowed.items():
+        literal = args if name in ("overflow", "session") else get_args(args[0])
+        assert [repr(word) for word in literal] == [word for word in WORDS[name] if word != "None"]
 
 
 def test_every_argument_of_the_formatter_is_one_of_the_handler(

@@ -18,7 +18,7 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 # The rows of the table in the guide's topic `design`, from the bottom to the top. An entry is a
 # module at the top level, or a package with all of its modules; `__init__` is the package itself.
 ROWS = [
-    ["version", "errors", "counters", "context", "interrupts", "process", "config"],
+    ["version", "errors", "counters", "context", "types", "interrupts", "process", "config"],
     ["mapping", "net"],
     ["formatter", "capture", "spool", "delivery", "collector"],
     ["handler"],

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from fslog.config import ENCODINGS
 from fslog.version import VERSION
 
 CONTENT_TYPE = "application/json"
-ENCODING = "deflate"
+ENCODING: Final = "deflate"
 LEVEL = 4
 """The default compression of bodies; the level was chosen by measurement."""
 

@@ -115,7 +115,7 @@ class SpoolShare:
     Args:
         directory: checked.
         max_bytes: the limit of the directory, for all of its processes together.
-        fsync: one of `fslog.config.FSYNC`.
+        fsync: see `fslog.types.SpoolFsync`.
         chunk_bytes: how much room is claimed at a time.
         clock: monotonic seconds.
     """

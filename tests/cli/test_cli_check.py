@@ -399,7 +399,7 @@ def test_no_handler_of_fslog(check: Check) -> None:
 
 
 WRONG_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
-    ({"rulez": []}, "FreshsuccessHandler has no argument 'rulez'"),
+    ({"rulez": []}, "FreshsuccessHandler has no argument 'rulez'; did you mean 'rules'?"),
     ({"batch_events": 0}, "batch_events is 0; expected a whole number, 1 or more"),
     ({"datacenter": "mars"}, "datacenter is 'mars'; expected one of 'us', 'eu'"),
     ({"enabled": "perhaps"}, "enabled is 'perhaps'; expected one of"),

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import configparser
 import contextlib
-import difflib
 import functools
 import logging
 import logging.config
 import logging.handlers
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fslog import EventFormatter, FreshsuccessHandler
 from fslog.cli.check import frameworks
 from fslog.cli.check.sources import without_quotes
+from fslog.config import did_you_mean
 
 ROOT = "root"
 """The root logger's name, as in `logging`."""
@@ -190,7 +190,9 @@ def _read_handler(config: Configuration, name: str, section: Any) -> None:
     factory = _factory(config, where, section)
     formatter = section.get("formatter")
     if formatter and (not isinstance(formatter, str) or formatter not in config.formatters):
-        config.error(where, f"unknown formatter {formatter!r}{_hint(formatter, config.formatters)}")
+        config.error(
+            where, f"unknown formatter {formatter!r}{did_you_mean(formatter, config.formatters)}"
+        )
     config.handlers[name] = HandlerConfig(
         name,
         factory,
@@ -210,7 +212,7 @@ def _factory(config: Configuration, where: str, section: Mapping[str, Any]) -> A
     try:
         return config.configurator().resolve(named.removeprefix("ext://"))
     except (Exception, SystemExit) as error:  # whatever importing the module raises
-        hint = _hint(named, ("fslog.FreshsuccessHandler", "fslog.EventFormatter"))
+        hint = did_you_mean(named, ("fslog.FreshsuccessHandler", "fslog.EventFormatter"))
         config.error(where, f"{str(error) or type(error).__name__}{hint}")
         return None
 
@@ -282,7 +284,7 @@ def _names(
     known = getattr(config, kind)
     for one in found:
         if isinstance(one, str) and one not in known:
-            hint = _hint(one, known)
+            hint = did_you_mean(one, known)
             part = where.partition(".")[0]
             if part in config.added:
                 hint = f"; gunicorn adds its own {part} to a configuration without: define {part}"
@@ -305,15 +307,9 @@ def _level(config: Configuration, where: str, section: Mapping[str, Any]) -> int
     number = logging.getLevelName(level) if isinstance(level, str) else None
     if isinstance(number, int):
         return number
-    hint = _hint(str(level).upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    hint = did_you_mean(str(level).upper(), ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     config.error(f"{where}.level", f"unknown level {level!r}{hint}")
     return None
-
-
-def _hint(name: object, known: Iterable[Any]) -> str:
-    """Return a guess at what was meant; empty if nothing is similar."""
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def ini_mapping(parser: configparser.RawConfigParser, config: Configuration) -> dict[str, Any]:
