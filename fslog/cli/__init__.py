@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+import fslog
 from fslog.cli.names import COMMANDS, TOPICS
 from fslog.cli.options import CommandError, CommandParser, report_error
 from fslog.version import VERSION
@@ -23,6 +24,11 @@ INTERRUPTED = 130
 
 PIPE_CLOSED = 141
 """The exit code if the reader of the output has closed it, likewise."""
+
+REPLACED = """\
+another project, the distribution fslog, replaced or removed a file of freshsuccess-logging; run
+  pip uninstall -y fslog
+  pip install --force-reinstall --no-deps freshsuccess-logging"""
 
 
 def load(name: str) -> Callable[[Sequence[str]], int]:
@@ -62,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Escape a character that stdout's encoding lacks, as stderr does.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments)
+        code = _run(arguments) if _is_complete() else report_error("fslog", CommandError(REPLACED))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -75,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _report_unwritable(error)
         return 1
+
+
+def _is_complete() -> bool:
+    # The distribution `fslog` consists of a file `fslog/__init__.py`.
+    return "FreshsuccessHandler" in getattr(fslog, "__all__", ())
 
 
 def _run(arguments: list[str]) -> int:

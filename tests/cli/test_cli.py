@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
+import fslog
 import uploads
-from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, load, main
+from fslog.cli import COMMANDS, INTERRUPTED, PIPE_CLOSED, REPLACED, load, main
 from fslog.cli.demo.demo import summary
 from fslog.cli.output import event_row
 from fslog.counters import Stats
@@ -115,6 +117,24 @@ def test_commands_are_imported_when_called() -> None:
         assert not {*named, "urllib3", "http.server"} & {*sys.modules} - {"fslog.spool"}, named
     """
     run(program, NOWHERE)
+
+
+@pytest.mark.parametrize("text", ["class Formatter: ...", None], ids=["replaced", "removed"])
+def test_a_stranger_in_the_package_is_named(text: str | None, tmp_path: Path) -> None:
+    """If the distribution `fslog` owned `fslog/__init__.py` last, commands say how to repair it."""
+    package = tmp_path / "fslog"
+    left = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(fslog.__file__).parent, package, ignore=left)
+    if text is None:
+        (package / "__init__.py").unlink()
+    else:
+        (package / "__init__.py").write_text(text, encoding="utf-8")
+    program = "import sys; from fslog.cli import main; sys.exit(main(['demo']))"
+    command = [sys.executable, "-S", "-c", program]
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"fslog: error: {REPLACED}\n"
 
 
 def test_main_reads_sys_argv(monkeypatch: pytest.MonkeyPatch) -> None:

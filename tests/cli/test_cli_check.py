@@ -209,6 +209,21 @@ def test_the_examples(config: str, record: str, check: Check) -> None:
     assert (explained["result"], explained["event"]["accountId"]) == ("event", "acme")
 
 
+def test_another_projects_fslog_is_reported(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The distribution `fslog`, which writes into the same folder, is a warning."""
+    path = as_file(usage())
+    assert "installation" not in check(path)[1]
+    found = tmp_path / "site" / "fslog-0.1.3.dist-info" / "METADATA"
+    found.parent.mkdir(parents=True)
+    found.write_text("Metadata-Version: 2.1\nName: fslog\nVersion: 0.1.3\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    code, out, _ = check(path)
+    assert code == 0
+    assert "warning     installation: the distribution fslog, another project" in out
+
+
 def test_a_check_has_no_effects(check: Check) -> None:
     """A check starts no thread, sends nothing, and creates no file, directory or handler."""
     with Collector() as collector:

@@ -6,6 +6,8 @@ probably not as intended.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import logging
 import logging.handlers
 import os
@@ -47,6 +49,7 @@ def lint(
         _lint_rule_loggers(config, info)
         _lint_queues(config, info)
     _lint_existing_loggers(config)
+    _lint_installation(config)
     config.diagnostics = list(dict.fromkeys(config.diagnostics))
 
 
@@ -212,6 +215,16 @@ def _lint_existing_loggers(config: Configuration) -> None:
             name,
             f"{value}: loggers that exist before the configuration is loaded are disabled, unless "
             "it names them; set it to false",
+        )
+
+
+def _lint_installation(config: Configuration) -> None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.distribution("fslog")
+        config.warn(
+            "installation",
+            "the distribution fslog, another project with a file fslog/__init__.py, is installed, "
+            "too; pip uninstall -y fslog, then pip install --force-reinstall freshsuccess-logging",
         )
 
 
