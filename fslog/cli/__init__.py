@@ -25,10 +25,10 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141
 """The exit code if the reader of the output has closed it, likewise."""
 
-REPLACED = """\
-another project, the distribution fslog, replaced or removed a file of freshsuccess-logging; run
-  pip uninstall -y fslog
-  pip install --force-reinstall --no-deps freshsuccess-logging"""
+REPLACED = (
+    "another project, the distribution fslog, replaced or removed a file of this one: pip uninstall "
+    "-y fslog, then pip install --force-reinstall --no-deps freshsuccess-logging"
+)
 
 
 def load(name: str) -> Callable[[Sequence[str]], int]:
