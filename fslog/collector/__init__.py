@@ -14,12 +14,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from fslog import capture
 from fslog.collector.http import Answer, Message, Server
 from fslog.collector.judge import InvalidLine, ParsedBody, Request, judge_request
 from fslog.errors import Problem
 from fslog.mapping import schema
 
 __all__ = ["Answer", "Collector", "InvalidLine", "Request"]
+
+_OFF = "; handlers send nothing in a pytest run without fslog_send = true in its configuration"
 
 
 class Collector:
@@ -235,7 +238,8 @@ class Collector:
         with self._arrival:
             if not self._arrival.wait_for(done, timeout):
                 lines = f"{self._event_count} events, {self._invalid_count} invalid lines"
-                raise TimeoutError(f"{words}: {lines} and {self._request_count} requests")
+                came = f"{words}: {lines} and {self._request_count} requests"
+                raise TimeoutError(f"{came}{_OFF if capture.is_off() else ''}")
 
     def _respond(self, message: Message) -> Answer:
         routed = self._route(message) if self._route is not None else None

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from fslog import capture
 from fslog.collector import Answer, Collector, InvalidLine, Request
 from fslog.collector.http import Message, Server
 from posting import PATH, Reply, connected, send
@@ -894,6 +895,16 @@ def test_a_wait_in_vain_reports_what_arrived() -> None:
             c.wait_for_requests(5, timeout=0.01)
         with pytest.raises(TimeoutError, match=f"^the predicate stayed false for 0.01 s{came}"):
             c.wait_until(lambda _: False, timeout=0.01)
+
+
+def test_a_wait_in_vain_in_a_pytest_run_that_sends_nothing() -> None:
+    """The error names the option that lets handlers send, while they are switched off."""
+    end = capture.switch_off()
+    try:
+        with Collector() as c, pytest.raises(TimeoutError, match=r"; .* fslog_send = true"):
+            c.wait_for(1, timeout=0)
+    finally:
+        end()
 
 
 def test_a_predicate_is_called_at_each_arrival() -> None:
