@@ -235,6 +235,48 @@ class Settings:
         )
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant; None if there is none.
+
+    Upper and lower case, and characters that are neither letters nor digits, do not count. Then
+    one letter may be missing, added, replaced, or transposed with the next one; two in words of
+    eleven letters or more, none in words of fewer than four.
+
+    >>> nearest("modulEnd", ["feature", "moduleEnd"]), nearest("identify_user", ["identifyUser"])
+    ('moduleEnd', 'identifyUser')
+    >>> nearest("pageViewEnd", ["feature", "moduleEnd"])
+    """
+    if len(word) > _MAX_WORD:
+        return None
+    letters = _letters(word)
+    found = [(_edits(letters, _letters(one)), one) for one in known]
+    return min(((edits, one) for edits, one in found if edits is not None), default=(0, None))[1]
+
+
+_MAX_WORD = 100
+
+
+def _letters(word: str) -> str:
+    return "".join(filter(str.isalnum, word)).lower()
+
+
+def _edits(word: str, known: str) -> int | None:
+    """Return how many single edits lead from one word to the other; None for too many."""
+    most = 0 if len(known) < 4 else 1 if len(known) < 11 else 2
+    if abs(len(word) - len(known)) > most:
+        return None
+    before: list[int] = []
+    row = list(range(len(known) + 1))
+    for at, letter in enumerate(word, 1):
+        before, last, row = row, before, [at]
+        for i, other in enumerate(known):
+            edits = min(before[i] + (letter != other), before[i + 1] + 1, row[i] + 1)
+            if at > 1 and i and (letter, word[at - 2]) == (known[i - 1], other):
+                edits = min(edits, last[i - 1] + 1)
+            row.append(edits)
+    return row[-1] if row[-1] <= most else None
+
+
 def _shown(value: int | float) -> str:
     try:
         return repr(value)

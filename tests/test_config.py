@@ -592,3 +592,26 @@ def test_sets_and_generators_are_lists_of_names() -> None:
     assert config.names("x", (name for name in "ab")) == ("a", "b")
     assert config.names("x", None) == ()
     assert config.mapping("x", None) == {}
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("loger", ["logger", "level"], "logger"),
+        ("levle", ["logger", "level"], "level"),
+        ("Batch-Events", ["batch_events", "batch_bytes"], "batch_events"),
+        ("batchevnts", ["batch_events", "batch_bytes"], "batch_events"),
+        ("flush_intrvl", ["flush_interval"], "flush_interval"),
+        ("mgs", ["msg"], None),
+        ("MSG", ["msg"], "msg"),
+        ("rule", ["fields"], None),
+        ("", ["fields"], None),
+        ("_", ["fields"], None),
+        ("fields", [], None),
+        ("filds", ["fildes", "fields", "filds"], "filds"),
+        ("f" * 10**6, ["f" * 100], None),
+    ],
+)
+def test_the_nearest_word(word: str, known: list[str], meant: str | None) -> None:
+    """One edit of a word, two of a long one, none of a short one; the least number counts."""
+    assert config.nearest(word, known) == meant

@@ -19,7 +19,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from logging import LogRecord
 from typing import Any, NamedTuple
 
@@ -181,6 +181,17 @@ def _is_text(name: Any) -> bool:
     return type(name) is str and name.encode(errors="replace").decode() == name
 
 
+@lru_cache(maxsize=16_384)
+def _session_without_warning(account: str, user: str, window: int) -> str:
+    """Return `of_window`'s id; raise for ids that are to be reported, which is not cached.
+
+    One look-up for both: an event without a warning pays nothing for the check of its ids.
+    """
+    if schema.id_warnings(account, user):
+        raise ValueError("the ids have a warning")
+    return sessions.of_window(account, user, window)
+
+
 @dataclass
 class _Compiler:
     """Compile the encoder of one call shape.
@@ -212,6 +223,8 @@ class _Compiler:
             if not self._add_property(property_name, source, kind, f"v{number}"):
                 return None
         self._add_time("createdAt" in sources)
+        if "sessionId" in sources or self.session is not sessions.by_window:
+            self._require(f"not {self._bind(schema.id_warnings)}(accountId, userId)")
         if "sessionId" not in sources:
             if self.session is None:
                 return None
@@ -336,7 +349,7 @@ class _Compiler:
         self._write('"')
         if self.session is sessions.by_window:
             window = f"int(createdAt // {sessions.WINDOW_MS})"
-            self._fill(f"{self._bind(sessions.of_window)}(accountId, userId, {window})")
+            self._fill(f"{self._bind(_session_without_warning)}(accountId, userId, {window})")
         else:
             self._fill(f"{self._bind(self.session)}(accountId, userId, createdAt)")
         self._write('"')

@@ -3,9 +3,11 @@
 Two kinds of rule (EVENT_API, "Event" and "Actions"). The five required properties are *normative*:
 the server drops an event that breaks one and still answers 200, so fslog calls the event invalid
 and does not send it. What is known of the actions is *corroborated* by public clients only: an
-event that breaks it is sent, with a problem that warns.
+event that breaks it is sent, with a problem that warns. So is one whose ids or action are probably
+a mistake: each new id becomes a visible account or user, which no public call removes.
 
-A valid event costs one expression for each kind of rule: no list, no loop over rules.
+A valid event costs one expression for each kind of rule: no list, no loop over rules. What its ids
+and its action look like is decided once for each value.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from __future__ import annotations
 import datetime
 import math
 import numbers
+import re
 import sys
 import uuid
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from fslog.config import nearest
 from fslog.errors import Problem
 from fslog.interrupts import unless_interrupt
 
@@ -36,7 +41,10 @@ _REQUIRED = {
 REQUIRED = tuple(_REQUIRED)
 """The properties that every event must have (EVENT_API, "Event")."""
 
-IDS = ("accountId", "userId")
+KINDS_OF_ID = {"accountId": "account", "userId": "user"}
+"""What each id names."""
+
+IDS = tuple(KINDS_OF_ID)
 """The properties that name the user: no event may have those of another user."""
 
 KINDS: dict[str, tuple[Any, str]] = {
@@ -80,11 +88,31 @@ ACTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 Any other action is passed on as it is.
 """
 
-WARNINGS = frozenset({"expected", "expected_type", "looks_like_seconds", "context_provider"})
+WARNINGS = frozenset(
+    {
+        "context_provider",
+        "expected",
+        "expected_type",
+        "looks_anonymous",
+        "looks_like_seconds",
+        "looks_like_user",
+        "looks_misspelt",
+    }
+)
 """The codes of problems that only warn: the event is sent."""
 
 EARLIEST_MS = 100_000_000_000
 """3 March 1973 in milliseconds. A smaller number is almost certainly a time in seconds."""
+
+CATCH_ALL = frozenset(
+    {
+        *("", "-", "--", "?", "0", "-1", "00000000-0000-0000-0000-000000000000"),
+        *("none", "null", "nil", "nan", "n/a", "undefined", "unknown", "false"),
+        *("(none)", "(null)", "(not set)", "<none>", "<null>", "<nil>", "[object object]"),
+        *("anonymous", "anonymoususer", "anonymous_user", "anonymous user", "anon", "guest"),
+    }
+)
+"""Texts of ids that name nobody, in lower case and without blanks around them."""
 
 MOST_MS = int(sys.float_info.max)
 """A larger number reads as infinity wherever numbers are doubles."""
@@ -247,8 +275,18 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
     [('expected', 'module'), ('expected_type', 'total')]
     """
     action = _as_text(event["action"])
-    as_expected = _is_plain_feature(event) if action == "feature" else action not in ACTIONS
-    found = [] if as_expected else _broken(event, action)
+    found: list[Problem] = []
+    if action not in ACTIONS:
+        if known := nearest_action(action):
+            message = f"action {_quoted(action)} is not known; did you mean {known!r}?"
+            found.append(Problem("looks_misspelt", "action", message, event))
+    elif action != "feature" or not _is_plain_feature(event):
+        found = _broken(event, action)
+    account, user = event["accountId"], event["userId"]
+    if type(account) is not str or type(user) is not str:
+        account, user = _as_text(account), _as_text(user)
+    for code, name, message in id_warnings(account, user):
+        found.append(Problem(code, name, message, event))
     if isinstance(event, Warned):
         found.insert(0, Problem("context_provider", "", event.message, event))
     at = _plain_number(event["createdAt"])
@@ -256,6 +294,60 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
         message = f"createdAt is {at}, which looks like seconds; expected milliseconds"
         found.append(Problem("looks_like_seconds", "createdAt", message, event))
     return found
+
+
+@lru_cache(maxsize=1_024)
+def nearest_action(action: str) -> str | None:
+    """Return the known action that another one is nearly; None if it is clearly another.
+
+    >>> nearest_action("identify_user"), nearest_action("features"), nearest_action("sessionIdle")
+    ('identifyUser', 'feature', None)
+    """
+    return nearest(action, ACTIONS)
+
+
+_E_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+")
+
+
+@lru_cache(maxsize=16_384)
+def id_warnings(account: str, user: str) -> tuple[tuple[str, str, str], ...]:
+    """Return code, property and message of what is probably wrong with a valid event's ids.
+
+    Equal numbers are not reported: the rows of two tables may well have the same one.
+
+    >>> [found[:2] for found in id_warnings("acme", "None")]
+    [('looks_anonymous', 'userId')]
+    >>> [found[:2] for found in id_warnings("ann@acme.example", "ann")]
+    [('looks_like_user', 'accountId')]
+    >>> id_warnings("7", "7")
+    ()
+    """
+    found = []
+    for name, value in zip(IDS, (account, user), strict=True):
+        if value.strip().lower() in CATCH_ALL:
+            kind = KINDS_OF_ID[name]
+            message = (
+                f"{name} is {value.strip()!r}, which names nobody: Freshsuccess shows "
+                f"it as one more {kind}; expected the id of one {kind}, or no event"
+            )
+            found.append(("looks_anonymous", name, message))
+    if not found or found[0][1] != "accountId":
+        actual = ""
+        if _E_MAIL.fullmatch(account):
+            actual = "is an e-mail address"
+        elif account == user and not account.isdecimal():
+            actual = "equals userId"
+        if actual:
+            message = f"accountId {actual}; expected the id of the account that the user belongs to"
+            found.append(("looks_like_user", "accountId", message))
+    return tuple(found)
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")
+
+
+_MAX_QUOTED = 40
 
 
 def _broken(event: Mapping[str, Any], action: str) -> list[Problem]:

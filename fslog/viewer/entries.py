@@ -246,7 +246,7 @@ def describe_problem(problem: Problem, value: Any) -> LineProblem:
         got, expected = describe_value(value), "one JSON object per line"
         return LineProblem(code, name, f"the line is {got}; expected {expected}", got, expected)
     found = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
-    got, expected = describe_value(found), _expected(code, name)
+    got, expected = describe_value(found), _expected(code, name, found)
     message = problem.message
     if code in ("wrong_type", "not_finite", "empty", "expected_type"):
         message = f"{name} is {got}; expected {expected}"
@@ -255,9 +255,13 @@ def describe_problem(problem: Problem, value: Any) -> LineProblem:
     return LineProblem(code, name, message, got, expected)
 
 
-def _expected(code: str, name: str) -> str:
+def _expected(code: str, name: str, found: Any) -> str:
     if code == "looks_like_seconds":
         return f"epoch milliseconds, at least {schema.EARLIEST_MS}"
+    if code == "looks_misspelt":
+        return f"{schema.nearest_action(found)!r}, or an action of your own"
+    if code in ("looks_anonymous", "looks_like_user"):
+        return f"the id of one {schema.KINDS_OF_ID[name]}"
     if code in ("expected", "expected_type"):
         known = schema.PROPERTIES.get(name)
         return schema.KINDS[known.kind if known else "string"][1]

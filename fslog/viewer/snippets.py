@@ -113,6 +113,8 @@ _EXAMPLES = {name: known.example for name, known in schema.PROPERTIES.items()}
 _EXAMPLE = {
     name: _EXAMPLES[name] for name in ("accountId", "userId", "action", "module", "feature")
 }
+# Account and user must differ.
+_OTHER_ID = {"accountId": ("userId", "globex"), "userId": ("accountId", "bob")}
 _NUMBERS = [name for name, known in schema.PROPERTIES.items() if known.kind == "number"]
 _MAX_RULE_PROPERTIES = 8
 _MAX_RULE_TEXT = 200
@@ -148,18 +150,27 @@ def _corrected(event: Mapping[str, Any], entry: Entry) -> tuple[dict[str, Any], 
     corrected, notes = dict(event), dict[str, str]()
     for problem in entry.problems:
         _correct(corrected, problem.property)
-        is_seconds = problem.code == _LOOKS_LIKE_SECONDS
-        was = "in seconds" if is_seconds else _WAS[problem.got.partition(" ")[0]]
+        was = _WAS_LIKE.get(problem.code) or _WAS[problem.got.partition(" ")[0]]
         notes[problem.property] = f"was {was}"
-    for warning in schema.warnings({"createdAt": schema.EARLIEST_MS, **_plain(corrected)}):
-        _correct(corrected, warning.property)
-        is_seconds = warning.code == _LOOKS_LIKE_SECONDS
-        note = "was in seconds" if is_seconds else "expected for this action"
-        notes.setdefault(warning.property, note)
+    for _ in range(_ROUNDS):
+        for warning in schema.warnings({"createdAt": schema.EARLIEST_MS, **_plain(corrected)}):
+            _correct(corrected, warning.property)
+            mistake = _WAS_LIKE.get(warning.code)
+            note = f"was {mistake}" if mistake else "expected for this action"
+            notes.setdefault(warning.property, note)
     return corrected, notes
 
 
-_LOOKS_LIKE_SECONDS = "looks_like_seconds"
+_ROUNDS = 2
+"""A corrected action expects properties of its own."""
+
+
+_WAS_LIKE = {
+    "looks_anonymous": "nobody's id",
+    "looks_like_seconds": "in seconds",
+    "looks_like_user": "a user's id",
+    "looks_misspelt": "misspelt",
+}
 # By the first word of `describe_value`. The type, never the value: a comment must not span lines.
 _WAS = {
     "nothing": "missing",
@@ -175,6 +186,9 @@ _WAS = {
 
 def _correct(event: dict[str, Any], name: str) -> None:
     value = _converted(name, event.get(name))
+    other, second_example = _OTHER_ID.get(name, ("", ""))
+    if other and value == _EXAMPLES[name] == event.get(other):
+        value = second_example
     if value is None:
         event.pop(name, None)
     else:
@@ -195,6 +209,8 @@ def _converted(name: str, value: Any) -> Any:
         return str(value) if isinstance(value, literals.Number) else None
     if name == "createdAt":
         return _time(value)
+    if name == "action" and isinstance(value, str) and schema.nearest_action(value):
+        return schema.nearest_action(value)
     if name in _NUMBERS:
         return _number(value) or _EXAMPLES[name]
     if isinstance(value, literals.Number) and name in _EXAMPLES and name != "details":

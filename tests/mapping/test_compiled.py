@@ -77,7 +77,9 @@ def sources() -> list[str]:
 
 
 ids = st.one_of(
-    st.text(min_size=1, max_size=8), st.integers(), st.sampled_from(["", None, True, 1.5])
+    st.text(min_size=1, max_size=8),
+    st.integers(),
+    st.sampled_from(["", None, True, 1.5, "None", 0, "a@b.example", "ann"]),
 )
 atoms = st.one_of(
     st.text(max_size=8),
@@ -195,6 +197,29 @@ def test_a_time_that_looks_like_seconds_is_not_encoded() -> None:
         assert fast_line(formatter, record(extras, created)) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("session", ["window", "idle", "given"])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        *({"accountId": "None"}, {"userId": "-"}, {"userId": " Anonymous "}, {"accountId": 0}),
+        *({"accountId": "ann"}, {"userId": "acme"}, {"accountId": "ann@acme.example"}),
+    ],
+    ids=str,
+)
+def test_ids_that_warn_are_not_encoded(ids: dict[str, Any], session: str) -> None:
+    """Whatever derives the session: the formatter reports such ids each time."""
+    formatter = EventFormatter(session="none" if session == "given" else session)
+    extras = FEATURE | {"event": {"module": "m"}}
+    if session == "given":
+        extras["sessionId"] = "s"
+    for kind in (str, int):  # a shape for each type of id
+        assert compiles(formatter, record({**extras, "accountId": kind(7)}))
+    assert compiles(formatter, record(extras)) is False
+    assert fast_line(formatter, record(extras)) is not None
+    for _ in range(3):
+        assert fast_line(formatter, record({**extras, **ids})) is None
+
+
 def test_an_attribute_less_and_an_extra_more_are_another_shape() -> None:
     """The number of attributes alone proves nothing."""
     formatter = EventFormatter()
@@ -241,7 +266,7 @@ def test_an_event_extra_that_is_no_property_counts_all_the_same(
     "defaults",
     [
         {"accountId": 7},
-        {"accountId": uuid.UUID(int=5).int, "userId": -1},
+        {"accountId": uuid.UUID(int=5).int, "userId": -2},
         {"accountId": "zoë", "sessionId": 's"{}'},
         {"accountId": 7, "createdAt": 1_790_000_000_000},
         {"accountId": 7, "rate": 2.5, "flag": True, "none": None, "nan": float("nan")},

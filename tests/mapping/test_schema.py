@@ -393,11 +393,11 @@ def test_a_number_that_becomes_null_warns(
     assert_explained(problem, event)
 
 
-@given(st.text(min_size=1).filter(lambda text: text not in TABLE), extras)
-@example("Feature", {"total": "many"})
+@given(st.text(min_size=1).filter(lambda text: not schema.nearest_action(text)), extras)
+@example("login", {"total": "many"})
 @example("pageView", {})
 def test_other_actions_pass_as_they_are(action: str, more: dict[str, Any]) -> None:
-    """An action that is not in the table has no warning."""
+    """An action that is not in the table, nor nearly, has no warning."""
     event = {**more, **FIVE, "action": action}
     assert schema.problems(event) == []
     assert schema.warnings(event) == []
@@ -448,6 +448,153 @@ def test_a_time_in_seconds_warns(at: float) -> None:
     assert "seconds" in problem.message
     assert "expected milliseconds" in problem.message
     assert_explained(problem, event)
+
+
+@pytest.mark.parametrize(
+    ("action", "known"),
+    [
+        *((word, "feature") for word in ("Feature", "FEATURE", "features", "feture", "faeture")),
+        *((word, "moduleEnd") for word in ("modulEnd", "moduleend", "module_end", "moduleEnd ")),
+        *((word, "sessionSync") for word in ("session-sync", "sesionSync", "sessionsinc")),
+        *((word, "identifyUser") for word in ("identify_user", "idetifyUsers", "IdentifyUser")),
+        *((word, "identifyAccount") for word in ("identify account", "identifyAcount")),
+        (Text("Feature"), "feature"),
+    ],
+)
+def test_an_action_that_is_nearly_a_known_one_warns(action: str, known: str) -> None:
+    """Another case, a separator, a letter or two: the event is sent, and the known one is named."""
+    event = {**FIVE, "action": action}
+    assert schema.problems(event) == []
+    (problem,) = schema.warnings(event)
+    assert said([problem]) == [("looks_misspelt", "action")]
+    assert problem.code in schema.WARNINGS
+    assert problem.message.endswith(f"did you mean {known!r}?")
+    assert_explained(problem, event)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        *("login", "sell", "pageViewEnd", "sessionIdle", "sessionEnd", "moduleStart", "identify"),
+        *(
+            "identifyTeam",
+            "track",
+            "future",
+            "creature",
+            "session",
+            "module",
+            "user",
+            "é",
+            "x" * 999,
+        ),
+    ],
+)
+def test_an_action_that_is_clearly_another_does_not_warn(action: str) -> None:
+    """Applications have actions of their own, and the browser library sends two more."""
+    assert schema.warnings({**FIVE, "action": action}) == []
+
+
+@given(st.sampled_from(sorted(TABLE)), st.data())
+def test_one_letter_is_always_noticed(action: str, data: st.DataObject) -> None:
+    """Whatever letter is missing, added, replaced or transposed, the known action is found."""
+    at = data.draw(st.integers(0, len(action) - 1))
+    letter = data.draw(st.sampled_from("aexZ"))
+    before, here, after = action[:at], action[at], action[at + 1 :]
+    for word in (
+        before + after,
+        before + letter + here + after,
+        before + letter + after,
+        before + after[:1] + here + after[1:],
+    ):
+        assert schema.nearest_action(word) == action
+
+
+NOBODY = [
+    *("None", "none", "NULL", "nil", "undefined", "unknown", "Anonymous", "AnonymousUser", "guest"),
+    *("0", "-1", "-", "--", "N/A", "nan", " None\n", " ", "(null)", "<nil>", "[object Object]"),
+    *("False", "00000000-0000-0000-0000-000000000000"),
+]
+
+
+@pytest.mark.parametrize("name", ["accountId", "userId"])
+@pytest.mark.parametrize("value", [*NOBODY, Text("None")])
+def test_an_id_that_names_nobody_warns(name: str, value: str) -> None:
+    """What a template, a framework or a cast makes of no user would become a visible one."""
+    event = {**FIVE, name: value}
+    assert schema.problems(event) == []
+    (problem,) = schema.warnings(event)
+    assert said([problem]) == [("looks_anonymous", name)]
+    assert problem.code in schema.WARNINGS
+    assert repr(str(value).strip()) in problem.message
+    assert_explained(problem, event)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("1", "00", "10", "-2", "none-such", "nilsson", "Nancy", "nanny", "null.island", "anna"),
+        *(
+            "true",
+            "na",
+            "unknown-worlds",
+            "guesthouse",
+            "root",
+            "admin",
+            "system",
+            "n",
+            "x",
+            "00-0",
+        ),
+        "00000000-0000-0000-0000-000000000001",
+    ],
+)
+def test_an_id_that_resembles_nobody_is_one(value: str) -> None:
+    """Only whole texts count: whoever has such a name or number is a user."""
+    for name in ("accountId", "userId"):
+        assert schema.warnings({**FIVE, name: value}) == []
+
+
+@pytest.mark.parametrize(
+    ("account", "user", "part"),
+    [
+        ("ann@acme.example", "ann", "an e-mail address"),
+        ("ann@acme.example", "ann@acme.example", "an e-mail address"),
+        ("ann", "ann", "equals userId"),
+        ("7a", "7a", "equals userId"),
+    ],
+)
+def test_an_account_that_looks_like_a_user_warns(account: str, user: str, part: str) -> None:
+    """An e-mail address, or the user's own id; the address itself is not in the message."""
+    event = {**FIVE, "accountId": account, "userId": user}
+    (problem,) = schema.warnings(event)
+    assert said([problem]) == [("looks_like_user", "accountId")]
+    assert problem.code in schema.WARNINGS
+    assert part in problem.message
+    assert account not in problem.message.replace("an e-mail", "")
+
+
+@pytest.mark.parametrize(
+    ("account", "user"),
+    [
+        ("acme", "ann@acme.example"),
+        ("acme", "Acme"),
+        ("7", "7"),
+        ("acme@eu", "ann"),
+        ("@acme", "ann"),
+        ("acme.example", "ann"),
+        ("a@b@c.example", "ann"),
+        ("Acme @ home.example", "ann"),
+    ],
+)
+def test_other_accounts_do_not_look_like_a_user(account: str, user: str) -> None:
+    """A user may be an address, an account may have an @, two tables may count alike."""
+    assert schema.warnings({**FIVE, "accountId": account, "userId": user}) == []
+
+
+def test_both_ids_may_name_nobody() -> None:
+    """Each is reported, and that they are equal is not."""
+    found = schema.warnings({**FIVE, "accountId": "None", "userId": "None"})
+    assert said(found) == [("looks_anonymous", "accountId"), ("looks_anonymous", "userId")]
 
 
 # Coercion

@@ -177,6 +177,28 @@ def test_the_detail_of_an_entry() -> None:
     }
 
 
+def test_what_is_probably_a_mistake_is_a_warning_with_a_correction() -> None:
+    """A misspelt action and ids of nobody, or of a user, are shown with what was probably meant."""
+    with viewing() as viewer:
+        viewer.post(event(action="features"), event(userId="None"), event(accountId="a@b.example"))
+        found = [viewer.get(f"events/{number}") for number in (1, 2, 3)]
+        assert [one["state"] for one in found] == ["warning"] * 3
+        assert viewer.ids(problem="looks_anonymous userId") == [2]
+    problems = [problem for one in found for problem in one["problems"]]
+    shown = [(one["code"], one["property"], one["got"], one["expected"]) for one in problems]
+    assert shown == [
+        ("looks_misspelt", "action", 'string "features"', "'feature', or an action of your own"),
+        ("looks_anonymous", "userId", 'string "None"', "the id of one user"),
+        ("looks_like_user", "accountId", 'string "a@b.example"', "the id of one account"),
+    ]
+    for one, row in zip(
+        found,
+        ('"action": "feature",  # ', '"userId": "ann",  # ', '"accountId": "acme",  # '),
+        strict=True,
+    ):
+        assert row in one["hint"]["python"]
+
+
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [

@@ -82,10 +82,11 @@ JSON = st.recursive(
     max_leaves=12,
 )
 PROPERTIES = sorted({*schema.REQUIRED, *schema.PROPERTIES})
-ACTIONS = [*schema.ACTIONS, "other", "a\nb"]
+ACTIONS = [*schema.ACTIONS, "other", "a\nb", "Feature", "modul_end"]
+LIKELY = st.sampled_from(["x", "acme", "ann", "ann@acme.example", "None", " - ", "0"])
 EVENTS = st.builds(
     lambda fixed, free, action: {**fixed, **free, **action},
-    st.dictionaries(st.sampled_from(PROPERTIES), JSON | st.just("x"), max_size=12),
+    st.dictionaries(st.sampled_from(PROPERTIES), JSON | LIKELY, max_size=12),
     st.dictionaries(TEXT, JSON, max_size=3),
     st.fixed_dictionaries({}, optional={"action": st.sampled_from(ACTIONS)}),
 )
@@ -317,6 +318,8 @@ def test_a_line_that_cannot_be_parsed_again(monkeypatch: pytest.MonkeyPatch) -> 
 @example(value={"action": "sessionSync", "activeDuration": "1e999"})
 @example(value={"action": 5, "userId": True, "accountId": 7, "createdAt": "1700000000"})
 @example(value={"feature": "{a}", "details": {"k" * 2000: "{b}"}})
+@example(value={"action": "Feature", "accountId": "ann", "userId": "0"})
+@example(value={"action": "Feature", "accountId": "acme", "userId": "acme", "createdAt": 1})
 def test_the_correction_is_valid(value: dict[str, Any]) -> None:
     """The corrected log call and rule create events without problems."""
     one = entry(value)
@@ -372,6 +375,14 @@ def test_valid_properties_stay(value: dict[str, Any]) -> None:
             '"createdAt": 1700000000000,  # was in seconds',
         ),
         ({"sessionId": 12}, '"sessionId": "12",  # was a number'),
+        ({"action": "feeture"}, '"action": "feature",  # was misspelt'),
+        ({"action": "module_end", "timeSpent": 1}, '"action": "moduleEnd",  # was misspelt'),
+        ({"userId": "Anonymous"}, '"userId": "ann",  # was nobody\'s id'),
+        ({"userId": 0}, '"userId": "ann",  # was a number'),
+        ({"accountId": "null"}, '"accountId": "acme",  # was nobody\'s id'),
+        ({"accountId": "ann@acme.example"}, '"accountId": "acme",  # was a user\'s id'),
+        ({"accountId": "acme", "userId": "acme"}, '"accountId": "globex",  # was a user\'s id'),
+        ({"accountId": "ann", "userId": "-"}, '"userId": "bob",  # was nobody\'s id'),
     ],
 )
 def test_a_correction_converts_values(change: dict[str, Any], row: str) -> None:
