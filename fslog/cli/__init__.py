@@ -26,8 +26,8 @@ PIPE_CLOSED = 141
 """The exit code if the reader of the output has closed it, likewise."""
 
 REPLACED = (
-    "another project, the distribution fslog, replaced or removed a file of this one: pip uninstall "
-    "-y fslog, then pip install --force-reinstall --no-deps freshsuccess-logging"
+    "another project, the distribution fslog, replaced or removed a file of this one: pip "
+    "uninstall -y fslog, then pip install --force-reinstall --no-deps freshsuccess-logging"
 )
 
 
