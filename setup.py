@@ -199,6 +199,7 @@ setup(
             "celery",
             "redis",
             "rq",
+            "structlog>=25",
             "selenium",
             "opentelemetry-sdk",
             "opentelemetry-instrumentation-urllib3",

@@ -48,7 +48,8 @@ def cases() -> Iterator[Any]:
     """Yield the blocks to execute, each with the programs that it needs."""
     for block in [block for blocks in BLOCKS.values() for block in executed_here(blocks)]:
         runs_curl = block.language in SHELL and "curl" in block.text
-        yield pytest.param(block, id=block.id, marks=[pytest.mark.needs("curl")] * runs_curl)
+        needs = ["curl"] * runs_curl + ["structlog>=25"] * ("import structlog" in block.text)
+        yield pytest.param(block, id=block.id, marks=[pytest.mark.needs(*needs)] * bool(needs))
 
 
 @pytest.mark.parametrize("block", list(cases()))

@@ -1,0 +1,544 @@
+"""What the guide's tables and samples say is what the code does."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import logging
+import re
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import fslog
+from fslog import EventFormatter, FreshsuccessHandler, context
+from fslog.collector import Collector
+from fslog.formatter import EXCLUDE
+from fslog.mapping import schema
+from fslog.net.destination import DATACENTERS
+from processes import Process
+from readme_blocks import ROOT, blocks_of
+from servers import DEADLINE, Server, serving, settings_for
+
+GUIDE = ROOT / "fslog" / "guide"
+PACKAGE = Path(fslog.__file__).parent
+
+MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
+
+
+def page(topic: str) -> str:
+    return (GUIDE / f"{topic}.md").read_text(encoding="utf-8")
+
+
+def section(topic: str, heading: str) -> str:
+    """Return what stands beneath a heading, up to the next one of the same rank."""
+    found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", page(topic), re.M | re.S)
+    assert found, f"{topic}.md has no heading {heading!r}"
+    return found[1]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the rows of each table, without its heading, as lists of cells."""
+    found = re.findall(r"^\|(?:.*)\|\n\|[ |:-]+\|\n((?:\|.*\|\n)+)", text, re.M)
+    return [
+        [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows.splitlines()]
+        for rows in (text.replace("||", "| |") for text in found)
+    ]
+
+
+def code(cell: str) -> str:
+    """Return the only code in a cell."""
+    (found,) = re.findall(r"`([^`]+)`", cell)
+    return str(found)
+
+
+def block(topic: str, name: str) -> str:
+    """Return the text of a block of the guide by its name."""
+    (text,) = {b.text for b in blocks_of(GUIDE / f"{topic}.md") if b.marks.get("name") == name}
+    return text
+
+
+def module_of(topic: str, name: str) -> Any:
+    """Execute a block as a module."""
+    module = ModuleType(name.removesuffix(".py"))
+    exec(compile(block(topic, name), name, "exec"), module.__dict__)
+    return module
+
+
+# Events.
+
+
+def test_the_actions_are_those_of_the_schema() -> None:
+    """The guide lists each known action with its properties, their kinds, and which are needed."""
+    actions: dict[str, tuple[list[str], list[str]]] = {}
+    action = ""
+    for name, prop, kind, need, _, evidence in tables(section("events", "Known actions"))[0]:
+        action = code(name) if name else action
+        assert schema.PROPERTIES[code(prop)].kind == kind
+        assert need in ("expected", "optional")
+        assert evidence in ("corroborated", "inferred")
+        actions.setdefault(action, ([], []))[need == "optional"].append(code(prop))
+    assert actions == {
+        name: (list(needed), list(optional)) for name, (needed, optional) in schema.ACTIONS.items()
+    }
+
+
+def test_the_required_properties_are_those_of_the_schema() -> None:
+    """What every event needs is normative, and nothing else is."""
+    rows = tables(section("events", "Known actions"))[1]
+    assert [code(name) for name, *_ in rows] == list(schema.REQUIRED)
+    assert {evidence for *_, evidence in rows} == {"normative"}
+
+
+def codes_in_the_code() -> set[str]:
+    """Return the codes of all problems of events that the package makes."""
+    found = set()
+    for path in [PACKAGE / "formatter.py", PACKAGE / "handler.py", PACKAGE / "mapping/schema.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
+                code = node.args[0]
+                if isinstance(code, ast.Constant):
+                    found.add(code.value)
+    return found | schema.WARNINGS
+
+
+def test_every_code_is_documented() -> None:
+    """The guide lists each code, and says of those that warn that the event is sent."""
+    rows = tables(section("events", "Problems"))[0]
+    fate = {code(name): fate for name, fate, _ in rows}
+    assert set(fate) >= codes_in_the_code()
+    assert {name for name, fate in fate.items() if fate == "sent"} >= schema.WARNINGS
+    assert {name for name, fate in fate.items() if fate == "refused"} == {"refused"}
+    assert set(fate.values()) == {"sent", "refused", "invalid"}
+
+
+# Configuration.
+
+
+def default_of(argument: str) -> str:
+    """Return an argument's default as the guide writes it."""
+    owner = EventFormatter if argument in MAPPING else FreshsuccessHandler
+    value = inspect.signature(owner).parameters[argument].default
+    if argument == "level":
+        return f"`{logging.getLevelName(value)}`"
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
+    if isinstance(value, float):
+        return f"{value:g} s"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value:,}"
+
+
+def test_every_argument_is_documented_with_its_default() -> None:
+    """The guide's four tables have each argument of the handler once, and no other."""
+    rows = [row for table in tables(section("configuration", "Arguments")) for row in table]
+    documented = {code(name): default for name, default, _ in rows}
+    assert len(documented) == len(rows)
+    arguments = [
+        name
+        for name, parameter in inspect.signature(FreshsuccessHandler).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    assert documented == {name: default_of(name) for name in {*arguments, *MAPPING}}
+
+
+def test_every_environment_variable_is_documented() -> None:
+    """The guide lists the variables that the package reads, and no other."""
+    (rows,) = tables(section("configuration", "Environment variables"))
+    text = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    in_the_code = set(re.findall(r"\bFSLOG_[A-Z_]+\b", text)) - {"FSLOG_EXAMPLE"}
+    assert {code(name) for name, *_ in rows} == in_the_code
+    for name, argument, _ in rows:
+        assert name == f"`FSLOG_{code(argument).upper()}`"
+        assert code(argument) in inspect.signature(FreshsuccessHandler).parameters
+
+
+def test_the_hosts_are_documented() -> None:
+    """A firewall that allows the guide's hosts lets everything through."""
+    (rows,) = tables(section("configuration", "Hosts"))
+    documented = {code(f"`{name.split('`')[1]}`"): code(host) for name, host, _ in rows}
+    assert {name: f"https://{host}" for name, host in documented.items()} == DATACENTERS
+
+
+# Privacy.
+
+
+def test_the_excluded_names_are_documented() -> None:
+    """What the guide says is excluded by default is."""
+    text = " and ".join(f"`{name}`" for name in EXCLUDE).replace(" and ", ", ", len(EXCLUDE) - 2)
+    assert f"`exclude` is by default {text}" in page("privacy")
+
+
+def test_a_request_has_the_documented_headers_only() -> None:
+    """The guide lists every header of a request."""
+    seen: list[set[str]] = []
+    with Collector(route=lambda message: seen.append(set(message.headers))) as collector:
+        handler = FreshsuccessHandler(auth_key="k" * 9, api_key="l" * 9, endpoint=collector.url)
+        log = logging.Logger("app")
+        log.addHandler(handler)
+        event = {"accountId": "acme", "userId": "ann", "action": "feature", "module": "m"}
+        log.info("used", extra={"event": {**event, "feature": "f"}})
+        assert handler.flush(10)
+        handler.close()
+    sentence = re.search(r"the headers (.*?) \(`fslog/`", page("privacy"), re.S)
+    assert sentence
+    assert seen == [{name.lower() for name in re.findall(r"`([\w-]+)`", sentence[1])}]
+
+
+# Context: 24 requests of ann, of nobody and of bob, on threads and tasks that are used again.
+
+USERS = ["ann", None, "bob"] * 8
+
+
+@pytest.fixture
+def seen() -> Iterator[list[tuple[str | None, Any]]]:
+    """Give a list for the user of each request, and the user that was bound for it."""
+    context.clear()
+    yield []
+    context.clear()
+
+
+def bound_user() -> Any:
+    return dict(context.current()).get("userId")
+
+
+def bind_known(user: str | None) -> None:
+    if user is not None:
+        context.bind(accountId="acme", userId=user)
+
+
+def wsgi(seen: list[tuple[str | None, Any]], wrap: Callable[[Any], Any]) -> None:
+    """Serve the requests as gunicorn does: the access line stands between body and `close`."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        bind_known(environ["user"])
+        seen.append((environ["user"], bound_user()))
+        if environ["number"] % 5 == 4:
+            raise RuntimeError("the application failed")
+        return [b"body"]
+
+    wrapped = wrap(application)
+
+    def serve(number: int) -> None:
+        user = USERS[number]
+        try:
+            body = wrapped({"user": user, "number": number}, None)
+        except RuntimeError:
+            pass
+        else:
+            assert list(body) == [b"body"]
+            seen.append((user, bound_user()))  # the access line
+            getattr(body, "close", lambda: None)()
+        if wrap is not unwrapped:
+            assert bound_user() is None
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(serve, number) for number in range(len(USERS))]:
+            done.result()
+
+
+def unwrapped(application: Any) -> Any:
+    return application
+
+
+def test_the_guides_wsgi_wrapper_keeps_requests_apart(seen: list[tuple[str | None, Any]]) -> None:
+    """Each request's log calls and its access line have its own user, or none."""
+    wsgi(seen, module_of("context", "one_request.py").OneRequest)
+    assert len(seen) == 24 + 20
+    assert [pair for pair in seen if pair[0] != pair[1]] == []
+
+
+def test_without_the_wrapper_requests_have_the_user_of_another(
+    seen: list[tuple[str | None, Any]],
+) -> None:
+    """What the guide warns of happens: a user who is bound only if known stays for the next."""
+    wsgi(seen, unwrapped)
+    assert {user for user, bound in seen if bound != user} == {None}
+
+
+def asgi(seen: list[tuple[str | None, Any]], wrap: Callable[[Any], Any]) -> None:
+    """Serve three connections as uvicorn does: a pipelined request starts from the one before."""
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if wrap is unwrapped:
+            bind_known(scope["user"])
+        for _ in range(2):
+            seen.append((scope["user"], bound_user()))
+            await asyncio.sleep(0)
+        await send({"type": "http.response.start"})
+
+    wrapped = wrap(application)
+
+    async def serve(users: list[str | None]) -> None:
+        user, *others = users
+        following = []
+
+        async def send(message: dict[str, Any]) -> None:
+            seen.append((user, bound_user()))  # the access line
+            if others:
+                following.append(asyncio.create_task(serve(others)))
+
+        await wrapped({"type": "http", "user": user}, None, send)
+        await asyncio.gather(*following)
+
+    async def main() -> None:
+        await asyncio.gather(*(serve(USERS[start : start + 8]) for start in (0, 8, 16)))
+
+    asyncio.run(main())
+
+
+def test_the_guides_asgi_middleware_keeps_requests_apart(
+    seen: list[tuple[str | None, Any]],
+) -> None:
+    """Each request's log calls and its access line have its own user, or none."""
+
+    def who(scope: dict[str, Any]) -> dict[str, str]:
+        return {} if scope["user"] is None else {"accountId": "acme", "userId": scope["user"]}
+
+    bind_user = module_of("context", "bind_user.py").BindUser
+    asgi(seen, lambda application: bind_user(application, who))
+    assert len(seen) == 3 * 24
+    assert [pair for pair in seen if pair[0] != pair[1]] == []
+
+
+def test_without_clearing_a_pipelined_request_has_the_user_of_another(
+    seen: list[tuple[str | None, Any]],
+) -> None:
+    """What the guide warns of happens in tasks, too: they inherit the context of the one before."""
+    asgi(seen, unwrapped)
+    assert {user for user, bound in seen if bound != user} == {None}
+
+
+# Servers as they come from PyPI, with the configurations of the guide.
+
+
+CALLS = """
+import logging
+
+from fslog import context
+
+log = logging.getLogger("app")
+EVENT = {"action": "feature", "module": "reports", "feature": "call"}
+
+
+def use(asked):
+    log.info("used", extra={"event": {**EVENT, "asked": asked}})
+"""
+
+WSGI = f"""
+{CALLS}
+from one_request import OneRequest
+
+
+def application(environ, start_response):
+    user = environ.get("HTTP_X_USER")
+    if user:
+        context.bind(accountId="acme", userId=user)
+    if environ["REQUEST_METHOD"] == "POST":
+        use(environ["PATH_INFO"])
+    start_response("200 OK", [("Content-Length", "0")])
+    return [b""]
+
+
+application = OneRequest(application)
+"""
+
+ASGI = f"""
+{CALLS}
+import contextlib
+
+import fslog
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from bind_user import BindUser
+
+
+def who(scope):
+    user = dict(scope["headers"]).get(b"x-user")
+    return {{"accountId": "acme", "userId": user.decode()}} if user else {{}}
+
+
+async def answer(request):
+    if request.method == "POST":
+        use(request.url.path)
+    return PlainTextResponse("")
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    yield
+    fslog.flush()
+
+
+app = Starlette(
+    routes=[Route("/{{path:path}}", answer, methods=["GET", "POST"])],
+    middleware=[Middleware(BindUser, who=who)],
+    lifespan=lifespan,
+)
+"""
+
+USERS_OF_24 = {("ann", "ann"): 8, ("bob", "bob"): 8}
+"""The part of the path that names the user, and the user of the event; nobody has no event."""
+
+
+def files(where: Path, **texts: str) -> None:
+    """Write modules, and the classes of the guide's `context` beside them."""
+    for name in ("one_request", "bind_user"):
+        texts[name] = block("context", f"{name}.py")
+    for name, text in texts.items():
+        (where / f"{name}.py").write_text(text, encoding="utf-8")
+
+
+def ask_24(server: Server) -> None:
+    """Make the requests of ann, of nobody and of bob, several at a time."""
+
+    def ask(user: str | None) -> None:
+        headers = {} if user is None else {"X-User": user, "X-Account": "acme"}
+        assert server.ask("POST", f"/reports/{user or 'nobody'}", headers) == 200
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, USERS))
+
+
+def stop(server: Server, code: int) -> None:
+    server.send(signal.SIGTERM)
+    ended = server.end(DEADLINE)
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err, ended.err
+
+
+def users(collector: Collector) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """Count the events of log calls, and of access lines, by their path's user and their own."""
+    calls: Counter[tuple[str, str]] = Counter()
+    lines: Counter[tuple[str, str]] = Counter()
+    assert collector.invalid == []
+    for event in collector.events:
+        is_call = event["feature"] == "call"
+        path = event["asked"] if is_call else event["feature"]
+        (calls if is_call else lines)[path.rpartition("/")[2], event["userId"]] += 1
+    return calls, lines
+
+
+FIELDS = (
+    '                "fields": {"accountId": "args.{x-account}i", "userId": "args.{x-user}i"},\n'
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("without", ["", FIELDS], ids=["fields", "context"])
+@pytest.mark.parametrize("worker", ["sync", "gthread"])
+def test_gunicorn_with_an_application_that_configures_logging(
+    worker: str, without: str, tmp_path: Path
+) -> None:
+    """Access lines arrive as troubleshooting says; each has its user by field, or by context."""
+    config = block("troubleshooting", "gunicorn_in_app.py")
+    assert without in config
+    files(tmp_path, app=f"import config\n{WSGI}", config=config.replace(without, ""))
+    options = ("--bind", "127.0.0.1:{port}", "--worker-class", worker, "--threads", "3")
+    command = ("gunicorn", *options, "--access-logfile", "-", "app:application")
+    with Collector() as collector, serving(collector, tmp_path, *command) as server:
+        ask_24(server)
+        stop(server, 0)
+        assert users(collector) == (USERS_OF_24, USERS_OF_24)
+
+
+@pytest.mark.slow
+def test_the_guides_gunicorn_conf(tmp_path: Path) -> None:
+    """gunicorn started beside the rules' configuration makes events of known users' requests."""
+    files(tmp_path, app=WSGI.replace("use(", "len("))
+    (tmp_path / "gunicorn.conf.py").write_text(block("rules", "gunicorn.conf.py"), encoding="utf-8")
+    ann = {"Authorization": "Basic YW5uOnNlY3JldA==", "X-Account": "acme"}
+    command = ("gunicorn", "--bind", "127.0.0.1:{port}")
+    with Collector() as collector, serving(collector, tmp_path, *command) as server:
+        assert server.ask("POST", "/reports/export", ann) == 200
+        assert server.ask("POST", "/reports/export", {"X-Account": "acme"}) == 200
+        assert server.ask("GET", "/reports/export", ann) == 200
+        server.stop()
+        (event,) = collector.events
+    assert (event["userId"], event["module"], event["feature"]) == ("ann", "reports", "export")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configured", ["--log-config", "by the application"])
+def test_uvicorn_with_the_middleware(configured: str, tmp_path: Path) -> None:
+    """Access lines arrive as the guide says, each under its own user, also if pipelined."""
+    command = ["uvicorn", "app:app", "--port", "{port}"]
+    if configured == "--log-config":
+        files(tmp_path, app=ASGI)
+        (tmp_path / "logging.json").write_text(block("rules", "logging.json"), encoding="utf-8")
+        command += [configured, "logging.json"]
+    else:
+        files(tmp_path, app=f"import config\n{ASGI}")
+        config = block("troubleshooting", "uvicorn_in_app.py")
+        (tmp_path / "config.py").write_text(config, encoding="utf-8")
+    with Collector() as collector, serving(collector, tmp_path, *command) as server:
+        ask_24(server)
+        pipelined = [("ann", "X-User: ann\r\n"), ("nobody", ""), ("bob", "X-User: bob\r\n")] * 8
+        with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as connection:
+            for user, header in pipelined:
+                head = f"POST /reports/{user} HTTP/1.1\r\nHost: shop\r\n{header}"
+                connection.sendall(f"{head}Content-Length: 0\r\n\r\n".encode())
+            answers = b""
+            while answers.count(b"HTTP/1.1 200") < len(pipelined):
+                answers += connection.recv(65536)
+        stop(server, -signal.SIGTERM)
+        twice = {pair: 2 * count for pair, count in USERS_OF_24.items()}
+        assert users(collector) == (twice, twice)
+
+
+CELERY = """
+from celery.utils.log import get_task_logger
+
+app.conf.broker_url = "filesystem://"
+app.conf.broker_transport_options = {
+    "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control"
+}
+app.conf.broker_connection_retry_on_startup = True
+
+
+@app.task
+def export(user):
+    event = {"action": "feature", "module": "reports", "accountId": "acme", "userId": user}
+    for feature, log in [("any", logging.getLogger("shop")), ("task", get_task_logger("shop"))]:
+        log.info("exported", extra={"event": {**event, "feature": feature}})
+"""
+
+
+@pytest.mark.slow
+def test_celery_with_the_guides_receiver(tmp_path: Path) -> None:
+    """What a task logs arrives from a real worker, through either kind of logger."""
+    files(tmp_path, app=block("troubleshooting", "celery_app.py") + CELERY)
+    (tmp_path / "queue").mkdir()
+    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
+    command = ("-m", "celery", "--app", "app", "worker", "--pool", "solo", *quiet)
+    with Collector() as collector:
+        settings = settings_for(collector, tmp_path)
+        delay = [sys.executable, "-c", "import app; app.export.delay('ann')"]
+        with Process(delay, tmp_path, settings) as process:
+            assert process.end(DEADLINE).code == 0
+        with Process([sys.executable, *command], tmp_path, settings) as process:
+            events = collector.wait_for(2, timeout=DEADLINE)
+            process.send(signal.SIGTERM)
+            assert process.end(DEADLINE).code == 0
+    assert [(event["feature"], event["userId"]) for event in events] == [
+        ("any", "ann"),
+        ("task", "ann"),
+    ]
