@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints, is_typeddict
 from unittest import mock
 
 import pytest
@@ -24,7 +24,7 @@ from fslog.cli import COMMANDS, main
 
 RECORD = Path(__file__).resolve().parent / "fixtures" / "surface.json"
 
-MODULES = ["fslog", "fslog.context", "fslog.collector", "fslog.testing"]
+MODULES = ["fslog", "fslog.context", "fslog.collector", "fslog.testing", "fslog.types"]
 """From where an application imports; each has `__all__`, or its public names are those it makes."""
 
 CALLS = [
@@ -79,7 +79,16 @@ def names(module: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in sorted(public):
         value = getattr(loaded, name)
-        if isinstance(value, type):
+        if is_typeddict(value):
+            hints = get_type_hints(value)
+            needed = value.__required_keys__
+            found[name] = {
+                key: f"{inspect.formatannotation(hints[key])}{'' if key in needed else '?'}"
+                for key in hints
+            }
+        elif get_args(value):
+            found[name] = str(value)
+        elif isinstance(value, type):
             found[name] = members(value)
         else:
             found[name] = parameters(value) if callable(value) else type(value).__name__

@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase, BufferedReader
 from itertools import takewhile
 from socketserver import TCPServer
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 _LINE_BYTES = 65_536
 _TRAILERS = 100
@@ -36,6 +36,9 @@ _LINGER_SECONDS = 3.0
 # The longest time that a client may read nothing of a stream, or send nothing of a body.
 _STUCK_SECONDS = 30.0
 _HEAD_SECONDS = 10.0
+
+Then = Literal["answer", "hang", "close", "reset"]
+"""What happens after a request, see `Answer`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Answer:
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
     body: bytes = b""
     delay: float = 0.0
-    then: str = "answer"
+    then: Then = "answer"
     keep: bool | None = None
     stream: Callable[[], Generator[bytes, None, None]] | None = None
 
@@ -74,7 +77,7 @@ class Answer:
         object.__setattr__(self, "headers", tuple(dict(self.headers).items()))
         if not 200 <= self.status <= 599:
             raise ValueError(f"status is {self.status}; expected 200 to 599")
-        if self.then not in ("answer", "hang", "close", "reset"):
+        if self.then not in get_args(Then):
             raise ValueError(
                 f"then is {self.then!r}; expected 'answer', 'hang', 'close' or 'reset'"
             )

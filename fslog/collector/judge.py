@@ -6,16 +6,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from fslog.collector.http import Answer, Message
+from fslog.collector.http import Answer, Message, Then
 from fslog.errors import Problem
 from fslog.mapping.schema import problems
 from fslog.net import wire
 
 MOST_LINES = 500_000
 """A body of more lines is too large, however short they are: each parsed line needs memory."""
+
+
+Target = Literal["events", "ping", "other"]
+"""What a request's path is for."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Request:
     """
 
     method: str
-    target: str
+    target: Target
     path: str
     status: int | None
     encoding: str | None
@@ -85,7 +89,7 @@ class Request:
     kept: bool
     received_at: float
     scripted: bool
-    then: str = "answer"
+    then: Then = "answer"
     reason: str = ""
 
 
@@ -184,7 +188,7 @@ def _segments(target: str) -> list[str]:
         return [target]
 
 
-def _target(segments: list[str]) -> str:
+def _target(segments: list[str]) -> Target:
     if "/".join(segments) == wire.PING_PATH:
         return "ping"
     right = len(segments) == 4 and segments[:2] == ["", "v1"] and all(segments[2:])
