@@ -26,6 +26,8 @@ from readme_blocks import environment
 from spooling import leave
 from spools import line
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 NOWHERE = "http://127.0.0.1:9"
 MODULE = (*STRICT, "-m", "fslog")
 

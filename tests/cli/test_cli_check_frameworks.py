@@ -17,6 +17,8 @@ from fslog.cli.check import frameworks
 from processes import KEYS
 from readme_blocks import environment
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 CONSOLE = {"class": "logging.StreamHandler"}
 ERRORS = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
 BOTH = {"usage": USAGE, "console": CONSOLE, "error_console": ERRORS}

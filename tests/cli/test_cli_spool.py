@@ -34,6 +34,8 @@ from readme_blocks import environment
 from spooling import digest, directory, leave, logging_process, snapshot
 from spools import Watched, line
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 NOWHERE = "http://127.0.0.1:9"
 TORN = line(9)[:-20]
 

@@ -12,6 +12,8 @@ import pytest
 from processes import run as run_program
 from uploads import PEAK, Command, at_work, ended, interrupted, line, lines, run
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 NOWHERE = "http://127.0.0.1:9"
 
 

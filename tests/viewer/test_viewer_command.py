@@ -25,6 +25,8 @@ from fslog.cli import main
 from processes import STRICT, Process
 from viewing import PATH, event, lines
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 COMMAND = (sys.executable, *STRICT, "-m", "fslog", "viewer")
 
 
