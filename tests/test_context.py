@@ -698,6 +698,7 @@ GREENLETS = """
 
 def test_greenlets_each_see_their_own() -> None:
     """Under gevent's monkey patching, greenlets and patched threads do not mix their properties."""
+    pytest.importorskip("gevent")
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(GREENLETS)],
         env={**os.environ, "PYTHONPATH": str(Path(fslog.__file__).parent.parent)},

@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 
 import pytest
-import trustme
 
 from fslog.collector import Answer, Collector
 from processes import KEYS, numbers, run, said
@@ -348,7 +347,7 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
 @pytest.mark.parametrize("ending", ["", "handler.close()", "log.handlers.clear(); del handler"])
 def test_over_tls_too(ending: str, tmp_path: Path) -> None:
     """Over https nothing is imported later either, and no socket is open at exit."""
-    authority = trustme.CA()
+    authority = pytest.importorskip("trustme").CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)

@@ -11,9 +11,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
 from fslog.cli.ping import connection_of
 from fslog.collector import Collector
@@ -22,11 +22,14 @@ from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, re
 from servers import free_port
 from uploads import Command, at_work, ended, interrupted, run
 
+if TYPE_CHECKING:
+    import trustme
+
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     """Return a certificate authority that is not trusted by default."""
-    return trustme.CA(organization_name="The \x1b[31mAuthority")
+    return pytest.importorskip("trustme").CA(organization_name="The \x1b[31mAuthority")
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +26,9 @@ from fslog.net.redaction import active_redactor
 from fslog.net.retry import Kind, Outcome
 from fslog.net.transport import PingFailed, Transport, tls_context
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request, reset
+
+if TYPE_CHECKING:
+    import trustme
 
 AUTH, API = "the-auth-key-1", "the-api-key-2"
 BIG = os.urandom(8 * 1024 * 1024)
@@ -62,7 +64,7 @@ def connect() -> Iterator[Connect]:
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     """Return a certificate authority that is not trusted by default."""
-    return trustme.CA()
+    return pytest.importorskip("trustme").CA()
 
 
 @pytest.fixture(scope="module")
