@@ -30,13 +30,13 @@ LOGGING = {
             # The keys come from FSLOG_AUTH_KEY and FSLOG_API_KEY.
             "class": "fslog.FreshsuccessHandler",
             # Django puts the request on the records of `django.request`; so do the views.
-            # A record without one belongs to whom `middleware.who` has bound, or to nobody.
+            # A record without one belongs to whom `middleware.who` has bound. If the user is not
+            # known, the event is invalid and not sent: a default would become a user.
             "fields": {
                 "accountId": "request.account",
                 "userId": "request.user.pk",
                 "sessionId": "request.session.session_key",
             },
-            "defaults": {"userId": "anonymous"},
             "rules": [
                 {
                     "when": {"logger": "tracker", "message": "exported %d rows"},
