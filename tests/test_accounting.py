@@ -6,8 +6,7 @@ import contextlib
 import itertools
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from fslog import FreshsuccessHandler, Problem, Stats
 from fslog.collector import Answer, Collector
+from waiting import eventually
 
 MOODS: dict[str, Answer | None] = {
     "well": None,
@@ -34,16 +34,6 @@ STEPS = st.one_of(
     st.tuples(st.just("mood"), st.sampled_from(sorted(MOODS))),
     st.tuples(st.sampled_from(["flush", "close", "wait"]), st.just(0)),
 )
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for another thread; return False if the condition never held."""
-    waiting, until = threading.Event(), time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        waiting.wait(0.002)
-    return True
 
 
 class Ledger:

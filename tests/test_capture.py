@@ -7,7 +7,6 @@ import gc
 import itertools
 import logging
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from fslog.collector import Answer, Collector
 from fslog.net.destination import Destination
 from fslog.testing.sink import Captured, CaptureSink
 from processes import run, said
+from waiting import eventually
 
 KEYS = {"auth_key": "auth-s3cret-0123456789", "api_key": "api-s3cret-9876543210"}
 
@@ -92,16 +92,6 @@ def say(handler: FreshsuccessHandler, number: int, **extra: Any) -> None:
     logger = logging.Logger("app")
     logger.addHandler(handler)
     logger.info("said", extra=extra)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for other threads; return False if the condition never held."""
-    waiting, until = threading.Event(), time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        waiting.wait(0.002)
-    return True
 
 
 class Moment:

@@ -13,7 +13,7 @@ import logging.config
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -22,30 +22,11 @@ import pytest
 from fslog import FreshsuccessHandler, Problem, Stats
 from fslog.collector import Answer, Collector
 from fslog.net import wire
+from memory import Memory
 from rawserver import OK, RawServer, Script, drip, half_answer, hang, read_request, reset
+from waiting import eventually
 
 APP = logging.getLogger("faults.app")
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for another thread; return False if the condition never held."""
-    waiting, until = threading.Event(), time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        waiting.wait(0.005)
-    return True
-
-
-class Memory(logging.Handler):
-    """Keep the records of fslog."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
 
 
 class Application:

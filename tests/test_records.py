@@ -19,6 +19,7 @@ import pytest
 
 from fslog import EventFormatter, context
 from fslog.mapping.paths import RECORD_ATTRIBUTES
+from memory import Memory
 
 WHO = {"accountId": "acme", "userId": "ann"}
 FLAT = {**WHO, "action": "feature", "feature": "export"}
@@ -33,17 +34,6 @@ RULES = [
     },
 ]
 OWN = {"createdAt", "sessionId"}
-
-
-class Memory(logging.Handler):
-    """Keep records, as they were emitted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
 
 
 def record(extra: dict[str, Any] | None = None, msg: str = "exported %s rows") -> logging.LogRecord:

@@ -26,6 +26,7 @@ from fslog import capture
 from fslog.collector import Answer, Collector, InvalidLine, Request
 from fslog.collector.http import Message, Server
 from posting import PATH, Reply, connected, send
+from waiting import in_parallel
 
 
 def event(n: int = 0, **more: Any) -> dict[str, Any]:
@@ -674,25 +675,6 @@ def test_concurrent_clients_lose_no_event() -> None:
             times = [one["createdAt"] for one in c.events if one["userId"] == f"u{k}"]
             assert times == [event(n)["createdAt"] for n in range(15)]
         assert len(c.requests) == 8 * 15
-
-
-def in_parallel(*jobs: Callable[[], Any]) -> None:
-    """Run functions in threads; raise the first exception."""
-    errors: list[BaseException] = []
-
-    def run(job: Callable[[], Any]) -> None:
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 # Scripts

@@ -24,6 +24,7 @@ from fslog.delivery.worker import Token, start_thread
 from fslog.net import wire
 from fslog.net.redaction import active_redactor, is_internal
 from fslog.net.retry import Kind, Outcome
+from waiting import eventually
 
 OK = Outcome(Kind.DELIVERED)
 DOWN = Outcome(Kind.RETRY, "it answers 503")
@@ -652,16 +653,6 @@ def test_work_without_a_thread_limits_each_post_to_the_time_left() -> None:
         assert timeout is not None
         assert at + timeout <= deadline_at + 0.4
     assert time.monotonic() < deadline_at + 2.0
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait for another thread; return False if the condition never held."""
-    waiting, until = threading.Event(), time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        waiting.wait(0.005)
-    return True
 
 
 def test_the_thread_starts_with_the_first_line_and_delivers_by_age() -> None:

@@ -11,17 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from fslog.delivery.notices import Notices, is_visible, log, write_stderr
-
-
-class Memory(logging.Handler):
-    """Keep records."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+from memory import Memory
 
 
 class EventsOnly(Memory):

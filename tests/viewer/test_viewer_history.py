@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,6 +20,7 @@ from fslog.viewer.overview import overview, sessions
 from fslog.viewer.recorder import Recorder
 from posting import send
 from viewing import entries, event, lines
+from waiting import in_parallel
 
 
 def filled(history: History, *sizes: int) -> History:
@@ -27,24 +28,6 @@ def filled(history: History, *sizes: int) -> History:
     for size in sizes:
         history.add({}, entries(*[event(n) for n in range(size)]))
     return history
-
-
-def in_parallel(*jobs: Callable[[], Any]) -> None:
-    """Run functions in threads, and fail if one of them raised."""
-    errors: list[BaseException] = []
-
-    def run(job: Callable[[], Any]) -> None:
-        try:
-            job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert errors == []
 
 
 def test_the_oldest_are_evicted_and_counted() -> None:
