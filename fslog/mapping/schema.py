@@ -282,11 +282,13 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
             found.append(Problem("looks_misspelt", "action", message, event))
     elif action != "feature" or not _is_plain_feature(event):
         found = _broken(event, action)
-    account, user = event["accountId"], event["userId"]
-    if type(account) is not str or type(user) is not str:
-        account, user = _as_text(account), _as_text(user)
-    for code, name, message in id_warnings(account, user):
-        found.append(Problem(code, name, message, event))
+    # An application's own formatter may leave them out: a capture, or the endpoint, judges that.
+    if "accountId" in event and "userId" in event:
+        account, user = event["accountId"], event["userId"]
+        if type(account) is not str or type(user) is not str:
+            account, user = _as_text(account), _as_text(user)
+        for code, name, message in id_warnings(account, user):
+            found.append(Problem(code, name, message, event))
     if isinstance(event, Warned):
         found.insert(0, Problem("context_provider", "", event.message, event))
     at = _plain_number(event["createdAt"])
