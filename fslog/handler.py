@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, NoReturn
 
 from fslog import capture, config, process
@@ -213,6 +214,8 @@ class FreshsuccessHandler(logging.Handler):
         # A subclass that overrides emit() sees every record, so it gets no fast path.
         is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
         self._fast_line = self.formatter.fast_line if is_plain else None
+        if self._enabled:
+            self.formatter.rules.report = partial(_log_warning, weakref.ref(self))
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter a record and emit it, without holding the handler's lock.
@@ -428,6 +431,23 @@ class FreshsuccessHandler(logging.Handler):
             encoding=self._settings.compression,
             timeout=self._settings.timeout,
         )
+
+
+def _log_warning(handler: weakref.ref[FreshsuccessHandler], text: str) -> None:
+    """Log a warning about a handler's configuration; never raise."""
+    found = handler()
+    if found is None:
+        return
+
+    def log() -> None:
+        # A test's sink calls it in the thread of the log call.
+        with internal_work(found._destination.redact):
+            notices.log(logging.WARNING, text)
+
+    try:
+        found._current().run_on_listener(log)
+    except unless_interrupt(Exception):  # no thread can be started
+        return
 
 
 flush = process.flush_all

@@ -179,7 +179,7 @@ def test_a_wrong_rule_is_said_at_the_start(tmp_path: Path) -> None:
     where = example("gunicorn_app", tmp_path)
     readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     conf = where / "gunicorn.conf.py"
-    conf.write_text(conf.read_text().replace('"{feature}"', '"{faeture}"'), encoding="utf-8")
+    conf.write_text(conf.read_text().replace('"{feature}"', '"{feature"'), encoding="utf-8")
     with Collector() as collector:
         settings = settings_for(collector, where)
         with Process([sys.executable, "-m", "gunicorn"], where, settings) as process:
@@ -193,4 +193,4 @@ def test_a_wrong_rule_is_said_at_the_start(tmp_path: Path) -> None:
             ended = process.end(DEADLINE)
     assert ended.code == 1
     said = " ".join((ended.out + ended.err).split())
-    assert "rules[0]: event.feature: the placeholder {faeture} has no source" in said
+    assert "rules[0]: event.feature: '{feature' has a single '{'" in said

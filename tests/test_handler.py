@@ -16,6 +16,7 @@ from django.utils.functional import SimpleLazyObject
 
 from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent, Problem, Stats, context
 from fslog.collector import Answer, Collector
+from fslog.testing import capture
 
 KEYS = {"auth_key": "auth-s3cret-0123456789", "api_key": "api-s3cret-9876543210"}
 EVENT = {"accountId": "acme", "userId": "ann", "action": "pageView", "page": "start"}
@@ -260,6 +261,55 @@ def test_problems_are_reported(make: Make) -> None:
     logger.info("x", extra=EVENT)
     logger.info("nothing of ours")
     assert told == []
+
+
+def test_a_placeholder_that_no_record_has_is_logged_once(
+    make: Make, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After twenty records of the rule: a warning on the logger `fslog`, which is no event."""
+    event = {"action": "pageView", "rows": "{rows}", "plan": "{plna}", "text": "{mesage}"}
+    handler = make(rules=[{"when": {"message": "/sold/"}, "event": event}])
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with caplog.at_level(logging.INFO), context.bound(accountId="acme", userId="ann"):
+            for _ in range(19):
+                root.info("sold", extra={"rows": 3})
+            assert handler.flush()
+            assert [r for r in caplog.records if r.name == "fslog"] == []
+            for _ in range(30):
+                root.info("sold", extra={"rows": 3})
+            assert handler.flush()
+    finally:
+        root.removeHandler(handler)
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "fslog"]
+    assert said == [
+        ("WARNING", "rules[0]: none of 20 records that it matches has {plna}"),
+        (
+            "WARNING",
+            "rules[0]: none of 20 records that it matches has {mesage}; did you mean {message}?",
+        ),
+    ]
+    assert [event["rows"] for event in collector.events] == [3] * 49
+    assert handler.stats().emitted == 49
+
+
+def test_a_captured_handler_logs_it_too(caplog: pytest.LogCaptureFixture) -> None:
+    """In a test the listener does not run, and the warning is no event of the test either."""
+    rules = [{"when": {"logger": ""}, "event": {"action": "pageView", "plan": "{plna}"}}]
+    root = logging.getLogger()
+    with capture() as captured, context.bound(accountId="acme", userId="ann"):
+        handler = FreshsuccessHandler(rules=rules)
+        root.addHandler(handler)
+        try:
+            for _ in range(25):
+                root.warning("sold")
+        finally:
+            root.removeHandler(handler)
+        assert len(captured.events) == 25
+    assert [r.getMessage() for r in caplog.records if r.name == "fslog"] == [
+        "rules[0]: none of 20 records that it matches has {plna}"
+    ]
 
 
 def test_refused_events_are_reported(make: Make, collector: Collector) -> None:

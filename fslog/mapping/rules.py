@@ -29,6 +29,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fslog.config import nearest
 from fslog.mapping import schema, templates
 from fslog.mapping.paths import (
     MISSING,
@@ -89,7 +90,12 @@ class Rules:
             rules = ()
         if isinstance(rules, (str, bytes, Mapping)) or not isinstance(rules, Sequence):
             raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
-        self._rules = [_compile(index, rules[index], known) for index in range(len(rules))]
+        self.report: Callable[[str], None] = lambda text: None
+        """Is called, once, for each placeholder that none of a rule's records has a value for."""
+        self._rules = [
+            _compile(index, rules[index], known, lambda text: self.report(text))
+            for index in range(len(rules))
+        ]
         self._by_logger: dict[Any, _Candidates | None] = {}
         self.filters: dict[Any, NoMatch] = {}
         """By logger name: whether no rule can match a record, if that is quick to find out."""
@@ -225,6 +231,8 @@ class Rule(NamedTuple):
             the literal message; None if there is none, or a regular expression.
         conditions: the others.
         constants, made: properties without, and with, placeholders.
+        groups: the named groups of its regular expressions.
+        reads: the placeholders that only some records may have, without groups.
         needed: a literal condition: the attribute's name, and its value as text; None without one.
     """
 
@@ -235,6 +243,8 @@ class Rule(NamedTuple):
     conditions: list[tuple[Read, Match]]
     constants: dict[str, Any]
     made: list[tuple[str, templates.Make]]
+    groups: frozenset[str]
+    reads: tuple[str, ...]
     needed: tuple[str, str] | None
 
     def properties(
@@ -273,7 +283,9 @@ class Rule(NamedTuple):
         return properties
 
 
-def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> Rule:
+def _compile(
+    index: int, rule: Any, known: Callable[[str], bool], report: Callable[[str], None]
+) -> Rule:
     where = f"rules[{index}]"
     if not isinstance(rule, Mapping):
         raise TypeError(f"{where} is of type {type(rule).__name__}; expected when and event")
@@ -283,13 +295,18 @@ def _compile(index: int, rule: Any, known: Callable[[str], bool]) -> Rule:
         if not isinstance(rule.get(part), Mapping):
             raise ValueError(f"{where} has no {part}, or one that is not a mapping")
     try:
-        return _compile_parts(rule["when"], rule["event"], known)
+        return _compile_parts(
+            rule["when"], rule["event"], known, lambda text: report(f"{where}: {text}")
+        )
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from None
 
 
 def _compile_parts(
-    when: Mapping[str, Any], event: Mapping[str, Any], known: Callable[[str], bool]
+    when: Mapping[str, Any],
+    event: Mapping[str, Any],
+    known: Callable[[str], bool],
+    report: Callable[[str], None],
 ) -> Rule:
     logger = _prefixed("")
     message: str | None = None
@@ -298,6 +315,7 @@ def _compile_parts(
     groups: set[str] = set()
     needed: tuple[str, str] | None = None
     for key in when:
+        _check_key(key, known)
         pattern = _pattern(key, when[key])
         if pattern is not None:
             groups |= set(pattern.groupindex)
@@ -316,14 +334,63 @@ def _compile_parts(
             conditions.append((read, match))
             if pattern is None and "." not in key and message is None:
                 needed = (WORDS.get(key, key), str(when[key]))
-    roots = {parse(key)[0] for key in when}
-    names = templates.Names(
-        frozenset(groups),
-        lambda name: name in SOURCES or name in roots or known(name),
-        _arguments(message),
+    names = templates.Names(frozenset(groups), _arguments(message))
+    constants, made, reads = _compile_watched(event, names, report)
+    return Rule(
+        when=all_of_them,
+        event=event,
+        logger=logger,
+        message=message,
+        conditions=conditions,
+        constants=constants,
+        made=made,
+        groups=names.groups,
+        reads=reads,
+        needed=needed,
     )
-    constants, made = _compile_event(event, names)
-    return Rule(all_of_them, event, logger, message, conditions, constants, made, needed)
+
+
+def _compile_watched(
+    event: Mapping[str, Any], names: templates.Names, report: Callable[[str], None]
+) -> tuple[dict[str, Any], list[tuple[str, templates.Make]], tuple[str, ...]]:
+    """Compile a rule's event, which is watched as long as a placeholder may be misspelt."""
+
+    def report_missing(name: str) -> None:
+        near = templates.meant(name, names.groups)
+        hint = f"; did you mean {{{near}}}?" if near else ""
+        report(f"none of {templates.Watch.ENOUGH} records that it matches has {{{name}}}{hint}")
+
+    def unwatch() -> None:
+        made[:] = plain  # at once, with the same properties: other threads may read it
+
+    watch = templates.Watch(report_missing, unwatch)
+    constants, made = _compile_event(event, names._replace(watch=watch))
+    _, plain = _compile_event(event, names)
+    return constants, made, watch.names()
+
+
+_LEVEL = {"level": "levelname"}
+"""What an attribute is called by mistake, and its name."""
+
+
+def _check_key(key: Any, known: Callable[[str], bool]) -> None:
+    """Raise if the key of a condition is a misspelt attribute of every record.
+
+    Extras have names of any kind. Those that end or begin otherwise, such as `messages`, or have
+    other underscores, such as `file_name`, are no misspellings.
+    """
+    first = parse(key)[0]
+    words = SOURCES | _LEVEL.keys()
+    near = None if first in words or known(first) else nearest(first, sorted(words))
+    if near is None or first.count("_") != near.count("_"):
+        return
+    letters, expected = first.lower(), near.lower()
+    has_ends = len(near) > 4 and (letters[0], letters[-1]) == (expected[0], expected[-1])
+    if has_ends or sorted(letters) == sorted(expected):
+        raise ValueError(
+            f"when has the key {key!r}; did you mean {_LEVEL.get(near, near)!r}? The name of an "
+            "extra that is so similar has to be in include"
+        )
 
 
 def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:

@@ -4,18 +4,20 @@ A placeholder names a group of the rule's regular expressions or a path of the r
 (`fslog.mapping.paths`). Alone in its string it keeps the value's type; among other text it becomes
 text; `:int` and `:float` convert it. If it has no value, or the conversion fails, the whole value
 is `MISSING` and the property is omitted; if the path raises, so does the template (`Unreadable`).
-`{{` and `}}` are literal braces.
+`{{` and `}}` are literal braces. Which extras the records will have is unknown when a template is
+compiled, so a misspelt name shows later, by a `Watch`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from logging import LogRecord
 from typing import Any, NamedTuple
 
+from fslog.config import nearest
 from fslog.interrupts import unless_interrupt
-from fslog.mapping.paths import MISSING, Unreadable, compile_path
+from fslog.mapping.paths import MISSING, SOURCES, Unreadable, compile_path
 
 Groups = Mapping[str, Any]
 Make = Callable[[LogRecord, Groups], Any]
@@ -25,18 +27,76 @@ _CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float}
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|([{}])")
 
 
+class Watch:
+    """Find the placeholders of a rule that have a value on none of its records.
+
+    A placeholder is watched until it has a value for the first time, or until it has had none on
+    `ENOUGH` records, which is reported once.
+
+    Args:
+        report: is called with the placeholder's name.
+        end: is called when nothing is watched any more.
+    """
+
+    ENOUGH = 20
+
+    def __init__(self, report: Callable[[str], None], end: Callable[[], None]) -> None:
+        self._report = report
+        self._end = end
+        self._watched: set[str] = set()
+        self._missed: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        """Watch a placeholder."""
+        self._watched.add(name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return what is still watched, in alphabetical order."""
+        return tuple(sorted(self._watched))
+
+    def note(self, name: str, is_found: bool) -> None:
+        """Note whether a record has a value for a placeholder."""
+        if name not in self._watched:
+            return
+        if not is_found:
+            # Other threads may count at the same time: then it takes some records more.
+            self._missed[name] = missed = self._missed.get(name, 0) + 1
+            if missed < self.ENOUGH:
+                return
+        try:
+            self._watched.remove(name)
+        except KeyError:  # another thread was faster
+            return
+        if not is_found:
+            self._report(name)
+        if not self._watched:
+            self._end()
+
+
 class Names(NamedTuple):
     """The names for which a placeholder can have a value.
 
     Args:
         groups: the named groups of the rule.
-        known: whether records may have an attribute of another name.
         arguments: how many arguments the rule's message has; None if that is unknown.
+        watch: is told about each name that only some records have; None for nothing.
     """
 
     groups: frozenset[str]
-    known: Callable[[str], bool]
     arguments: int | None = None
+    watch: Watch | None = None
+
+
+def meant(name: str, groups: Iterable[str]) -> str | None:
+    """Return the placeholder that was probably meant by one that is not found; None for no idea.
+
+    >>> meant("mesage", ()), meant("arg.0", ()), meant("faeture", ["feature"]), meant("rows", ())
+    ('message', 'args.0', 'feature', None)
+    """
+    first, dot, rest = name.partition(".")
+    known = SOURCES if dot else {*groups, *SOURCES}
+    found = None if first in known else nearest(first, sorted(known))
+    return None if found is None else f"{found}{dot}{rest}"
 
 
 def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
@@ -48,7 +108,7 @@ def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
     Raises:
         ValueError: a placeholder is malformed, or can never have a value.
 
-    >>> compile_value({"total": [1, "{{2}}"]}, Names(frozenset(), lambda name: False))
+    >>> compile_value({"total": [1, "{{2}}"]}, Names(frozenset()))
     (True, {'total': [1, '{2}']})
     """
     if isinstance(value, str):
@@ -171,11 +231,19 @@ def _source(place: str, names: Names) -> Make:
                 f"the placeholder {{{place}}} has no source: the message has {names.arguments} "
                 "arguments"
             )
-    if "." not in place and not names.known(place):
-        groups = ", ".join(sorted(names.groups)) or "none"
+    if not first.replace("-", "_").isidentifier():
         raise ValueError(
-            f"the placeholder {{{place}}} has no source: it is not a named group of the rule "
-            f"({groups}), an attribute of every record, or a name in when, fields or include; to "
-            "read an extra, add its name to one of these"
+            f"the placeholder {{{place}}} has no source: {first!r} is not the name of a group or "
+            "an attribute; an element of a sequence is written {args.0}"
         )
-    return lambda record, groups: read(record)
+    watch = names.watch
+    if watch is None or place in SOURCES:
+        return lambda record, groups: read(record)
+    watch.add(place)
+
+    def make(record: LogRecord, groups: Groups) -> Any:
+        value = read(record)
+        watch.note(place, value is not MISSING)
+        return value
+
+    return make

@@ -404,12 +404,13 @@ ACTION = {"action": "feature"}
         (rule({}, createdAt=float("nan")), ["event.createdAt"]),
         (rule({}, {"action": "feature", 5: "x"}), ["5"]),
         (rule({}, {"action": "feature", "": "x"}), ["''"]),
-        (rule({}, x="{total}"), ["event.x", "{total}", "no source"]),
-        (
-            rule({"message": "/(?P<totl>.)/"}, x="{total}"),
-            ["event.x", "{total}", "totl"],
-        ),
-        (rule({}, x={"y": ["{total}"]}), ["event.x", "{total}", "no source"]),
+        (rule({}, x={"y": ["{args[0]}"]}), ["event.x", "{args[0]}", "no source"]),
+        (rule({"loger": "app"}), ["key 'loger'", "did you mean 'logger'?", "include"]),
+        (rule({"mesage": "/x/"}), ["key 'mesage'", "did you mean 'message'?"]),
+        (rule({"levle": "INFO"}), ["key 'levle'", "did you mean 'levelname'?"]),
+        (rule({"Logger": "app"}), ["key 'Logger'", "did you mean 'logger'?"]),
+        (rule({"funcname": "f"}), ["key 'funcname'", "did you mean 'funcName'?"]),
+        (rule({"agrs.0": 1}), ["key 'agrs.0'", "did you mean 'args'?"]),
         (rule({}, x="{_total}"), ["event.x", "underscore"]),
         (rule({}, x="{args._0}"), ["event.x", "underscore"]),
         (rule({}, x="{0}"), ["event.x", "number"]),
@@ -417,7 +418,6 @@ ACTION = {"action": "feature"}
         (rule({}, x="{args.0"), ["event.x", "single '{'"]),
         (rule({}, x="args.0}"), ["event.x", "single '}'"]),
         (rule({}, x="{args.0:str}"), ["event.x", "'str'", "int", "float"]),
-        (rule({}, action="{kind}"), ["event.action", "no source"]),
         (
             rule({"message": "%s did %s"}, x="{args.2}"),
             ["event.x", "{args.2}", "2 arguments"],
@@ -860,3 +860,100 @@ def test_names_and_values_are_data() -> None:
     is_out = no_match(frozenset({(hostile, hostile)}))
     assert is_out(unmatched())
     assert not is_out(unmatched(**{hostile: hostile}))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "tenant",
+            "level",
+            "event.plan",
+            "messages",
+            "loggers",
+            "file_name",
+            "line_no",
+            "task_name",
+        ),
+        *("secs", "create", "threads", "arg", "game", "nome", "user_id", "path", "status", "kind"),
+        *("accountId", "msg", "name", "taskName", "args.m", "request.method"),
+    ],
+)
+def test_extras_have_names_of_any_kind(key: str) -> None:
+    """A key that is no misspelt attribute is an extra, or an attribute itself."""
+    EventFormatter(rules=[rule({key: "x"})])
+
+
+def test_an_extra_that_looks_misspelt_can_be_named() -> None:
+    """`include` and `fields` say that records have it, and paths there are not checked at all."""
+    for more in ({"include": ["loger"]}, {"fields": {"userId": "loger.id"}}):
+        defaults = {"accountId": "acme", "userId": "ann"}
+        formatter = EventFormatter(rules=[rule({"loger": "x"})], defaults=defaults, **more)
+        assert formatter.event(record(loger="x")) is not None
+    EventFormatter(fields={"userId": "mesage"}, include=["loger"], exclude=["mesage"])
+
+
+REPORTING = rule({"logger": "app", "message": "/(?P<what>sold)/"}, rows="{rows}", n="{mesage}")
+
+
+def reports(formatter: EventFormatter) -> list[str]:
+    """Return what the formatter's rules will report."""
+    found: list[str] = []
+    formatter.rules.report = found.append
+    return found
+
+
+def test_an_extra_is_read_by_its_bare_name() -> None:
+    """Nothing else has to name it, and it keeps its type."""
+    formatter = EventFormatter(rules=[REPORTING], defaults={"accountId": "a", "userId": "u"})
+    made = logging.makeLogRecord({"name": "app", "msg": "sold", "rows": 7})
+    event = formatter.event(made)
+    assert event is not None
+    assert event["rows"] == 7
+    assert "n" not in event
+    assert "what" not in event
+
+
+def test_what_no_record_has_is_reported_once_for_each_rule() -> None:
+    """After twenty records that the rule matches, others do not count; with a guess."""
+    formatter = EventFormatter(
+        rules=[REPORTING, rule({"logger": "app"}, user="{usr}")],
+        defaults={"accountId": "a", "userId": "u"},
+    )
+    found = reports(formatter)
+    matching = logging.makeLogRecord({"name": "app", "msg": "sold", "rows": 7})
+    other = logging.makeLogRecord({"name": "elsewhere", "msg": "sold"})
+    for _ in range(19):
+        formatter.event(matching)
+        formatter.event(other)
+    assert found == []
+    for _ in range(30):
+        formatter.event(matching)
+    assert found == [
+        "rules[0]: none of 20 records that it matches has {mesage}; did you mean {message}?"
+    ]
+    for _ in range(20):
+        formatter.event(logging.makeLogRecord({"name": "app", "msg": "read"}))
+    assert found[1:] == ["rules[1]: none of 20 records that it matches has {usr}"]
+
+
+def test_a_property_that_cannot_be_made_reports_too() -> None:
+    """The event may be invalid for the very want of it: the id in a misspelt placeholder."""
+    formatter = EventFormatter(rules=[rule({"logger": "app"}, userId="{usr}")])
+    found = reports(formatter)
+    for _ in range(20):
+        with pytest.raises(InvalidEvent):
+            formatter.event(logging.makeLogRecord({"name": "app", "msg": "sold"}))
+    assert len(found) == 1
+
+
+def test_when_all_is_found_nothing_is_watched() -> None:
+    """The rule then reads its placeholders as if it had never been watched."""
+    formatter = EventFormatter(rules=[REPORTING], defaults={"accountId": "a", "userId": "u"})
+    (compiled,) = formatter.rules
+    assert compiled.reads == ("mesage", "rows")
+    watched = [make for _, make in compiled.made]
+    formatter.event(logging.makeLogRecord({"name": "app", "msg": "sold", "rows": 7}))
+    assert [make for _, make in compiled.made] == watched
+    formatter.event(logging.makeLogRecord({"name": "app", "msg": "sold", "mesage": 7}))
+    assert not set(watched) & {make for _, make in compiled.made}

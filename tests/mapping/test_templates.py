@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -15,15 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.mapping.paths import MISSING, SOURCES, Unreadable
-from fslog.mapping.templates import Names, compile_value
+from fslog.mapping.paths import MISSING, Unreadable
+from fslog.mapping.templates import Names, Watch, compile_value, meant
 
 MANY = 10**30
 
 
-def names(*groups: str, known: Iterable[str] = ()) -> Names:
-    reachable = {*SOURCES, *known}
-    return Names(frozenset(groups), lambda name: name in reachable)
+def names(*groups: str) -> Names:
+    return Names(frozenset(groups))
 
 
 def record(args: Any = (), **extra: Any) -> logging.LogRecord:
@@ -35,7 +33,7 @@ def record(args: Any = (), **extra: Any) -> logging.LogRecord:
 def made(value: Any, groups: dict[str, str] | None = None, args: Any = (), **extra: Any) -> Any:
     """Return the value that a template has for a record."""
     groups = groups or {}
-    constant, result = compile_value(value, names(*groups, known=extra))
+    constant, result = compile_value(value, names(*groups))
     return result if constant else result(record(args, **extra), groups)
 
 
@@ -271,9 +269,9 @@ def test_the_configuration_is_not_shared() -> None:
         ("{args.0.__class__}", "underscore"),
         ("{a..b}", "empty part"),
         ("{args.}", "empty part"),
-        ("{total}", "no source"),
         ("{args[0]}", "no source"),
-        ("{args.0!r}x{total}", "no source"),
+        ("{a b}", "no source"),
+        ("{total!r}", "no source"),
     ],
 )
 @pytest.mark.parametrize("wrap", [lambda text: text, lambda text: {"a": ["x", text]}])
@@ -283,12 +281,74 @@ def test_a_wrong_placeholder_is_a_value_error(wrap: Any, text: str, words: str) 
         compile_value(wrap(text), names("group"))
 
 
-def test_the_error_says_which_groups_there_are() -> None:
-    """The error for a misspelled group has the existing names, and the wrong one."""
-    with pytest.raises(ValueError, match="modul") as caught:
-        compile_value("{modul}", names("module", "feature"))
-    assert "{modul}" in str(caught.value)
-    assert "feature, module" in str(caught.value)
+class Watched(Watch):
+    """Keep what a watch reports."""
+
+    def __init__(self) -> None:
+        self.reported: list[str] = []
+        self.ends = 0
+        super().__init__(self.reported.append, self._count)
+
+    def _count(self) -> None:
+        self.ends += 1
+
+
+def test_a_placeholder_that_is_found_is_not_watched_any_more() -> None:
+    """A value once, be it None, is enough; the watch ends when it was the last placeholder."""
+    watch = Watched()
+    make = compile_value({"a": "{rows}", "b": ["{user.id}"]}, Names(frozenset(), watch=watch))[1]
+    assert watch.names() == ("rows", "user.id")
+    make(record(rows=None), {})
+    assert (watch.names(), watch.ends) == (("user.id",), 0)
+    make(record(user={"id": 5}), {})
+    assert (watch.names(), watch.ends) == ((), 1)
+    for _ in range(3 * Watch.ENOUGH):
+        make(record(), {})
+    assert (watch.reported, watch.ends) == ([], 1)
+
+
+def test_a_placeholder_that_is_found_on_no_record_is_reported_once() -> None:
+    """The twentieth record without a value reports it, and not the nineteenth, or a later one."""
+    watch = Watched()
+    make = compile_value("{rows:int} {plan}", Names(frozenset(), watch=watch))[1]
+    for _ in range(Watch.ENOUGH - 1):
+        assert make(record(plan="x"), {}) is MISSING
+    assert watch.reported == []
+    make(record(plan="x"), {})
+    assert watch.reported == ["rows"]
+    make(record(rows=3, plan="x"), {})
+    for _ in range(2 * Watch.ENOUGH):
+        make(record(), {})
+    assert (watch.reported, watch.ends) == (["rows"], 1)
+
+
+def test_groups_and_attributes_of_every_record_are_not_watched() -> None:
+    """They are optional, or certain; what cannot be read is there."""
+    watch = Watched()
+    values = ["{group}", "{taskName}", "{logger}", "{message}"]
+    make = compile_value(values, Names(frozenset(["group"]), watch=watch))[1]
+    for _ in range(2 * Watch.ENOUGH):
+        make(record(), {})
+    assert watch.names() == ()
+    compile_value("{args.5} {event.plan}", Names(frozenset(), watch=watch))
+    assert watch.names() == ("args.5", "event.plan")
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("mesage", "message"),
+        ("faeture", "feature"),
+        ("arg.0", "args.0"),
+        ("feture.id", None),
+        ("rows", None),
+        ("message", None),
+        ("feature", None),
+    ],
+)
+def test_what_was_probably_meant(name: str, guess: str | None) -> None:
+    """A group by itself, or the attribute with which a path begins."""
+    assert meant(name, ["feature"]) == guess
 
 
 class Hostile:

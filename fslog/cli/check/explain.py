@@ -77,6 +77,7 @@ class Explanation:
         sources: of each property.
         mismatches: why the rules before the one that matches do not.
         left_out: properties without a value, and why.
+        absent: the placeholders of the rule that the record has no value for, without groups.
     """
 
     number: int | None
@@ -90,6 +91,7 @@ class Explanation:
     sources: Mapping[str, str] = field(default_factory=dict)
     mismatches: tuple[RuleMismatch, ...] = ()
     left_out: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -144,6 +146,7 @@ class Explainer:
         rule = None if made.rule is None else self._rules[made.rule]
         if rule is not None:
             made.left_out = tuple(_left_out(rule, record, groups))
+            made.absent = tuple(name for name in rule.reads if _read(name, record) is MISSING)
         if made.event is not None:
             made.left_out += tuple(self._empty_fields(record, made))
             made.sources = {name: self._source(name, record, made, rule) for name in made.event}
@@ -254,7 +257,7 @@ def _left_out(rule: Rule, record: logging.LogRecord, groups: Mapping[str, Any]) 
     """Yield the properties of a rule's event whose placeholders have no value."""
     patterns = [re.compile(one.wanted[1:-1]) for one in rule.when if is_expression(one.wanted)]
     groups_of_rule = frozenset(name for pattern in patterns for name in pattern.groupindex)
-    names = Names(groups_of_rule, lambda name: True)
+    names = Names(groups_of_rule)
     for path, text in _texts(rule.event, ""):
         constant, make = compile_value(text, names)
         try:
@@ -306,6 +309,7 @@ class Summary:
         problems: by code, property and message.
         nearest: by rule, the mismatch in which most of its conditions hold.
         failed: by rule, how often each condition is the first that fails.
+        absent: by rule and placeholder, how many of the records that match have no value for it.
     """
 
     rules: int
@@ -318,6 +322,7 @@ class Summary:
     problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     nearest: dict[int, RuleMismatch] = field(default_factory=dict)
     failed: dict[int, Counter[str]] = field(default_factory=dict)
+    absent: Counter[tuple[int, str]] = field(default_factory=Counter)
 
     def add(self, one: Explanation) -> None:
         """Count one explanation."""
@@ -328,6 +333,7 @@ class Summary:
             return
         if one.rule is not None:
             self.matches[one.rule] += 1
+            self.absent.update((one.rule, name) for name in one.absent)
         self.explicit += one.is_explicit
         if one.result == "skipped" and one.record is not None:
             _count(self.skipped, str(one.record.name))
@@ -338,6 +344,10 @@ class Summary:
             nearest = self.nearest.get(mismatch.rule)
             if nearest is None or mismatch.held > nearest.held:
                 self.nearest[mismatch.rule] = mismatch
+
+    def not_found(self) -> list[tuple[int, str]]:
+        """Return the rules' placeholders that no record which matches has a value for."""
+        return [one for one, number in self.absent.items() if number == self.matches[one[0]]]
 
     @property
     def lines(self) -> int:
