@@ -165,7 +165,8 @@ def test_every_kind_of_configuration(kind: str, check: Check) -> None:
     text = configured(kind)
     code, out, err = check(text, "--record", RECORD)
     assert (code, err) == (0, "")
-    assert "OK\n" in out
+    # fileConfig disables existing loggers unless its caller says otherwise.
+    assert out.endswith("\n\nOK, 1 warning\n" if kind == "ini" else "\n\nOK\n")
     assert "event, by rules[0]\n" in out
     assert not Path("made.log").exists()
 
@@ -403,6 +404,88 @@ def test_what_a_person_reads(check: Check) -> None:
         "",
         "OK",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "record", "verdict"),
+    [
+        (usage(), "", "OK"),
+        (usage(level="WARNING"), "", "OK, 1 warning"),
+        (usage(level="WARNING") | {"disable_existing_loggers": True}, "", "OK, 2 warnings"),
+        (usage(batch_events=0), "", "1 error"),
+        (usage(batch_events=0) | {"loggers": {"a": {"handlers": ["b"]}}}, "", "2 errors"),
+        (usage(batch_events=0) | {"disable_existing_loggers": True}, "", "1 error, 1 warning"),
+        (usage(batch_events=0), RECORD, "1 error"),
+        (usage(), RECORD, "OK"),
+        (usage(), "name=app,action=feature", "1 invalid event"),
+        (usage(level="WARNING"), "name=app,action=x", "OK, 1 warning"),
+    ],
+)
+def test_the_last_line(given: Any, record: str, verdict: str, check: Check) -> None:
+    """It counts errors, invalid events and warnings; "OK" goes with the exit code 0 only."""
+    code, out, _ = check(as_file(given), *(["--record", record] if record else []))
+    assert out.splitlines()[-2:] == ["", verdict]
+    assert (code == 0) is verdict.startswith("OK")
+
+
+def test_the_counts_of_a_program(check: Check) -> None:
+    """The JSON object has the numbers of diagnostics, whether records are given or not."""
+    given = usage(level="WARNING", batch_events=0) | {"disable_existing_loggers": True}
+    for arguments in ([], ["--record", RECORD]):
+        report = json.loads(check(as_file(given), "--json", *arguments)[1])
+        kinds = [one["kind"] for one in report["diagnostics"]]
+        assert (report["errors"], report["warnings"]) == (1, kinds.count("warning"))
+        assert report["warnings"] > 0
+
+
+def reading(**properties: str) -> dict[str, Any]:
+    """Return a configuration whose rule has such placeholders."""
+    when = {"logger": "app", "message": "/(?P<feature>sold)/"}
+    return usage(rules=[{"when": when, "event": {"action": "x", **properties}}])
+
+
+def test_a_misspelt_placeholder(check: Check) -> None:
+    """One that is nearly a group or an attribute of every record is a warning, with the rule."""
+    given = reading(a="{mesage}", b="{faeture}", c="{rows}", d="{arg.0}", e="{message}")
+    said = "is no named group and no attribute of every record; did you mean"
+    assert warnings(check, given) == [
+        ("handlers.usage.rules[0]", f"{{arg.0}} {said} {{args.0}}?"),
+        ("handlers.usage.rules[0]", f"{{faeture}} {said} {{feature}}?"),
+        ("handlers.usage.rules[0]", f"{{mesage}} {said} {{message}}?"),
+    ]
+
+
+def test_a_placeholder_that_no_record_has(check: Check) -> None:
+    """Records show which names are found on none of those that the rule matches."""
+    given = reading(a="{rows}", b="{plan}", c="{user.id}", d="{args.0}")
+    records = ["name=app,msg=sold,rows=3,accountId=acme,userId=ann", "name=other,msg=sold,plan=x"]
+    where = "warning     handlers.usage.rules[0]: "
+    _, out, _ = check(as_file(given), "--record", records[0], "--record", records[1])
+    assert out.splitlines()[-5:] == [
+        f"{where}{{args.0}} is not found on the record that it matches",
+        f"{where}{{plan}} is not found on the record that it matches",
+        f"{where}{{user.id}} is not found on the record that it matches",
+        "",
+        "OK, 3 warnings",
+    ]
+    arguments = [
+        one for record in [*records * 3, f"{records[0]},plan=x"] for one in ("--record", record)
+    ]
+    _, out, _ = check(as_file(given), *arguments)
+    assert f"{where}{{user.id}} is not found on any of the 4 records that it matches" in out
+    assert "{plan} is not found" not in out
+    report = json.loads(check(as_file(given), *arguments, "--json")[1])
+    assert report["summary"]["rules"][0]["not_found"] == ["args.0", "user.id"]
+    assert report["records"][0]["absent"] == ["args.0", "plan", "user.id"]
+    assert report["warnings"] == 2
+
+
+def test_a_misspelt_key_of_a_rule(check: Check) -> None:
+    """The error is the application's own."""
+    given = usage(rules=[{"when": {"loger": "app"}, "event": {"action": "x"}}])
+    ((where, message),) = errors(check, given)
+    assert where == "handlers.usage"
+    assert "rules[0]: when has the key 'loger'; did you mean 'logger'?" in message
 
 
 def test_no_handler_of_fslog(check: Check) -> None:

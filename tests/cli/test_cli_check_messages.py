@@ -313,4 +313,4 @@ def test_an_empty_log(check: Check) -> None:
     write("empty.log", "")
     code, out, _ = check("logging.json", "--log", "empty.log")
     assert code == 0
-    assert out.endswith("\n\n0 records\n")
+    assert out.endswith("\n\n0 records\n\nOK, 1 warning\n")

@@ -13,7 +13,7 @@ from fslog.cli.check.configuration import Configuration, parse
 from fslog.cli.check.dry_run import KEYS, EventHandlerInfo, dry_run, event_handlers
 from fslog.cli.check.explain import RESULTS, Explainer, Explanation, Summary
 from fslog.cli.check.frameworks import hijacks_handlers
-from fslog.cli.check.lint import lint
+from fslog.cli.check.lint import lint, lint_records
 from fslog.cli.check.records import RecordError, from_json, from_text, parse_values
 from fslog.cli.check.render import Json, Text
 from fslog.cli.check.sources import SourceError, application, load
@@ -92,10 +92,11 @@ def _report(
     report: Any = (Json if options.json else Text)(printer, options.details)
     report.configuration(label, config, handlers)
     if log is None and not options.record:
-        report.end()
+        report.end(config, 0, False)
         return int(config.has_errors)
     if handler is None:
         report.no_handler()
+        report.end(config, 0, False)
         return 1
     summary = Summary(len(handler.rules))
     # An application's paths may resemble the endpoint's, and rules are about them.
@@ -109,12 +110,14 @@ def _report(
     except KeyboardInterrupt as error:
         interrupt, failure = error, "interrupted; the rest of the log was not read"
     report.summary(summary, handler)
-    report.end()
+    lint_records(config, handler, summary)
+    invalid = summary.results["invalid"]
+    report.end(config, invalid, bool(failure))
     if failure:
         _print_error(failure)
     if interrupt is not None:
         raise interrupt
-    return int(config.has_errors or bool(failure) or summary.results["invalid"] > 0)
+    return int(config.has_errors or bool(failure) or invalid > 0)
 
 
 def _report_records(

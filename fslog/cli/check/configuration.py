@@ -103,7 +103,11 @@ class Configuration:
     @property
     def has_errors(self) -> bool:
         """Whether any diagnostic is an error."""
-        return any(one.kind == "error" for one in self.diagnostics)
+        return self.count("error") > 0
+
+    def count(self, kind: str) -> int:
+        """Return how many diagnostics are of a kind, `"error"` or `"warning"`."""
+        return sum(one.kind == kind for one in self.diagnostics)
 
     def error(self, where: str, message: str) -> None:
         """Report what cannot work."""

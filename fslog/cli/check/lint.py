@@ -16,12 +16,13 @@ from typing import Any
 
 from fslog.cli.check.configuration import ROOT, Configuration, logger_path, makes
 from fslog.cli.check.dry_run import KEYS, EventHandlerInfo
-from fslog.cli.check.explain import is_expression
+from fslog.cli.check.explain import Summary, is_expression
 from fslog.cli.check.frameworks import HIJACKED
 from fslog.cli.check.routing import ABOVE_ALL, logger_label
 from fslog.cli.output import count
 from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
 from fslog.mapping.rules import Rule
+from fslog.mapping.templates import meant
 from fslog.spool.directory import examine
 from fslog.spool.filesystem import FileSystem
 
@@ -46,6 +47,7 @@ def lint(
         else:
             _lint_filters(config, info)
         _lint_rule_order(config, info)
+        _lint_placeholders(config, info)
         _lint_rule_loggers(config, info)
         _lint_queues(config, info)
     _lint_existing_loggers(config)
@@ -149,6 +151,34 @@ def _lint_rule_order(config: Configuration, info: EventHandlerInfo) -> None:
                 message = f"it never matches, since rules[{early}] matches all of its records first"
                 config.warn(f"{info.where}.rules[{late}]", message)
                 break
+
+
+def _lint_placeholders(config: Configuration, info: EventHandlerInfo) -> None:
+    """Report placeholders that are probably misspelt; only records show what others read."""
+    for index, rule in enumerate(info.rules):
+        for name in rule.reads:
+            near = meant(name, rule.groups)
+            if near is not None:
+                config.warn(
+                    f"{info.where}.rules[{index}]",
+                    f"{{{name}}} is no named group and no attribute of every record; did you mean "
+                    f"{{{near}}}?",
+                )
+
+
+def lint_records(config: Configuration, info: EventHandlerInfo, summary: Summary) -> None:
+    """Add diagnostics about the placeholders that are found on no record.
+
+    Not about those that `lint` has reported.
+    """
+    for index, name in summary.not_found():
+        if meant(name, info.rules[index].groups) is None:
+            matches = summary.matches[index]
+            records = "the record" if matches == 1 else f"any of the {count(matches, 'record')}"
+            config.warn(
+                f"{info.where}.rules[{index}]",
+                f"{{{name}}} is not found on {records} that it matches",
+            )
 
 
 def _is_implied(key: str, wanted: Any, rule: Rule) -> bool:

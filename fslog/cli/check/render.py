@@ -58,6 +58,7 @@ class Text:
         self._printer = printer
         self._details = details
         self._hidden = 0
+        self._shown = 0
 
     def configuration(
         self, label: str, config: Configuration, handlers: list[EventHandlerInfo]
@@ -68,18 +69,22 @@ class Text:
             self._printer.line()
             for row in _handler_rows(config, info):
                 self._printer.line(*row)
+        self._diagnostics(config)
+
+    def _diagnostics(self, config: Configuration) -> None:
+        new = config.diagnostics[self._shown :]
+        self._shown = len(config.diagnostics)
         for kind, style in (("error", "red"), ("warning", "yellow")):
-            found = [one for one in config.diagnostics if one.kind == kind]
+            found = [one for one in new if one.kind == kind]
             if found:
                 self._printer.line()
             for one in found:
                 label = f"{kind:{_LABEL_COLUMNS}}"
                 self._printer.line((label, style), (f"{one.where}: ", "bold"), (one.message, ""))
-        self._printer.line()
-        self._printer.line(("configuration error", "red") if config.has_errors else ("OK", "green"))
 
     def no_handler(self) -> None:
         """Write that records cannot be explained."""
+        self._printer.line()
         self._printer.line(("no handler can be created, so no record can be explained", "red"))
 
     def record(self, one: Explanation) -> None:
@@ -104,8 +109,22 @@ class Text:
         for row in _summary_rows(summary):
             self._printer.line(*row)
 
-    def end(self) -> None:
-        """Write nothing more."""
+    def end(self, config: Configuration, invalid: int, failed: bool) -> None:
+        """Write what the records have shown, and the verdict.
+
+        Args:
+            config: with all diagnostics.
+            invalid: how many records give an invalid event.
+            failed: whether the log could not be read to its end.
+        """
+        self._diagnostics(config)
+        errors = config.count("error") + failed
+        numbers = {"error": errors, "invalid event": invalid, "warning": config.count("warning")}
+        style = "red" if errors or invalid else "yellow" if numbers["warning"] else "green"
+        parts = [] if errors or invalid else ["OK"]
+        parts += [count(number, noun) for noun, number in numbers.items() if number]
+        self._printer.line()
+        self._printer.line((", ".join(parts), style))
 
 
 def _row(label: str, text: str, style: str = "") -> tuple[Part, ...]:
@@ -266,7 +285,7 @@ class Json:
 
     def no_handler(self) -> None:
         """Write that records cannot be explained."""
-        self._printer.raw(', "records": null}')
+        self._printer.raw(', "records": null')
 
     def record(self, one: Explanation) -> None:
         """Write an explanation."""
@@ -280,9 +299,10 @@ class Json:
         values = {"handler": handler.name, "summary": _summary_values(summary)}
         self._printer.raw(f", {self._printer.json(values)[1:-1]}")
 
-    def end(self) -> None:
+    def end(self, config: Configuration, invalid: int, failed: bool) -> None:
         """Write the end."""
-        self._printer.raw("}")
+        errors, warnings = config.count("error"), config.count("warning")
+        self._printer.raw(f', "errors": {errors}, "warnings": {warnings}}}')
 
 
 def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
@@ -377,6 +397,7 @@ def _explanation_values(one: Explanation) -> dict[str, Any]:
             for mismatch in one.mismatches
         ],
         "left_out": list(one.left_out),
+        "absent": list(one.absent),
         "notes": list(one.notes),
     }
 
@@ -396,6 +417,7 @@ def _summary_values(summary: Summary) -> dict[str, Any]:
                 "matches": summary.matches[index],
                 "failed": dict(summary.failed.get(index, {})),
                 "nearest": str(summary.nearest[index]) if index in summary.nearest else None,
+                "not_found": [name for rule, name in summary.not_found() if rule == index],
             }
             for index in range(summary.rules)
         ],
