@@ -1,4 +1,4 @@
-"""Celery with its prefork pool, on a real Redis: what tasks log arrives, whoever is killed."""
+"""Celery with its prefork pool, on a real Redis: events of tasks arrive, whatever is killed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _queue(at: Site, task: str, *wanted: int) -> None:
 
 
 def _stop(process: Process) -> None:
-    """End a worker as an operator does, and expect that nothing was wrong."""
+    """End a worker by SIGTERM, and check that it reported no error."""
     process.send(signal.SIGTERM)
     ended = process.end(30.0)
     assert ended.code == 0, ended.err
@@ -82,7 +82,7 @@ def _stop(process: Process) -> None:
 
 
 def _deliver_the_rest(at: Site, count: int) -> None:
-    """Have a fresh worker, which gets nothing to do, send what earlier ones left."""
+    """Start a new worker, without tasks, to send what earlier ones left."""
     with _celery(at, "--concurrency", "1") as process:
         at.until(process, lambda: " ready." in process.written("err"))
         at.until(process, lambda: len(at.arrived) >= count and not at.segments)
@@ -91,7 +91,7 @@ def _deliver_the_rest(at: Site, count: int) -> None:
 
 @pytest.mark.parametrize("configured", [BY_SIGNAL, BY_MODULE], ids=["signal", "module"])
 def test_every_task_of_recycled_children_is_an_event(configured: str, tmp_path: Path) -> None:
-    """Children that leave by `os._exit`, after every ten tasks, lose no event and double none."""
+    """Children that end by `os._exit` after every ten tasks lose no event and repeat none."""
     with site(tmp_path) as at:
         _queue(at, "use", *range(40))
         options = ("--concurrency", "2", "--max-tasks-per-child", "10")
@@ -104,7 +104,7 @@ def test_every_task_of_recycled_children_is_an_event(configured: str, tmp_path: 
 
 
 def test_a_child_is_killed_in_the_middle_of_a_task(tmp_path: Path) -> None:
-    """What a killed child of the pool has logged is sent, once, while the pool works on."""
+    """What a killed child of the pool has logged is sent once, while the pool goes on."""
     with site(tmp_path) as at:
         _queue(at, "use", *range(10))
         with _celery(at, "--concurrency", "2") as process:
@@ -126,7 +126,7 @@ def test_a_child_is_killed_in_the_middle_of_a_task(tmp_path: Path) -> None:
 
 
 def test_the_whole_worker_is_killed_in_the_middle_of_a_task(tmp_path: Path) -> None:
-    """What a killed worker and its children have logged is sent, once, by the next worker."""
+    """What a killed worker and its children have logged is sent once, by the next worker."""
     with site(tmp_path) as at:
         _queue(at, "use", *range(20))
         with _celery(at, "--concurrency", "2") as process:
@@ -141,7 +141,7 @@ def test_the_whole_worker_is_killed_in_the_middle_of_a_task(tmp_path: Path) -> N
 
 
 def test_a_batch_in_flight_when_its_process_is_killed_arrives_twice(tmp_path: Path) -> None:
-    """The endpoint took a batch and had not answered yet: that batch comes again, no other."""
+    """Only the batch that was accepted and not yet answered is sent again."""
     with site(tmp_path) as at:
         at.collector.script(Answer(then="hang", keep=True))
         _queue(at, "use", *range(5))

@@ -1,4 +1,4 @@
-"""What is installed, and what stands in a checkout."""
+"""The installed distribution, and the top level of a checkout."""
 
 from __future__ import annotations
 
@@ -47,15 +47,16 @@ TOP_LEVEL = {
 }
 
 
-def test_the_fslog_under_test_is_the_one_that_is_meant() -> None:
-    """A checkout tests its own package, a run against a wheel tests what the wheel installed."""
+def test_the_tested_package_is_the_intended_one() -> None:
+    """A checkout tests its own package, a run against a wheel the installed one."""
     home = Path(sysconfig.get_path("purelib")) if INSTALLED else ROOT
     assert Path(fslog.__file__).resolve().parent == home.resolve() / "fslog"
 
 
 def test_the_public_names() -> None:
-    """`fslog` offers seven names, no more and no less."""
+    """`fslog` has exactly these names, and `dir` lists them."""
     assert sorted(fslog.__all__) == PUBLIC
+    assert set(PUBLIC) <= set(dir(fslog))
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -66,7 +67,7 @@ def test_a_public_name_is_documented(name: str) -> None:
 
 
 def test_the_metadata() -> None:
-    """The installed distribution says which version it is, what it is and which Python it needs."""
+    """The installed distribution has its version, its summary and the Pythons that it supports."""
     metadata = importlib.metadata.metadata(DISTRIBUTION)
     assert metadata["Name"] == DISTRIBUTION
     assert metadata["Version"] == VERSION
@@ -83,25 +84,25 @@ def test_the_dependencies() -> None:
 
 
 def test_the_command() -> None:
-    """Installing fslog installs the command `fslog`, and it leads to a function."""
+    """Installing fslog installs the command `fslog`, which calls a function."""
     (command,) = importlib.metadata.entry_points(group="console_scripts", name="fslog")
     assert command.value == "fslog.cli:main"
     assert callable(command.load())
 
 
 def test_the_types_are_published() -> None:
-    """The package carries the marker without which type checkers ignore its annotations."""
+    """The package has the marker without which type checkers ignore its annotations."""
     assert importlib.resources.files("fslog").joinpath("py.typed").is_file()
 
 
 def test_the_guide_is_packed() -> None:
-    """The package carries every topic of the guide, and no other page."""
+    """The package has every topic of the guide, and no other page."""
     pages = importlib.resources.files("fslog").joinpath("guide").iterdir()
     assert {page.name for page in pages} == {f"{topic}.md" for topic in TOPICS}
 
 
 def test_the_top_level() -> None:
-    """A checkout has at its top level what its owner drew, dotfiles, and leavings of builds."""
+    """A checkout has at its top level the documented entries, dotfiles, and output of builds."""
     left_by_builds = [
         pattern.rstrip("/")
         for pattern in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()

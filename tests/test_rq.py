@@ -1,4 +1,4 @@
-"""RQ on a real Redis: its work horses leave by `os._exit`, or are killed, and lose no event."""
+"""RQ on a real Redis: its work horses end by `os._exit`, or are killed, and lose no event."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _queue(at: Site, task: str, *wanted: int) -> None:
 
 
 def _stop(process: Process) -> None:
-    """End a worker as an operator does, and expect that nothing was wrong."""
+    """End a worker by SIGTERM, and check that it reported no error."""
     process.send(signal.SIGTERM)
     _end(process)
 
@@ -65,16 +65,16 @@ def _end(process: Process) -> None:
 
 
 def _deliver_the_rest(at: Site) -> None:
-    """Have a fresh worker, which finds nothing to do and ends, send what earlier ones left."""
+    """Run a new worker, which has no job and ends, to send what earlier ones left."""
     with _rq(at, "--burst") as process:
         _end(process)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1], ids=["near", "far"])
 def test_every_job_is_an_event(delay: float, tmp_path: Path) -> None:
-    """Each job's process leaves by `os._exit` after its event, and each event arrives, once.
+    """Each job's process ends by `os._exit` after its event, and each event arrives once.
 
-    Where the endpoint is far away, none of these processes lives long enough for its answer.
+    If the endpoint is far away, none of these processes lives long enough for its answer.
     """
     with site(tmp_path) as at:
         at.collector.always(Answer(delay=delay))
@@ -87,7 +87,7 @@ def test_every_job_is_an_event(delay: float, tmp_path: Path) -> None:
 
 
 def test_a_horse_is_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
-    """What a killed work horse has logged is sent, once, while the worker works on."""
+    """What a killed work horse has logged is sent once, while the worker goes on."""
     with site(tmp_path) as at, _rq(at) as process:
         _queue(at, "use", 1, 2)
         _queue(at, "use_and_stay", 100)
@@ -103,7 +103,7 @@ def test_a_horse_is_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
 
 
 def test_the_worker_and_its_horse_are_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
-    """What a killed worker and its work horses have logged is sent, once, by the next worker."""
+    """What a killed worker and its work horses have logged is sent once, by the next worker."""
     with site(tmp_path) as at:
         _queue(at, "use", *range(5))
         _queue(at, "use_and_stay", 100)
@@ -117,7 +117,7 @@ def test_the_worker_and_its_horse_are_killed_in_the_middle_of_a_job(tmp_path: Pa
 
 
 def test_a_horse_survives_its_worker(tmp_path: Path) -> None:
-    """A fresh worker sends what dead processes left, and leaves a living work horse its own."""
+    """A new worker sends what dead processes left, but not the events of a living work horse."""
     with site(tmp_path) as at:
         _queue(at, "use", *range(5))
         _queue(at, "use_and_stay", 100)
@@ -138,7 +138,7 @@ def test_a_horse_survives_its_worker(tmp_path: Path) -> None:
 
 
 def test_a_batch_in_flight_when_its_horse_is_killed_arrives_twice(tmp_path: Path) -> None:
-    """The endpoint took a batch and had not answered yet: that batch comes again, no other."""
+    """Only the batch that was accepted and not yet answered is sent again."""
     with site(tmp_path) as at:
         at.collector.script(Answer(then="hang", keep=True))
         _queue(at, "use_and_stay", 100)

@@ -1,4 +1,4 @@
-"""The tests themselves: their requirements, and what they do not depend on."""
+"""The tests themselves: their requirements and tiers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PATHS = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "tests" / "support")])
 @pytest.mark.parametrize(
     ("ci", "outcome"), [("", "1 passed, 1 skipped"), ("true", "1 passed, 1 error")]
 )
-def test_what_the_machine_lacks_is_told(tmp_path: Path, ci: str, outcome: str) -> None:
+def test_a_missing_requirement_is_reported(tmp_path: Path, ci: str, outcome: str) -> None:
     """A test with a missing requirement is skipped with the reason; under `CI=true` it fails."""
     (tmp_path / "test_needy.py").write_text(NEEDY, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = needs\n", encoding="utf-8")

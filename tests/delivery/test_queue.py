@@ -1,4 +1,4 @@
-"""A queue that keeps time."""
+"""A queue whose waits end in time, with items of threads, signal handlers and forks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from processes import run
 
 
 def test_items_come_in_order() -> None:
-    """First in, first out, whether they were waited for or not."""
+    """First in, first out, whether a thread waits for them or not."""
     inbox = WakeQueue()
     for number in range(5):
         inbox.put(number)
@@ -29,8 +29,8 @@ def test_items_come_in_order() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, 0.05])
-def test_nothing_comes_in_time(timeout: float) -> None:
-    """An empty one raises when the time is over, at once where there is none."""
+def test_a_wait_in_vain_ends_in_time(timeout: float) -> None:
+    """An empty queue raises at the timeout; at once for a timeout of 0."""
     inbox = WakeQueue()
     inbox.put(1)
     inbox.get()
@@ -41,8 +41,8 @@ def test_nothing_comes_in_time(timeout: float) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 30.0, 1e300])
-def test_who_waits_is_woken(timeout: float | None) -> None:
-    """However long it would have waited, and however many items come before it is awake."""
+def test_a_waiting_thread_is_woken(timeout: float | None) -> None:
+    """Whatever its timeout is, and however many items arrive before it is awake."""
     inbox = WakeQueue()
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.extend(inbox.get(timeout) for _ in range(100)))
@@ -55,7 +55,7 @@ def test_who_waits_is_woken(timeout: float | None) -> None:
 
 
 def test_no_item_is_lost_between_threads() -> None:
-    """Four put, two get: each item arrives once."""
+    """Four threads put, two get: each item arrives once."""
     inbox = WakeQueue()
     found: list[int] = []
 
@@ -81,7 +81,7 @@ def test_no_item_is_lost_between_threads() -> None:
 
 
 def test_a_signal_handler_may_put() -> None:
-    """What it puts while this very thread waits ends the wait."""
+    """An item that it puts while the same thread waits ends the wait."""
     inbox = WakeQueue()
     before = signal.signal(signal.SIGALRM, lambda *_: inbox.put("rung"))
     try:
@@ -93,7 +93,7 @@ def test_a_signal_handler_may_put() -> None:
 
 
 def test_a_process_that_was_stopped_keeps_time() -> None:
-    """Stopped beyond the end of the wait, with a signal pending: the wait ends, not before long."""
+    """Stopped until after the timeout, with a signal pending, the wait still ends."""
     program = """
     import os
     import queue
@@ -124,8 +124,8 @@ def test_a_process_that_was_stopped_keeps_time() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the runner has threads
-def test_a_child_of_a_fork_makes_its_own() -> None:
-    """One made in a child works, whoever held the bell of the parent's."""
+def test_a_forked_child_can_make_a_queue() -> None:
+    """A queue made in a child works, even if a lock of the parent's was held."""
     pid = os.fork()
     if pid == 0:
         inbox = WakeQueue()

@@ -1,4 +1,4 @@
-"""The seam between buffer and store: a third store, which fails at random, loses nothing."""
+"""The protocol between buffer and store: a third store, which fails at random, loses nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fslog.net import wire
 
 
 class Shelf(Store):
-    """Holds lines in a dictionary by batch; any of its methods may fail.
+    """Keeps lines in a dictionary by batch; any of its methods may fail.
 
     Args:
         check: called before everything that may fail; raises `OSError` to let it fail.
@@ -96,7 +96,7 @@ class Shelved:
 
 
 class Taken:
-    """What a batch that was loaded still occupies on its shelf."""
+    """The room that a loaded batch still occupies on its shelf."""
 
     is_adopted = False
 
@@ -173,13 +173,13 @@ class Case:
             raise OSError("the shelf fails")
 
     def opened(self) -> bool:
-        """Log, as a finalizer may in the middle of an append, what the test asked for."""
+        """Log what the test requested, as a finalizer may during an append."""
         while self.nested:
             assert self.buffer.append(self.nested.pop())
         return True
 
     def post(self, outcome: str) -> None:
-        """Have the next batch delivered or split, or leave it where it is."""
+        """Deliver or split the next batch, or leave it pending."""
         while not self.queue.empty():
             self.backlog.add(self.queue.get_nowait())
         try:
@@ -210,7 +210,7 @@ ACTIONS = ["append"] * 6 + ["append, interrupted", "seal", "retry", "split", "de
 def test_a_store_that_fails_at_random_loses_nothing(
     actions: list[str], tenths: int, seed: int
 ) -> None:
-    """Every line is delivered once, in order, and the numbers balance, whatever fails and when."""
+    """Every line is delivered once, in order, and the counts balance, whatever fails."""
     case = Case(seed, tenths / 10)
     logged = 0
     nested: set[int] = set()
@@ -242,7 +242,7 @@ def test_a_store_that_fails_at_random_loses_nothing(
     assert (None, None) not in itertools.pairwise([None, *case.news])
 
 
-def test_a_failing_store_is_asked_again_for_each_batch() -> None:
+def test_a_failing_store_is_tried_again_for_each_batch() -> None:
     """While it fails, lines wait in memory, bounded by the buffer; then it is used again."""
     case = Case(0, failures=1.0)
     assert case.buffer.append(b"1\n")

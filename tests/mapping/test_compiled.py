@@ -1,4 +1,4 @@
-"""Compiled encoders: the line is the same as the formatter's, byte for byte, or there is none."""
+"""Compiled encoders: a line has the same bytes as the formatter's, or there is none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Text(str):
 
 
 def record(extras: dict[str, Any], created: float = 1_790_000_000.1234) -> logging.LogRecord:
-    """Make the record of a log call with such extras."""
+    """Return the record of a log call with some extras."""
     made = logging.LogRecord("app", 20, "app.py", 7, "said", (), None)
     made.created = created
     made.__dict__.update(extras)
@@ -51,7 +51,7 @@ def plain_line(formatter: EventFormatter, made: logging.LogRecord) -> bytes | No
 
 
 def compiles(formatter: EventFormatter, made: logging.LogRecord) -> bool:
-    """Show a record to the cache as often as it takes; return whether it has compiled one more."""
+    """Show a record to the cache repeatedly; return whether it has compiled another encoder."""
     before = formatter.encoders.encoders.get(SITE)
     event = formatter.event(made)
     if event is None or schema.warnings(event):  # the handler does not show such a record
@@ -154,7 +154,7 @@ def test_a_compiled_line_is_the_plain_line(
     ],
 )
 def test_usual_calls_are_compiled(extras: dict[str, Any]) -> None:
-    """Texts, numbers, flags and None, flat and nested, with ids as texts or numbers."""
+    """Strings, numbers, flags and None, flat and nested, with ids as strings or numbers."""
     formatter = EventFormatter()
     made = record(extras)
     assert compiles(formatter, made)
@@ -189,7 +189,7 @@ def test_a_record_that_differs_is_not_encoded(change: dict[str, Any]) -> None:
 
 
 def test_a_time_that_looks_like_seconds_is_not_encoded() -> None:
-    """A record of 1970 has a warning, which only the formatter gives; one without a time is odd."""
+    """A record of 1970 has a warning, which only the formatter gives."""
     formatter = EventFormatter()
     extras = FEATURE | {"event": {"module": "m"}}
     assert compiles(formatter, record(extras))
@@ -249,7 +249,7 @@ def test_code_of_the_application_is_called_each_time() -> None:
     [{"exclude": ["event"]}, {"exclude": ["e*"]}, {"fields": {"plan": "event.plan"}}],
     ids=str,
 )
-def test_an_event_extra_that_is_no_property_counts_all_the_same(
+def test_an_event_extra_of_none_is_checked(
     configuration: dict[str, Any],
 ) -> None:
     """If `event=None` was compiled, a mapping in its place is not ignored."""
@@ -276,7 +276,7 @@ def test_an_event_extra_that_is_no_property_counts_all_the_same(
 )
 @pytest.mark.parametrize("session", ["window", "idle"])
 def test_defaults_are_compiled(session: str, defaults: dict[str, Any]) -> None:
-    """Whatever their values are, ids as numbers too, they are in the line as in the plain one."""
+    """Default values of any kind, numeric ids included, are in the line as in the plain one."""
     formatter = EventFormatter(session=session, defaults={"userId": "nobody", **defaults})
     made = record({"action": "feature", "feature": "f", "event": {"module": "m"}})
     assert compiles(formatter, made)
@@ -286,7 +286,7 @@ def test_defaults_are_compiled(session: str, defaults: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("wrong", ["", None, True, 1.5, Text("t"), uuid.UUID(int=5), ["a"]])
 def test_an_unusual_default_is_not_compiled(wrong: Any) -> None:
-    """An invalid id, and one that is not exactly a text or a number, is for the formatter."""
+    """An invalid id, or one that is not exactly a string or a number, is left to the formatter."""
     made = record({"action": "feature", "feature": "f", "event": {"module": "m"}})
     for account, is_compiled in (("a", True), (wrong, False)):
         formatter = EventFormatter(defaults={"userId": "ann", "accountId": account})
@@ -297,13 +297,13 @@ def test_an_unusual_default_is_not_compiled(wrong: Any) -> None:
         assert bool(formatter.encoders.encoders) is is_compiled
 
 
-def test_a_name_that_no_line_can_hold_is_not_compiled() -> None:
-    """Half of a surrogate pair is replaced by the encoder of plain lines, each time."""
+def test_a_name_with_a_lone_surrogate_is_not_compiled() -> None:
+    """The encoder of plain lines replaces it each time."""
     assert not compiles(EventFormatter(), record(FEATURE | {"event": {"module": "m"}, "\ud800": 1}))
 
 
 class Fickle(Mapping[str, Any]):
-    """A mapping that can be read once, and then not again."""
+    """A mapping that can be read only once."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -323,7 +323,7 @@ class Fickle(Mapping[str, Any]):
 
 @pytest.mark.parametrize("change", ["a fickle mapping", "no place", "no place at all"])
 def test_observing_never_raises(change: str) -> None:
-    """Records that cannot be observed, as often as they come, are events all the same."""
+    """Records that cannot be observed are still events, each time."""
     with Collector() as collector:
         handler = FreshsuccessHandler(auth_key="a1", api_key="b2", endpoint=collector.url)
         for _ in range(20):
@@ -422,7 +422,7 @@ def test_what_is_bound_is_in_the_line() -> None:
 
 
 def test_a_call_site_has_a_few_encoders() -> None:
-    """A log call that is different each time is left alone after a while."""
+    """A log call whose records always differ is no longer compiled after a while."""
     formatter, before = EventFormatter(), len(sources())
     compiled = 0
     for number in range(2_000):
@@ -435,7 +435,7 @@ def test_a_call_site_has_a_few_encoders() -> None:
 
 
 def test_a_shape_keeps_no_values() -> None:
-    """A property of endlessly many values takes no memory that stays."""
+    """A property with ever new values does not accumulate memory."""
     formatter = EventFormatter()
     extras = FEATURE | {"event": {"module": "m"}}
     assert compiles(formatter, record(extras))
@@ -531,7 +531,7 @@ def test_the_endpoint_sees_no_difference() -> None:
         try:
             for number in range(300):
                 if number % 50 == 0:
-                    assert handler.flush(10)  # the listener has compiled what it was asked to
+                    assert handler.flush(10)  # the listener has compiled what was requested
                 extras = {**FEATURE, "total": number, "event": {"module": "m"}}
                 log.info("said", extra=extras)
             assert handler.flush(10)

@@ -1,4 +1,4 @@
-"""Zero-code mapping: which records rules fit, what they make of them, what they are refused for."""
+"""Rules: which records they match, which events they make, and why one is refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fits(when: Any, *args: Any, **kwargs: Any) -> bool:
     return made([rule(when)], *args, **kwargs) is not None
 
 
-# The examples of the design; their comments are not part of what is configured.
+# The examples of the documentation.
 DESIGN = textwrap.dedent(
     r"""
     rules:
@@ -121,7 +121,7 @@ def test_the_second_rule_of_the_design() -> None:
         ("a+b", "aab", False),
     ],
 )
-def test_a_logger_is_a_prefix_as_logging_means_it(prefix: str, logger: str, is_match: bool) -> None:
+def test_a_logger_is_a_prefix_as_in_logging(prefix: str, logger: str, is_match: bool) -> None:
     """It matches the logger and its children, as `logging.Filter` does."""
     assert fits({"logger": prefix}, logger) is is_match
     assert logging.Filter(prefix).filter(record(logger)) is is_match
@@ -183,7 +183,7 @@ def test_named_groups_are_strings() -> None:
     assert type(properties["number"]) is int
 
 
-def test_groups_of_one_rule_are_not_another_one_s() -> None:
+def test_groups_of_one_rule_are_not_those_of_another() -> None:
     """The groups of a rule that does not match are not used."""
     rules = [
         rule({"message": "/(?P<a>d)/", "levelname": "ERROR"}, got="{a}"),
@@ -224,7 +224,7 @@ def test_literals_are_compared_by_text(literal: Any, value: Any, is_match: bool)
     assert fits({"args.0": literal}, args=(value, 0)) is is_match
 
 
-def test_a_literal_does_not_fit_what_is_not_there() -> None:
+def test_a_literal_does_not_match_an_absent_value() -> None:
     """An absent value fulfils no condition."""
     assert not fits({"nobody": "x"})
     assert not fits({"args.0": ""})
@@ -232,13 +232,13 @@ def test_a_literal_does_not_fit_what_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("message", ["exported %s rows", 404, SimpleNamespace(a=1)])
-def test_messages_that_are_no_strings_are_compared_by_text(message: Any) -> None:
+def test_messages_that_are_not_strings_are_compared_by_text(message: Any) -> None:
     """`logger.info(404)` and `logger.info(obj)` have a message as well."""
     assert fits({"message": str(message)}, msg=message)
     assert not fits({"message": f"{message}!"}, msg=message)
 
 
-def test_the_unformatted_message_is_meant_always() -> None:
+def test_the_unformatted_message_is_always_compared() -> None:
     """Also after another handler's formatter has set the record's attribute `message`."""
     seen = record(msg="exported %s rows", args=(3,))
     logging.Formatter("%(message)s").format(seen)
@@ -256,7 +256,7 @@ def test_all_conditions_must_hold() -> None:
     assert not fits(when, kind="y")
 
 
-def test_the_first_rule_that_fits_wins() -> None:
+def test_the_first_rule_that_matches_wins() -> None:
     """Whether it has a literal message, a regular expression or only a logger."""
     rules = [
         rule({"message": "a", "levelname": "ERROR"}, n=0),
@@ -330,13 +330,13 @@ def test_an_unresolved_required_property_is_missing() -> None:
     assert [(p.code, p.property) for p in caught.value.problems] == [("missing", "userId")]
 
 
-def test_no_rules_fit_nothing() -> None:
+def test_without_rules_nothing_matches() -> None:
     """Neither None nor an empty list makes an event."""
     for rules in (None, [], ()):
         assert made(rules) is None
 
 
-def test_a_record_without_a_name_is_no_obstacle() -> None:
+def test_a_record_without_a_name_does_not_match() -> None:
     """`makeLogRecord` gives records whose name, level and arguments are None."""
     bare = logging.makeLogRecord({"msg": "did it"})
     conditions: list[Any] = [
@@ -439,7 +439,7 @@ ACTION = {"action": "feature"}
     ids=repr,
 )
 @pytest.mark.parametrize("before", [0, 2])
-def test_a_wrong_rule_is_refused_at_construction(before: int, wrong: Any, words: list[str]) -> None:
+def test_an_invalid_rule_is_refused(before: int, wrong: Any, words: list[str]) -> None:
     """The ValueError or TypeError begins with the rule's index and names the error."""
     with pytest.raises((ValueError, TypeError)) as caught:
         EventFormatter(rules=[GOOD] * before + [wrong, GOOD])
@@ -474,7 +474,7 @@ def test_rules_are_a_list(rules: Any) -> None:
     ],
     ids=repr,
 )
-def test_a_right_rule_is_not_refused(wanted: Any) -> None:
+def test_a_valid_rule_is_not_refused(wanted: Any) -> None:
     """The checks reject only rules that can never work."""
     Rules([wanted])
 
@@ -568,7 +568,7 @@ class Name(str):
     """A logger's name that can be watched."""
 
 
-def test_ten_thousand_logger_names_are_not_remembered() -> None:
+def test_the_cache_of_logger_names_is_bounded() -> None:
     """Loggers named after requests, matching or not, cannot fill the memory."""
     rules = Rules([rule({"logger": "app"}, n="{name}"), rule({"message": "/x/"})])
     alive: weakref.WeakSet[Name] = weakref.WeakSet()
@@ -640,7 +640,7 @@ def test_records_that_match_nothing_call_nothing(name: str, msg: str) -> None:
     assert watched.asked == []
 
 
-def test_a_message_object_is_not_asked_for_its_text_in_vain() -> None:
+def test_the_text_of_a_message_object_is_not_made_in_vain() -> None:
     """Its `str` may be costly: without a rule for its logger that compares it, it is not called."""
     watched = Watched()
     rules = Rules(
@@ -653,7 +653,7 @@ def test_a_message_object_is_not_asked_for_its_text_in_vain() -> None:
     assert watched.asked == []
 
 
-def test_a_message_without_a_text_fits_nothing() -> None:
+def test_a_message_without_a_text_matches_nothing() -> None:
     """A message whose `__str__` raises matches no rule."""
     rules = Rules([rule({"message": "x"}, n=0), rule({"message": "/./"}, n=1), rule({}, n=2)])
     assert rules.properties(record(msg=Watched())) == {"action": "feature", "n": 2}
@@ -683,19 +683,19 @@ UNREADABLE: list[Any] = [
 
 
 @pytest.mark.parametrize("when", UNREADABLE, ids=str)
-def test_a_rule_that_cannot_be_decided_makes_way_for_none(when: dict[str, Any]) -> None:
+def test_after_a_rule_that_cannot_be_evaluated_no_other_matches(when: dict[str, Any]) -> None:
     """A later rule that matches might make the event of another user: there is no event."""
     undecided = rule({"logger": "app", **when}, userId="vip")
     rules = Rules([undecided, rule({"logger": "app", "levelname": "INFO"}, userId="guest")])
     with pytest.raises(Unreadable, match=next(iter(when))):
         rules.properties(record(args=(Closed(), 1)))
-    # An earlier one is none that it could be.
+    # A rule that matches earlier is not affected.
     rules = Rules([rule({"levelname": "INFO"}, n=1), undecided])
     assert rules.properties(record(args=(Closed(), 1))) == {"action": "feature", "n": 1}
 
 
 @pytest.mark.parametrize("when", UNREADABLE, ids=str)
-def test_a_rule_that_cannot_be_decided_makes_no_event_of_any_record(when: dict[str, Any]) -> None:
+def test_a_rule_that_cannot_be_evaluated_matches_nothing_by_itself(when: dict[str, Any]) -> None:
     """By itself it matches nothing, else every record of a logger might be invalid."""
     rules = Rules([rule({"logger": "app", **when}), rule({"levelname": "ERROR"})])
     assert rules.properties(record(args=(Closed(), 1))) is None
@@ -703,7 +703,7 @@ def test_a_rule_that_cannot_be_decided_makes_no_event_of_any_record(when: dict[s
 
 @pytest.mark.parametrize("message", ["did it", "/^did/"])
 @pytest.mark.parametrize("when", UNREADABLE, ids=str)
-def test_a_rule_that_names_the_message_loses_no_event_in_silence(
+def test_a_rule_for_a_message_that_cannot_be_evaluated_makes_an_invalid_event(
     when: dict[str, Any], message: str
 ) -> None:
     """If all other conditions hold, the record of that log call is an invalid event."""
@@ -715,7 +715,7 @@ def test_a_rule_that_names_the_message_loses_no_event_in_silence(
     assert rules.properties(record(args=(Closed(), 1))) is None
 
 
-def test_what_a_rule_cannot_read_is_told_by_its_property() -> None:
+def test_what_a_rule_cannot_read_is_a_problem_of_its_property() -> None:
     """The other properties are made, and the problem names the unreadable one."""
     event = {"action": "feature", "a": "{args.0.touchy}", "b": "{args.1}", "userId": "u{args.0}"}
     properties = made([rule({}, event)], args=(Closed(), 1))
@@ -724,7 +724,7 @@ def test_what_a_rule_cannot_read_is_told_by_its_property() -> None:
     assert list(properties.unread) == ["a", "userId"]
 
 
-def test_what_was_configured_may_be_changed_afterwards() -> None:
+def test_later_changes_of_the_configuration_have_no_effect() -> None:
     """Rules are compiled once; later changes of their lists and mappings have no effect."""
     when, event = {"logger": "app"}, {"action": "feature", "tags": ["a"]}
     given_rules = [{"when": when, "event": event}]
@@ -813,14 +813,14 @@ def test_a_record_without_any_needed_value_is_out() -> None:
     [{"msg": "sold %s"}, {"levelname": "ERROR"}, {"method": "POST"}, {"my key": "1"}],
     ids=str,
 )
-def test_one_needed_value_is_enough_for_the_rules(attributes: dict[str, Any]) -> None:
-    """Whichever attribute it is, its name a word or not."""
+def test_with_one_needed_value_the_rules_run(attributes: dict[str, Any]) -> None:
+    """For any of the attributes, whether its name is an identifier or not."""
     assert not no_match(NEEDED)(unmatched(**attributes))
 
 
 @pytest.mark.parametrize("name", ["msg", "levelname", "method", "my key"])
 @pytest.mark.parametrize("value", [1, None, ["sold %s"], type("Text", (str,), {})("x")], ids=repr)
-def test_a_value_that_is_not_a_text_is_for_the_rules(name: str, value: Any) -> None:
+def test_with_a_value_that_is_not_a_string_the_rules_run(name: str, value: Any) -> None:
     """They compare it by its text."""
     assert not no_match(NEEDED)(unmatched(**{name: value}))
 
@@ -844,10 +844,10 @@ def test_loggers_with_the_same_needs_share_a_filter() -> None:
 
 
 @pytest.mark.parametrize("needed", [NEEDED, frozenset({("msg", "sold %s")})], ids=len)
-def test_a_record_that_lacks_an_attribute_of_every_record_is_for_the_rules(
+def test_with_a_missing_standard_attribute_the_rules_run(
     needed: frozenset[tuple[str, str]],
 ) -> None:
-    """It was made by hand: the filter says no, or raises."""
+    """The filter returns False, or raises."""
     made = unmatched()
     del made.msg
     with contextlib.suppress(AttributeError):

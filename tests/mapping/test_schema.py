@@ -1,4 +1,4 @@
-"""What the endpoint takes, and what is said of what it would not (EVENT_API, DESIGN 5.3)."""
+"""Which events the endpoint accepts, and the problems of the others."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ anything = st.builds(lambda five, more: {**more, **five}, mostly_right, extras)
 @example({**FIVE, "createdAt": True})
 @example({"createdAt": sys.float_info.max})
 @example({"createdAt": -int(sys.float_info.max)})
-def test_an_event_is_invalid_exactly_when_the_table_says_so(event: dict[str, Any]) -> None:
+def test_an_event_is_invalid_exactly_if_it_breaks_the_table(event: dict[str, Any]) -> None:
     """The quick check and the table agree on any event, property by property; each is explained."""
     found = schema.problems(event)
     assert {problem.property for problem in found} == slow_problems(event)
@@ -289,7 +289,7 @@ def test_an_event_is_invalid_exactly_when_the_table_says_so(event: dict[str, Any
 
 
 @given(st.dictionaries(hashables, values, max_size=6))
-def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) -> None:
+def test_any_dict_is_checked_without_an_error(event: dict[Any, Any]) -> None:
     """For any keys and values, problems are returned and the event is not changed."""
     before = list(event.items())
     assert schema.problems(event)
@@ -298,7 +298,7 @@ def test_a_dict_of_anything_is_judged_without_an_error(event: dict[Any, Any]) ->
 
 
 @pytest.mark.parametrize("kind", [MappingProxyType, lambda event: ChainMap({}, event)])
-def test_any_mapping_is_judged(kind: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+def test_any_mapping_is_checked(kind: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
     """The checks accept any mapping."""
     assert schema.problems(kind(FIVE)) == []
     assert said(schema.problems(kind({}))) == [("missing", name) for name in schema.REQUIRED]
@@ -317,7 +317,7 @@ def test_further_properties_are_free(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("action", TABLE)
-def test_an_event_as_the_table_has_it_warns_of_nothing(action: str) -> None:
+def test_an_event_of_the_table_has_no_warning(action: str) -> None:
     """A known action with all its properties, or without optional ones, has no warning."""
     event = right(action)
     assert schema.problems(event) == []
@@ -372,7 +372,7 @@ IS = {
 
 
 @pytest.mark.parametrize(("action", "name", "kind", "optional"), EACH)
-def test_every_value_of_the_right_kind_is_right(
+def test_every_value_of_the_expected_kind_is_valid(
     action: str, name: str, kind: str, optional: bool
 ) -> None:
     """A value that is encoded as the JSON type of the table has no warning."""
@@ -396,7 +396,7 @@ def test_a_number_that_becomes_null_warns(
 @given(st.text(min_size=1).filter(lambda text: not schema.nearest_action(text)), extras)
 @example("login", {"total": "many"})
 @example("pageView", {})
-def test_other_actions_pass_as_they_are(action: str, more: dict[str, Any]) -> None:
+def test_other_actions_have_no_warning(action: str, more: dict[str, Any]) -> None:
     """An action that is not in the table, nor nearly, has no warning."""
     event = {**more, **FIVE, "action": action}
     assert schema.problems(event) == []
@@ -425,7 +425,7 @@ def slow_warnings(event: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 @given(st.sampled_from([*TABLE, "pageView"]), extras)
-def test_a_warning_is_given_exactly_when_the_table_says_so(
+def test_a_warning_is_given_exactly_if_an_action_breaks_the_table(
     action: str, more: dict[str, Any]
 ) -> None:
     """The quick check and the table agree on any event of any action; each warning is explained."""
@@ -518,8 +518,8 @@ NOBODY = [
 
 @pytest.mark.parametrize("name", ["accountId", "userId"])
 @pytest.mark.parametrize("value", [*NOBODY, Text("None")])
-def test_an_id_that_names_nobody_warns(name: str, value: str) -> None:
-    """What a template, a framework or a cast makes of no user would become a visible one."""
+def test_an_id_that_stands_for_no_user_warns(name: str, value: str) -> None:
+    """Text that a template, a framework or a cast makes of None would become a visible user."""
     event = {**FIVE, name: value}
     assert schema.problems(event) == []
     (problem,) = schema.warnings(event)
@@ -548,8 +548,8 @@ def test_an_id_that_names_nobody_warns(name: str, value: str) -> None:
         "00000000-0000-0000-0000-000000000001",
     ],
 )
-def test_an_id_that_resembles_nobody_is_one(value: str) -> None:
-    """Only whole texts count: whoever has such a name or number is a user."""
+def test_an_id_that_resembles_such_a_text_is_valid(value: str) -> None:
+    """Only the whole text counts: a user may have a similar name or number."""
     for name in ("accountId", "userId"):
         assert schema.warnings({**FIVE, name: value}) == []
 
@@ -591,7 +591,7 @@ def test_other_accounts_do_not_look_like_a_user(account: str, user: str) -> None
     assert schema.warnings({**FIVE, "accountId": account, "userId": user}) == []
 
 
-def test_both_ids_may_name_nobody() -> None:
+def test_both_ids_may_stand_for_no_user() -> None:
     """Each is reported, and that they are equal is not."""
     found = schema.warnings({**FIVE, "accountId": "None", "userId": "None"})
     assert said(found) == [("looks_anonymous", "accountId"), ("looks_anonymous", "userId")]
@@ -643,7 +643,7 @@ def test_an_id_of_more_digits_than_python_prints_is_still_a_string() -> None:
 
 @pytest.mark.parametrize("name", ["accountId", "userId"])
 @pytest.mark.parametrize("value", [None, True, False, "", math.nan, math.inf, 1.5, [7], b"7"])
-def test_what_is_invalid_in_an_id_stays_what_it_is(name: str, value: Any) -> None:
+def test_invalid_ids_are_not_converted(name: str, value: Any) -> None:
     """bool, None, "", NaN, infinities and the rest are not changed: `problems` reports them."""
     event = coerced(**{name: value})
     assert event[name] is value
@@ -652,7 +652,7 @@ def test_what_is_invalid_in_an_id_stays_what_it_is(name: str, value: Any) -> Non
 
 @pytest.mark.parametrize("name", ["action", "sessionId"])
 @pytest.mark.parametrize("value", [7, uuid.UUID(int=7)])
-def test_only_the_two_ids_take_numbers(name: str, value: Any) -> None:
+def test_only_the_two_ids_are_converted(name: str, value: Any) -> None:
     """An action or a session id that is not a string is not converted."""
     event = coerced(**{name: value})
     assert event[name] is value
@@ -682,7 +682,7 @@ def test_every_aware_datetime_is_a_time(at: datetime.datetime) -> None:
 
 
 @pytest.mark.parametrize("at", [NOW, NOW + 0.5, True, None, "x", math.nan])
-def test_what_is_no_datetime_stays_what_it_is(at: Any) -> None:
+def test_other_values_of_created_at_are_not_converted(at: Any) -> None:
     """A number of milliseconds is not changed; anything else is checked later."""
     assert coerced(createdAt=at)["createdAt"] is at
 
@@ -703,7 +703,7 @@ def test_nothing_is_added_to_an_event_that_lacks_what_is_coerced() -> None:
 
 
 @given(anything)
-def test_coercion_repairs_once_and_touches_nothing_else(event: dict[str, Any]) -> None:
+def test_coercion_is_idempotent_and_changes_nothing_else(event: dict[str, Any]) -> None:
     """A second coercion changes nothing, other properties stay, a valid event keeps its meaning."""
     before = dict(event)
     valid = not schema.problems(event)
@@ -720,7 +720,7 @@ def test_coercion_repairs_once_and_touches_nothing_else(event: dict[str, Any]) -
         assert schema.problems(event) == []
 
 
-# Values that defend themselves
+# Hostile values
 
 
 class Trap(Exception):
@@ -848,7 +848,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("name", [*schema.REQUIRED, "feature", "total", "details"])
-def test_no_value_makes_the_checks_fail(name: str, kind: str) -> None:
+def test_no_value_makes_the_checks_raise(name: str, kind: str) -> None:
     """Whatever the methods of a value do, it is checked, and the log call is safe."""
     for action in ("feature", "identifyUser"):
         for prepare in (schema.coerce, lambda event: None):
@@ -864,7 +864,7 @@ def test_no_value_makes_the_checks_fail(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_string_that_defends_itself_is_sent_as_its_text(name: str) -> None:
+def test_a_hostile_string_is_sent_as_its_text(name: str) -> None:
     """After coercion no method of the subclass is called, such as by a session id's hash."""
     event = coerced(**{name: hostile(str, "feature")})
     assert schema.problems(event) == []
@@ -872,7 +872,7 @@ def test_a_string_that_defends_itself_is_sent_as_its_text(name: str) -> None:
     assert event[name] == "feature"
 
 
-def test_the_checks_leave_an_event_as_it_is() -> None:
+def test_the_checks_do_not_change_an_event() -> None:
     """Only `coerce` changes an event."""
     for event in ({**right("feature"), "total": "3"}, {"accountId": 7, "createdAt": 1}):
         before = copy.deepcopy(event)
