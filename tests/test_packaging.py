@@ -31,8 +31,10 @@ PUBLIC = [
     "InvalidEvent",
     "Problem",
     "Stats",
+    "aflush",
     "context",
     "flush",
+    "stats",
 ]
 TOP_LEVEL = {
     "CHANGELOG.md",
