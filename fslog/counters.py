@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -69,7 +70,7 @@ class Counter:
 
     def __init__(self) -> None:
         self._count = itertools.count()
-        self.add = self._count.__next__
+        self.add: Callable[[], int] = self._count.__next__
 
     def value(self) -> int:
         """Return how often `add` was called."""

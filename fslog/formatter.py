@@ -37,7 +37,7 @@ EXCLUDE = ("otel*", "dd.*", "_*")
 
 _BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
 _LAST_OWN = len(_BLANK) - 1
-_FIRST_NAME, *_, _LAST_NAME = _BLANK
+_FIRST_NAME, *_BETWEEN, _LAST_NAME = _BLANK
 
 _MAX_NAMES = 4096
 
@@ -109,14 +109,16 @@ class EventFormatter(JsonFormatter):
         self._rule_made = _Kept(self._is_taken_by_rules)
         # What the application's own code decides cannot be known in advance.
         is_ours = type(self).event is EventFormatter.event
-        self.encoders = EncoderCache(
+        self.encoders: EncoderCache = EncoderCache(
             self._explicit.__getitem__,
             fields=paths,
             defaults=self._defaults,
             session=self._session,
             enabled=is_ours and self._provider is None,
         )
-        self.fast_line = _fast_line(self.encoders, self._rules) if is_ours else None
+        self.fast_line: Callable[[logging.LogRecord], bytes | None] | None = (
+            _fast_line(self.encoders, self._rules) if is_ours else None
+        )
         """Return a record's line, `b""` if it is not an event, or None: call `event`."""
 
     @property

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -450,7 +451,24 @@ def _log_warning(handler: weakref.ref[FreshsuccessHandler], text: str) -> None:
         return
 
 
-flush = process.flush_all
+def flush(timeout: float | None = None) -> bool:
+    """Flush every live handler of this process, with one deadline for all.
+
+    Args:
+        timeout: the most seconds to wait; None: each handler's `shutdown_timeout`.
+
+    Returns:
+        Whether everything that was pending at the call has been delivered.
+    """
+    flushed = process.handlers()
+    for handler in flushed:
+        handler.flush(0.0)  # begin everywhere before waiting anywhere
+    deadline_at = None if timeout is None else time.monotonic() + timeout
+    done = [
+        handler.flush(None if deadline_at is None else max(0.0, deadline_at - time.monotonic()))
+        for handler in flushed
+    ]
+    return all(done)
 
 
 async def aflush(timeout: float | None = None) -> bool:

@@ -22,7 +22,6 @@ import mmap
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -85,26 +84,6 @@ def handlers() -> list[Any]:
             return list(_handlers)
         except unless_interrupt(RuntimeError):  # another thread registered one meanwhile
             continue
-
-
-def flush_all(timeout: float | None = None) -> bool:
-    """Flush every live handler of this process, with one deadline for all.
-
-    Args:
-        timeout: the most seconds to wait; None: each handler's `shutdown_timeout`.
-
-    Returns:
-        Whether everything that was pending at the call has been delivered.
-    """
-    flushed = handlers()
-    for handler in flushed:
-        handler.flush(0.0)  # begin everywhere before waiting anywhere
-    deadline_at = None if timeout is None else time.monotonic() + timeout
-    done = [
-        handler.flush(None if deadline_at is None else max(0.0, deadline_at - time.monotonic()))
-        for handler in flushed
-    ]
-    return all(done)
 
 
 def track(delivery: Finishable) -> None:

@@ -100,3 +100,11 @@ def test_pyright_finds_the_mistakes_and_nothing_else(tmp_path: Path) -> None:
         if one["severity"] == "error"
     }
     assert found == expected(), report
+
+
+@pytest.mark.slow
+def test_pyright_knows_every_type_of_the_package(tmp_path: Path) -> None:
+    """No checker has to infer the type of a name that another module can import."""
+    report = pyright(tmp_path, "--verifytypes", "fslog", "--ignoreexternal")["typeCompleteness"]
+    unknown = [one["name"] for one in report["symbols"] if not one["isTypeKnown"]]
+    assert (unknown, report["completenessScore"]) == ([], 1)

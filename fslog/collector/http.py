@@ -377,7 +377,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_port = False  # otherwise two servers could share one port unnoticed
     request_queue_size = 128
-    timeout = 0.5  # for systems on which `shutdown` does not wake the accepting thread
+    timeout: float = 0.5  # for systems on which `shutdown` does not wake the accepting thread
 
     def __init__(
         self,
@@ -386,11 +386,11 @@ class Server(ThreadingHTTPServer):
         limit_bytes: int,
         head_seconds: float = _HEAD_SECONDS,
     ) -> None:
-        self.heads = _HeadDeadlines(head_seconds)
+        self.heads: _HeadDeadlines = _HeadDeadlines(head_seconds)
         self.respond = respond
         self.limit_bytes = limit_bytes
-        self.stopping = threading.Event()
-        self.pause = threading.Event()
+        self.stopping: threading.Event = threading.Event()
+        self.pause: threading.Event = threading.Event()
         self.failures: list[BaseException] = []
         self._pid = os.getpid()
         self._guard = threading.Lock()
@@ -403,7 +403,9 @@ class Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         # HTTPServer's own method resolves the host's name, which can take seconds.
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.socket.getsockname()[:2]
+        name, port = self.socket.getsockname()[:2]
+        self.server_name: str = name
+        self.server_port: int = port
 
     def _accept(self) -> None:
         while not self.stopping.is_set():

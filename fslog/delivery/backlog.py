@@ -31,7 +31,7 @@ class Backlog:
             often end in the middle of a POST, and what they had adopted would be sent repeatedly.
     """
 
-    is_uncertain = False
+    is_uncertain: bool = False
     """Whether some of what is pending may wait where only the next process finds it."""
 
     def __init__(

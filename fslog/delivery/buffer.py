@@ -81,8 +81,8 @@ class Buffer:
         self._limit_bytes = -1
         self._number = 0
         self._sealed_events = 0
-        self.opened_at = 0.0
-        self.refused = Counter()
+        self.opened_at: float = 0.0
+        self.refused: Counter = Counter()
         self.adopted = self.delivered = self.abandoned = self.batches = 0
         self.bytes_encoded = self.bytes_sent = 0
 

@@ -99,8 +99,8 @@ class Delivery:
         self._shutdown_seconds = settings.shutdown_timeout
         self._timed_out: tuple[int, int, float] | None = None
         self._reports = Counter()
-        self.skipped = Counter()
-        self.invalid = Counter()
+        self.skipped: Counter = Counter()
+        self.invalid: Counter = Counter()
         self.append: Callable[[bytes], bool] = _append_nothing
         """Append a line if there is room; if it returns False, call `submit`."""
 

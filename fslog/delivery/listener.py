@@ -51,11 +51,11 @@ class Flush:
     def __init__(
         self, number: int, deadline_at: float, *, once: bool = False, is_last: bool = False
     ) -> None:
-        self.number = number
-        self.deadline_at = deadline_at
-        self.once = once
-        self.is_last = is_last
-        self.reply = WakeQueue()
+        self.number: int = number
+        self.deadline_at: float = deadline_at
+        self.once: bool = once
+        self.is_last: bool = is_last
+        self.reply: WakeQueue = WakeQueue()
 
 
 class Listener(QueueListener):
@@ -124,8 +124,8 @@ class Listener(QueueListener):
         self._turn_at: float | None = None
         self._is_brief = self._retired = is_brief
         self._token: object = None
-        self.worker = Worker(self._serve, start=start)
-        self.retries = Counter()
+        self.worker: Worker = Worker(self._serve, start=start)
+        self.retries: Counter = Counter()
         self.last_error: str | None = None
 
     def wake(self) -> bool:

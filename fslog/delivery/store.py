@@ -36,9 +36,9 @@ class Batch:
     stored_bytes = 0
 
     def __init__(self, lines: list[bytes], encoded_bytes: int, number: int) -> None:
-        self.lines = lines
+        self.lines: list[bytes] = lines
         self.body: bytes | None = None
-        self.events = len(lines)
+        self.events: int = len(lines)
         self.encoded_bytes = encoded_bytes
         self.number = number
         self.settled = False
@@ -149,7 +149,7 @@ class Store:
     store fails: the buffer holds that batch in memory, and asks the store again for the next one.
     """
 
-    bound = OpenBatch.bound
+    bound: str = OpenBatch.bound
     """The handler's argument that bounds what is held."""
 
     is_durable = False

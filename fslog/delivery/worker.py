@@ -45,10 +45,10 @@ class Token:
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
         self.is_spare = False
-        self.once = threading.Lock()
-        self.begun = threading.Lock()
+        self.once: threading.Lock = threading.Lock()
+        self.begun: threading.Lock = threading.Lock()
         self.begun.acquire()
-        self.ended = threading.Lock()
+        self.ended: threading.Lock = threading.Lock()
         self.ended.acquire()
 
 

@@ -37,7 +37,7 @@ def session_id(account: str, user: str, began: int) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-of_window = lru_cache(maxsize=16_384)(session_id)
+of_window: Callable[[str, str, int], str] = lru_cache(maxsize=16_384)(session_id)
 """account, user, number of the window -> session id"""
 
 

@@ -53,8 +53,8 @@ class Destination:
         self._base = base
         self._keys = (auth_key, api_key)
         self._proxy = proxy
-        self.host = parts.netloc
-        self.redact = Redactor(auth_key, api_key, *_credentials(proxy))
+        self.host: str = parts.netloc
+        self.redact: Redactor = Redactor(auth_key, api_key, *_credentials(proxy))
 
     def is_reached_as(self, other: Destination) -> bool:
         """Return whether endpoint, keys and proxy are the same."""

@@ -105,7 +105,7 @@ class _Mark:
 # A context variable is separate for each thread, and for each greenlet whenever gevent patches.
 _mark: ContextVar[_Mark | None] = ContextVar("fslog.net.redaction", default=None)
 
-current_mark = _mark.get
+current_mark: Callable[[], _Mark | None] = _mark.get
 """None if this is certainly not internal work; else `active_redactor` decides. Cheap."""
 
 _LOGGERS = ("fslog", "urllib3", "backoff")

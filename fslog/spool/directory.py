@@ -92,7 +92,7 @@ class SpoolDirectory:
     ) -> None:
         self.path = path
         self.digest = digest
-        self.fs = fs or FileSystem()
+        self.fs: FileSystem = fs or FileSystem()
         self.foreign_names: list[str] = []
         """Entries that are not a spool's, which are left alone."""
         self._token = token

@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 try:
@@ -28,15 +28,15 @@ _FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 class FileSystem:
     """The real file system. Every method may raise `OSError`."""
 
-    write = staticmethod(os.write)
-    fsync = staticmethod(os.fsync)
-    close = staticmethod(os.close)
-    fstat = staticmethod(os.fstat)
-    lstat = staticmethod(os.lstat)
-    unlink = staticmethod(os.unlink)
-    replace = staticmethod(os.replace)
-    listdir = staticmethod(os.listdir)
-    set_mode = staticmethod(os.chmod)
+    write: Callable[[int, bytes | memoryview], int] = staticmethod(os.write)
+    fsync: Callable[[int], None] = staticmethod(os.fsync)
+    close: Callable[[int], None] = staticmethod(os.close)
+    fstat: Callable[[int], os.stat_result] = staticmethod(os.fstat)
+    lstat: Callable[[str], os.stat_result] = staticmethod(os.lstat)
+    unlink: Callable[[str], None] = staticmethod(os.unlink)
+    replace: Callable[[str, str], None] = staticmethod(os.replace)
+    listdir: Callable[[str], list[str]] = staticmethod(os.listdir)
+    set_mode: Callable[[str, int], None] = staticmethod(os.chmod)
 
     def create(self, path: str) -> int:
         """Create a file to append to and return its descriptor."""

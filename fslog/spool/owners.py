@@ -137,9 +137,9 @@ class Owner:
         self._open_owners.add(self)
         self._claim_bytes = 0
         self._earlier_tries = 0
-        self.state = OwnerState(digest, 0, 0)
-        self.name = os.path.basename(path)
-        self.tries = 0
+        self.state: OwnerState = OwnerState(digest, 0, 0)
+        self.name: str = os.path.basename(path)
+        self.tries: int = 0
         """How many processes, this one included, adopted the segments and delivered none."""
         try:
             self._id = _identity(fs, fd)

@@ -21,7 +21,7 @@ from fslog.delivery.store import Accounts, Batch, Pending, Source
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import wire
 from fslog.spool.filesystem import FileSystem
-from fslog.spool.owners import SettledOffset
+from fslog.spool.owners import Owner, SettledOffset
 from fslog.spool.segments import RejectedLine, SegmentName, creation_order, partition_lines
 from fslog.spool.share import Orphan, SpoolShare
 
@@ -51,28 +51,28 @@ class LoadedSegment:
 
     def __init__(self, queue: SegmentQueue, number: int, size_bytes: int, events: int = 0) -> None:
         self.queue = queue
-        self.name = SegmentName(queue.owner, number)
-        self.path = queue.path(number)
+        self.name: SegmentName = SegmentName(queue.owner, number)
+        self.path: str = queue.path(number)
         self.size_bytes = size_bytes
-        self.events = events
+        self.events: int = events
         self.disk_bytes = size_bytes
         self.at: int | None = None  # where the next piece begins; None before the first was read
         # Once it is shortened: how large it is, and where the next piece begins.
-        self.moved = (0, 0)
+        self.moved: tuple[int, int] = (0, 0)
         self.kept: list[RejectedLine] = []  # what could not be quarantined
         self.is_unreadable = False
         self.batches: list[Batch] = []
-        self.settled = 0
+        self.settled: int = 0
         self.begin_piece()
 
     def begin_piece(self) -> None:
         """Reset what was read, for the next piece."""
         self.lines: list[bytes] = []
         self.rejected: list[RejectedLine] = []
-        self.ends = array("Q")
+        self.ends: array[int] = array("Q")
         self.end = 0
         self.expected = 0
-        self.is_kept = bool(self.kept) or self.is_unreadable
+        self.is_kept: bool = bool(self.kept) or self.is_unreadable
         self.is_whole = True
 
     def next_at(self, disk_bytes: int) -> int:
@@ -134,8 +134,8 @@ class SegmentQueue:
     def __init__(self, share: SpoolShare, owner: str, orphan: Orphan | None = None) -> None:
         self._share = share
         self.owner = owner
-        self.orphan = orphan.owner if orphan is not None else None
-        self.in_flight = 0
+        self.orphan: Owner | None = orphan.owner if orphan is not None else None
+        self.in_flight: int = 0
         segments = orphan.segments if orphan is not None else []
         self._numbers = array("Q", [number for number, _ in segments])
         self._sizes = array("Q", [size for _, size in segments])

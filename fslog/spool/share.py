@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.spool import owners
 from fslog.spool.directory import OWNERS, SpoolDirectory
+from fslog.spool.filesystem import FileSystem
 from fslog.spool.owners import Owner
 from fslog.spool.segments import SegmentName, creation_order
 
@@ -48,7 +49,7 @@ class OpenSegment:
         self._is_synced = is_synced
         self._fds = [fd]
         self._fd = fd
-        self.path = path
+        self.path: str = path
 
     def write(self, line: bytes) -> None:
         """Append a line, completely or not at all.
@@ -130,7 +131,7 @@ class SpoolShare:
         clock: Callable[[], float],
     ) -> None:
         self.directory = directory
-        self.fs = directory.fs
+        self.fs: FileSystem = directory.fs
         self.fsync = fsync
         self._max_bytes = max_bytes
         self._chunk_bytes = min(chunk_bytes, max_bytes // 64)
@@ -142,8 +143,8 @@ class SpoolShare:
         self._full_until = 0.0
         self._quarantined_bytes = 0
         self._searches = 0
-        self.used_bytes = 0
-        self.left_some = False
+        self.used_bytes: int = 0
+        self.left_some: bool = False
         """Whether the last search left orphans because `_MAX_ORPHANS` were adopted."""
         self.remarks: list[str] = []
         """What the searches found that is to be reported."""

@@ -73,7 +73,7 @@ class DiskBatch(OpenBatch):
         super().__init__(number, may_stay_open=share.fsync != "segment")
         self._share = share
         self._segment = segment
-        self.write = segment.write
+        self.write: Callable[[bytes], None] = segment.write
 
     def room_bytes(self, free_bytes: int) -> int:
         return self._share.room_bytes
@@ -110,7 +110,7 @@ class DiskStore(Store):
         limits: how much is read back at a time, and how it is compressed.
     """
 
-    bound = DiskBatch.bound
+    bound: str = DiskBatch.bound
     is_durable = True
 
     def __init__(self, share: SpoolShare, limits: Limits) -> None:

@@ -150,8 +150,8 @@ class CaptureSink:
     def __init__(self, captured: Captured) -> None:
         self._captured = captured
         self._accepted = Counter()
-        self.skipped = Counter()
-        self.invalid = Counter()
+        self.skipped: Counter = Counter()
+        self.invalid: Counter = Counter()
         self.append: Callable[[bytes], bool] = self.submit
 
     def submit(self, line: bytes) -> bool:
@@ -179,7 +179,10 @@ class CaptureSink:
     def close(self) -> None:
         """Do nothing: nothing is pending, no orphans are left, the handler may be used again."""
 
-    watch = end_soon = close
+    watch = close
+
+    def end_soon(self) -> None:
+        """Do nothing: a line is there at once."""
 
     def stats(self) -> Stats:
         """Return the numbers of this capture."""

@@ -82,22 +82,23 @@ class Entry:
     def __init__(
         self, line: bytes, value: Any, problems: tuple[LineProblem, ...], state: str, at: int
     ) -> None:
-        self.id = self.request = 0  # assigned by the history
-        self.at = at
-        self.line = line
-        self.problems = problems
-        self.state = state
-        self.is_object = isinstance(value, dict)
+        self.id: int = 0  # assigned by the history, like the next one
+        self.request: int = 0
+        self.at: int = at
+        self.line: bytes = line
+        self.problems: tuple[LineProblem, ...] = problems
+        self.state: str = state
+        self.is_object: bool = isinstance(value, dict)
         get = value.get if isinstance(value, dict) else {}.get
-        self.action = _text(get("action"))
-        self.account = _text(get("accountId"))
-        self.user = _text(get("userId"))
-        self.session = _text(get("sessionId"))
-        self.module = _text(get("module"))
-        self.feature = _text(get("feature"))
-        self.created = _time(get("createdAt"))
+        self.action: str | None = _text(get("action"))
+        self.account: str | None = _text(get("accountId"))
+        self.user: str | None = _text(get("userId"))
+        self.session: str | None = _text(get("sessionId"))
+        self.module: str | None = _text(get("module"))
+        self.feature: str | None = _text(get("feature"))
+        self.created: float | None = _time(get("createdAt"))
         texts = sum(getsizeof(text) for text in self._texts() if text is not None)
-        self.size_bytes = len(line) + texts + _OVERHEAD_BYTES * (1 + len(problems))
+        self.size_bytes: int = len(line) + texts + _OVERHEAD_BYTES * (1 + len(problems))
 
     @property
     def when(self) -> int | float:

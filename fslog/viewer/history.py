@@ -85,9 +85,10 @@ class History:
 
     def __init__(self, keep: int, keep_bytes: int) -> None:
         self.keep = keep
-        self.closing = threading.Event()
+        self.closing: threading.Event = threading.Event()
         self._keep_bytes = keep_bytes
-        self.lock = self._changed = threading.Condition()
+        self.lock: threading.Condition = threading.Condition()
+        self._changed = self.lock
         self._changes = self._clears = 0
         self._entries: deque[Entry] = deque()
         self._bytes = self._last_id = self._dropped = self._cleared_id = 0

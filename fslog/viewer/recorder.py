@@ -96,7 +96,7 @@ class LineFile:
         warn: Callable[[str], None],
         write: Callable[[int, memoryview], int] = os.write,
     ) -> None:
-        self.missing = 0
+        self.missing: int = 0
         self._path = path
         self._warn = warn
         self._write = write

@@ -86,7 +86,9 @@ class Viewer:
         self._history = History(keep, KEEP_BYTES)
         self._line_file = LineFile(store, warn) if store is not None else None
         recorder = Recorder(self._history, self._line_file.append if self._line_file else None)
-        self.collector = Collector(host, port, keep=0, on_intake=recorder, route=self._route)
+        self.collector: Collector = Collector(
+            host, port, keep=0, on_intake=recorder, route=self._route
+        )
         self._api = Api(self._history, self.collector, self._hello)
 
     @property

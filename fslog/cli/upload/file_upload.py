@@ -55,7 +55,8 @@ class FileUpload:
         self.file = file
         self.rejects: RejectFile | None = None  # stays so in a dry run
         self.known_rejects: Sequence[RejectsCheckpoint] = ()
-        self.start = self.progress = replace(start or Progress(), host=to.host)
+        self.start: Progress = replace(start or Progress(), host=to.host)
+        self.progress: Progress = self.start
         self._checkpoint = checkpoint
         self._destination = destination_id(to)
         self._digest: Any = hashlib.blake2b(digest_size=16)

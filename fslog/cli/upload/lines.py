@@ -162,7 +162,7 @@ class ProblemCounts:
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str], _ProblemKind] = {}
-        self.lines = 0
+        self.lines: int = 0
 
     def add(self, number: int, problems: Iterable[Problem]) -> None:
         """Count the problems of one line."""

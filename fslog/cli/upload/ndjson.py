@@ -129,7 +129,7 @@ class Reader:
         self._input = file
         self._limit = limit_bytes + 2  # the longest line and its CR LF
         self._is_open_ended = False
-        self.newlines = 0
+        self.newlines: int = 0
 
     def __enter__(self) -> Reader:
         with _damage_reported(self._input):

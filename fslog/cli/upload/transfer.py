@@ -202,12 +202,12 @@ class Transfer:
         progress: ProgressBar,
         options: argparse.Namespace,
     ) -> None:
-        self.results = [FileResult(upload) for upload in uploads]
+        self.results: list[FileResult] = [FileResult(upload) for upload in uploads]
         self.stopped: TransferStopped | None = None
         self._uploader = Uploader(
             post, retry_for=options.retry_for, wait=self._wait, report=progress.message
         )
-        self.stats = self._uploader.stats
+        self.stats: TransferStats = self._uploader.stats
         self._progress = progress
         self._limits = {"batch_events": options.batch_events, "batch_bytes": options.batch_bytes}
         self._current = self.results[0]
