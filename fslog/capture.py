@@ -2,9 +2,9 @@
 
 A handler's own sink is its `Delivery`. While an override is active, the override gives each handler
 of this process, existing or new, another sink; the `Delivery` still delivers what it has. The
-newest override wins. While handlers are switched off, as pytest's plugin does, they accept nothing
-but for an override. A log call does not ask: a handler chooses its sink when it is created or
-forked, and when any of this starts or stops.
+newest override wins. While handlers are switched off, as the pytest plugin does, they accept events
+only for an override. A log call does not check this: a handler chooses its sink when it is created
+or forked, and when an override or the switch changes.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ def is_off() -> bool:
 
 
 def switch_off() -> Callable[[], None]:
-    """Switch the handlers of this process off, existing or new, until the returned call.
+    """Switch off the handlers of this process, existing or new, until the returned call.
 
-    If several callers switch them off, they stay so until the last one has ended that. A handler
+    If several callers switch them off, they stay off until the last one has undone that. A handler
     that is created meanwhile never uses its own sink. What was accepted before is delivered.
     """
     mark = object()

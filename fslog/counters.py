@@ -25,8 +25,8 @@ class Stats:
         delivered: events of bodies that were answered with 200.
         pending: events that are stored, or in flight, now.
         abandoned: events that are lost: at the end of the process, or answered singly with 413.
-        retries: POSTs that failed and are, or were, repeated.
-        batches: bodies delivered.
+        retries: POSTs that failed and were, or will be, repeated.
+        batches: delivered bodies.
         bytes_encoded: size of the delivered lines before compression.
         bytes_sent: size of the delivered bodies.
         last_error: description of the latest failure, without the keys; None if there was none.

@@ -1,7 +1,7 @@
-"""What waits to be posted, the oldest first, and which batch is next.
+"""The batches that wait to be posted, the oldest first.
 
-Only the thread that delivers uses it. It holds batches, compressed, and what a store loads batches
-from: a backlog on disk of any length takes next to no memory.
+Only the thread that delivers uses it. It has compressed batches in memory, and a source that loads
+others from a store, so that a long backlog on disk needs little memory.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Backlog:
             return
         if sealed.is_queued or sealed.settled:  # put twice, by an interrupted append
             return
-        # In this order: interrupted in between it stands here twice, and is posted once.
+        # In this order: if interrupted in between, it is here twice, and is posted once.
         self._waiting.append(sealed)
         sealed.is_queued = True
         self._buffer.pack(sealed, self._encoding, self._level)
@@ -94,7 +94,7 @@ class Backlog:
         if not self._waiting:
             return False
         first = self._waiting[0]
-        # In this order: interrupted in between it stands here twice, and is posted once.
+        # In this order: if interrupted in between, it is here twice, and is posted once.
         if isinstance(first, Batch):
             self._loaded.append(first)
             self._waiting.popleft()
@@ -105,15 +105,15 @@ class Backlog:
         return True
 
     def posted(self) -> None:
-        """Note that no POST is under way any more."""
+        """Record that no POST is in progress."""
         self._posted = None
 
     def delivered(self) -> None:
-        """Account for the head, which the endpoint has, and remove it from the store."""
+        """Count the first batch as delivered, and remove it from the store."""
         self._settle(delivered=True)
 
     def abandon(self, reason: str) -> bool:
-        """Abandon the head, a single event; True if a quarantine keeps it."""
+        """Abandon the first batch, a single event; return whether a quarantine keeps it."""
         is_kept = self._source.quarantine(self._loaded[0], reason)
         self._settle(delivered=False)
         return is_kept
@@ -126,7 +126,7 @@ class Backlog:
             batch.stored.release(batch)
 
     def split(self) -> None:
-        """Replace the head by its halves."""
+        """Replace the first batch by its halves."""
         batch = self._loaded[0]
         if batch.settled:
             return
@@ -146,11 +146,11 @@ class Backlog:
         return None
 
     def interrupted(self) -> None:
-        """Note that an exception out of a signal handler ended a step before its end."""
+        """Record that an exception of a signal handler interrupted a step."""
         self.is_uncertain = self._source.reads_back
 
     def adopt_if_due(self) -> None:
-        """Adopt what processes that have ended left, if it is time."""
+        """Adopt the segments of dead processes, if a search is due."""
         if self.adopt_at is None or self._clock() < self.adopt_at:
             return
         self.adopt_at = self._clock() + ADOPT_SECONDS
@@ -164,12 +164,12 @@ class Backlog:
             self.adopt_if_due()
 
     def _adopt(self) -> None:
-        """Put what others left, which is older, before all that is this process's own."""
+        """Put adopted segments, which are older, before this process's own."""
         adopted = self._source.adopt()
         if not adopted:
             return
         if self._loaded and not self._loaded[0].is_adopted:
-            # Read, and perhaps tried, but not delivered: no POST is under way now.
+            # Read, and perhaps tried, but not delivered: no POST is in progress.
             self._waiting.extendleft(reversed(self._loaded))
             self._loaded.clear()
         while self._starts_adopted():

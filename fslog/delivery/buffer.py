@@ -28,7 +28,7 @@ def _ignore(error: Exception | None) -> None:
 
 
 class Buffer:
-    """Gather lines into batches and account for each of them until it is settled.
+    """Collect lines in batches, and count each line until it is settled.
 
     Args:
         items: the queue where sealed batches go.
@@ -146,7 +146,7 @@ class Buffer:
         return self._store.write_during_shutdown(next(self._numbers), line)
 
     def close(self) -> None:
-        """Have `append` accept no more lines, because the process ends."""
+        """Make `append` refuse every line from now on, because the process ends."""
 
         def close() -> None:
             self._is_closed = True
@@ -179,7 +179,7 @@ class Buffer:
         return True
 
     def _announce(self) -> None:
-        """Have a thread serve the open batch, if it has lines and none does yet."""
+        """Make a thread serve the open batch, if it has lines and no thread does yet."""
         if self._lines and not self._announced:
             if len(self._lines) == 1:
                 self.opened_at = self._clock()
@@ -337,7 +337,7 @@ class Buffer:
 
     def _wake(self) -> None:
         while self._waiters:
-            with contextlib.suppress(IndexError):  # it gave up waiting meanwhile
+            with contextlib.suppress(IndexError):  # its wait has timed out meanwhile
                 self._waiters.popleft().put(None)
 
     def locked(self, change: Callable[[], object]) -> bool:
@@ -384,9 +384,9 @@ class Buffer:
         return self.opened_at if self._lines else None
 
     def may_stay_open(self) -> bool:
-        """Return whether the open batch may wait for older ones, and so travel in a larger POST.
+        """Return whether the open batch may wait for older ones, and so be part of a larger POST.
 
-        After an outage an hour of few events is one POST then, and not one every few seconds.
+        After an outage the few events of an hour are one POST then, not one every few seconds.
         """
         opened = self._open
         return opened is not None and opened.may_stay_open
@@ -467,7 +467,7 @@ class Buffer:
             self._open.close()
 
     def replace(self, batch: Batch, halves: list[Batch]) -> None:
-        """Account for halves in the place of a batch; until then they count as settled."""
+        """Replace a batch in the counts by its halves, which count as settled until then."""
         more_bytes = sum(half.held_bytes for half in halves) - batch.held_bytes
         others = dict.fromkeys(halves)
 
@@ -515,7 +515,7 @@ class Buffer:
         return is_first
 
     def abandon(self, number: int | None = None) -> int:
-        """Give up what the end of the process loses, and return how many events that are.
+        """Abandon what the end of the process loses, and return the number of events.
 
         Args:
             number: of the newest batch to abandon; None for everything.

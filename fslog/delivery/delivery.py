@@ -1,4 +1,4 @@
-"""What one handler has in one process: buffer, backlog, listener, transport, counters.
+"""The delivery of one handler in one process: buffer, backlog, listener, transport, counters.
 
 A forked child gets a new one, so that it has no line, lock or connection of its parent. It may be
 used after `close`: a thread runs whenever there is something to deliver, and only then.
@@ -42,7 +42,7 @@ def _append_nothing(line: bytes) -> bool:
 
 
 class Posting(Protocol):
-    """What a delivery asks of `fslog.net.transport.Transport`."""
+    """The part of `fslog.net.transport.Transport` that a delivery uses."""
 
     def post(self, body: bytes, timeout: float | None = None) -> Outcome: ...
 
@@ -157,14 +157,14 @@ class Delivery:
         return _Parts(queue, buffer, backlog, listener)
 
     def begin(self) -> None:
-        """Do what must not wait for a log call: lock out other keys, adopt what others left."""
+        """Lock out other keys and adopt orphans, which must not wait for a log call."""
         if self._store.prepare():
             self._opened()
 
     def watch(self) -> None:
-        """Have a thread that adopts what forked children will leave.
+        """Start a thread that adopts the segments that forked children will leave.
 
-        A child that never lives as long as a POST takes cannot deliver by itself.
+        A child that ends before a POST is answered cannot deliver by itself.
         """
         if not self._store.is_durable or process.is_finishing():
             return
@@ -184,7 +184,7 @@ class Delivery:
             made.buffer.close()
 
     def submit(self, line: bytes) -> bool:
-        """Accept a line; return False, and count it, if there is no room in time."""
+        """Accept a line; count it as refused and return False if there is no room in time."""
         if process.is_finishing():
             return self._submit_late(line)
         if self._parts.buffer.append(line):
@@ -218,7 +218,7 @@ class Delivery:
         """Accept a line after the last flush of the process, and deliver it at once.
 
         While the interpreter shuts down that is impossible: no thread runs any more, and one that
-        was stopped may hold a lock for ever. No lock is touched then.
+        was stopped may hold a lock for ever. So no lock is acquired.
         """
         if sys.is_finalizing():
             if self._parts.buffer.write_during_shutdown(line):
@@ -238,7 +238,7 @@ class Delivery:
     def run_on_listener(self, notice: Callable[[], None]) -> None:
         """Call a function on the listener thread; it is not called if that cannot run any more.
 
-        The log call that it is about pays for one queue item.
+        The log call that it reports adds only one item to the queue.
         """
         self._parts.queue.put(notice)
         if not self._parts.listener.is_alive():
@@ -274,7 +274,7 @@ class Delivery:
     def _predecessors(self) -> list[Delivery]:
         """Return the deliveries with older events of this process for the same endpoint.
 
-        A second `dictConfig` leaves a delivery behind that has not delivered everything yet.
+        After a second `dictConfig` the previous delivery may still have something to deliver.
 
         Returns:
             The oldest first.
@@ -329,7 +329,7 @@ class Delivery:
         return self._request(Flush(number, self._clock() + seconds, once=once))
 
     def _ask_last(self, number: int) -> Flush:
-        # What a spool holds is attempted until the first failure only: the next process has it.
+        # With a spool the first failure ends the attempts: the next process delivers the rest.
         deadline_at = self._clock() + self._shutdown_seconds
         once = self._parts.buffer.is_durable()
         return self._request(Flush(number, deadline_at, once=once, is_last=True))
@@ -413,8 +413,8 @@ class Delivery:
         try:
             if request is not None and self._may_wait():
                 is_done = self._await(request)
-                # Events of later exit callbacks share the rest of the time; what the application
-                # needs for itself is not charged.
+                # Events of later exit callbacks share the rest of the time; the time that the
+                # application itself needs does not count.
                 left = request.deadline_at - self._clock()
                 self._shutdown_seconds = min(self._shutdown_seconds, max(0.0, left))
         finally:  # a signal handler may have ended the wait
@@ -434,7 +434,7 @@ class Delivery:
             self._parts.backlog.end()
 
     def end_thread(self) -> None:
-        """Have the thread end."""
+        """Make the thread end."""
         self._parts.listener.end()
 
     def _report(self, count: int) -> None:
@@ -473,7 +473,7 @@ class Delivery:
         """Return whether blocking on the listener is safe here (no deadlock)."""
         if active_redactor() is not None or self._parts.buffer.is_locked_here():
             return False
-        # The listener may need it to say something.
+        # The listener may need that lock to log a notice.
         lock = getattr(logging, "_lock", None)
         is_owned = getattr(lock, "_is_owned", None)
         return not (is_owned is not None and is_owned())

@@ -163,7 +163,7 @@ class Listener(QueueListener):
 
     def _serve(self, token: Token) -> None:
         self._token = token
-        if token.is_spare:  # there may be nothing to do, and nobody who retires it
+        if token.is_spare:  # there may be nothing to do, and nothing else retires it
             self._retired = True
         while self.worker.serves(token):
             item = self.dequeue()
@@ -187,7 +187,7 @@ class Listener(QueueListener):
         self._ended()
         self._retired = self._is_brief
         self.worker.release(token)
-        # Producers enqueue, then check whether the thread serves; the thread gives its role back,
+        # Producers enqueue, then check whether the thread serves; the thread releases its role,
         # then checks the queue: one side always notices.
         if self._items.empty() or not self.worker.claim(token):
             return True
@@ -397,7 +397,7 @@ class Listener(QueueListener):
                 flush.once and self._retry_at is not None
             ):
                 self._answer(flush, False)
-                if flush.once:  # the process ends, and would cut another POST short
+                if flush.once:  # the process ends, which would interrupt another POST
                     self._retry_at = math.inf
             else:
                 kept.append(flush)

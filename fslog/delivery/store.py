@@ -1,4 +1,4 @@
-"""Batches, and the seam between the buffer and what holds lines outside of memory.
+"""Batches, and the protocols between the buffer and a store of lines outside of memory.
 
 `Store` is asked by `fslog.delivery.buffer.Buffer` while lines are appended, with the buffer's lock
 held; `Source` by `fslog.delivery.backlog.Backlog`, in the thread that delivers, for what waits in
@@ -17,7 +17,7 @@ from fslog.net import wire
 
 
 class Stored(Protocol):
-    """What a batch that was loaded from a store still occupies there."""
+    """The room that a batch that was loaded from a store still occupies there."""
 
     @property
     def is_adopted(self) -> bool:
@@ -31,7 +31,7 @@ class Stored(Protocol):
 
 
 class Batch:
-    """Lines that travel together: as lines until packed, as one body from then on."""
+    """Lines that are posted together: as lines until packed, as one body from then on."""
 
     stored_bytes = 0
 
@@ -67,8 +67,8 @@ class Batch:
     def halves(self, encoding: str | None, level: int) -> list[Batch]:
         """Return two packed batches with the first and the second half of the events.
 
-        They count as settled until `Buffer.replace` accounts for them. Only a 413 asks for this,
-        so the body is unpacked again rather than the lines kept.
+        They count as settled until `Buffer.replace` counts them. Only a 413 requires this, so the
+        body is unpacked again rather than the lines kept.
         """
         lines = list(wire.lines_of(self.text(encoding)))
         middle = len(lines) // 2
@@ -159,7 +159,7 @@ class Store:
     """What this process's sealed batches occupy there. The buffer keeps it."""
 
     def prepare(self) -> bool:
-        """Do what must not wait for the first line; return whether anything waits there."""
+        """Prepare what must not wait for the first line; return whether anything waits there."""
         return False
 
     def open(self, number: int, size_bytes: int, unused: OpenBatch | None) -> OpenBatch | None:
@@ -202,7 +202,7 @@ class Store:
         return {}
 
     def source(self, accounts: Accounts, notices: Notices, now: Callable[[], float]) -> Source:
-        """Return the store's other side, for the thread that delivers.
+        """Return the source that loads what waits in the store, for the thread that delivers.
 
         Args:
             accounts: counts what is pending.
@@ -213,7 +213,7 @@ class Store:
 
 
 class Accounts(Protocol):
-    """What a source asks of the buffer."""
+    """The methods of the buffer that a source calls."""
 
     def load(self, batches: list[Batch], expected_events: int | None) -> None: ...
 
@@ -252,24 +252,24 @@ class Source:
     """Whether a `load` that was interrupted may leave a batch to the next process."""
 
     def enqueue(self, sealed: Any, waiting: deque[Any]) -> None:
-        """Append a sealed batch that is no `Batch` to what waits, unless it is there already."""
+        """Append a sealed batch that is not a `Batch` to what waits, unless it is there already."""
 
     def load(self, pending: Any, loaded: deque[Batch]) -> None:
-        """Append the next batches of what waits, packed and accounted for; perhaps none.
+        """Append the next batches of what waits, packed and counted; perhaps none.
 
         If it raises an error, nothing has changed, and the next call tries the same again.
         """
 
     def adopt(self) -> list[Pending]:
-        """Return what processes that have ended left, the oldest first."""
+        """Return what dead processes left, the oldest first."""
         return []
 
     def can_adopt(self) -> bool:
-        """Return whether the last `adopt` left something that could be adopted now."""
+        """Return whether the last `adopt` left something that can be adopted now."""
         return False
 
     def quarantine(self, batch: Batch, reason: str) -> bool:
-        """Keep a single refused event apart; False if it is lost."""
+        """Quarantine a single refused event; return False if it is lost."""
         return False
 
     def retry_removals(self) -> None:

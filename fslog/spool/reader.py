@@ -1,4 +1,4 @@
-"""Reading back: segments that wait, the batches made of them, adoption, removal.
+"""Segments that wait: reading, the batches made of them, adoption, removal.
 
 A queue holds four numbers for each segment, however large that is. A few segments at a time are
 read, or a piece of a large one; small ones are sent together. A segment is removed when every event

@@ -382,7 +382,7 @@ class SpoolShare:
         """Withdraw this process's tries of undelivered orphans, because it ends in order.
 
         Args:
-            but: the owners of the batch that is being posted, which may arrive all the same.
+            but: the owners of the batch that is being posted, which may still arrive.
         """
         for owner in list(self._adopted.values()):
             if owner.name not in but:
