@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -61,24 +62,26 @@ PAGE_WITH = PAGE_WITH.replace("BLOB", f"{REPOSITORY}/blob/v{VERSION}")
 PAGE_WITH = PAGE_WITH.replace("RAW", f"{REPOSITORY}/raw/v{VERSION}")
 
 
+@functools.cache
 def git_files() -> list[str]:
-    """Return what git knows, or skip the test."""
+    """Return what git knows; nothing in an unpacked sdist, or if git is not installed."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
-        pytest.skip("this is no git checkout, or git is not installed")
+        return []
     command = ["git", "-C", str(ROOT), "ls-files", "-z"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return [name for name in listed.split("\0") if name and os.path.lexists(ROOT / name)]
 
 
 def sources() -> Iterator[Path]:
-    """Yield what is built from: what git knows, or else all that is not the leavings of a build."""
-    if (ROOT / ".git").exists() and shutil.which("git"):
+    """Yield what is built from: what git knows, or else what is not the leavings of a build."""
+    if git_files():
         yield from map(Path, git_files())
         return
-    left = {"build", "dist", "__pycache__", ".pytest_cache", ".hypothesis", ".venv", *GENERATED}
-    for path in ROOT.rglob("*"):
+    folders = ("fslog", "tests", "examples", ".ci", ".github")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    for path in [*found, *ROOT.iterdir()]:
         name = path.relative_to(ROOT)
-        if not path.is_dir() and not left.intersection(name.parts):
+        if not path.is_dir() and "__pycache__" not in name.parts and str(name) not in GENERATED:
             yield name
 
 
@@ -168,6 +171,8 @@ def test_an_editable_install_is_a_line_in_a_pth_file(tmp_path: Path) -> None:
 
 def test_the_sdist_holds_what_git_knows(built: Built) -> None:
     """An sdist is a checkout, tests and settings included; nothing else is in it."""
+    if not git_files():
+        pytest.skip("this is no git checkout, or git is not installed")
     with tarfile.open(built.sdist) as archive:
         names = [info.name.partition("/")[2] for info in archive if info.isfile()]
     unpacked = [name for name in names if name.partition("/")[0] not in GENERATED]
