@@ -291,7 +291,7 @@ class FreshsuccessHandler(logging.Handler):
         self._call_on_problem(record, Problem("refused", "", message, event))
 
     def _compile(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:
-        """Have the listener compile an encoder for records like this one."""
+        """Make the listener compile an encoder for records like this one."""
         try:
             compile_encoder = self.formatter.encoders.observe(
                 record, current(), event.get("action")

@@ -1,10 +1,9 @@
-"""Regressions in speed, as ratios within one run; and the benchmark tells what did not work.
+"""Regressions in speed, as ratios within one run; and how the benchmark reports failures.
 
-The bounds are generous: they are there to catch a call that costs half as much again. What a call
-computes is counted in the calling thread's own CPU time, in the calm quarter of the loop, and the
-best of the interleaved rounds counts: that is what others on the machine change the least. What
-the other threads cost beside it shows in the burst. A run that was spoilt all the same is
-repeated, twice at the most.
+The bounds are generous: they detect a call that costs half as much again. A call is measured in the
+CPU time of its own thread, in the fastest quarter of the loop, and the best of the interleaved
+rounds is used, which depends least on other load of the machine. The cost of the other threads
+is part of the burst. A run that fails is repeated twice at most.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def attempts(
 def test_an_event_costs_little(
     measure: str, name: str, key: str, to: str, most: float, endpoint: Endpoint
 ) -> None:
-    """What is computed stays within its share of what logging, or forty lines, compute."""
+    """A log call computes at most so many times what logging, or a sender of forty lines, does."""
     found = []
     for mine, others in attempts(endpoint, measure, name, key, to):
         found.append(f"{mine / others:.2f}")
@@ -71,7 +70,7 @@ def test_an_event_costs_little(
 @pytest.mark.timing
 @pytest.mark.timeout(600)
 def test_a_burst_is_delivered_about_as_fast_as_by_a_minimal_sender(endpoint: Endpoint) -> None:
-    """From the first call to the last 200, fslog keeps up with forty lines without promises."""
+    """From the first call to the last 200, fslog is about as fast as a sender of forty lines."""
     found, least = [], 0.8
     for mine, others in attempts(endpoint, "burst", "fslog", "per_s", "minimal"):
         found.append(f"{mine / others:.2f}")
@@ -89,7 +88,7 @@ def test_every_kind_of_item_stands_for_every_user(kind: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["deflate", "gzip", "identity"])
 def test_the_endpoint_counts_events_and_bytes(encoding: str, endpoint: Endpoint) -> None:
-    """What arrived is told in requests, bytes as they travelled, and events after unpacking."""
+    """The report has requests, bytes before unpacking, and events after unpacking."""
     body = b'{"product":"' + workload.MARK + b'"}\n'
     if encoding != "identity":
         packer = zlib.compressobj(6, zlib.DEFLATED, {"deflate": 15, "gzip": 31}[encoding])
@@ -115,7 +114,7 @@ def told(samples: list[Sample]) -> str:
 
 
 def test_a_peer_that_is_not_installed_is_shown_with_the_reason(endpoint: Endpoint) -> None:
-    """It stands in the table, and is not tried again in the next round."""
+    """It is in the table, and is not tried again in the next round."""
     runner = Runner(endpoint, missing={"posthog": "no such release"})
     samples = list(runner.rounds("tight", ["posthog"], 3))
     assert len(samples) == 1
@@ -123,15 +122,15 @@ def test_a_peer_that_is_not_installed_is_shown_with_the_reason(endpoint: Endpoin
 
 
 def test_a_contender_that_fails_is_shown_with_the_reason(endpoint: Endpoint) -> None:
-    """The last line that its process wrote says why."""
+    """The reason is the last line that its process wrote."""
     sizes = measures.Sizes(calls=0, warm=0)
     sample = Runner(endpoint, sizes=sizes).run("tight", contenders.ALL["null"])
     assert "ZeroDivisionError" in told([sample])
 
 
 def test_a_contender_that_loses_events_is_shown_as_such(endpoint: Endpoint) -> None:
-    """A number only counts when every event arrived."""
-    silent = Contender("null", contenders.null, sends=True)  # says that it sends, and does not
+    """A number is valid only if every event arrived."""
+    silent = Contender("null", contenders.null, sends=True)  # claims that it sends, and does not
     sample = Runner(endpoint, sizes=SIZES).run("tight", silent)
     assert "0 of 25,000 events arrived" in told([sample])
 

@@ -101,12 +101,12 @@ def _stop(process: Process) -> None:
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
 @pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
 def test_every_request_of_recycled_workers_is_an_event(kind: str, preload: tuple[str, ...]) -> None:
-    """Each request's own event and its access record arrive once, whichever worker had it."""
+    """The event and the access record of each request arrive once, from either worker."""
     options = ("--worker-class", kind, "--max-requests", "10", *preload)
     with Collector() as collector, _gunicorn(collector, *options) as (process, where):
         with ThreadPoolExecutor(3) as clients:
             answers = list(clients.map(lambda number: _ask(where, number), range(10)))
-            collector.wait_for(20, 20.0)  # from the worker that has had enough, and ended
+            collector.wait_for(20, 20.0)  # from the worker that has reached its limit, and ended
             answers += clients.map(lambda number: _ask(where, number), range(10, 15))
         _stop(process)
         assert [answer[-2:] for answer in answers] == [b"ok"] * 15
@@ -122,7 +122,7 @@ def test_every_request_of_recycled_workers_is_an_event(kind: str, preload: tuple
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
-def test_a_request_that_is_under_way_at_sigterm(kind: str) -> None:
+def test_a_request_in_progress_at_sigterm(kind: str) -> None:
     """A request that ends after SIGTERM is answered, and its event arrives."""
     with (
         Collector() as collector,

@@ -53,16 +53,16 @@ BOOTED = re.compile(r"Booting worker with pid: (\d+)")
 
 
 def _well(collector: Collector) -> None:
-    """Leave the endpoint as it is."""
+    """Do not change the endpoint."""
 
 
 def _down(collector: Collector) -> None:
-    """Have the endpoint refuse everything until told otherwise."""
+    """Make the endpoint refuse everything until it is changed."""
     collector.always(Answer(503))
 
 
 def _forgetful(collector: Collector) -> None:
-    """Have the endpoint refuse every third POST."""
+    """Make the endpoint refuse every third POST."""
     collector.script(*[Answer(), Answer(), Answer(503)] * 100)
 
 
@@ -70,7 +70,7 @@ def _forgetful(collector: Collector) -> None:
 def test_each_request_of_recycled_workers_arrives_once(
     at_first: Callable[[Collector], None], tmp_path: Path
 ) -> None:
-    """Each request answered 200 is one event, also where the endpoint is down for half of them."""
+    """Each request answered 200 is one event, also if the endpoint is down for half of them."""
     spool = tmp_path / "spool"
     for name, text in {"app.py": APP, "counted.py": COUNTED}.items():
         (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")

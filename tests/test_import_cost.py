@@ -1,4 +1,4 @@
-"""What `import fslog` costs an application that imports it and then, perhaps, never uses it."""
+"""What `import fslog` costs an application, even if it never uses it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COSTLY = [
 
 
 def modules(program: str) -> set[str]:
-    """Return the modules that a fresh interpreter holds after a program and not before."""
+    """Return the modules that a program imports in a new interpreter."""
     program = (
         f"import sys; before = set(sys.modules)\n{program}\n"
         "print(*sorted(set(sys.modules) - before))"
@@ -42,13 +42,13 @@ def loaded() -> set[str]:
 
 @pytest.mark.parametrize("module", COSTLY)
 def test_import_fslog_does_not_load(module: str, loaded: set[str]) -> None:
-    """What only a working handler or a command needs is loaded when there is one."""
+    """What only a handler or a command needs is imported when there is one."""
     assert "fslog" in loaded
     assert module not in loaded
 
 
 def test_import_fslog_loads_one_dependency(loaded: set[str]) -> None:
-    """Of all packages that are not the standard library's, python-json-logger alone is loaded."""
+    """Beside the standard library only python-json-logger is imported."""
     packages = {name.partition(".")[0] for name in loaded}
     # What distributors add to the standard library since 3.15 is not among its names.
     assert packages - sys.stdlib_module_names - {"_missing_stdlib_info"} == {
@@ -65,7 +65,7 @@ def test_import_fslog_loads_one_dependency(loaded: set[str]) -> None:
     ],
 )
 def test_a_command_that_sends_nothing_does_not_load(command: list[str], spared: list[str]) -> None:
-    """Help and checks are there at once: what only sending needs is not loaded for them."""
+    """Help and checks are quick: what only sending needs is not imported for them."""
     found = modules(f"from fslog.cli import main; main({command!r})")
     assert "fslog.cli.options" in found
     assert not found & set(spared)

@@ -1,4 +1,4 @@
-"""Threads and asyncio tasks: each event arrives once, and in the order of its log call."""
+"""Threads and asyncio tasks: each event arrives once, in the order of the log calls."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_threads_that_block_for_room_get_it() -> None:
 
 
 def test_threads_flush_and_close_at_once() -> None:
-    """Threads that log, flush and close without rest lose nothing, and no flush waits in vain."""
+    """Threads that log, flush and close without pause lose nothing, and every flush succeeds."""
     program = """
         import threading
         from counted import *
@@ -147,8 +147,8 @@ def test_asyncio_tasks_keep_their_context() -> None:
             assert event["userId"] == f"user {event['source']}"
 
 
-def test_an_event_loop_is_not_held_up_by_the_endpoint() -> None:
-    """While the endpoint hangs, log calls on the event loop cost no callback its turn."""
+def test_an_event_loop_is_not_blocked_by_the_endpoint() -> None:
+    """While the endpoint hangs, log calls on the event loop delay no callback."""
     program = """
         import asyncio
         from counted import *
@@ -166,6 +166,6 @@ def test_an_event_loop_is_not_held_up_by_the_endpoint() -> None:
     with Collector() as collector:
         collector.always(Answer(then="hang"))
         ended = run(program, collector.url, err=None)
-    # Far below any time-out, and far above what a busy machine takes away from a process.
+    # Far below any timeout, and far above the delays of a busy machine.
     assert ended.facts["slowest"] < 0.5
     assert " 2000 events " in ended.err

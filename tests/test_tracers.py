@@ -1,7 +1,7 @@
-"""What tracers see of fslog's requests: nothing, while they see the application's own as ever.
+"""Tracers do not see fslog's requests, but still see those of the application.
 
 A tracer changes urllib3 and http.client for the whole process, so each has a process of its own.
-None of them sends anything: what it would export stays in the process and comes back as text.
+None of them sends anything: what it would export is returned as text.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ TRACERS = {
 def test_a_tracer_sees_the_applications_requests_and_none_of_fslogs(
     tracer: str, tmp_path: Path
 ) -> None:
-    """No span has a key or a request of fslog's, no header reaches the endpoint; others as ever."""
+    """No span has a key or a request of fslog, and no header reaches the endpoint."""
     package = tracer.partition(".")[0]
     if importlib.util.find_spec(package) is None or importlib.util.find_spec(tracer) is None:
         pytest.skip(f"{tracer} is not installed")
@@ -206,7 +206,7 @@ def test_a_tracer_sees_the_applications_requests_and_none_of_fslogs(
     assert API not in everything
     assert "/v1/ping" not in everything
     assert f":{other.port}" in everything, "the tracer works"
-    # Neither as a parent nor as a child: a peer that fslog asks is no part of a trace.
+    # Neither as a parent nor as a child: the endpoint is not part of a trace.
     assert f"{endpoint.port}" not in everything.replace(other.url, "")
     sent = [request for request in endpoint.requests if request.startswith(b"POST /v1/Zx9")]
     assert len(sent) == 2
@@ -221,7 +221,7 @@ def test_a_tracer_sees_the_applications_requests_and_none_of_fslogs(
 
 
 def child(program: str, endpoint: str, other: str, directory: Path) -> Any:
-    """Run a program in a process of its own and return what it tells last."""
+    """Run a program in a new process and return the last facts that it reports."""
     settings = {
         "FSLOG_AUTH_KEY": AUTH,
         "FSLOG_API_KEY": API,

@@ -428,7 +428,7 @@ class Server(ThreadingHTTPServer):
         with self._guard:
             self._connections.discard(request)
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)) == _RESET:
-            request.close()  # without the FIN of `shutdown`, which is no reset
+            request.close()  # without the FIN of `shutdown`, which is not a reset
         else:
             super().shutdown_request(request)
 

@@ -137,7 +137,7 @@ class Rules:
         candidates = [
             (rule, groups) for rule in self._rules if (groups := rule.logger(logger)) is not None
         ]
-        if len(self._by_logger) >= _MAX_LOGGERS:  # loggers named after requests, say
+        if len(self._by_logger) >= _MAX_LOGGERS:  # for example of loggers named after requests
             self._by_logger = {}
             self.filters.clear()
         found = self._by_logger[logger] = _Candidates(candidates) if candidates else None
@@ -377,7 +377,7 @@ def _check_key(key: Any, known: Callable[[str], bool]) -> None:
     """Raise if the key of a condition is a misspelt attribute of every record.
 
     Extras have names of any kind. Those that end or begin otherwise, such as `messages`, or have
-    other underscores, such as `file_name`, are no misspellings.
+    other underscores, such as `file_name`, are not misspellings.
     """
     first = parse(key)[0]
     words = SOURCES | _LEVEL.keys()

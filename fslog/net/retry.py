@@ -52,7 +52,7 @@ class Outcome:
         kind: what to do with the body.
         reason: why, for a person; free of the keys.
         retry_after: seconds that the endpoint asks to wait, at most `RETRY_AFTER_LIMIT`.
-        stale: a kept connection had been closed by the endpoint, which is no sign of an outage.
+        stale: a kept connection had been closed by the endpoint, which does not indicate an outage.
     """
 
     kind: Kind

@@ -256,7 +256,7 @@ def _rule(event: Mapping[str, Any]) -> str:
     chosen = [name for name in known_first if name in event and name and name not in _FROM_RECORD]
     for name in chosen[:_MAX_RULE_PROPERTIES]:
         literal = literals.yaml_word(_rule_value(event[name]))
-        # Nobody writes long structures into a rule, and YAML limits the length of keys.
+        # A rule has no long structures, and YAML limits the length of keys.
         if len(literal) > _MAX_RULE_TEXT and not isinstance(event[name], str):
             literal = literals.yaml_word(_EXAMPLES.get(name))
         if name in _EXAMPLES or len(name) + len(literal) <= _MAX_RULE_TEXT:

@@ -489,7 +489,7 @@ def test_an_early_413_gets_through(connect: Connect, drain: bool) -> None:
 def test_an_early_413_gets_through_tls(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """The same holds over TLS, where the endpoint continues to read for a while."""
+    """The same over TLS, if the endpoint continues to read for a while."""
     raw = b"HTTP/1.1 413 Too Large\r\nConnection: close\r\n" + EMPTY
     with server(over_tls(early(raw, drain=True), authority)) as running:
         assert connect(https(running), ca=ca_file).post(BIG).kind is Kind.TOO_LARGE
@@ -599,7 +599,7 @@ def test_sending_to_a_slow_reader_is_bounded(connect: Connect) -> None:
 def test_sending_to_a_slow_reader_over_tls_is_bounded(
     connect: Connect, authority: trustme.CA, ca_file: str
 ) -> None:
-    """The same holds over TLS, where a body is sent in many records."""
+    """The same over TLS, which sends a body in many records."""
     with server(over_tls(slow_reader, authority)) as running:
         transport = connect(https(running), ca=ca_file, timeout=0.5)
         outcome, seconds = timed(lambda: transport.post(BIG))

@@ -1,4 +1,4 @@
-"""Spool directories as processes leave them, for tests of the commands that read them."""
+"""Spool directories of several processes, for tests of the commands that read them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def directory(path: Path) -> SpoolDirectory:
 
 
 def leave(path: Path, *texts: bytes) -> str:
-    """Write segments as a dead process leaves them; return its owner's name."""
+    """Write the segments of a dead process; return its owner's name."""
     spool = directory(path)
     owner = spool.create_owner()
     for number, text in enumerate(texts, start=1):

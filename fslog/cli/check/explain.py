@@ -305,7 +305,7 @@ class Summary:
         matches: records by the rule that matches.
         explicit: records whose log call names an action.
         stops, stopped_events: records by what stops them, and how many of them would be events.
-        skipped: records that are no events, by logger.
+        skipped: records that are not events, by logger.
         problems: by code, property and message.
         nearest: by rule, the mismatch in which most of its conditions hold.
         failed: by rule, how often each condition is the first that fails.

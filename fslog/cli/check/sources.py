@@ -60,7 +60,7 @@ def load(text: str, key: str | None = None) -> tuple[str, ConfigSource]:
 
     Raises:
         CommandError: an argument is invalid.
-        SourceError: what it refers to is no configuration, or cannot be read.
+        SourceError: what it refers to is not a configuration, or cannot be read.
     """
     source = _read(text)
     found = source.given
