@@ -74,6 +74,7 @@ class Printer:
         redact: removes keys from a text.
         environ: `NO_COLOR` (https://no-color.org) and `TERM=dumb` select plain text.
         columns: the terminal's width; None queries it.
+        other_columns: the width for a stream that is no terminal; None for any.
     """
 
     def __init__(
@@ -83,18 +84,20 @@ class Printer:
         *,
         environ: Mapping[str, str] = os.environ,
         columns: int | None = None,
+        other_columns: int | None = None,
     ) -> None:
         self.redact = redact
         self._stream = stream
         self._is_terminal = stream.isatty()
         self._columns = columns
+        self._other_columns = other_columns
         is_plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
         self._is_styled = self._is_terminal and not is_plain
 
     def line(self, *parts: Part) -> None:
-        """Write one line; a terminal gets it wrapped between words."""
-        safe = self._safe(parts)
-        for one in wrapped(safe, self._width()) if self._is_terminal else (safe,):
+        """Write one line, wrapped between words to the width, if there is one."""
+        safe, width = self._safe(parts), self._width()
+        for one in (safe,) if width is None else wrapped(safe, width):
             self._write(one)
 
     def verbatim(self, *parts: Part) -> None:
@@ -102,9 +105,9 @@ class Printer:
         self._write(self._safe(parts))
 
     def row(self, *parts: Part) -> None:
-        """Write one line; a terminal gets it cut at its width."""
-        safe = self._safe(parts)
-        self._write(cut(safe, self._width()) if self._is_terminal else safe)
+        """Write one line, cut at the width, if there is one."""
+        safe, width = self._safe(parts), self._width()
+        self._write(safe if width is None else cut(safe, width))
 
     def values(self, value: Any) -> None:
         """Write a JSON value in one line."""
@@ -121,7 +124,9 @@ class Printer:
     def _safe(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         return tuple((printable(self.redact(text)), style) for text, style in parts)
 
-    def _width(self) -> int:
+    def _width(self) -> int | None:
+        if not self._is_terminal:
+            return self._other_columns
         return self._columns or shutil.get_terminal_size().columns
 
     def _write(self, parts: tuple[Part, ...]) -> None:

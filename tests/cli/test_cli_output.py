@@ -273,3 +273,18 @@ def test_errors_of_the_stream_are_ignored() -> None:
     narrow = progress(io.TextIOWrapper(raw, "ascii"), watch)
     narrow.message("zoë")
     assert raw.getvalue() == b"zo\\xeb\n"
+
+
+def test_a_stream_may_have_a_width_too() -> None:
+    """Lines are wrapped, and rows cut, as on a terminal; without styles."""
+    stream = io.StringIO()
+    printer = Printer(stream, other_columns=20)
+    printer.line(("tag  ", "bold"), ("several words of text", ""))
+    printer.row(("a row that is too long", "red"))
+    printer.verbatim(("a command that is not cut", ""))
+    assert stream.getvalue().splitlines() == [
+        "tag  several words",
+        "     of text",
+        "a row that is too...",
+        "a command that is not cut",
+    ]

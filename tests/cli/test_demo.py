@@ -20,9 +20,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fslog import EventFormatter, InvalidEvent, context
 from fslog.cli import main
@@ -54,9 +56,28 @@ def demo(*arguments: str, settings: Mapping[str, str] | None = None, code: int =
 
 
 def summary_of(out: str) -> dict[str, str]:
-    """Return the labelled lines after the last empty one."""
-    lines = [line for line in out.rpartition("\n\n")[2].splitlines() if line[0] != " "]
-    return {line[:11].strip(): line[11:] for line in lines}
+    """Return the labelled lines of the summary, each with its continuation."""
+    found: dict[str, str] = {}
+    label = ""
+    for line in out.split("\n\n")[-2].splitlines():
+        label = line[:11].strip() or label
+        found[label] = f"{found[label]} {line[11:]}" if label in found else line[11:]
+    return found
+
+
+def calls_of(out: str) -> list[str]:
+    """Return what made each event: the lines below its row, joined."""
+    found: list[str] = []
+    is_row = False
+    for line in out.splitlines():
+        if ROW.fullmatch(line):
+            found.append("")
+            is_row = True
+        elif is_row and line.startswith("    "):
+            found[-1] = " ".join([*found[-1].split(), *line.split()])
+        else:
+            is_row = False
+    return found
 
 
 @pytest.fixture
@@ -128,7 +149,7 @@ def test_the_summary_shows_the_compression(shown: Ended) -> None:
 def test_every_module_has_its_features_counted(shown: Ended) -> None:
     """The summary counts each feature of each module; there are several of both."""
     counted = {}
-    for line in shown.out.rpartition("features ")[2].splitlines():
+    for line in shown.out.rpartition("features ")[2].partition("not sent")[0].splitlines():
         if found := re.fullmatch(r" +(\w+) +(\w.* \d+)", line):
             counted[found[1]] = dict(part.rsplit(" ", 1) for part in found[2].split(", "))
     assert set(counted) == {"board", "reports", "tasks", "wiki"}
@@ -145,6 +166,53 @@ def test_the_invalid_event_is_explained(shown: Ended) -> None:
     assert re.match(
         rf"WARNING fslog: event from tracker\.jobs \(demo_app\.py:\d+\): {sentence}", said
     )
+
+
+def test_each_event_is_shown_with_its_log_call(shown: Ended) -> None:
+    """Below the row there is the rule that matched, or that the call is explicit, and the call."""
+    rows = [found for line in shown.out.splitlines() if (found := ROW.fullmatch(line))]
+    calls = calls_of(shown.out)
+    assert len(calls) == len(rows)
+    for row, call in zip(rows, calls, strict=True):
+        place = row["rest"] or ""
+        if place.startswith("reports / export "):
+            form, number = re.fullmatch(r"reports / export (\w+)  rows=(\d+)", place).groups()  # type: ignore[union-attr]
+            expected = (
+                f'rules[0] tracker.reports: info("exported %d rows as %s", {number}, "{form}")'
+            )
+        elif place.startswith("tasks / move"):
+            total, to = re.fullmatch(r"tasks / move  total=(\d) to=(\w+)", place).groups()  # type: ignore[union-attr]
+            expected = f'rules[1] tracker.tasks: info("moved %d tasks to %s", {total}, "{to}")'
+        elif row["action"] == "feature" and "create" not in place:
+            path = "/" + place.replace(" ", "")
+            expected = f"""rules[2] tracker.web: info('"%s %s" %d', "POST", "{path}", 200)"""
+        else:
+            assert call.startswith("explicit tracker.")
+            assert call.endswith("})")
+            assert 'extra={"' in call
+            assert f'"action": "{row["action"]}"' in call
+            continue
+        assert call == expected
+    assert {call.split()[0] for call in calls} == {"rules[0]", "rules[1]", "rules[2]", "explicit"}
+
+
+def test_it_ends_with_what_to_do_next(shown: Ended) -> None:
+    """The viewer, the configuration to paste, and the guide."""
+    last = [line[11:].partition("  # ")[0] for line in shown.out.splitlines()[-3:]]
+    assert last == ["fslog viewer", "usage: {class: fslog.FreshsuccessHandler}", "fslog help"]
+    assert shown.out.splitlines()[-3].startswith("next ")
+    (name, handler) = yaml.safe_load(last[1]).popitem()
+    given = {"version": 1, "handlers": {name: {**handler, "enabled": False}}}
+    logging.config.DictConfigurator(given).configure_handler(
+        logging.config.DictConfigurator(given).config["handlers"][name]
+    )
+
+
+def test_the_output_fits_80_columns(shown: Ended) -> None:
+    """In a pipe too, but for the path of the demo's files."""
+    path = str(Path(demo_module.__file__).parent)
+    assert [line for line in shown.out.splitlines() if len(line) > 80 and path not in line] == []
+    assert f"  {path}\n" in shown.out
 
 
 def test_a_pipe_gets_no_colours(shown: Ended) -> None:
