@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import inspect
 import logging
+import operator
 import re
 import signal
 import socket
@@ -25,9 +27,11 @@ from fslog.collector import Collector
 from fslog.formatter import EXCLUDE
 from fslog.mapping import schema
 from fslog.net.destination import DATACENTERS
+from fslog.testing import Capture
 from processes import Process
 from readme_blocks import ROOT, blocks_of
 from servers import DEADLINE, Server, serving, settings_for
+from waiting import eventually
 
 GUIDE = ROOT / "fslog" / "guide"
 PACKAGE = Path(fslog.__file__).parent
@@ -573,6 +577,21 @@ def test_a_root_logger_without_access_lines(
         assert users(collector) == (USERS_OF_24, {})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("flushes", [True, False])
+def test_uvicorn_loses_what_waits(flushes: bool, tmp_path: Path) -> None:
+    """uvicorn ends by the signal itself: what is not flushed in the lifespan is lost."""
+    config = block("troubleshooting", "uvicorn_in_app.py")
+    waiting = '"class": "fslog.FreshsuccessHandler", "flush_interval": 3600,'
+    config = config.replace('"class": "fslog.FreshsuccessHandler",', waiting)
+    app = ASGI if flushes else ASGI.replace("    fslog.flush()\n", "")
+    files(tmp_path, app=f"import config\n{app}", config=config)
+    with Collector() as collector, serving(collector, tmp_path, *UVICORN) as server:
+        assert server.ask("POST", "/reports/ann", {"X-User": "ann"}) == 200
+        stop(server, -signal.SIGTERM)
+        assert len(collector.events) == (2 if flushes else 0)
+
+
 CELERY = """
 from celery.utils.log import get_task_logger
 
@@ -586,15 +605,27 @@ app.conf.broker_connection_retry_on_startup = True
 @app.task
 def export(user):
     event = {"action": "feature", "module": "reports", "accountId": "acme", "userId": user}
-    for feature, log in [("any", logging.getLogger("shop")), ("task", get_task_logger("shop"))]:
+    for feature, log in [("any", logging.getLogger("shop")), ("task", get_task_logger("tasks"))]:
         log.info("exported", extra={"event": {**event, "feature": feature}})
+    open("ended", "w").close()
 """
+
+AT_IMPORT = "logging.config.dictConfig(LOGGING)\n"
+NO_HIJACK = f"app.conf.worker_hijack_root_logger = False\n{AT_IMPORT}"
 
 
 @pytest.mark.slow
-def test_celery_with_the_guides_receiver(tmp_path: Path) -> None:
-    """What a task logs arrives from a real worker, through either kind of logger."""
-    files(tmp_path, app=block("troubleshooting", "celery_app.py") + CELERY)
+@pytest.mark.parametrize(
+    ("configure", "features"),
+    [(None, ["any", "task"]), (AT_IMPORT, []), (NO_HIJACK, ["any"])],
+    ids=["setup_logging", "at import", "worker_hijack_root_logger"],
+)
+def test_celery(configure: str | None, features: list[str], tmp_path: Path) -> None:
+    """What a task logs arrives, with either kind of logger, by the guide's receiver only."""
+    app = block("troubleshooting", "celery_app.py")
+    if configure is not None:
+        app = f"{app[: app.index('@setup_logging')]}{configure}"
+    files(tmp_path, app=f"{app}{CELERY}")
     (tmp_path / "queue").mkdir()
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
     command = ("-m", "celery", "--app", "app", "worker", "--pool", "solo", *quiet)
@@ -604,10 +635,46 @@ def test_celery_with_the_guides_receiver(tmp_path: Path) -> None:
         with Process(delay, tmp_path, settings) as process:
             assert process.end(DEADLINE).code == 0
         with Process([sys.executable, *command], tmp_path, settings) as process:
-            events = collector.wait_for(2, timeout=DEADLINE)
+            assert eventually((tmp_path / "ended").exists, DEADLINE), process.written("err")
             process.send(signal.SIGTERM)
             assert process.end(DEADLINE).code == 0
-    assert [(event["feature"], event["userId"]) for event in events] == [
-        ("any", "ann"),
-        ("task", "ann"),
-    ]
+        assert [event["feature"] for event in collector.events] == features
+        assert {event["userId"] for event in collector.events} <= {"ann"}
+
+
+# structlog, with each of the last processors that the guide lists.
+
+EVENT = {"action": "feature", "module": "reports", "feature": "export"}
+BY_MESSAGE = {"when": {"logger": "shop", "message": "exported"}, "event": EVENT}
+BY_EVENT_DICT = {"when": {"logger": "shop", "message.event": "exported"}, "event": EVENT}
+
+
+@pytest.mark.needs("structlog>=25")
+@pytest.mark.parametrize(
+    ("last", "rule", "is_event"),
+    [
+        ("processors.JSONRenderer", BY_MESSAGE, False),
+        ("processors.KeyValueRenderer", BY_MESSAGE, False),
+        ("stdlib.ProcessorFormatter.wrap_for_formatter", BY_EVENT_DICT, True),
+        ("stdlib.render_to_log_kwargs", BY_MESSAGE, True),
+    ],
+)
+def test_structlog(last: str, rule: dict[str, Any], is_event: bool, freshsuccess: Capture) -> None:
+    """What arrives depends on the last processor, as troubleshooting says."""
+    structlog: Any = importlib.import_module("structlog")
+    processor = operator.attrgetter(last)(structlog)
+    log = structlog.wrap_logger(
+        logging.Logger("shop"),
+        processors=[processor() if last.endswith("Renderer") else processor],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = FreshsuccessHandler(
+        rules=[rule], fields={"userId": "message.userId"}, defaults={"accountId": "acme"}
+    )
+    log._logger.addHandler(handler)
+    log.info("exported", userId="ann")
+    if last == "stdlib.render_to_log_kwargs":
+        with pytest.raises(KeyError, match="'module'"):
+            log.info("exported", userId="ann", module="reports")
+    assert len(freshsuccess.events) == is_event
+    assert freshsuccess.problems == []
