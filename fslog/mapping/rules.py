@@ -388,8 +388,8 @@ def _check_key(key: Any, known: Callable[[str], bool]) -> None:
     has_ends = len(near) > 4 and (letters[0], letters[-1]) == (expected[0], expected[-1])
     if has_ends or sorted(letters) == sorted(expected):
         raise ValueError(
-            f"when has the key {key!r}; did you mean {_LEVEL.get(near, near)!r}? The name of an "
-            "extra that is so similar has to be in include"
+            f"when has the key {key!r}; did you mean {_LEVEL.get(near, near)!r}? To read an extra "
+            "of that name, add it to include"
         )
 
 

@@ -229,7 +229,7 @@ def _source(place: str, names: Names) -> Make:
         if int(index) >= names.arguments:
             raise ValueError(
                 f"the placeholder {{{place}}} has no source: the message has {names.arguments} "
-                "arguments"
+                f"argument{'' if names.arguments == 1 else 's'}"
             )
     if not first.replace("-", "_").isidentifier():
         raise ValueError(
