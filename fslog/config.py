@@ -22,6 +22,9 @@ ENCODINGS: tuple[str, ...] = get_args(Compression)
 AUTO = "auto"
 """A handler is enabled if it has both keys, and disabled if it has neither."""
 
+_OTHER_LOCALS = ("self", "unknown", "__class__")
+"""Local variables of `__init__` that are not arguments with names."""
+
 _FLAGS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -103,7 +106,7 @@ def did_you_mean(name: Any, known: Iterable[Any]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def reject_unknown(called: str, unknown: Mapping[str, Any], known: Iterable[str]) -> None:
+def reject_unknown(called: str, unknown: Mapping[str, Any], given: Iterable[str]) -> None:
     """Raise `TypeError` if there are unknown arguments.
 
     Type checkers report them as well: the annotation of `**unknown` is `NoReturn`, a type without
@@ -111,11 +114,11 @@ def reject_unknown(called: str, unknown: Mapping[str, Any], known: Iterable[str]
 
     Args:
         called: the class's name.
-        known: the names of its arguments.
+        given: the names of the local variables of its `__init__`.
     """
     if unknown:
         name = min(unknown)
-        hint = did_you_mean(name, known)
+        hint = did_you_mean(name, [known for known in given if known not in _OTHER_LOCALS])
         raise TypeError(f"{called} has no argument {name!r}{hint}")
 
 

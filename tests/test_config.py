@@ -105,9 +105,10 @@ def test_a_misspelt_argument_is_an_error_that_names_the_right_one(made: Callable
         made(feilds={"plan": "tenant.plan"})
     name = made.__name__
     assert str(error.value) == f"{name} has no argument 'feilds'; did you mean 'fields'?"
-    with pytest.raises(TypeError) as error:
-        made(colour="blue")
-    assert str(error.value) == f"{name} has no argument 'colour'"
+    for unlike in ("colour", "unknow", "selv", "class"):
+        with pytest.raises(TypeError) as error:
+            made(**{unlike: "blue"})
+        assert str(error.value) == f"{name} has no argument {unlike!r}"
 
 
 def test_the_handler_has_the_arguments_of_the_formatter() -> None:

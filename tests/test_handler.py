@@ -214,6 +214,8 @@ def test_no_other_formatter_is_accepted(make: Make, collector: Collector, format
         {"exclude": ["x"]},
         {"session": "window"},
         {"context_provider": dict},
+        {"fields": None},
+        {"exclude": None},
     ],
     ids=lambda given: next(iter(given)),
 )
