@@ -12,12 +12,11 @@ class ProxyUserMiddleware(RemoteUserMiddleware):
 
 
 def who(get_response):
-    """Bind the user until the thread's next request: the access line is logged after this one."""
+    """Bind the user; `wsgi.OneRequest` clears that after the access line, which is logged later."""
 
     def middleware(request):
         # acme.example.com belongs to the account acme.
         request.account = request.get_host().partition(".")[0]
-        context.clear()
         context.bind(accountId=request.account)
         if request.user.is_authenticated:
             context.bind(userId=request.user.pk, sessionId=request.session.session_key)

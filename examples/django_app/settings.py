@@ -8,6 +8,7 @@ SECRET_KEY = os.environ.get("SECRET_KEY", "only-for-this-example")
 DEBUG = False
 ALLOWED_HOSTS = [".localhost"]
 ROOT_URLCONF = "urls"
+WSGI_APPLICATION = "wsgi.application"  # for runserver too
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
