@@ -10,7 +10,7 @@ from fslog import context
 class OneRequest:
     """Clear the context before each request, and after its access line is written.
 
-    Around all of Django: what it answers before `middleware.who` runs has no user, not the last one.
+    Around all of Django: what it answers before `middleware.who` runs has no user.
     """
 
     def __init__(self, app):
