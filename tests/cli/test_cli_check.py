@@ -455,6 +455,15 @@ def test_a_misspelt_placeholder(check: Check) -> None:
     ]
 
 
+def test_a_misspelt_action(check: Check) -> None:
+    """A rule's action that is nearly a known one is a warning before any record has it."""
+    actions = ("Feature", "feature", "login", "{args.0}")
+    rules = [{"when": {"logger": action}, "event": {"action": action}} for action in actions]
+    assert warnings(check, usage(rules=rules)) == [
+        ("handlers.usage.rules[0]", "action 'Feature' is not known; did you mean 'feature'?")
+    ]
+
+
 def test_a_placeholder_that_no_record_has(check: Check) -> None:
     """Records show which names are found on none of those that the rule matches."""
     given = reading(a="{rows}", b="{plan}", c="{user.id}", d="{args.0}")

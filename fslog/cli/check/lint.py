@@ -22,6 +22,7 @@ from fslog.cli.check.routing import ABOVE_ALL, logger_label
 from fslog.cli.output import count
 from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
 from fslog.mapping.rules import Rule
+from fslog.mapping.schema import ACTIONS, nearest_action
 from fslog.mapping.templates import meant
 from fslog.spool.directory import examine
 from fslog.spool.filesystem import FileSystem
@@ -47,7 +48,7 @@ def lint(
         else:
             _lint_filters(config, info)
         _lint_rule_order(config, info)
-        _lint_placeholders(config, info)
+        _lint_names(config, info)
         _lint_rule_loggers(config, info)
         _lint_queues(config, info)
     _lint_existing_loggers(config)
@@ -153,14 +154,21 @@ def _lint_rule_order(config: Configuration, info: EventHandlerInfo) -> None:
                 break
 
 
-def _lint_placeholders(config: Configuration, info: EventHandlerInfo) -> None:
-    """Report placeholders that are probably misspelt; only records show what others read."""
+def _lint_names(config: Configuration, info: EventHandlerInfo) -> None:
+    """Report actions and placeholders that are probably misspelt.
+
+    Which other placeholders have a value, only records show.
+    """
     for index, rule in enumerate(info.rules):
+        where, action = f"{info.where}.rules[{index}]", rule.constants.get("action")
+        if action is not None and action not in ACTIONS and (known := nearest_action(action)):
+            message = f"action {action!r} is not known; did you mean {known!r}?"
+            config.warn(where, message)
         for name in rule.reads:
             near = meant(name, rule.groups)
             if near is not None:
                 config.warn(
-                    f"{info.where}.rules[{index}]",
+                    where,
                     f"{{{name}}} is no named group and no attribute of every record; did you mean "
                     f"{{{near}}}?",
                 )
