@@ -265,6 +265,39 @@ def test_problems_are_reported(make: Make) -> None:
     assert told == []
 
 
+def test_likely_mistakes_are_reported_each_time_and_sent(
+    make: Make, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also from a call site whose encoder is compiled; the logger `fslog` has each kind once."""
+    told: list[Problem] = []
+    handler = make(on_problem=told.append)
+    logger = logger_of(handler)
+
+    def call(**changes: Any) -> None:
+        logger.info("x", extra={**EVENT, **changes})
+
+    for _ in range(10):
+        call()
+    assert handler.flush()  # the listener has compiled by now
+    assert handler.formatter.encoders.encoders
+    assert told == []
+    mistakes: list[dict[str, Any]] = [
+        {"userId": "None"},
+        {"accountId": "ann@acme.example"},
+        {"action": "Feature"},
+    ]
+    for mistake in mistakes * 3:
+        call(**mistake)
+    call()
+    assert handler.flush()
+    codes = ["looks_anonymous", "looks_like_user", "looks_misspelt"]
+    assert [problem.code for problem in told] == codes * 3
+    assert len(collector.events) == 20
+    assert balanced(handler).invalid == 0
+    said = [r.getMessage() for r in caplog.records if r.name == "fslog"]
+    assert [next(code for code in codes if f"[{code}]" in text) for text in said] == codes
+
+
 def test_a_placeholder_that_no_record_has_is_logged_once(
     make: Make, collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -231,8 +231,8 @@ class Rule(NamedTuple):
             the literal message; None if there is none, or a regular expression.
         conditions: the others.
         constants, made: properties without, and with, placeholders.
-        groups: the named groups of its regular expressions.
-        reads: the placeholders that only some records may have, without groups.
+        reads: the placeholders that only some records may have, without groups; for each the one
+            that it is probably a misspelling of, or None.
         needed: a literal condition: the attribute's name, and its value as text; None without one.
     """
 
@@ -243,8 +243,7 @@ class Rule(NamedTuple):
     conditions: list[tuple[Read, Match]]
     constants: dict[str, Any]
     made: list[tuple[str, templates.Make]]
-    groups: frozenset[str]
-    reads: tuple[str, ...]
+    reads: Mapping[str, str | None]
     needed: tuple[str, str] | None
 
     def properties(
@@ -335,7 +334,10 @@ def _compile_parts(
             if pattern is None and "." not in key and message is None:
                 needed = (WORDS.get(key, key), str(when[key]))
     names = templates.Names(frozenset(groups), _arguments(message))
-    constants, made, reads = _compile_watched(event, names, report)
+    roots = {parse(key)[0] for key in when}
+    constants, made, reads = _compile_watched(
+        event, names, lambda name: name in roots or known(name), report
+    )
     return Rule(
         when=all_of_them,
         event=event,
@@ -344,19 +346,21 @@ def _compile_parts(
         conditions=conditions,
         constants=constants,
         made=made,
-        groups=names.groups,
         reads=reads,
         needed=needed,
     )
 
 
 def _compile_watched(
-    event: Mapping[str, Any], names: templates.Names, report: Callable[[str], None]
-) -> tuple[dict[str, Any], list[tuple[str, templates.Make]], tuple[str, ...]]:
+    event: Mapping[str, Any],
+    names: templates.Names,
+    known: Callable[[str], bool],
+    report: Callable[[str], None],
+) -> tuple[dict[str, Any], list[tuple[str, templates.Make]], dict[str, str | None]]:
     """Compile a rule's event, which is watched as long as a placeholder may be misspelt."""
 
     def report_missing(name: str) -> None:
-        near = templates.meant(name, names.groups)
+        near = reads[name]
         hint = f"; did you mean {{{near}}}?" if near else ""
         report(f"none of {templates.Watch.ENOUGH} records that it matches has {{{name}}}{hint}")
 
@@ -366,7 +370,11 @@ def _compile_watched(
     watch = templates.Watch(report_missing, unwatch)
     constants, made = _compile_event(event, names._replace(watch=watch))
     _, plain = _compile_event(event, names)
-    return constants, made, watch.names()
+    reads = {
+        name: None if known(name.partition(".")[0]) else templates.meant(name, names.groups)
+        for name in watch.names()
+    }
+    return constants, made, reads
 
 
 _LEVEL = {"level": "levelname"}

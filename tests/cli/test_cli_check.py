@@ -455,6 +455,17 @@ def test_a_misspelt_placeholder(check: Check) -> None:
     ]
 
 
+def test_a_placeholder_that_is_named_elsewhere_is_not_misspelt(check: Check) -> None:
+    """What `when`, `fields` or `include` names is an extra, however similar it is."""
+    event = {"action": "x", "a": "{messages}", "b": "{arg.0}", "c": "{names}"}
+    given = usage(
+        rules=[{"when": {"messages": "/x/"}, "event": event}],
+        fields={"userId": "arg.user"},
+        include=["names"],
+    )
+    assert warnings(check, given) == []
+
+
 def test_a_misspelt_action(check: Check) -> None:
     """A rule's action that is nearly a known one is a warning before any record has it."""
     actions = ("Feature", "feature", "login", "{args.0}")

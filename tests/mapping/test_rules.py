@@ -951,7 +951,7 @@ def test_when_all_is_found_nothing_is_watched() -> None:
     """The rule then reads its placeholders as if it had never been watched."""
     formatter = EventFormatter(rules=[REPORTING], defaults={"accountId": "a", "userId": "u"})
     (compiled,) = formatter.rules
-    assert compiled.reads == ("mesage", "rows")
+    assert compiled.reads == {"mesage": "message", "rows": None}
     watched = [make for _, make in compiled.made]
     formatter.event(logging.makeLogRecord({"name": "app", "msg": "sold", "rows": 7}))
     assert [make for _, make in compiled.made] == watched

@@ -23,7 +23,6 @@ from fslog.cli.output import count
 from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
 from fslog.mapping.rules import Rule
 from fslog.mapping.schema import ACTIONS, nearest_action
-from fslog.mapping.templates import meant
 from fslog.spool.directory import examine
 from fslog.spool.filesystem import FileSystem
 
@@ -164,8 +163,7 @@ def _lint_names(config: Configuration, info: EventHandlerInfo) -> None:
         if action is not None and action not in ACTIONS and (known := nearest_action(action)):
             message = f"action {action!r} is not known; did you mean {known!r}?"
             config.warn(where, message)
-        for name in rule.reads:
-            near = meant(name, rule.groups)
+        for name, near in rule.reads.items():
             if near is not None:
                 config.warn(
                     where,
@@ -180,7 +178,7 @@ def lint_records(config: Configuration, info: EventHandlerInfo, summary: Summary
     Not about those that `lint` has reported.
     """
     for index, name in summary.not_found():
-        if meant(name, info.rules[index].groups) is None:
+        if info.rules[index].reads[name] is None:
             matches = summary.matches[index]
             records = "the record" if matches == 1 else f"any of the {count(matches, 'record')}"
             config.warn(
