@@ -475,6 +475,17 @@ def test_a_misspelt_action(check: Check) -> None:
     ]
 
 
+def test_extras_that_placeholders_read_are_listed(check: Check) -> None:
+    """Without a record nobody knows whether they exist: a person may see a wrong name."""
+    given = reading(a="{rows}", b="{user.id}", c="{user.name} {args.0}", d="{feature}")
+    _, out, _ = check(as_file(given))
+    assert "  reads     the extras rows, user, if a log call has them\n" in out
+    assert out.endswith("\n\nOK\n")
+    report = json.loads(check("logging.json", "--json")[1])
+    assert report["handlers"][0]["extras"] == ["rows", "user"]
+    assert "  reads " not in check(as_file(usage()))[1]
+
+
 def test_a_placeholder_that_no_record_has(check: Check) -> None:
     """Records show which names are found on none of those that the rule matches."""
     given = reading(a="{rows}", b="{plan}", c="{user.id}", d="{args.0}")

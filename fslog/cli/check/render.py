@@ -20,7 +20,7 @@ from fslog.cli.check.routing import ABOVE_ALL, logger_label
 from fslog.cli.output import Part, Printer, count
 from fslog.config import environment
 from fslog.mapping.encoding import encode
-from fslog.mapping.paths import MISSING
+from fslog.mapping.paths import MISSING, SOURCES
 from fslog.mapping.schema import WARNINGS
 
 _LABEL_COLUMNS = 12
@@ -143,6 +143,8 @@ def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tup
         given = {name: info.mapping.get(name) or () for name in _MAPPING}
         texts += [f"{name} {', '.join(map(str, given[name]))}" for name in given if given[name]]
         yield _row("events", "; ".join(texts))
+    if values["extras"]:
+        yield _row("reads", f"the extras {', '.join(values['extras'])}, if a log call has them")
     if values["filters"]:
         yield _row("filters", ", ".join(values["filters"]))
     for logger in values["loggers"]:
@@ -314,6 +316,7 @@ def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
         "posts": info.part.posts,
         "ok": info.formatter is not None,
         "rules": None if info.formatter is None else len(info.rules),
+        "extras": _extras(info),
         **{name: sorted(map(str, info.mapping.get(name) or ())) for name in _MAPPING},
         "session": info.mapping.get("session", "window"),
         "filters": [
@@ -354,6 +357,12 @@ def _key_origin(info: EventHandlerInfo, name: str) -> str | None:
     if str(info.arguments.get(name) or "").strip():
         return "configuration"
     return KEYS[name] if environment(KEYS[name]) else None
+
+
+def _extras(info: EventHandlerInfo) -> list[str]:
+    """Return the extras that placeholders read: only records show whether these names are right."""
+    names = {name.partition(".")[0] for rule in info.rules for name in rule.reads}
+    return sorted(names - SOURCES)
 
 
 def _factory_name(factory: Any) -> str:
