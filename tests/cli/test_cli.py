@@ -308,7 +308,7 @@ def test_the_summary_accounts_for_everything() -> None:
     ]
     lines = summary(stats, [use, use, {"action": "moduleEnd"}], problems)
     assert ["".join(text for text, _ in line) for line in lines] == [
-        "records    9 log records = 5 accepted + 2 skipped (no event) + 1 invalid + 1 refused",
+        "records    9 = 5 accepted + 2 skipped (no event) + 1 invalid + 1 refused",
         "delivered  3 events sent in 2 batches, 3 received by the endpoint, 1 pending, "
         "1 abandoned, 2 failed attempts",
         "bytes      5,000 before compression, 1,000 sent: 5.0 : 1",
@@ -324,7 +324,7 @@ def test_the_summary_accounts_for_everything() -> None:
 def test_the_summary_of_nothing() -> None:
     """The summary of a run without events is complete."""
     assert ["".join(text for text, _ in line) for line in summary(Stats(), [], [])] == [
-        "records    0 log records = 0 accepted + 0 skipped (no event) + 0 invalid + 0 refused",
+        "records    0 = 0 accepted + 0 skipped (no event) + 0 invalid + 0 refused",
         "delivered  0 events sent in 0 batches, 0 received by the endpoint, 0 pending",
         "bytes      none",
         "actions    none",
