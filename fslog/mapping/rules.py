@@ -385,12 +385,15 @@ def _check_key(key: Any, known: Callable[[str], bool]) -> None:
     """Raise if the key of a condition is a misspelt attribute of every record.
 
     Extras have names of any kind. Those that end or begin otherwise, such as `messages`, or have
-    other underscores, such as `file_name`, are not misspellings.
+    other underscores, such as `file_name`, or another short word, such as `ext_info`, are not
+    misspellings.
     """
     first = parse(key)[0]
     words = SOURCES | _LEVEL.keys()
     near = None if first in words or known(first) else nearest(first, sorted(words))
     if near is None or first.count("_") != near.count("_"):
+        return
+    if not all(map(nearest, first.split("_"), ([part] for part in near.split("_")))):
         return
     letters, expected = first.lower(), near.lower()
     has_ends = len(near) > 4 and (letters[0], letters[-1]) == (expected[0], expected[-1])
