@@ -33,7 +33,7 @@ from fslog.mapping import schema
 from fslog.mapping.encoding import encode
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
-from fslog.net.redaction import active_redactor, current_mark, internal_work, is_internal
+from fslog.net.redaction import Redactor, active_redactor, current_mark, internal_work, is_internal
 from fslog.net.retry import MAX_BACKOFF
 from fslog.net.transport import Transport, tls_context
 from fslog.process import fork_flag
@@ -216,7 +216,8 @@ class FreshsuccessHandler(logging.Handler):
         is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
         self._fast_line = self.formatter.fast_line if is_plain else None
         if self._enabled:
-            self.formatter.rules.report = partial(_log_warning, weakref.ref(self))
+            redact = self._destination.redact
+            self.formatter.rules.report = partial(_log_warning, weakref.ref(self), redact)
 
     def handle(self, record: logging.LogRecord) -> Any:
         """Filter a record and emit it, without holding the handler's lock.
@@ -434,19 +435,20 @@ class FreshsuccessHandler(logging.Handler):
         )
 
 
-def _log_warning(handler: weakref.ref[FreshsuccessHandler], text: str) -> None:
+def _log_warning(handler: weakref.ref[FreshsuccessHandler], redact: Redactor, text: str) -> None:
     """Log a warning about a handler's configuration; never raise."""
-    found = handler()
-    if found is None:
-        return
 
     def log() -> None:
         # A test's sink calls it in the thread of the log call.
-        with internal_work(found._destination.redact):
+        with internal_work(redact):
             notices.log(logging.WARNING, text)
 
+    found = handler()
     try:
-        found._current().run_on_listener(log)
+        if found is None:  # another handler uses the same formatter
+            log()
+        else:
+            found._current().run_on_listener(log)
     except unless_interrupt(Exception):  # no thread can be started
         return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import logging
 import math
@@ -327,6 +328,23 @@ def test_a_placeholder_that_no_record_has_is_logged_once(
     ]
     assert [event["rows"] for event in collector.events] == [3] * 49
     assert handler.stats().emitted == 49
+
+
+def test_it_is_logged_though_a_handler_with_the_same_formatter_is_gone(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not matter which of the handlers was created last."""
+    rules = [{"when": {"logger": ""}, "event": {"action": "pageView", "plan": "{plna}"}}]
+    formatter = EventFormatter(rules=rules, defaults={"accountId": "acme", "userId": "ann"})
+    handler = make()
+    handler.setFormatter(formatter)
+    FreshsuccessHandler(auth_key="a" * 20, api_key="b" * 20).setFormatter(formatter)
+    gc.collect()
+    for _ in range(20):
+        handler.handle(logging.makeLogRecord({"name": "app", "msg": "sold"}))
+    assert [r.getMessage() for r in caplog.records if r.name == "fslog"] == [
+        "rules[0]: none of 20 records that it matches has {plna}"
+    ]
 
 
 def test_a_captured_handler_logs_it_too(caplog: pytest.LogCaptureFixture) -> None:
