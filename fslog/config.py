@@ -277,6 +277,8 @@ def _edits(word: str, known: str) -> int | None:
             if at > 1 and i and (letter, word[at - 2]) == (known[i - 1], other):
                 edits = min(edits, last[i - 1] + 1)
             row.append(edits)
+        if min(row) > most:  # and so is every later one
+            return None
     return row[-1] if row[-1] <= most else None
 
 
