@@ -199,7 +199,7 @@ def test_a_request_has_the_documented_headers_only() -> None:
         log.info("used", extra={"event": {**event, "feature": "f"}})
         assert handler.flush(10)
         handler.close()
-    sentence = re.search(r"the headers (.*?) \(`fslog/`", page("privacy"), re.S)
+    sentence = re.search(r"the\s+headers\s+(.*?)\s+\(`fslog/`", page("privacy"), re.S)
     assert sentence
     assert seen == [{name.lower() for name in re.findall(r"`([\w-]+)`", sentence[1])}]
 

@@ -26,6 +26,18 @@ def test_a_topic(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.match(r"# [A-Z].*\n\n[A-Z][^\n]{,60}\.\n\n", shown.out)
 
 
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_topic_fits_a_terminal(topic: str) -> None:
+    """Prose fits in 80 columns, unless a line cannot be broken; a row of a table takes three."""
+    prose = re.sub(r"^( *)```.*?^ *```$", "", text_of(topic), flags=re.MULTILINE | re.DOTALL)
+    for line in prose.splitlines():
+        broken = re.sub(r"`[^`]*`", "code", line).strip()
+        if line.startswith("|"):
+            assert len(line) <= 240
+        elif len(broken.split()) > 2 and not line.startswith("!["):
+            assert len(line) <= 80
+
+
 def test_the_list_of_topics(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a topic each one has a line with its sentence, which fits in 80 columns."""
     assert main(["help"]) == 0
