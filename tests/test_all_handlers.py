@@ -27,6 +27,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(process, "handlers", lambda: [one for one in alive() if one not in others])
     yield
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    logging.getLogger("shop").handlers.clear()  # which a configuration without it leaves alone
 
 
 def make(name: str | None = None) -> FreshsuccessHandler:
