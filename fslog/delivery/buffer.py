@@ -403,7 +403,9 @@ class Buffer:
         with self._lock:
             if self._open is not None and self._open.write is None:
                 return False
-            return all(batch.stored is not None for batch in self._unsettled)
+            unsettled = list(self._unsettled)
+        # Not in the block: from 3.14 on this is a loop, whose jumps the block would not contain.
+        return all(batch.stored is not None for batch in unsettled)
 
     def pack(self, batch: Batch, encoding: str | None, level: int) -> None:
         """Compress a batch, and count it as it is held from now on."""
