@@ -12,11 +12,13 @@ The listener compiles. The log calls that show a shape only copy names and types
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json.encoder
 import linecache
 import math
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -78,8 +80,9 @@ class _Known:
 class EncoderCache:
     """Compile encoders for call sites, and keep them.
 
-    An encoder's source is in `linecache` as long as the cache exists, so that tracebacks show it
-    and debuggers step through it.
+    An encoder's source is in `linecache`, so that tracebacks show it and debuggers step through it.
+    It is removed when a new cache is created after this one is gone. In older CPythons
+    `linecache.checkcache` raises KeyError if the garbage collector removes an entry meanwhile.
 
     Args:
         is_property: whether an extra of an explicit event is a property.
@@ -103,7 +106,8 @@ class EncoderCache:
         self._known: dict[CallSite, _Known] = {}
         self._sources: list[str] = []
         self.encoders: dict[CallSite, Encode] = {}
-        weakref.finalize(self, _remove_sources, self._sources).atexit = False
+        _remove_unused_sources()
+        weakref.finalize(self, _unused_sources.append, self._sources).atexit = False
 
     def observe(
         self, record: LogRecord, bound: Mapping[str, Any], action: Any
@@ -155,9 +159,15 @@ class EncoderCache:
         self.encoders[site] = _first_of([each for _, each in known.encoders])
 
 
-def _remove_sources(names: list[str]) -> None:
-    for name in names:
-        linecache.cache.pop(name, None)
+_unused_sources: deque[list[str]] = deque()
+"""The names of sources by caches that no longer exist."""
+
+
+def _remove_unused_sources() -> None:
+    with contextlib.suppress(IndexError):  # none is left
+        while True:
+            for name in _unused_sources.popleft():
+                linecache.cache.pop(name, None)
 
 
 def _first_of(encoders: list[Encode]) -> Encode:
