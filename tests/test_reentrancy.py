@@ -120,10 +120,14 @@ ACTIONS = {
     "flush": ("", "lambda: (say(next(outer)), handler.flush(0))"),
     "stats": ("batch_events=2", "handler.stats"),
 }
+SLOW = {"a log call that has to wait", "flush"}
 
 
 @nested
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    "action",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in ACTIONS],
+)
 def test_a_log_call_at_any_instruction(action: str) -> None:
     """A log call before any instruction of another one loses no event and sends none twice."""
     settings, call = ACTIONS[action]

@@ -453,7 +453,10 @@ UNHASHABLE = {
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one == "a growing mapping")) for one in HOSTILE],
+)
 def test_hostile_values_cause_no_error(kind: str) -> None:
     """As a value, nested, beside a NaN, or as a key: no error, and the rest is encoded."""
     hostile = HOSTILE[kind]()

@@ -191,7 +191,7 @@ def test_it_costs_nothing_if_it_is_not_used(run: Run, pytester: pytest.Pytester)
     run("-p", "no:anyio", "test_costs.py", passed=2)
 
 
-@pytest.mark.parametrize("sends", [True, False])
+@pytest.mark.parametrize("sends", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector, sends: bool) -> None:
     """Each test sees its own events, from any handler; none reaches the real endpoint.
 
@@ -409,7 +409,7 @@ def configured(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real:
 
 
 @pytest.mark.usefixtures("configured")
-@pytest.mark.parametrize("importing", ["conftest", "plugin"])
+@pytest.mark.parametrize("importing", ["conftest", pytest.param("plugin", marks=pytest.mark.slow)])
 def test_tests_send_nothing(
     importing: str, run: Run, pytester: pytest.Pytester, real: Collector
 ) -> None:
@@ -434,6 +434,7 @@ def test_tests_send_nothing(
     assert real.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("configured")
 def test_a_conftest_that_loads_the_plugin(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real: Collector
@@ -475,15 +476,18 @@ SENDING = """
 @pytest.mark.parametrize(
     ("arguments", "enabled", "sent"),
     [
-        ([], None, []),
-        ([], "yes", ["program"]),
-        ([], "", []),
+        pytest.param([], None, [], marks=pytest.mark.slow),
+        pytest.param([], "yes", ["program"], marks=pytest.mark.slow),
+        pytest.param([], "", [], marks=pytest.mark.slow),
         (["-o", "fslog_send=true"], None, ["unset", "program"]),
         pytest.param(
             ["-p", "no:fslog"],
             None,
             ["unset", "program"],
-            marks=pytest.mark.skipif(not REGISTERED, reason="the plugin is not installed"),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not REGISTERED, reason="the plugin is not installed"),
+            ],
         ),
         pytest.param(
             ["-n", "1", "-o", "fslog_send=1"], None, ["unset", "program"], marks=pytest.mark.slow
