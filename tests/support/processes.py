@@ -45,6 +45,8 @@ import time
 
 log = logging.getLogger("app")
 log.setLevel(logging.INFO)
+# In development mode asyncio warns of a step of over 0.1 s, which a busy machine may need.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def handle(logger=log, **settings):
