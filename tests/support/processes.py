@@ -26,8 +26,11 @@ from readme_blocks import environment
 KEYS = ("auth-0f3b97", "api-5c21de")
 """The auth key and the API key of every program: nothing that it prints may hold them."""
 
-STRICT = ("-X", "dev", "-W", "error")
-"""Warnings are errors: a resource left open is reported on stderr."""
+STRICT = ("-X", "faulthandler", "-W", "error")
+"""Warnings are errors: a resource left open is reported on stderr.
+
+Not `-X dev`, whose checks of memory are for extension modules: with them a start takes a third longer.
+"""
 
 FORKING = (*STRICT, "-W", "ignore:This process:DeprecationWarning")
 """From 3.12 on, `os.fork` warns in a process that has threads; fslog's own is one."""
