@@ -21,7 +21,7 @@ import pytest
 from fslog.version import VERSION
 from readme_blocks import ROOT
 
-pytestmark = pytest.mark.needs("setuptools>=77.0.3")
+pytestmark = [pytest.mark.slow, pytest.mark.needs("setuptools>=77.0.3")]
 
 NAME = f"freshsuccess_logging-{VERSION}"
 GENERATED = {"PKG-INFO", "setup.cfg", "freshsuccess_logging.egg-info"}

@@ -47,13 +47,13 @@ def execute(markdown: str, directory: Path) -> None:
 def cases() -> Iterator[Any]:
     """Yield the blocks to execute, each with the programs that it needs.
 
-    Commands of the guide take longer, and most of them show what other tests prove.
+    Most blocks of the guide show what other tests prove.
     """
     for block in [block for blocks in BLOCKS.values() for block in executed_here(blocks)]:
         runs_curl = block.language in SHELL and "curl" in block.text
         needs = ["curl"] * runs_curl + ["structlog>=25"] * ("import structlog" in block.text)
         marks = [pytest.mark.needs(*needs)] * bool(needs)
-        if block.language in SHELL and block.file != "README.md":
+        if block.file != "README.md":
             marks.append(pytest.mark.slow)
         yield pytest.param(block, id=block.id, marks=marks)
 

@@ -175,6 +175,7 @@ TRACERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracer", TRACERS)
 def test_a_tracer_sees_the_applications_requests_and_none_of_fslogs(
     tracer: str, tmp_path: Path

@@ -114,10 +114,17 @@ def of_celery(report: dict[str, Any]) -> list[tuple[str, str]]:
     ("more", "root", "found"),
     [
         ("", True, [("error", "root")]),
-        ("app.conf.worker_hijack_root_logger = False", True, []),
-        ("signals.setup_logging.connect(lambda **given: None, weak=False)", True, []),
+        pytest.param(
+            "app.conf.worker_hijack_root_logger = False", True, [], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "signals.setup_logging.connect(lambda **given: None, weak=False)",
+            True,
+            [],
+            marks=pytest.mark.slow,
+        ),
         ("app.config_from_object('missing')", True, [("warning", "root")]),
-        ("", False, []),
+        pytest.param("", False, [], marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("person")

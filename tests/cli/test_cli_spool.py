@@ -588,6 +588,7 @@ def test_requeued_events_are_sent(spool: Path, command: Spool) -> None:
         assert [event["number"] for event in collector.events] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_requeued_events_are_sent_by_a_living_process(tmp_path: Path, command: Spool) -> None:
     """A process that uses the spool adopts them within seconds."""
     path = tmp_path / "spool"

@@ -276,7 +276,12 @@ def test_the_environment_does_not_redirect_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "sent"), [("Answer(keep=False)", 3), ("Answer(400)", 0), ("Answer(503)", 0)]
+    ("outcome", "sent"),
+    [
+        ("Answer(keep=False)", 3),
+        pytest.param("Answer(400)", 0, marks=pytest.mark.slow),
+        pytest.param("Answer(503)", 0, marks=pytest.mark.slow),
+    ],
 )
 def test_an_event_that_does_not_arrive_is_a_failure(outcome: str, sent: int) -> None:
     """If the endpoint lacks an accepted event, for any reason, the exit code is 1."""
@@ -300,6 +305,7 @@ def test_an_event_that_does_not_arrive_is_a_failure(outcome: str, sent: int) -> 
     assert ", 0 received by the endpoint" in summary["delivered"]
 
 
+@pytest.mark.slow
 def test_every_run_has_the_same_events() -> None:
     """The same number of events results in the same events."""
     first, again = demo("--events", "9", "--pace", "0"), demo("--events", "9", "--pace", "0")

@@ -782,6 +782,7 @@ assert (len(line) < 16 << 20, used.ru_maxrss < 512 << 10) == (True, True), (len(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_infinite_values_are_bounded(kind: str) -> None:
     """An infinite value costs bounded time and memory, and the event is encoded."""

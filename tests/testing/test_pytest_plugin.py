@@ -159,6 +159,7 @@ def test_the_plugin_is_registered() -> None:
     assert hasattr(plugin.load(), "freshsuccess")
 
 
+@pytest.mark.slow
 def test_it_costs_nothing_if_it_is_not_used(run: Run, pytester: pytest.Pytester) -> None:
     """Until a test requests the fixture, neither network code nor fslog is imported."""
     pytester.makepyfile(
@@ -479,7 +480,9 @@ SENDING = """
         pytest.param([], None, [], marks=pytest.mark.slow),
         pytest.param([], "yes", ["program"], marks=pytest.mark.slow),
         pytest.param([], "", [], marks=pytest.mark.slow),
-        (["-o", "fslog_send=true"], None, ["unset", "program"]),
+        pytest.param(
+            ["-o", "fslog_send=true"], None, ["unset", "program"], marks=pytest.mark.slow
+        ),
         pytest.param(
             ["-p", "no:fslog"],
             None,
@@ -511,6 +514,7 @@ def test_what_may_send(
     assert features(real) == sent
 
 
+@pytest.mark.slow
 def test_a_run_within_an_application() -> None:
     """`pytest.main` switches handlers off until it returns, however it ends, and as often."""
     program = """
