@@ -20,6 +20,9 @@ STEP = int(os.environ.get("FSLOG_TEST_STEP", "41"))
 SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "4"))
 """The quick tests and the slow ones try one of so many places; 1 tries all."""
 
+FULLY = ("Ctrl-C", "a task's time limit")
+"""One that is an `Exception` and one that is not; of the others the slow tests try a fifth."""
+
 INTERRUPTED = """
     import dis
     import faulthandler
@@ -250,7 +253,8 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
 ) -> None:
     """The same at many more places, with several exceptions."""
     with Collector() as collector:
-        text = program(action, exception, SLOW_STEP, SPOOLS[settings])
+        step = SLOW_STEP if exception in FULLY else 5 * SLOW_STEP + 1
+        text = program(action, exception, step, SPOOLS[settings])
         judge(collector, run(text, collector.url, deadline=590.0).facts, action)
 
 
