@@ -130,7 +130,7 @@ class Sdist(sdist):
 
 
 # setuptools reads the time that it stamps on a wheel's files from the environment.
-os.environ.setdefault("SOURCE_DATE_EPOCH", str(released_at()))
+os.environ["SOURCE_DATE_EPOCH"] = os.environ.get("SOURCE_DATE_EPOCH") or str(released_at())
 setup(
     name="freshsuccess-logging",
     version=version(),

@@ -47,7 +47,8 @@ def _state(name: str, value: Any) -> bool | None:
         raise TypeError(f"{name} is {_type(value)}; expected a bool or {AUTO!r}")
     word = value.strip().lower()
     if word != AUTO and word not in _FLAGS:
-        raise ValueError(f"{name} is {value!r}; expected one of {_words((AUTO, *_FLAGS))}")
+        hint = did_you_mean(value, (AUTO, *_FLAGS))
+        raise ValueError(f"{name} is {value!r}; expected one of {_words((AUTO, *_FLAGS))}{hint}")
     return _FLAGS.get(word)
 
 
@@ -90,7 +91,8 @@ def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> Any:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{name} is {_type(value)}; expected one of {_words(allowed)}")
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; expected one of {_words(allowed)}")
+        hint = did_you_mean(value, [word for word in allowed if word is not None])
+        raise ValueError(f"{name} is {value!r}; expected one of {_words(allowed)}{hint}")
     return value
 
 

@@ -101,8 +101,7 @@ def build(directory: Path, *hooks: str, umask: str = "022", **settings: str) -> 
     """Call hooks of the build backend in a directory, and return where their results are."""
     out = directory.parent / f"{directory.name}.out"
     out.mkdir(exist_ok=True)
-    env = {**os.environ, **settings}
-    env.pop("SOURCE_DATE_EPOCH", None)
+    env = {**os.environ, "SOURCE_DATE_EPOCH": "", **settings}  # an empty one is none
     command = [sys.executable, "-c", BUILD, umask, str(out), *hooks]
     done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -46,7 +46,7 @@ LEAVING_SECONDS = 15.0
 SIGNALS = {"SIGKILL": 5.0, "SIGTERM": 3.0, "SIGSTOP": 3.0, "SIGUSR1": 12.0}
 """What the killer does, and how often; SIGUSR1 logs in the middle of whatever goes on."""
 
-REPORT = re.compile(r"fslog: (\d+) events were not confirmed by 127\.0\.0\.1:\d+ before [^\n]+\n")
+REPORT = re.compile(r"fslog: abandoned (\d+) events? that 127\.0\.0\.1:\d+ did not [^\n]+\n")
 REFUSAL = re.compile(
     r"fslog: an event for 127\.0\.0\.1:\d+ is refused when the process ends, because "
     r"(spool_max_bytes|buffer_bytes) is full, as are any after it\n"

@@ -11,6 +11,7 @@ import pytest
 
 from exits import TROUBLED, WAYS_OUT
 from fslog.collector import Answer, Collector
+from fslog.delivery import notices
 from processes import Ended, numbers, run, started
 
 pytestmark = pytest.mark.usefixtures("measured")
@@ -216,9 +217,9 @@ TROUBLES: dict[str, tuple[Callable[[], AbstractContextManager[str]], str, bool]]
 
 def _assert_given_up(ended: Ended, count: int, reason: str) -> None:
     lines = ended.err.splitlines()
-    given_up = [line for line in lines if "are abandoned" in line]
+    given_up = [line for line in lines if "abandoned " in line]
     assert len(given_up) == 1, ended.err
-    assert f" {count} events " in given_up[0]
+    assert f"abandoned {notices.counted(count, 'event')} that " in given_up[0]
     assert reason in given_up[0]
     # Otherwise only the notice of an outage is allowed.
     assert len(lines) <= 2, ended.err
@@ -245,7 +246,7 @@ def test_an_endpoint_that_recovers_in_time_gets_everything() -> None:
         ended = run(TROUBLED.replace("=0.5)", "=20)"), collector.url, err=None)
         assert numbers(collector) == list(range(7))
     assert ended.facts["delivered"] == 7
-    assert "are abandoned" not in ended.err
+    assert "abandoned " not in ended.err
 
 
 def test_a_loss_is_reported_on_the_logger_too() -> None:
@@ -263,7 +264,7 @@ def test_a_loss_is_reported_on_the_logger_too() -> None:
         ended = run(program, url, err=None)
     assert ended.facts["logger"] == "fslog"
     assert ended.err == f"fslog: {ended.facts['text']}\n"
-    assert "1 events" in ended.err
+    assert " 1 event " in ended.err
 
 
 def test_handlers_that_hang_share_one_deadline() -> None:
@@ -279,7 +280,7 @@ def test_handlers_that_hang_share_one_deadline() -> None:
     with _collector(Answer(then="hang")) as url:
         ended = run(program, url, err=None)
     assert ended.leaving_seconds < 2.0 + MARGIN_SECONDS
-    assert ended.err.count("are abandoned") == 10
+    assert ended.err.count("abandoned ") == 10
 
 
 def test_an_explicit_logging_shutdown_waits_once() -> None:
@@ -494,7 +495,7 @@ def test_late_events_that_are_abandoned_are_reported_together() -> None:
     with Collector() as collector:
         collector.always(Answer(503))
         ended = run(program, collector.url, err=None)
-        given_up = [text for text in ended.err.splitlines() if "are abandoned" in text]
+        given_up = [text for text in ended.err.splitlines() if "abandoned " in text]
         assert len(given_up) == 2
-        assert "as are any after them" in given_up[1]
+        assert ", and any after them" in given_up[1]
         assert ended.facts["abandoned"] == 51

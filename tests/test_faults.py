@@ -320,7 +320,7 @@ def test_an_outage_with_a_small_buffer_refuses_the_newest_and_reports_it() -> No
         full = [text for text in app.texts() if "full" in text]
         room = [text for text in app.texts() if "room again" in text]
         assert (len(full), len(room)) == (1, 1)
-        assert f"{len(refused)} events were refused" in room[0]
+        assert f"{len(refused)} refused events" in room[0]
         assert len(app.said.records) == 4
 
 

@@ -17,6 +17,7 @@ from typing import TextIO
 import fslog
 from fslog.cli.names import COMMANDS, TOPICS
 from fslog.cli.options import CommandError, CommandParser, report_error
+from fslog.config import did_you_mean
 from fslog.version import VERSION
 
 INTERRUPTED = 130
@@ -93,6 +94,11 @@ def _run(arguments: list[str]) -> int:
         if not arguments:
             _parser().print_help(sys.stderr)
             return 2
+        if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+            hint = (
+                did_you_mean(arguments[0], COMMANDS) or f"; expected one of {', '.join(COMMANDS)}"
+            )
+            _parser().error(f"unknown command {arguments[0]!r}{hint}")
         # The arguments after a command's name are for the command alone.
         name = _parser().parse_args(arguments[:1]).command
         rest = arguments[1:]

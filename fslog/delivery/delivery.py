@@ -443,10 +443,10 @@ class Delivery:
         if number > 1:
             return
         reason = self._parts.listener.last_error
-        more = ", as are any after them" if number else ""
+        more = ", and any after them" if number else ""
         text = (
-            f"{count} events were not confirmed by {self._destination.host} before the process "
-            f"ended, and are abandoned{more}{f': {reason}' if reason else ''}"
+            f"abandoned {notices.counted(count, 'event')} that {self._destination.host} did not "
+            f"confirm before the process ended{more}{f': {reason}' if reason else ''}"
         )
         with internal_work(self._destination.redact):
             if notices.is_visible():

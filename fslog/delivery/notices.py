@@ -88,6 +88,15 @@ def write_stderr(text: str, stream: TextIO | None = None) -> None:
         return
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun; the digits are in one piece, for who searches logs.
+
+    >>> counted(1, "event"), counted(1200, "event")
+    ('1 event', '1200 events')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Notices:
     """The notices about the delivery to one endpoint.
 
@@ -111,7 +120,7 @@ class Notices:
         """WARNING, once per outage: the endpoint is unreachable or overloaded."""
         self._log_failure(
             "down",
-            f"delivery to {self._host} fails: {reason}. {pending} events are pending and are "
+            f"delivery to {self._host} fails: {reason}. {counted(pending, 'event')} pending, "
             f"retried with growing pauses, at least every {max_backoff:g} s",
         )
 
@@ -120,8 +129,8 @@ class Notices:
         self._log_failure(
             "misconfigured",
             f"{self._host} rejects the events: {reason}. Check whether auth_key, api_key and "
-            f"datacenter (or endpoint) belong together. {pending} events are kept and retried "
-            f"every {max_backoff:g} s; a corrected configuration takes effect at restart",
+            f"datacenter (or endpoint) belong together. {counted(pending, 'event')} kept, "
+            f"retried every {max_backoff:g} s; a corrected configuration takes effect at restart",
         )
 
     def _log_failure(self, kind: str, text: str) -> None:
@@ -185,7 +194,7 @@ class Notices:
         if was_logged or is_due:
             self._refused_before = refused
             self._muted_until["full"] = self._clock() + _MUTE_SECONDS
-            self._log(logging.INFO, f"there is room again; {count} events were refused")
+            self._log(logging.INFO, f"there is room again, after {counted(count, 'refused event')}")
 
     def split(self, body_bytes: int) -> None:
         """INFO, once: a body was too large for the endpoint."""
@@ -223,20 +232,22 @@ class Notices:
 
     def adopted(self, segments: int) -> None:
         """INFO: segments of dead processes are adopted."""
-        self._log(logging.INFO, f"{segments} segments of processes that ended are adopted and sent")
+        self._log(
+            logging.INFO, f"adopted {counted(segments, 'segment')} of processes that ended, to send"
+        )
 
     def quarantined(self, lines: int, reason: str) -> None:
         """WARNING, once for each reason: lines of a segment cannot be sent."""
         if self.is_first(f"quarantined {reason}"):
             self._log(
                 logging.WARNING,
-                f"{lines} lines of a segment are moved to the spool's quarantine: {reason}",
+                f"moved {counted(lines, 'line')} of a segment to the spool's quarantine: {reason}",
             )
 
     def unreadable(self, reason: str, events: int) -> None:
         """WARNING, once for each reason: a segment cannot be read."""
         if self.is_first(f"unreadable {reason}"):
-            count = f"; its {events} events are counted as abandoned" if events else ""
+            count = f"; counted as abandoned: {counted(events, 'event')}" if events else ""
             self._log(
                 logging.WARNING,
                 f"a segment of the spool cannot be read: {reason}{count}. Logged once for each "

@@ -43,8 +43,8 @@ def parse(text: object) -> tuple[str, ...]:
     """Split a path into its parts.
 
     Raises:
-        ValueError: it is not a string, has an empty part, begins with a number, or has a part that
-            begins with an underscore, which marks internals.
+        ValueError: it is not a string, has an empty part, begins with a number, ends with `()`, or
+            has a part that begins with an underscore, which marks internals.
 
     >>> parse("request.user.id")
     ('request', 'user', 'id')
@@ -56,6 +56,8 @@ def parse(text: object) -> tuple[str, ...]:
         raise ValueError(f"the path {text!r} has an empty part")
     if parts[0].isdigit():
         raise ValueError(f"the path {text!r} begins with a number: a record has no such attribute")
+    if parts[-1].endswith("()"):
+        raise ValueError(f"the path {text!r} ends with a call: reading a path calls nothing")
     if any(part.startswith("_") for part in parts):
         raise ValueError(f"the path {text!r} has a part that begins with an underscore")
     return parts

@@ -335,7 +335,7 @@ def id_warnings(account: str, user: str) -> tuple[tuple[str, str, str], ...]:
             found.append(("looks_anonymous", name, message))
     if not found or found[0][1] != "accountId":
         actual = ""
-        if _E_MAIL.fullmatch(account):
+        if _E_MAIL.fullmatch(account.strip()):
             actual = "is an e-mail address"
         elif account == user and not account.isdecimal():
             actual = "equals userId"

@@ -168,8 +168,8 @@ def _mention_short(
             with internal_work(to.redact):
                 log(
                     logging.WARNING if is_serious else logging.INFO,
-                    f"{name} has only {len(value)} characters: is it a placeholder? A key of fewer "
-                    f"than {LEAST_LENGTH} characters is masked in URLs only, not in other texts",
+                    f"{name} has fewer than {LEAST_LENGTH} characters: is it a placeholder? Such a "
+                    "key is masked in URLs only, not in other texts",
                 )
 
 

@@ -94,6 +94,17 @@ def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[st
     assert captured.err.startswith("usage: fslog [-h] [--version] COMMAND")
 
 
+@pytest.mark.parametrize(
+    ("command", "end"), [("hlep", "did you mean 'help'?"), ("nonsense", "spool, help")]
+)
+def test_an_unknown_command(command: str, end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the most similar command, or else all of them."""
+    assert main([command]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"fslog: error: unknown command {command!r}; " in error
+    assert error.endswith(end)
+
+
 def test_arguments_after_a_command_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """`fslog demo --help` prints the demo's help, with an example, not that of fslog."""
     assert main(["demo", "--help"]) == 0

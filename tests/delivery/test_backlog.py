@@ -317,7 +317,7 @@ def test_rejected_lines_of_an_orphan(tmp_path: Path) -> None:
         for offset, (text, why) in texts.items():
             assert found[f"{stem}-{offset}.ndjson"] == text
             assert why in found[f"{stem}-{offset}.reason"]
-        assert any("4 lines of a segment are moved" in text for text in process.said)
+        assert any("moved 4 lines of a segment" in text for text in process.said)
 
 
 def test_a_segment_of_rejected_lines_only(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_own_segments_that_were_removed_are_abandoned(process: Process, tmp_path
     assert process.counts("accepted", "delivered", "abandoned", "pending") == [3, 1, 2, 0]
     assert process.share.used_bytes == 0
     [text] = process.said
-    assert "somebody removed it; its 2 events are counted as abandoned" in text
+    assert "somebody removed it; counted as abandoned: 2 events" in text
 
 
 def test_an_uncounted_line_is_accepted_when_it_is_read(process: Process, tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_orphans_come_first_and_in_order(tmp_path: Path) -> None:
         assert process.backlog.oldest() == 0
         assert process.post() == [1, 2, 3, 4, 5]
         assert process.counts("accepted", "adopted", "delivered") == [1, 4, 5]
-        assert process.said == ["3 segments of processes that ended are adopted and sent"]
+        assert process.said == ["adopted 3 segments of processes that ended, to send"]
         process.backlog.end()
         assert os.listdir(tmp_path / "owners") == []
 

@@ -217,7 +217,7 @@ def test_refusals_are_counted_and_logged_once(make: Make) -> None:
     assert eventually(lambda: any("there is room again" in text for _, text in case.said))
     full = [(level, text) for level, text in case.said if "full" in text or "room" in text]
     assert [level for level, _ in full] == [logging.WARNING, logging.INFO]
-    assert f"{stats.refused} events were refused" in full[1][1]
+    assert f"{stats.refused} refused events" in full[1][1]
     assert all(case.own)
     assert case.submit(1) == [True]
 

@@ -180,7 +180,7 @@ def test_a_configuration_error_is_logged_once_with_advice() -> None:
         book.notices.down("timed out", 3, 60.0)
     misconfigured, down = book.take()
     assert misconfigured[0] == down[0] == logging.WARNING
-    for word in ("400", "auth_key", "api_key", "datacenter", "3 events are kept", "60 s"):
+    for word in ("400", "auth_key", "api_key", "datacenter", "3 events kept", "60 s"):
         assert word in misconfigured[1]
     assert "timed out" in down[1]
     book.notices.up()
@@ -203,7 +203,7 @@ def test_a_full_buffer_is_logged_once_until_it_is_empty() -> None:
     book.notices.emptied(15)
     [(level, text)] = book.take()
     assert level == logging.INFO
-    assert "5 events were refused" in text
+    assert "5 refused events" in text
     book.now += 61
     assert book.notices.is_first("full")
 
@@ -222,7 +222,7 @@ def test_a_buffer_that_fills_many_times_a_second_is_logged_once_a_minute() -> No
     book.notices.emptied(refused)
     logged = book.take()
     assert 10 <= len(logged) <= 25
-    counts = [int(text.split()[4]) for _, text in logged if "room again" in text]
+    counts = [int(text.split()[5]) for _, text in logged if "room again" in text]
     assert sum(counts) == refused
 
 

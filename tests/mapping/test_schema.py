@@ -559,6 +559,7 @@ def test_an_id_that_resembles_such_a_text_is_valid(value: str) -> None:
     [
         ("ann@acme.example", "ann", "an e-mail address"),
         ("ann@acme.example", "ann@acme.example", "an e-mail address"),
+        (" ann@acme.example", "ann", "an e-mail address"),
         ("ann", "ann", "equals userId"),
         ("7a", "7a", "equals userId"),
     ],

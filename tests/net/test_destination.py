@@ -130,10 +130,10 @@ def test_a_key_that_is_too_short_is_logged_once(caplog: pytest.LogCaptureFixture
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.name == "fslog"
-    assert "auth_key has only 5 characters" in record.getMessage()
+    assert "auth_key has fewer than 8 characters" in record.getMessage()
     for _ in range(2):
         make(auth_key="jjjjj", api_key="qqqqqqq")
-    assert "api_key has only 7 characters" in caplog.records[1].getMessage()
+    assert "api_key has fewer than 8 characters" in caplog.records[1].getMessage()
     assert len(caplog.records) == 2
     assert "jjjjj" not in caplog.text
     assert "qqqqqqq" not in caplog.text
@@ -160,7 +160,7 @@ def test_a_short_key_is_written_to_stderr_if_no_handler_shows_it(
     monkeypatch.setattr(logging.getLogger("fslog"), "propagate", False)
     make(auth_key="jjjjj")
     err = capsys.readouterr().err
-    assert "auth_key has only 5 characters" in err
+    assert "auth_key has fewer than 8 characters" in err
     assert "jjjjj" not in err
 
 

@@ -29,7 +29,7 @@ KEYS = ("auth-0f3b97", "api-5c21de")
 STRICT = ("-X", "faulthandler", "-W", "error")
 """Warnings are errors: a resource left open is reported on stderr.
 
-Not `-X dev`, whose checks of memory are for extension modules: with them a start takes a third longer.
+Not `-X dev`: its checks of memory are for extension modules, and make a start a third longer.
 """
 
 FORKING = (*STRICT, "-W", "ignore:This process:DeprecationWarning")

@@ -480,9 +480,7 @@ SENDING = """
         pytest.param([], None, [], marks=pytest.mark.slow),
         pytest.param([], "yes", ["program"], marks=pytest.mark.slow),
         pytest.param([], "", [], marks=pytest.mark.slow),
-        pytest.param(
-            ["-o", "fslog_send=true"], None, ["unset", "program"], marks=pytest.mark.slow
-        ),
+        pytest.param(["-o", "fslog_send=true"], None, ["unset", "program"], marks=pytest.mark.slow),
         pytest.param(
             ["-p", "no:fslog"],
             None,
