@@ -1,4 +1,4 @@
-"""Django, as it comes from PyPI: its own records and log calls of views become events."""
+"""Django from PyPI: its own records and the log calls of views become events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BOB = {**HOST, "X-Remote-User": "bob", "Host": "globex.localhost"}
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the example with a database that its tables are in."""
+    """Return a copy of the example with a migrated database."""
     where = example("django_app", tmp_path_factory.mktemp("project"))
     with Collector() as collector:
         command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
@@ -48,20 +48,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def where(project: Path, tmp_path: Path) -> Path:
-    """Return a copy of the example for one test: no users are known, the first will have id 1."""
+    """Return a copy of the example for one test, with no users: the first will have the ID 1."""
     return Path(shutil.copytree(project, tmp_path / "django_app"))
 
 
 @contextlib.contextmanager
 def runserver(collector: Collector, where: Path) -> Iterator[Server]:
-    """Run Django's own server."""
+    """Run Django's development server."""
     command = ["manage.py", "runserver", "--noreload", "{port}"]
     with serving(collector, where, *command, headers=HOST) as server:
         yield server
 
 
 def received(collector: Collector) -> list[dict[str, Any]]:
-    """Return the events less time and session; a known user has the session that Django made."""
+    """Check that the session IDs are Django's; return the events without time and session ID."""
     assert collector.invalid == []
     for event in collector.events:
         session = by_window(event["accountId"], event["userId"], event["createdAt"])
@@ -71,14 +71,14 @@ def received(collector: Collector) -> list[dict[str, Any]]:
 
 
 def did(user: str, account: str, action: str, **more: Any) -> dict[str, Any]:
-    """Return the event of a user, who goes by the number that Django gave them."""
+    """Return the expected event of a user, identified by Django's primary key."""
     return {"accountId": account, "userId": user, "action": action, **more}
 
 
 def drive(server: Server) -> list[dict[str, Any]]:
-    """Use the application; return the events that this should make, in order.
+    """Send requests to the application; return the expected events in order.
 
-    One event has no user, because nobody is logged in: it is invalid and reported, not sent.
+    One more event is invalid and reported, not sent: its request has no logged-in user.
     """
     assert server.ask("POST", "/reports/export?rows=12", ANN) == 200
     assert server.ask("POST", "/tasks/create", BOB) == 200
@@ -100,17 +100,17 @@ def drive(server: Server) -> list[dict[str, Any]]:
 
 
 def test_runserver(where: Path) -> None:
-    """Under Django's server views, `django.request` and `django.server` make events, in order."""
+    """Under `runserver` the logs of views, requests and the server become events, in order."""
     with Collector() as collector, runserver(collector, where) as server:
         expected = drive(server)
-        # It answers before it logs, and Ctrl-C does not wait for the thread that does.
+        # The server logs after it responds, and Ctrl-C does not wait for the thread that logs.
         server.until(lambda: '"POST /wiki/search HTTP/1.1" 200' in server.written("err"))
         server.stop(signal.SIGINT, notices=1)
         assert received(collector) == expected
 
 
 def test_users_who_share_a_connection(where: Path) -> None:
-    """Who was bound by a request is forgotten at the next one in the same thread."""
+    """The next request in the same thread does not inherit the user that a request bound."""
     with Collector() as collector, runserver(collector, where) as server:
         with contextlib.closing(server.connect()) as connection:
             for headers in (ANN, BOB, HOST, ANN):
@@ -127,7 +127,7 @@ def test_users_who_share_a_connection(where: Path) -> None:
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]])
 def test_under_gunicorn(where: Path, preload: list[str]) -> None:
-    """Under gunicorn the same settings make the same events, and SIGTERM loses none."""
+    """Under gunicorn the same settings make the same events, and none is lost at SIGTERM."""
     command = ["gunicorn", "wsgi", "--bind", "127.0.0.1:{port}", "--access-logfile", "-"]
     with (
         Collector() as collector,

@@ -1,4 +1,4 @@
-"""gunicorn, as it comes from PyPI: its access log becomes events by its logging configuration."""
+"""gunicorn from PyPI: a logging configuration makes events of its access log."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ BOOTED = re.compile(r"Booting worker with pid: (\d+)")
 
 
 def of(user: str, account: str | None, password: str | None = None) -> dict[str, str]:
-    """Return the headers of a user's request as the proxy in front would pass them on."""
+    """Return the headers of a user's request as a reverse proxy would forward them."""
     name = f"{user}:{PASSWORDS[user] if password is None else password}"
     headers = {"Authorization": f"Basic {base64.b64encode(name.encode()).decode()}"}
     return headers if account is None else {**headers, "X-Account": account}
 
 
 def as_file(where: Path) -> list[str]:
-    """Leave the configuration where gunicorn looks for it: `gunicorn.conf.py`."""
+    """Use `gunicorn.conf.py`, which gunicorn loads by default."""
     return []
 
 
 def preloaded(where: Path) -> list[str]:
-    """Have the application loaded before the workers are forked."""
+    """Load the application before the workers are forked."""
     return ["--preload"]
 
 
 def as_json(where: Path) -> list[str]:
-    """Give the logging configuration as a JSON file, and all the rest as arguments."""
+    """Write the logging configuration to a JSON file, and pass the other settings as arguments."""
     conf = where / "gunicorn.conf.py"
     logconfig = runpy.run_path(str(conf))["logconfig_dict"]
     conf.unlink()
@@ -57,7 +57,7 @@ def as_json(where: Path) -> list[str]:
 
 @contextlib.contextmanager
 def gunicorn(collector: Collector, where: Path, *arguments: str) -> Iterator[Server]:
-    """Run gunicorn with the example, until two workers are there."""
+    """Run gunicorn with the example, and wait until both workers have started."""
     bind = ["--bind", "127.0.0.1:{port}"]
     with serving(collector, where, "gunicorn", *bind, *arguments) as server:
         server.until(lambda: len(workers(server)) == 2)
@@ -65,13 +65,13 @@ def gunicorn(collector: Collector, where: Path, *arguments: str) -> Iterator[Ser
 
 
 def workers(server: Server) -> list[int]:
-    """Return the process ids of all workers so far."""
+    """Return the process IDs of all workers that have started so far."""
     return [int(pid) for pid in BOOTED.findall(server.written("err"))]
 
 
 @contextlib.contextmanager
 def paused(server: Server, pid: int) -> Iterator[None]:
-    """Have one worker stand still, so that another one gets the requests."""
+    """Stop one worker with SIGSTOP, so that the other one serves the requests."""
     stat = Path(f"/proc/{pid}/stat")
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -82,13 +82,13 @@ def paused(server: Server, pid: int) -> Iterator[None]:
 
 
 def use(user: str, account: str, module: str, feature: str, **more: Any) -> dict[str, Any]:
-    """Return the event that one request should be."""
+    """Return the expected event of one request."""
     ids = {"accountId": account, "userId": user}
     return {**ids, "action": "feature", "module": module, "feature": feature, **more}
 
 
 def received(collector: Collector) -> list[dict[str, Any]]:
-    """Return the events less what cannot be foreseen, having checked that as far as it goes."""
+    """Check the properties that vary between runs; return the events without them."""
     assert collector.invalid == []
     found = []
     for event in collector.events:
@@ -102,7 +102,7 @@ def received(collector: Collector) -> list[dict[str, Any]]:
 
 
 def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return events in an order that does not depend on which worker was first."""
+    """Return the events in an order that does not depend on which worker sent them first."""
     return sorted(events, key=lambda event: sorted(event.items()))
 
 
@@ -110,7 +110,7 @@ def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_the_access_log_becomes_events(
     configured: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:
-    """Each used page is one event, from either worker, and nothing else is; SIGTERM loses none."""
+    """Each use of a feature is one event, from either worker, and none is lost at SIGTERM."""
     where = example("gunicorn_app", tmp_path)
     with Collector() as collector, gunicorn(collector, where, *configured(where)) as server:
         one, other = workers(server)
@@ -140,8 +140,8 @@ def test_the_access_log_becomes_events(
         )
 
 
-def test_a_request_without_an_account_is_explained(tmp_path: Path) -> None:
-    """An event that lacks what it needs is not sent, and gunicorn's log says what is missing."""
+def test_a_request_without_an_account_is_reported(tmp_path: Path) -> None:
+    """An event without a required property is not sent, and gunicorn's log names the property."""
     where = example("gunicorn_app", tmp_path)
     with Collector() as collector, gunicorn(collector, where) as server:
         assert server.ask("POST", "/board/sort", of("ann", None)) == 200
@@ -154,7 +154,7 @@ def test_a_request_without_an_account_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_reload_loses_nothing(tmp_path: Path) -> None:
-    """SIGHUP configures logging anew and replaces the workers, and every event arrives."""
+    """SIGHUP configures logging again and replaces the workers, and every event arrives."""
     where = example("gunicorn_app", tmp_path)
     with Collector() as collector, gunicorn(collector, where) as server:
         for _ in range(3):
@@ -174,8 +174,8 @@ def test_a_reload_loses_nothing(tmp_path: Path) -> None:
         ]
 
 
-def test_a_wrong_rule_is_said_at_the_start(tmp_path: Path) -> None:
-    """gunicorn does not start with a rule that can never work; `fslog check` tells the mistake."""
+def test_an_invalid_rule_is_reported_at_startup(tmp_path: Path) -> None:
+    """gunicorn does not start with an invalid rule; `fslog check` reports the error in the rule."""
     where = example("gunicorn_app", tmp_path)
     readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     conf = where / "gunicorn.conf.py"
@@ -185,7 +185,7 @@ def test_a_wrong_rule_is_said_at_the_start(tmp_path: Path) -> None:
         with Process([sys.executable, "-m", "gunicorn"], where, settings) as process:
             ended = process.end(DEADLINE)
         assert ended.code == 1
-        # gunicorn tells no more than this of any handler that cannot be made.
+        # gunicorn prints only this message if a handler cannot be created, without the cause.
         assert ended.err.strip() == "Error: Unable to configure handler 'freshsuccess'"
         assert "fslog check gunicorn.conf.py" in readme
         check = [sys.executable, "-m", "fslog", "check", "gunicorn.conf.py"]

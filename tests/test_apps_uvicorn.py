@@ -1,4 +1,4 @@
-"""uvicorn with Starlette, as they come from PyPI: access log and log calls become events."""
+"""uvicorn and Starlette from PyPI: the access log and log calls become events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BOB = {"Authorization": "Bearer token-of-bob"}
 
 
 def received(collector: Collector) -> list[dict[str, Any]]:
-    """Return the events less what cannot be foreseen, having checked that as far as it goes."""
+    """Check the derived session IDs; return the events without time and session ID."""
     assert collector.invalid == []
     for event in collector.events:
         session = by_window(event["accountId"], event["userId"], event["createdAt"])
@@ -31,7 +31,7 @@ def received(collector: Collector) -> list[dict[str, Any]]:
 
 
 def use(headers: Mapping[str, str], module: str, feature: str, **more: Any) -> dict[str, Any]:
-    """Return the event that one request should be."""
+    """Return the expected event of one request."""
     ids = {
         ANN["Authorization"]: {"accountId": "acme", "userId": "ann"},
         BOB["Authorization"]: {"accountId": "globex", "userId": "bob"},
@@ -40,7 +40,7 @@ def use(headers: Mapping[str, str], module: str, feature: str, **more: Any) -> d
 
 
 def test_requests_become_events(tmp_path: Path) -> None:
-    """By rule or by the log call's own words each use is one event, and SIGTERM loses none."""
+    """Each use of a feature is one event, by rule or explicitly, and none is lost at SIGTERM."""
     where = example("starlette_app", tmp_path)
     with Collector() as collector, serving(collector, where, *START) as server:
         assert server.ask("POST", "/reports/export?rows=12", ANN) == 200
@@ -61,7 +61,7 @@ def test_requests_become_events(tmp_path: Path) -> None:
 
 
 def test_requests_at_the_same_time_keep_their_users(tmp_path: Path) -> None:
-    """Requests that overlap in one event loop each belong to who made them."""
+    """Each of several concurrent requests in one event loop has its own user."""
     where = example("starlette_app", tmp_path)
     with Collector() as collector, serving(collector, where, *START) as server:
 
@@ -79,7 +79,7 @@ def test_requests_at_the_same_time_keep_their_users(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_two_workers_lose_nothing(number: int, tmp_path: Path) -> None:
-    """Worker processes of uvicorn deliver what they have when the first process is stopped."""
+    """uvicorn's worker processes deliver pending events when the parent process is stopped."""
     where = example("starlette_app", tmp_path)
     with Collector() as collector, serving(collector, where, *START, "--workers", "2") as server:
         for _ in range(6):
@@ -89,7 +89,7 @@ def test_two_workers_lose_nothing(number: int, tmp_path: Path) -> None:
 
 
 def test_under_gunicorn_nothing_is_lost(tmp_path: Path) -> None:
-    """gunicorn with uvicorn's workers, which SIGTERM ends by itself: the lifespan has flushed."""
+    """Under gunicorn the lifespan flushes before SIGTERM kills uvicorn's workers."""
     where = example("starlette_app", tmp_path)
     options = ("--worker-class", "uvicorn.workers.UvicornWorker", "--bind", "127.0.0.1:{port}")
     start = ("gunicorn", "app:app", *options, "--log-config-json", "logging.json")

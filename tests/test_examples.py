@@ -1,4 +1,4 @@
-"""The examples: each works as its README says, and the demo's configuration is one of them."""
+"""Each example works as its README says, and the demo's configuration is one of the examples."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ EXPECTED = {
 
 
 def blocks_under(heading: str) -> list[str]:
-    """Return the shell blocks beneath a heading of the examples' README."""
+    """Return the texts of the blocks under a heading of the examples' README."""
     at = README.splitlines().index(heading) + 1
     return [block.text for block in parse(README) if block.heading == at]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Return a copy of all examples, as a reader has one."""
+    """Return a copy of all examples without the files that earlier runs created."""
     left = shutil.ignore_patterns("__pycache__", "*.sqlite3")
     return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=left))
 
 
 @contextlib.contextmanager
 def endpoint(directory: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """Run `endpoint.py`; give the process and what it says is to be set."""
+    """Run `endpoint.py`; yield the process and the environment variables that it prints."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "endpoint.py", str(free_port())],
         cwd=directory,
@@ -79,7 +79,7 @@ def endpoint(directory: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str,
 
 
 def end(process: subprocess.Popen[str]) -> list[str]:
-    """End `endpoint.py` by Ctrl-C; return the lines that it has written."""
+    """Stop `endpoint.py` with Ctrl-C; return the lines that it has written."""
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=DEADLINE)
     assert (process.returncode, err) == (0, "")
@@ -87,7 +87,7 @@ def end(process: subprocess.Popen[str]) -> list[str]:
 
 
 def start(name: str, copy: Path, settings: Mapping[str, str]) -> Server:
-    """Start an application by the README's commands, on a port of its own."""
+    """Start an application with the README's commands, on a free port."""
     port = free_port()
     for path in (copy / name).rglob("*.conf.py"):
         path.write_text(path.read_text().replace(":8000", f":{port}"), encoding="utf-8")
@@ -100,19 +100,19 @@ def start(name: str, copy: Path, settings: Mapping[str, str]) -> Server:
 @pytest.mark.slow
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("name", APPS)
-def test_an_application_does_what_its_reader_is_told(name: str, copy: Path) -> None:
-    """Started and asked by the README's commands, an application's events arrive."""
+def test_the_readme_commands_make_the_expected_events(name: str, copy: Path) -> None:
+    """The README's commands start an application and send requests, and its events arrive."""
     with endpoint(copy) as (player, settings), start(name, copy, settings) as server:
         server.until(lambda: server.is_ready(READY.get(name, {})))
         asks = blocks_under(f"## {name}")[1].replace("8000", str(server.port))
         asked = f'curl() {{ command curl --silent --max-time 60 "$@"; }}\n{asks}'
         subprocess.run(["bash", "-eu", "-c", asked], check=True, capture_output=True)
-        # Of the servers, those that answer before they log have logged now.
+        # Some servers respond before they log, so wait until every request is in the log.
         paths = re.findall(r":\d+(/[\w./]+)", asks)
         server.until(lambda: all(path in server.written("err") for path in paths))
         server.stop(STOP.get(name, signal.SIGTERM), ENDS.get(name, 0))
         events = [json.loads(line) for line in end(player)]
-    # gunicorn's two workers each keep their own order, and share none.
+    # Events are in order within each of gunicorn's two workers, but not across them.
     ordered = sorted if name == "gunicorn_app" else list
     seen = [
         (
@@ -125,8 +125,8 @@ def test_an_application_does_what_its_reader_is_told(name: str, copy: Path) -> N
     assert ordered(seen) == ordered(EXPECTED[name])
 
 
-def test_the_readme_tells_what_to_set(copy: Path) -> None:
-    """The README shows the very line that `endpoint.py` prints."""
+def test_the_readme_shows_the_environment_variables(copy: Path) -> None:
+    """The README shows the exact line that `endpoint.py` prints, with the default port."""
     with endpoint(copy) as (player, settings):
         shown = next(block.text for block in parse(README) if block.text.startswith("export "))
         port = settings["FSLOG_ENDPOINT"].rpartition(":")[2]
@@ -135,21 +135,21 @@ def test_the_readme_tells_what_to_set(copy: Path) -> None:
         assert end(player) == []
 
 
-def test_the_readme_knows_every_example() -> None:
-    """Each file and folder of `examples/` is named in its README."""
+def test_the_readme_names_every_example() -> None:
+    """The README of `examples/` names each file and folder in it."""
     for path in EXAMPLES.iterdir():
         assert path.name in README or path.name in ("README.md", "__pycache__"), path
 
 
 def test_the_demo_is_configured_by_an_example() -> None:
-    """What `fslog demo` is configured by is `examples/demo.json`, letter by letter."""
+    """The configuration of `fslog demo` is identical to `examples/demo.json`."""
     packaged = importlib.resources.files("fslog.cli.demo").joinpath("demo.json")
     assert packaged.read_text(encoding="utf-8") == (EXAMPLES / "demo.json").read_text(
         encoding="utf-8"
     )
 
 
-def test_the_demos_configuration_is_there_once() -> None:
+def test_a_checkout_has_one_copy_of_the_demos_configuration() -> None:
     """In a checkout the package's file is a link to the example; a build copies the example."""
     link = ROOT / "fslog" / "cli" / "demo" / "demo.json"
     in_sdist = (ROOT / "PKG-INFO").exists()
@@ -158,8 +158,8 @@ def test_the_demos_configuration_is_there_once() -> None:
     assert not in_checkout or os.readlink(link) == "../../../examples/demo.json"
 
 
-def test_the_demos_configuration_serves_a_reader() -> None:
-    """With keys from the environment `demo.json` is a configuration that logging takes."""
+def test_dictconfig_accepts_the_demos_configuration() -> None:
+    """`logging.config` accepts `demo.json` if the environment has the keys."""
     program = f"""
         import json, logging.config
 

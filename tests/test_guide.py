@@ -1,4 +1,4 @@
-"""What the guide's tables and samples say is what the code does."""
+"""The tables and samples of the guide agree with the code."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def page(topic: str) -> str:
 
 
 def section(topic: str, heading: str) -> str:
-    """Return what stands beneath a heading, up to the next one of the same rank."""
+    """Return the text under a heading of the second level, up to the next one."""
     found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", page(topic), re.M | re.S)
     assert found, f"{topic}.md has no heading {heading!r}"
     return found[1]
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """Return the rows of each table, without its heading, as lists of cells."""
+    """Return the rows of each table, without the header, as lists of cells."""
     found = re.findall(r"^\|(?:.*)\|\n\|[ |:-]+\|\n((?:\|.*\|\n)+)", text, re.M)
     return [
         [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows.splitlines()]
@@ -60,19 +60,19 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def code(cell: str) -> str:
-    """Return the only code in a cell."""
+    """Return the text of the only code span in a cell."""
     (found,) = re.findall(r"`([^`]+)`", cell)
     return str(found)
 
 
 def block(topic: str, name: str) -> str:
-    """Return the text of a block of the guide by its name."""
+    """Return the text of the guide's block with this name."""
     (text,) = {b.text for b in blocks_of(GUIDE / f"{topic}.md") if b.marks.get("name") == name}
     return text
 
 
 def module_of(topic: str, name: str) -> Any:
-    """Execute a block as a module."""
+    """Execute a block as a module and return the module."""
     module = ModuleType(name.removesuffix(".py"))
     exec(compile(block(topic, name), name, "exec"), module.__dict__)
     return module
@@ -82,7 +82,7 @@ def module_of(topic: str, name: str) -> Any:
 
 
 def test_the_actions_are_those_of_the_schema() -> None:
-    """The guide lists each known action with its properties, their kinds, and which are needed."""
+    """The guide lists each known action with its properties, and which of them are optional."""
     actions: dict[str, tuple[list[str], list[str]]] = {}
     action = ""
     for name, prop, kind, need, _, evidence in tables(section("events", "Known actions"))[0]:
@@ -97,14 +97,14 @@ def test_the_actions_are_those_of_the_schema() -> None:
 
 
 def test_the_required_properties_are_those_of_the_schema() -> None:
-    """What every event needs is normative, and nothing else is."""
+    """The guide lists the properties that every event requires, and calls them normative."""
     rows = tables(section("events", "Known actions"))[1]
     assert [code(name) for name, *_ in rows] == list(schema.REQUIRED)
     assert {evidence for *_, evidence in rows} == {"normative"}
 
 
 def codes_in_the_code() -> set[str]:
-    """Return the codes of all problems of events that the package makes."""
+    """Return the codes of all problems with events that the package reports."""
     found = set()
     for path in [PACKAGE / "formatter.py", PACKAGE / "handler.py", PACKAGE / "mapping/schema.py"]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -116,7 +116,7 @@ def codes_in_the_code() -> set[str]:
 
 
 def test_every_code_is_documented() -> None:
-    """The guide lists each code, and says of those that warn that the event is sent."""
+    """The guide lists each code, and says that an event with a warning is sent."""
     rows = tables(section("events", "Problems"))[0]
     fate = {code(name): fate for name, fate, _ in rows}
     assert set(fate) == codes_in_the_code()
@@ -129,7 +129,7 @@ def test_every_code_is_documented() -> None:
 
 
 def default_of(argument: str) -> str:
-    """Return an argument's default as the guide writes it."""
+    """Return the default of an argument in the notation of the guide."""
     owner = EventFormatter if argument in MAPPING else FreshsuccessHandler
     value = inspect.signature(owner).parameters[argument].default
     if argument == "level":
@@ -149,7 +149,7 @@ def default_of(argument: str) -> str:
 
 
 def test_every_argument_is_documented_with_its_default() -> None:
-    """The guide's four tables have each argument of the handler once, and no other."""
+    """The tables of the guide list each argument of the handler exactly once, and no other."""
     rows = [row for table in tables(section("configuration", "Arguments")) for row in table]
     documented = {code(name): default for name, default, _ in rows}
     assert len(documented) == len(rows)
@@ -162,7 +162,7 @@ def test_every_argument_is_documented_with_its_default() -> None:
 
 
 def test_every_environment_variable_is_documented() -> None:
-    """The guide lists the variables that the package reads, and no other."""
+    """The guide lists exactly the variables that the package reads."""
     (rows,) = tables(section("configuration", "Environment variables"))
     text = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     in_the_code = set(re.findall(r"\bFSLOG_[A-Z_]+\b", text)) - {"FSLOG_EXAMPLE"}
@@ -173,7 +173,7 @@ def test_every_environment_variable_is_documented() -> None:
 
 
 def test_the_hosts_are_documented() -> None:
-    """A firewall that allows the guide's hosts lets everything through."""
+    """The guide lists the host of each data center, for the rules of a firewall."""
     (rows,) = tables(section("configuration", "Hosts"))
     documented = {code(f"`{name.split('`')[1]}`"): code(host) for name, host, _ in rows}
     assert {name: f"https://{host}" for name, host in documented.items()} == DATACENTERS
@@ -183,13 +183,13 @@ def test_the_hosts_are_documented() -> None:
 
 
 def test_the_excluded_names_are_documented() -> None:
-    """What the guide says is excluded by default is."""
+    """The guide lists the names that are excluded by default."""
     text = " and ".join(f"`{name}`" for name in EXCLUDE).replace(" and ", ", ", len(EXCLUDE) - 2)
     assert f"`exclude` is by default {text}" in page("privacy")
 
 
 def test_a_request_has_the_documented_headers_only() -> None:
-    """The guide lists every header of a request."""
+    """The guide lists exactly the headers of a request."""
     seen: list[set[str]] = []
     with Collector(route=lambda message: seen.append(set(message.headers))) as collector:
         handler = FreshsuccessHandler(auth_key="k" * 9, api_key="l" * 9, endpoint=collector.url)
@@ -204,14 +204,14 @@ def test_a_request_has_the_documented_headers_only() -> None:
     assert seen == [{name.lower() for name in re.findall(r"`([\w-]+)`", sentence[1])}]
 
 
-# Context: 24 requests of ann, of nobody and of bob, on threads and tasks that are used again.
+# Context: 24 requests of ann, an anonymous user and bob, on threads and tasks that are reused.
 
 USERS = ["ann", None, "bob"] * 8
 
 
 @pytest.fixture
 def seen() -> Iterator[list[tuple[str | None, Any]]]:
-    """Give a list for the user of each request, and the user that was bound for it."""
+    """Yield an empty list of pairs: the user of a request, and the user bound during it."""
     context.clear()
     yield []
     context.clear()
@@ -227,7 +227,7 @@ def bind_known(user: str | None) -> None:
 
 
 def wsgi(seen: list[tuple[str | None, Any]], wrap: Callable[[Any], Any]) -> None:
-    """Serve the requests as gunicorn does: the access line stands between body and `close`."""
+    """Serve the requests as gunicorn does: it logs the access line before it closes the body."""
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         bind_known(environ["user"])
@@ -261,22 +261,22 @@ def unwrapped(application: Any) -> Any:
 
 
 def test_the_guides_wsgi_wrapper_keeps_requests_apart(seen: list[tuple[str | None, Any]]) -> None:
-    """Each request's log calls and its access line have its own user, or none."""
+    """The log calls and the access line of a request have that request's user, or none."""
     wsgi(seen, module_of("context", "one_request.py").OneRequest)
     assert len(seen) == 24 + 20
     assert [pair for pair in seen if pair[0] != pair[1]] == []
 
 
-def test_without_the_wrapper_requests_have_the_user_of_another(
+def test_without_the_wrapper_a_user_stays_bound_for_the_next_request(
     seen: list[tuple[str | None, Any]],
 ) -> None:
-    """What the guide warns of happens: a user who is bound only if known stays for the next."""
+    """As the guide warns, an anonymous request has the user of an earlier one on its thread."""
     wsgi(seen, unwrapped)
     assert {user for user, bound in seen if bound != user} == {None}
 
 
 def asgi(seen: list[tuple[str | None, Any]], wrap: Callable[[Any], Any]) -> None:
-    """Serve three connections as uvicorn does: a pipelined request starts from the one before."""
+    """Serve three connections as uvicorn does: a pipelined request inherits the context."""
 
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if wrap is unwrapped:
@@ -309,7 +309,7 @@ def asgi(seen: list[tuple[str | None, Any]], wrap: Callable[[Any], Any]) -> None
 def test_the_guides_asgi_middleware_keeps_requests_apart(
     seen: list[tuple[str | None, Any]],
 ) -> None:
-    """Each request's log calls and its access line have its own user, or none."""
+    """The log calls and the access line of a request have that request's user, or none."""
 
     def who(scope: dict[str, Any]) -> dict[str, str]:
         return {} if scope["user"] is None else {"accountId": "acme", "userId": scope["user"]}
@@ -320,15 +320,15 @@ def test_the_guides_asgi_middleware_keeps_requests_apart(
     assert [pair for pair in seen if pair[0] != pair[1]] == []
 
 
-def test_without_clearing_a_pipelined_request_has_the_user_of_another(
+def test_without_clearing_a_pipelined_request_inherits_the_user(
     seen: list[tuple[str | None, Any]],
 ) -> None:
-    """What the guide warns of happens in tasks, too: they inherit the context of the one before."""
+    """As the guide warns, a pipelined request inherits the context of the previous request."""
     asgi(seen, unwrapped)
     assert {user for user, bound in seen if bound != user} == {None}
 
 
-# Servers as they come from PyPI, with the configurations of the guide.
+# Servers from PyPI, with the configurations of the guide.
 
 
 CALLS = """
@@ -400,11 +400,11 @@ app = Starlette(
 """
 
 USERS_OF_24 = {("ann", "ann"): 8, ("bob", "bob"): 8}
-"""The part of the path that names the user, and the user of the event; nobody has no event."""
+"""Number of events by user in the path and user of the event; `nobody` has none."""
 
 
 def files(where: Path, **texts: str) -> None:
-    """Write modules, and the classes of the guide's `context` beside them."""
+    """Write the modules, and with them the guide's classes `OneRequest` and `BindUser`."""
     for name in ("one_request", "bind_user"):
         texts[name] = block("context", f"{name}.py")
     for name, text in texts.items():
@@ -412,7 +412,7 @@ def files(where: Path, **texts: str) -> None:
 
 
 def ask_24(server: Server) -> None:
-    """Make the requests of ann, of nobody and of bob, several at a time."""
+    """Send the requests of ann, an anonymous user and bob, several at a time."""
 
     def ask(user: str | None) -> None:
         headers = {} if user is None else {"X-User": user, "X-Account": "acme"}
@@ -430,7 +430,7 @@ def stop(server: Server, code: int) -> None:
 
 
 def users(collector: Collector) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
-    """Count the events of log calls, and of access lines, by their path's user and their own."""
+    """Count the events of log calls and of access lines by the user in path and event."""
     calls: Counter[tuple[str, str]] = Counter()
     lines: Counter[tuple[str, str]] = Counter()
     assert collector.invalid == []
@@ -452,7 +452,7 @@ FIELDS = (
 def test_gunicorn_with_an_application_that_configures_logging(
     worker: str, without: str, tmp_path: Path
 ) -> None:
-    """Access lines arrive as troubleshooting says; each has its user by field, or by context."""
+    """Access lines arrive as troubleshooting says; the user is from a field or from the context."""
     config = block("troubleshooting", "gunicorn_in_app.py")
     assert without in config
     files(tmp_path, app=f"import config\n{WSGI}", config=config.replace(without, ""))
@@ -466,7 +466,7 @@ def test_gunicorn_with_an_application_that_configures_logging(
 
 @pytest.mark.slow
 def test_the_guides_gunicorn_conf(tmp_path: Path) -> None:
-    """gunicorn started beside the rules' configuration makes events of known users' requests."""
+    """gunicorn with the configuration in `rules` makes events of POST requests by known users."""
     files(tmp_path, app=WSGI.replace("use(", "len("))
     (tmp_path / "gunicorn.conf.py").write_text(block("rules", "gunicorn.conf.py"), encoding="utf-8")
     ann = {"X-User": "ann", "X-Account": "acme"}
@@ -483,7 +483,7 @@ def test_the_guides_gunicorn_conf(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("configured", ["--log-config", "by the application"])
 def test_uvicorn_with_the_middleware(configured: str, tmp_path: Path) -> None:
-    """Access lines arrive as the guide says, each under its own user, also if pipelined."""
+    """Access lines arrive as the guide says, each with its own user, even if pipelined."""
     command = ["uvicorn", "app:app", "--port", "{port}"]
     if configured == "--log-config":
         files(tmp_path, app=ASGI)
@@ -536,7 +536,7 @@ app = Starlette(
 def test_a_middleware_around_call_next(
     dispatch: str, lines: dict[tuple[str, str], int], tmp_path: Path
 ) -> None:
-    """`bound` around `call_next` ends before the access line is written, as the guide says."""
+    """As the guide says, `bound` around `call_next` ends before the access line is written."""
     files(tmp_path, app=ASGI + IN_MIDDLEWARE.replace("DISPATCH", dispatch))
     (tmp_path / "logging.json").write_text(block("rules", "logging.json"), encoding="utf-8")
     command = ("uvicorn", "app:app", "--port", "{port}", "--log-config", "logging.json")
@@ -561,10 +561,10 @@ UVICORN = ("uvicorn", "app:app", "--port", "{port}")
     ],
     ids=["gunicorn", "gunicorn with an access log", "uvicorn", "uvicorn.access propagates"],
 )
-def test_a_root_logger_without_access_lines(
+def test_access_lines_do_not_reach_the_root_logger(
     command: tuple[str, ...], code: int, app: str, logger: str, tmp_path: Path
 ) -> None:
-    """What troubleshooting explains happens: log calls arrive, lines of the access log do not."""
+    """As troubleshooting explains, log calls arrive, but lines of the access log do not."""
     config = block("troubleshooting", f"{command[0]}_in_app.py")
     config, count = re.subn(
         r'"loggers": \{.*?\n        \},', f'"loggers": {logger},', config, flags=re.S
@@ -579,8 +579,8 @@ def test_a_root_logger_without_access_lines(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flushes", [True, False])
-def test_uvicorn_loses_what_waits(flushes: bool, tmp_path: Path) -> None:
-    """uvicorn ends by the signal itself: what is not flushed in the lifespan is lost."""
+def test_uvicorn_loses_what_is_not_flushed(flushes: bool, tmp_path: Path) -> None:
+    """The signal kills uvicorn before `atexit`, so the lifespan has to flush pending events."""
     config = block("troubleshooting", "uvicorn_in_app.py")
     waiting = '"class": "fslog.FreshsuccessHandler", "flush_interval": 3600,'
     config = config.replace('"class": "fslog.FreshsuccessHandler",', waiting)
@@ -621,7 +621,7 @@ NO_HIJACK = f"app.conf.worker_hijack_root_logger = False\n{AT_IMPORT}"
     ids=["setup_logging", "at import", "worker_hijack_root_logger"],
 )
 def test_celery(configure: str | None, features: list[str], tmp_path: Path) -> None:
-    """What a task logs arrives, with either kind of logger, by the guide's receiver only."""
+    """Log calls of a task arrive from both loggers only with the guide's signal receiver."""
     app = block("troubleshooting", "celery_app.py")
     if configure is not None:
         app = f"{app[: app.index('@setup_logging')]}{configure}"
@@ -642,7 +642,7 @@ def test_celery(configure: str | None, features: list[str], tmp_path: Path) -> N
         assert {event["userId"] for event in collector.events} <= {"ann"}
 
 
-# structlog, with each of the last processors that the guide lists.
+# structlog, with each final processor that the guide lists.
 
 EVENT = {"action": "feature", "module": "reports", "feature": "export"}
 BY_MESSAGE = {"when": {"logger": "shop", "message": "exported"}, "event": EVENT}
@@ -660,7 +660,7 @@ BY_EVENT_DICT = {"when": {"logger": "shop", "message.event": "exported"}, "event
     ],
 )
 def test_structlog(last: str, rule: dict[str, Any], is_event: bool, freshsuccess: Capture) -> None:
-    """What arrives depends on the last processor, as troubleshooting says."""
+    """The final processor determines whether an event arrives, as troubleshooting says."""
     structlog: Any = importlib.import_module("structlog")
     processor = operator.attrgetter(last)(structlog)
     log = structlog.wrap_logger(

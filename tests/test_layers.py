@@ -1,4 +1,4 @@
-"""The package's structure: imports point downward, and never in a circle."""
+"""The structure of the package: imports point downward and have no cycles."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import fslog
 
 PACKAGE = Path(fslog.__file__).resolve().parent
 
-# The rows of the table in the guide's topic `design`, from the bottom to the top. An entry is a
-# module at the top level, or a package with all of its modules; `__init__` is the package itself.
+# The rows of the table in the guide's topic `design`, the lowest layer first. An entry is a
+# top-level module, or a package with all of its modules; `__init__` is the package fslog itself.
 ROWS = [
     ["version", "errors", "counters", "context", "types", "interrupts", "process", "config"],
     ["mapping", "net"],
@@ -29,12 +29,15 @@ RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 
 DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
 HOSTS = {"pytest_plugin": {"pytest"}, "process": {"_interpreters", "_xxsubinterpreters"}}
-"""What a module is loaded by, or does without: each CPython has one of the two, or none."""
+"""Imports that are not dependencies.
+
+pytest itself loads the plugin. Each CPython has at most one of the two modules of `process`.
+"""
 
 IMPORTER = re.compile(r"\b(import_module|__import__)$")
 
 EMPTY = ["mapping", "net", "spool", "delivery"]
-"""Packages that import nothing, so that using one of their modules does not load the others."""
+"""Packages whose `__init__` imports nothing, so that one module does not load the others."""
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
@@ -43,47 +46,47 @@ MODULES = {
 
 
 def entry(name: str) -> str:
-    """Return the entry of a module or of one of its names, given without `fslog.`."""
+    """Return the entry that contains a module or name, which is given without `fslog.`."""
     first = name.partition(".")[0]
     return first if first in RANK else "__init__"
 
 
 def imports(source: str, module: str) -> Iterator[str]:
-    """Yield the full name of everything that a module imports, wherever in it."""
+    """Yield the full name of every import in a module, including those inside functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}, line {node.lineno}: a relative import"
-            # What is imported may itself be a module: `from fslog import context`.
+            assert node.level == 0, f"{module}, line {node.lineno}: relative import"
+            # The imported name may be a module itself: `from fslog import context`.
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and IMPORTER.search(ast.unparse(node.func)):
             name = node.args[0]
-            assert isinstance(name, ast.Constant), f"{module}, line {node.lineno}: imports what?"
+            assert isinstance(name, ast.Constant), f"{module}, line {node.lineno}: not a literal"
             yield name.value
 
 
 def own_imports(source: str, module: str) -> set[str]:
-    """Return what a module imports from fslog, without `fslog.`."""
+    """Return the names that a module imports from fslog, without `fslog.`."""
     found = (name.partition(".") for name in imports(source, module))
     return {rest for package, _, rest in found if package == "fslog"}
 
 
 def upward(source: str, module: str) -> list[str]:
-    """Return the entries that a module imports from although they stand above it."""
+    """Return the entries in higher rows that a module imports from."""
     found = {entry(name) for name in own_imports(source, module)}
     return sorted(name for name in found if RANK[name] > RANK[entry(module)])
 
 
 def module_of(name: str) -> str:
-    """Return the module that an import of a name loads last."""
+    """Return the module that a name is, or that defines it."""
     while name and name not in MODULES and f"{name}.__init__" not in MODULES:
         name = name.rpartition(".")[0]
     return name if name in MODULES else f"{name}.__init__".lstrip(".")
 
 
 def cycle(graph: dict[str, set[str]]) -> list[str]:
-    """Return the nodes of a cycle, if there is one."""
+    """Return the nodes of a cycle, empty if there is none."""
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -92,7 +95,7 @@ def cycle(graph: dict[str, set[str]]) -> list[str]:
 
 
 def graph_of(sources: dict[str, str], node: Callable[[str], str]) -> dict[str, set[str]]:
-    """Return which node imports which other ones; `node` gives the node of a name."""
+    """Return the import graph of the modules in `sources`; `node` maps a name to its node."""
     graph: dict[str, set[str]] = {}
     for module, source in sources.items():
         found = {node(name) for name in own_imports(source, module)}
@@ -101,18 +104,18 @@ def graph_of(sources: dict[str, str], node: Callable[[str], str]) -> dict[str, s
 
 
 def sources() -> dict[str, str]:
-    """Return the text of every module."""
+    """Return the source of every module."""
     return {module: path.read_text(encoding="utf-8") for module, path in MODULES.items()}
 
 
-def test_the_table_is_the_package() -> None:
-    """Every module has a place in the table, and every place is taken."""
+def test_the_table_lists_every_module() -> None:
+    """Every top-level module and package is in the table, and every entry exists."""
     assert {module.partition(".")[0] for module in MODULES} == set(RANK)
 
 
 @pytest.mark.parametrize("package", EMPTY)
-def test_a_package_itself_imports_nothing(package: str) -> None:
-    """Importing one of its modules does not load what the others need."""
+def test_the_init_of_a_package_imports_nothing(package: str) -> None:
+    """Importing one module of the package does not load the imports of the others."""
     path = PACKAGE / package / "__init__.py"
     assert not list(imports(path.read_text(encoding="utf-8"), package))
 
@@ -127,23 +130,23 @@ def test_the_guide_shows_the_table() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_do_not_point_upward(module: str) -> None:
-    """A module imports from its own row and those below, late imports and type hints included."""
+    """A module imports from its own row and lower ones, also in functions and for type hints."""
     assert upward(MODULES[module].read_text(encoding="utf-8"), module) == []
 
 
-def test_packages_do_not_import_one_another_in_a_circle() -> None:
-    """Also within a row, imports between packages and modules at the top level go one way."""
+def test_packages_have_no_import_cycle() -> None:
+    """Imports between packages and top-level modules have no cycle, even within a row."""
     assert cycle(graph_of(sources(), entry)) == []
 
 
-def test_modules_do_not_import_one_another_in_a_circle() -> None:
-    """Inside a package too, some order of the modules exists."""
+def test_modules_have_no_import_cycle() -> None:
+    """Imports between modules have no cycle, even within a package."""
     assert cycle(graph_of(sources(), module_of)) == []
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_the_declared_dependencies_are_imported(module: str) -> None:
-    """Beside the standard library and itself, fslog imports its three dependencies only."""
+    """fslog imports only the standard library, itself and its three dependencies."""
     source = MODULES[module].read_text(encoding="utf-8")
     packages = {name.partition(".")[0] for name in imports(source, module)}
     foreign = packages - sys.stdlib_module_names - {"fslog"}
@@ -167,7 +170,7 @@ def test_only_the_declared_dependencies_are_imported(module: str) -> None:
     ],
 )
 def test_an_import_that_points_upward_is_found(module: str, source: str) -> None:
-    """Every way to write an upward import is noticed."""
+    """Every form of an upward import is detected."""
     assert len(upward(source, module)) == 1
 
 
@@ -182,8 +185,8 @@ def test_an_import_that_points_upward_is_found(module: str, source: str) -> None
         ("__init__", "from fslog import context"),
     ],
 )
-def test_an_import_that_points_downward_is_fine(module: str, source: str) -> None:
-    """Imports from lower rows and the same package are no error."""
+def test_an_import_that_points_downward_is_allowed(module: str, source: str) -> None:
+    """Imports from lower rows and from the same package are allowed."""
     assert upward(source, module) == []
 
 
@@ -196,8 +199,8 @@ def test_an_import_that_points_downward_is_fine(module: str, source: str) -> Non
         ("net.wire", "from fslog.mapping import encoding", set()),
     ],
 )
-def test_a_circle_of_packages_is_found(module: str, source: str, found: set[str]) -> None:
-    """A package that imports one which imports it is an error, even in the same row."""
+def test_a_cycle_of_packages_is_found(module: str, source: str, found: set[str]) -> None:
+    """Two packages that import each other are detected, even in the same row."""
     texts = {"net.retry": "import fslog.mapping.paths", module: source}
     assert set(cycle(graph_of(texts, entry))) == found
 
@@ -206,8 +209,8 @@ def test_a_circle_of_packages_is_found(module: str, source: str, found: set[str]
     "source",
     ["from fslog.net import transport", "import fslog.net.transport", "def late():\n    {}"],
 )
-def test_a_circle_of_modules_is_found(source: str) -> None:
-    """Two modules of a package that import one another are an error."""
+def test_a_cycle_of_modules_is_found(source: str) -> None:
+    """Two modules of a package that import each other are detected."""
     source = source.format("from fslog.net.transport import Transport")
     texts = {"net.wire": source, "net.transport": "from fslog.net import wire"}
     assert set(cycle(graph_of(texts, module_of))) == {"net.wire", "net.transport"}

@@ -1,4 +1,4 @@
-"""Every relative link and picture of the documents leads to something that exists."""
+"""Every relative link and image in the documents has a target that exists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADING = re.compile(r"^#{1,6} +(.*?)(?: +#+)?$", re.MULTILINE)
 
 
 def targets(markdown: str) -> list[str]:
-    r"""List the targets of links and pictures, less those in code.
+    r"""Return the targets of links and images, except those in code.
 
     >>> targets("[a](b.md#c) ![p](d.png 'title') `[no](x)`\n\n[r]: e.md\n")
     ['b.md#c', 'd.png', 'e.md']
@@ -33,7 +33,7 @@ def targets(markdown: str) -> list[str]:
 
 
 def anchors(markdown: str) -> set[str]:
-    r"""Return the anchors of a page's headings, as a forge derives them.
+    r"""Return the anchors of a page's headings, derived as GitHub does.
 
     >>> sorted(anchors("# The `check` command: why?\n## A\n## A\n"))
     ['a', 'a-1', 'the-check-command-why']
@@ -51,7 +51,7 @@ def anchors(markdown: str) -> set[str]:
 
 
 def broken(markdown: str, page: Path) -> Iterator[str]:
-    """Yield the relative targets of a page to which there is no file or no heading."""
+    """Yield the relative targets of a page whose file or heading does not exist."""
     for target in targets(markdown):
         if re.match(r"[a-z]+:", target):
             continue
@@ -66,14 +66,14 @@ def broken(markdown: str, page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
-    """Files and headings that a page links to exist."""
+def test_every_link_target_exists(page: Path) -> None:
+    """The files and headings that a page links to exist."""
     assert list(broken(page.read_text(encoding="utf-8"), page)) == []
 
 
 @pytest.mark.parametrize("target", ["no.md", "#no", "README.md#no", "examples/no.png"])
 def test_a_broken_link_is_found(target: str) -> None:
-    """A file or heading that does not exist is reported, in a link, a picture or a reference."""
+    """A missing file or heading is reported in a link, an image or a reference, not in code."""
     page = ROOT / "README.md"
     for markdown in (f"[a]({target})", f"![a]({target})", f"[a]: {target}\n"):
         assert list(broken(markdown, page)) == [target]

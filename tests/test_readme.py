@@ -1,4 +1,4 @@
-"""What the README and the guide show works when it is pasted, and what checks that is right."""
+"""The blocks of the README and the guide work, and the checker of blocks detects failures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ README = BLOCKS["README.md"]
 
 
 def execute(markdown: str, directory: Path) -> None:
-    """Execute all blocks of a text, each in a directory of its own."""
+    """Execute all blocks of a text, each in its own directory."""
     blocks = parse(markdown)
     for block in executed_here(blocks):
         beneath = directory / block.id
@@ -45,9 +45,9 @@ def execute(markdown: str, directory: Path) -> None:
 
 
 def cases() -> Iterator[Any]:
-    """Yield the blocks to execute, each with the programs that it needs.
+    """Yield a parameter for each block to execute, marked with the programs that it requires.
 
-    Most blocks of the guide show what other tests prove.
+    Blocks of the guide are slow tests, because most of them show what other tests also cover.
     """
     for block in [block for blocks in BLOCKS.values() for block in executed_here(blocks)]:
         runs_curl = block.language in SHELL and "curl" in block.text
@@ -60,12 +60,12 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize("block", list(cases()))
 def test_a_block(block: Block, tmp_path: Path) -> None:
-    """What a reader pastes does what the page says."""
+    """A pasted block does what the page says."""
     execute_block(block, BLOCKS[block.file], tmp_path)
 
 
 def test_the_readme_shows_how_to_use_fslog() -> None:
-    """There are Python, configuration and shell blocks, and one that runs these tests."""
+    """It has Python, configuration and shell blocks, and a block that runs these tests."""
     languages = {block.language for block in README}
     assert "python" in languages
     assert languages & DATA
@@ -74,8 +74,8 @@ def test_the_readme_shows_how_to_use_fslog() -> None:
 
 
 @pytest.mark.parametrize("file", BLOCKS)
-def test_no_block_is_forgotten(file: str) -> None:
-    """A block is executed here, by `.ci/run`, or shows what another block writes or no program."""
+def test_every_block_is_executed_or_marked(file: str) -> None:
+    """A block is executed here or by `.ci/run`, or its mark says that it is only shown."""
     blocks = BLOCKS[file]
     shown = NOT_EXECUTED - (set() if file == "README.md" else {"ci", "wheel"})
     left = {block.line for block in blocks} - {block.line for block in executed_here(blocks)}
@@ -84,7 +84,7 @@ def test_no_block_is_forgotten(file: str) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """It is a pitch; the rest is in the guide."""
+    """The README is an introduction; details belong in the guide."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 300
     assert len(text.split()) <= 1500
@@ -99,7 +99,7 @@ def app(environ, start_response):
 
 
 def test_the_rule_works_under_gunicorn(tmp_path: Path) -> None:
-    """Pasted beside an application, it makes an event of each successful POST of a known user."""
+    """The pasted rule makes an event of each successful POST request of a known user."""
     (rule,) = (block for block in README if block.marks.get("name") == "gunicorn.conf.py")
     (tmp_path / "gunicorn.conf.py").write_text(rule.text, encoding="utf-8")
     (tmp_path / "app.py").write_text(ANY_APPLICATION, encoding="utf-8")
@@ -118,7 +118,7 @@ def test_the_rule_works_under_gunicorn(tmp_path: Path) -> None:
             {"accountId": "acme", "userId": "ann", **event}
         ]
         assert collector.invalid == []
-    assert ended.err.count("POST /reports/") == 5  # the access log is still there
+    assert ended.err.count("POST /reports/") == 5  # the access log is still written
 
 
 EVENT = '{"accountId": "acme", "userId": "ann", "createdAt": 1e12, "action": "x", "sessionId": "s"}'
@@ -206,7 +206,7 @@ graph TD
 
 
 def test_blocks_that_work_pass(tmp_path: Path) -> None:
-    """Every language has its way, named blocks are files, and events can be counted."""
+    """Every language is executed, named blocks become files, and events are counted."""
     execute(GOOD.replace("@SEND@", SEND).replace("@EVENT@", EVENT), tmp_path)
     assert len(list(tmp_path.iterdir())) == 9
 
@@ -227,37 +227,37 @@ def test_blocks_that_work_pass(tmp_path: Path) -> None:
         ("```sh\nfalse | true\n```", "exited with 1"),
         ("```sh\necho $UNSET_BY_ALL\n```", "unbound variable"),
         ("```console\n$ echo 1\n2\n```", "should write\n2"),
-        ("```yaml\na: [\n```", "is no yaml"),
-        ("```json\n{,}\n```", "is no json"),
-        ("```toml\n=\n```", "is no toml"),
-        ("```ini\nx\n```", "is no ini"),
+        ("```yaml\na: [\n```", "is not valid yaml"),
+        ("```json\n{,}\n```", "is not valid json"),
+        ("```toml\n=\n```", "is not valid toml"),
+        ("```ini\nx\n```", "is not valid ini"),
         (
             '```yaml\n{version: 1, handlers: {a: {class: "logging.NoHandler"}}}\n```',
             "Unable to configure handler 'a'",
         ),
         ("```yaml\nbatch_event: 1\n```", "batch_event"),
         ("```ruby\n```", "unknown language 'ruby'"),
-        ("```text\n```", "needs one of the marks"),
-        ("```\n```", "needs one of the marks"),
-        ("<!-- test: prose -->\n```python\n```", "'prose' cannot stand"),
-        ("<!-- test: ci -->\n```python\n```", "'ci' cannot stand"),
-        ("<!-- test: parse -->\n```python\n```", "'parse' cannot stand"),
-        ("<!-- test: name -->\n```python\n```", "'name' cannot stand"),
-        ("<!-- test: skip -->\n```python\n```", "'skip' cannot stand"),
+        ("```text\n```", "requires the mark"),
+        ("```\n```", "requires the mark"),
+        ("<!-- test: prose -->\n```python\n```", "'prose' is not valid"),
+        ("<!-- test: ci -->\n```python\n```", "'ci' is not valid"),
+        ("<!-- test: parse -->\n```python\n```", "'parse' is not valid"),
+        ("<!-- test: name -->\n```python\n```", "'name' is not valid"),
+        ("<!-- test: skip -->\n```python\n```", "'skip' is not valid"),
         (f"```python\n{SEND}```\n<!-- test: event -->\n```json\n{{}}\n```", "should send\n{}"),
-        ("```json\n{}\n```\n<!-- test: event -->\n```json\n{}\n```", "which sends none"),
-        ("<!-- test: viewer -->\n```sh\n```", "needs 'expect-events'"),
+        ("```json\n{}\n```\n<!-- test: event -->\n```json\n{}\n```", "sends no events"),
+        ("<!-- test: viewer -->\n```sh\n```", "requires 'expect-events'"),
         (
             f"<!-- test: viewer expect-events=1 -->\n```sh\n{INVALID_IN_A_VIEWER}```",
             "not 1 valid events",
         ),
-        ("```json\n{}\n```\n<!-- test: output -->\n```text\n```", "which writes none"),
-        ("```python\nnever closed", "never closed"),
+        ("```json\n{}\n```\n<!-- test: output -->\n```text\n```", "writes no output"),
+        ("```python\nno closing fence", "is not closed"),
     ],
     ids=lambda value: repr(value)[:40],
 )
 def test_a_block_that_does_not_work_fails(markdown: str, reason: str, tmp_path: Path) -> None:
-    """A block that fails, or that nobody knows how to execute, is never passed over."""
+    """A block that fails or that cannot be executed is reported, never skipped."""
     with pytest.raises(Failed) as failure:
         execute(markdown, tmp_path)
     assert reason in str(failure.value)
@@ -297,20 +297,20 @@ DIFFERENCES = [
 
 
 def expect(sample: str, written: str, directory: Path) -> None:
-    """Compare a sample with what a block has written."""
+    """Compare a sample with the output of a block."""
     block = Block("a.md", 1, "sh", "", output=sample)
     expect_output(block, written, directory)
 
 
-def test_what_differs_from_run_to_run_is_masked(tmp_path: Path) -> None:
-    """Addresses, times, durations, sizes, ids, versions and directories may be other ones."""
+def test_values_that_differ_between_runs_are_masked(tmp_path: Path) -> None:
+    """Addresses, times, durations, sizes, IDs, versions and directories may differ."""
     expect(SAMPLE, SAMPLE, tmp_path)
     expect(SAMPLE, ANOTHER_RUN.format(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(("before", "after"), DIFFERENCES)
-def test_a_real_difference_is_none_of_that(before: str, after: str, tmp_path: Path) -> None:
-    """Another number of events, word, path or line is a difference in either direction."""
+def test_other_differences_are_detected(before: str, after: str, tmp_path: Path) -> None:
+    """A different number of events, word, path or line fails, in the sample or in the output."""
     written = ANOTHER_RUN.format(tmp_path)
     assert written.count(before) == 1
     with pytest.raises(Failed, match="should write"):
@@ -320,7 +320,7 @@ def test_a_real_difference_is_none_of_that(before: str, after: str, tmp_path: Pa
 
 
 def test_an_invalid_event_fails_a_block(tmp_path: Path) -> None:
-    """A block that sends what the real endpoint would drop in silence does not work."""
+    """A block fails if it sends an event that the real endpoint would drop silently."""
     send = (
         "import os, urllib.request\n"
         "url = os.environ['FSLOG_ENDPOINT'] + '/v1/a/b'\n"
@@ -330,22 +330,22 @@ def test_an_invalid_event_fails_a_block(tmp_path: Path) -> None:
         execute(f"```python\n{send}```", tmp_path)
 
 
-def test_a_block_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block has a deadline, and every process that it started ends with it."""
+def test_a_block_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block has a deadline, after which every process that it started is killed."""
     monkeypatch.setattr("readme_blocks.TIMEOUT", 0.5)
     os.mkfifo(tmp_path / "alive")
     alive = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with pytest.raises(Failed, match=r"still runs after 0\.5 s"):
+        with pytest.raises(Failed, match=r"did not end within 0\.5 s"):
             execute("```sh\nexec 3>../alive\nsleep 100 &\nwait\n```", tmp_path)
-        # A pipe that had a writer and has none left can be read: it is at its end.
+        # A pipe whose last writer has exited is at its end, so it becomes readable.
         assert select.select([alive], [], [], 10)[0] == [alive]
     finally:
         os.close(alive)
 
 
 def run_ci(markdown: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run the `readme` step of `.ci/run` in a checkout that holds little but a README."""
+    """Run the `readme` step of `.ci/run` in a checkout that contains little but a README."""
     root = directory / "checkout"
     for name in (".ci/run", "tests/support/readme_blocks.py"):
         (root / name).parent.mkdir(parents=True)
@@ -356,8 +356,8 @@ def run_ci(markdown: str, directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def test_ci_executes_the_blocks_left_to_it(tmp_path: Path) -> None:
-    """`.ci/run` executes what is marked for it, each block in a clean copy of the checkout."""
+def test_ci_executes_the_blocks_marked_for_it(tmp_path: Path) -> None:
+    """`.ci/run` executes only `ci` blocks, each in a clean copy of the checkout."""
     marked = "<!-- test: ci -->\n```sh\n{}\n```\n"
     first = marked.format('test -f README.md; echo first >>"$PROOF"; touch left-behind')
     second = marked.format('test ! -e left-behind; echo second >>"$PROOF"')
@@ -370,16 +370,16 @@ def test_ci_executes_the_blocks_left_to_it(tmp_path: Path) -> None:
     ("markdown", "reason"),
     [
         ("<!-- test: ci -->\n```sh\nfalse\n```\n", "line 2 exited with 1"),
-        ("```sh\ntrue\n```\n", "no block that is marked 'ci'"),
+        ("```sh\ntrue\n```\n", "no block with the mark 'ci'"),
         (
             "<!-- test: ci -->\n```sh\necho 1\n```\n<!-- test: output -->\n```text\n2\n```\n",
             "should write\n2",
         ),
     ],
-    ids=["a command fails", "no command", "another output"],
+    ids=["a command fails", "no ci block", "different output"],
 )
-def test_ci_fails_with_the_readme(markdown: str, reason: str, tmp_path: Path) -> None:
-    """`.ci/run` fails where a command of the README does, or where there is none to run."""
+def test_ci_fails_if_the_readme_fails(markdown: str, reason: str, tmp_path: Path) -> None:
+    """`.ci/run` fails if a command of the README fails or if the README has no `ci` block."""
     done = run_ci(markdown, tmp_path)
     assert done.returncode == 1
     assert reason in done.stderr

@@ -1,5 +1,5 @@
-"""How fast fslog is beside what else can be had: `python -m tests.benchmarks --help`.
+"""The speed of fslog compared with alternatives: `python -m tests.benchmarks --help`.
 
-Every contender runs in a process of its own, in turns (A B C A B C...), against one endpoint in
-another process. What counts are ratios within one round; their medians over the rounds are shown.
+Each contender runs in its own process, interleaved (A B C A B C...), against one endpoint in
+another process. The results are ratios within one round, shown as medians over the rounds.
 """

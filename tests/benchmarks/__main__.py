@@ -64,7 +64,7 @@ def _group(name: str) -> str:
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what the command line says."""
+    """Return the parsed command line."""
     names, kinds = list(contenders.ALL), list(measures.ALL)
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     add = parser.add_argument
@@ -72,31 +72,31 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--contenders",
         type=lambda text: _chosen(text, names, GROUPS),
         default=names,
-        help=f"names or groups, by commas: all, {', '.join((*GROUPS, *names))}",
+        help=f"names or groups, separated by commas: all, {', '.join((*GROUPS, *names))}",
     )
     add(
         "--measures",
         type=lambda text: _chosen(text, kinds),
         default=kinds,
-        help=f"by commas: {', '.join(kinds)}",
+        help=f"separated by commas: {', '.join(kinds)}",
     )
-    add("--rounds", type=int, help="how often each is measured (5; with --quick 2)")
-    add("--quick", action="store_true", help="a few minutes instead of an hour: smaller numbers")
+    add("--rounds", type=int, help="how often each contender is measured (5; with --quick 2)")
+    add("--quick", action="store_true", help="smaller numbers: a few minutes instead of an hour")
     for name in ("calls", "warm", "rate", "events", "slow-events", "outage"):
         add(f"--{name}", type=int, help="see Sizes in measures.py")
-    add("--seconds", type=float, help="of a paced run")
-    add("--scale", type=lambda text: tuple(map(int, text.split(","))), help="numbers by commas")
-    add("--timeout", type=float, default=180.0, help="seconds that one process may take")
-    add("--python", default=sys.executable, help="the interpreter to measure with")
-    add("--cache", type=Path, help="keep the peers' environment here (else it is temporary)")
-    add("--here", action="store_true", help="install nothing: use what the interpreter has")
-    add("--fslog", type=Path, default=ROOT, help="the checkout whose fslog is measured")
-    add("--json", type=Path, help="where the numbers go (else into the temporary directory)")
+    add("--seconds", type=float, help="duration of a paced run")
+    add("--scale", type=lambda text: tuple(map(int, text.split(","))), help="numbers of events")
+    add("--timeout", type=float, default=180.0, help="time limit of one process in seconds")
+    add("--python", default=sys.executable, help="the interpreter that runs the contenders")
+    add("--cache", type=Path, help="directory of the peers' environment (default: temporary)")
+    add("--here", action="store_true", help="install nothing: use the packages of the interpreter")
+    add("--fslog", type=Path, default=ROOT, help="the checkout of the fslog to measure")
+    add("--json", type=Path, help="file for the results (default: in the temporary directory)")
     return parser.parse_args(words)
 
 
 def sizes(chosen: argparse.Namespace) -> Sizes:
-    """Return how much is to be measured."""
+    """Return the sizes that the command line selects."""
     base = QUICK if chosen.quick else Sizes()
     given = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(Sizes)}
     return dataclasses.replace(base, **{k: v for k, v in given.items() if v is not None})
@@ -121,7 +121,7 @@ def _show_capacity(endpoint: Endpoint) -> list[dict[str, Any]]:
         found = endpoint.capacity(events)
         shown.append({"events": events, **found})
         print(
-            f"the endpoint takes {found['bodies_per_s']:,.0f} bodies/s of {events:,} events "
+            f"the endpoint accepts {found['bodies_per_s']:,.0f} bodies/s of {events:,} events "
             f"({found['body_bytes']:,} bytes): {found['events_per_s']:,.0f} events/s"
         )
     return shown
@@ -153,7 +153,7 @@ def _measured(chosen: argparse.Namespace, runner: Runner, rounds: int) -> Iterat
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure, show, write; what was measured until an interrupt is shown and written too."""
+    """Measure, print the tables and write the results, even those of an interrupted run."""
     chosen = arguments(words)
     rounds = chosen.rounds or (2 if chosen.quick else 5)
     fslog, path = chosen.fslog.resolve(), chosen.json or _default_path()
@@ -169,7 +169,7 @@ def main(words: Sequence[str] | None = None) -> int:
         written |= {"versions": here.versions, "not_installed": here.failures}
         with contextlib.suppress(KeyboardInterrupt):
             for sample in _measured(chosen, runner, rounds):
-                samples.append(sample)  # noqa: PERF402 - an interrupt leaves what is there
+                samples.append(sample)  # noqa: PERF402 - an interrupt keeps earlier samples
     results = tables.Results(samples)
     _show(results, chosen.measures)
     written |= {

@@ -7,20 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 Made = tuple[Callable[[Any], object], Callable[[], object]]
-"""What a contender's `make` returns: a call for one event, and what waits until all arrived."""
+"""The result of `make`: a function that logs one event, and one that waits for delivery."""
 
 
 def logger(handler: logging.Handler) -> logging.Logger:
-    """Return a logger with this handler only."""
+    """Return a logger with this handler and no other."""
     made = logging.getLogger("bench.app")
     made.propagate = False
     made.setLevel(logging.INFO)
-    made.handlers = [handler]  # a contender that is made again would be there twice
+    made.handlers = [handler]  # not `addHandler`, since `make` may be called twice
     return made
 
 
 def explicit(handler: logging.Handler) -> Callable[[Any], None]:
-    """Return a call that says all of the event in its extra."""
+    """Return a log call that passes the whole event as its extra."""
     info = logger(handler).info
 
     def call(extra: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ def explicit(handler: logging.Handler) -> Callable[[Any], None]:
 
 
 def plain(handler: logging.Handler, message: str) -> Callable[[Any], None]:
-    """Return a call that knows of no event."""
+    """Return an ordinary log call, which becomes an event only by a rule."""
     info = logger(handler).info
 
     def call(arguments: tuple[Any, ...]) -> None:

@@ -1,6 +1,6 @@
-"""One contender, one measure, once: `python -m tests.benchmarks.child SPEC`.
+"""Run one measure of one contender once: `python -m tests.benchmarks.child SPEC`.
 
-SPEC is JSON. The numbers are the last line of stdout, as JSON, unless an error ends the process.
+SPEC is JSON. The last line of stdout is the result as JSON, unless an error ends the process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.benchmarks import contenders, measures
 
 
 def main(spec: dict[str, Any]) -> None:
-    """Measure, tell, and end at once: what a contender still does at exit is nobody's concern."""
+    """Measure, print the result, and exit without `atexit`, which is not part of the measure."""
     sizes = measures.Sizes(**{**spec["sizes"], "scale": tuple(spec["sizes"]["scale"])})
     contender = contenders.ALL[spec["contender"]]
     told = measures.ALL[spec["measure"]](contender, spec["url"], sizes)

@@ -1,7 +1,8 @@
-"""Who takes part. A contender's `make(url)` returns `(call, finish)`: one event; all delivered.
+"""The contenders. The function `make(url)` of a contender returns `(call, finish)`.
 
-`call` takes one item of the contender's kind (see `workload`). Whatever is imported or opened
-happens in `make`, which no measure counts. `finish` may be called once; fslog's, again.
+`call` logs one event; its argument is an item of the contender's kind (see `workload`). `finish`
+waits until all events are delivered; it may be called once, but fslog's more often. Imports and
+connections belong in `make`, which no measure includes.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from tests.benchmarks.minimal import MinimalHandler, event_of
 
 @dataclass(frozen=True)
 class Contender:
-    """One that takes part.
+    """A handler or an SDK to measure.
 
     Args:
-        name: as it stands in tables and options.
-        make: see above.
-        kind: of its items.
-        floor: the contender whose call costs what this one's call cannot be without.
+        name: its name in tables and options.
+        make: see the docstring of the module.
+        kind: the kind of its items.
+        floor: the contender whose cost is the unavoidable part of this one's call.
         sends: whether its events reach the endpoint.
         group: `floor`, `stdlib`, `fslog` or `peer`.
-        packages: what must be installed beside the standard library.
-        note: how it is set up where that is not its default.
+        packages: the packages that it requires besides the standard library.
+        note: the settings that differ from its defaults.
     """
 
     name: str
@@ -55,7 +56,7 @@ def null(url: str) -> Made:
 
 
 def null_asyncio(url: str) -> Made:
-    # From 3.12 on logging asks asyncio, once that is imported, in which task a record is made.
+    # Since 3.12, if asyncio is imported, logging looks up the current task for each record.
     import asyncio  # noqa: F401
 
     return null(url)
@@ -107,7 +108,7 @@ def _fslog(url: str, **settings: Any) -> Any:
 def _flushed(handler: Any) -> Callable[[], None]:
     def finish() -> None:
         if not handler.flush(120):
-            raise TimeoutError(f"not all was delivered: {handler.stats()}")
+            raise TimeoutError(f"not all events were delivered: {handler.stats()}")
 
     return finish
 

@@ -1,8 +1,8 @@
-"""Show where the time of an event goes: `python -m tests.benchmarks.costs`, with fslog installed.
+"""Show the cost of each part of an event: `python -m tests.benchmarks.costs`, with fslog installed.
 
-Each part is run by itself on records that were made beforehand; microseconds per event. *Warm* is
-in a loop, the best of several. *Cold* is after everything else has left the processor's caches, as
-in a thread that waits between its requests: the tenth part of such calls took less.
+Each part runs separately on records created beforehand; times are microseconds per event. *Warm*
+is the best of several loops. *Cold* is the tenth percentile of calls after the processor's caches
+have been filled with other data, as in a thread that waits between its requests.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.benchmarks.endpoint import Endpoint
 
 EVENTS, TIMES, COLD_CALLS = 10_000, 9, 2_000
 CACHE = bytearray(6_000_000)
-"""Copied to fill the caches with something else."""
+"""Data that is copied to evict everything else from the caches."""
 
 Row = tuple[str, float, float | None]
 
 
 def warm(call: Callable[[Any], object], items: list[Any]) -> float:
-    """Return the microseconds that one call takes in a loop, at best."""
+    """Return the microseconds per call in the fastest of several loops."""
     found = []
     for _ in range(TIMES):
         began = time.perf_counter()
@@ -40,11 +40,11 @@ def warm(call: Callable[[Any], object], items: list[Any]) -> float:
 
 
 def cold(call: Callable[[Any], object], items: list[Any]) -> float:
-    """Return the microseconds that a call takes when it has to fetch all that it needs."""
+    """Return the microseconds of a call that starts with empty caches, as the tenth percentile."""
     found = []
     for item in items[:COLD_CALLS]:
         bytes(CACHE)
-        list(getattr(item, "__dict__", ()))  # a record has just been made, and is not cold
+        list(getattr(item, "__dict__", ()))  # a new record is still in the caches
         began = time.perf_counter()
         call(item)
         found.append((time.perf_counter() - began) * 1e6)
@@ -52,7 +52,7 @@ def cold(call: Callable[[Any], object], items: list[Any]) -> float:
 
 
 def both(name: str, call: Callable[[Any], object], items: list[Any]) -> Row:
-    """Return a part with what it costs."""
+    """Return the row of a part that is measured warm and cold."""
     return name, warm(call, items), cold(call, items)
 
 
@@ -67,7 +67,7 @@ class _Keeping(logging.Handler):
 
 
 def compiled(handler: FreshsuccessHandler, records: Iterable[logging.LogRecord]) -> Any:
-    """Return the encoder that the handler compiles for the call site of some records."""
+    """Return the encoder that the handler compiles for the call site of these records."""
     encoders = handler.formatter.encoders  # type: ignore[union-attr]
     for record in itertools.cycle(records):
         handler.handle(record)
@@ -75,11 +75,11 @@ def compiled(handler: FreshsuccessHandler, records: Iterable[logging.LogRecord])
         if found is not None:
             return found
         time.sleep(0.001)
-    raise AssertionError("there is no record")
+    raise AssertionError("no records")
 
 
 def rows(url: str) -> Iterator[Row]:
-    """Yield what each part costs, warm and cold; what only the other thread does, warm."""
+    """Yield the row of each part; parts in the listener thread are measured warm only."""
     items = list(workload.stream("extra", EVENTS))
     yield both("nothing", lambda item: None, items)
     yield both("Logger.info to a NullHandler", explicit(logging.NullHandler()), items)
@@ -91,7 +91,7 @@ def rows(url: str) -> Iterator[Row]:
     room = {"batch_events": 10**8, "batch_bytes": 10**9, "buffer_bytes": 10**9}
     handler = FreshsuccessHandler(auth_key="auth", api_key="api", endpoint=url, **room)
     encode_record = compiled(handler, records)
-    yield both("handle, all of it", handler.handle, records)
+    yield both("handle, total", handler.handle, records)
     bound = context.current()
 
     def line(record: Any) -> bytes:
@@ -100,7 +100,7 @@ def rows(url: str) -> Iterator[Row]:
 
     yield both("  the compiled encoder", line, records)
     lines = [line(record) for record in records]
-    yield both("  the line into the open batch", handler._current().append, lines)
+    yield both("  appending to the open batch", handler._current().append, lines)
     handler.flush(30)
     batch = lines[: 1_048_576 // max(map(len, lines))]
     for level in (4, 6):

@@ -1,4 +1,4 @@
-"""The benchmark's side of the sink: starts it, asks it, and shows that it is not the bottleneck."""
+"""Start and query the sink, and measure its capacity, to show that it is not the bottleneck."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DROPPED = ("FSLOG_", "PYTHON", "COVERAGE", "COV_", "OTEL_", "POSTHOG_")
 
 
 def environment(*paths: Path) -> dict[str, str]:
-    """Return the environment of a process that imports from `paths`, less whatever sets it up."""
+    """Return the environment of a process that imports from `paths`, without tools' settings."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -32,7 +32,7 @@ def environment(*paths: Path) -> dict[str, str]:
 
 
 class Endpoint:
-    """One sink for all contenders; a context manager."""
+    """The sink process that all contenders use; a context manager."""
 
     def __enter__(self) -> Endpoint:
         self._process = subprocess.Popen(
@@ -54,14 +54,14 @@ class Endpoint:
         return f"http://127.0.0.1:{self._port}"
 
     def reset(self, delay: float = 0.0, status: int = 200) -> None:
-        """Forget everything; from now on answer so late, with this status."""
+        """Reset the tally; from now on answer after `delay` seconds with `status`."""
         self._ask("POST", "/-/reset", json.dumps({"delay": delay, "status": status}))
 
     def report(self) -> dict[str, Any]:
-        """Return what came since the reset, see `Tally.report`, and `idle`: the sink's own share.
+        """Return the tally since the reset, see `Tally.report`, and `idle`.
 
-        It is the part of the time from the first byte to the last answer in which the sink had
-        nothing to do, None for less than 50 ms.
+        `idle` is the share of the time from the first byte to the last answer in which the sink
+        used no CPU, None if that time is less than 50 ms.
         """
         told = self._ask("GET", "/-/report")
         lasted = told["last_at"] - told["first_at"]
@@ -77,7 +77,7 @@ class Endpoint:
             connection.close()
 
     def capacity(self, events: int, seconds: float = 0.5) -> dict[str, float]:
-        """Measure how many bodies of so many events a client that only sends can get rid of."""
+        """Measure how many bodies of `events` events the sink accepts from one connection."""
         made = itertools.islice(itertools.cycle(workload.properties()), events)
         lines = [json.dumps({**event, "createdAt": 1_790_000_000_000}) for event in made]
         body = zlib.compress("\n".join([*lines, ""]).encode())

@@ -1,4 +1,4 @@
-"""Where contenders run: a virtual environment with the newest release of each peer."""
+"""The virtual environment of the contenders, with the newest release of each peer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ print(json.dumps({"python": platform.python_version(), **{n: version(n) for n in
 
 @dataclass
 class Environment:
-    """An interpreter and what it has.
+    """An interpreter and its packages.
 
     Args:
-        python: its path.
-        versions: by package; None for one that is missing.
-        failures: why a package could not be installed.
+        python: the path of the interpreter.
+        versions: the version of each package, None if it is not installed.
+        failures: by package that could not be installed, the reason.
     """
 
     python: str
@@ -36,7 +36,7 @@ class Environment:
 
 
 def as_it_is(python: str, packages: Sequence[str]) -> Environment:
-    """Return an interpreter with what is installed for it."""
+    """Return an interpreter with the packages that it already has."""
     names = [re.split("[<>=]", package)[0] for package in packages]
     told = subprocess.run(
         [python, "-c", _VERSIONS, *names], capture_output=True, text=True, check=True
@@ -45,10 +45,10 @@ def as_it_is(python: str, packages: Sequence[str]) -> Environment:
 
 
 def made(where: Path, python: str, packages: Sequence[str]) -> Environment:
-    """Make, or bring up to date, a virtual environment with the newest of each package.
+    """Create or update a virtual environment with the newest release of each package.
 
-    They are installed together; when that fails, each by itself, so that the one that is to
-    blame is the only one that is missing.
+    If installing all packages together fails, each one is installed separately, so that only
+    those that cause the failure are missing.
     """
     tag = ".".join(as_it_is(python, []).versions["python"].split(".")[:2])  # type: ignore[union-attr]
     home = where / f"venv-{tag}"
@@ -69,4 +69,4 @@ def _install(python: str, packages: Sequence[str]) -> str:
     command = [python, "-m", "pip", "install", "--quiet", "--upgrade", *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-    return "" if done.returncode == 0 else "; ".join(errors) or f"pip ended with {done.returncode}"
+    return "" if done.returncode == 0 else "; ".join(errors) or f"pip exited with {done.returncode}"

@@ -1,6 +1,6 @@
-"""Show what zlib's levels and strategies make of a batch: `python -m tests.benchmarks.levels`.
+"""Compare zlib's levels and strategies on batches: `python -m tests.benchmarks.levels`.
 
-It is how the default of `compression_level`, and the strategy in `fslog.net.wire`, were chosen.
+The default of `compression_level` and the strategy in `fslog.net.wire` are based on these numbers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from tests.benchmarks import workload
 
 BATCHES = (20, 200, 4_762)
-"""Events in a batch: of a quiet application, of a busy one, and as many as fit 1 MiB."""
+"""Events in a batch of a quiet application, of a busy one, and in a full batch of 1 MiB."""
 
 STRATEGIES = {"default": zlib.Z_DEFAULT_STRATEGY, "filtered": zlib.Z_FILTERED}
 TIMES = 9
 
 
 def lines(count: int) -> list[bytes]:
-    """Return so many lines, a hundred events in each millisecond."""
+    """Return `count` lines, a hundred events in each millisecond."""
     at = 1_790_000_000_000
     events = workload.properties()[:count]
     return [
@@ -32,7 +32,7 @@ def lines(count: int) -> list[bytes]:
 
 
 def packed(text: bytes, level: int, strategy: int) -> tuple[int, float]:
-    """Return the size of a body, and the fewest seconds that it took to make."""
+    """Return the size of the compressed body and the shortest time in seconds."""
     best, body = float("inf"), b""
     for _ in range(TIMES):
         began = time.perf_counter()
@@ -43,7 +43,7 @@ def packed(text: bytes, level: int, strategy: int) -> tuple[int, float]:
 
 
 def rows() -> Iterator[str]:
-    """Yield the table's lines."""
+    """Yield the lines of the table."""
     yield "level     " + "".join(f"{f'{count:,} events':>22}" for count in BATCHES)
     texts = {count: b"".join(lines(count)) for count in BATCHES}
     for level in range(1, 10):

@@ -1,8 +1,8 @@
-"""What is measured, in the contender's own process: each function runs one contender once.
+"""The measures, each a function that runs one contender once, in the contender's own process.
 
-A measure takes a contender and the sizes of the run, and returns its numbers, `events` among them:
-how many the endpoint must have received. Microseconds end in `_us`, seconds in `_s`, megabytes
-(10^6) in `_mb`.
+The arguments are a contender, the endpoint's URL and the sizes of the run. The result is a dict of
+numbers: `events` is the number of events that the endpoint must have received; names of
+microseconds end in `_us`, of seconds in `_s`, of megabytes (10^6 bytes) in `_mb`.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from tests.benchmarks import workload
 from tests.benchmarks.contenders import Contender
 
 SETTLE_SECONDS = 0.5
-"""What background threads get to end what the calls before gave them to do."""
+"""Time for background threads to finish the work of the warm-up calls."""
 
 
 PARTS = 40
-"""Into so many a tight loop is divided."""
+"""Number of parts into which a tight loop is divided."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """The sizes of the measures.
 
     Args:
-        calls: of a tight loop.
-        warm: calls before it.
-        rate, seconds: of a paced run.
-        events: of a burst.
-        slow_events: of a burst to an endpoint that takes its time.
-        scale: numbers of events to compare.
+        calls: calls in a tight loop.
+        warm: warm-up calls before a measure.
+        rate, seconds: calls per second and duration of a paced run.
+        events: events in a burst.
+        slow_events: events in a burst to a slow endpoint.
+        scale: the numbers of events that `scale` compares.
         outage: events while the endpoint is down.
     """
 
@@ -68,11 +68,11 @@ def _warmed(contender: Contender, url: str, warm: int) -> Any:
 
 
 def tight(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
-    """Measure the mean cost of a call that follows the last at once.
+    """Measure the mean cost of a call in a loop without pauses.
 
-    `call_us` is the time that passed, `cpu_us` what the calling thread computed in it. `calm_us`
-    is the latter too, but of the quarter of the loop that was disturbed the least: a neighbour on
-    the same core doubles what anything computes.
+    `call_us` is elapsed time, `cpu_us` the CPU time of the calling thread. `calm_us` is that CPU
+    time in the fastest quarter of the loop, which other load of the machine affects least: another
+    program on the same core can double the CPU time.
     """
     call, finish = _warmed(contender, url, sizes.warm)
     calls = sizes.calls // PARTS
@@ -93,10 +93,10 @@ def tight(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def paced(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
-    """Measure calls at a steady rate from a thread that waits between them, as a request does.
+    """Measure calls at a steady rate from a thread that sleeps in between, as a server's does.
 
-    `late` is how long after its time a call had returned: what waiting for the interpreter's
-    lock costs beside the call, and the machine's timer.
+    `late_p99_us` is the 99th percentile of the delay from the due time of a call to its return. It
+    includes the wait for the interpreter's lock and the inaccuracy of the timer.
     """
     call, finish = _warmed(contender, url, sizes.warm)
     count = int(sizes.rate * sizes.seconds)
@@ -145,7 +145,7 @@ def _burst(contender: Contender, url: str, count: int, threads: int) -> dict[str
 
 
 def burst(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
-    """Measure a burst in a fresh process, from the first call to the last event confirmed."""
+    """Measure a burst in a new process, from the first call to the last delivered event."""
     return _burst(contender, url, sizes.events, threads=1)
 
 
@@ -160,11 +160,10 @@ def threads(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def scale(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
-    """Measure whether an event costs the same among many as among few, delivery included.
+    """Measure how the cost of an event, including delivery, depends on the number of events.
 
-    Few events are measured several times, since one time would be too short. A contender's
-    `finish` must be one that can be called again: the warm calls are delivered before the clock
-    is read.
+    Small numbers are measured several times, because a single run would be too short. The
+    contender's `finish` must be callable repeatedly: it delivers earlier events before a measure.
     """
     call, finish = _warmed(contender, url, sizes.warm)
     told: dict[str, Any] = {"events": sizes.warm}
@@ -186,9 +185,9 @@ def scale(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def outage(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
-    """Measure the memory that a process needs more for the last nine tenths of its events.
+    """Measure the growth of memory while the last nine tenths of the events are logged.
 
-    The endpoint answers 503 all the time, so nothing is delivered, nor waited for.
+    The endpoint answers every request with 503, so no event is delivered, and none is waited for.
     """
     call, _ = _warmed(contender, url, sizes.warm)
     _loop(call, workload.stream(contender.kind, sizes.outage // 10))
@@ -210,8 +209,8 @@ ALL: dict[str, Callable[[Contender, str, Sizes], dict[str, Any]]] = {
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process ever had."""
-    # Linux counts, in getrusage's number, what the parent had when it made this process.
+    """Return the peak resident memory of this process."""
+    # On Linux the peak that getrusage returns includes that of the parent before the fork.
     status = Path("/proc/self/status")
     if status.exists():
         found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text("ascii"), re.MULTILINE)
@@ -222,7 +221,7 @@ def peak_mb() -> float:
 
 
 def resident_mb() -> float:
-    """Return the memory that this process has now; where that cannot be read, the most ever."""
+    """Return the resident memory of this process, or its peak if only that is available."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return peak_mb()

@@ -1,7 +1,7 @@
-"""What somebody would write by hand in forty lines: it checks, bounds and retries nothing.
+"""A handler of forty lines, as one would write by hand: no checks, no bounds, no retries.
 
-An answer other than 200, an outage, a fork, a value that JSON does not know: all of that loses
-events here, or ends the thread. It is what speed costs without any promise.
+A status other than 200, an outage, a fork or a value that JSON cannot encode loses events or ends
+the thread. It shows the speed of a sender that guarantees nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEADERS = {"Content-Type": "application/json", "Content-Encoding": "deflate"}
 
 
 def event_of(record: Any) -> dict[str, Any]:
-    """Return the event that a record's extras say."""
+    """Return the event in the extras of a record."""
     return {
         "accountId": record.accountId,
         "userId": record.userId,
@@ -35,7 +35,7 @@ def event_of(record: Any) -> dict[str, Any]:
 
 
 class MinimalHandler(logging.Handler):
-    """Send events from a thread of its own, over one kept connection."""
+    """Send events from its own thread over one persistent connection."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -62,6 +62,6 @@ class MinimalHandler(logging.Handler):
                 self._connection.getresponse().read()
 
     def finish(self) -> None:
-        """Send what is there and end."""
+        """Send the queued events and stop the thread."""
         self._queue.put(None)
         self._thread.join()

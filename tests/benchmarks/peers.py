@@ -1,8 +1,8 @@
-"""Packages from PyPI, each the newest, set up as its documentation says somebody in a hurry should.
+"""The newest release of each peer from PyPI, configured for speed as its documentation advises.
 
-That means batches larger than the default where they can be had, compression where it is offered,
-one kept connection where one can be given, and a queue with room for everything: the default
-queues refuse, or lose, what a burst of this benchmark holds, and a refused call is a cheap one.
+If the peer has the option, it gets batches larger than the default, compression and a persistent
+connection. The queues are large enough for every event: with their default sizes they drop events
+of a burst, and a call that drops its event is fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.benchmarks.calls import Made, explicit
 
 ROOM = 4_000_000
-"""Events that a queue may hold."""
+"""Maximum number of events in a queue."""
 
 
 def posthog(url: str) -> Made:
@@ -104,7 +104,7 @@ def logtail(url: str) -> Made:
     from logtail import LogtailHandler
 
     handler = LogtailHandler("token", host=url, flush_interval=0.5, drop_extra_events=False)
-    handler.pipe = queue.Queue()  # its size would be that of a batch, and either block or lose
+    handler.pipe = queue.Queue()  # the default one has room for one batch, then blocks or drops
     handler.flush_timeout = 120
     return explicit(handler), handler.flush
 
@@ -128,7 +128,7 @@ def logstash(url: str) -> Made:
 ALL: list[tuple[str, Callable[[str], Made], str, tuple[str, ...], str]] = [
     ("posthog", posthog, "properties", ("posthog",), "batches of 1,000, gzip"),
     ("segment", segment, "properties", ("segment-analytics-python",), "batches of 1,000, gzip"),
-    ("snowplow", snowplow, "properties", ("snowplow-tracker",), "batches of 1,000, kept session"),
+    ("snowplow", snowplow, "properties", ("snowplow-tracker",), "batches of 1,000, one session"),
     ("amplitude", amplitude, "properties", ("amplitude-analytics",), "batches of 1,000"),
     (
         "opentelemetry",
@@ -143,7 +143,7 @@ ALL: list[tuple[str, Callable[[str], Made], str, tuple[str, ...], str]] = [
         logstash,
         "extra",
         ("python-logstash-async",),
-        "HTTP, in memory, checks every 0.1 s",
+        "HTTP, in memory, queue checked every 0.1 s",
     ),
 ]
-"""Name, `make`, kind of items, packages, set-up."""
+"""Name, `make`, kind of items, packages, note on the settings."""

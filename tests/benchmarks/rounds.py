@@ -1,4 +1,4 @@
-"""Runs contenders in turns, each in a process of its own, and gathers what they tell."""
+"""Run contenders interleaved, each in its own process, and collect their results."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.benchmarks.endpoint import ROOT, Endpoint, environment
 from tests.benchmarks.measures import Sizes
 
 ANSWERS: dict[str, dict[str, Any]] = {"slow": {"delay": 0.2}, "outage": {"status": 503}}
-"""How the endpoint answers during a measure, where that is not at once and with 200."""
+"""The endpoint's settings for measures in which it does not answer 200 at once."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one contender told in one round.
+    """The result of one contender in one round.
 
     Args:
-        values: its numbers, and the endpoint's.
-        error: why there are none, or why they do not count.
+        values: the numbers from the contender and from the endpoint.
+        error: the reason for missing or invalid numbers, empty if they are valid.
     """
 
     measure: str
@@ -39,15 +39,15 @@ class Sample:
 
 @dataclass
 class Runner:
-    """Runs one contender at a time.
+    """Run one contender at a time.
 
     Args:
-        endpoint: the one for all of them.
-        python: the interpreter that has them.
-        fslog: the checkout whose fslog is measured; None for the interpreter's own.
-        sizes: how much is measured.
-        timeout: seconds that one process may take.
-        missing: why a package is not there, by package.
+        endpoint: the endpoint for all contenders.
+        python: the interpreter that has their packages.
+        fslog: the checkout of the fslog to measure, None for the interpreter's installed one.
+        sizes: the sizes of the measures.
+        timeout: the time limit of one process in seconds.
+        missing: by package, the reason that it is not installed.
     """
 
     endpoint: Endpoint
@@ -58,9 +58,9 @@ class Runner:
     missing: dict[str, str] = field(default_factory=dict)
 
     def rounds(self, measure: str, names: Sequence[str], count: int) -> Iterator[Sample]:
-        """Yield a sample of each contender, then the next of each, and so on.
+        """Yield one sample of each contender per round.
 
-        One that fails is not tried again.
+        A contender that fails is not run in later rounds.
         """
         failed: set[str] = set()
         for number in range(count):
@@ -91,8 +91,8 @@ class Runner:
         }
         command = [self.python, "-m", "tests.benchmarks.child", json.dumps(spec)]
         paths = [path for path in (self.fslog, ROOT) if path is not None]
-        # The directory is where files and spools go, and keeps ROOT from being the first place
-        # that is looked for fslog in.
+        # The directory receives files and spools. It also keeps ROOT, the usual directory, from
+        # being first on the import path, where it would hide the fslog to measure.
         with tempfile.TemporaryDirectory(prefix="fslog-benchmark-") as where:
             try:
                 done = subprocess.run(
@@ -106,9 +106,9 @@ class Runner:
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                return {}, f"not done after {self.timeout:g} s"
+                return {}, f"did not finish within {self.timeout:g} s"
         if done.returncode != 0:
-            said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+            said = done.stderr.strip().splitlines() or [f"exited with {done.returncode}"]
             return {}, said[-1][:200]
         return json.loads(done.stdout.splitlines()[-1]), ""
 

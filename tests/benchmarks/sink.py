@@ -1,9 +1,11 @@
-"""The endpoint of the benchmark: takes any POST, answers 200, counts; a process of its own.
+"""The endpoint of the benchmark, in its own process: it answers any POST with 200 and counts.
 
-`python -m tests.benchmarks.sink` prints its port and ends with its stdin. While a contender runs
-it does as little as it can: a body is kept as it came, and unpacked when the report is asked for.
+`python -m tests.benchmarks.sink` prints its port and exits when its stdin is closed. While a
+contender runs, the sink does as little as possible: it stores each body as received, and
+decompresses the bodies only when the report is requested.
 
-`POST /-/reset` with `{"delay": seconds, "status": code}` begins anew; `GET /-/report` tells.
+`POST /-/reset` with `{"delay": seconds, "status": code}` starts a new tally; `GET /-/report`
+returns the current one.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ from typing import Any
 from tests.benchmarks.workload import MARK
 
 KEPT_BYTES = 256 * 1024 * 1024
-"""Bodies beyond this wait in a file."""
+"""Above this size the bodies are stored in a file."""
 
 SATISFIED = b'{"code":200,"success":true,"status":1,"events_ingested":1}'
-"""What Amplitude, Segment and PostHog want to read; the others do not look."""
+"""The response that Amplitude, Segment and PostHog require; other contenders ignore it."""
 
 
 class Tally:
-    """Count what came since the last reset."""
+    """Count the requests since the last reset."""
 
     def __init__(self, delay: float = 0.0, status: int = 200) -> None:
         self.delay, self.status = delay, status
@@ -39,18 +41,18 @@ class Tally:
         self._index: list[tuple[int, bytes]] = []
 
     def close(self) -> None:
-        """Let go of what was kept."""
+        """Discard the stored bodies."""
         self._bodies.close()
 
     def take(self, body: bytes, encoding: bytes, wire_bytes: int) -> None:
-        """Note one request; nothing is looked into."""
+        """Record one request without reading its body."""
         self.requests += 1
         self.wire_bytes += wire_bytes
         self._bodies.write(body)
         self._index.append((len(body), encoding))
 
     def report(self) -> dict[str, Any]:
-        """Return the numbers, instants as monotonic ones; events are unpacked now."""
+        """Decompress the bodies and return all counts; instants are from the monotonic clock."""
         told = {
             "requests": self.requests,
             "wire_bytes": self.wire_bytes,
@@ -68,14 +70,14 @@ class Tally:
 
 
 def unpacked(body: bytes, encoding: bytes) -> bytes:
-    """Return a body as it was before its Content-Encoding.
+    """Return the body without its Content-Encoding.
 
     >>> unpacked(zlib.compress(b"abc"), b"deflate"), unpacked(b"abc", b"")
     (b'abc', b'abc')
     """
     if encoding not in (b"gzip", b"deflate"):
         return body
-    return zlib.decompress(body, 47)  # either format, by its header
+    return zlib.decompress(body, 47)  # detects the format from the header
 
 
 class Connection(asyncio.Protocol):
@@ -118,7 +120,7 @@ class Connection(asyncio.Protocol):
         if target.startswith(b"/-/"):
             self._control(target, body)
         elif headers.get(b"transfer-encoding"):
-            self._answer(411)  # nobody here sends so; if one does, it is to be noticed
+            self._answer(411)  # no contender does this; fail visibly if one does
         else:
             self._event_request(target, body, headers, whole)
         return bool(self._buffer)
@@ -145,7 +147,7 @@ class Connection(asyncio.Protocol):
     def _control(self, target: bytes, body: bytes) -> None:
         if target == b"/-/reset":
             for transport in self.open - {self._transport}:
-                transport.abort()  # what is left of the contender before
+                transport.abort()  # left open by the previous contender
             self.tally.close()
             Connection.tally = Tally(**json.loads(body or b"{}"))
             told: dict[str, Any] = {}
@@ -158,7 +160,7 @@ class Connection(asyncio.Protocol):
 
 
 def parsed(head: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    r"""Return the target and the headers, named in lower case.
+    r"""Return the target and the headers, with names in lower case.
 
     >>> parsed(b"POST /v1/a HTTP/1.1\r\nContent-Length: 5")
     (b'/v1/a', {b'content-length': b'5'})

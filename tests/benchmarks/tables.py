@@ -1,4 +1,4 @@
-"""Medians, ratios, targets; and how they are shown."""
+"""Medians, ratios and targets, and the tables that show them."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ RATIOS = {
     "slow": ("per_s", "minimal"),
     "threads": ("per_s", "minimal"),
 }
-"""The column whose ratio is shown, and to whom; `""` is the contender's floor."""
+"""The column whose ratio is shown, and the contender to compare with, `""` for the floor."""
 
 
 class Results:
-    """Everything that was told."""
+    """The samples of all contenders and rounds."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = list(samples)
 
     def values(self, measure: str, contender: str, key: str) -> dict[int, float]:
-        """Return a contender's numbers by round; none if one of its rounds failed."""
+        """Return a contender's numbers by round, empty if any of its rounds failed."""
         mine = [s for s in self.samples if (s.measure, s.contender) == (measure, contender)]
         if any(sample.error for sample in mine):
             return {}
         return {s.round: s.values[key] for s in mine if s.values.get(key) is not None}
 
     def median(self, measure: str, contender: str, key: str) -> float | None:
-        """Return the median over the rounds, None without any."""
+        """Return the median over the rounds, None if there are no numbers."""
         found = self.values(measure, contender, key)
         return statistics.median(found.values()) if found else None
 
@@ -77,16 +77,16 @@ class Results:
         return statistics.median(common) if common else None
 
     def error(self, measure: str, contender: str) -> str:
-        """Return why a contender has no numbers, `""` if it has."""
+        """Return the reason that a contender has no numbers, `""` if it has them."""
         mine = [s for s in self.samples if (s.measure, s.contender) == (measure, contender)]
         return next((sample.error for sample in mine if sample.error), "")
 
     def names(self, measure: str) -> list[str]:
-        """Return who took part, in order."""
+        """Return the names of the contenders of a measure, in order."""
         return list(dict.fromkeys(s.contender for s in self.samples if s.measure == measure))
 
     def best_peer(self) -> str | None:
-        """Return the peer whose burst was delivered the fastest."""
+        """Return the peer that delivered its burst fastest."""
         rates = {
             name: self.median("burst", name, "per_s") or 0.0
             for name in self.names("burst")
@@ -95,7 +95,7 @@ class Results:
         return max(rates, key=rates.__getitem__, default=None)
 
     def smallest_peer(self) -> str | None:
-        """Return the peer with the fewest bytes on the wire."""
+        """Return the peer that sent the fewest bytes per event."""
         sizes = {
             name: self.median("burst", name, "wire_bytes") or float("inf")
             for name in self.names("burst")
@@ -143,12 +143,13 @@ def _shown(value: float | None, form: str) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """One of the numbers that fslog is to reach.
+    """A bound on a number, which fslog should meet.
 
     Args:
-        what: in words.
-        of: takes the results; None where a part of it was not measured.
-        bound: the most, or with `least` the least.
+        what: the description of the number.
+        of: returns the number from the results, None if a part of it was not measured.
+        bound: the upper bound, or with `least` the lower bound.
+        least: whether the bound is a lower one.
     """
 
     what: str
@@ -157,7 +158,7 @@ class Target:
     least: bool = False
 
     def is_met(self, value: float) -> bool:
-        """Tell whether a value is within the bound."""
+        """Return whether a value is within the bound."""
         return value >= self.bound if self.least else value <= self.bound
 
 
@@ -207,16 +208,16 @@ TARGETS = [
         "bytes on the wire, x the smallest peer", _to_peer("wire_bytes", Results.smallest_peer), 1.0
     ),
     Target(
-        "memory in an outage with a spool, MB more",
+        "memory growth in an outage with a spool, MB",
         lambda results: results.median("outage", "fslog-spool", "grew_mb"),
         10.0,
     ),
-    Target("cost per event, dearest size / cheapest", _growth, 1.15),
+    Target("cost per event, highest / lowest by size", _growth, 1.15),
 ]
 
 
 def targets(results: Results) -> Iterator[dict[str, Any]]:
-    """Yield what became of each target that was measured."""
+    """Yield the value and the verdict of each target that was measured."""
     for target in TARGETS:
         value = target.of(results)
         if value is not None:

@@ -1,6 +1,6 @@
-"""What all contenders log: one feature event, of many users; made beforehand, so that it is free.
+"""The events that all contenders log: one feature, many users; created before the measure.
 
-An item is what one call is given. Its kind says in which form a contender takes it.
+An item is the argument of one call. Its kind is the form in which a contender expects the event.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 ACCOUNTS, USERS, FEATURES = 1_000, 10_000, 50
 MARK = b"core-7f3a91"
-"""The product of every event: in any dialect it stands once in an event, so it counts them."""
+"""The product of every event. Each contender sends it once per event, so the sink counts it."""
 
 MESSAGE = "exported %s rows for %s of %s"
 OTHER_MESSAGE = "rendered %s rows for %s of %s"
 
 
 def properties() -> list[dict[str, Any]]:
-    """Return the events of all users in a fixed order, less the time, which each call has anew."""
+    """Return the events of all users in a fixed order, without the time, which each call sets."""
     fixed = random.Random(4)
     return [
         {
@@ -37,7 +37,7 @@ def properties() -> list[dict[str, Any]]:
 
 
 def _extra(event: dict[str, Any], *without: str) -> dict[str, Any]:
-    # Logging refuses an extra named `module`.
+    # `logging` rejects an extra named `module`.
     flat = {name: value for name, value in event.items() if name not in {"module", *without}}
     return {**flat, "event": {"module": event["module"]}}
 
@@ -46,9 +46,9 @@ def items(kind: str) -> list[Any]:
     """Return one item per user.
 
     Args:
-        kind: `properties`: the event's own; `extra`: as a log call's extra; `bound`: likewise,
-            less account and user; `window`: likewise, less the session; `plain`: the arguments
-            of a log call that knows of no event.
+        kind: `properties`: the properties of the event; `extra`: the extra of a log call;
+            `bound`: an extra without account and user; `window`: an extra without the session;
+            `plain`: the arguments of an ordinary log call.
     """
     events = properties()
     if kind == "properties":
@@ -60,5 +60,5 @@ def items(kind: str) -> list[Any]:
 
 
 def stream(kind: str, count: int) -> Iterator[Any]:
-    """Yield `count` items, from the first one on again when all were had."""
+    """Yield `count` items, starting again from the first one after the last."""
     return itertools.islice(itertools.cycle(items(kind)), count)

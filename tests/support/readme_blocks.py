@@ -1,55 +1,53 @@
-"""Execute the fenced blocks of Markdown files, so that what a reader pastes is what works.
+"""Execute the fenced blocks of Markdown files, so that an example works if a reader pastes it.
 
-Every block is executed in the way of its language:
+The language of a block determines how it is executed:
 
 `python`
-    runs as a file of its own with all warnings as errors. It must exit with 0 and write nothing
+    runs as a separate file with all warnings as errors. It must exit with 0 and write nothing
     to stderr.
 `yaml`, `json`, `toml`, `ini`
-    must parse. A mapping with `version` and `handlers` must be taken by
-    `logging.config.dictConfig`, any other by `FreshsuccessHandler` as keyword arguments; `parse`
-    says that a block is neither. What it keeps below `/var/spool/` is kept in its own directory.
+    must parse. `logging.config.dictConfig` must accept a mapping with `version` and `handlers`,
+    and `FreshsuccessHandler` must accept any other mapping as keyword arguments; the mark `parse`
+    skips this step. Paths below `/var/spool/` are replaced by paths in the block's directory.
 `sh`, `shell`, `bash`, `console`
-    runs under `bash -eu` in a copy of the checkout (less hidden files, `pyproject.toml` and the
-    package: it uses the fslog under test), the interpreter's own commands first in PATH. It must
-    exit with 0. In a `console` block the lines after a `$ ` are the commands; lines without one
-    are the output to expect.
+    runs under `bash -eu` in a copy of the checkout, with the interpreter's own commands first in
+    PATH. The copy excludes hidden files, `pyproject.toml` and the package, so the block uses the
+    fslog under test. It must exit with 0. In a `console` block the lines after a `$ ` are the
+    commands, and lines without a prompt are the expected output.
 `text`, or no language
     must be marked `output` or `prose`.
 
-Any other language must be marked `prose`, which no executable language may be.
+Any other language must be marked `prose`; a language that is executed must not be.
 
 While a block runs, an embedded endpoint listens at `FSLOG_ENDPOINT`, with the keys in
-`FSLOG_AUTH_KEY` and `FSLOG_API_KEY`; an invalid event among those that it receives fails the block.
+`FSLOG_AUTH_KEY` and `FSLOG_API_KEY`. The block fails if the endpoint receives an invalid event.
 
-Marks stand in an HTML comment on the line right above the fence, several separated by spaces:
+Marks are written in an HTML comment on the line directly above the fence, separated by spaces:
 `<!-- test: name=settings.yaml parse -->`.
 
 `name=FILE`
-    The block is FILE for the later blocks beneath the same heading: they run in a directory that
-    holds it. It is executed as well.
+    Later blocks under the same heading run in a directory that contains this block as FILE. The
+    block itself is executed as well.
 `expect-events=N`
-    The endpoint has received exactly N valid events when the block has ended.
+    The endpoint must have received exactly N valid events when the block ends.
 `output`
-    This is what the block above writes to stdout. It is compared with the real output after
-    `masked` has replaced what differs from run to run in both of them, and nothing else: a sample
-    shows real values, and no wildcards.
+    The expected stdout of the block above. Before the comparison, `masked` replaces the values
+    that differ between runs in both texts; a sample therefore shows real values, no wildcards.
 `parse`
-    See above.
+    The block must parse; it is neither a logging configuration nor the handler's arguments.
 `prose`
-    This shows something that no program reads or writes.
+    The block is neither the input nor the output of a program.
 `event`
-    This JSON object is the only event that the block above sends, but for what `masked` replaces.
+    The only event that the block above may send, as a JSON object, compared after `masked`.
 `viewer`
-    A shell block that starts `fslog viewer`, here on a free port instead of 8020. When it has
-    ended, the viewer shows `expect-events` events, all valid.
+    A shell block that starts `fslog viewer`; the test uses a free port instead of 8020. When the
+    block ends, the viewer must show `expect-events` events, all valid.
 `ci`
-    A shell block that cannot run inside the suite (it installs, or it runs the suite). `.ci/run`
-    executes it in a clean checkout by calling this module: `python readme_blocks.py ci CHECKOUT`.
+    A shell block that cannot run inside the suite because it installs packages or runs the suite.
+    `.ci/run` executes it in a clean checkout: `python readme_blocks.py ci CHECKOUT`.
 `wheel`
-    A shell block that installs fslog. `.ci/run` executes these blocks, and then the `viewer`
-    blocks, outside of the checkout in a virtual environment that has nothing else; pip finds the
-    checkout's wheel there.
+    A shell block that installs fslog. `.ci/run` executes these blocks, then the `viewer` blocks,
+    outside the checkout, in an empty virtual environment in which pip finds the checkout's wheel.
 """
 
 from __future__ import annotations
@@ -75,14 +73,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT = 90.0
-"""Seconds that one block may take."""
+"""Time limit of one block in seconds."""
 
 SHELL = frozenset({"sh", "shell", "bash", "console"})
 DATA = frozenset({"yaml", "json", "toml", "ini"})
 SHOWN = frozenset({"", "text"})
 EXECUTED = SHELL | DATA | {"python"}
 NOT_EXECUTED = {"ci", "event", "output", "prose", "wheel"}
-"""The marks of blocks that the suite does not execute by themselves."""
+"""Marks of blocks that the suite does not execute separately."""
 
 KEYS = {"FSLOG_AUTH_KEY": "readme-auth-key", "FSLOG_API_KEY": "readme-api-key"}
 
@@ -99,12 +97,12 @@ _KNOWN_MARKS = {
     "wheel": SHELL,
 }
 _WITH_VALUE = {"name", "expect-events"}
-# Without the settings of pytest, too: a reader's own tests are not run by those of ours.
+# `pyproject.toml` has fslog's pytest settings, which must not apply to tests in a reader's block.
 _NOT_COPIED = shutil.ignore_patterns(
     ".*", "fslog", "build", "dist", "*.egg-info", "__pycache__", "pyproject.toml"
 )
 HOME = "/srv/shop"
-"""What samples show as the directory in which a block runs."""
+"""The directory that samples show in place of the one in which a block runs."""
 
 _MASKS = [
     (re.compile(pattern), mask)
@@ -124,7 +122,7 @@ _MASKS = [
         (r"(?<=\S)  +", "  "),
     )
 ]
-"""What differs from run to run, and the word for it; at last, the blanks between columns."""
+"""Patterns of values that differ between runs, with their replacements; last, column padding."""
 
 _LOAD = """
 import json, logging.config, sys
@@ -152,7 +150,7 @@ SEEN
 
 
 class Failed(AssertionError):
-    """Report a block that does not do what its reader may expect."""
+    """A block does not do what its text and its marks promise."""
 
 
 @dataclass(frozen=True)
@@ -160,14 +158,14 @@ class Block:
     """One fenced block.
 
     Args:
-        file: the name of its file.
-        line: the number of the line with its opening fence, from 1.
-        language: the first word behind the fence, in lower case.
-        text: what stands between the fences.
-        marks: by name, `""` where a mark has no value.
-        heading: the number of the line with the heading that it stands beneath, 0 for none.
-        output: what it is expected to write to stdout, None where nothing says so.
-        event: the event that it is expected to send, as JSON; None likewise.
+        file: the name of the Markdown file.
+        line: the line number of the opening fence, from 1.
+        language: the first word after the fence, in lower case.
+        text: the lines between the fences.
+        marks: the values of the marks by name, `""` for a mark without a value.
+        heading: the line number of the nearest heading above, 0 if there is none.
+        output: the expected stdout, None if it is not specified.
+        event: the expected event as JSON, None if it is not specified.
     """
 
     file: str
@@ -181,24 +179,24 @@ class Block:
 
     @property
     def id(self) -> str:
-        """Name the block in a list of tests."""
+        """Return the ID of the test that executes the block."""
         return f"{self.file}:{self.line}"
 
 
 def documents(root: Path = ROOT) -> list[Path]:
-    """List the README and the topics of the guide: the files whose blocks the suite executes."""
+    """Return the files whose blocks the suite executes: the README and the topics of the guide."""
     return [root / "README.md", *sorted((root / "fslog" / "guide").glob("*.md"))]
 
 
 def blocks_of(path: Path) -> list[Block]:
-    """List the blocks of a file in their order."""
+    """Return the blocks of a file in order."""
     return parse(path.read_text(encoding="utf-8"), path.name)
 
 
 def parse(markdown: str, file: str = "text.md") -> list[Block]:
-    r"""List the blocks of a Markdown text in their order.
+    r"""Return the blocks of a Markdown text in order.
 
-    An `output` or `event` block is listed, and is also an attribute of the block above it.
+    The text of an `output` or `event` block is also an attribute of the block above it.
 
     >>> block = parse("# A\n<!-- test: name=a.py -->\n```python\npass\n```\n")[0]
     >>> block.line, block.language, block.text, block.marks, block.heading
@@ -236,7 +234,7 @@ def _closing(lines: Sequence[str], opening: int, fence: str) -> int:
         line = lines[at].strip()
         if line.startswith(fence) and not line.strip(fence[0]):
             return at
-    raise Failed(f"the block that opens in line {opening + 1} is never closed")
+    raise Failed(f"the fence opened in line {opening + 1} is not closed")
 
 
 def _marks(line: str) -> dict[str, str]:
@@ -246,10 +244,10 @@ def _marks(line: str) -> dict[str, str]:
 
 
 def mistakes(block: Block) -> list[str]:
-    """List what is wrong with how a block is marked; empty for one that can be executed.
+    """Return the errors in the marks and the language of a block.
 
     >>> mistakes(Block("a.md", 1, "ruby", ""))
-    ["unmarked block of the unknown language 'ruby'"]
+    ["unknown language 'ruby' without the mark 'prose'"]
     """
     found = []
     for name, value in block.marks.items():
@@ -260,24 +258,24 @@ def mistakes(block: Block) -> list[str]:
         else:
             allowed = False
         if not allowed:
-            found.append(f"the mark {name!r} cannot stand above a {block.language!r} block like so")
+            found.append(f"the mark {name!r} is not valid: {block.language!r} block, {value!r}")
     if block.language in SHOWN and len({"output", "prose"} & set(block.marks)) != 1:
-        found.append("a text block needs one of the marks 'output' and 'prose'")
+        found.append("a text block requires the mark 'output' or 'prose'")
     if block.language not in EXECUTED | SHOWN and "prose" not in block.marks:
-        found.append(f"unmarked block of the unknown language {block.language!r}")
+        found.append(f"unknown language {block.language!r} without the mark 'prose'")
     if block.output is not None and block.language not in SHELL | {"python"}:
-        found.append("an 'output' block follows this block, which writes none")
+        found.append("an 'output' block follows a block that writes no output")
     if block.event is not None and block.language not in SHELL | {"python"}:
-        found.append("an 'event' block follows this block, which sends none")
+        found.append("an 'event' block follows a block that sends no events")
     if "viewer" in block.marks and "expect-events" not in block.marks:
-        found.append("the mark 'viewer' needs 'expect-events'")
+        found.append("the mark 'viewer' requires 'expect-events'")
     return found
 
 
 def executed_here(blocks: Sequence[Block]) -> list[Block]:
-    """Return the blocks that a suite executes: all but shown ones and those left to `.ci/run`.
+    """Return the blocks that the suite executes: none that are only shown or run by `.ci/run`.
 
-    A block with a mistake is among them, so that its test fails.
+    The result includes blocks with invalid marks, so that their tests fail.
     """
     return [block for block in blocks if mistakes(block) or not NOT_EXECUTED & set(block.marks)]
 
@@ -287,12 +285,12 @@ def execute(block: Block, blocks: Sequence[Block], directory: Path, root: Path =
 
     Args:
         block: one of `blocks`.
-        blocks: all of its file.
-        directory: empty; the block runs in it or beneath it.
-        root: the checkout that shell blocks get a copy of.
+        blocks: all blocks of the same file.
+        directory: an empty directory in which the block runs.
+        root: the checkout, which is copied for a shell block.
 
     Raises:
-        Failed: it does not do what this module's first lines ask of it.
+        Failed: the block does not meet the requirements in this module's docstring.
     """
     if wrong := mistakes(block):
         raise Failed(f"line {block.line}: {'; '.join(wrong)}")
@@ -328,7 +326,7 @@ def _execute_data(block: Block, directory: Path) -> None:
     try:
         given = _parsed(block)
     except Exception as error:
-        raise Failed(f"line {block.line} is no {block.language}: {error}") from error
+        raise Failed(f"line {block.line} is not valid {block.language}: {error}") from error
     if "parse" in block.marks:
         return
     with _endpoint(block) as settings:
@@ -346,7 +344,7 @@ def _parsed(block: Block) -> Any:
     if block.language == "json":
         return json.loads(block.text)
     if block.language == "toml":
-        # Before 3.11 this is `tomli`, which pytest itself needs there.
+        # `tomllib` is new in 3.11; on 3.10 pytest itself depends on `tomli`.
         name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
         return importlib.import_module(name).loads(block.text)
     parser = configparser.ConfigParser()
@@ -356,7 +354,7 @@ def _parsed(block: Block) -> Any:
 
 @contextlib.contextmanager
 def _endpoint(block: Block) -> Iterator[dict[str, str]]:
-    """Listen while a block runs, and judge what has arrived when it has ended."""
+    """Run an endpoint during a block, then check the events that it has received."""
     from fslog.collector import Collector
 
     with Collector() as collector:
@@ -376,16 +374,16 @@ def _comparable(events: Sequence[Any]) -> str:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a process that uses the fslog under test and these settings.
+    """Return the environment of a process that uses the fslog under test and these settings.
 
-    The settings of the machine do not reach it: its keys, its proxies.
+    It excludes the `FSLOG_` variables and the proxies of the machine.
     """
     env = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("FSLOG_") and not name.lower().endswith("_proxy")
     }
-    # The directory and not the real path: in a virtual environment the interpreter is a link.
+    # Not the resolved path: in a virtual environment the interpreter is a link that leads outside.
     env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
     paths = [settings.get("PYTHONPATH", ""), env.get("PYTHONPATH", "")]
     home = Path(importlib.import_module("fslog").__file__ or "").resolve().parent.parent
@@ -418,7 +416,7 @@ def _run(
             stdout, stderr = process.communicate(stdin, timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise Failed(f"line {block.line} still runs after {TIMEOUT:g} s") from None
+            raise Failed(f"line {block.line} did not end within {TIMEOUT:g} s") from None
     if process.returncode:
         said = f"{stdout}{stderr}"
         raise Failed(f"line {block.line} exited with {process.returncode}:\n{said}")
@@ -438,7 +436,7 @@ def script_of(block: Block) -> str:
 
 
 def viewed_script(block: Block) -> str:
-    """Return the commands of a `viewer` block, and more that check what the viewer shows."""
+    """Return the commands of a `viewer` block and further ones that check the viewer's events."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -449,7 +447,7 @@ def viewed_script(block: Block) -> str:
 
 
 def expected_output(block: Block) -> str | None:
-    r"""Return what a block should write to stdout; None where its reader is told nothing.
+    r"""Return the expected stdout of a block, None if it is not specified.
 
     >>> expected_output(Block("a.md", 1, "console", "$ echo a\na\n"))
     'a\n'
@@ -461,9 +459,9 @@ def expected_output(block: Block) -> str | None:
 
 
 def masked(text: str) -> str:
-    r"""Replace what differs from run to run: addresses, times, durations, sizes, ids, versions.
+    r"""Replace values that differ between runs: addresses, times, durations, sizes, IDs, versions.
 
-    Counts of events, words, names and the order of lines stay.
+    Numbers of events, words, names and the order of lines do not change.
 
     >>> masked("sent   2 events to http://127.0.0.1:8020, 1,297 bytes, in 0.2 s")
     'sent  2 events to URL, SIZE, in DURATION'
@@ -474,7 +472,7 @@ def masked(text: str) -> str:
 
 
 def expect_output(block: Block, stdout: str, directory: Path) -> None:
-    """Raise `Failed` if a block did not write, in `directory`, what its sample shows."""
+    """Raise `Failed` if the stdout of a block that ran in `directory` differs from its sample."""
     expected = expected_output(block)
     if expected is None:
         return
@@ -484,13 +482,13 @@ def expect_output(block: Block, stdout: str, directory: Path) -> None:
 
 
 def execute_ci(root: Path) -> None:
-    """Execute the `wheel` and `ci` blocks of a checkout's README, as this module's first lines say.
+    """Execute the `wheel`, `viewer` and `ci` blocks of a checkout's README.
 
-    Nothing is prepared for them: a reader begins like that. What they write is passed on.
+    The blocks run without any preparation, as they do for a reader. Their output is printed.
     """
     every = blocks_of(root / "README.md")
     if not any("ci" in block.marks for block in every):
-        raise Failed("README.md has no block that is marked 'ci'")
+        raise Failed("README.md has no block with the mark 'ci'")
     for block in every:
         if wrong := mistakes(block):
             raise Failed(f"line {block.line}: {'; '.join(wrong)}")
@@ -505,7 +503,7 @@ def execute_ci(root: Path) -> None:
 
 
 def _execute_from_a_wheel(blocks: Sequence[Block], root: Path, directory: Path) -> None:
-    """Execute the blocks that install fslog, then those with the viewer."""
+    """Execute the `wheel` blocks, then the `viewer` blocks, in a new virtual environment."""
     if not any("wheel" in block.marks for block in blocks):
         return
     names = ("source", "dist", "venv", "work")
