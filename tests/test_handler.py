@@ -18,6 +18,7 @@ from django.utils.functional import SimpleLazyObject
 from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent, Problem, Stats, context
 from fslog.collector import Answer, Collector
 from fslog.testing import capture
+from needs import nested
 
 KEYS = {"auth_key": "auth-s3cret-0123456789", "api_key": "api-s3cret-9876543210"}
 EVENT = {"accountId": "acme", "userId": "ann", "action": "pageView", "page": "start"}
@@ -347,6 +348,7 @@ def test_it_is_logged_though_a_handler_with_the_same_formatter_is_gone(
     ]
 
 
+@nested
 def test_a_captured_handler_logs_it_too(caplog: pytest.LogCaptureFixture) -> None:
     """In a test the listener does not run, and the warning is no event of the test either."""
     rules = [{"when": {"logger": ""}, "event": {"action": "pageView", "plan": "{plna}"}}]
@@ -560,10 +562,7 @@ def test_a_formatter_may_raise_invalid_event(make: Make) -> None:
     assert told == [Problem("mine", "page", "not this page")]
 
 
-@pytest.mark.skipif(
-    hasattr(logging.Logger, "_is_disabled"),
-    reason="the logging module of some releases ignores log calls inside of log calls",
-)
+@nested
 def test_a_value_may_log_while_it_is_encoded(make: Make, collector: Collector) -> None:
     """A log call inside a value's `__str__` is an event of its own, before the outer one."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
 from fslog.collector import Collector
+from needs import nested
 from processes import numbers, run, said
 
 SETTINGS = {
@@ -14,11 +13,6 @@ SETTINGS = {
     "tiny batches": "batch_events=3",
     "little room": "batch_events=3, overflow='block', buffer_bytes=2000, compression=None",
 }
-
-nested = pytest.mark.skipif(
-    hasattr(logging.Logger, "_tls"),
-    reason="logging itself ignores a log call inside another one here (CPython gh-91555)",
-)
 
 
 @nested
