@@ -79,6 +79,7 @@ def test_a_burst_is_delivered_about_as_fast_as_by_a_minimal_sender(endpoint: End
     pytest.fail(f"fslog is {', '.join(found)} times as fast; expected {least} or more")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["extra", "properties", "bound", "window", "plain"])
 def test_every_kind_of_item_stands_for_every_user(kind: str) -> None:
     """The same 10,000 users log in every form."""
@@ -86,6 +87,7 @@ def test_every_kind_of_item_stands_for_every_user(kind: str) -> None:
     assert len(list(workload.stream(kind, workload.USERS + 1))) == workload.USERS + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["deflate", "gzip", "identity"])
 def test_the_endpoint_counts_events_and_bytes(encoding: str, endpoint: Endpoint) -> None:
     """The report has requests, bytes before unpacking, and events after unpacking."""
@@ -113,6 +115,7 @@ def told(samples: list[Sample]) -> str:
     return "\n".join(tables.table(tables.Results(samples), samples[0].measure))
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_not_installed_is_shown_with_the_reason(endpoint: Endpoint) -> None:
     """It is in the table, and is not tried again in the next round."""
     runner = Runner(endpoint, missing={"posthog": "no such release"})
@@ -121,6 +124,7 @@ def test_a_peer_that_is_not_installed_is_shown_with_the_reason(endpoint: Endpoin
     assert "posthog: not installed: no such release" in told(samples)
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_is_shown_with_the_reason(endpoint: Endpoint) -> None:
     """The reason is the last line that its process wrote."""
     sizes = measures.Sizes(calls=0, warm=0)
@@ -128,6 +132,7 @@ def test_a_contender_that_fails_is_shown_with_the_reason(endpoint: Endpoint) -> 
     assert "ZeroDivisionError" in told([sample])
 
 
+@pytest.mark.slow
 def test_a_contender_that_loses_events_is_shown_as_such(endpoint: Endpoint) -> None:
     """A number is valid only if every event arrived."""
     silent = Contender("null", contenders.null, sends=True)  # claims that it sends, and does not

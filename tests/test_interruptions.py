@@ -236,7 +236,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("action", "settings"), CASES)
+@pytest.mark.parametrize(
+    ("action", "settings"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (case[1] != "in memory")) for case in CASES],
+)
 def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> None:
     """Wherever it is raised, the call raises it, and all other events arrive exactly once."""
     with Collector() as collector:

@@ -320,7 +320,13 @@ LATE_SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("case", LATE_SETTINGS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("gzip", "a date", "redirect")))
+        for name in LATE_SETTINGS
+    ],
+)
 def test_nothing_is_imported_after_the_handler_is_built(case: str) -> None:
     """Logging, delivering, failing and closing import nothing more than the construction."""
     settings, answer = LATE_SETTINGS[case]

@@ -115,7 +115,7 @@ THREADS = """
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("first", ["say(9, source='child')", "pass"])
 def test_threads_that_outlive_the_main_one_of_a_child(first: str, method: str) -> None:
     """Python waits for a child's threads after its finalizers: what they log then arrives too."""

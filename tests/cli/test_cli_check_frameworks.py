@@ -45,9 +45,14 @@ def test_gunicorns_defaults() -> None:
     [
         (changed(), ["loggers.gunicorn.error", "loggers.gunicorn.access"]),
         (changed(loggers=LOGGERS), []),
-        (changed(loggers=LOGGERS, root=None), ["root"]),
-        (changed(handlers=BOTH), []),
-        (changed(handlers=BOTH, root=None, loggers=LOGGERS), []),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (changed(loggers=LOGGERS, root=None), ["root"]),
+                (changed(handlers=BOTH), []),
+                (changed(handlers=BOTH, root=None, loggers=LOGGERS), []),
+            )
+        ),
         ({"handlers": BOTH, "root": {"handlers": ["usage"]}}, []),
         ({"handlers": {"usage": USAGE}, "loggers": LOGGERS}, ["root"]),
     ],

@@ -283,7 +283,7 @@ def deliver_a_large_segment(world: World, plan: Plan = nothing) -> list[str]:
     return process.disk.calls
 
 
-@pytest.mark.parametrize("error", [None, errno.EIO])
+@pytest.mark.parametrize("error", [None, pytest.param(errno.EIO, marks=pytest.mark.slow)])
 def test_a_large_segment_at_any_system_call(error: int | None) -> None:
     """A process that delivers it in pieces may die or fail at any call: one batch is sent twice."""
     with a_world("without a fault") as world:
