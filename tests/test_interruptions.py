@@ -236,14 +236,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("action", "settings"),
-    [pytest.param(*case, marks=[pytest.mark.slow] * (case[1] != "in memory")) for case in CASES],
-)
-def test_an_exception_out_of_a_signal_handler(action: str, settings: str) -> None:
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_exception_out_of_a_signal_handler(action: str) -> None:
     """Wherever it is raised, the call raises it, and all other events arrive exactly once."""
     with Collector() as collector:
-        text = program(action, "a task's time limit", STEP, SPOOLS[settings])
+        text = program(action, "a task's time limit", STEP, SPOOLS["in memory"])
         judge(collector, run(text, collector.url, deadline=250.0).facts, action)
 
 
