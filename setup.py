@@ -195,6 +195,7 @@ setup(
             "uvicorn",
             "starlette",
             "django",
+            "flask>=3",
             "gevent",
             "trustme",
             "celery",

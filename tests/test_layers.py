@@ -23,20 +23,25 @@ ROWS = [
     ["formatter", "capture", "spool", "delivery", "collector"],
     ["handler"],
     ["__init__"],
-    ["testing", "viewer", "pytest_plugin", "cli", "__main__"],
+    ["testing", "viewer", "pytest_plugin", "integrations", "cli", "__main__"],
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 
 DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
-HOSTS = {"pytest_plugin": {"pytest"}, "process": {"_interpreters", "_xxsubinterpreters"}}
+HOSTS = {
+    "pytest_plugin": {"pytest"},
+    "integrations": {"asgiref", "django", "flask"},
+    "process": {"_interpreters", "_xxsubinterpreters"},
+}
 """Imports that are not dependencies.
 
-pytest itself loads the plugin. Each CPython has at most one of the two modules of `process`.
+pytest itself loads the plugin, and an application of a framework its integration. Each CPython has
+at most one of the two modules of `process`.
 """
 
 IMPORTER = re.compile(r"\b(import_module|__import__)$")
 
-EMPTY = ["mapping", "net", "spool", "delivery"]
+EMPTY = ["mapping", "net", "spool", "delivery", "integrations"]
 """Packages whose `__init__` imports nothing, so that one module does not load the others."""
 
 MODULES = {

@@ -24,7 +24,10 @@ from fslog.cli import COMMANDS, main
 
 RECORD = Path(__file__).resolve().parent / "fixtures" / "surface.json"
 
-MODULES = ["fslog", "fslog.context", "fslog.collector", "fslog.testing", "fslog.types"]
+MODULES = [
+    *("fslog", "fslog.context", "fslog.collector", "fslog.testing", "fslog.types"),
+    *(f"fslog.integrations.{name}" for name in ("asgi", "django", "flask", "wsgi")),
+]
 """From where an application imports; each has `__all__`, or its public names are those it makes."""
 
 CALLS = [
