@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import importlib
 import inspect
 import logging
 import operator
 import re
 import signal
-import socket
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import fslog
-from fslog import EventFormatter, FreshsuccessHandler, context
+from fslog import EventFormatter, FreshsuccessHandler
 from fslog.collector import Collector
 from fslog.formatter import EXCLUDE
 from fslog.mapping import schema
@@ -30,7 +24,8 @@ from fslog.net.destination import DATACENTERS
 from fslog.testing import Capture
 from processes import Process
 from readme_blocks import ROOT, blocks_of
-from servers import DEADLINE, Server, serving, settings_for
+from servers import DEADLINE, serving, settings_for
+from users import CALLS, USERS_OF_24, ask_24, pipeline_24, stop, users
 from waiting import eventually
 
 GUIDE = ROOT / "fslog" / "guide"
@@ -69,13 +64,6 @@ def block(topic: str, name: str) -> str:
     """Return the text of the guide's block with this name."""
     (text,) = {b.text for b in blocks_of(GUIDE / f"{topic}.md") if b.marks.get("name") == name}
     return text
-
-
-def module_of(topic: str, name: str) -> Any:
-    """Execute a block as a module and return the module."""
-    module = ModuleType(name.removesuffix(".py"))
-    exec(compile(block(topic, name), name, "exec"), module.__dict__)
-    return module
 
 
 # Events.
@@ -205,149 +193,11 @@ def test_a_request_has_the_documented_headers_only() -> None:
     assert seen == [{name.lower() for name in re.findall(r"`([\w-]+)`", sentence[1])}]
 
 
-# Context: 24 requests of ann, an anonymous user and bob, on threads and tasks that are reused.
-
-USERS = ["ann", None, "bob"] * 8
-
-
-@pytest.fixture
-def seen() -> Iterator[list[tuple[str | None, Any]]]:
-    """Yield an empty list of pairs: the user of a request, and the user bound during it."""
-    context.clear()
-    yield []
-    context.clear()
-
-
-def bound_user() -> Any:
-    return dict(context.current()).get("userId")
-
-
-def bind_known(user: str | None) -> None:
-    if user is not None:
-        context.bind(accountId="acme", userId=user)
-
-
-def wsgi(seen: list[tuple[str | None, Any]], wrap: Callable[[Any], Any]) -> None:
-    """Serve the requests as gunicorn does: it logs the access line before it closes the body."""
-
-    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        bind_known(environ["user"])
-        seen.append((environ["user"], bound_user()))
-        if environ["number"] % 5 == 4:
-            raise RuntimeError("the application failed")
-        return [b"body"]
-
-    wrapped = wrap(application)
-
-    def serve(number: int) -> None:
-        user = USERS[number]
-        try:
-            body = wrapped({"user": user, "number": number}, None)
-        except RuntimeError:
-            pass
-        else:
-            assert list(body) == [b"body"]
-            seen.append((user, bound_user()))  # the access line
-            getattr(body, "close", lambda: None)()
-        if wrap is not unwrapped:
-            assert bound_user() is None
-
-    with ThreadPoolExecutor(3) as pool:
-        for done in [pool.submit(serve, number) for number in range(len(USERS))]:
-            done.result()
-
-
-def unwrapped(application: Any) -> Any:
-    return application
-
-
-def test_the_guides_wsgi_wrapper_keeps_requests_apart(seen: list[tuple[str | None, Any]]) -> None:
-    """The log calls and the access line of a request have that request's user, or none."""
-    wsgi(seen, module_of("context", "one_request.py").OneRequest)
-    assert len(seen) == 24 + 20
-    assert [pair for pair in seen if pair[0] != pair[1]] == []
-
-
-def test_without_the_wrapper_a_user_stays_bound_for_the_next_request(
-    seen: list[tuple[str | None, Any]],
-) -> None:
-    """As the guide warns, an anonymous request has the user of an earlier one on its thread."""
-    wsgi(seen, unwrapped)
-    assert {user for user, bound in seen if bound != user} == {None}
-
-
-def asgi(seen: list[tuple[str | None, Any]], wrap: Callable[[Any], Any]) -> None:
-    """Serve three connections as uvicorn does: a pipelined request inherits the context."""
-
-    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if wrap is unwrapped:
-            bind_known(scope["user"])
-        for _ in range(2):
-            seen.append((scope["user"], bound_user()))
-            await asyncio.sleep(0)
-        await send({"type": "http.response.start"})
-
-    wrapped = wrap(application)
-
-    async def serve(users: list[str | None]) -> None:
-        user, *others = users
-        following = []
-
-        async def send(message: dict[str, Any]) -> None:
-            seen.append((user, bound_user()))  # the access line
-            if others:
-                following.append(asyncio.create_task(serve(others)))
-
-        await wrapped({"type": "http", "user": user}, None, send)
-        await asyncio.gather(*following)
-
-    async def main() -> None:
-        await asyncio.gather(*(serve(USERS[start : start + 8]) for start in (0, 8, 16)))
-
-    asyncio.run(main())
-
-
-def test_the_guides_asgi_middleware_keeps_requests_apart(
-    seen: list[tuple[str | None, Any]],
-) -> None:
-    """The log calls and the access line of a request have that request's user, or none."""
-
-    def who(scope: dict[str, Any]) -> dict[str, str]:
-        return {} if scope["user"] is None else {"accountId": "acme", "userId": scope["user"]}
-
-    bind_user = module_of("context", "bind_user.py").BindUser
-    asgi(seen, lambda application: bind_user(application, who))
-    assert len(seen) == 3 * 24
-    assert [pair for pair in seen if pair[0] != pair[1]] == []
-
-
-def test_without_clearing_a_pipelined_request_inherits_the_user(
-    seen: list[tuple[str | None, Any]],
-) -> None:
-    """As the guide warns, a pipelined request inherits the context of the previous request."""
-    asgi(seen, unwrapped)
-    assert {user for user, bound in seen if bound != user} == {None}
-
-
 # Servers from PyPI, with the configurations of the guide.
-
-
-CALLS = """
-import logging
-
-from fslog import context
-
-log = logging.getLogger("app")
-EVENT = {"action": "feature", "module": "reports", "feature": "call"}
-
-
-def use(asked):
-    log.info("used", extra={"event": {**EVENT, "asked": asked}})
-"""
 
 WSGI = f"""
 {CALLS}
-from one_request import OneRequest
+from fslog.integrations.wsgi import Identity
 
 
 def application(environ, start_response):
@@ -360,7 +210,7 @@ def application(environ, start_response):
     return [b""]
 
 
-application = OneRequest(application)
+application = Identity(application)
 """
 
 ASGI = f"""
@@ -373,7 +223,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bind_user import BindUser
+from fslog.integrations.asgi import Identity
 
 
 def who(scope):
@@ -395,51 +245,16 @@ async def lifespan(app):
 
 app = Starlette(
     routes=[Route("/{{path:path}}", answer, methods=["GET", "POST"])],
-    middleware=[Middleware(BindUser, who=who)],
+    middleware=[Middleware(Identity, who=who)],
     lifespan=lifespan,
 )
 """
 
-USERS_OF_24 = {("ann", "ann"): 8, ("bob", "bob"): 8}
-"""Number of events by user in the path and user of the event; `nobody` has none."""
-
 
 def files(where: Path, **texts: str) -> None:
-    """Write the modules, and with them the guide's classes `OneRequest` and `BindUser`."""
-    for name in ("one_request", "bind_user"):
-        texts[name] = block("context", f"{name}.py")
+    """Write the modules."""
     for name, text in texts.items():
         (where / f"{name}.py").write_text(text, encoding="utf-8")
-
-
-def ask_24(server: Server) -> None:
-    """Send the requests of ann, an anonymous user and bob, several at a time."""
-
-    def ask(user: str | None) -> None:
-        headers = {} if user is None else {"X-User": user, "X-Account": "acme"}
-        assert server.ask("POST", f"/reports/{user or 'nobody'}", headers) == 200
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(ask, USERS))
-
-
-def stop(server: Server, code: int) -> None:
-    server.send(signal.SIGTERM)
-    ended = server.end(DEADLINE)
-    assert ended.code == code, ended.err
-    assert "Traceback" not in ended.err, ended.err
-
-
-def users(collector: Collector) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
-    """Count the events of log calls and of access lines by the user in path and event."""
-    calls: Counter[tuple[str, str]] = Counter()
-    lines: Counter[tuple[str, str]] = Counter()
-    assert collector.invalid == []
-    for event in collector.events:
-        is_call = event["feature"] == "call"
-        path = event["asked"] if is_call else event["feature"]
-        (calls if is_call else lines)[path.rpartition("/")[2], event["userId"]] += 1
-    return calls, lines
 
 
 FIELDS = (
@@ -496,14 +311,7 @@ def test_uvicorn_with_the_middleware(configured: str, tmp_path: Path) -> None:
         (tmp_path / "config.py").write_text(config, encoding="utf-8")
     with Collector() as collector, serving(collector, tmp_path, *command) as server:
         ask_24(server)
-        pipelined = [("ann", "X-User: ann\r\n"), ("nobody", ""), ("bob", "X-User: bob\r\n")] * 8
-        with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as connection:
-            for user, header in pipelined:
-                head = f"POST /reports/{user} HTTP/1.1\r\nHost: shop\r\n{header}"
-                connection.sendall(f"{head}Content-Length: 0\r\n\r\n".encode())
-            answers = b""
-            while answers.count(b"HTTP/1.1 200") < len(pipelined):
-                answers += connection.recv(65536)
+        pipeline_24(server)
         stop(server, -signal.SIGTERM)
         twice = {pair: 2 * count for pair, count in USERS_OF_24.items()}
         assert users(collector) == (twice, twice)
@@ -524,21 +332,36 @@ async def by_bind(request, call_next):
     return await call_next(request)
 
 
+async def nothing(request, call_next):
+    return await call_next(request)
+
+
 app = Starlette(
     routes=app.routes,
-    middleware=[Middleware(BaseHTTPMiddleware, dispatch=DISPATCH)],
+    middleware=[MIDDLEWARE],
     lifespan=lifespan,
 )
 """
+AROUND = "Middleware(BaseHTTPMiddleware, dispatch={})".format
+IDENTITY = "Middleware(Identity, who=who)"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dispatch", "lines"), [("by_bound", {}), ("by_bind", USERS_OF_24)])
+@pytest.mark.parametrize(
+    ("middleware", "lines"),
+    [
+        (AROUND("by_bound"), {}),
+        (AROUND("by_bind"), USERS_OF_24),
+        (f"{AROUND('nothing')}, {IDENTITY}", {}),
+        (f"{IDENTITY}, {AROUND('nothing')}", USERS_OF_24),
+    ],
+    ids=["bound", "bind", "Identity inside", "Identity outside"],
+)
 def test_a_middleware_around_call_next(
-    dispatch: str, lines: dict[tuple[str, str], int], tmp_path: Path
+    middleware: str, lines: dict[tuple[str, str], int], tmp_path: Path
 ) -> None:
-    """As the guide says, `bound` around `call_next` ends before the access line is written."""
-    files(tmp_path, app=ASGI + IN_MIDDLEWARE.replace("DISPATCH", dispatch))
+    """As the guide says, what it calls may run in another task, and `bound` ends too early."""
+    files(tmp_path, app=ASGI + IN_MIDDLEWARE.replace("MIDDLEWARE", middleware))
     (tmp_path / "logging.json").write_text(block("rules", "logging.json"), encoding="utf-8")
     command = ("uvicorn", "app:app", "--port", "{port}", "--log-config", "logging.json")
     with Collector() as collector, serving(collector, tmp_path, *command) as server:
