@@ -1,8 +1,6 @@
-"""Who is asking: known by a header, and bound for all that is logged."""
+"""Who is asking: the user is known by a header, the account by the host."""
 
 from django.contrib.auth.middleware import RemoteUserMiddleware
-
-from fslog import context
 
 
 class ProxyUserMiddleware(RemoteUserMiddleware):
@@ -11,15 +9,11 @@ class ProxyUserMiddleware(RemoteUserMiddleware):
     header = "HTTP_X_REMOTE_USER"
 
 
-def who(get_response):
-    """Bind the user; `wsgi.OneRequest` clears that after the access line, which is logged later."""
+def account(get_response):
+    """Set the account: acme.example.com belongs to the account acme."""
 
     def middleware(request):
-        # acme.example.com belongs to the account acme.
         request.account = request.get_host().partition(".")[0]
-        context.bind(accountId=request.account)
-        if request.user.is_authenticated:
-            context.bind(userId=request.user.pk, sessionId=request.session.session_key)
         return get_response(request)
 
     return middleware

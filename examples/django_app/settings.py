@@ -1,4 +1,4 @@
-"""Settings of a small Django project; all of fslog's part is in `LOGGING`."""
+"""Settings of a small Django project; fslog's part is `LOGGING` and `FSLOG_IDENTITY`."""
 
 import os
 from pathlib import Path
@@ -18,8 +18,12 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "middleware.ProxyUserMiddleware",
-    "middleware.who",
+    "middleware.account",
+    "fslog.integrations.django.IdentityMiddleware",
 ]
+# Every record of a request belongs to this user. If the user is not known, the event is invalid and
+# not sent: a default would become a user. `sessionId` is a digest of the session's key.
+FSLOG_IDENTITY = {"accountId": "account", "userId": "user.pk"}
 
 LOGGING = {
     "version": 1,
@@ -30,14 +34,6 @@ LOGGING = {
         "freshsuccess": {
             # The keys come from FSLOG_AUTH_KEY and FSLOG_API_KEY.
             "class": "fslog.FreshsuccessHandler",
-            # Django puts the request on the records of `django.request`; so do the views.
-            # A record without one belongs to whom `middleware.who` has bound. If the user is not
-            # known, the event is invalid and not sent: a default would become a user.
-            "fields": {
-                "accountId": "request.account",
-                "userId": "request.user.pk",
-                "sessionId": "request.session.session_key",
-            },
             "rules": [
                 {
                     "when": {"logger": "tracker", "message": "exported %d rows"},

@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 import fslog
-from fslog import context
+from fslog.integrations.asgi import Identity
 
 log = logging.getLogger("tracker")
 
@@ -44,18 +44,11 @@ class Tokens(AuthenticationBackend):
         return (AuthCredentials(["user"]), User(*TOKENS[token])) if token in TOKENS else None
 
 
-class Who:
-    """Bind who is asking: each record of the request belongs to them, uvicorn's own included."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        user = scope.get("user")
-        known = user is not None and user.is_authenticated
-        ids = {"accountId": user.account, "userId": user.display_name} if known else {}
-        with context.bound(**ids):
-            await self.app(scope, receive, send)
+def who(scope):
+    """Return who is asking: each record of the request is theirs, uvicorn's own included."""
+    user = scope["user"]
+    if user.is_authenticated:
+        return {"accountId": user.account, "userId": user.display_name}
 
 
 @requires("user")
@@ -96,6 +89,9 @@ app = Starlette(
         Route("/tasks/create", create, methods=["POST"]),
         Route("/board/{feature}", board, methods=["POST"]),
     ],
-    middleware=[Middleware(AuthenticationMiddleware, backend=Tokens()), Middleware(Who)],
+    middleware=[
+        Middleware(AuthenticationMiddleware, backend=Tokens()),
+        Middleware(Identity, who=who),
+    ],
     lifespan=lifespan,
 )
