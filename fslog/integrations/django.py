@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fslog import config, context
-from fslog.integrations.identity import Who, name_of, require_callable
+from fslog.integrations.identity import Unusable, Who, name_of, require_callable
 from fslog.mapping.paths import MISSING, Unreadable, compile_path, parse
 
 __all__ = ["IdentityMiddleware"]
@@ -140,7 +140,7 @@ def _reader(paths: Mapping[str, Any]) -> Callable[[Any], dict[str, Any]]:
         try:
             found = {name: read(holder) for name, read in reads.items()}
         except Unreadable as error:
-            raise error.error from None
+            raise Unusable(f"({error.place}) raised {type(error.error).__name__}") from error
         return {name: value for name, value in found.items() if value is not MISSING}
 
     return read

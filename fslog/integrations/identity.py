@@ -59,7 +59,7 @@ class Who:
         context.bind(**UNKNOWN)
         mark = object()
         if self._logged.setdefault("failed", mark) is mark:
-            why = str(error) if type(error) is _Unusable else f"raised {type(error).__name__}"
+            why = str(error) if isinstance(error, Unusable) else f"raised {type(error).__name__}"
             with internal_work(
                 str
             ):  # the text has no secret: nothing of the exception but its type
@@ -70,20 +70,20 @@ class Who:
                 )
 
 
-class _Unusable(Exception):
-    """What the function returned cannot be bound."""
+class Unusable(Exception):
+    """The function gave nothing that can be bound; the text says why, after the function's name."""
 
 
 def _properties(found: Any) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, Mapping):
-        raise _Unusable(f"returned a value of type {type(found).__name__}, not a mapping or None")
+        raise Unusable(f"returned a value of type {type(found).__name__}, not a mapping or None")
     properties = dict(found)
     if not all(isinstance(name, str) for name in properties):
-        raise _Unusable("returned a property whose name is not a string")
+        raise Unusable("returned a property whose name is not a string")
     if "action" in properties:
-        raise _Unusable("returned an action, which only a log call or a rule can give")
+        raise Unusable("returned an action, which only a log call or a rule can give")
     return {name: value for name, value in properties.items() if value is not None}
 
 

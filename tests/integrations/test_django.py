@@ -114,7 +114,11 @@ def test_paths_are_read_where_queries_are_allowed(respond: Any, configure: Confi
 @MODES
 @pytest.mark.parametrize(
     ("identity", "named"),
-    [(PATHS, "FSLOG_IDENTITY"), (who, f"{__name__}.who"), (awho, f"{__name__}.awho")],
+    [
+        (PATHS, "FSLOG_IDENTITY (request.user.pk)"),
+        (who, f"{__name__}.who"),
+        (awho, f"{__name__}.awho"),
+    ],
 )
 def test_a_failure(
     respond: Any,
