@@ -60,9 +60,8 @@ class Who:
         mark = object()
         if self._logged.setdefault("failed", mark) is mark:
             why = str(error) if isinstance(error, Unusable) else f"raised {type(error).__name__}"
-            with internal_work(
-                str
-            ):  # the text has no secret: nothing of the exception but its type
+            # Redaction changes nothing: of the exception, the text has only the type.
+            with internal_work(str):
                 notices.log(
                     logging.WARNING,
                     f"{self._name} {why}: the events of such a request have no user and are not "
