@@ -206,8 +206,10 @@ class Page:
 
     def all(self, selector: str, count: int) -> list[WebElement]:
         """Wait until so many such elements are visible, and return them."""
-        until(lambda: len(self.find(selector)) == count, f"{count} of {selector}")
-        return self.find(selector)
+        return until(
+            lambda: found if len(found := self.find(selector)) == count else None,
+            f"{count} of {selector}",
+        )
 
     def see(self, selector: str, text: str = "") -> WebElement:
         """Wait for a visible element that contains a text."""
@@ -215,6 +217,17 @@ class Page:
             lambda: next((one for one in self.find(selector) if _has(one, text)), None),
             f"{selector} with {text!r}",
         )
+
+    def text(self, selector: str, text: str = "") -> str:
+        """Wait for a visible element that contains a text, and return the whole text.
+
+        In one step: the page may replace an element at any time, which has no text then.
+        """
+        (found,) = until(
+            lambda: [one.text for one in self.find(selector) if text in one.text][:1],
+            f"{selector} with {text!r}",
+        )
+        return str(found)
 
     def gone(self, selector: str, text: str = "") -> None:
         """Wait until no such element is visible."""
@@ -254,7 +267,7 @@ class Page:
 
     def count(self) -> str:
         """Return the page's text for the number of events."""
-        return self.see("#live-count").text
+        return self.text("#live-count")
 
     def size(self, width: int, height: int = 800) -> None:
         """Set the size of the page, also one that a window cannot have."""

@@ -98,13 +98,13 @@ def test_an_empty_page_shows_how_to_send_events(page: Page, viewer: Viewer) -> N
     page.see(".setup .copy", "Copied")
     assert clipboard(page) == box.find_element(By.CSS_SELECTOR, "code").text
     page.click(".setup [role=tab]", "curl")
-    assert f"curl -X POST {viewer.url}/v1/any/any" in page.see(".setup code").text
+    assert f"curl -X POST {viewer.url}/v1/any/any" in page.text(".setup code")
 
 
 def test_the_snippet_for_dictconfig_works(page: Page) -> None:
     """With the configuration that the page shows, log calls send events to the page."""
     page.click(".setup [role=tab]", "dictConfig")
-    shown = page.see(".setup code", "FreshsuccessHandler").text
+    shown = page.text(".setup code", "FreshsuccessHandler")
     configuration = eval(f'{{"version": 1, "disable_existing_loggers": False, {shown}}}')
     root = logging.getLogger()
     before = root.handlers[:]
@@ -142,7 +142,7 @@ def test_pause_stops_the_list_and_counts_new_events(page: Page, viewer: Viewer) 
     page.click(".pause")
     page.see(".row", "export 9")
     assert len(page.rows()) == 9
-    assert page.see(".pause").text == "Pause"
+    assert page.text(".pause") == "Pause"
 
 
 def test_a_scrolled_list_does_not_move(page: Page, viewer: Viewer) -> None:
@@ -164,16 +164,16 @@ def test_an_invalid_event_has_its_problem_and_correction(page: Page, viewer: Vie
     """Details show the property, the received and expected value, a log call and a rule."""
     viewer.post(event(1, userId=7))
     page.click(".row.is-invalid")
-    problem = page.see(".problems .is-invalid", "userId").text
+    problem = page.text(".problems .is-invalid", "userId")
     assert "Received" in problem
     assert "7" in problem
     assert "Expected" in problem
     assert "string" in problem
-    assert "would silently drop this event" in page.see(".summary").text
+    assert "would silently drop this event" in page.text(".summary")
     hint = page.see(".part", "Correction")
     assert "extra=" in hint.text
     hint.find_element(By.XPATH, ".//button[text()='Rule']").click()
-    assert "when:" in page.see(".part", "Correction").text
+    assert "when:" in page.text(".part", "Correction")
 
 
 def test_the_details_of_an_event(page: Page, viewer: Viewer) -> None:
@@ -195,7 +195,7 @@ def test_the_details_of_an_event(page: Page, viewer: Viewer) -> None:
     assert rows["tags"] == ("2 items", "array")
     assert rows["admin"] == ("true", "boolean")
     assert rows["left"] == ("null", "null")
-    request = page.see(".part", "Request").text
+    request = page.text(".part", "Request")
     for said in (
         "deflate",
         f"{len(body)} B compressed",
@@ -205,7 +205,7 @@ def test_the_details_of_an_event(page: Page, viewer: Viewer) -> None:
     ):
         assert said in request
     page.click(".detail [role=tab]", "Raw line")
-    assert page.see(".detail [role=tabpanel] code").text == line
+    assert page.text(".detail [role=tabpanel] code") == line
 
 
 def test_an_event_is_copied_as_json_curl_and_log_call(page: Page, viewer: Viewer) -> None:
@@ -352,9 +352,9 @@ def test_the_overview_counts_and_links(page: Page, viewer: Viewer) -> None:
     page.click("nav a", "Overview")
     page.see(".tile.is-valid", "4")
     page.see(".tile.is-invalid", "1")
-    assert "reports / export\n3" in page.see(".card", "Top features").text
-    assert "Accounts (2)" in page.see(".card", "Accounts").text
-    assert "userId" in page.see(".card", "Problems").text
+    assert "reports / export\n3" in page.text(".card", "Top features")
+    assert "Accounts (2)" in page.text(".card", "Accounts")
+    assert "userId" in page.text(".card", "Problems")
     chart = page.see(".chart svg").get_attribute("aria-label") or ""
     assert re.search(r"\d+ events in the last 5 minutes, at most \d+ per second", chart)
     viewer.post(event(6, feature="export"))
@@ -465,7 +465,7 @@ def test_each_button_of_the_failures_view(page: Page, viewer: Viewer) -> None:
     for button, (shown, answer) in buttons.items():
         page.click(".choice", button)
         page.see(".current-answer.is-bad", shown)
-        assert page.see(".choice[aria-pressed=true]").text.startswith(button)
+        assert page.text(".choice[aria-pressed=true]").startswith(button)
         assert answer_to_post(viewer) == answer, button
     page.click(".choice.normal")
     page.see(".current-answer:not(.is-bad)")
@@ -594,9 +594,9 @@ def test_hostile_values_are_text(page: Page, viewer: Viewer) -> None:
 def test_invisible_characters_are_marked(page: Page, viewer: Viewer) -> None:
     """Control and direction-changing characters are shown as marks."""
     viewer.post(event(1, feature="a\u202eb\u0007c\u200bd"))
-    assert "a[U+202E]b␇c[U+200B]d" in page.see(".row").text
+    assert "a[U+202E]b␇c[U+200B]d" in page.text(".row")
     page.click(".row")
-    assert "a[U+202E]b␇c[U+200B]d" in page.see(".properties").text
+    assert "a[U+202E]b␇c[U+200B]d" in page.text(".properties")
 
 
 def test_a_value_of_a_megabyte_is_shown_in_part_and_copied_whole(
@@ -759,7 +759,7 @@ def test_single_keys_can_be_switched_off(page: Page, viewer: Viewer) -> None:
     page.open("/")
     page.press("p")
     page.press(Keys.ARROW_DOWN)
-    assert page.see(".pause").text == "Pause"
+    assert page.text(".pause") == "Pause"
     assert page.find("dialog") == []
 
 

@@ -55,7 +55,7 @@ def test_a_rejected_request_has_a_reason(page: Page, viewer: Viewer) -> None:
     assert "400 Bad Request" in other
     assert "the path starts with /v2; expected /v1/AUTH_KEY/API_KEY" in other
     assert "does the base URL end in /v1?" in twice
-    assert "secret" not in page.see("main").text
+    assert "secret" not in page.text("main")
 
 
 def test_a_request_with_invalid_lines_is_not_a_green_200(page: Page, viewer: Viewer) -> None:
@@ -82,10 +82,10 @@ def test_a_body_that_cannot_be_decompressed_has_a_size(page: Page, viewer: Viewe
     """Table, details and sums show the received size of such a body."""
     viewer.ask("POST", PATH, b"x" * 85, **{"Content-Encoding": "gzip"})
     page.go("#requests")
-    assert "85 B, cannot be decompressed" in page.see("main table.requests").text
+    assert "85 B, cannot be decompressed" in page.text("main table.requests")
     page.click("main table.requests a", "1 invalid")
     page.click(".row.is-invalid")
-    assert "85 B, cannot be decompressed" in page.see(".part", "Request").text
+    assert "85 B, cannot be decompressed" in page.text(".part", "Request")
     packed = zlib.compress(json.dumps(event(1)).encode())
     viewer.ask("POST", PATH, packed, **{"Content-Encoding": "deflate"})
     page.go("/#overview")
@@ -135,7 +135,7 @@ def test_every_kept_request_can_be_reached(page: Page, viewer: Viewer) -> None:
     oldest = viewer.ask("GET", "/api/events?limit=1&order=asc")["entries"][0]["id"]
     page.go(f"#live/{oldest}")
     page.click(".links a", f"Request #{first}")
-    assert f"#{first} POST" in page.see("tr.marked").text
+    assert f"#{first} POST" in page.text("tr.marked")
     assert page.driver.current_url.endswith(f"#requests/{first}")
     page.go(f"#requests/{first + 10_000_000}")
     page.see("main .note", "is not kept")
@@ -150,7 +150,7 @@ def test_a_marked_request_stays_while_others_arrive(page: Page, viewer: Viewer) 
     top = "return document.querySelector('tr.marked')?.getBoundingClientRect().top"
     before = page.run(top)
     flood(viewer, 300)
-    until(lambda: "of 420 requests" in page.see("main .count-text").text, "all of them")
+    until(lambda: "of 420 requests" in page.text("main .count-text"), "all of them")
     assert page.run(top) == pytest.approx(before, abs=2)
 
 
@@ -308,7 +308,7 @@ def test_one_press_of_end_is_enough(page: Page, viewer: Viewer) -> None:
     page.see(".row", "export 999")
     page.see(".rows").send_keys(Keys.END)
     until(lambda: "export 0\n" in active_text(page), "the focus on the last row")
-    assert page.see(".row[aria-selected=true]").text == active_text(page)
+    assert page.text(".row[aria-selected=true]") == active_text(page)
     page.press(Keys.ARROW_UP)
     until(lambda: "export 1\n" in active_text(page), "the focus on the row before it")
 
@@ -358,14 +358,14 @@ def test_the_filter_applies_to_the_overview(page: Page, viewer: Viewer) -> None:
     page.see(".head .count-text", "3 of 5 events")
     page.see(".tile.is-warning", "1")
     page.see(".chip", "ann")
-    assert "bob" not in page.see(".cards").text
+    assert "bob" not in page.text(".cards")
     page.click(".tile.is-warning")
     until(lambda: page.count() == "1 event found", "the warning of that user")
     assert page.driver.current_url.endswith("/?user=ann&state=warning#live")
     page.driver.back()
     page.see(".head .count-text", "3 of")
     page.click(".chip", "ann")
-    until(lambda: page.see(".head .count-text").text == "5 events", "all events")
+    until(lambda: page.text(".head .count-text") == "5 events", "all events")
     assert page.driver.current_url.endswith("/#overview")
     page.press("/")
     page.press("bob")
@@ -403,13 +403,13 @@ def test_a_time_in_seconds_does_not_stretch_a_session(page: Page, viewer: Viewer
     now = viewer_time(viewer)
     viewer.post(event(1, createdAt=now - 2_000), event(2, createdAt=now // 1000))
     page.go("#sessions")
-    card = page.see(".session-list a", "2 events").text
+    card = page.text(".session-list a", "2 events")
     assert "1970" not in card
     assert " d" not in card
     page.click(".session-list a")
     page.all(".timeline .step", 2)
-    assert "1970" not in page.see("main").text
-    lasted = page.see(".facts.wide", "Duration").text
+    assert "1970" not in page.text("main")
+    lasted = page.text(".facts.wide", "Duration")
     assert re.search(r"Duration\n[\d.]+ (s|ms|min)\b", lasted), lasted
 
 
