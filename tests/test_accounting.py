@@ -118,7 +118,7 @@ class Ledger:
     def close_the_books(self) -> Stats:
         """Let the endpoint recover, and compare the final counts."""
         self.collector.always(None)
-        assert self.handler.flush(5.0)
+        assert self.handler.flush(30.0)
         stats = self.check()
         arrived = self.arrived
         assert stats.pending == 0
@@ -233,7 +233,7 @@ def test_events_of_a_thread_arrive_in_order(shared: Collector) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert books.handler.flush(5.0)
+        assert books.handler.flush(30.0)
         for name in "abc":
             own = [event["n"] for event in shared.events if event["userId"] == name]
             assert own == [*range(100)]

@@ -51,7 +51,7 @@ class Application:
             "flush_interval": 0.02,
             "max_backoff": 0.05,
             "batch_events": 3,
-            "timeout": 0.3,
+            "timeout": 10.0,  # as long as a busy machine may need for an answer
             "on_problem": self.problems.append,
             **self._arguments,
         }
@@ -156,14 +156,15 @@ def test_after_a_fault_everything_arrives_once_and_in_order(
     answer: Answer, said: str, error: str
 ) -> None:
     """Events before, during and after a fault arrive; the fault and its end are logged once."""
-    with Collector() as collector, application(collector.url) as app:
+    timeout = {"timeout": 0.3} if "within 0.3 s" in error else {}
+    with Collector() as collector, application(collector.url, **timeout) as app:
         collector.script(*[Answer()] * 2, *[answer] * 3)
         app.log(10)
         collector.wait_for_requests(5)
         app.log(10)
         assert app.delivered()
         app.log(1)
-        assert app.handlers[0].flush(5.0)
+        assert app.handlers[0].flush(30.0)
         assert numbers(collector.events) == [*range(21)]
         stats = app.stats
     assert (stats.accepted, stats.delivered, stats.refused, stats.abandoned) == (21, 21, 0, 0)
@@ -205,17 +206,19 @@ RAW: dict[str, Script] = {
 }
 
 
-@pytest.mark.parametrize("fault", RAW.values(), ids=RAW)
-def test_after_a_protocol_error_everything_arrives_once_and_in_order(fault: Script) -> None:
+@pytest.mark.parametrize("name", RAW)
+def test_after_a_protocol_error_everything_arrives_once_and_in_order(name: str) -> None:
     """The same, with an endpoint that violates the protocol."""
     taken: list[int] = []
+    fault = RAW[name]
+    timeout = {"timeout": 0.3} if name in ("drip", "hang") else {}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RawServer(fault, fault, fault, taking(taken)))
-        app = stack.enter_context(application(server.url))
+        app = stack.enter_context(application(server.url, **timeout))
         app.log(10)
         assert app.delivered()
         app.log(1)
-        assert app.handlers[0].flush(5.0)
+        assert app.handlers[0].flush(30.0)
         assert taken == [*range(11)]
         assert app.stats.last_error
         assert app.levels() == ["WARNING", "INFO"]
@@ -228,7 +231,7 @@ def test_a_batch_whose_answer_was_lost_is_sent_twice() -> None:
         app.log(3)
         assert app.delivered()
         app.log(1)
-        assert app.handlers[0].flush(5.0)
+        assert app.handlers[0].flush(30.0)
         assert numbers(collector.events) == [0, 1, 2, 0, 1, 2, 3]
         assert app.stats.delivered == 4
 
@@ -247,7 +250,7 @@ def test_retry_after_is_honoured(as_date: bool) -> None:
         else:
             assert second.received_at - first.received_at >= 1.0
         assert app.delivered()
-        assert app.levels() == ["WARNING", "INFO"]
+        assert eventually(lambda: app.levels() == ["WARNING", "INFO"])
 
 
 def test_a_flush_does_not_wait_for_retry_after() -> None:
@@ -257,7 +260,7 @@ def test_a_flush_does_not_wait_for_retry_after() -> None:
         app.log(3)
         collector.wait_for_requests(1)
         assert eventually(lambda: app.stats.last_error is not None)
-        assert app.handlers[0].flush(5.0)
+        assert app.handlers[0].flush(30.0)
         assert numbers(collector.events) == [0, 1, 2]
 
 
@@ -266,7 +269,7 @@ def test_batches_that_are_too_large_are_split() -> None:
     large = {"batch_events": 100, "flush_interval": 30.0}
     with Collector(limit_events=3) as collector, application(collector.url, **large) as app:
         app.log(50)
-        assert app.handlers[0].flush(5.0)
+        assert app.handlers[0].flush(30.0)
         assert numbers(collector.events) == [*range(50)]
         stats = app.stats
         assert (stats.delivered, stats.abandoned) == (50, 0)
@@ -284,7 +287,7 @@ def test_only_the_event_that_is_too_large_is_abandoned() -> None:
         app.log(20)
         app.log(1, text="y" * 3_000)
         app.log(5)
-        assert app.handlers[0].flush(5.0)
+        assert app.handlers[0].flush(30.0)
         assert numbers(collector.events) == [n for n in range(47) if n not in (20, 41)]
         stats = app.stats
         assert (stats.delivered, stats.abandoned, stats.pending) == (45, 2, 0)
@@ -315,7 +318,7 @@ def test_an_outage_with_a_small_buffer_refuses_the_newest_and_reports_it() -> No
         assert numbers(collector.events) == [n for n in range(300) if n not in refused]
         assert eventually(lambda: any("room again" in text for text in app.texts()))
         app.log(1)
-        assert app.handlers[0].flush(5.0)
+        assert app.handlers[0].flush(30.0)
         assert app.stats.refused == len(refused)
         full = [text for text in app.texts() if "full" in text]
         room = [text for text in app.texts() if "room again" in text]
