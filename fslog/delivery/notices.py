@@ -89,7 +89,7 @@ def write_stderr(text: str, stream: TextIO | None = None) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun; the digits are in one piece, for who searches logs.
+    """Return a number with its noun; the digits are not grouped, so that a search finds them.
 
     >>> counted(1, "event"), counted(1200, "event")
     ('1 event', '1200 events')
