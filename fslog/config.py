@@ -168,8 +168,8 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
     return {key: value[key] for key in value}
 
 
-def names(name: str, value: Any) -> tuple[str, ...]:
-    """Return non-empty strings as a tuple; None means an empty one."""
+def names(name: str, value: Any, *, may_be_empty: bool = False) -> tuple[str, ...]:
+    """Return strings, of which none is empty unless that is allowed; None means an empty tuple."""
     if value is None:
         return ()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
@@ -178,7 +178,7 @@ def names(name: str, value: Any) -> tuple[str, ...]:
     for item in found:
         if not isinstance(item, str):
             raise TypeError(f"{name} holds {item!r}, which is {_type(item)}; expected strings")
-        if not item:
+        if not item and not may_be_empty:
             raise ValueError(f"{name} holds an empty string; expected names")
     return found
 

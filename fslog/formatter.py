@@ -35,6 +35,9 @@ from fslog.types import Names, Rule, Session
 EXCLUDE = ("otel*", "dd.*", "_*")
 """Extras that well-known instrumentations add to every record, and those marked as internal."""
 
+NO_VALUE = ("-", "", "None")
+"""What access logs, templates and `str(None)` write if there is no value."""
+
 _BLANK = logging.LogRecord("", 0, "", 0, "", (), None).__dict__
 _LAST_OWN = len(_BLANK) - 1
 _FIRST_NAME, *_BETWEEN, _LAST_NAME = _BLANK
@@ -51,13 +54,15 @@ class EventFormatter(JsonFormatter):
 
     Args:
         fields: property → its path in the record (`{"userId": "request.user.id"}`). If there is
-            nothing at the path, or None, context and defaults apply; if the path raises, the event
-            is invalid (`unreadable`).
+            nothing at the path, or None, or one of the texts in `no_value`, context and defaults
+            apply; if the path raises, the event is invalid (`unreadable`).
         rules: mappings with `when` and `event`, see `fslog.mapping.rules`.
         defaults: properties of events that have no other value for them.
         include: a list of names or globs: extras that are properties of rule-made events too.
         exclude: a list of names or globs: extras that are not properties of explicit events;
             `include` wins. Replaces `EXCLUDE`.
+        no_value: a list of texts that mean, where `fields` reads them, that there is no value.
+            Replaces `NO_VALUE`.
         session: how to derive a missing sessionId: `"window"`, `"idle"` or `"none"`.
         context_provider: called without arguments for each event; returns a mapping, or None. If
             it raises, the event is made without it, with a warning; but then `defaults` do not
@@ -88,6 +93,7 @@ class EventFormatter(JsonFormatter):
         defaults: Mapping[str, Any] | None = None,
         include: Names | None = None,
         exclude: Names | None = EXCLUDE,
+        no_value: Names | None = NO_VALUE,
         session: Session = "window",
         context_provider: Callable[[], Mapping[str, Any] | None] | None = None,
         **unknown: NoReturn,
@@ -101,6 +107,7 @@ class EventFormatter(JsonFormatter):
         self._defaults = _without_action("defaults", config.mapping("defaults", defaults))
         self._included = _matcher(config.names("include", include))
         self._excluded = _matcher(config.names("exclude", exclude))
+        self._no_value = frozenset(config.names("no_value", no_value, may_be_empty=True))
         self._roots = frozenset(parse(path)[0] for path in paths.values())
         self._rules = Rules(rules, self._is_known)
         self._provider = config.function("context_provider", context_provider)
@@ -221,8 +228,11 @@ class EventFormatter(JsonFormatter):
             except Unreadable as error:
                 unread = {**(unread or {}), name: error}
                 continue
-            if value is not MISSING and value is not None:
-                event[name] = value
+            if value is MISSING or value is None:
+                continue
+            if issubclass(type(value), str) and str.__str__(value) in self._no_value:
+                continue
+            event[name] = value
         return unread
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,10 @@ class _NotGiven:
 
 _NOT_GIVEN: Any = _NotGiven()
 
-_MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
+_MAPPING = (
+    *("fields", "rules", "defaults", "include", "exclude", "no_value", "session"),
+    "context_provider",
+)
 
 _numbers = itertools.count(1)
 """The numbers of this process's handlers, for `stats`."""
@@ -94,7 +97,7 @@ class FreshsuccessHandler(logging.Handler):
             `"auto"`: True if both keys are set, False if neither is, which a WARNING on the logger
             `fslog` reports once per process; else `FSLOG_ENABLED`, else `"auto"`.
         on_problem: called with a `Problem` in the thread of the log call.
-        fields, rules, defaults, include, exclude, session, context_provider: see
+        fields, rules, defaults, include, exclude, no_value, session, context_provider: see
             `EventFormatter`; not together with `setFormatter`.
 
     Raises:
@@ -134,6 +137,7 @@ class FreshsuccessHandler(logging.Handler):
         defaults: Mapping[str, Any] | None = _NOT_GIVEN,
         include: Names | None = _NOT_GIVEN,
         exclude: Names | None = _NOT_GIVEN,
+        no_value: Names | None = _NOT_GIVEN,
         session: Session = _NOT_GIVEN,
         context_provider: Callable[[], Mapping[str, Any] | None] | None = _NOT_GIVEN,
         **unknown: NoReturn,
@@ -204,7 +208,7 @@ class FreshsuccessHandler(logging.Handler):
             )
         if self._is_mapped:
             raise ValueError(
-                "fields, rules, defaults, include, exclude, session and context_provider are given "
+                f"{', '.join(_MAPPING[:-1])} and {_MAPPING[-1]} are given "
                 "to both the handler and a formatter; give them to one of the two"
             )
         super().setFormatter(fmt)

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import SimpleLazyObject
+from django.utils.safestring import SafeString
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -367,6 +368,32 @@ def test_fields_that_find_nothing() -> None:
     with context.bound(userId="c", plan="c"):
         event = event_of(formatter, record({**USE_FLAT, "user": {"id": None}, "plan": {"name": 0}}))
     assert (event["accountId"], event["userId"], event["plan"]) == ("d", "c", 0)
+
+
+@pytest.mark.parametrize("value", ["", "-", "None", SafeString("-")])
+def test_texts_in_fields_that_mean_no_value(value: str) -> None:
+    """Access logs write `-` for nobody; the next source applies, or the event is invalid."""
+    fields = {"accountId": "tenant", "userId": "user"}
+    with context.bound(userId="bound"):
+        event = event_of(EventFormatter(fields=fields), record({**USE_FLAT, **WHO, "user": value}))
+        assert event["userId"] == "ann"  # the call's own
+        extra = {"action": "feature", "tenant": "acme", "user": value}
+        assert event_of(EventFormatter(fields=fields), record(extra))["userId"] == "bound"
+    assert problems_of(EventFormatter(fields=fields), record(extra)) == [("missing", "userId")]
+
+
+def test_which_texts_mean_no_value_is_configurable() -> None:
+    """`no_value` replaces the default; an empty list means that every text is a value."""
+    for no_value, value, is_kept in [
+        (["n/a"], "n/a", False),
+        (["n/a"], "-", True),
+        ([], "None", True),
+        (None, "-", True),
+        (None, 0, True),
+    ]:
+        formatter = EventFormatter(fields={"plan": "tier"}, no_value=no_value, defaults=WHO)
+        event = event_of(formatter, record({"action": "feature", "tier": value}))
+        assert ("plan" in event) is is_kept
 
 
 def test_fields_are_not_read_if_the_call_or_rule_has_the_property() -> None:
@@ -1083,6 +1110,9 @@ def test_a_format_is_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
+        ({"no_value": "-"}, TypeError, ["no_value", "str"]),
+        ({"no_value": ["-", 5]}, TypeError, ["no_value", "5"]),
+        ({"no_valeu": ["-"]}, TypeError, ["did you mean 'no_value'?"]),
         ({"fields": ["a"]}, TypeError, ["fields", "list"]),
         ({"fields": "a"}, TypeError, ["fields", "str"]),
         ({"fields": {5: "a"}}, TypeError, ["fields", "5"]),

@@ -31,7 +31,10 @@ from waiting import eventually
 GUIDE = ROOT / "fslog" / "guide"
 PACKAGE = Path(fslog.__file__).parent
 
-MAPPING = ("fields", "rules", "defaults", "include", "exclude", "session", "context_provider")
+MAPPING = (
+    *("fields", "rules", "defaults", "include", "exclude", "no_value", "session"),
+    "context_provider",
+)
 
 
 def page(topic: str) -> str:
@@ -127,7 +130,7 @@ def default_of(argument: str) -> str:
     if isinstance(value, str):
         return f'`"{value}"`'
     if isinstance(value, tuple):
-        return ", ".join(f"`{item}`" for item in value)
+        return ", ".join("`{}`".format(item or '""') for item in value)
     if isinstance(value, float):
         return f"{value:g} s"
     for unit, size in (("GiB", 2**30), ("MiB", 2**20)):

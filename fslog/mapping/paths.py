@@ -6,13 +6,19 @@ never the second.
 A path begins with an attribute of the record (`args`, `levelname`, or an extra) and continues with
 mapping keys, sequence indexes and attributes: `args.0`, `request.user.id`, `args.{x-tenant}i`. If a
 mapping has both (Starlette's requests are mappings of their scope), the key comes first; if there
-is nothing, the attribute that its class declares. Two names differ from the record's attributes:
-`logger` is the logger's name and `message` the unformatted message, whatever another handler's
-formatter has stored in `record.message`.
+is nothing, the attribute that its class declares. Other objects with keys (Django's sessions) are
+asked for the attribute first: to look for a key may load them. A key may begin with an underscore.
+An attribute may not, since it is internal.
+
+Three names differ from the record's attributes: `logger` is the logger's name, `message` the
+unformatted message, whatever another handler's formatter has stored in `record.message`, and
+`formatted_message` the text with the arguments in it. A step into that text reads the JSON object
+in it: `formatted_message.user.id`.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
@@ -35,16 +41,26 @@ RECORD_ATTRIBUTES = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__di
 }
 """The attributes of every record, which are not extras, on any Python from 3.10 on."""
 
-SOURCES = RECORD_ATTRIBUTES | frozenset(WORDS)
+FORMATTED = "formatted_message"
+"""The name of the formatted message, which no record has as an attribute."""
+
+SOURCES = RECORD_ATTRIBUTES | frozenset(WORDS) | {FORMATTED}
 """The names with which a path can begin on any record."""
+
+_MAX_JSON = 65_536
+"""Characters of a message. In a longer one, JSON is not read: that takes too long."""
+
+_METHODS_OF_KEYS = ("keys", "__contains__", "__getitem__")
+
+_DECODER = json.JSONDecoder()
 
 
 def parse(text: object) -> tuple[str, ...]:
     """Split a path into its parts.
 
     Raises:
-        ValueError: it is not a string, has an empty part, begins with a number, ends with `()`, or
-            has a part that begins with an underscore, which marks internals.
+        ValueError: it is not a string, has an empty part, begins with a number or an underscore,
+            ends with `()`, or has a part such as `__class__`, which can only be internal.
 
     >>> parse("request.user.id")
     ('request', 'user', 'id')
@@ -58,8 +74,10 @@ def parse(text: object) -> tuple[str, ...]:
         raise ValueError(f"the path {text!r} begins with a number: a record has no such attribute")
     if parts[-1].endswith("()"):
         raise ValueError(f"the path {text!r} ends with a call: reading a path calls nothing")
-    if any(part.startswith("_") for part in parts):
-        raise ValueError(f"the path {text!r} has a part that begins with an underscore")
+    if parts[0].startswith("_"):
+        raise ValueError(f"the path {text!r} begins with an underscore, as internal names do")
+    if any(part.startswith("__") and part.endswith("__") for part in parts):
+        raise ValueError(f"the path {text!r} has a part that is internal: it has two underscores")
     return parts
 
 
@@ -110,12 +128,15 @@ def compile_path(text: object) -> Read:
         for number, part in enumerate(rest, 1)
     )
     place = str(text)
+    read_first: Callable[[logging.LogRecord, str, Any], Any] = getattr
+    if first == FORMATTED:
+        read_first = _json_of_message if rest else _formatted_message
 
     def read(record: logging.LogRecord) -> Any:
         others: list[tuple[Any, str, Any, int]] | None = None
         ahead = steps
         try:
-            value = getattr(record, first, MISSING)
+            value = read_first(record, first, MISSING)
             if value is MISSING:
                 value = _absent(record, first)
             while True:
@@ -125,15 +146,14 @@ def compile_path(text: object) -> Read:
                     holder = value
                     if isinstance(holder, Mapping):
                         value = _item(holder, part, index)
-                        if type(holder) is not dict:  # which has no attributes but methods
+                        # A dict has no attributes but methods; with an underscore, it is a key.
+                        if type(holder) is not dict and part[0] != "_":
                             others = others or []
                             others.append((holder, part, value, number))
                     elif index is not None and isinstance(holder, (tuple, list)):
                         value = _element(holder, index)
                     else:
-                        value = getattr(holder, part, MISSING)
-                        if value is MISSING:
-                            value = _absent(holder, part)
+                        value = _attribute_or_item(holder, part, index)
                 if value is not MISSING and not callable(value):
                     return value
                 if not others:
@@ -149,6 +169,34 @@ def compile_path(text: object) -> Read:
     return read
 
 
+def _formatted_message(record: logging.LogRecord, name: str, absent: Any) -> Any:
+    return record.getMessage()
+
+
+def _json_of_message(record: logging.LogRecord, name: str, absent: Any) -> Any:
+    """Return the JSON object that begins with the first brace of the formatted message."""
+    text = record.getMessage()
+    start = text.find("{")
+    if start < 0 or len(text) > _MAX_JSON:
+        return absent
+    try:
+        return _DECODER.raw_decode(text, start)[0]
+    except (ValueError, RecursionError):
+        return absent
+
+
+def _attribute_or_item(value: Any, part: str, index: int | None) -> Any:
+    """Return an attribute, or else the item of an object that has keys but is not a `Mapping`."""
+    if part[0] != "_":
+        found = getattr(value, part, MISSING)
+        if found is MISSING:
+            found = _absent(value, part)
+        if found is not MISSING:
+            return found
+    has_keys = all(_definition(value, name) is not MISSING for name in _METHODS_OF_KEYS)
+    return _item(value, part, index) if has_keys else MISSING
+
+
 def _element(items: Any, index: int) -> Any:
     try:
         return items[index] if index < len(items) else MISSING
@@ -158,7 +206,7 @@ def _element(items: Any, index: int) -> Any:
         return MISSING
 
 
-def _item(mapping: Mapping[Any, Any], part: str, index: int | None) -> Any:
+def _item(mapping: Any, part: str, index: int | None) -> Any:
     key: Any = part
     if key not in mapping:
         if index is None or index not in mapping:

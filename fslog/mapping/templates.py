@@ -2,8 +2,10 @@
 
 A placeholder names a group of the rule's regular expressions or a path of the record
 (`fslog.mapping.paths`). Alone in its string it keeps the value's type; among other text it becomes
-text; `:int` and `:float` convert it. If it has no value, or the conversion fails, the whole value
-is `MISSING` and the property is omitted; if the path raises, so does the template (`Unreadable`).
+text; `:int`, `:float` and `:str` convert it. Of several alternatives, `{a|b|"none"}`, the first
+that has a value counts, which None is not; the last may be a text. If there is no value, or the
+conversion fails, the whole value is `MISSING` and the property is omitted; if a path raises, so
+does the template (`Unreadable`), and no other alternative replaces it.
 `{{` and `}}` are literal braces. Which extras the records will have is unknown when a template is
 compiled, so a misspelt name shows later, by a `Watch`.
 """
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from logging import LogRecord
 from typing import Any, NamedTuple
 
-from fslog.config import nearest
+from fslog.config import did_you_mean, nearest
 from fslog.interrupts import unless_interrupt
 from fslog.mapping.paths import MISSING, SOURCES, Unreadable, compile_path
 
@@ -23,7 +25,8 @@ Groups = Mapping[str, Any]
 Make = Callable[[LogRecord, Groups], Any]
 """Return a value for a record and its rule's groups, or `MISSING`; raise only `Unreadable`."""
 
-_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float}
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
+_QUOTED = re.compile(r'"[^"]*"')
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|([{}])")
 
 
@@ -196,20 +199,24 @@ def text_of(value: Any) -> str | None:
 
 
 def _compile_placeholder(inside: str, names: Names) -> Make:
-    place, colon, conversion = inside.partition(":")
-    if colon and conversion not in _CONVERSIONS:
+    *before, last = _split(inside, ":", most=1)
+    conversion = last if before else ""
+    if before and conversion not in _CONVERSIONS:
+        hint = did_you_mean(conversion, _CONVERSIONS)
         raise ValueError(
-            f"the placeholder {{{inside}}} has the conversion {conversion!r}; expected int or float"
+            f"the placeholder {{{inside}}} has the conversion {conversion!r}; expected int, float "
+            f"or str{hint}"
         )
-    read = _source(place, names)
-    if not colon:
+    place = before[0] if before else inside
+    read = _alternatives(place, names)
+    if not conversion:
         return read
     convert = _CONVERSIONS[conversion]
 
     def make(record: LogRecord, groups: Groups) -> Any:
         value = read(record, groups)
         try:
-            return MISSING if value is MISSING else convert(value)
+            return MISSING if value is MISSING or value is None else convert(value)
         except unless_interrupt(ValueError, TypeError, OverflowError):  # not a number
             return MISSING
         except unless_interrupt(Exception) as error:  # the value's own __int__
@@ -218,9 +225,48 @@ def _compile_placeholder(inside: str, names: Names) -> Make:
     return make
 
 
+def _split(text: str, separator: str, most: int = 0) -> list[str]:
+    """Split a placeholder at a separator, but not inside of double quotes.
+
+    >>> _split('a|b|"c|d"', "|")
+    ['a', 'b', '"c|d"']
+    """
+    masked = _QUOTED.sub(lambda quoted: "q" * len(quoted[0]), text)
+    parts, start = [], 0
+    for part in masked.split(separator, most or -1):
+        parts.append(text[start : start + len(part)])
+        start += len(part) + 1
+    return parts
+
+
+def _alternatives(place: str, names: Names) -> Make:
+    first, *others = _split(place, "|")
+    if not others:
+        return _source(first, names)
+    fallback: Any = MISSING
+    if _QUOTED.fullmatch(others[-1]):
+        fallback = others.pop()[1:-1]
+    # A value that is absent is expected here, so none is watched.
+    sources = [_source(each, names._replace(watch=None)) for each in (first, *others)]
+
+    def make(record: LogRecord, groups: Groups) -> Any:
+        for read in sources:
+            value = read(record, groups)
+            if value is not MISSING and value is not None:
+                return value
+        return fallback
+
+    return make
+
+
 def _source(place: str, names: Names) -> Make:
     if not place:
         raise ValueError("a placeholder is empty; expected a group or a path of the record")
+    if '"' in place:
+        raise ValueError(
+            f"the placeholder {{{place}}} has a quotation mark; a text is the last of several "
+            'alternatives, as in {a|b|"none"}'
+        )
     if place in names.groups:
         return lambda record, groups: groups.get(place, MISSING)
     read = compile_path(place)

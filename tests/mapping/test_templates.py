@@ -147,6 +147,41 @@ def test_embedded_a_placeholder_becomes_text(text: str, result: str) -> None:
     assert made(text, args=(7, True)) == result
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "result"),
+    [
+        ("{plan|tier}", {"plan": "pro", "tier": 1}, "pro"),
+        ("{plan|tier}", {"tier": 1}, 1),
+        ("{plan|tier}", {"plan": None, "tier": 1}, 1),
+        ("{plan|tier}", {"plan": "", "tier": 1}, ""),
+        ('{plan|tier|"none"}', {}, "none"),
+        ('{plan|""}', {}, ""),
+        ('{plan|"a|b: c"}', {}, "a|b: c"),
+        ('on {plan|tier|"no plan"}', {}, "on no plan"),
+        ("on {plan|tier}", {}, MISSING),
+        ("{kind|plan}", {"plan": "pro"}, "of the group"),
+    ],
+)
+def test_the_first_alternative_with_a_value_counts(
+    text: str, value: dict[str, Any], result: Any
+) -> None:
+    """None is no value here; the last alternative may be a text."""
+    assert made(text, {"kind": "of the group"} if "kind" in text else {}, **value) == result
+
+
+def test_no_alternative_replaces_what_cannot_be_read() -> None:
+    """An identity that exists and cannot be read never becomes another one."""
+
+    class Broken:
+        @property
+        def id(self) -> str:
+            raise RuntimeError("no database")
+
+    for text in ('{user.id|other|"none"}', "{gone|user.id|other}", "{user.id|other:str}"):
+        with pytest.raises(Unreadable, match=r"user\.id raised RuntimeError"):
+            made(text, user=Broken(), other="bob")
+
+
 def test_groups_win_over_attributes() -> None:
     """A named group `module` wins over the attribute `module` of every record."""
     assert made("{module}", {"module": "reports"}) == "reports"
@@ -173,10 +208,14 @@ def test_a_group_without_a_match_is_missing() -> None:
         ("{v:float}", "1.25", 1.25),
         ("{v:float}", 3, 3.0),
         ("{v:float}", Decimal("0.5"), 0.5),
+        ("{v:str}", 7, "7"),
+        ("{v:str}", UUID(int=3), "00000000-0000-0000-0000-000000000003"),
+        ("{gone|v:int}", "42", 42),
+        ('{gone|"7":int}', None, 7),
     ],
 )
 def test_conversions(text: str, value: Any, result: Any) -> None:
-    """`:int` and `:float` return numbers of exactly that type."""
+    """`:int`, `:float` and `:str` return values of exactly that type."""
     number = made(text, v=value)
     assert (number, type(number)) == (result, type(result))
 
@@ -187,6 +226,8 @@ def test_conversions(text: str, value: Any, result: Any) -> None:
         *[("{v:int}", value) for value in ("", "x", "3.5", None, [], {}, object())],
         *[("{v:int}", value) for value in (float("nan"), float("inf"), "9" * 5000)],
         *[("{v:float}", value) for value in ("", "x", None, [1], "1,5", 10**400)],
+        ("{v:str}", None),
+        ("{v|gone}", None),
     ],
     ids=lambda value: str(value)[:12],
 )
@@ -257,15 +298,23 @@ def test_the_configuration_is_not_shared() -> None:
         ("{{args.0}", "single '}'"),
         ("{}", "empty"),
         ("{:int}", "empty"),
-        ("{args.0:str}", "'str'"),
+        ("{args.0:strg}", "did you mean 'str'?"),
+        ("{args.0:text}", "'text'"),
         ("{args.0:INT}", "'INT'"),
-        ("{args.0:}", "int or float"),
+        ("{args.0:}", "int, float or str"),
         ("{args.0:>5}", "'>5'"),
-        ("{args.0:int:float}", "int or float"),
+        ("{args.0:int:float}", "int, float or str"),
+        ('{"none"}', "quotation mark"),
+        ('{"none"|args.0}', "quotation mark"),
+        ('{args.0|"none}', "quotation mark"),
+        ('{args.0|"a"b}', "quotation mark"),
+        ("{args.0|}", "empty"),
+        ("{|args.0}", "empty"),
+        ("{args.0|_x}", "underscore"),
         ("{0}", "number"),
         ("{0.name}", "number"),
         ("{_private}", "underscore"),
-        ("{args._x}", "underscore"),
+        ("{args.__x__}", "underscore"),
         ("{args.0.__class__}", "underscore"),
         ("{a..b}", "empty part"),
         ("{args.}", "empty part"),
