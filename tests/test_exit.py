@@ -12,6 +12,7 @@ import pytest
 from exits import TROUBLED, WAYS_OUT
 from fslog.collector import Answer, Collector
 from fslog.delivery import notices
+from needs import slow_but
 from processes import Ended, numbers, run, started
 
 pytestmark = pytest.mark.usefixtures("measured")
@@ -29,7 +30,13 @@ def test_one_record_then_the_end_arrives(way: str) -> None:
         assert numbers(collector) == [1]
 
 
-@pytest.mark.parametrize("way", [name for name in WAYS_OUT if "registered" in name])
+@pytest.mark.parametrize(
+    "way",
+    slow_but(
+        ["an atexit callback registered before logging was imported"],
+        [name for name in WAYS_OUT if "registered" in name],
+    ),
+)
 def test_an_event_at_the_end_arrives_after_earlier_ones(way: str) -> None:
     """An event at the very end also arrives if the listener's thread already ran."""
     program = f"{WAYS_OUT[way].rstrip()}\n        say(0)\n"
@@ -226,7 +233,9 @@ def _assert_given_up(ended: Ended, count: int, reason: str) -> None:
     assert all(line.startswith("fslog: ") for line in lines), ended.err
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize(
+    "trouble", slow_but(["hangs", "refuses connections", "answers 400"], TROUBLES)
+)
 def test_the_exit_is_bounded_and_reports_what_was_abandoned(trouble: str) -> None:
     """A failing endpoint delays the exit by `shutdown_timeout` at most; a line reports the loss."""
     endpoint, reason, patient = TROUBLES[trouble]
@@ -347,14 +356,17 @@ def test_a_zero_shutdown_timeout_does_not_wait() -> None:
 
 @pytest.mark.parametrize(
     "stderr",
-    [
-        "sys.stderr = None",
-        "sys.stderr.close()",
-        "import os; os.close(2)",
-        "sys.stderr = sys.__stderr__ = None",
-        "sys.stderr = Broken(OSError)",
-        "sys.stderr = Broken(RuntimeError)",
-    ],
+    slow_but(
+        ["sys.stderr = None", "import os; os.close(2)"],
+        [
+            "sys.stderr = None",
+            "sys.stderr.close()",
+            "import os; os.close(2)",
+            "sys.stderr = sys.__stderr__ = None",
+            "sys.stderr = Broken(OSError)",
+            "sys.stderr = Broken(RuntimeError)",
+        ],
+    ),
 )
 def test_a_loss_without_a_stderr(stderr: str) -> None:
     """If nothing can be reported at exit, the process still ends in time with its own code."""

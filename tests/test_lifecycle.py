@@ -98,10 +98,10 @@ def test_flush_returns_whether_all_is_delivered() -> None:
 @pytest.mark.parametrize(
     "trouble",
     [
-        Answer(503),
         Answer(503, headers={"Retry-After": "600"}),
-        Answer(400),
-        Answer(then="close"),
+        pytest.param(Answer(503), marks=pytest.mark.slow),
+        pytest.param(Answer(400), marks=pytest.mark.slow),
+        pytest.param(Answer(then="close"), marks=pytest.mark.slow),
     ],
 )
 def test_flush_tries_at_once_whatever_the_pause(trouble: Answer) -> None:
@@ -247,7 +247,15 @@ FEEDBACK = """
     """
 
 
-@pytest.mark.parametrize("trouble", [None, Answer(503), Answer(400), Answer(then="close")])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Answer(503),
+        pytest.param(None, marks=pytest.mark.slow),
+        pytest.param(Answer(400), marks=pytest.mark.slow),
+        pytest.param(Answer(then="close"), marks=pytest.mark.slow),
+    ],
+)
 def test_its_own_records_never_become_events(trouble: Answer | None) -> None:
     """On the root logger at DEBUG, with a rule for every record, one log call makes one event."""
     program = (
@@ -322,10 +330,7 @@ LATE_SETTINGS = {
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("gzip", "a date", "redirect")))
-        for name in LATE_SETTINGS
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "redirect")) for name in LATE_SETTINGS],
 )
 def test_nothing_is_imported_after_the_handler_is_built(case: str) -> None:
     """Logging, delivering, failing and closing import nothing more than the construction."""

@@ -52,6 +52,7 @@ def test_a_missing_requirement_is_reported(tmp_path: Path, ci: str, outcome: str
     assert done.returncode == (1 if ci else 0)
 
 
+@pytest.mark.slow
 def test_an_ignored_ctrl_c_is_not_passed_on() -> None:
     """Under `nohup ... &`, which ignores SIGINT, the programs that tests start still receive it."""
     ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"

@@ -62,6 +62,7 @@ def test_the_notice_is_a_warning_on_the_logger_fslog() -> None:
     assert ended.facts == {"WARNING": f"fslog {OFF}"}
 
 
+@pytest.mark.slow
 def test_the_notice_is_made_once() -> None:
     """Neither a second dictConfig, another handler nor a forked child repeats it."""
     program = f"""{CONFIGURED}
@@ -120,6 +121,7 @@ def test_a_wrong_environment_stops_the_application(settings: dict[str, str], err
     assert f"ValueError: {error}" in ended.err
 
 
+@pytest.mark.slow
 def test_events_that_wait_in_a_spool(tmp_path: Path) -> None:
     """Without keys the spool is not changed; the notice says that events wait in it."""
     spool = tmp_path / "spool"

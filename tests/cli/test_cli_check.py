@@ -1166,6 +1166,7 @@ def test_a_configuration_file_of_gunicorn(tmp_path: Path, check: Check) -> None:
     assert check("gunicorn.conf.py")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_ctrl_c_in_a_log(more: list[str], tmp_path: Path) -> None:
     """Ctrl-C ends it with 130 and the results so far; JSON is complete."""

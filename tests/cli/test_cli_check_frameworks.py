@@ -51,10 +51,10 @@ def test_gunicorns_defaults() -> None:
                 (changed(loggers=LOGGERS, root=None), ["root"]),
                 (changed(handlers=BOTH), []),
                 (changed(handlers=BOTH, root=None, loggers=LOGGERS), []),
+                ({"handlers": BOTH, "root": {"handlers": ["usage"]}}, []),
+                ({"handlers": {"usage": USAGE}, "loggers": LOGGERS}, ["root"]),
             )
         ),
-        ({"handlers": BOTH, "root": {"handlers": ["usage"]}}, []),
-        ({"handlers": {"usage": USAGE}, "loggers": LOGGERS}, ["root"]),
     ],
 )
 def test_it_is_ok_if_gunicorn_starts(given: dict[str, Any], where: list[str], check: Check) -> None:

@@ -172,6 +172,7 @@ def test_ctrl_c_prints_the_command_to_resume(tmp_path: Path) -> None:
         assert numbers(collector) == list(range(100))
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_pause(tmp_path: Path) -> None:
     """A pause before a retry can be interrupted too; the JSON has the command to resume."""
     (tmp_path / "a").write_bytes(lines(range(3)))
@@ -208,6 +209,7 @@ def test_a_pipe_is_sent(is_gzip: bool, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["stdin.rejects.ndjson"]
 
 
+@pytest.mark.slow
 def test_a_stream_cannot_be_resumed(tmp_path: Path) -> None:
     """--resume is an error; an interruption prints the first line that was not sent."""
     with Collector() as collector:

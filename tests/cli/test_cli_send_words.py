@@ -12,6 +12,7 @@ import pytest
 
 from fslog.cli import PIPE_CLOSED, main
 from fslog.collector import Answer, Collector
+from needs import slow_but
 from processes import KEYS, STRICT
 from readme_blocks import environment
 from uploads import Command, line, lines, numbers, run
@@ -136,6 +137,7 @@ def test_the_command_to_resume_is_printed_without_the_summary(
     assert rest == (["fslog: No space left on device"] if out is Full else [])
 
 
+@pytest.mark.slow
 @pytest.mark.needs("/dev/full")
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_a_full_disk_below_the_summary(
@@ -152,7 +154,7 @@ def test_a_full_disk_below_the_summary(
     assert numbers(collector) == [1, 2]
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("closed", slow_but([">&- 2>&-"], [">&-", "2>&-", ">&- 2>&-"]))
 def test_closed_streams(closed: str, collector: Collector, tmp_path: Path) -> None:
     """Without stdout, stderr or both all is sent, and the exit code is the same."""
     path = tmp_path / "e.ndjson"

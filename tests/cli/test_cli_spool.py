@@ -481,6 +481,7 @@ def test_an_endpoint_that_is_down(spool: Path) -> None:
         assert [event["number"] for event in collector.events] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_an_interrupted_drain(spool: Path) -> None:
     """Ctrl-C exits at once with 130 and a summary; events without a 200 are still there."""
     with Collector(keys=KEYS) as collector:

@@ -31,6 +31,7 @@ from fslog.cli import main
 from fslog.cli.demo import demo as demo_module
 from fslog.cli.demo.demo_app import activities
 from fslog.collector import Collector
+from needs import slow_but
 from processes import STRICT, Ended, run
 from readme_blocks import environment
 
@@ -220,7 +221,7 @@ def test_a_pipe_gets_no_colours(shown: Ended) -> None:
     assert ESCAPE not in shown.out + shown.err
 
 
-@pytest.mark.parametrize("count", [1, 2, 200])
+@pytest.mark.parametrize("count", slow_but([200], [1, 2, 200]))
 def test_the_number_of_events(count: int) -> None:
     """`--events` sets the number of events; there is always one invalid event."""
     ended = demo("--events", str(count), "--pace", "0")
@@ -229,6 +230,7 @@ def test_the_number_of_events(count: int) -> None:
     assert " 1 invalid " in summary_of(ended.out)["records"]
 
 
+@pytest.mark.slow
 def test_the_pace_is_kept() -> None:
     """`--pace` is the pause after each event."""
     began_at = time.monotonic()
@@ -317,6 +319,7 @@ def test_every_run_has_the_same_events() -> None:
     assert len(list(activities(9))) == 9
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_cleanly() -> None:
     """After Ctrl-C the accepted events are delivered and counted, and the exit code is 130."""
     command = [sys.executable, *MODULE, "demo", "--events", "5000", "--pace", "0.01"]
@@ -476,6 +479,7 @@ def test_a_terminal_gets_colours() -> None:
     assert all(line.endswith("\x1b[0m") or "\x1b[0m" in line for line in coloured)
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_gets_whole_lines() -> None:
     """No event takes two lines of a terminal, and NO_COLOR is respected."""
     lines = on_terminal(60, {"TERM": "xterm", "NO_COLOR": "1"})

@@ -11,7 +11,8 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,13 @@ nested = pytest.mark.skipif(
     reason="logging itself ignores a log call inside another one here (CPython gh-91555)",
 )
 """The mark of a test of such a log call."""
+
+
+def slow_but(quick: Iterable[Any], cases: Iterable[Any]) -> list[Any]:
+    """Return the values of a parameter, of which all but those in `quick` make slow tests."""
+    quick = list(quick)
+    assert all(one in cases for one in quick)
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @pytest.hookimpl(tryfirst=True)

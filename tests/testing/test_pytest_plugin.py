@@ -192,7 +192,8 @@ def test_it_costs_nothing_if_it_is_not_used(run: Run, pytester: pytest.Pytester)
     run("-p", "no:anyio", "test_costs.py", passed=2)
 
 
-@pytest.mark.parametrize("sends", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sends", [True, False])
 def test_a_project(run: Run, pytester: pytest.Pytester, real: Collector, sends: bool) -> None:
     """Each test sees its own events, from any handler; none reaches the real endpoint.
 
@@ -585,12 +586,13 @@ FAILING = """
     """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
-        pytest.param(["--assert=plain", "--tb=long"], marks=pytest.mark.slow),
-        pytest.param(["-q", "--tb=short"], marks=pytest.mark.slow),
+        ["--assert=plain", "--tb=long"],
+        ["-q", "--tb=short"],
     ],
 )
 def test_messages(arguments: list[str], run: Run, pytester: pytest.Pytester) -> None:
