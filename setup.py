@@ -201,6 +201,8 @@ setup(
             "celery",
             "redis",
             "rq",
+            "aiohttp",
+            "aiohttp-session",
             "structlog>=25",
             "selenium",
             "opentelemetry-sdk",

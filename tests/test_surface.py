@@ -26,7 +26,7 @@ RECORD = Path(__file__).resolve().parent / "fixtures" / "surface.json"
 
 MODULES = [
     *("fslog", "fslog.context", "fslog.collector", "fslog.testing", "fslog.types"),
-    *(f"fslog.integrations.{name}" for name in ("asgi", "django", "flask", "wsgi")),
+    *(f"fslog.integrations.{name}" for name in ("aiohttp", "asgi", "django", "flask", "wsgi")),
 ]
 """From where an application imports; each has `__all__`, or its public names are those it makes."""
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from fslog import config, context
-from fslog.integrations.identity import Unusable, Who, name_of, require_callable
+from fslog.integrations.identity import (
+    Unusable,
+    Who,
+    lacks_session,
+    name_of,
+    require_callable,
+    session_id,
+)
 from fslog.mapping.paths import MISSING, Unreadable, compile_path, parse
 
 __all__ = ["IdentityMiddleware"]
@@ -170,21 +176,16 @@ def _with_session(function: Callable[[Any], Any], is_async: bool) -> Callable[[A
 
 
 def _completed(found: Any, request: Any) -> Any:
-    if not isinstance(found, Mapping) or found.get("sessionId") is not None:
+    if not lacks_session(found):
         return found
     session: Any = getattr(request, "session", None)
-    is_read = getattr(session, "accessed", False)  # else its key is not known to be valid
-    if not is_read or found.get("userId") is None or _is_in_cookie(session):
+    # A session that was not read has a key that is not known to be valid.
+    if not getattr(session, "accessed", False) or _is_in_cookie(session):
         return found
     key = session.session_key
-    return {**found, "sessionId": _digest(key)} if isinstance(key, str) and key else found
+    return {**found, "sessionId": session_id(key)} if isinstance(key, str) and key else found
 
 
 def _is_in_cookie(session: Any) -> bool:
     module = "django.contrib.sessions.backends.signed_cookies"
     return any(base.__module__ == module for base in type(session).__mro__)
-
-
-def _digest(key: str) -> str:
-    """Return an id that does not reveal the key, the same in every process."""
-    return hashlib.blake2b(key.encode(), digest_size=16, person=b"fslog session").hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fslog.integrations.identity import Who, require_callable
+from fslog.integrations.identity import Who, lacks_session, name_of, require_callable, session_id
 from fslog.integrations.wsgi import Identity
 
 __all__ = ["identify"]
@@ -17,6 +17,10 @@ def identify(app: Any, who: Callable[[Any], Mapping[str, Any] | None]) -> None:
     It wraps `app.wsgi_app` in `fslog.integrations.wsgi.Identity`, and binds the user in a function
     for `before_request`. Such functions run in the order of their registration: call `identify`
     after those that `who` depends on have been registered.
+
+    If the user is known and has no `sessionId`, it is a digest of the key of a session that is kept
+    on the server, as Flask-Session's; the key itself, which is a secret, is never sent. Flask's own
+    session, a signed cookie, has no key.
 
     Args:
         app: the `flask.Flask`.
@@ -32,10 +36,23 @@ def identify(app: Any, who: Callable[[Any], Mapping[str, Any] | None]) -> None:
     if not isinstance(app, flask.Flask):
         raise TypeError(f"app is of type {type(app).__name__}; expected a flask.Flask")
     require_callable("who", who, is_async=False)
-    user = Who(who)
+    user = Who(lambda request: _completed(who(request)), name_of(who))
 
     @app.before_request
     def bind_user() -> None:
         user.bind(flask.request)
 
     app.wsgi_app = Identity(app.wsgi_app)  # type: ignore[method-assign]
+
+
+def _completed(found: Any) -> Any:
+    from flask import current_app, session
+    from flask.sessions import SecureCookieSessionInterface
+
+    # To ask for the session marks it as read, which adds `Vary: Cookie` to the response.
+    if not lacks_session(found) or isinstance(
+        current_app.session_interface, SecureCookieSessionInterface
+    ):
+        return found
+    key = getattr(session, "sid", None) if session else None  # an empty one is not kept
+    return {**found, "sessionId": session_id(key)} if isinstance(key, str) and key else found

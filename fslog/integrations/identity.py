@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -84,6 +85,21 @@ def _properties(found: Any) -> dict[str, Any]:
     if "action" in properties:
         raise Unusable("returned an action, which only a log call or a rule can give")
     return {name: value for name, value in properties.items() if value is not None}
+
+
+def lacks_session(found: Any) -> bool:
+    """Return whether the user that `who` has found is known, and has no `sessionId`."""
+    if not isinstance(found, Mapping):
+        return False
+    return found.get("userId") is not None and found.get("sessionId") is None
+
+
+def session_id(key: str) -> str:
+    """Return the `sessionId` for the key of a framework's session, which is a secret.
+
+    It is a digest that does not reveal the key, the same in every process.
+    """
+    return hashlib.blake2b(key.encode(), digest_size=16, person=b"fslog session").hexdigest()
 
 
 def require_callable(name: str, value: Any, *, is_async: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from fslog import FreshsuccessHandler, context
-from fslog.integrations import asgi, flask, wsgi
+from fslog.integrations import aiohttp, asgi, flask, wsgi
 from fslog.integrations.identity import UNKNOWN, Who
 from fslog.testing import Capture
 from readme_blocks import environment
@@ -62,8 +63,28 @@ def by_flask(who: Any) -> dict[str, Any]:
     return dict(app.test_client().get("/").get_json())
 
 
+def by_aiohttp(who: Any) -> dict[str, Any]:
+    from aiohttp import web
+    from aiohttp.test_utils import make_mocked_request
+
+    async def handler(request: Any) -> Any:
+        return web.json_response(dict(context.current()))
+
+    response: Any = asyncio.run(aiohttp.identity(who)(make_mocked_request("GET", "/"), handler))
+    return dict(json.loads(response.text))
+
+
 FLASK = pytest.mark.needs("flask>=3")
-ALL = pytest.mark.parametrize("serve", [by_wsgi, by_asgi, pytest.param(by_flask, marks=FLASK)])
+AIOHTTP = pytest.mark.needs("aiohttp>=3.8")
+ALL = pytest.mark.parametrize(
+    "serve",
+    [
+        by_wsgi,
+        by_asgi,
+        pytest.param(by_flask, marks=FLASK),
+        pytest.param(by_aiohttp, marks=AIOHTTP),
+    ],
+)
 
 
 @ALL
@@ -204,6 +225,11 @@ async def who(_: Any) -> None:
             "app is of type function; expected a flask.Flask",
             marks=FLASK,
         ),
+        pytest.param(
+            lambda: aiohttp.identity({}),  # type: ignore[arg-type]
+            "who is of type dict; expected a callable",
+            marks=AIOHTTP,
+        ),
     ],
 )
 def test_a_wrong_argument(make: Callable[[], object], message: str) -> None:
@@ -226,7 +252,7 @@ def test_flask_with_a_wrong_who() -> None:
     assert "wsgi_app" not in vars(app)
 
 
-@pytest.mark.parametrize("module", ["wsgi", "asgi", "django", "flask"])
+@pytest.mark.parametrize("module", ["wsgi", "asgi", "django", "flask", "aiohttp"])
 def test_an_import_loads_no_framework(module: str) -> None:
     """An integration can be imported without its framework, and starts no event loop."""
     program = (
@@ -245,6 +271,7 @@ def test_an_import_loads_no_framework(module: str) -> None:
         "django",
         "asgiref",
         "starlette",
+        "aiohttp",
         "asyncio",
         "urllib3",
     }
@@ -299,6 +326,7 @@ def test_a_file_that_the_server_sends_itself() -> None:
 # ASGI.
 
 
+@AIOHTTP
 def test_a_coroutine_function_as_who() -> None:
     """It is awaited, whatever kind of callable it is."""
 
@@ -309,6 +337,7 @@ def test_a_coroutine_function_as_who() -> None:
 
     for found in (AsyncCallable(), AsyncCallable().__call__, lambda scope: AsyncCallable()(scope)):
         assert by_asgi(found) == ANN
+        assert by_aiohttp(found) == ANN
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("websocket", ANN), ("lifespan", {"product": "core"})])

@@ -18,8 +18,17 @@ import pytest
 from fslog import context
 from fslog.collector import Collector
 from fslog.integrations import asgi, wsgi
-from servers import ask, serving
-from users import CALLS, USERS, USERS_OF_24, ask_24, pipeline_24, stop, users
+from servers import DEADLINE, ask, serving
+from users import (
+    CALLS,
+    USERS,
+    USERS_OF_24,
+    ask_24,
+    ask_24_in_turn,
+    pipeline_24,
+    stop,
+    users,
+)
 
 # Servers as these tests imitate them.
 
@@ -175,6 +184,13 @@ logging.config.dictConfig(
                         "when": {"logger": "django.server", "args.0": r"/^POST (?P<path>\S+) /"},
                         "event": {**LINE, "feature": "{path}"},
                     },
+                    {
+                        "when": {
+                            "logger": "aiohttp.access",
+                            "first_request_line": r"/^(POST|UNKNOWN) (?P<path>[^ ?]+)/",
+                        },
+                        "event": {**LINE, "feature": "{path}"},
+                    },
                 ],
             },
         },
@@ -328,6 +344,36 @@ def authenticate(get_response):
 """
 
 
+AIOHTTP = f"""
+{CALLS}
+import asyncio
+
+from aiohttp import web
+
+from fslog.integrations.aiohttp import identity
+
+
+async def who(request):
+    await asyncio.sleep(0)
+    return {{"accountId": "acme", "userId": request.headers.get("X-User")}}
+
+
+async def answer(request):
+    if request.method == "POST":
+        use(request.path)
+        await asyncio.sleep(0)
+        if request.query_string == "fail":
+            raise RuntimeError("the application failed")
+    return web.Response()
+
+
+def make(arguments):
+    app = web.Application(middlewares=[identity(who)])
+    app.router.add_route("*", "/{{path:.*}}", answer)
+    return app
+"""
+
+
 def files(where: Path, app: str) -> None:
     """Write the application and its logging configuration."""
     (where / "app.py").write_text(f"import config\n{app}", encoding="utf-8")
@@ -386,10 +432,31 @@ def test_djangos_development_server(tmp_path: Path) -> None:
     )
     with Collector() as collector, serving(collector, tmp_path, *command) as server:
         with contextlib.closing(server.connect()) as connection:
-            for user in USERS:
-                headers = {} if user is None else {"X-User": user}
-                assert ask(connection, "POST", f"/reports/{user or 'nobody'}", headers) == 200
+            ask_24_in_turn(connection)
         server.until(lambda: server.written("err").count('"POST /reports/') == 24)
         server.send(signal.SIGINT)
         server.end(60)
         assert users(collector) == (USERS_OF_24, USERS_OF_24)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("aiohttp>=3.8")
+def test_aiohttp(tmp_path: Path) -> None:
+    """Each request of a connection has its own user, and a malformed one after it has none."""
+    files(tmp_path, AIOHTTP)
+    command = ("aiohttp.web", "-H", "127.0.0.1", "-P", "{port}", "app:make")
+    with Collector() as collector, serving(collector, tmp_path, *command) as server:
+        ask_24(server)
+        pipeline_24(server)
+        with contextlib.closing(server.connect()) as connection:
+            ask_24_in_turn(connection)
+            assert ask(connection, "POST", "/reports/ann?fail", {"X-User": "ann"}) == 500
+        with contextlib.closing(server.connect()) as connection:
+            assert ask(connection, "POST", "/reports/ann", {"X-User": "ann"}) == 200
+            connection.sock.sendall(b"no request\r\n\r\n")
+            assert connection.sock.recv(65536).startswith(b"HTTP/1.0 400 ")
+        server.until(lambda: '"UNKNOWN / HTTP/1.0" 400' in server.written("err"))
+        server.send(signal.SIGTERM)
+        assert server.end(DEADLINE).code == 0
+        expected = {("ann", "ann"): 26, ("bob", "bob"): 24}
+        assert users(collector) == (expected, expected)

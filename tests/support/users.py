@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from fslog.collector import Collector
-from servers import DEADLINE, Server
+from servers import DEADLINE, Server, ask
 
 USERS = ["ann", None, "bob"] * 8
 
@@ -40,6 +41,13 @@ def ask_24(server: Server) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, USERS))
+
+
+def ask_24_in_turn(connection: http.client.HTTPConnection) -> None:
+    """Send the requests over one connection, each after the response to the one before."""
+    for user in USERS:
+        headers = {} if user is None else {"X-User": user}
+        assert ask(connection, "POST", f"/reports/{user or 'nobody'}", headers) == 200
 
 
 def pipeline_24(server: Server) -> None:
