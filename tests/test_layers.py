@@ -30,7 +30,7 @@ RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
 HOSTS = {
     "pytest_plugin": {"pytest"},
-    "integrations": {"aiohttp", "asgiref", "django", "flask"},
+    "integrations": {"aiohttp", "asgiref", "celery", "django", "flask", "rq"},
     "process": {"_interpreters", "_xxsubinterpreters"},
 }
 """Imports that are not dependencies.

@@ -26,7 +26,10 @@ RECORD = Path(__file__).resolve().parent / "fixtures" / "surface.json"
 
 MODULES = [
     *("fslog", "fslog.context", "fslog.collector", "fslog.testing", "fslog.types"),
-    *(f"fslog.integrations.{name}" for name in ("aiohttp", "asgi", "django", "flask", "wsgi")),
+    *(
+        f"fslog.integrations.{name}"
+        for name in ("aiohttp", "asgi", "celery", "django", "flask", "rq", "wsgi")
+    ),
 ]
 """From where an application imports; each has `__all__`, or its public names are those it makes."""
 
@@ -60,7 +63,9 @@ def parameters(function: Any) -> list[str]:
 
 def members(made: type) -> dict[str, Any]:
     """Return the public members of a class that it does not inherit from the standard library."""
-    found: dict[str, Any] = {"__init__": parameters(made)}
+    maker = next(base for base in made.__mro__ if "__init__" in vars(base))
+    is_foreign = maker.__module__.partition(".")[0] not in {"fslog", *sys.stdlib_module_names}
+    found: dict[str, Any] = {} if is_foreign else {"__init__": parameters(made)}
     for base in reversed(made.__mro__):
         if base.__module__.partition(".")[0] != "fslog":
             continue

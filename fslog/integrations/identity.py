@@ -20,6 +20,13 @@ UNKNOWN: Mapping[str, Any] = dict.fromkeys(schema.IDS)
 The ids are None rather than missing: `defaults` would replace missing ones, and name another user.
 """
 
+CARRIED = (*schema.IDS, "sessionId")
+"""What a message of a queue carries of the context."""
+
+_MAX_ID_BYTES = 512
+
+Properties = Mapping[str, Any]
+
 
 class Who:
     """An application's function that returns the properties of a request's user.
@@ -31,18 +38,29 @@ class Who:
     Args:
         function: called with the framework's request; for `abind`, it may return an awaitable.
         name: what notices call it; by default the function's module and name.
+        noun: what notices call the request.
+        check: returns what is bound for the result of the function; raises `Unusable`.
     """
 
-    def __init__(self, function: Callable[[Any], Any], name: str = "") -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        name: str = "",
+        *,
+        noun: str = "request",
+        check: Callable[[Any], Properties] | None = None,
+    ) -> None:
         self._function = function
         self._name = name or name_of(function)
+        self._noun = noun
+        self._check = check or _properties
         self._logged: dict[str, object] = {}
 
     def bind(self, request: Any) -> None:
         """Clear the context, then bind the user of the request."""
         context.clear()
         try:
-            context.bind(**_properties(self._function(request)))
+            context.bind(**self._check(self._function(request)))
         except unless_interrupt(Exception) as error:  # the application's own function
             self._failed(error)
 
@@ -51,7 +69,7 @@ class Who:
         context.clear()
         try:
             found = self._function(request)
-            context.bind(**_properties(await found if inspect.isawaitable(found) else found))
+            context.bind(**self._check(await found if inspect.isawaitable(found) else found))
         except unless_interrupt(Exception) as error:  # the application's own function
             self._failed(error)
 
@@ -65,8 +83,8 @@ class Who:
             with internal_work(str):
                 notices.log(
                     logging.WARNING,
-                    f"{self._name} {why}: the events of such a request have no user and are not "
-                    "sent. Logged once",
+                    f"{self._name} {why}: the events of such a {self._noun} have no user and are "
+                    "not sent. Logged once",
                 )
 
 
@@ -74,7 +92,7 @@ class Unusable(Exception):
     """The function gave nothing that can be bound; the text says why, after the function's name."""
 
 
-def _properties(found: Any) -> dict[str, Any]:
+def _properties(found: Any) -> Properties:
     if found is None:
         return {}
     if not isinstance(found, Mapping):
@@ -85,6 +103,54 @@ def _properties(found: Any) -> dict[str, Any]:
     if "action" in properties:
         raise Unusable("returned an action, which only a log call or a rule can give")
     return {name: value for name, value in properties.items() if value is not None}
+
+
+def to_message() -> dict[str, str | None]:
+    """Return the bound ids as a message of a queue carries them, in any serialization.
+
+    Ids are sent as in an event: as strings. One that is no string then, or has more than 512 bytes
+    in UTF-8, is None, as are the ids of `UNKNOWN`; such a `sessionId` is left out.
+
+    >>> with context.bound(userId=7, accountId="x" * 1000, sessionId=None, plan="gold"):
+    ...     to_message()
+    {'accountId': None, 'userId': '7'}
+    """
+    bound = context.current()
+    ids = {name: bound[name] for name in CARRIED if name in bound}
+    schema.coerce(ids)
+    found = {name: value if _is_carried(value) else None for name, value in ids.items()}
+    if found.get("sessionId", "") is None:
+        del found["sessionId"]
+    return found
+
+
+def of_message(found: Any) -> Properties:
+    """Return what to bind for the ids that a message carries: a `check` for `Who`.
+
+    Nothing is bound for a message without ids. None stays None.
+
+    Raises:
+        Unusable: this is not what `to_message` returns.
+    """
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise Unusable("holds no valid ids")
+    ids = {name: found[name] for name in CARRIED if name in found}
+    if not all(value is None or _is_carried(value) for value in ids.values()):
+        raise Unusable("holds no valid ids")
+    return ids
+
+
+def _is_carried(value: Any) -> bool:
+    try:
+        return (
+            type(value) is str
+            and 0 < len(value) <= _MAX_ID_BYTES
+            and len(value.encode()) <= _MAX_ID_BYTES
+        )
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
 
 
 def lacks_session(found: Any) -> bool:
