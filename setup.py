@@ -203,6 +203,7 @@ setup(
             "rq",
             "aiohttp",
             "aiohttp-session",
+            "awslambdaric; sys_platform == 'linux'",
             "structlog>=25",
             "selenium",
             "opentelemetry-sdk",

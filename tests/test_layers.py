@@ -39,6 +39,9 @@ pytest itself loads the plugin, and an application of a framework its integratio
 at most one of the two modules of `process`.
 """
 
+APPLICATIONS = {"integrations.aws"}
+"""Modules that import one of the application's, by a name that it gives."""
+
 IMPORTER = re.compile(r"\b(import_module|__import__)$")
 
 EMPTY = ["mapping", "net", "spool", "delivery", "integrations"]
@@ -67,6 +70,8 @@ def imports(source: str, module: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and IMPORTER.search(ast.unparse(node.func)):
             name = node.args[0]
+            if module in APPLICATIONS and isinstance(name, ast.Name):
+                continue
             assert isinstance(name, ast.Constant), f"{module}, line {node.lineno}: not a literal"
             yield name.value
 

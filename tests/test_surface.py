@@ -28,7 +28,7 @@ MODULES = [
     *("fslog", "fslog.context", "fslog.collector", "fslog.testing", "fslog.types"),
     *(
         f"fslog.integrations.{name}"
-        for name in ("aiohttp", "asgi", "celery", "django", "flask", "rq", "wsgi")
+        for name in ("aiohttp", "asgi", "aws", "celery", "django", "flask", "rq", "wsgi")
     ),
 ]
 """From where an application imports; each has `__all__`, or its public names are those it makes."""

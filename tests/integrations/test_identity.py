@@ -252,7 +252,7 @@ def test_flask_with_a_wrong_who() -> None:
     assert "wsgi_app" not in vars(app)
 
 
-@pytest.mark.parametrize("module", ["wsgi", "asgi", "django", "flask", "aiohttp", "celery"])
+@pytest.mark.parametrize("module", ["wsgi", "asgi", "django", "flask", "aiohttp", "celery", "aws"])
 def test_an_import_loads_no_framework(module: str) -> None:
     """An integration can be imported without its framework, and starts no event loop."""
     program = (
