@@ -30,7 +30,7 @@ from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
-from fslog.types import Names, Rule, Session
+from fslog.types import Names, PresetRule, Rule, Session
 
 EXCLUDE = ("otel*", "dd.*", "_*")
 """Extras that well-known instrumentations add to every record, and those marked as internal."""
@@ -89,7 +89,7 @@ class EventFormatter(JsonFormatter):
         validate: bool = True,
         *,
         fields: Mapping[str, str] | None = None,
-        rules: Sequence[Rule] | None = None,
+        rules: Sequence[Rule | PresetRule] | None = None,
         defaults: Mapping[str, Any] | None = None,
         include: Names | None = None,
         exclude: Names | None = EXCLUDE,
@@ -110,6 +110,12 @@ class EventFormatter(JsonFormatter):
         self._no_value = frozenset(config.names("no_value", no_value, may_be_empty=True))
         self._roots = frozenset(parse(path)[0] for path in paths.values())
         self._rules = Rules(rules, self._is_known)
+        for name, path in paths.items():
+            if path in self._rules.facts:
+                raise ValueError(
+                    f"fields.{name}: only rules with a preset read {path}; write "
+                    f'{name}: "{{{path}}}" in their event'
+                )
         self._provider = config.function("context_provider", context_provider)
         self._session = _session_ids(session)
         self._explicit = _Kept(self._is_property)

@@ -39,7 +39,16 @@ from fslog.net.transport import Transport, tls_context
 from fslog.process import fork_flag
 from fslog.spool.directory import spool_directory
 from fslog.spool.writer import DiskStore
-from fslog.types import Compression, Datacenter, Names, Overflow, Rule, Session, SpoolFsync
+from fslog.types import (
+    Compression,
+    Datacenter,
+    Names,
+    Overflow,
+    PresetRule,
+    Rule,
+    Session,
+    SpoolFsync,
+)
 
 
 class _NotGiven:
@@ -133,7 +142,7 @@ class FreshsuccessHandler(logging.Handler):
         enabled: bool | str | None = None,
         on_problem: Callable[[Problem], None] | None = None,
         fields: Mapping[str, str] | None = _NOT_GIVEN,
-        rules: Sequence[Rule] | None = _NOT_GIVEN,
+        rules: Sequence[Rule | PresetRule] | None = _NOT_GIVEN,
         defaults: Mapping[str, Any] | None = _NOT_GIVEN,
         include: Names | None = _NOT_GIVEN,
         exclude: Names | None = _NOT_GIVEN,

@@ -28,6 +28,7 @@ __all__ = [
     "ModuleEndEvent",
     "Names",
     "Overflow",
+    "PresetRule",
     "Rule",
     "Session",
     "SessionSyncEvent",
@@ -56,6 +57,25 @@ Names = list[str] | tuple[str, ...] | Set[str]
 class Rule(TypedDict):
     """A rule: conditions by key, and the properties of the event that it makes."""
 
+    when: Mapping[str, str | float]
+    event: Mapping[str, Any]
+
+
+class _Preset(TypedDict):
+    preset: Literal["access", "celery"]
+
+
+class PresetRule(_Preset, total=False):
+    """A rule with a preset: its conditions, and those of any rule; an event unless it is made.
+
+    `path`, `methods` and `status` belong to `access`, `task` and `state` to `celery`.
+    """
+
+    path: str
+    methods: str | list[str] | tuple[str, ...]
+    status: str | int | list[str | int] | list[str] | list[int]
+    task: str
+    state: str | list[str] | tuple[str, ...]
     when: Mapping[str, str | float]
     event: Mapping[str, Any]
 

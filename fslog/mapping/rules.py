@@ -3,7 +3,8 @@ r"""Rules: events from log calls that already exist, by configuration only.
 A rule has a `when`, all of whose conditions must hold, and an `event`, the properties of the event
 that it makes; the first rule that matches wins. A condition's key is `logger` (a prefix, as for
 logging's filters), `message` (unformatted) or a path of the record; its value is a literal, or a
-regular expression between slashes that is searched in the value's text.
+regular expression between slashes that is searched in the value's text. A rule with a preset has
+conditions on what the preset reads (`fslog.mapping.presets`), and may lack `when` and `event`.
 
 If a condition cannot be read (its path raises) and all others hold, the rule is undecided. If the
 rule has a condition on the message, which belongs to one log call, the record is an invalid event.
@@ -29,8 +30,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fslog.config import nearest
-from fslog.mapping import schema, templates
+from fslog.config import did_you_mean, nearest
+from fslog.mapping import presets, schema, templates
+from fslog.mapping.conditions import Condition, Match, compile_pattern, equal, prefixed, searching
 from fslog.mapping.paths import (
     MISSING,
     RECORD_ATTRIBUTES,
@@ -50,24 +52,6 @@ NoMatch = Callable[[logging.LogRecord], bool]
 """True: no rule can match the record. False, or an exception: run the rules."""
 
 _ALWAYS_THERE = RECORD_ATTRIBUTES - {"asctime", "message", "taskName"}
-
-Match = Callable[[Any], "Mapping[str, Any] | None"]
-"""Return the named groups of a value that fulfils a condition; None if it does not."""
-
-
-class Condition(NamedTuple):
-    """One condition of a rule by itself, to find out why the rule does not match.
-
-    Args:
-        key, wanted: as in `when`.
-        read: returns the value at the key's path.
-        match: whether that value fulfils the condition.
-    """
-
-    key: str
-    wanted: Any
-    read: Read
-    match: Match
 
 
 class Rules:
@@ -96,6 +80,8 @@ class Rules:
             _compile(index, rules[index], known, lambda text: self.report(text))
             for index in range(len(rules))
         ]
+        self.facts = frozenset(name for rule in self._rules for name in rule.groups if "." in name)
+        """What the presets of rules read: names that look like paths, and are not."""
         self._by_logger: dict[Any, _Candidates | None] = {}
         self.filters: dict[Any, NoMatch] = {}
         """By logger name: whether no rule can match a record, if that is quick to find out."""
@@ -234,6 +220,7 @@ class Rule(NamedTuple):
         reads: the placeholders that only some records may have, without groups; for each the one
             that it is probably a misspelling of, or None.
         needed: a literal condition: the attribute's name, and its value as text; None without one.
+        groups: the names that are no paths: groups of regular expressions, and what a preset reads.
     """
 
     when: list[Condition]
@@ -245,6 +232,7 @@ class Rule(NamedTuple):
     made: list[tuple[str, templates.Make]]
     reads: Mapping[str, str | None]
     needed: tuple[str, str] | None
+    groups: frozenset[str]
 
     def properties(
         self, record: logging.LogRecord, groups: Mapping[str, Any]
@@ -288,40 +276,59 @@ def _compile(
     where = f"rules[{index}]"
     if not isinstance(rule, Mapping):
         raise TypeError(f"{where} is of type {type(rule).__name__}; expected when and event")
-    if unknown := set(rule) - {"when", "event"}:
-        raise ValueError(f"{where} has the unknown key {unknown.pop()!r}; expected when and event")
-    for part in ("when", "event"):
-        if not isinstance(rule.get(part), Mapping):
-            raise ValueError(f"{where} has no {part}, or one that is not a mapping")
+    unknown = set(rule) - {"when", "event"}
+    if unknown and "preset" not in rule:
+        key = unknown.pop()
+        hint = did_you_mean(key, ("when", "event", "preset"))
+        raise ValueError(f"{where} has the unknown key {key!r}; expected when and event{hint}")
     try:
-        return _compile_parts(
-            rule["when"], rule["event"], known, lambda text: report(f"{where}: {text}")
-        )
+        preset = presets.compile_preset(rule) if "preset" in rule else None
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{where}: {error}") from None
+    when, event = rule.get("when"), rule.get("event")
+    if preset is not None:
+        when = {} if when is None else when
+        event = preset.event if event is None else event
+    for part, value in (("when", when), ("event", event)):
+        if not isinstance(value, Mapping):
+            hint = ""
+            if preset is not None and value is None:
+                hint = "; it may lack one if a regular expression has the groups module and feature"
+            raise ValueError(f"{where} has no {part}, or one that is not a mapping{hint}")
+    try:
+        return _compile_parts(preset, when, event, known, lambda text: report(f"{where}: {text}"))
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from None
 
 
 def _compile_parts(
-    when: Mapping[str, Any],
-    event: Mapping[str, Any],
+    preset: presets.CompiledPreset | None,
+    when: Any,
+    event: Any,
     known: Callable[[str], bool],
     report: Callable[[str], None],
 ) -> Rule:
-    logger = _prefixed("")
+    logger = prefixed("")
     message: str | None = None
     all_of_them: list[Condition] = []
     conditions: list[tuple[Read, Match]] = []
     groups: set[str] = set()
     needed: tuple[str, str] | None = None
+    if preset is not None:
+        logger = preset.logger
+        all_of_them += preset.when
+        conditions.append(preset.condition)
+        groups |= preset.groups
     for key in when:
         _check_key(key, known)
-        pattern = _pattern(key, when[key])
+        pattern = compile_pattern(f"when.{key}", when[key])
         if pattern is not None:
             groups |= set(pattern.groupindex)
-            match = _searching(pattern, f"when.{key}")
+            match = searching(pattern, f"when.{key}")
+        elif key == "logger":
+            match = prefixed(str(when[key]))
         else:
-            prefixed = key == "logger"
-            match = _prefixed(str(when[key])) if prefixed else _equal(when[key], f"when.{key}")
+            match = equal(when[key], f"when.{key}")
         read = compile_path(key)
         all_of_them.append(Condition(key, when[key], read, match))
         if key == "logger":
@@ -348,6 +355,7 @@ def _compile_parts(
         made=made,
         reads=reads,
         needed=needed,
+        groups=names.groups,
     )
 
 
@@ -402,64 +410,6 @@ def _check_key(key: Any, known: Callable[[str], bool]) -> None:
             f"when has the key {key!r}; did you mean {_LEVEL.get(near, near)!r}? To read an extra "
             "of that name, add it to include"
         )
-
-
-def _pattern(key: Any, value: Any) -> re.Pattern[str] | None:
-    """Return the regular expression of a condition; None for a literal."""
-    parse(key)
-    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == "/":
-        try:
-            pattern = re.compile(value[1:-1])
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"when.{key} is not a regular expression: {error}") from None
-        if not pattern.pattern:
-            raise ValueError(f"when.{key} is an empty regular expression, which matches everything")
-        return pattern
-    if not isinstance(value, (str, int, float)):
-        raise ValueError(
-            f"when.{key} is of type {type(value).__name__}; expected a string, a number or a bool"
-        )
-    return None
-
-
-def _prefixed(prefix: str) -> Match:
-    dotted = f"{prefix}."
-
-    def match(name: Any) -> Mapping[str, Any] | None:
-        if not prefix or name == prefix:
-            return {}
-        # The name may be absent: makeLogRecord makes such records.
-        return {} if isinstance(name, str) and name.startswith(dotted) else None
-
-    return match
-
-
-def _searching(pattern: re.Pattern[str], place: str) -> Match:
-    search, named = pattern.search, bool(pattern.groupindex)
-
-    def match(value: Any) -> Mapping[str, Any] | None:
-        if value is MISSING or value is None:
-            return None
-        found = search(value if type(value) is str else templates.read_text(value, place))
-        if found is None:
-            return None
-        return {k: v for k, v in found.groupdict().items() if v is not None} if named else {}
-
-    return match
-
-
-def _equal(literal: Any, place: str) -> Match:
-    """Compare by text: 200 in one library's records is "200" in another's."""
-    text = str(literal)
-
-    def match(value: Any) -> Mapping[str, Any] | None:
-        if type(value) is str:
-            return {} if value == text else None
-        if value is MISSING or value is None:
-            return None
-        return {} if templates.read_text(value, place) == text else None
-
-    return match
 
 
 def _compile_event(

@@ -277,6 +277,12 @@ def _source(place: str, names: Names) -> Make:
                 f"the placeholder {{{place}}} has no source: the message has {names.arguments} "
                 f"argument{'' if names.arguments == 1 else 's'}"
             )
+    facts = sorted(name for name in names.groups if name.startswith(f"{first}."))
+    if facts:
+        raise ValueError(
+            f"the placeholder {{{place}}} has no source; the preset reads {', '.join(facts)}"
+            f"{did_you_mean(place, facts)}"
+        )
     if not first.replace("-", "_").isidentifier():
         raise ValueError(
             f"the placeholder {{{place}}} has no source: {first!r} is not the name of a group or "

@@ -836,6 +836,12 @@ RULES = [
          "handlers.usage.rules[0]", "(as Django sets it; configure propagate: true)"),
         (usage(rules=[{"when": {"logger": "gunicorn.access"}, "event": {"action": "a"}}])
          | {"loggers": {"app": {}}}, "handlers.usage.rules[0]", "(as gunicorn sets it"),
+        (usage(rules=[{"preset": "access", "path": "/a", "event": {"action": "a"}}])
+         | {"loggers": {"uvicorn.access": {"propagate": False}, "werkzeug": {}}},
+         "handlers.usage.rules[0]",
+         "records of the logger uvicorn.access do not arrive: the logger uvicorn.access does not"),
+        (usage(rules=[{"preset": "access", "path": "/a", "event": {"action": "a"}}] * 2),
+         "handlers.usage.rules[1]", "it never matches, since rules[0]"),
     ],
 )  # fmt: skip
 def test_warnings(given: dict[str, Any], where: str, reason: str, check: Check) -> None:
@@ -851,7 +857,28 @@ def test_no_warnings(check: Check) -> None:
         {"when": {"logger": name}, "event": {"action": "a"}}
         for name in ("gunicorn.access", "django.request", "application", "app")
     ]
+    rules += [
+        {"preset": "access", "path": "/a", "event": {"action": "a"}},
+        {"preset": "access", "path": "/a", "methods": "PUT", "event": {"action": "a"}},
+        {"preset": "access", "when": {"logger": "/server/"}, "event": {"action": "a"}},
+        {"preset": "celery", "event": {"action": "a"}},
+    ]
     assert warnings(check, usage(rules=rules)) == []
+
+
+def test_a_preset_in_gunicorns_configuration(check: Check) -> None:
+    """gunicorn's access logger does not propagate if the configuration has loggers but not it."""
+    rules = [{"preset": "access", "path": "/a", "event": {"action": "a"}}]
+    for loggers, expected in (
+        ({"app": {}}, ["records of the logger gunicorn.access do not arrive"]),
+        ({"gunicorn.access": {"propagate": True}}, []),
+        (None, []),
+    ):
+        given = {**usage(rules=rules), **({} if loggers is None else {"loggers": loggers})}
+        write("gunicorn.conf.py", f"logconfig_dict = {given!r}\n")
+        _, out, _ = check("gunicorn.conf.py", "--json")
+        found = [one["message"] for one in json.loads(out)["diagnostics"]]
+        assert [message.partition(":")[0] for message in found if "arrive" in message] == expected
 
 
 def test_behind_a_queue(check: Check) -> None:

@@ -95,6 +95,62 @@ def reasons(one: Explanation) -> dict[int, str]:
     return {mismatch.rule: str(mismatch) for mismatch in one.mismatches}
 
 
+PRESET = {"preset": "access", "path": r"/^/(?P<module>\w+)/(?P<feature>\w+)$/", "methods": "POST"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name=gunicorn.access,args.m=POST,args.s=200,args.U=/reports/export",
+        'name=uvicorn.access,args=["127.0.0.1:5000","POST","/reports/export?a=1","1.1",200]',
+        """name=werkzeug,message='127.0.0.1 - - [t] "POST /reports/export HTTP/1.1" 200 -'""",
+        r'{"logger": "wsgi", "message": "::1 - - [t] \"POST /reports/export HTTP/1.1\" 200"}',
+    ],
+)
+def test_a_preset_that_matches(text: str) -> None:
+    """From atoms, from arguments, or from the text that a log file has."""
+    one = explained(text.replace("'", ""), rules=[PRESET], defaults=WHO)
+    assert (one.result, one.rule, one.left_out) == ("event", 0, ())
+    assert one.event is not None
+    assert (one.event["module"], one.event["feature"]) == ("reports", "export")
+    assert (one.sources["action"], one.sources["feature"]) == ("rules[0]", "rules[0]")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "held"),
+    [
+        ("name=app,msg=hello", "not a record that the preset access reads", 0),
+        ("name=gunicorn.access,msg=hello", "not a record that the preset access reads", 0),
+        (
+            'name=app,msg=""127.0.0.1 - - [t] "POST /reports/export HTTP/1.1" 200""',
+            "not a record that the preset access reads",
+            0,
+        ),
+        (
+            "name=gunicorn.access,args.m=GET,args.s=200,args.U=/reports/export",
+            'access.method is "GET", expected "POST"',
+            3,
+        ),
+        (
+            "name=gunicorn.access,args.m=POST,args.s=404,args.U=/reports/export",
+            'access.status is 404, expected "2xx"',
+            3,
+        ),
+        (
+            "name=gunicorn.access,args.m=POST,args.s=200,args.U=/reports",
+            'access.path is "/reports", expected a match of /^',
+            3,
+        ),
+    ],
+)
+def test_a_preset_that_does_not_match(text: str, reason: str, held: int) -> None:
+    """The reason is the method, the status or the path, as the preset reads them."""
+    one = explained(text, rules=[PRESET], defaults=WHO)
+    assert (one.result, one.event) == ("skipped", None)
+    assert reasons(one)[0].startswith(reason)
+    assert (one.mismatches[0].held, one.mismatches[0].conditions) == (held, 4)
+
+
 def test_a_rule_that_matches() -> None:
     """The explanation has the rule, the event, and the source of each property."""
     one = explained(

@@ -88,12 +88,14 @@ class Configuration:
         is_ini: whether it was written for `fileConfig`.
         is_file: whether it is in a data file, not in a program.
         added: the sections that gunicorn adds.
+        is_gunicorn: whether gunicorn loads it.
     """
 
     given: dict[str, Any]
     is_ini: bool = False
     is_file: bool = False
     added: frozenset[str] = frozenset()
+    is_gunicorn: bool = False
     loggers: dict[str, LoggerConfig] = field(default_factory=dict)
     handlers: dict[str, HandlerConfig] = field(default_factory=dict)
     formatters: Mapping[str, Any] = field(default_factory=dict)
@@ -154,6 +156,7 @@ def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration
     else:
         full = frameworks.with_defaults(name, given)
         config = Configuration(full, is_file=is_file, added=frozenset(full) - set(given))
+        config.is_gunicorn = frameworks.is_gunicorn(name)
         if full.get("version") != 1:
             found = repr(full["version"]) if "version" in full else "missing"
             config.error("version", f"{found}; dictConfig accepts only 1")

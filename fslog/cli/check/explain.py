@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +19,10 @@ from fslog.cli.check.records import recover_args
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.mapping import schema
+from fslog.mapping.conditions import Condition
 from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path
-from fslog.mapping.rules import Condition, Rule
+from fslog.mapping.rules import Rule
 from fslog.mapping.templates import Names, compile_value
 
 RESULTS = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
@@ -52,6 +52,8 @@ class RuleMismatch:
 
     def __str__(self) -> str:
         key, wanted = self.condition.key, self.condition.wanted
+        if key == "preset":
+            return f"not a record that the preset {wanted} reads"
         expected = f"{shown(wanted)} or a child of it" if key == "logger" else shown(wanted)
         if is_expression(wanted):
             expected = f"a match of {wanted}"
@@ -255,9 +257,7 @@ def _read(path: str, record: logging.LogRecord) -> Any:
 
 def _left_out(rule: Rule, record: logging.LogRecord, groups: Mapping[str, Any]) -> Iterator[str]:
     """Yield the properties of a rule's event whose placeholders have no value."""
-    patterns = [re.compile(one.wanted[1:-1]) for one in rule.when if is_expression(one.wanted)]
-    groups_of_rule = frozenset(name for pattern in patterns for name in pattern.groupindex)
-    names = Names(groups_of_rule)
+    names = Names(rule.groups)
     for path, text in _texts(rule.event, ""):
         constant, make = compile_value(text, names)
         try:

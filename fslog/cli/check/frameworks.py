@@ -64,7 +64,12 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     >>> with_defaults("logconfig_dict", {"handlers": {}})["root"]["handlers"]
     ['console']
     """
-    return {**_GUNICORN, **given} if name == _GUNICORN_NAME else dict(given)
+    return {**_GUNICORN, **given} if is_gunicorn(name) else dict(given)
+
+
+def is_gunicorn(name: str) -> bool:
+    """Return whether gunicorn loads the configuration in a variable of that name."""
+    return name == _GUNICORN_NAME
 
 
 def hijacks_handlers(scope: Mapping[str, Any]) -> bool | None:

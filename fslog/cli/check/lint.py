@@ -21,6 +21,7 @@ from fslog.cli.check.frameworks import HIJACKED
 from fslog.cli.check.routing import ABOVE_ALL, logger_label
 from fslog.cli.output import count
 from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
+from fslog.mapping.presets import PRESETS
 from fslog.mapping.rules import Rule
 from fslog.mapping.schema import ACTIONS, nearest_action
 from fslog.spool.directory import examine
@@ -207,11 +208,8 @@ def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo) -> None:
     # A level that is reported for a holder is not reported again for each rule.
     levels = [info.routing.level_of(name) for name in holders]
     reported = {owner for level, owner in levels if level > logging.INFO}
-    conditions = [(index, one) for index, rule in enumerate(info.rules) for one in rule.when]
-    for index, condition in conditions:
-        if condition.key != "logger" or is_expression(condition.wanted):
-            continue
-        name = str(condition.wanted)
+    names = [(i, name) for i, rule in enumerate(info.rules) for name in _loggers_of(config, rule)]
+    for index, name in names:
         where, logger = f"{info.where}.rules[{index}]", logger_label(name)
         route = info.routing.route(name, ABOVE_ALL)
         if not route.by:
@@ -221,6 +219,19 @@ def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo) -> None:
         is_new = info.routing.level_of(name)[1] not in reported and info.part.level <= logging.INFO
         if not route.by and is_new:
             config.warn(where, f"INFO records of {logger} do not arrive: {route.reason}")
+
+
+def _loggers_of(config: Configuration, rule: Rule) -> list[str]:
+    """Return the loggers whose records a rule is for, as far as the configuration says."""
+    conditions = {one.key: one.wanted for one in rule.when}
+    if "logger" in conditions:
+        name = conditions["logger"]
+        return [] if is_expression(name) else [str(name)]
+    if "preset" not in conditions:
+        return []
+    # Which server runs the application is unknown, unless the configuration names its logger.
+    named = {*config.loggers, *(["gunicorn.access"] if config.is_gunicorn else [])}
+    return [name for name in PRESETS[conditions["preset"]].loggers if name in named]
 
 
 def _lint_queues(config: Configuration, info: EventHandlerInfo) -> None:
