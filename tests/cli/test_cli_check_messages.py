@@ -17,9 +17,10 @@ from checking import SECRET, Check, write
 from fslog.cli import main
 from fslog.cli.check.configuration import expression_error
 from fslog.cli.check.records import from_mapping
-from fslog.cli.check.sources import ini_error, without_quotes, yaml_error
+from fslog.cli.check.sources import ini_error
 from fslog.cli.output import Printer
 from fslog.collector import Collector
+from fslog.config.files import without_quotes, yaml_error
 from processes import KEYS
 from spooling import leave
 from spools import line

@@ -60,8 +60,8 @@ What may not be done
 - Call `configure()` of a configurator, or create a handler outside of `dry_run`.
 - Read a logger of the process: its levels and handlers are those of this command.
 - Start a dry run while other threads run: it replaces attributes of classes that they may use.
-- Show text of a configuration where a key may be: `sources.without_quotes`, and `net.redaction` for
-  whatever is printed.
+- Show text of a configuration where a key may be: `files.without_quotes`, and `net.redaction`
+  for whatever is printed.
 
 Invariants, and the tests that hold them
 ----------------------------------------

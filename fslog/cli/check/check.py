@@ -16,10 +16,11 @@ from fslog.cli.check.frameworks import hijacks_handlers
 from fslog.cli.check.lint import lint, lint_records
 from fslog.cli.check.records import RecordError, from_json, from_text, parse_values
 from fslog.cli.check.render import Json, Text
-from fslog.cli.check.sources import SourceError, application, load
+from fslog.cli.check.sources import application, load
 from fslog.cli.options import CommandError, CommandParser, whole
 from fslog.cli.output import Printer
 from fslog.cli.upload.ndjson import DamagedInput, InputFile, Reader, input_file
+from fslog.config.files import SourceError
 from fslog.net.redaction import Redactor
 
 _DETAILS = 10

@@ -17,8 +17,8 @@ from typing import Any
 
 from fslog import EventFormatter, FreshsuccessHandler
 from fslog.cli.check import frameworks
-from fslog.cli.check.sources import without_quotes
 from fslog.config import did_you_mean
+from fslog.config.files import without_quotes
 
 ROOT = "root"
 """The root logger's name, as in `logging`."""

@@ -14,27 +14,17 @@ import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from fslog.cli.options import CommandError
+from fslog.config.files import READERS, FileError, SourceError, located, text_of
 
 NAMES = ("LOGGING", "LOGGING_CONFIG", "logconfig_dict", "log_config")
 """The variables in which a configuration is searched for if no name is given."""
 
-_MAX_DEPTH = 6
-_SECTIONS = ("handlers", "loggers", "root", "formatters", "filters", "incremental")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.\w+)*)?")
 _PYTHON_FILE = re.compile(r"(?P<path>.+\.py)(:(?P<name>[\w.]+))?")
-_QUOTED = re.compile(r"\"[^\"]*\"|'(?:\\.|[^'\\])*'")
-_KIND = re.compile(r"<[a-z -]+>")
-_PUNCTUATION_CHARACTERS = 2
-"""A longer quotation may be a word of the file; up to this length it is a missing bracket."""
-
-
-class SourceError(Exception):
-    """Report why a configuration cannot be loaded, although the argument is valid."""
 
 
 class ConfigSource(NamedTuple):
@@ -70,7 +60,7 @@ def load(text: str, key: str | None = None) -> tuple[str, ConfigSource]:
         return f"{text} (fileConfig)", source
     if not isinstance(found, Mapping):
         raise SourceError(f"{text} contains a {type(found).__name__}; expected a mapping")
-    path, found = _below(found, key.split(".")) if key else _located(found)
+    path, found = _below(found, key.split(".")) if key else located(found, "choose one with --key")
     if not path:
         return f"{text} (dictConfig)", source
     # Below a key, the variable holds something else.
@@ -98,7 +88,10 @@ def _read(text: str) -> ConfigSource:
         if extension not in _READERS:
             known = ", ".join(_READERS)
             raise CommandError(f"{text} has an unknown extension; expected {known}, or .py")
-        return ConfigSource(_READERS[extension](text), "", {})
+        try:
+            return ConfigSource(_READERS[extension](text), "", {})
+        except FileError as error:
+            raise CommandError(str(error)) from None
     found = _PYTHON_FILE.fullmatch(text)
     if found and os.path.isfile(found["path"]):
         return _named(_run(found["path"]), found["name"], text)
@@ -176,33 +169,10 @@ def _named(scope: Mapping[str, Any], path: str, where: str) -> ConfigSource:
     return ConfigSource(found, names[-1], scope)
 
 
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise SourceError(f"{path} is not UTF-8") from None
-
-
-def _parsed(kind: str, parser: str, remedy: str, path: str) -> Any:
-    try:
-        parse = pkgutil.resolve_name(parser)
-    except ImportError:
-        raise CommandError(f"{kind} needs {remedy}") from None
-    text = _text(path)
-    try:
-        return parse(text)
-    except Exception as error:  # PyYAML may be missing, so its exceptions cannot be named
-        reason = yaml_error(error) if kind == "YAML" else error
-        raise SourceError(f"{path} is not valid {kind}: {reason}") from None
-
-
 def _ini(path: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser()  # as in fileConfig
     try:
-        parser.read_string(_text(path), path)
+        parser.read_string(text_of(path), path)
     except configparser.Error as error:
         raise SourceError(f"{path} is not a valid ini file: {ini_error(error)}") from None
     for name in ("formatters", "handlers", "loggers"):
@@ -211,16 +181,7 @@ def _ini(path: str) -> configparser.ConfigParser:
     return parser
 
 
-_yaml = partial(_parsed, "YAML", "yaml:safe_load", "PyYAML: pip install PyYAML")
-_READERS: dict[str, Callable[[str], Any]] = {
-    ".json": partial(_parsed, "JSON", "json:loads", "Python"),
-    ".yaml": _yaml,
-    ".yml": _yaml,
-    ".toml": partial(_parsed, "TOML", "tomllib:loads", "Python 3.11 or newer"),
-    ".ini": _ini,
-    ".cfg": _ini,
-    ".conf": _ini,
-}
+_READERS: dict[str, Callable[[str], Any]] = {**READERS, ".ini": _ini, ".cfg": _ini, ".conf": _ini}
 
 
 def _below(found: Any, names: list[str]) -> tuple[list[str], Any]:
@@ -232,68 +193,6 @@ def _below(found: Any, names: list[str]) -> tuple[list[str], Any]:
     if not isinstance(found, Mapping):
         raise CommandError(f"{'.'.join(names)} is not a mapping")
     return names, found
-
-
-def _located(found: Mapping[str, Any]) -> tuple[list[str], Any]:
-    """Return the only configuration in a mapping, with the keys that lead to it.
-
-    >>> _located({"app": {"logging": {"version": 1, "handlers": {}}}})[0]
-    ['app', 'logging']
-    """
-    candidates = list(_candidates(found, []))
-    if not candidates:
-        raise SourceError("no logging configuration found: expected a mapping with handlers")
-    complete = [one for one in candidates if "version" in one[1]]
-    if len(complete) > 1:
-        paths = ", ".join(".".join(path) or "the top level" for path, _ in complete)
-        raise SourceError(f"found several configurations ({paths}): choose one with --key")
-    return (complete or candidates)[0]  # the missing version is reported later
-
-
-def _candidates(
-    found: Mapping[Any, Any], path: list[str]
-) -> Iterator[tuple[list[str], Mapping[str, Any]]]:
-    if any(isinstance(found.get(name), Mapping) for name in _SECTIONS):
-        yield path, found
-        return
-    if len(path) < _MAX_DEPTH:
-        for key, value in found.items():
-            if isinstance(value, Mapping):
-                yield from _candidates(value, [*path, str(key)])
-
-
-def without_quotes(message: str) -> str:
-    """Return a parser's message without what it quotes, which may hold a key.
-
-    Punctuation, and the kinds of things, stay.
-
-    >>> without_quotes("expected ',' or '}', but got '<scalar>'")
-    "expected ',' or '}', but got '<scalar>'"
-    >>> without_quotes("found undefined alias 's3cret'")
-    "found undefined alias '...'"
-    """
-
-    def replace(quoted: re.Match[str]) -> str:
-        text = quoted[0][1:-1]
-        is_shown = len(text) <= _PUNCTUATION_CHARACTERS or _KIND.fullmatch(text)
-        return quoted[0] if is_shown else "'...'"
-
-    return _QUOTED.sub(replace, message)
-
-
-def yaml_error(error: Exception) -> str:
-    """Return where a YAML parser failed, and why, without any of the file's text."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
-    context, begin = getattr(error, "context", None), getattr(error, "context_mark", None)
-    text = without_quotes(problem) if isinstance(problem, str) else type(error).__name__
-    if isinstance(context, str):
-        text += f", {without_quotes(context)}" + (f", from {_place(begin)} on" if begin else "")
-    return f"{_place(mark)}: {text}" if mark else text
-
-
-def _place(mark: Any) -> str:
-    return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
 def ini_error(error: configparser.Error) -> str:
