@@ -174,7 +174,7 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["fslog", "fslog.*"]),
     package_data={
-        "fslog": ["py.typed", "guide/*.md"],
+        "fslog": ["py.typed", "guide/*.md", "auto/startup/*.py"],
         "fslog.cli.demo": ["*.json"],
         "fslog.viewer": ["static/*"],
     },

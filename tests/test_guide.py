@@ -160,7 +160,9 @@ def test_every_environment_variable_is_documented() -> None:
     others = {"FSLOG_EXAMPLE", "FSLOG_IDENTITY", "FSLOG_LAMBDA_HANDLER"}
     in_the_code = set(re.findall(r"\bFSLOG_[A-Z_]+\b", text)) - others
     assert {code(name) for name, *_ in rows} == in_the_code
-    for name, argument, _ in rows:
+    arguments = {name: argument for name, argument, _ in rows}
+    assert arguments.pop("`FSLOG_CONFIG`") == "`fslog run --config`"  # not the handler's
+    for name, argument in arguments.items():
         assert name == f"`FSLOG_{code(argument).upper()}`"
         assert code(argument) in inspect.signature(FreshsuccessHandler).parameters
 

@@ -23,7 +23,7 @@ ROWS = [
     ["formatter", "capture", "spool", "delivery", "collector"],
     ["handler"],
     ["__init__"],
-    ["testing", "viewer", "pytest_plugin", "integrations", "cli", "__main__"],
+    ["testing", "viewer", "pytest_plugin", "integrations", "auto", "cli", "__main__"],
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 

@@ -40,6 +40,8 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
         from fslog.cli.viewer import run
     elif name == "check":
         from fslog.cli.check.check import run
+    elif name == "run":
+        from fslog.cli.run import run
     elif name == "ping":
         from fslog.cli.ping import run
     elif name == "send":

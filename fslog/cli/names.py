@@ -6,6 +6,7 @@ COMMANDS = {
     "demo": "run a small application and show its events arriving",
     "viewer": "show arriving events and their problems in a web page",
     "check": "check a logging configuration and explain its events",
+    "run": "run a command with fslog's handlers beside its logging",
     "ping": "check whether the endpoint is reachable",
     "send": "upload events from files",
     "validate": "check the events in files",
