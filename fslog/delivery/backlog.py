@@ -99,10 +99,13 @@ class Backlog:
             self._loaded.append(first)
             self._waiting.popleft()
         else:
-            self._source.load(first, self._loaded)
-            if first.settled:
+            self._source.load(self._waiting, self._loaded)
+            while self._waiting and self._is_loaded(self._waiting[0]):
                 self._waiting.popleft()
         return True
+
+    def _is_loaded(self, waiting: Any) -> bool:
+        return not isinstance(waiting, Batch) and bool(waiting.settled)
 
     def posted(self) -> None:
         """Record that no POST is in progress."""

@@ -187,6 +187,10 @@ class Store:
     def release_room(self, open_bytes: int) -> None:
         """Release room that neither `used_bytes` nor an open batch of so many bytes needs."""
 
+    def is_followed(self) -> bool:
+        """Return whether a process waits to send what is in the store when this one ends."""
+        return False
+
     def end(self) -> None:
         """Release everything, because nothing of this process is in the store any more."""
 
@@ -254,10 +258,11 @@ class Source:
     def enqueue(self, sealed: Any, waiting: deque[Any]) -> None:
         """Append a sealed batch that is not a `Batch` to what waits, unless it is there already."""
 
-    def load(self, pending: Any, loaded: deque[Batch]) -> None:
-        """Append the next batches of what waits, packed and counted; perhaps none.
+    def load(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
+        """Append the next batches of what waits first, packed and counted; perhaps none.
 
-        If it raises an error, nothing has changed, and the next call tries the same again.
+        What is adopted may be loaded together with what was adopted after it. If it raises an
+        error, nothing has changed, and the next call tries the same again.
         """
 
     def adopt(self) -> list[Pending]:

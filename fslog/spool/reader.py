@@ -145,8 +145,8 @@ class SegmentQueue:
         self._at = 0
         self._piece: LoadedSegment | None = None
 
-    def __bool__(self) -> bool:
-        return self._at < len(self._numbers)
+    def __len__(self) -> int:
+        return len(self._numbers) - self._at
 
     @property
     def settled(self) -> bool:
@@ -181,20 +181,29 @@ class SegmentQueue:
         self._written_at_ns.append(written_at_ns if abs(written_at_ns) < 1 << 63 else 0)
 
     def read(
-        self, most_events: int, most_bytes: int, now: float, lost: Lost
+        self, most_events: int, most_bytes: int, now: float, lost: Lost, used_bytes: int = 0
     ) -> tuple[list[LoadedSegment], int | None]:
-        """Read the next segments, at least one, and no more bytes than are sent together.
+        """Read the next segments, and no more bytes than are sent together.
 
         A larger segment is read a piece at a time, each one batch. Reading changes nothing: the
         same is read again until `advance` is called.
+
+        Args:
+            most_events, most_bytes: what is sent together.
+            now: seconds since the epoch.
+            lost: reports a segment that cannot be read.
+            used_bytes: how much of `most_bytes` other queues have filled; 0 reads at least one
+                segment.
 
         Returns:
             The segments, and how many events they should hold; None for an orphan's.
         """
         segments: list[LoadedSegment] = []
-        total = expected = 0
+        total, expected = used_bytes, 0
         for at in range(self._at, len(self._numbers)):
-            if segments and (total + self._sizes[at] > most_bytes or not segments[-1].is_whole):
+            if total and total + self._sizes[at] > most_bytes:
+                break
+            if segments and not segments[-1].is_whole:
                 break
             segments.append(self._read(at, most_events, most_bytes, now, lost))
             total += self._sizes[at]
@@ -463,22 +472,51 @@ class DiskSource(Source):
         except unless_interrupt(OSError) as error:
             self._notices.spool_failed(error)
 
-    def load(self, pending: Any, loaded: deque[Batch]) -> None:
-        """Read the next segments of a queue, and append their batches."""
+    def load(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
+        """Read the next segments, and append their batches."""
         events, size_bytes, encoding, level = self._limits
-        number = pending.number
-        segments, expected = pending.read(events, size_bytes, self._now(), self._notices.unreadable)
-        batches = batches_of(segments, number, events, size_bytes, self._done)
+        found, expected = self._read(waiting)
+        segments = [segment for read in found for segment in read]
+        batches = batches_of(segments, waiting[0].number, events, size_bytes, self._done)
         for batch in batches:
             batch.pack(encoding, level)
         self._accounts.load(batches, expected)
-        pending.advance(segments)
+        for queue, read in zip(waiting, found, strict=False):
+            queue.advance(read)
         loaded.extend(batches)
         for segment in segments:
             if segment.rejected:
                 self._notices.quarantined(len(segment.rejected), segment.rejected[0].reason)
             if not segment.batches:
                 self._done(segment)
+
+    def _read(self, waiting: deque[Any]) -> tuple[list[list[LoadedSegment]], int | None]:
+        """Read segments of the first queue and, if they are an orphan's, of orphans after it.
+
+        Processes that end soon leave one small segment each: these are sent together.
+
+        Returns:
+            The segments of each queue, and how many events they should hold; None for orphans'.
+        """
+        found: list[list[LoadedSegment]] = []
+        used_bytes = 0
+        expected: int | None = None
+        for queue in waiting:
+            if found and not queue.is_adopted:
+                break
+            segments, expected = queue.read(
+                self._limits.batch_events,
+                self._limits.batch_bytes,
+                self._now(),
+                self._notices.unreadable,
+                used_bytes,
+            )
+            found.append(segments)
+            used_bytes += sum(segment.size_bytes for segment in segments)
+            is_complete = len(segments) == len(queue) and all(one.is_whole for one in segments)
+            if not (queue.is_adopted and is_complete):
+                break
+        return found, expected
 
     def _done(self, segment: LoadedSegment) -> None:
         """Remove a segment, or record on disk up to where it is settled."""

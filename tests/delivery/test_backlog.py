@@ -515,6 +515,68 @@ def test_more_orphans_than_are_adopted_at_once(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "owners") == []
 
 
+def ended(path: Path, *owners: list[int]) -> None:
+    """Leave one segment of each of some processes that ended in turn."""
+    with processes(path, len(owners)) as dead:
+        for one, numbers in zip(dead, owners, strict=True):
+            logged(one, *numbers)
+
+
+def bodies(process: Process) -> list[list[int]]:
+    """Deliver everything; return the numbers of the events of each body."""
+    found = []
+    while numbers := head(process):
+        found.append(numbers)
+        process.backlog.delivered()
+    return found
+
+
+def test_segments_of_many_processes_are_sent_together(tmp_path: Path) -> None:
+    """Of 40 processes that left an event each: one body for all that are adopted at once."""
+    ended(tmp_path, *([number] for number in range(40)))
+    with processes(tmp_path) as [process]:
+        logged(process, 100)
+        process.backlog.adopt_if_due()
+        assert bodies(process) == [[*range(32)], [*range(32, 40)], [100]]
+        assert process.counts("accepted", "adopted", "delivered", "pending") == [1, 40, 41, 0]
+        process.backlog.end()
+        assert os.listdir(tmp_path / "owners") == []
+
+
+def test_what_is_sent_together_is_bounded(tmp_path: Path) -> None:
+    """Bodies hold no more than `batch_bytes`, and no process's events overtake earlier ones."""
+    sizes = (2, 3, 1, 12, 1, 4, 5, 1)
+    numbers = iter(range(sum(sizes)))
+    ended(tmp_path, *([next(numbers) for _ in range(size)] for size in sizes))
+    with processes(tmp_path, batch_bytes=5 * len(line(10))) as [process]:
+        process.backlog.adopt_if_due()
+        found = bodies(process)
+    assert [number for body in found for number in body] == list(range(sum(sizes)))
+    assert [len(body) for body in found] == [5, 1, 5, 5, 2, 5, 5, 1]
+
+
+@pytest.mark.parametrize("posts", [1, 2, 3])
+def test_a_process_that_dies_after_a_body_of_many_owners(posts: int, tmp_path: Path) -> None:
+    """What was answered is not sent again, and the rest is not lost, whoever wrote it."""
+    ended(tmp_path, [0, 1], [2], [3, 4, 5], [6], [7, 8])
+    with processes(tmp_path, batch_bytes=4 * SIZE) as [process]:
+        process.backlog.adopt_if_due()
+        found = process.post(posts)
+    assert found + recover(tmp_path) == list(range(9))
+
+
+def test_a_body_of_many_owners_that_is_too_large_is_split(tmp_path: Path) -> None:
+    """After a 413 each half is settled by itself, in the segments that it came from."""
+    ended(tmp_path, [0, 1], [2], [3, 4])
+    with processes(tmp_path) as [process]:
+        process.backlog.adopt_if_due()
+        assert head(process) == [0, 1, 2, 3, 4]
+        process.backlog.split()
+        assert process.post(1) == [0, 1]
+        assert len(segments(tmp_path)) == 2
+    assert recover(tmp_path) == [2, 3, 4]
+
+
 def test_more_orphans_are_adopted_if_nothing_else_waits(tmp_path: Path) -> None:
     """The rest of 40 does not wait for the next search."""
     with processes(tmp_path, 40) as dead:

@@ -132,8 +132,9 @@ class ShelfSource(Source):
             waiting.append(sealed)
             sealed.is_queued = True
 
-    def load(self, pending: Any, loaded: deque[Batch]) -> None:
+    def load(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
         self.shelf.check()
+        pending = waiting[0]
         lines = list(self.shelf.lines[pending.number])
         batch = Batch(lines, sum(map(len, lines)), pending.number)
         batch.stored = Taken(self, pending, [batch])
