@@ -74,6 +74,7 @@ Fork, exit, shutdown
   once more, at most `shutdown_timeout` for all handlers together, and what is still in memory is
   abandoned and reported on stderr. A line logged after that is sealed and attempted by its own
   log call.
+- With a spool that another process follows, the end attempts nothing: that process sends the rest.
 - While the interpreter shuts down no lock is taken, since a stopped thread may hold it: with a
   spool the line is written to a segment, without one it is refused and reported.
 

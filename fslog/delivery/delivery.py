@@ -307,9 +307,7 @@ class Delivery:
             if sys.is_finalizing():
                 return False
             seconds = min(seconds, self._shutdown_seconds)
-        request = self._ask(
-            seconds, once=process.is_finishing() and self._parts.buffer.is_durable()
-        )
+        request = self._ask(seconds)
         if request is None:
             return False
         is_empty = not (self._parts.buffer.counts()["pending"] or self._parts.backlog)
@@ -322,17 +320,28 @@ class Delivery:
             self._timed_out = (counts["accepted"], counts["pending"], self._clock())
         return False
 
-    def _ask(self, seconds: float, *, once: bool = False) -> Flush | None:
-        number = self._parts.buffer.seal()
+    def _ask(self, seconds: float) -> Flush | None:
+        number = self._seal()
         if number is None:
             return None
-        return self._request(Flush(number, self._clock() + seconds, once=once))
+        once = process.is_finishing() and self._parts.buffer.is_durable()
+        leaves = once and self._store.is_followed()
+        return self._request(Flush(number, self._clock() + seconds, once=once, leaves=leaves))
+
+    def _seal(self) -> int | None:
+        if process.is_finishing() and self._store.is_followed():
+            # First, so that a batch that is to be left is not posted before the flush says so.
+            self._parts.queue.put(self._parts.listener.pause)
+        return self._parts.buffer.seal()
 
     def _ask_last(self, number: int) -> Flush:
-        # With a spool the first failure ends the attempts: the next process delivers the rest.
+        # With a spool the first failure ends the attempts: the next process delivers the rest, and
+        # if one waits for it already, it sends the events of many processes together.
         deadline_at = self._clock() + self._shutdown_seconds
         once = self._parts.buffer.is_durable()
-        return self._request(Flush(number, deadline_at, once=once, is_last=True))
+        leaves = once and self._store.is_followed()
+        request = Flush(number, deadline_at, once=once, leaves=leaves, is_last=True)
+        return self._request(request)
 
     def _request(self, request: Flush) -> Flush:
         if request.deadline_at < math.inf:
@@ -404,7 +413,7 @@ class Delivery:
             What `finish` waits for; None inside an append of this very thread.
         """
         self._parts.listener.worker.wait_begun()
-        number = self._parts.buffer.seal()
+        number = self._seal()
         return None if number is None else self._ask_last(number)
 
     def finish(self, request: Flush | None) -> None:

@@ -43,17 +43,26 @@ class Flush:
         number: of the newest batch that is included.
         deadline_at: when the caller stops waiting, monotonic.
         once: whether the caller stops waiting at the first failure.
+        leaves: whether to attempt nothing, but let a POST that is under way end, because another
+            process sends what is left.
         is_last: whether the process ends, so that files and connections are closed.
     """
 
-    __slots__ = ("deadline_at", "is_last", "number", "once", "reply")
+    __slots__ = ("deadline_at", "is_last", "leaves", "number", "once", "reply")
 
     def __init__(
-        self, number: int, deadline_at: float, *, once: bool = False, is_last: bool = False
+        self,
+        number: int,
+        deadline_at: float,
+        *,
+        once: bool = False,
+        leaves: bool = False,
+        is_last: bool = False,
     ) -> None:
         self.number: int = number
         self.deadline_at: float = deadline_at
-        self.once: bool = once
+        self.once: bool = once or leaves
+        self.leaves: bool = leaves
         self.is_last: bool = is_last
         self.reply: WakeQueue = WakeQueue()
 
@@ -150,6 +159,10 @@ class Listener(QueueListener):
         """Let the thread end when nothing is pending any more; `wake` starts another one."""
         self._retired = True
         self._items.put(WAKE)
+
+    def pause(self) -> None:
+        """Attempt nothing until a flush that does not leave it; only the thread may call this."""
+        self._retry_at = math.inf
 
     def stop(self, timeout: float | None = None) -> None:
         """Retire, and wait at most so many seconds for the thread to end (None: no limit)."""
@@ -315,7 +328,8 @@ class Listener(QueueListener):
             return
         if item not in self._flushes:
             self._flushes.append(item)
-        self._retry_at = self._turn_at = None
+        self._turn_at = None
+        self._retry_at = math.inf if item.leaves else None
         self._backoff.reset()
         self._answer_flushes()
 

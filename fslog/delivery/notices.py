@@ -231,10 +231,9 @@ class Notices:
             self._log(logging.INFO, "the spool can be written again")
 
     def adopted(self, segments: int) -> None:
-        """INFO: segments of dead processes are adopted."""
-        self._log(
-            logging.INFO, f"adopted {counted(segments, 'segment')} of processes that ended, to send"
-        )
+        """INFO, once, and DEBUG from then on: segments of dead processes are adopted."""
+        level = logging.INFO if self.is_first("adopted") else logging.DEBUG
+        self._log(level, f"adopted {counted(segments, 'segment')} of processes that ended, to send")
 
     def quarantined(self, lines: int, reason: str) -> None:
         """WARNING, once for each reason: lines of a segment cannot be sent."""

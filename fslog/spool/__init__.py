@@ -14,6 +14,7 @@ Layout
     quarantine/{segment}-{place}.ndjson     what cannot be sent, unchanged,
     quarantine/{segment}-{place}.reason     and why
     *.new                                   drafts: each replaces another file when it is complete
+    .followed                               locked by `fslog spool drain --follow`
 
 An owner is one handler in one process. Its open batch is its open segment, to which lines are only
 appended; sealing the batch closes the file, and nothing is copied. A log call that interrupts
@@ -49,9 +50,15 @@ pieces; after each piece the owner's file records up to where the segment is set
 A process looks for dead owners when it starts, every 10 seconds, and when it ends (a forked child
 leaves the first and the last time to its parent). It tries to lock each owner's file; if that
 succeeds the owner is dead and the process adopts its segments, at most 32 owners at once. Adopted
-segments are sent before the process's own, those of the earliest owner first. If two processes in
-turn adopt an owner and die before they delivered anything, it is left alone for 10 seconds. The
-first and every sixth time, segments without an owner's file are adopted, too: it is created first.
+segments are sent before the process's own, those of the earliest owner first; small ones of several
+owners are one body. If two processes in turn adopt an owner and die before they delivered anything,
+it is left alone for 10 seconds. The first and every sixth time, segments without an owner's file
+are adopted, too: it is created first.
+
+A process that follows the directory (`fslog spool drain --follow`) holds the lock on `.followed`.
+While it lives no other one adopts, and a process that ends lets a POST that is under way end, but
+attempts no other: its segments are orphans a moment later. Every process may adopt again when the
+kernel has released that lock.
 
 What a crash leaves
 -------------------
@@ -80,7 +87,8 @@ Invariants, and the tests that hold them
 - A line is written whole or not at all; only the last line of a segment can be torn:
   test_a_line_is_written_whole_or_not_at_all, test_a_line_that_cannot_be_truncated_is_torn.
 - At most one process sends a segment: test_two_adopters_never_have_the_same_segment,
-  test_only_dead_owners_are_adopted, test_a_fork_at_any_moment_leaves_the_child_no_lock.
+  test_only_dead_owners_are_adopted, test_a_fork_at_any_moment_leaves_the_child_no_lock,
+  test_one_process_that_follows_adopts_for_all.
 - A segment is removed only when it is settled: test_a_segment_is_removed_only_after_its_delivery,
   test_a_large_segment_at_any_system_call; torn offsets are not used: test_a_torn_offset_is_ignored.
 - Claims cover what is on disk and never exceed the limit: test_two_claims_at_once,

@@ -5,6 +5,7 @@
     {owner}-{number}.ndjson                 segments, see `segments`
     quarantine/{segment}-{offset}.ndjson    what could not be sent, unchanged
     quarantine/{segment}-{offset}.reason    why
+    .followed                               locked by a process that follows the directory
 
 Directories are 0700 and files 0600; nothing contains a key.
 """
@@ -31,6 +32,9 @@ MARKER = "spool.json"
 OWNERS = "owners"
 QUARANTINE = "quarantine"
 DRAFT = ".new"
+FOLLOWED = ".followed"
+
+_MAX_ATTEMPTS = 50
 
 _STALE_SECONDS = 600.0
 _MARKER_BYTES = 4096
@@ -97,6 +101,7 @@ class SpoolDirectory:
         """Entries that are not a spool's, which are left alone."""
         self._token = token
         self._pause = pause
+        self._follow_fd: int | None = None
 
     def join(self, *names: str) -> str:
         """Return the path of an entry of the directory."""
@@ -125,6 +130,38 @@ class SpoolDirectory:
         except unless_interrupt(OSError) as error:
             if error.errno not in _FULL:
                 raise _unusable(self.path, error.strerror or str(error)) from None
+
+    def follow(self) -> bool:
+        """Make every other process leave the segments of dead owners to this one, while it lives.
+
+        Returns:
+            False if another process follows the directory already.
+        """
+        fd = self.fs.open_lockfile(self.join(FOLLOWED), make=True)
+        for _ in range(_MAX_ATTEMPTS):
+            if self.fs.try_lock(fd):
+                self._follow_fd = fd
+                return True
+            self._pause()  # `is_followed` of another process has the lock for an instant
+        self.fs.close(fd)
+        return False
+
+    def unfollow(self) -> None:
+        """Undo `follow`."""
+        fd, self._follow_fd = self._follow_fd, None
+        if fd is not None:
+            self.fs.close(fd)
+
+    def is_followed(self) -> bool:
+        """Return whether a process follows the directory; it may be this one."""
+        try:
+            return self._follow_fd is not None or self.fs.is_locked(self.join(FOLLOWED))
+        except unless_interrupt(OSError):  # nobody ever did
+            return False
+
+    def may_adopt(self) -> bool:
+        """Return whether this process may adopt orphans: no other one follows the directory."""
+        return self._follow_fd is not None or not self.is_followed()
 
     def _prepare(self) -> None:
         """Create what is missing. Raises ValueError if the path is not a spool of this user."""

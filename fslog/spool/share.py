@@ -274,10 +274,12 @@ class SpoolShare:
 
         Returns:
             Those that no other process adopted, the earliest first; `left_some` is set if there
-            are more.
+            are more. None while another process follows the directory.
         """
         self._quarantined_bytes = self.directory.quarantined_bytes()
         self.left_some = False
+        if not self.directory.may_adopt():
+            return []
         names = owners.list_owners(self.fs, self.directory.join(OWNERS))
         adopted, failed = self._adopt(names, now)
         if not self._searches and self.directory.foreign_names:

@@ -178,6 +178,9 @@ class DiskStore(Store):
     def release_room(self, open_bytes: int) -> None:
         self._share.release_room(open_bytes)
 
+    def is_followed(self) -> bool:
+        return self._share.directory.is_followed()
+
     def end(self) -> None:
         self._share.end()
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fslog.spool.directory import FOLLOWED
 from fslog.spool.segments import SegmentName, owner_name, parse_name
 from fslog.spool.share import OpenSegment
 from spools import (
@@ -347,6 +348,39 @@ def test_only_dead_owners_are_adopted(tmp_path: Path) -> None:
         assert sorted(os.listdir(tmp_path / "owners")) == sorted(
             [living.owner_name, share.owner_name]
         )
+
+
+def test_one_process_that_follows_adopts_for_all(tmp_path: Path) -> None:
+    """While it lives, no other process adopts; when it ends, each may again."""
+    with shares(tmp_path, 3) as [dead, follower, other]:
+        dead.write(line(1))
+        dead.die()
+        assert not other.directory.is_followed()
+        assert follower.directory.follow()
+        assert not other.directory.follow()
+        assert other.directory.is_followed()
+        assert follower.directory.is_followed()
+        assert other.adopt() == []
+        [orphan] = follower.look()
+        follower.finish(orphan)
+        other.write(line(2))
+        other.die()
+        follower.directory.unfollow()
+        follower.directory.unfollow()
+        with shares(tmp_path, 1) as [later]:
+            assert [numbers for _, numbers in later.adopt()] == [[1]]
+
+
+def test_a_question_does_not_prevent_following(tmp_path: Path) -> None:
+    """Asking whether a directory is followed locks the file for an instant: follow tries again."""
+    with shares(tmp_path, 2) as [follower, other]:
+        other.ensure_owner()
+        path = other.directory.join(FOLLOWED)
+        fd = other.fs.open_lockfile(path, make=True)
+        assert other.fs.try_lock(fd)
+        follower.directory._pause = lambda: other.fs.close(fd) if other.fs.is_locked(path) else None
+        assert follower.directory.follow()
+        follower.directory.unfollow()
 
 
 def test_delivery_of_an_orphan_releases_its_room(tmp_path: Path) -> None:

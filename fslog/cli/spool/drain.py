@@ -22,6 +22,11 @@ from fslog.counters import Stats
 from fslog.handler import FreshsuccessHandler
 from fslog.net.wire import PING_PATH
 
+OTHER_KEYS = (
+    "the directory belongs to other keys than those in FSLOG_AUTH_KEY and FSLOG_API_KEY; "
+    "use --take-over to send its events with these keys"
+)
+
 _TICK_SECONDS = 0.2
 _MAX_BACKOFF_SECONDS = 5.0
 
@@ -56,10 +61,7 @@ def run_drain(contents: SpoolContents, options: argparse.Namespace, printer: Pri
     to = destination_of(options, needs_keys=True)
     printer.redact = to.redact
     if contents.digest not in (None, to.keys_digest()) and not options.take_over:
-        raise CommandError(
-            "the directory belongs to other keys than those in FSLOG_AUTH_KEY and FSLOG_API_KEY; "
-            "use --take-over to send its events with these keys"
-        )
+        raise CommandError(OTHER_KEYS)
     with ProgressBar(sys.stderr, is_quiet=options.json) as progress:
         progress.begin(contents.path, sum(one.bytes for one in contents.waiting(living=False)), 0)
         result = drain(

@@ -25,7 +25,7 @@ _EPILOG = """\
 commands:
   ls           what waits: whose it is, how much, how old, and why
   show         the waiting events, the next to be sent first
-  drain        send what dead processes left
+  drain        send what dead processes left, once or as a service
   quarantine   ls, show, requeue, rm: what could not be sent
 
 examples:
@@ -33,6 +33,7 @@ examples:
   fslog spool show /var/spool/myapp --limit 10
   fslog spool show /var/spool/myapp | jq .feature
   FSLOG_AUTH_KEY=... FSLOG_API_KEY=... fslog spool drain /var/spool/myapp
+  fslog spool drain --follow /var/spool/myapp
   fslog spool quarantine requeue /var/spool/myapp --all
 
 The exit code is 0 on success, 1 if something could not be sent, requeued or
@@ -42,17 +43,27 @@ removed, 2 for an invalid argument (such as a directory that is not a spool),
 _DRAIN = """\
 Send the events that dead processes left in the directory, with the keys in
 FSLOG_AUTH_KEY and FSLOG_API_KEY. Living processes keep and send their own
-segments. What cannot be sent stays in the directory."""
+segments. What cannot be sent stays in the directory.
+
+With --follow the command goes on until SIGTERM or Ctrl-C. While it runs, a
+process that ends leaves its events to the command. It creates the directory if
+that is missing, and reports on stderr when the endpoint is down and when it
+works again."""
 
 _DRAIN_EPILOG = """\
 The exit code is 0 if no events of dead processes are left, 1 if some are, 2 for
-an invalid argument or invalid keys, 130 after Ctrl-C."""
+an invalid argument or invalid keys, 130 after Ctrl-C; with --follow, 0 after
+SIGTERM."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run `fslog spool` with its arguments; return the exit code, as `--help` explains it."""
     options = _parser().parse_args(quarantine.spelled_out(arguments))
     require_posix("a spool", "run it on the machine that has the spool")
+    if getattr(options, "follow", False):
+        from fslog.cli.spool import follow
+
+        return follow.run_follow(options, Printer(sys.stdout))
     act: Callable[[SpoolContents, argparse.Namespace, Printer], int] = options.act
     return act(read_contents(options.directory), options, Printer(sys.stdout))
 
@@ -72,13 +83,15 @@ def _parser() -> CommandParser:
     show.add_show_arguments(waiting)
     drain = add("drain", _drain, _DRAIN, _DRAIN_EPILOG)
     add_endpoint_options(drain)
-    drain.add_argument(
+    until = drain.add_mutually_exclusive_group()
+    until.add_argument(
         "--patience",
         type=seconds(),
         default=_PATIENCE_SECONDS,
         metavar="SECONDS",
         help=f"end after so long without a delivery (default: {_PATIENCE_SECONDS:g})",
     )
+    until.add_argument("--follow", action="store_true", help="go on until SIGTERM, as a service")
     drain.add_argument(
         "--take-over",
         action="store_true",
