@@ -48,7 +48,7 @@ def _publish(headers: Any = None, **_: Any) -> None:
     request: Any = current_task.request if current_task else None
     # With the id of the running task it is that task again: a retry, or its replacement. What the
     # task itself has bound meanwhile may be somebody else's.
-    is_same = request and not request.is_eager and request.id == headers.get("id") is not None
+    is_same = request and request.id == headers.get("id") is not None
     ids = request.get(HEADER) if is_same else to_message()
     if ids:
         headers[HEADER] = ids

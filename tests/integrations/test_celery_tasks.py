@@ -139,6 +139,14 @@ def test_a_retry_has_the_user_of_its_task(site: Site) -> None:
     assert sorted(site.work(), key=str) == [("ann", ANN)] * 3 + [("nobody", {})] * 3
 
 
+def test_headers_that_are_given(site: Site) -> None:
+    """They name nobody, such as those of a task that publishes another one."""
+    site.task.apply_async(("nobody",), headers={HEADER: BOB})
+    with context.bound(**ANN):
+        site.task.apply_async(("ann",), headers={HEADER: BOB, "other": "header"})
+    assert site.work() == [("nobody", {}), ("ann", ANN)]
+
+
 def test_a_replacement_has_the_user_of_its_task(site: Site) -> None:
     """A task that replaces itself is the same task."""
     publish(site, ANN, "ann", then="replace")
