@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import rq
 import rq.job
 
 from fslog import context
 from fslog.integrations.identity import Who, of_message, to_message
 
-__all__ = ["Job"]
+__all__ = ["Job", "SimpleWorker"]
 
 META = "fslog"
 """The key of a job's `meta` under which the ids are."""
@@ -27,9 +28,11 @@ class Job(rq.job.Job):
     scheduled and dependent jobs have the user of their creation. Jobs of another class have no
     user. What is not valid under the key is logged once, and the job's events are not sent.
 
-    A work horse, which ends after its job, has the user in its last lines too ("Job OK"). In a
-    worker that does not fork (`SimpleWorker`) only the job itself has the user.
+    A work horse, which ends after its job, has the user in its last lines too ("Job OK"). A worker
+    that does not fork has it in the job only, unless it is fslog's `SimpleWorker`.
     """
+
+    _is_cleared_by_worker = False
 
     @classmethod
     def create(cls, *args: Any, **kwargs: Any) -> Any:
@@ -47,9 +50,20 @@ class Job(rq.job.Job):
             return super().perform()
         finally:
             # RQ names in a work horse's environment the one job that it runs.
-            if os.environ.get("RQ_JOB_ID") != self.id:
+            is_last = os.environ.get("RQ_JOB_ID") == self.id
+            if not is_last and not self._is_cleared_by_worker:
                 context.clear()
                 context.bind(**before)
+
+
+class SimpleWorker(rq.SimpleWorker):
+    """RQ's `SimpleWorker`, whose last lines on a `Job`, such as "Job OK", have its user too."""
+
+    def perform_job(self, job: Any, *args: Any, **kwargs: Any) -> bool:
+        """Perform the job as `rq.SimpleWorker` does, and clear the context at its end."""
+        job._is_cleared_by_worker = True
+        with context.bound():
+            return super().perform_job(job, *args, **kwargs)
 
 
 _user = Who(lambda job: job.meta.get(META), "a job's meta['fslog']", noun="job", check=of_message)

@@ -11,7 +11,7 @@ from redis import Redis
 
 from fslog import context
 from fslog.integrations.identity import UNKNOWN
-from fslog.integrations.rq import Job
+from fslog.integrations.rq import Job, SimpleWorker
 
 ANN = {"accountId": "acme", "userId": "ann"}
 BOB = {"accountId": "acme", "userId": "bob"}
@@ -78,6 +78,24 @@ def test_the_end_of_a_work_horse(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(context.current()) == {"plan": "of the process"}
     assert job.perform() == ANN
     assert dict(context.current()) == {**ANN, "userId": "of the job"}
+
+
+def test_a_worker_that_does_not_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it logs after a job, before the next one, has the job's user; then its own is back."""
+    seen = []
+
+    def perform_job(worker: Any, job: Job, *args: Any) -> bool:
+        job.perform()
+        seen.append(dict(context.current()))
+        return args == ("queue", "execution")
+
+    monkeypatch.setattr("rq.SimpleWorker.perform_job", perform_job)
+    worker = SimpleWorker.__new__(SimpleWorker)
+    context.bind(plan="of the process")
+    for ids in (ANN, {}, BOB):
+        assert worker.perform_job(create(ids, print), "queue", "execution")
+        assert dict(context.current()) == {"plan": "of the process"}
+    assert seen == [ANN, {}, BOB]
 
 
 def test_the_meta_of_the_application() -> None:

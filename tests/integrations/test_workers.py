@@ -148,11 +148,12 @@ def test_celery(pool: str, tmp_path: Path) -> None:
         assert users(at.collector) == (calls, lines)
 
 
-def test_rq(tmp_path: Path) -> None:
+@pytest.mark.parametrize("worker", ["rq.Worker", "fslog.integrations.rq.SimpleWorker"])
+def test_rq(worker: str, tmp_path: Path) -> None:
     """The log calls of a job, and the line "Job OK", have its user."""
     files = {"app.py": RQ_TASKS, "logging_settings.py": LOGGING, "settings.py": RQ_SETTINGS}
     command = ["rq.cli", "worker", "--burst", "--config", "settings"]
-    command += ["--job-class", "fslog.integrations.rq.Job"]
+    command += ["--worker-class", worker, "--job-class", "fslog.integrations.rq.Job"]
     with site(tmp_path) as at:
         publish(at, ENQUEUE, {})
         with at.worker(*command, files=files) as process:
