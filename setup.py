@@ -210,6 +210,7 @@ setup(
             "waitress",
             "awslambdaric; sys_platform == 'linux'",
             "structlog>=25",
+            "loguru>=0.7",
             "selenium",
             "opentelemetry-sdk",
             "opentelemetry-instrumentation-urllib3",

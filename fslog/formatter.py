@@ -27,6 +27,7 @@ from fslog.interrupts import unless_interrupt
 from fslog.mapping import schema, sessions
 from fslog.mapping.compiled import EncoderCache
 from fslog.mapping.encoding import encode
+from fslog.mapping.nested import PLACES, Nested, unshared
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
@@ -34,6 +35,9 @@ from fslog.types import Names, PresetRule, Rule, Session
 
 EXCLUDE = ("otel*", "dd.*", "_*")
 """Extras that well-known instrumentations add to every record, and those marked as internal."""
+
+NESTED = ("event",)
+"""Where an explicit event may stand as one mapping."""
 
 NO_VALUE = ("-", "", "None")
 """What access logs, templates and `str(None)` write if there is no value."""
@@ -63,6 +67,9 @@ class EventFormatter(JsonFormatter):
             `include` wins. Replaces `EXCLUDE`.
         no_value: a list of texts that mean, where `fields` reads them, that there is no value.
             Replaces `NO_VALUE`.
+        nested: a list of the places where an explicit event may stand as one mapping: `"event"`,
+            the extra of that name; `"extra"`, as loguru's `bind` makes it; `"message"`, a dict or
+            JSON, as structlog makes it. See `fslog.mapping.nested`. Replaces `NESTED`.
         session: how to derive a missing sessionId: `"window"`, `"idle"` or `"none"`.
         context_provider: called without arguments for each event; returns a mapping, or None. If
             it raises, the event is made without it, with a warning; but then `defaults` do not
@@ -94,6 +101,7 @@ class EventFormatter(JsonFormatter):
         include: Names | None = None,
         exclude: Names | None = EXCLUDE,
         no_value: Names | None = NO_VALUE,
+        nested: Names | None = NESTED,
         session: Session = "window",
         context_provider: Callable[[], Mapping[str, Any] | None] | None = None,
         **unknown: NoReturn,
@@ -119,6 +127,10 @@ class EventFormatter(JsonFormatter):
         self._provider = config.function("context_provider", context_provider)
         self._session = _session_ids(session)
         self._explicit = _Kept(self._is_property)
+        places = _places(nested)
+        self.nested: Nested = Nested(places, self._is_nested_property)
+        """Find an explicit event in one place of a record."""
+        self._has_places = places != ("event",)
         self._rule_made = _Kept(self._is_taken_by_rules)
         # What the application's own code decides cannot be known in advance.
         is_ours = type(self).event is EventFormatter.event
@@ -127,12 +139,14 @@ class EventFormatter(JsonFormatter):
             fields=paths,
             defaults=self._defaults,
             session=self._session,
-            enabled=is_ours and self._provider is None,
+            enabled=is_ours and self._provider is None and "event" in places,
         )
-        self.fast_line: Callable[[logging.LogRecord], bytes | None] | None = (
-            _fast_line(self.encoders, self._rules) if is_ours else None
-        )
+        self.fast_line: Callable[[logging.LogRecord], bytes | None] | None = None
         """Return a record's line, `b""` if it is not an event, or None: call `event`."""
+        if is_ours:
+            self.fast_line = _fast_line(self.encoders, self._rules)
+            if self._has_places:
+                self.fast_line = _unless_nested(self.nested, self.fast_line)
 
     @property
     def rules(self) -> Rules:
@@ -160,9 +174,11 @@ class EventFormatter(JsonFormatter):
     def _event(self, record: logging.LogRecord) -> dict[str, Any] | None:
         attributes = record.__dict__
         unread = None
-        nested = attributes.get("event")
-        if nested is not None and type(nested) is not dict:
-            nested = _unshared(nested)
+        place, nested = "event", attributes.get("event")
+        if self._has_places:
+            place, nested = self.nested.find(record)
+        elif nested is not None and type(nested) is not dict:
+            nested = unshared(nested, "event")
         if "action" in attributes or (nested is not None and "action" in nested):
             own = _extras(record, self._explicit)
         else:
@@ -173,7 +189,7 @@ class EventFormatter(JsonFormatter):
                 unread = rule_made.unread
             own = {**rule_made, **_extras(record, self._rule_made)}
         if nested is not None:
-            own.pop("event", None)
+            own.pop(place, None)
             own.update(nested)
         return self._checked(self._completed(own, record, unread))
 
@@ -279,6 +295,10 @@ class EventFormatter(JsonFormatter):
         is_kept = self._included(name) or not (name in self._roots or self._excluded(name))
         return is_kept and name not in RECORD_ATTRIBUTES
 
+    def _is_nested_property(self, name: Any) -> bool:
+        # Also one that `LogRecord` reserves, such as `module`.
+        return self._included(name) or not self._excluded(name)
+
     def _is_taken_by_rules(self, name: Any) -> bool:
         is_kept = (name in schema.REQUIRED and name not in self._roots) or self._included(name)
         return is_kept and name not in RECORD_ATTRIBUTES
@@ -305,6 +325,20 @@ def _fast_line(encoders: EncoderCache, rules: Rules) -> Callable[[logging.LogRec
         return None
 
     return fast_line
+
+
+def _unless_nested(
+    nested: Nested, fast_line: Callable[[logging.LogRecord], bytes | None]
+) -> Callable[[logging.LogRecord], bytes | None]:
+    def fast_line_unless_nested(record: logging.LogRecord) -> bytes | None:
+        try:
+            if nested.may_hold(record):
+                return None
+        except unless_interrupt(Exception):  # an unusual record: `event` decides
+            return None
+        return fast_line(record)
+
+    return fast_line_unless_nested
 
 
 def _raise_unreadable(
@@ -359,20 +393,6 @@ def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
         return {name: value for name, value in list(attributes.items()) if kept[name]}
 
 
-def _unshared(nested: Any) -> dict[str, Any] | None:
-    """Return an extra `event` as a dict; None if it is not a mapping, and so not for fslog."""
-    try:
-        if not isinstance(nested, Mapping):
-            return None
-    except unless_interrupt(Exception):  # its class cannot be read: not a mapping
-        return None
-    try:
-        return dict(nested)
-    except unless_interrupt(Exception) as error:  # the application's own mapping
-        message = f"the extra event cannot be read: {type(error).__name__}"
-        raise InvalidEvent([Problem("unreadable", "", message)]) from error
-
-
 def _matcher(patterns: tuple[str, ...]) -> Callable[[Any], bool]:
     if not patterns:
         return lambda name: False
@@ -394,6 +414,13 @@ def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
     if "action" in properties:
         raise ValueError(f"{name} has an action, which only a log call or a rule can give")
     return properties
+
+
+def _places(nested: Any) -> tuple[str, ...]:
+    places = config.names("nested", nested)
+    for place in places:
+        config.one_of("nested", place, PLACES)
+    return places
 
 
 def _session_ids(session: Any) -> sessions.SessionIds | None:

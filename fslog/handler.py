@@ -61,7 +61,7 @@ class _NotGiven:
 _NOT_GIVEN: Any = _NotGiven()
 
 _MAPPING = (
-    *("fields", "rules", "defaults", "include", "exclude", "no_value", "session"),
+    *("fields", "rules", "defaults", "include", "exclude", "no_value", "nested", "session"),
     "context_provider",
 )
 
@@ -106,8 +106,8 @@ class FreshsuccessHandler(logging.Handler):
             `"auto"`: True if both keys are set, False if neither is, which a WARNING on the logger
             `fslog` reports once per process; else `FSLOG_ENABLED`, else `"auto"`.
         on_problem: called with a `Problem` in the thread of the log call.
-        fields, rules, defaults, include, exclude, no_value, session, context_provider: see
-            `EventFormatter`; not together with `setFormatter`.
+        fields, rules, defaults, include, exclude, no_value, nested, session, context_provider:
+            see `EventFormatter`; not together with `setFormatter`.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
@@ -147,6 +147,7 @@ class FreshsuccessHandler(logging.Handler):
         include: Names | None = _NOT_GIVEN,
         exclude: Names | None = _NOT_GIVEN,
         no_value: Names | None = _NOT_GIVEN,
+        nested: Names | None = _NOT_GIVEN,
         session: Session = _NOT_GIVEN,
         context_provider: Callable[[], Mapping[str, Any] | None] | None = _NOT_GIVEN,
         **unknown: NoReturn,

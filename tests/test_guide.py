@@ -32,7 +32,7 @@ GUIDE = ROOT / "fslog" / "guide"
 PACKAGE = Path(fslog.__file__).parent
 
 MAPPING = (
-    *("fields", "rules", "defaults", "include", "exclude", "no_value", "session"),
+    *("fields", "rules", "defaults", "include", "exclude", "no_value", "nested", "session"),
     "context_provider",
 )
 

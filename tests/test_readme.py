@@ -52,6 +52,7 @@ def cases() -> Iterator[Any]:
     for block in [block for blocks in BLOCKS.values() for block in executed_here(blocks)]:
         runs_curl = block.language in SHELL and "curl" in block.text
         needs = ["curl"] * runs_curl + ["structlog>=25"] * ("import structlog" in block.text)
+        needs += ["loguru>=0.7"] * ("from loguru" in block.text)
         needs += ["flask>=3"] * ("from flask import" in block.text)
         marks = [pytest.mark.needs(*needs)] * bool(needs)
         if block.file != "README.md":

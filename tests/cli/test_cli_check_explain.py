@@ -95,6 +95,27 @@ def reasons(one: Explanation) -> dict[int, str]:
     return {mismatch.rule: str(mismatch) for mismatch in one.mismatches}
 
 
+def test_an_event_elsewhere_than_in_the_extra_event() -> None:
+    """It is explicit, and its properties are from the place in which it stands."""
+    nested = ["event", "extra", "message"]
+    one = explained(
+        'name=app,extra={"action": "feature", "feature": "x"},accountId=a', nested=nested
+    )
+    assert (one.result, one.is_explicit) == ("invalid", True)
+    assert one.event is not None
+    assert one.sources == {
+        "accountId": "the call",
+        "action": "the call's extra",
+        "feature": "the call's extra",
+        "createdAt": "the record's time",
+    }
+    line = {"name": "app", "message": {"event": "exported", "action": "feature", **WHO}}
+    for message in (line["message"], json.dumps(line["message"])):
+        one = explained(json.dumps({**line, "message": message}), nested=nested)
+        assert (one.is_explicit, one.sources["userId"]) == (True, "the call's message")
+        assert explained(json.dumps({**line, "message": message})).result == "skipped"
+
+
 PRESET = {"preset": "access", "path": r"/^/(?P<module>\w+)/(?P<feature>\w+)$/", "methods": "POST"}
 
 

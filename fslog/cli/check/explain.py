@@ -142,7 +142,9 @@ class Explainer:
         return []
 
     def _explain(self, record: logging.LogRecord, number: int | None) -> Explanation:
-        made = Explanation(number, record, "skipped", is_explicit=_is_explicit(record))
+        place, nested = self._nested(record)
+        is_explicit = "action" in record.__dict__ or "action" in nested
+        made = Explanation(number, record, "skipped", is_explicit=is_explicit)
         groups = {} if made.is_explicit else self._match(record, made)
         self._create_event(record, made)
         rule = None if made.rule is None else self._rules[made.rule]
@@ -151,8 +153,20 @@ class Explainer:
             made.absent = tuple(name for name in rule.reads if _read(name, record) is MISSING)
         if made.event is not None:
             made.left_out += tuple(self._empty_fields(record, made))
-            made.sources = {name: self._source(name, record, made, rule) for name in made.event}
+            made.sources = {
+                name: f"the call's {place}"
+                if _is_same(nested.get(name, MISSING), made.event[name])
+                else self._source(name, record, made, rule)
+                for name in made.event
+            }
         return made
+
+    def _nested(self, record: logging.LogRecord) -> tuple[str, Mapping[str, Any]]:
+        try:
+            place, nested = self._formatter.nested.find(record)
+        except InvalidEvent:  # a problem reports it
+            return "event", {}
+        return place, nested or {}
 
     def _match(self, record: logging.LogRecord, made: Explanation) -> dict[str, Any]:
         """Find the rule that matches, and why those before it do not; return its groups."""
@@ -217,9 +231,6 @@ class Explainer:
         self, name: str, record: logging.LogRecord, made: Explanation, rule: Rule | None
     ) -> str:
         value = (made.event or {})[name]
-        nested = record.__dict__.get("event")
-        if isinstance(nested, Mapping) and _is_same(nested.get(name, MISSING), value):
-            return "the call's event"
         of_rule = f"rules[{made.rule}]" if rule is not None and name in rule.event else ""
         if of_rule and name not in schema.REQUIRED:
             return of_rule
@@ -236,11 +247,6 @@ class Explainer:
         derived = {"createdAt": "the record's time", "sessionId": "derived"}
         provided = "context_provider" if self._handler.mapping.get("context_provider") else ""
         return derived.get(name, provided)
-
-
-def _is_explicit(record: logging.LogRecord) -> bool:
-    nested = record.__dict__.get("event")
-    return "action" in record.__dict__ or (isinstance(nested, Mapping) and "action" in nested)
 
 
 def _is_same(one: Any, other: Any) -> bool:
