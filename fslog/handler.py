@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -26,6 +27,7 @@ from fslog.context import current
 from fslog.counters import Stats
 from fslog.delivery import notices
 from fslog.delivery.delivery import Delivery
+from fslog.delivery.detached import Watch
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
@@ -184,6 +186,7 @@ class FreshsuccessHandler(logging.Handler):
         self._number = next(_numbers)
         self._enabled = is_enabled
         self._batch_bytes = settings.batch_bytes
+        self._watch = Watch()
         super().__init__(settings.level)
         self.formatter: EventFormatter = formatter
         self._deliveries: dict[int, Delivery] = {}
@@ -195,6 +198,7 @@ class FreshsuccessHandler(logging.Handler):
         process.register(self)
         self._choose_sink()  # another thread may have started a capture before the registration
         if self._uses_own:
+            weakref.finalize(self, self._watch.died).atexit = False
             self._own.begin()
         elif settings.enabled is None and not is_captured:
             self._report_missing_keys()
@@ -204,6 +208,13 @@ class FreshsuccessHandler(logging.Handler):
         waiting = spool.path if spool is not None and spool.has_segments() else ""
         with internal_work(self._destination.redact):
             notices.off_without_keys(waiting)
+
+    def set_name(self, name: str | None) -> None:
+        """Set the handler's name, as `dictConfig` does."""
+        super().set_name(name)  # type: ignore[arg-type]
+        self._watch.named(name or "", sys._getframe().f_back)
+
+    name = property(logging.Handler.get_name, set_name)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Use another `EventFormatter`.
@@ -350,6 +361,8 @@ class FreshsuccessHandler(logging.Handler):
 
     def close(self) -> None:
         """Deliver pending events within `shutdown_timeout`; the handler may be used again."""
+        if self._uses_own:
+            self._watch.closing(self)
         super().close()
         if (sink := self._in_use()) is not None:
             sink.close()

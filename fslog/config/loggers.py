@@ -1,9 +1,9 @@
-"""The loggers of this process, and which of their handlers lead to one of fslog's."""
+"""The loggers of this process, and which of them pass records to a `FreshsuccessHandler`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fslog import process
@@ -20,8 +20,8 @@ def targets(handler: Any) -> tuple[Any, ...]:
 
     `MemoryHandler` has a target, and from Python 3.12 on `QueueHandler` may have a listener.
     """
-    listener = getattr(handler, "listener", None)
-    return (getattr(handler, "target", None), *getattr(listener, "handlers", ()))
+    behind = getattr(getattr(handler, "listener", None), "handlers", ())
+    return (getattr(handler, "target", None), *(behind if isinstance(behind, tuple) else ()))
 
 
 def takes_events(handler: Any, beside: Sequence[Any] = ()) -> bool:
@@ -45,5 +45,28 @@ def holders(handler: Any) -> list[str]:
     return [
         logger.name
         for logger in every()
-        if any(one is handler or handler in targets(one) for one in logger.handlers)
+        if any(handler is found for one in logger.handlers for found in (one, *targets(one)))
     ]
+
+
+def have_events_handler() -> bool:
+    """Return whether a record of any logger, unless it is disabled, reaches one of fslog's."""
+    return any(
+        takes_events(handler)
+        for logger in every()
+        if not logger.disabled
+        for one in _chain(logger)
+        for handler in one.handlers
+    )
+
+
+def _chain(logger: logging.Logger | None) -> Iterator[logging.Logger]:
+    while logger is not None:
+        yield logger
+        logger = logger.parent if logger.propagate else None
+
+
+def is_locked_here() -> bool:
+    """Return whether this thread holds logging's module lock, as `dictConfig` does."""
+    is_owned = getattr(getattr(logging, "_lock", None), "_is_owned", None)
+    return is_owned is not None and bool(is_owned())

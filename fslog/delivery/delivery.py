@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from fslog import process
 from fslog.config import Settings
+from fslog.config.loggers import is_locked_here
 from fslog.counters import Counter, Stats
 from fslog.delivery import notices
 from fslog.delivery.backlog import Backlog
@@ -483,6 +484,4 @@ class Delivery:
         if active_redactor() is not None or self._parts.buffer.is_locked_here():
             return False
         # The listener may need that lock to log a notice.
-        lock = getattr(logging, "_lock", None)
-        is_owned = getattr(lock, "_is_owned", None)
-        return not (is_owned is not None and is_owned())
+        return not is_locked_here()

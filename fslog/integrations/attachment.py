@@ -24,6 +24,7 @@ from typing import Any
 
 from fslog.config import did_you_mean, loggers
 from fslog.config.files import SourceError
+from fslog.delivery import detached
 from fslog.delivery.notices import write_stderr
 from fslog.interrupts import unless_interrupt
 from fslog.net.redaction import Redactor, is_internal, printable
@@ -132,6 +133,7 @@ class Attachment:
 
     def install(self) -> None:
         """Attach the handlers, from now on and in forked children."""
+        detached.ignore()
         kind = logging.Logger
         self._enabled_before, self._handle_before = kind.isEnabledFor, kind.handle
         self._call_before = kind.callHandlers
