@@ -13,15 +13,19 @@ from __future__ import annotations
 import logging
 import math
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import translate
 from itertools import islice
+from threading import get_ident
 from typing import Any, NoReturn, get_args
+from weakref import ref
 
 from pythonjsonlogger.json import JsonFormatter
 
 from fslog import config, context
+from fslog.delivery import notices
 from fslog.errors import InvalidEvent, Problem
 from fslog.interrupts import unless_interrupt
 from fslog.mapping import schema, sessions
@@ -31,6 +35,7 @@ from fslog.mapping.nested import PLACES, Nested, unshared
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
+from fslog.net.redaction import active_redactor, internal_work, is_internal
 from fslog.types import Names, PresetRule, Rule, Session
 
 EXCLUDE = ("otel*", "dd.*", "_*")
@@ -52,9 +57,9 @@ _MAX_NAMES = 4096
 class EventFormatter(JsonFormatter):
     """Make checked events of records, and lines of events.
 
-    A `FreshsuccessHandler` uses it; and any other handler that writes lines can, as its formatter
-    and as one of its filters. It never changes a record. A later change of the application's
-    values does not change the line.
+    A `FreshsuccessHandler` uses it; and any other handler that writes lines can, if the same object
+    is its formatter and the last of its filters. It never changes a record. A later change of the
+    application's values does not change the line.
 
     Args:
         fields: property → its path in the record (`{"userId": "request.user.id"}`). If there is
@@ -87,6 +92,8 @@ class EventFormatter(JsonFormatter):
     '{"sessionId":"s","accountId":"7","userId":"u","action":"feature","module":"reports",\
 "createdAt":1000}'
     """
+
+    takes_events = True
 
     def __init__(
         self,
@@ -132,6 +139,8 @@ class EventFormatter(JsonFormatter):
         """Find an explicit event in one place of a record."""
         self._has_places = places != ("event",)
         self._rule_made = _Kept(self._is_taken_by_rules)
+        self._notices = notices.Notices("", notices.log, time.monotonic)
+        self._filtered: dict[int, tuple[ref[logging.LogRecord], str]] = {}
         # What the application's own code decides cannot be known in advance.
         is_ours = type(self).event is EventFormatter.event
         self.encoders: EncoderCache = EncoderCache(
@@ -193,20 +202,48 @@ class EventFormatter(JsonFormatter):
             own.update(nested)
         return self._checked(self._completed(own, record, unread))
 
+    def __call__(self) -> EventFormatter:
+        """Return itself: `(): cfg://formatters.NAME` makes dictConfig use it as a filter, too."""
+        return self
+
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record's line without its newline; `""` if there is no valid event."""
-        try:
-            event = self.event(record)
-        except InvalidEvent:
-            return ""
-        return "" if event is None else encode(event)[:-1].decode()
+        """Return the record's line without its newline; `""` if there is no valid event.
+
+        Problems are logged as a `FreshsuccessHandler` does: on the logger `fslog`, once for each
+        kind.
+        """
+        made, line = self._filtered.pop(get_ident(), (None, ""))
+        return line if made is not None and made() is record else self._line(record)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is a valid event."""
+        """Return whether the record is a valid event; `format` has its line then.
+
+        Problems are logged as by `format`.
+        """
+        line = self._line(record)
+        if line:
+            self._filtered[get_ident()] = ref(record), line
+        return bool(line)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        if active_redactor() is not None and is_internal(record.__dict__.get("name")):
+            return ""
         try:
-            return self.event(record) is not None
-        except InvalidEvent:
-            return False
+            event = self.event(record)
+            if event is None:
+                return ""
+            line, problems = encode(event)[:-1].decode(), schema.warnings(event)
+        except InvalidEvent as error:
+            line, problems = "", [*error.problems]
+        except unless_interrupt(Exception) as error:  # of a subclass: no log call may raise it
+            message = f"the event could not be made: {type(error).__name__}"
+            line, problems = "", [Problem("failed", "", message)]
+        for problem in problems:
+            if self._notices.is_first(f"{problem.code} {problem.property}"):
+                with internal_work(lambda text: text):
+                    where = notices.call_site(record)
+                    self._notices.problem(problem.code, problem.message, where, "")
+        return line
 
     def _completed(
         self, own: dict[str, Any], record: logging.LogRecord, unread: dict[str, Unreadable] | None

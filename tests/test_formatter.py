@@ -10,6 +10,7 @@ import json
 import logging
 import logging.config
 import math
+import re
 import threading
 import urllib.request
 import uuid
@@ -31,6 +32,7 @@ from hypothesis import strategies as st
 from fslog import EventFormatter, FreshsuccessHandler, InvalidEvent, Problem, context
 from fslog.collector import Collector
 from fslog.mapping import schema, sessions
+from fslog.net.redaction import internal_work
 
 WHO = {"accountId": "acme", "userId": "ann"}
 USE = {"action": "feature", "module": "reports", "feature": "export"}
@@ -848,6 +850,85 @@ def test_a_line_is_the_event_as_compact_json() -> None:
         '{"accountId":"acme","userId":"ann","action":"feature","module":"reports",'
         '"feature":"export","sessionId":"zoë","total":null,"createdAt":1700000000500}'
     )
+
+
+def test_one_object_is_formatter_and_filter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rules stand once, each record is examined once, and an invalid event is reported once."""
+    path = tmp_path / "events.ndjson"
+    rule = {"when": {"message": "exported"}, "event": USE}
+    with own_logging():
+        logging.config.dictConfig(
+            {
+                "version": 1,
+                "disable_existing_loggers": False,
+                "formatters": {"events": {"()": Counting, "rules": [rule]}},
+                "filters": {"events": {"()": "cfg://formatters.events"}},
+                "handlers": {
+                    "file": {
+                        "class": "logging.FileHandler",
+                        "filename": str(path),
+                        "formatter": "events",
+                        "filters": ["events"],
+                    }
+                },
+                "root": {"level": "DEBUG", "handlers": ["file"]},
+            }
+        )
+        (handler,) = logging.getLogger().handlers
+        assert handler.filters == [handler.formatter]
+        log = logging.getLogger("app")
+        for number in range(3):
+            log.info("said", extra={**WHO, "action": "said", "number": number})
+            log.info("no event")
+            log.info("invalid", extra={**WHO, "action": "said", "userId": ""})
+        log.info("exported", extra=WHO)
+        log.info("broken", extra={**WHO, "action": "broken"})
+        handler.close()
+    assert isinstance(handler.formatter, Counting)
+    assert handler.formatter.examined == 11
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [event.get("number") for event in written] == [0, 1, 2, None]
+    first, second = capsys.readouterr().err.splitlines()
+    where = r"event from app \(test_formatter\.py:\d+\): "
+    assert re.fullmatch(rf"fslog: {where}userId is empty.*\. Logged once for each kind", first)
+    assert re.match(rf"fslog: {where}the event could not be made: ZeroDivisionError", second)
+
+
+class Counting(EventFormatter):
+    """Counts the records that are examined; the application's own code fails for one of them."""
+
+    examined = 0
+
+    def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
+        self.examined += 1
+        if record.getMessage() == "broken":
+            raise ZeroDivisionError
+        return super().event(record)
+
+
+def test_a_line_belongs_to_the_record_that_was_filtered() -> None:
+    """Another record in between, or none, does not change what is written."""
+    formatter = EventFormatter(session="none", defaults={"sessionId": "s", **WHO})
+    one, other = (record({**USE_FLAT, "number": number}) for number in (1, 2))
+    assert formatter.filter(one)
+    assert json.loads(formatter.format(other))["number"] == 2
+    assert json.loads(formatter.format(one))["number"] == 1
+    assert formatter.filter(one)
+    assert formatter.filter(other)
+    assert json.loads(formatter.format(other))["number"] == 2
+    assert formatter._filtered == {}
+
+
+def test_what_fslog_logs_is_never_a_line() -> None:
+    """A rule that fits every record does not fit fslog's own notices, as for the handler."""
+    formatter = EventFormatter(rules=[{"when": {}, "event": USE}], defaults=WHO)
+    made = record({}, name="fslog")
+    with internal_work(lambda text: text):
+        assert not formatter.filter(made)
+        assert formatter.format(made) == ""
+    assert formatter.filter(made)
 
 
 def test_any_handler_can_write_valid_lines(tmp_path: Path) -> None:

@@ -247,8 +247,7 @@ class Delivery:
 
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Report a problem of an event with its call site: the first of its kind only."""
-        seen = record.__dict__.get  # records made by hand may lack anything
-        where = f"{seen('name')} ({seen('filename')}:{seen('lineno')})"
+        where = notices.call_site(record)
         code, name, message = problem.code, problem.property, problem.message
         if self._notices.is_first(f"{code} {name}"):
             self.run_on_listener(lambda: self._notices.problem(code, message, where))

@@ -55,7 +55,10 @@ def is_visible() -> bool:
         return False
     while logger is not None:
         for handler in logger.handlers:
-            if not (isinstance(handler, logging.NullHandler) or hasattr(handler, "takes_events")):
+            only_events = hasattr(handler, "takes_events") or hasattr(
+                getattr(handler, "formatter", None), "takes_events"
+            )
+            if not (only_events or isinstance(handler, logging.NullHandler)):
                 return True
         logger = logger.parent if logger.propagate else None
     return False
@@ -86,6 +89,12 @@ def write_stderr(text: str, stream: TextIO | None = None) -> None:
             stream.flush()
     except unless_interrupt(Exception):  # stderr is closed, full, or not a stream
         return
+
+
+def call_site(record: logging.LogRecord) -> str:
+    """Return the logger's name and the call site of a record."""
+    seen = record.__dict__.get  # records made by hand may lack anything
+    return f"{seen('name')} ({seen('filename')}:{seen('lineno')})"
 
 
 def counted(number: int, noun: str) -> str:
@@ -258,13 +267,17 @@ class Notices:
         if self.is_first(f"unexpected {text}"):
             self._log(logging.WARNING, text)
 
-    def problem(self, code: str, message: str, where: str) -> None:
+    def problem(
+        self, code: str, message: str, where: str, more: str = "; on_problem receives every one"
+    ) -> None:
         """WARNING: an event is invalid or has a likely mistake.
 
         The caller has checked `is_first`.
+
+        Args:
+            code, message: of the problem.
+            where: the call site, see `call_site`.
+            more: where all problems of the kind are reported.
         """
-        self._log(
-            logging.WARNING,
-            f"event from {where}: {message} [{code}]. Logged once for each kind; on_problem "
-            "receives every one",
-        )
+        text = f"event from {where}: {message} [{code}]. Logged once for each kind{more}"
+        self._log(logging.WARNING, text)

@@ -793,8 +793,9 @@ def test_a_handler_that_writes_events(check: Check) -> None:
     given["filters"] = {"events": {"()": "fslog.EventFormatter"}}
     ((_, reason),) = warnings(check, given)
     assert "have different arguments" in reason
-    given["filters"] = {"events": event}
-    assert warnings(check, given) == []
+    for one in (event, {"()": "cfg://formatters.event"}, {"()": "cfg://formatters[event]"}):
+        given["filters"] = {"events": one}
+        assert diagnostics(check, given, "warning") == []
     code, out, _ = check(as_file(given), "--record", RECORD)
     assert code == 0
     assert "writes    events as lines; another program has to send them" in out
@@ -804,6 +805,24 @@ def test_a_handler_that_writes_events(check: Check) -> None:
     assert not Path("events.ndjson").exists()
     given["filters"] = {"events": {**event, "session": "never"}}
     assert "session is 'never'" in dict(errors(check, given))["filters.events"]
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [("evnt", "'evnt' is not a formatter of the class fslog.EventFormatter; did you mean 'event'?"),
+     ("plain", "'plain' is not a formatter of the class fslog.EventFormatter")],
+)  # fmt: skip
+def test_a_filter_that_is_no_event_formatter(named: str, expected: str, check: Check) -> None:
+    """A reference to a formatter that does not exist, or is another one, is an error."""
+    file = {"class": "logging.FileHandler", "filename": "events.ndjson", "formatter": "event"}
+    given = changed(
+        formatters={"event": {"class": "fslog.EventFormatter"}, "plain": {"format": "x"}},
+        filters={"events": {"()": f"cfg://formatters.{named}"}},
+        handlers={"usage": {**file, "filters": ["events"]}},
+    )
+    assert ("filters.events", expected) in errors(check, given)
+    given["filters"] = {"events": {"()": "cfg://formatters.event"}}
+    assert errors(check, given) == []
 
 
 RULES = [

@@ -11,6 +11,7 @@ import functools
 import logging
 import logging.config
 import logging.handlers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -164,6 +165,7 @@ def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration
             config.error("incremental", "true: dictConfig only changes levels, creates no handlers")
     config.formatters = _section(config, "formatters")
     config.filters = _section(config, "filters")
+    _share_formatters(config)
     for key, section in _section(config, "handlers").items():
         _read_handler(config, str(key), section)
     loggers = {str(key): section for key, section in _section(config, "loggers").items()}
@@ -172,6 +174,9 @@ def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration
     for key, section in loggers.items():
         _read_logger(config, key or ROOT, section)
     return config
+
+
+_REFERENCE = re.compile(r"cfg://formatters\s*(?:\.\s*(\w+)|\[\s*([^\]]+?)\s*\])\s*")
 
 
 def _expected(what: str, found: object) -> str:
@@ -185,6 +190,32 @@ def _section(config: Configuration, name: str) -> Mapping[Any, Any]:
     if section is not None:
         config.error(name, _expected("a mapping", section))
     return {}
+
+
+def _share_formatters(config: Configuration) -> None:
+    """Replace each filter that is a formatter, by `(): cfg://formatters.NAME`, by an equal one.
+
+    In a dry run no formatter has been created that the reference could name.
+    """
+    shared = {}
+    for name, section in config.filters.items():
+        factory = section.get("()") if isinstance(section, Mapping) else None
+        found = _REFERENCE.fullmatch(factory) if isinstance(factory, str) else None
+        if found is None:
+            continue
+        formatter = found[1] or found[2]
+        if makes(config.factory("formatters", formatter), EventFormatter):
+            made = config.formatters[formatter]
+            shared[name] = dict(made) if "()" in made else {"()": made["class"]}
+        else:
+            others = [one for one in config.formatters if one != formatter]
+            hint = did_you_mean(formatter, others)
+            message = f"{formatter!r} is not a formatter of the class fslog.EventFormatter{hint}"
+            config.error(f"filters.{name}", message)
+            shared[name] = {}
+    if shared:
+        config.filters = {**config.filters, **shared}
+        config.given = {**config.given, "filters": config.filters}
 
 
 def _read_handler(config: Configuration, name: str, section: Any) -> None:

@@ -126,7 +126,7 @@ def _lint_filters(config: Configuration, info: EventHandlerInfo) -> None:
         config.warn(
             f"{info.where}.filters",
             "no fslog.EventFormatter: the handler writes an empty line for each record that is not "
-            "an event",
+            f"an event; a filter with '()': 'cfg://formatters.{info.part.formatter}' is the same",
         )
     elif not all(are_equal):
         config.warn(
