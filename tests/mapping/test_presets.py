@@ -8,14 +8,17 @@ from logging.handlers import QueueHandler
 from queue import SimpleQueue
 from typing import Any
 
+import celery
 import pytest
+from celery.app.trace import build_tracer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog import EventFormatter
+from fslog import EventFormatter, FreshsuccessHandler, context
 from fslog.mapping.paths import MISSING
 from fslog.mapping.presets import LOGGERS, read_access, read_task
 from fslog.mapping.rules import Rules
+from fslog.testing import Capture
 
 GUNICORN = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
 HYPERCORN = '%(h)s %(l)s %(l)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
@@ -603,6 +606,54 @@ def test_a_task_that_succeeded_is_an_event() -> None:
     found = made({"preset": "celery", "task": "reports.tasks.export", "event": event}, done)
     assert found == {"action": "feature", "feature": "reports.tasks.export", "seconds": 0.0125}
     assert made({**TASK, "task": "reports.tasks.other", "event": event}, done) is None
+
+
+def test_celery_s_own_records_are_events(freshsuccess: Capture) -> None:
+    """Tasks that Celery traces, as a worker does, have the user who is bound while they run."""
+    app = celery.Celery("app", broker="memory://", set_as_current=False)
+    app.conf.update(task_store_eager_result=False, task_ignore_result=True)
+
+    def run(task: Any, then: str) -> str:
+        if then == "retry":
+            raise task.retry(countdown=1000)
+        if then == "fail":
+            raise RuntimeError("secret")
+        return "secret"
+
+    task = app.task(bind=True, name="reports.tasks.export", shared=False)(run)
+    logger = logging.getLogger("celery.app.trace")
+    event = {
+        "action": "{task.state}",
+        "feature": "{feature}",
+        "task": "{task.id}",
+        "seconds": "{task.runtime}",
+    }
+    handler = FreshsuccessHandler(
+        rules=[{**TASK, "state": ["succeeded", "failed"], "event": event}]
+    )
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        for then in ("succeed", "fail", "retry"):
+            trace = build_tracer(task.name, task, app=app)
+            request = {"is_eager": False, "delivery_info": {}, "id": then, "root_id": then}
+            with context.bound(accountId="acme", userId=f"who wants {then}"):
+                trace(then, (then,), {}, request)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    succeeded, failed = freshsuccess.events
+    assert 0 <= succeeded.pop("seconds") < 60
+    for found, then, state in (
+        (succeeded, "succeed", "succeeded"),
+        (failed, "fail", "failed"),
+    ):
+        assert found["userId"] == f"who wants {then}"
+        assert (found["action"], found["task"], found["feature"]) == (state, then, "export")
+        assert "seconds" not in found
+        assert "secret" not in str(found)
+    assert freshsuccess.problems == []
 
 
 @pytest.mark.parametrize("description", ["raised unexpected", "raised expected", "INTERNAL ERROR"])
