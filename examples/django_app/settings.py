@@ -58,24 +58,11 @@ LOGGING = {
                         "path": "{request.path}",
                     },
                 },
-                # The access log: of `manage.py runserver` ...
+                # The access log, of `manage.py runserver` and of gunicorn.
                 {
-                    "when": {
-                        "logger": "django.server",
-                        "args.0": r"/^POST /(?P<module>wiki)/(?P<feature>\w+) /",
-                        "args.1": "/^2/",
-                    },
-                    "event": {"action": "feature", "module": "{module}", "feature": "{feature}"},
-                },
-                # ... and of gunicorn.
-                {
-                    "when": {
-                        "logger": "gunicorn.access",
-                        "args.m": "POST",
-                        "args.U": r"/^/(?P<module>wiki)/(?P<feature>\w+)$/",
-                        "args.s": "/^2/",
-                    },
-                    "event": {"action": "feature", "module": "{module}", "feature": "{feature}"},
+                    "preset": "access",
+                    "methods": ["POST"],
+                    "path": r"/^/(?P<module>wiki)/(?P<feature>\w+)$/",
                 },
             ],
         },

@@ -1,16 +1,16 @@
 """gunicorn reads this file when it is started beside it; all of fslog's part is logging.
 
-The records of `gunicorn.access` carry a mapping: `args.m` is the method, `args.U` the path,
-`args.s` the status, `args.u` the user ("-" for none), `args.M` the milliseconds and
-`args.{x-account}i` a request header. The keys come from FSLOG_AUTH_KEY and FSLOG_API_KEY.
+The preset `access` reads the access lines. The records of gunicorn carry a mapping besides:
+`args.M` are the milliseconds, and `args.{x-account}i` a request header. The keys come from
+FSLOG_AUTH_KEY and FSLOG_API_KEY.
 """
 
 wsgi_app = "app:application"
 bind = "127.0.0.1:8000"
 workers = 2
 
-# What holds for every event: a right answer to a user who is known.
-USED = {"logger": "gunicorn.access", "args.s": "/^2/", "args.u": "/[^-]/"}
+# What holds for every event, beside a right answer: the user is known.
+KNOWN = {"access.user": "/./"}
 
 logconfig_dict = {
     "version": 1,
@@ -29,11 +29,10 @@ logconfig_dict = {
             },
             "rules": [
                 {
-                    "when": {
-                        **USED,
-                        "args.m": "POST",
-                        "args.U": r"/^/(?P<module>\w+)/(?P<feature>\w+)$/",
-                    },
+                    "preset": "access",
+                    "methods": ["POST"],
+                    "path": r"/^/(?P<module>\w+)/(?P<feature>\w+)$/",
+                    "when": KNOWN,
                     "event": {
                         "action": "feature",
                         "module": "{module}",
@@ -42,7 +41,9 @@ logconfig_dict = {
                     },
                 },
                 {
-                    "when": {**USED, "args.U": r"/^/reports/\w+\.(?P<format>csv|pdf)$/"},
+                    "preset": "access",
+                    "path": r"/^/reports/\w+\.(?P<format>csv|pdf)$/",
+                    "when": KNOWN,
                     "event": {
                         "action": "feature",
                         "module": "reports",

@@ -108,6 +108,7 @@ class CompiledPreset(NamedTuple):
         logger: whether the logger is one that the preset knows.
         when: its conditions one by one, to find out why a record does not match.
         condition: all of them.
+        facts: the keys of `when` that these conditions include.
         groups: the placeholders that it has a value for.
         event: the event of a rule that has none; None if such a rule is an error.
     """
@@ -115,6 +116,7 @@ class CompiledPreset(NamedTuple):
     logger: Match
     when: list[Condition]
     condition: tuple[Read, Match]
+    facts: frozenset[str]
     groups: frozenset[str]
     event: Mapping[str, str] | None
 
@@ -127,6 +129,28 @@ def compile_preset(rule: Mapping[str, Any]) -> CompiledPreset:
     """
     name = config.one_of("preset", rule["preset"], tuple(PRESETS))
     preset = PRESETS[name]
+    _reject_unknown(name, preset, rule)
+    given_when = rule.get("when")
+    conditions = given_when if isinstance(given_when, Mapping) else {}
+    logger = _any_of([prefixed(known) for known in preset.loggers])
+    read = preset.read if "logger" in conditions else _of_loggers(logger, preset.read)
+    checks = _checks(preset, rule, conditions)
+    groups = _groups(preset.pattern, rule.get(preset.pattern) or "")
+    more = [_groups(key, conditions[key]) for key in conditions if key in preset.facts]
+    return CompiledPreset(
+        logger=logger,
+        when=[
+            Condition("preset", name, read, _all_of([])),
+            *(Condition(fact, wanted, _of(fact, read), match) for fact, wanted, match in checks),
+        ],
+        condition=(preset.read, _all_of([(fact, match) for fact, _, match in checks])),
+        facts=frozenset(preset.facts),
+        groups=frozenset(groups).union(preset.facts, *more),
+        event=_default_event(groups),
+    )
+
+
+def _reject_unknown(name: str, preset: Preset, rule: Mapping[str, Any]) -> None:
     known = ("preset", *preset.keys, "when", "event")
     for key in rule:
         if key not in known:
@@ -134,27 +158,36 @@ def compile_preset(rule: Mapping[str, Any]) -> CompiledPreset:
             raise ValueError(
                 f"unknown key {key!r}; with preset {name} expected {', '.join(known)}{hint}"
             )
-    logger = _any_of([prefixed(known_logger) for known_logger in preset.loggers])
-    given_when = rule.get("when") or ()
-    read = preset.read if "logger" in given_when else _of_loggers(logger, preset.read)
-    checks = []
-    when = [Condition("preset", name, read, _all_of([]))]
+
+
+def _checks(
+    preset: Preset, rule: Mapping[str, Any], when: Mapping[str, Any]
+) -> list[tuple[str, Any, Match]]:
+    """Return facts, what is wanted of them, and the conditions."""
+    found = []
     for key, (fact, default, compile_value) in preset.keys.items():
         given = rule.get(key)
         wanted = default if given is None else given
         if wanted is not None:
-            match = compile_value(key, wanted)
-            checks.append((fact, match))
-            when.append(Condition(fact, wanted, _reading(preset.read, fact), match))
-    pattern = compile_pattern(preset.pattern, rule.get(preset.pattern) or "")
-    groups = tuple(pattern.groupindex if pattern is not None else ())
-    return CompiledPreset(
-        logger=logger,
-        when=when,
-        condition=(preset.read, _all_of(checks)),
-        groups=frozenset((*groups, *preset.facts)),
-        event=_default_event(groups),
-    )
+            found.append((fact, wanted, compile_value(key, wanted)))
+    family = preset.facts[0].partition(".")[0]
+    for key in when:
+        if key in preset.facts:
+            place = f"when.{key}"
+            pattern = compile_pattern(place, when[key])
+            match = equal(when[key], place) if pattern is None else searching(pattern, place)
+            found.append((key, when[key], match))
+        elif str(key).partition(".")[0] == family:
+            hint = config.did_you_mean(key, preset.facts)
+            raise ValueError(
+                f"when has the key {key!r}; the preset reads {', '.join(preset.facts)}{hint}"
+            )
+    return found
+
+
+def _groups(place: str, value: Any) -> tuple[str, ...]:
+    pattern = compile_pattern(place, value)
+    return () if pattern is None else tuple(pattern.groupindex)
 
 
 def _default_event(groups: tuple[str, ...]) -> Mapping[str, str] | None:
@@ -163,7 +196,7 @@ def _default_event(groups: tuple[str, ...]) -> Mapping[str, str] | None:
     return {"action": "feature", **{name: f"{{{name}}}" for name in groups}}
 
 
-def _reading(read: Read, fact: str) -> Read:
+def _of(fact: str, read: Read) -> Read:
     def read_fact(record: logging.LogRecord) -> Any:
         facts = read(record)
         return MISSING if facts is MISSING else facts.get(fact, MISSING)

@@ -320,6 +320,8 @@ def _compile_parts(
         conditions.append(preset.condition)
         groups |= preset.groups
     for key in when:
+        if preset is not None and key in preset.facts:
+            continue
         _check_key(key, known)
         pattern = compile_pattern(f"when.{key}", when[key])
         if pattern is not None:

@@ -275,6 +275,18 @@ def test_placeholders_read_what_the_preset_does() -> None:
     }
 
 
+def test_a_condition_on_a_fact_has_groups_too() -> None:
+    """The group is a placeholder of the event, as those of any condition are."""
+    rule = {
+        "preset": "access",
+        "when": {"access.user": r"/^(?P<user>\w+)@(?P<plan>\w+)$/"},
+        "event": {"action": "feature", "user": "{user}", "plan": "{plan}"},
+    }
+    one = record("gunicorn.access", GUNICORN, gunicorn(u="ann@pro"))
+    assert made(rule, one) == {"action": "feature", "user": "ann", "plan": "pro"}
+    assert made(rule, record("gunicorn.access", GUNICORN, gunicorn(u="-"))) is None
+
+
 @pytest.mark.parametrize(
     ("keys", "method", "status", "is_event"),
     [
@@ -301,6 +313,10 @@ def test_placeholders_read_what_the_preset_does() -> None:
         ({"when": {"levelname": "ERROR"}}, "POST", 200, False),
         ({"when": {"logger": "uvicorn"}}, "POST", 200, True),
         ({"when": {"logger": "gunicorn.access"}}, "POST", 200, False),
+        ({"when": {"access.ip": "127.0.0.1"}}, "POST", 200, True),
+        ({"when": {"access.ip": "/^10[.]/"}}, "POST", 200, False),
+        ({"when": {"access.user": "/./"}}, "POST", 200, False),
+        ({"when": {"access.status": 200, "access.path": "/export/"}}, "POST", 200, True),
         ({"path": "/reports/export"}, "POST", 200, True),
         ({"path": "/reports"}, "POST", 200, False),
         ({"path": "/nothing/"}, "POST", 200, False),
@@ -531,6 +547,9 @@ def test_a_long_message_takes_no_time() -> None:
             {**RULE, "event": {"action": "feature", "x": "{access.stauts}"}},
             ["event.x", "{access.stauts}", "did you mean 'access.status'?"],
         ),
+        ({**RULE, "when": {"access.usr": "/./"}}, ["'access.usr'", "mean 'access.user'?"]),
+        ({**RULE, "when": {"access.user": "/(/"}}, ["when.access.user", "regular expression"]),
+        ({**RULE, "when": {"access.user": None}}, ["when.access.user", "NoneType"]),
         ({"path": "/x", "event": MADE}, ["'path'", "when and event"]),
         ({"perset": "access", "event": MADE}, ["'perset'", "did you mean 'preset'?"]),
         ({"preset": "celery", "state": "done", "event": MADE}, ["state", "'done'", "succeeded"]),
