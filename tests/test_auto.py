@@ -12,7 +12,7 @@ from test_import_cost import COSTLY
 
 from fslog.cli.run import STARTUP
 from fslog.collector import Collector
-from fslog.integrations.attachment import Attachment
+from fslog.integrations.configured import Configured
 from processes import FORKING, KEYS, Ended, numbers, run, said
 
 pytestmark = pytest.mark.usefixtures("measured")
@@ -425,7 +425,7 @@ WRONG = {
 def test_a_wrong_configuration(config: Any, message: str) -> None:
     """An error names the file, the place in it, what is there, and what is allowed."""
     with pytest.raises((TypeError, ValueError), match=f"^{re.escape(f'usage.json: {message}')}$"):
-        Attachment(config, "usage.json").create()
+        Configured(config, "usage.json").create()
 
 
 @pytest.mark.parametrize(

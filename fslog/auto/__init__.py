@@ -5,8 +5,8 @@ the file that `FSLOG_CONFIG` names; without it, one handler with its defaults on
 whose level is INFO. An error in the configuration is a `TypeError` or `ValueError` at the import.
 
 `fslog run` imports this module when Python starts, in each process of a command. The handlers are
-created there by the first record that is for one of them, after `gevent.monkey.patch_all()`, and
-the application runs on without fslog if that fails, which one line on stderr reports.
+created there by the first event, after `gevent.monkey.patch_all()`, and the application runs on
+without fslog if that fails, which one line on stderr reports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from fslog.config import environment
 from fslog.config.files import mapping_in
-from fslog.integrations.attachment import DEFAULT, Attachment
+from fslog.integrations.attachment import Attachment
+from fslog.integrations.configured import DEFAULT, Configured
 
 
 def _is_python_starting() -> bool:
@@ -28,11 +29,9 @@ def _is_python_starting() -> bool:
 
 
 def _attach(path: str | None) -> None:
-    given = DEFAULT if path is None else mapping_in(path)
-    attachment = Attachment(given, path or "fslog")
-    if not _is_python_starting():
-        attachment.create()
-    attachment.install()
+    configured = Configured(DEFAULT if path is None else mapping_in(path), path or "fslog")
+    created = None if _is_python_starting() else configured.create()
+    Attachment(configured, created).install()
 
 
 _attach(environment("FSLOG_CONFIG"))

@@ -14,7 +14,7 @@ import fslog
 from fslog.cli.options import CommandError, CommandParser, require_posix
 from fslog.config import enabled_state, environment
 from fslog.config.files import mapping_in
-from fslog.integrations.attachment import DEFAULT, Attachment, class_of
+from fslog.integrations.configured import DEFAULT, Configured, class_of
 
 STARTUP = Path(fslog.__file__).resolve().parent / "auto" / "startup"
 """The directory of the `sitecustomize` that each Python process of the command imports."""
@@ -85,9 +85,9 @@ def _check(path: str | None) -> None:
     where = path or "fslog"
     try:
         given = DEFAULT if path is None else mapping_in(path)
-        attachment = Attachment(_without_imports(given), where)
+        configured = Configured(_without_imports(given), where)
         with dry_run() as arguments_of:
-            created = attachment.create()
+            created = configured.create()
         for name, handler in created.items():
             _check_keys(given["handlers"][name], arguments_of(handler))
     except (TypeError, ValueError) as error:

@@ -19,27 +19,14 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fslog.config import did_you_mean, loggers
-from fslog.config.files import SourceError
+from fslog.config import loggers
 from fslog.delivery import detached
-from fslog.delivery.notices import write_stderr
+from fslog.integrations.configured import Configured
 from fslog.interrupts import unless_interrupt
-from fslog.net.redaction import Redactor, is_internal, printable
-
-CLASSES = ("fslog.FreshsuccessHandler", "fslog.handler.FreshsuccessHandler")
-"""What the `class` of a handler has to be: a subclass may be in a module of the application."""
-
-DEFAULT: Mapping[str, Any] = {
-    "version": 1,
-    "handlers": {"usage": {"class": CLASSES[0]}},
-    "root": {"handlers": ["usage"], "level": "INFO"},
-}
-"""The configuration if none is given."""
-
-_KEYS = ("auth_key", "api_key")
+from fslog.net.redaction import is_internal
 
 _ROUTE = "_fslog_route"
 """The attribute of a logger that holds its `_Route`, as `_cache` holds its levels."""
@@ -48,15 +35,7 @@ _WRAPPERS = 2
 """How many functions may be between `Logger._log` and `Logger.handle`: those of other tracers."""
 
 _LOCK_SECONDS = 10.0
-"""How long the first log call waits for logging's module lock, which another thread may hold."""
-
-
-def class_of(section: Any) -> Any:
-    """Return what a section of a configuration names as its class or factory, or None."""
-    if not isinstance(section, Mapping):
-        return None
-    named = section.get("()", section.get("class"))
-    return named.removeprefix("ext://") if isinstance(named, str) else named
+"""How long the first event waits for logging's module lock, which another thread may hold."""
 
 
 class _Route:
@@ -82,54 +61,23 @@ class _Route:
 
 
 class Attachment:
-    """The handlers of a configuration, which `install` attaches to the loggers of this process.
+    """A configuration's handlers, which `install` attaches to the loggers of this process.
 
-    They are created by `create`, else by the first record that is for one of them: they load
-    urllib3, which gevent has to patch first, and what the configuration names (`ext://`) may be a
-    module of the application.
-
-    Args:
-        given: a mapping for `dictConfig`, of which fslog's handlers and the loggers count.
-        source: where it was found, for messages.
-
-    Raises:
-        SourceError: it is invalid, as far as that is visible without creating anything.
+    Unless they are given, they are created by the first record that is an event: they load
+    urllib3, which gevent has to patch first, also in gunicorn's workers, whose parent logs before.
     """
 
-    def __init__(self, given: Mapping[str, Any], source: str) -> None:
-        self._given = given
-        self._source = source
-        try:
-            self._check(given)
-        except SourceError as error:
-            raise SourceError(f"{source}: {error}") from None
-        self._created: dict[str, Any] | None = None
-        self._handlers: tuple[Any, ...] = ()
+    def __init__(self, configured: Configured, created: Mapping[str, Any] | None = None) -> None:
+        self._configured = configured
+        self._formatters: Mapping[str, Any] | None = None
+        self._created: Mapping[str, Any] = {}
         self._kinds: tuple[type, ...] = ()
+        self._is_ready = self._is_off = False
         self._waiting: deque[tuple[_Route, logging.LogRecord, logging.Logger | None]] = deque()
         self._role = _thread.allocate_lock()
         """Held by the thread that creates the handlers, or passes on what waited for them."""
-        self._is_off = self._has_reported = False
-
-    def _check(self, given: Mapping[str, Any]) -> None:
-        if given.get("version") != 1:
-            raise SourceError(f"version is {given.get('version')!r}; dictConfig accepts only 1")
-        handlers, loggers = _mapping(given, "handlers"), _mapping(given, "loggers")
-        self._names = [name for name, section in handlers.items() if class_of(section) in CLASSES]
-        self._sections = {str(name): _mapping(loggers, name, "loggers.") for name in loggers}
-        self._sections["root"] = _mapping(given, "root")
-        self._levels = {
-            name: _checked_level(name, section, handlers)
-            for name, section in self._sections.items()
-        }
-        if not self._names:
-            hints = (did_you_mean(class_of(one), CLASSES[:1]) for one in handlers.values())
-            hint = next(filter(None, hints), f"; add one with class: {CLASSES[0]}")
-            raise SourceError(f"handlers: none is fslog's{hint}")
-        used = {name for section in self._sections for name in self._new_route(section).names}
-        for name in self._names:
-            if name not in used:
-                raise SourceError(f"handlers.{name}: no logger has it; add it to root.handlers")
+        if created is not None:
+            self._use(created)
 
     def install(self) -> None:
         """Attach the handlers, from now on and in forked children."""
@@ -181,20 +129,9 @@ class Attachment:
         # A hierarchy of its own, beside the application's, has another manager: no handler of the
         # root logger gets its records.
         is_foreign = getattr(logger, "manager", None) is not logging.Logger.manager
-        made = _Route(()) if is_foreign else self._new_route(logger.name)
+        made = _Route(*((),) if is_foreign else self._configured.logger(logger.name))
         route: _Route = logger.__dict__.setdefault(_ROUTE, made)
         return route
-
-    def _new_route(self, name: str) -> _Route:
-        names: dict[str, None] = {}
-        owner = next((one for one in _ancestry(name) if self._levels.get(one)), None)
-        for one in _ancestry(name):
-            section = self._sections.get(one, {})
-            held = section.get("handlers") or ()
-            names.update(dict.fromkeys(handler for handler in held if handler in self._names))
-            if section.get("propagate") in (False, 0):
-                break
-        return _Route(tuple(names), self._levels[owner] if owner else 0, owner)
 
     def _overrides(self, route: _Route, logger: logging.Logger, level: int) -> bool:
         """Return whether fslog wants a record that the application's own level stops."""
@@ -237,7 +174,7 @@ class Attachment:
             else:
                 self._pass(route.handlers, record, logger)
         except unless_interrupt(Exception) as error:  # of a filter, for instance
-            self._report(error, "this record made no event")
+            self._configured.report(error, "this record made no event")
 
     def _pass(
         self, handlers: tuple[Any, ...], record: logging.LogRecord, logger: logging.Logger | None
@@ -257,125 +194,79 @@ class Attachment:
         while logger is not None:
             for handler in logger.handlers:
                 if level >= handler.level and isinstance(handler, self._kinds):
-                    if loggers.takes_events(handler, self._handlers):
+                    if loggers.takes_events(handler, tuple(self._created.values())):
                         return True
             logger = logger.parent if logger.propagate else None
         return False
 
     def _pass_on(self) -> None:
-        """Pass on what waits for the handlers, which are created first if that was not done yet.
+        """Pass on what waits for the handlers, which the first event creates.
 
         No log call waits: not that of what the creation imports, nor that of another thread, which
         may be importing what the creation needs. The thread that has the role does the rest.
         """
         while self._waiting and self._role.acquire(blocking=False):
             try:
-                if self._created is None:
-                    self._create_or_report()
                 while self._waiting:
                     route, record, logger = self._waiting.popleft()
-                    created = self._created or {}
-                    route.handlers = tuple(created[name] for name in route.names if name in created)
-                    self._pass(route.handlers, record, logger)
+                    if not self._is_ready and self._may_be_event(route, record):
+                        self._attempt(lambda: self._use(self._configured.create()))
+                    if self._is_ready:
+                        created = self._created
+                        names = (name for name in route.names if name in created)
+                        route.handlers = tuple(created[name] for name in names)
+                        self._pass(route.handlers, record, logger)
             finally:
                 self._role.release()
 
-    def _create_or_report(self) -> None:
+    def _may_be_event(self, route: _Route, record: logging.LogRecord) -> bool:
+        """Return whether a record makes an event of one of the handlers, be it an invalid one."""
+        if self._formatters is None:
+            self._formatters = {}
+            self._attempt(self._make_formatters)
+        formatters = self._formatters
+        return any(
+            name in formatters and _is_event(formatters[name], record) for name in route.names
+        )
+
+    def _attempt(self, create: Callable[[], None]) -> None:
         # `os.fork` waits for this lock, so a child never inherits a half-done import.
         lock: Any = getattr(logging, "_lock")  # noqa: B009
         is_held = lock.acquire(timeout=_LOCK_SECONDS)
         try:
-            self.create()
+            create()
         except unless_interrupt(Exception) as error:
-            self._created = {}
-            self._is_off = True
-            self._report(error, "the application runs without fslog")
+            self._is_off = self._is_ready = True
+            self._configured.report(error, "the application runs without fslog")
         finally:
             if is_held:
                 lock.release()
 
-    def create(self) -> Mapping[str, Any]:
-        """Create the handlers, and return them by their names.
+    def _make_formatters(self) -> None:
+        self._formatters = self._configured.formatters()
 
-        Raises:
-            Exception: one cannot be created, for example because of an invalid argument.
-        """
-        import logging.config
+    def _use(self, created: Mapping[str, Any]) -> None:
         import logging.handlers
 
         from fslog.handler import FreshsuccessHandler
 
         passing = (logging.handlers.QueueHandler, logging.handlers.MemoryHandler)
-        self._kinds = (FreshsuccessHandler, *passing)
-        configurator: Any = logging.config.DictConfigurator(dict(self._given))
-        config, created = configurator.config, {}
-        for name in self._names:
-            section = config["handlers"][name]
-            try:
-                _make(config, "formatters", [section.get("formatter")], configurator)
-                _make(config, "filters", section.get("filters") or [], configurator)
-                created[name] = configurator.configure_handler(section)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{self._source}: handlers.{name}: {error}") from None
-        known: Any = getattr(logging, "_handlers")  # noqa: B009
-        for name, handler in created.items():  # a name is the application's if it has such a one
-            if name not in known:
-                handler.name = name
-        self._created, self._handlers = created, tuple(created.values())
-        return created
+        self._created, self._kinds = created, (FreshsuccessHandler, *passing)
+        self._is_ready = True
 
     def _after_fork(self) -> None:
         """In a child: the thread of the parent that has the role passes on what waits."""
         self._role = _thread.allocate_lock()
         self._waiting.clear()
 
-    def _report(self, error: Exception, effect: str) -> None:
-        """Print an error on stderr, once."""
-        if self._has_reported:
-            return
-        self._has_reported = True
-        text = str(error)
-        if not (isinstance(error, (TypeError, ValueError)) and text):
-            text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        where = "" if text.startswith(self._source) else f"{self._source}: "
-        sections = [self._given["handlers"][name] for name in self._names]
-        keys = [os.environ.get(f"FSLOG_{name.upper()}") for name in _KEYS]
-        keys += [one.get(name) for one in sections for name in _KEYS]
-        redact = Redactor(*(str(key).strip() for key in keys if key))
-        write_stderr(printable(redact(f"{where}{text}; {effect}")))
 
-
-def _make(config: Any, kind: str, names: list[Any], configurator: Any) -> None:
-    """Create formatters or filters by name, unless they are objects already, or unknown."""
-    create = getattr(configurator, f"configure_{kind[:-1]}")
-    for name in names:
-        section = config.get(kind, {}).get(name) if isinstance(name, str) else None
-        if isinstance(section, Mapping):
-            config[kind][name] = create(section)
-
-
-def _mapping(given: Mapping[str, Any], name: str, prefix: str = "") -> Mapping[Any, Any]:
-    found = given.get(name) or {}
-    if not isinstance(found, Mapping):
-        raise SourceError(f"{prefix}{name}: expected a mapping, found {type(found).__name__}")
-    return found
-
-
-def _checked_level(name: str, section: Mapping[str, Any], handlers: Mapping[Any, Any]) -> int:
-    """Return the level of a logger's section, 0 for none, once the section is checked."""
-    where = name if name == "root" else f"loggers.{name}"
-    held = section.get("handlers") or []
-    if not isinstance(held, (list, tuple)):
-        raise SourceError(f"{where}.handlers: expected a list, found {type(held).__name__}")
-    for one in held:
-        if one not in handlers:
-            raise SourceError(f"{where}: unknown handler {one!r}{did_you_mean(one, handlers)}")
-    level = section.get("level") or 0
-    number = logging.getLevelName(level) if isinstance(level, str) else level
-    if not isinstance(number, int):
-        hint = did_you_mean(level, ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-        raise SourceError(f"{where}.level: unknown level {level!r}{hint}")
-    return number
+def _is_event(formatter: Any, record: logging.LogRecord) -> bool:
+    try:
+        if formatter.fast_line is not None and formatter.fast_line(record) == b"":
+            return False
+        return formatter.event(record) is not None
+    except unless_interrupt(Exception):  # InvalidEvent, or the handler does not accept it either
+        return True
 
 
 def _is_from_log_call() -> bool:
@@ -392,18 +283,6 @@ def _is_from_log_call() -> bool:
     else:
         return False
     return frame is not None
-
-
-def _ancestry(name: str) -> Iterator[str]:
-    """Yield a logger's name and those of its parents.
-
-    >>> list(_ancestry("app.jobs"))
-    ['app.jobs', 'app', 'root']
-    """
-    while name and name != "root":
-        yield name
-        name = name.rpartition(".")[0]
-    yield "root"
 
 
 def _has_level_below(owner: str, start: logging.Logger) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from fslog.cli.run import STARTUP
 from fslog.collector import Collector
-from processes import COUNTED, KEYS, Ended, numbers, run
+from processes import COUNTED, GEVENT, KEYS, Ended, numbers, run
 from servers import Server, settings_for
 from uploads import Command
 
@@ -278,6 +278,37 @@ def test_uvicorn_run(tmp_path: Path) -> None:
             assert server.end(60.0).code == -signal.SIGTERM
         assert sorted(numbers(collector)) == [*range(20), *range(100, 120)]
         assert sorted(numbers(collector, "access")) == list(range(20))
+
+
+GUNICORN = """
+    from counted import logging, say
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] != "/health":
+            say(int(environ["PATH_INFO"][1:]), logger=logging.getLogger("shop"))
+        start_response("200 OK", [])
+        return [b""]
+    """
+
+
+@pytest.mark.slow
+def test_gunicorn_with_gevent(tmp_path: Path) -> None:
+    """Its parent logs before its workers call `monkey.patch_all`, which must come before ssl."""
+    config = usage()
+    for name, text in {"server.py": GUNICORN, "counted.py": COUNTED, **config}.items():
+        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+    with Collector() as collector:
+        command = ["-m", "fslog", "run", "--config", "usage.json", "--", sys.executable]
+        gunicorn = ["-W", "error", "-m", "gunicorn", "-k", "gevent", "-w", "2"]
+        bound = ["--bind", "127.0.0.1:{port}", "server:app"]
+        settings = {**settings_for(collector, tmp_path), **GEVENT}
+        with Server([sys.executable, *command, *gunicorn, *bound], tmp_path, settings) as server:
+            server.until(lambda: server.is_ready({}))
+            for number in range(20):
+                assert server.ask("GET", f"/{number}") == 200
+            server.send(signal.SIGTERM)
+            assert server.end(60.0).code == 0
+        assert sorted(numbers(collector)) == list(range(20))
 
 
 CELERY = """
