@@ -192,11 +192,12 @@ def test_yaml_without_pyyaml(monkeypatch: pytest.MonkeyPatch, check: Check) -> N
     [
         ("demo.json", 'name=tracker.reports,msg="exported %d rows as %s",args=[3,"csv"]'),
         ("starlette_app/logging.json",
-         'name=uvicorn.access,args=["-","POST","/board/sort/","1.1",200]'),
+         'name=uvicorn.access,args=["-","POST","/board/sort?a=1","1.1",200]'),
         ("gunicorn_app/gunicorn.conf.py:logconfig_dict",
          "name=gunicorn.access,args.m=POST,args.U=/board/sort,args.s=200,args.u=ann"),
         ("django_app/settings.py", 'name=tracker,msg="exported %d rows",args=[3]'),
-        ("django_app/settings.py:LOGGING", 'name=django.server,args=["POST /wiki/edit H",204]'),
+        ("django_app/settings.py:LOGGING",
+         'name=django.server,args=["POST /wiki/edit HTTP/1.1","204","0"]'),
     ],
 )  # fmt: skip
 def test_the_examples(config: str, record: str, check: Check) -> None:
@@ -383,6 +384,7 @@ def test_what_a_person_reads(check: Check) -> None:
     given = usage(
         fields={"accountId": "tenant"},
         defaults={"product": "core"},
+        nested=["event", "extra"],
         datacenter="eu",
         spool=str(Path("spool").absolute()),
         proxy="http://ann:secret@127.0.0.1:3128",
@@ -398,7 +400,8 @@ def test_what_a_person_reads(check: Check) -> None:
         "  auth_key  in FSLOG_AUTH_KEY",
         "  api_key   in FSLOG_API_KEY",
         f"  spool     {Path('spool').absolute()}, not created yet",
-        "  events    from log calls and 1 rule; fields accountId; defaults product",
+        "  events    from log calls and 1 rule; fields accountId; defaults product; "
+        "nested event, extra",
         "  from      the root logger, INFO and above",
         "  not from  quiet: the logger quiet does not propagate",
         "",

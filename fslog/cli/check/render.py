@@ -30,7 +30,7 @@ _VALUE_COLUMNS = 40
 
 _NO_KEYS = "no keys"
 
-_MAPPING = ("fields", "defaults", "include")
+_MAPPING = ("fields", "defaults", "include", "nested")
 """The arguments of a formatter of which the names are reported."""
 
 _VERDICTS = {
