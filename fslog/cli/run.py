@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         raise CommandError("expected a command: fslog run -- COMMAND ...")
     require_posix("fslog run", "import fslog.auto in the application instead")
     path = options.config or environment("FSLOG_CONFIG")
-    environ = dict(os.environ)
+    environ = {**os.environ, "_FSLOG_RUN": str(os.getpid())}
     if path is not None:
         environ["FSLOG_CONFIG"] = os.path.abspath(path)
     _check(path)

@@ -353,11 +353,18 @@ def test_celery_that_replaces_the_handlers(pool: str, tmp_path: Path) -> None:
 
 
 def test_a_python_without_fslog() -> None:
-    """The directory's `sitecustomize` changes nothing in a Python that has no fslog."""
-    code = "import sys; print('fslog' in sys.modules, 'sitecustomize' in sys.modules)"
-    env = {"PYTHONPATH": str(STARTUP), "PATH": os.environ["PATH"]}
+    """It runs as without `fslog run`; if it is the command itself, one line says so."""
+    code = "import os, sys; print('fslog' in sys.modules, '_FSLOG_RUN' in os.environ)"
     base = os.path.realpath(sys.executable)  # the interpreter without its virtual environment
-    done = subprocess.run([base, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    has_fslog = subprocess.run([base, "-I", "-c", "import fslog"], capture_output=True).returncode
-    assert done.stdout == f"{has_fslog == 0} True\n"
+    if subprocess.run([base, "-I", "-c", "import fslog"], capture_output=True).returncode == 0:
+        pytest.skip("fslog is installed outside of the virtual environment")
+    child = f"import subprocess; subprocess.run([{base!r}, '-c', {code!r}], check=True)"
+    for command, shown in (
+        ([base, "-c", code], f"fslog: freshsuccess-logging is not installed for {base}; the "),
+        ([sys.executable, "-c", child], ""),
+    ):
+        given = [sys.executable, "-m", "fslog", "run", "--", *command]
+        env = {"PATH": os.environ["PATH"]}
+        done = subprocess.run(given, env=env, capture_output=True, text=True, check=True)
+        assert done.stdout == "False False\n"
+        assert done.stderr == (shown and f"{shown}application runs without fslog\n")
