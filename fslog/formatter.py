@@ -126,7 +126,7 @@ class EventFormatter(JsonFormatter):
         self._roots = frozenset(parse(path)[0] for path in paths.values())
         self._rules = Rules(rules, self._is_known)
         for name, path in paths.items():
-            if path in self._rules.facts:
+            if path in self._rules.preset_names:
                 raise ValueError(
                     f"fields.{name}: only rules with a preset read {path}; write "
                     f'{name}: "{{{path}}}" in their event'

@@ -1,6 +1,6 @@
 r"""Presets: rules for records that servers and task queues write, whatever their form is.
 
-A preset knows the loggers, reads the facts from a record (`access.method`, `access.path`...), and
+A preset knows the loggers, reads values from a record (`access.method`, `access.path`...), and
 has keys that are conditions on them. `access` reads the access lines of the servers in `LOGGERS`.
 It takes them from the record's arguments or extras where the server provides these, else from the
 formatted message: a `QueueHandler` merges the arguments into it. A record that is not an access
@@ -28,7 +28,7 @@ from fslog.interrupts import unless_interrupt
 from fslog.mapping.conditions import Condition, Match, compile_pattern, equal, prefixed, searching
 from fslog.mapping.paths import MISSING, Read
 
-Facts = dict[str, Any]
+Values = dict[str, Any]
 """Name of a placeholder → its value, without those that have none."""
 
 LOGGERS = {
@@ -87,15 +87,15 @@ class Preset(NamedTuple):
 
     Args:
         loggers: the names of loggers, children included.
-        facts: the placeholders.
-        read: returns a record's facts, or `MISSING`; raises nothing.
-        keys: the keys of a rule, each with its fact, the value if a rule has none, and the function
-            that makes the condition of a value.
+        names: the placeholders.
+        read: returns a record's values, or `MISSING`; raises nothing.
+        keys: the keys of a rule, each with the name on which it is a condition, the value if a rule
+            has none, and the function that makes the condition of a value.
         pattern: the key that may be a regular expression, whose groups are placeholders too.
     """
 
     loggers: tuple[str, ...]
-    facts: tuple[str, ...]
+    names: tuple[str, ...]
     read: Read
     keys: Mapping[str, tuple[str, Any, Callable[[str, Any], Match]]]
     pattern: str
@@ -108,7 +108,7 @@ class CompiledPreset(NamedTuple):
         logger: whether the logger is one that the preset knows.
         when: its conditions one by one, to find out why a record does not match.
         condition: all of them.
-        facts: the keys of `when` that these conditions include.
+        names: the keys of `when` that these conditions include.
         groups: the placeholders that it has a value for.
         event: the event of a rule that has none; None if such a rule is an error.
     """
@@ -116,7 +116,7 @@ class CompiledPreset(NamedTuple):
     logger: Match
     when: list[Condition]
     condition: tuple[Read, Match]
-    facts: frozenset[str]
+    names: frozenset[str]
     groups: frozenset[str]
     event: Mapping[str, str] | None
 
@@ -134,18 +134,15 @@ def compile_preset(rule: Mapping[str, Any]) -> CompiledPreset:
     conditions = given_when if isinstance(given_when, Mapping) else {}
     logger = _any_of([prefixed(known) for known in preset.loggers])
     read = preset.read if "logger" in conditions else _of_loggers(logger, preset.read)
-    checks = _checks(preset, rule, conditions)
+    checks = _checks(preset, read, rule, conditions)
     groups = _groups(preset.pattern, rule.get(preset.pattern) or "")
-    more = [_groups(key, conditions[key]) for key in conditions if key in preset.facts]
+    more = [_groups(key, conditions[key]) for key in conditions if key in preset.names]
     return CompiledPreset(
         logger=logger,
-        when=[
-            Condition("preset", name, read, _all_of([])),
-            *(Condition(fact, wanted, _of(fact, read), match) for fact, wanted, match in checks),
-        ],
-        condition=(preset.read, _all_of([(fact, match) for fact, _, match in checks])),
-        facts=frozenset(preset.facts),
-        groups=frozenset(groups).union(preset.facts, *more),
+        when=[Condition("preset", name, read, _all_of([])), *checks],
+        condition=(preset.read, _all_of([(check.key, check.match) for check in checks])),
+        names=frozenset(preset.names),
+        groups=frozenset(groups).union(preset.names, *more),
         event=_default_event(groups),
     )
 
@@ -161,26 +158,27 @@ def _reject_unknown(name: str, preset: Preset, rule: Mapping[str, Any]) -> None:
 
 
 def _checks(
-    preset: Preset, rule: Mapping[str, Any], when: Mapping[str, Any]
-) -> list[tuple[str, Any, Match]]:
-    """Return facts, what is wanted of them, and the conditions."""
+    preset: Preset, read: Read, rule: Mapping[str, Any], when: Mapping[str, Any]
+) -> list[Condition]:
+    """Return the conditions on what the preset reads."""
     found = []
-    for key, (fact, default, compile_value) in preset.keys.items():
+    for key, (name, default, compile_value) in preset.keys.items():
         given = rule.get(key)
         wanted = default if given is None else given
         if wanted is not None:
-            found.append((fact, wanted, compile_value(key, wanted)))
-    family = preset.facts[0].partition(".")[0]
+            match = compile_value(key, wanted)
+            found.append(Condition(name, wanted, _of(name, read), match))
+    family = preset.names[0].partition(".")[0]
     for key in when:
-        if key in preset.facts:
+        if key in preset.names:
             place = f"when.{key}"
             pattern = compile_pattern(place, when[key])
             match = equal(when[key], place) if pattern is None else searching(pattern, place)
-            found.append((key, when[key], match))
+            found.append(Condition(key, when[key], _of(key, read), match))
         elif str(key).partition(".")[0] == family:
-            hint = config.did_you_mean(key, preset.facts)
+            hint = config.did_you_mean(key, preset.names)
             raise ValueError(
-                f"when has the key {key!r}; the preset reads {', '.join(preset.facts)}{hint}"
+                f"when has the key {key!r}; the preset reads {', '.join(preset.names)}{hint}"
             )
     return found
 
@@ -196,12 +194,12 @@ def _default_event(groups: tuple[str, ...]) -> Mapping[str, str] | None:
     return {"action": "feature", **{name: f"{{{name}}}" for name in groups}}
 
 
-def _of(fact: str, read: Read) -> Read:
-    def read_fact(record: logging.LogRecord) -> Any:
-        facts = read(record)
-        return MISSING if facts is MISSING else facts.get(fact, MISSING)
+def _of(name: str, read: Read) -> Read:
+    def read_value(record: logging.LogRecord) -> Any:
+        values = read(record)
+        return MISSING if values is MISSING else values.get(name, MISSING)
 
-    return read_fact
+    return read_value
 
 
 def _of_loggers(logger: Match, read: Read) -> Read:
@@ -213,12 +211,12 @@ def _any_of(matches: list[Match]) -> Match:
 
 
 def _all_of(checks: list[tuple[str, Match]]) -> Match:
-    def match(facts: Any) -> Mapping[str, Any] | None:
-        if facts is MISSING:
+    def match(values: Any) -> Mapping[str, Any] | None:
+        if values is MISSING:
             return None
-        groups = facts
-        for fact, check in checks:
-            found = check(facts.get(fact, MISSING))
+        groups = values
+        for name, check in checks:
+            found = check(values.get(name, MISSING))
             if found is None:
                 return None
             if found:
@@ -301,69 +299,72 @@ def _path(key: str, value: Any) -> Match:
 
 
 def read_access(record: logging.LogRecord) -> Any:
-    """Return the facts of a server's access line; `MISSING` for any other record."""
+    """Return the values of a server's access line; `MISSING` for any other record."""
     try:
         args: Any = record.args
         has_port = record.name in LOGGERS and LOGGERS[record.name]
         if isinstance(args, Mapping):
-            facts = _of_atoms(args, has_port)
+            values = _of_atoms(args, has_port)
         elif type(args) is tuple and args:
-            facts = _of_arguments(args, record.msg)
+            values = _of_arguments(args, record.msg)
         else:
-            facts = _of_extras(record.__dict__)
-        facts = facts or _of_message(_ANSI.sub("", record.getMessage()), has_port)
+            values = _of_extras(record.__dict__)
+        values = values or _of_message(_ANSI.sub("", record.getMessage()), has_port)
     except unless_interrupt(Exception):  # not a record as a server makes it
         return MISSING
-    return facts or MISSING
+    return values or MISSING
 
 
-def _of_atoms(args: Mapping[str, Any], has_port: bool) -> Facts | None:
-    get = dict(args).get  # gunicorn's has a value for every key
+def _of_atoms(args: Mapping[str, Any], has_port: bool) -> Values | None:
+    # gunicorn's has a value for every key, if it is asked otherwise.
+    get = args.get if isinstance(args, dict) else dict(args).get
     if "method" in args:  # granian, Daphne
         target, is_decoded = get("path"), "query_string" in args
         client = get("addr") or get("client")
-        return _facts(get("method"), target, get("status"), None, client, has_port, is_decoded)
+        return _values(get("method"), target, get("status"), None, client, has_port, is_decoded)
     request = _REQUEST.fullmatch(str(get("r", "")))
     # The request line of hypercorn is decoded, and has no `HTTP/`; it has no user either.
     if request is not None and "HTTP/" in str(get("r")):
         method, target = request[1], request[2].replace('\\"', '"')
-        return _facts(method, target, get("s"), get("u"), get("h"), has_port)
+        return _values(method, target, get("s"), get("u"), get("h"), has_port)
     if "r" in args and (request is None or get("H") not in ("1.0", "1.1", "2", "3")):
         return None
-    return _facts(get("m"), get("U"), get("s"), get("u"), get("h"), has_port, is_decoded=True)
+    return _values(get("m"), get("U"), get("s"), get("u"), get("h"), has_port, is_decoded=True)
 
 
-def _of_arguments(args: tuple[Any, ...], message: Any) -> Facts | None:
+def _of_arguments(args: tuple[Any, ...], message: Any) -> Values | None:
     if len(args) == 5:  # uvicorn
         client, method, target, version, status = args
         if _REQUEST.fullmatch(f"{method} {target} HTTP/{version}") is None:
             return None
-        return _facts(method, target, status, None, client, has_port=True)
+        return _values(method, target, status, None, client, has_port=True)
     if len(args) != 3:
         return None
     if type(args[0]) is str:  # Werkzeug, Django
         request = _REQUEST.fullmatch(_ANSI.sub("", args[0]))
         client, clf, _ = str(message).partition(" - - [")
         client = client.replace("%%", "%") if clf else ""
-        return request and _facts(request[1], request[2], args[1], None, client, has_port=False)
+        return request and _values(request[1], request[2], args[1], None, client, has_port=False)
     found = _TORNADO.fullmatch(f"{args[0]} {args[1]} 0ms")
-    return found and _facts(found[2], found[3], found[1], None, found[4], has_port=False)
+    return found and _values(found[2], found[3], found[1], None, found[4], has_port=False)
 
 
-def _of_extras(extras: Mapping[str, Any]) -> Facts | None:
+def _of_extras(extras: Mapping[str, Any]) -> Values | None:
     line = extras.get("first_request_line")  # aiohttp
     if type(line) is str:
         request, client = _REQUEST.fullmatch(line), extras.get("remote_address")
         status = extras.get("response_status")
-        return request and _facts(request[1], request[2], status, None, client, has_port=False)
+        return request and _values(request[1], request[2], status, None, client, has_port=False)
     line = extras.get("request")  # Sanic
     if type(line) is str and "byte" in extras:
         method, _, target = line.partition(" ")
-        return _facts(method, target, extras.get("status"), None, extras.get("host"), has_port=True)
+        return _values(
+            method, target, extras.get("status"), None, extras.get("host"), has_port=True
+        )
     return None
 
 
-def _of_message(text: str, has_port: bool) -> Facts | None:
+def _of_message(text: str, has_port: bool) -> Values | None:
     found = _LINE.fullmatch(text)
     if found is not None:
         request = _REQUEST.fullmatch(found["request"])
@@ -371,12 +372,12 @@ def _of_message(text: str, has_port: bool) -> Facts | None:
             return None
         target = _ESCAPED.sub(_unescaped, request[2].replace('\\"', '"'))
         client = found["clf"] or found["aiohttp"] or found["client"]
-        return _facts(request[1], target, found["status"], found["user"], client, has_port)
+        return _values(request[1], target, found["status"], found["user"], client, has_port)
     found = _TORNADO.fullmatch(text)
     if found is not None:
-        return _facts(found[2], found[3], found[1], None, found[4], has_port=False)
+        return _values(found[2], found[3], found[1], None, found[4], has_port=False)
     found = _DAPHNE.fullmatch(text)
-    return found and _facts(found[1], found[2], found[3], None, found[4], has_port=True)
+    return found and _values(found[1], found[2], found[3], None, found[4], has_port=True)
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -384,7 +385,7 @@ def _unescaped(found: re.Match[str]) -> str:
     return bytes.fromhex(found[0].replace("\\x", "")).decode(errors="replace")
 
 
-def _facts(
+def _values(
     method: Any,
     target: Any,
     status: Any,
@@ -392,18 +393,18 @@ def _facts(
     client: Any,
     has_port: bool,
     is_decoded: bool = False,
-) -> Facts | None:
+) -> Values | None:
     path = _path_of(target, is_decoded) if type(target) is str else None
     code = str(int(status) if isinstance(status, int) else status).partition(" ")[0]
     if type(method) is not str or path is None or not re.fullmatch(r"[1-5]\d\d", code, re.ASCII):
         return None
-    facts: Facts = {"access.method": method, "access.path": path, "access.status": int(code)}
+    values: Values = {"access.method": method, "access.path": path, "access.status": int(code)}
     if type(user) is str and user not in ("", "-"):
-        facts["access.user"] = user
+        values["access.user"] = user
     ip = _ip(client, has_port) if type(client) is str else ""
     if ip not in ("", "-"):
-        facts["access.ip"] = ip
-    return facts
+        values["access.ip"] = ip
+    return values
 
 
 def _path_of(target: str, is_decoded: bool) -> str | None:
@@ -433,23 +434,23 @@ _STATES = ("succeeded", "failed")
 
 
 def read_task(record: logging.LogRecord) -> Any:
-    """Return the facts of a task that Celery reports as done; `MISSING` for any other record."""
+    """Return the values of a task that Celery reports as done; `MISSING` for any other record."""
     try:
         found = _TASK.match(record.getMessage())
+        if found is None:
+            return MISSING
+        values: Values = {"task.name": found[1], "task.id": found[2], "task.state": "failed"}
+        if found[3] is not None:
+            values |= {"task.state": "succeeded", "task.runtime": float(found[3])}
     except unless_interrupt(Exception):  # not a record as Celery makes it
         return MISSING
-    if found is None:
-        return MISSING
-    facts: Facts = {"task.name": found[1], "task.id": found[2], "task.state": "failed"}
-    if found[3] is not None:
-        facts |= {"task.state": "succeeded", "task.runtime": float(found[3])}
-    return facts
+    return values
 
 
 PRESETS = {
     "access": Preset(
         loggers=tuple(LOGGERS),
-        facts=("access.method", "access.path", "access.status", "access.user", "access.ip"),
+        names=("access.method", "access.path", "access.status", "access.user", "access.ip"),
         read=read_access,
         keys={
             "methods": ("access.method", _METHODS_OF_USERS, _methods),
@@ -460,7 +461,7 @@ PRESETS = {
     ),
     "celery": Preset(
         loggers=("celery.app.trace",),
-        facts=("task.name", "task.id", "task.state", "task.runtime"),
+        names=("task.name", "task.id", "task.state", "task.runtime"),
         read=read_task,
         keys={
             "state": ("task.state", "succeeded", _states),

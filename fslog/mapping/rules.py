@@ -80,7 +80,9 @@ class Rules:
             _compile(index, rules[index], known, lambda text: self.report(text))
             for index in range(len(rules))
         ]
-        self.facts = frozenset(name for rule in self._rules for name in rule.groups if "." in name)
+        self.preset_names = frozenset(
+            name for rule in self._rules for name in rule.groups if "." in name
+        )
         """What the presets of rules read: names that look like paths, and are not."""
         self._by_logger: dict[Any, _Candidates | None] = {}
         self.filters: dict[Any, NoMatch] = {}
@@ -320,7 +322,7 @@ def _compile_parts(
         conditions.append(preset.condition)
         groups |= preset.groups
     for key in when:
-        if preset is not None and key in preset.facts:
+        if preset is not None and key in preset.names:
             continue
         _check_key(key, known)
         pattern = compile_pattern(f"when.{key}", when[key])

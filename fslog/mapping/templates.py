@@ -277,11 +277,11 @@ def _source(place: str, names: Names) -> Make:
                 f"the placeholder {{{place}}} has no source: the message has {names.arguments} "
                 f"argument{'' if names.arguments == 1 else 's'}"
             )
-    facts = sorted(name for name in names.groups if name.startswith(f"{first}."))
-    if facts:
+    of_preset = sorted(name for name in names.groups if name.startswith(f"{first}."))
+    if of_preset:
         raise ValueError(
-            f"the placeholder {{{place}}} has no source; the preset reads {', '.join(facts)}"
-            f"{did_you_mean(place, facts)}"
+            f"the placeholder {{{place}}} has no source; the preset reads {', '.join(of_preset)}"
+            f"{did_you_mean(place, of_preset)}"
         )
     if not first.replace("-", "_").isidentifier():
         raise ValueError(

@@ -213,7 +213,7 @@ RECORDS: dict[str, tuple[logging.LogRecord, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("server", RECORDS)
 def test_the_access_line_of_each_server_is_read(server: str) -> None:
-    """The same facts whatever the form; no query string, the path as the application sees it."""
+    """The same values whatever the form; no query string, the path as the application sees it."""
     made, more = RECORDS[server]
     expected = {"access.method": "POST", "access.path": "/rep orts/café/x", "access.status": 200}
     assert read_access(made) == {**expected, **more}
@@ -257,7 +257,7 @@ def test_a_rule_with_a_preset_needs_no_event() -> None:
 
 
 def test_placeholders_read_what_the_preset_does() -> None:
-    """An event of one's own has the facts with their types; one that is absent is left out."""
+    """An event of one's own has the values with their types; one that is absent is left out."""
     event = {
         "action": "feature",
         "feature": "{access.method} {access.path}",
@@ -275,7 +275,7 @@ def test_placeholders_read_what_the_preset_does() -> None:
     }
 
 
-def test_a_condition_on_a_fact_has_groups_too() -> None:
+def test_a_condition_on_what_a_preset_reads_has_groups_too() -> None:
     """The group is a placeholder of the event, as those of any condition are."""
     rule = {
         "preset": "access",
@@ -349,8 +349,8 @@ def test_the_logger_of_another_server_can_be_named() -> None:
     assert made(rule, uvicorn("POST", "/reports/export")) is None
 
 
-def facts(**more: Any) -> dict[str, Any]:
-    """Return the facts of gunicorn's record with other atoms."""
+def values(**more: Any) -> dict[str, Any]:
+    """Return the values of gunicorn's record with other atoms."""
     found = read_access(record("gunicorn.access", GUNICORN, gunicorn(**more)))
     assert found is not MISSING
     return {name.removeprefix("access."): value for name, value in found.items()}
@@ -374,7 +374,7 @@ def facts(**more: Any) -> dict[str, Any]:
 )
 def test_a_path_is_decoded_and_has_no_query(target: str, path: str) -> None:
     """It has no authority either, even if the request names one."""
-    assert facts(line=f"POST {target} HTTP/1.1")["path"] == path
+    assert values(line=f"POST {target} HTTP/1.1")["path"] == path
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_clients(made: logging.LogRecord, ip: Any) -> None:
 )
 def test_a_status_is_a_number(status: Any, expected: int) -> None:
     """Servers write it as a number, as text or with its phrase."""
-    assert facts(s=status)["status"] == expected
+    assert values(s=status)["status"] == expected
 
 
 @pytest.mark.parametrize("status", ["-", "", None, 0, 99, 600, "2xx", True, "20"])
@@ -693,6 +693,7 @@ def test_a_task_that_failed_is_an_event_if_it_is_wanted(description: str) -> Non
         record("celery.app.trace", "Task %(name)s[%(id)s] ignored", {"name": "a", "id": "b"}),
         record("celery.app.trace", "Task %(name)s[%(id)s] retry: %(exc)s", {**DONE, "exc": "x"}),
         record("celery.app.trace", "%s", (1, 2)),
+        record("celery.app.trace", "Task a[b] succeeded in --s: None"),
         record("celery.app.trace", "Process cleanup failed: %r", (5,)),
     ],
 )
