@@ -35,6 +35,12 @@ from uploads import at_work, interrupted
 pytestmark = pytest.mark.usefixtures("person")
 
 
+@pytest.fixture(autouse=True)
+def _without_celery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide Celery, which other modules of tests import: a worker changes what arrives."""
+    monkeypatch.delitem(sys.modules, "celery", raising=False)
+
+
 def usage(**arguments: Any) -> dict[str, Any]:
     """Return the plain configuration with more arguments for the handler."""
     return changed(handlers={"usage": {**USAGE, **arguments}})

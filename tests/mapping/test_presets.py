@@ -8,9 +8,7 @@ from logging.handlers import QueueHandler
 from queue import SimpleQueue
 from typing import Any
 
-import celery
 import pytest
-from celery.app.trace import build_tracer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -629,6 +627,9 @@ def test_a_task_that_succeeded_is_an_event() -> None:
 
 def test_celery_s_own_records_are_events(freshsuccess: Capture) -> None:
     """Tasks that Celery traces, as a worker does, have the user who is bound while they run."""
+    import celery
+    from celery.app.trace import build_tracer
+
     app = celery.Celery("app", broker="memory://", set_as_current=False)
     app.conf.update(task_store_eager_result=False, task_ignore_result=True)
 
