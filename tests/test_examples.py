@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from processes import run
 from readme_blocks import ROOT, environment, parse
@@ -22,7 +23,8 @@ from servers import DEADLINE, Server, free_port
 
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-APPS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+RELAYS = EXAMPLES / "relays"
+APPS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir() and path != RELAYS)
 READY = {"django_app": {"Host": "acme.localhost"}}
 STOP = {"django_app": signal.SIGINT}
 ENDS = {"starlette_app": -signal.SIGTERM}
@@ -139,6 +141,15 @@ def test_the_readme_names_every_example() -> None:
     """The README of `examples/` names each file and folder in it."""
     for path in EXAMPLES.iterdir():
         assert path.name in README or path.name in ("README.md", "__pycache__"), path
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RELAYS.glob("*.yaml")))
+def test_a_relay_that_no_test_runs_is_marked(name: str) -> None:
+    """Its configuration is YAML, and says at the top where it comes from."""
+    text = (RELAYS / name).read_text(encoding="utf-8")
+    assert isinstance(yaml.safe_load(text), dict)
+    head = " ".join(text.partition("\n\n")[0].replace("#", " ").split())
+    assert re.search(r"[Ww]ritten from (its|Vector's) documentation, not run here\.", head)
 
 
 def test_the_demo_is_configured_by_an_example() -> None:

@@ -27,6 +27,7 @@ TOPICS = (
     "testing",
     "privacy",
     "deploying",
+    "relays",
     "performance",
     "design",
     "troubleshooting",

@@ -16,7 +16,11 @@ from typing import Any
 
 import pytest
 
-PACKAGES = {"chromedriver": "chromium-driver", "unshare": "util-linux"}
+PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "syslog-ng": "syslog-ng-mod-http",
+    "unshare": "util-linux",
+}
 """Debian's packages of programs whose name is another."""
 
 nested = pytest.mark.skipif(
