@@ -34,6 +34,7 @@ from fslog.config import did_you_mean, nearest
 from fslog.mapping import presets, schema, templates
 from fslog.mapping.conditions import Condition, Match, compile_pattern, equal, prefixed, searching
 from fslog.mapping.paths import (
+    FORMATTED,
     MISSING,
     RECORD_ATTRIBUTES,
     SOURCES,
@@ -342,7 +343,8 @@ def _compile_parts(
             needed = (WORDS[key], message)
         else:
             conditions.append((read, match))
-            if pattern is None and "." not in key and message is None:
+            is_attribute = "." not in key and key != FORMATTED
+            if pattern is None and is_attribute and message is None:
                 needed = (WORDS.get(key, key), str(when[key]))
     names = templates.Names(frozenset(groups), _arguments(message))
     roots = {parse(key)[0] for key in when}

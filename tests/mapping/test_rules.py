@@ -102,6 +102,56 @@ def test_the_second_rule_of_the_design() -> None:
 
 
 @pytest.mark.parametrize(
+    ("when", "is_match"),
+    [
+        ({"formatted_message": "exported 3 rows"}, True),
+        ({"formatted_message": "exported %s rows"}, False),
+        ({"formatted_message": "/^exported 3/"}, True),
+        ({"formatted_message.user": "ann"}, False),
+    ],
+)
+def test_the_formatted_message_is_a_condition(when: Any, is_match: bool) -> None:
+    """It is read, not looked up by the quick filter, which knows attributes only."""
+    rules = Rules([rule(when)])
+    made = record(msg="exported %s rows", args=(3,))
+    for _ in range(2):
+        assert (rules.properties(made) is not None) is is_match
+        is_out = rules.filters.get("app")
+        assert is_out is None or not (is_match and is_out(made))
+
+
+def test_json_in_the_message_is_a_condition_and_a_source() -> None:
+    """Groups, conversions and placeholders work as with any other path."""
+    rules = Rules(
+        [
+            rule(
+                {"formatted_message.user.id": r"/^(?P<account>\w+)-/"},
+                account="{account}",
+                user="{formatted_message.user.id}",
+                rows="{formatted_message.rows:int}",
+            )
+        ]
+    )
+    made = record(msg='did it: {"user": {"id": "acme-7"}, "rows": "3"}')
+    assert rules.properties(made) == {
+        "action": "feature",
+        "account": "acme",
+        "user": "acme-7",
+        "rows": 3,
+    }
+    assert rules.properties(record(msg="did it: {}")) is None
+
+
+def test_a_message_that_cannot_be_formatted_matches_no_rule() -> None:
+    """Unless a later rule does: then the event is unreadable, as with any other path."""
+    made = record(msg="exported %s rows", args=(1, 2))
+    undecided = rule({"formatted_message": "/rows/"})
+    assert Rules([undecided]).properties(made) is None
+    with pytest.raises(Unreadable, match="formatted_message raised TypeError"):
+        Rules([undecided, rule({"logger": "app"})]).properties(made)
+
+
+@pytest.mark.parametrize(
     ("prefix", "logger", "is_match"),
     [
         ("app", "app", True),
