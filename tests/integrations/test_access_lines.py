@@ -37,7 +37,7 @@ LOGGING: dict[str, Any] = {
         "usage": {
             "class": "fslog.FreshsuccessHandler",
             "flush_interval": 0.05,
-            "rules": [RULE],
+            "rules": [RULE, {**RULE, "when": {"logger": "gevent.access"}}],
             "defaults": {"accountId": "acme", "userId": "ann"},
         },
         # gunicorn names them in sections that it adds.
@@ -131,6 +131,14 @@ app = TransLogger(wsgi.application, setup_console_handler=False)
 waitress.serve(app, host="127.0.0.1", port=port)
 """
 
+GEVENT = """
+import wsgi
+from gevent.pywsgi import WSGIServer
+
+log = logging.getLogger("gevent.access")
+WSGIServer(("127.0.0.1", port), wsgi.application, log=log).serve_forever()
+"""
+
 TORNADO = """
 import asyncio, tornado.web
 
@@ -187,6 +195,7 @@ FILES = {
     "serve_flask.py": CONFIGURED + FLASK,
     "serve_django.py": CONFIGURED + DJANGO,
     "serve_waitress.py": CONFIGURED + WAITRESS,
+    "serve_gevent.py": CONFIGURED + GEVENT,
     "serve_tornado.py": CONFIGURED + TORNADO,
     "serve_cherrypy.py": CONFIGURED + CHERRYPY,
     "serve_sanic.py": SANIC,
@@ -235,6 +244,8 @@ CASES = {
     "werkzeug": Case("flask", ("serve_flask.py", "{port}"), code=-signal.SIGTERM),
     "django": Case("django", ("serve_django.py", "{port}"), ip=False, code=-signal.SIGTERM),
     "waitress": Case("waitress", ("serve_waitress.py", "{port}"), code=-signal.SIGTERM),
+    # Not a server that the preset knows: a rule names its logger.
+    "gevent": Case("gevent", ("serve_gevent.py", "{port}"), code=-signal.SIGTERM),
     "tornado": Case("tornado", ("serve_tornado.py", "{port}"), code=-signal.SIGTERM),
     "cherrypy": Case("cherrypy", ("serve_cherrypy.py", "{port}")),
     "sanic": Case("sanic", ("serve_sanic.py", "{port}")),

@@ -9,6 +9,7 @@ import collections
 import datetime
 import decimal
 import enum
+import json
 import logging
 import os
 import random
@@ -170,6 +171,7 @@ FIELDS = {
     "createdAt": ("at", "event.createdAt"),
     "sessionId": ("user.sid", "note"),
 }
+PLACES = (["event", "extra"], ["message", "event"], ["extra"], ["extra", "event", "message"], [])
 RULES = (
     {"when": {"logger": "app"}, "event": {"action": "feature", "module": "m", "feature": "f"}},
     {"when": {"note": "ann"}, "event": {"action": "moduleEnd", "module": "m", "timeSpent": 1}},
@@ -215,6 +217,8 @@ class Scenario:
             mapping["fields"] = {name: dice.choice(FIELDS[name]) for name in chosen}
         if dice.random() < 0.2:
             mapping["rules"] = dice.sample(RULES, dice.randint(1, 2))
+        if dice.random() < 0.15:
+            mapping["nested"] = dice.choice(PLACES)
         if dice.random() < 0.05:
             mapping["context_provider"] = dice.choice(
                 (lambda: {"userId": "p", "plan": 1}, lambda: 1 // 0)
@@ -306,6 +310,7 @@ class Scenario:
                 *(self._mutate_value, self._mutate_nested),
                 *(self._mutate_event, self._mutate_event),
                 *(self._mutate_names, self._mutate_record, self._mutate_bound),
+                *((self._mutate_places,) if "nested" in self.mapping else ()),
             )
         )(record.__dict__)
 
@@ -342,6 +347,17 @@ class Scenario:
             nested.pop(name, None)
         else:
             nested[name] = self._action() if name == "action" else self._value(name, 0.3)
+
+    def _mutate_places(self, attributes: dict[Any, Any]) -> None:
+        """Put an event, or what is nearly one, into another place than the extra `event`."""
+        event = {"action": self._action(), "feature": "f1", "module": "m", "accountId": "a"}
+        values = self._dice.choice(
+            (event, {"event": event}, {"extra": event}, {"userId": "carol"}, {}, Table(event))
+        )
+        if self._dice.random() < 0.5:
+            attributes["extra"] = self._dice.choice((values, values, None, "text"))
+        else:
+            attributes["msg"] = self._dice.choice((values, json.dumps(values, default=str), "{"))
 
     def _mutate_names(self, attributes: dict[Any, Any]) -> None:
         name = self._dice.choice((*NAMES, *LESS_USUAL, "userId", "accountId", "action"))
