@@ -65,7 +65,7 @@ class EventFormatter(JsonFormatter):
         fields: property → its path in the record (`{"userId": "request.user.id"}`). If there is
             nothing at the path, or None, or one of the texts in `no_value`, context and defaults
             apply; if the path raises, the event is invalid (`unreadable`).
-        rules: mappings with `when` and `event`, see `fslog.mapping.rules`.
+        rules: mappings with `when` and `event`, or with a `preset`; see `fslog.mapping.rules`.
         defaults: properties of events that have no other value for them.
         include: a list of names or globs: extras that are properties of rule-made events too.
         exclude: a list of names or globs: extras that are not properties of explicit events;

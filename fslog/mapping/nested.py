@@ -137,4 +137,5 @@ def _message(record: logging.LogRecord) -> dict[str, Any] | None:
             message = json.loads(message)
         except (ValueError, RecursionError):
             return None
-    return message if type(message) is dict else None
+    # A copy of a subclass is a plain dict, whatever its methods do.
+    return dict.copy(message) if issubclass(type(message), dict) else None

@@ -116,6 +116,19 @@ def test_an_event_elsewhere_than_in_the_extra_event() -> None:
         assert explained(json.dumps({**line, "message": message})).result == "skipped"
 
 
+def test_a_text_that_means_no_value() -> None:
+    """The reason why a field is missing has the text, and says that it is none."""
+    one = explained(
+        "name=gunicorn.access,args.m=POST,args.s=200,args.U=/a/b,args.u=-",
+        fields={"userId": "args.u", "accountId": "args.a"},
+    )
+    assert one.result == "invalid"
+    assert [text for text in one.left_out if "fields" in text] == [
+        'userId: fields reads args.u, which is "-", no value',
+        "accountId: fields reads args.a, which is missing",
+    ]
+
+
 PRESET = {"preset": "access", "path": r"/^/(?P<module>\w+)/(?P<feature>\w+)$/", "methods": "POST"}
 
 

@@ -6,7 +6,7 @@ import importlib
 import json
 import logging
 import operator
-from collections import UserDict
+from collections import OrderedDict, UserDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -50,6 +50,7 @@ def event_of(made: logging.LogRecord, nested: Any = ALL, **arguments: Any) -> di
         ("extra", record(extra=UserDict({**WHO, **USE}))),
         ("extra", record(extra={**WHO, "event": USE})),
         ("message", record({**WHO, **USE})),
+        ("message", record(OrderedDict({**WHO, **USE}))),
         ("message", record({"event": "exported", "level": "info", **WHO, **USE})),
         ("message", record({"event": USE, "timestamp": "2026", "logger": "app", **WHO})),
         ("message", record({"event": "exported", "extra": USE, **WHO})),

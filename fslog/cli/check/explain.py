@@ -225,7 +225,8 @@ class Explainer:
             value = _read(path, record)
             if not isinstance(value, Unreadable):  # a problem reports it
                 what = "missing" if value is MISSING else shown(value)
-                yield f"{name}: fields reads {path}, which is {what}"
+                note = ", no value" if isinstance(value, str) else ""
+                yield f"{name}: fields reads {path}, which is {what}{note}"
 
     def _source(
         self, name: str, record: logging.LogRecord, made: Explanation, rule: Rule | None
