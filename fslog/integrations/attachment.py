@@ -180,7 +180,8 @@ class Attachment:
         self, handlers: tuple[Any, ...], record: logging.LogRecord, logger: logging.Logger | None
     ) -> None:
         # A record of another process (QueueHandler, SocketHandler) is an event there.
-        if not handlers or record.__dict__.get("process") not in (None, os.getpid()):
+        pid = getattr(record, "process", None)
+        if not handlers or (pid is not None and pid != os.getpid()):
             return
         if logger is not None and self._has_own(logger, record.levelno):
             return

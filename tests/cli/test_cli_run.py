@@ -58,6 +58,7 @@ def test_events_of_a_command_arrive(given: list[str]) -> None:
         assert numbers(collector) == [1]
 
 
+@pytest.mark.slow
 def test_what_the_command_gets() -> None:
     """The command has its arguments; PYTHONPATH begins with one more directory.
 
@@ -143,10 +144,18 @@ def test_a_wrong_configuration(
     ],
     ids=str,
 )
-def test_wrong_arguments(arguments: Sequence[str], code: int, message: str) -> None:
+def test_wrong_arguments(
+    arguments: Sequence[str],
+    code: int,
+    message: str,
+    fslog: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Nothing is started, and the exit code is that of a shell."""
-    ended = fslog_run(*arguments, code=code, err=None)
-    assert message in ended.err
+    monkeypatch.setattr(signal, "signal", lambda number, action: None)  # of this process
+    said = fslog("run", *arguments)
+    assert said.code == code
+    assert message in said.err
 
 
 @pytest.mark.slow
@@ -352,6 +361,7 @@ def test_celery_that_replaces_the_handlers(pool: str, tmp_path: Path) -> None:
         assert sorted(numbers(collector)) == list(range(30))
 
 
+@pytest.mark.slow
 def test_a_python_without_fslog() -> None:
     """It runs as without `fslog run`; if it is the command itself, one line says so."""
     code = "import os, sys; print('fslog' in sys.modules, '_FSLOG_RUN' in os.environ)"
