@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from checking import Check, check_command
+from fslog import context
 from fslog.collector import Collector
 from needs import pytest_runtest_setup  # noqa: F401  (a hook)
 from processes import KEYS
@@ -79,6 +80,13 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 MEASURING = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
+@pytest.fixture(autouse=True)
+def _nobody() -> Iterator[None]:
+    """Bind nobody in the next test, whatever this one has bound."""
+    yield
+    context.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,13 @@ def check_command(capfd: pytest.CaptureFixture[str]) -> Check:
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
-        code = main(["check", *map(str, arguments)])
+        # The command is a process of its own, in which only the configuration can load Celery.
+        celery = sys.modules.pop("celery", None)
+        try:
+            code = main(["check", *map(str, arguments)])
+        finally:
+            if celery is not None:
+                sys.modules["celery"] = celery
         sys.stdout.flush()
         out, err = capfd.readouterr()
         shown = (out + err).lower()
