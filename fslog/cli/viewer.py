@@ -12,7 +12,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from fslog.cli.options import CommandError, CommandParser, require_posix, whole
 from fslog.cli.output import Printer, folded
@@ -72,10 +72,17 @@ def run(arguments: Sequence[str]) -> int:
         except OSError as error:
             raise CommandError(_not_listening(options, error), 1) from None
         _print_introduction(Printer(sys.stdout), viewer.url, options)
-        end.get()
+        _wait(end)
     if viewer.missing:
         _warn(f"{viewer.missing} lines could not be written to {options.store}")
     return 0
+
+
+def _wait(end: SimpleQueue[None]) -> None:
+    # CPython may begin to wait after a signal has come and before it calls the handler.
+    while True:
+        with contextlib.suppress(Empty):
+            return end.get(timeout=0.5)
 
 
 @contextlib.contextmanager

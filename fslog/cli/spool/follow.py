@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import inspect
 import logging
+import queue
 import signal
 import sys
 import time
@@ -57,7 +58,7 @@ def run_follow(options: argparse.Namespace, printer: Printer) -> int:
         try:
             if not options.json:
                 printer.line((f"following {directory.path}, sending to {to.host}", ""))
-            number = signals.get()
+            number = _first(signals)
         finally:
             delivery.finish(delivery.begin_finish())
             delivery.end_thread()
@@ -88,6 +89,14 @@ def _signals() -> Iterator[WakeQueue]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _first(signals: WakeQueue) -> int:
+    """Wait for the first signal and return its number."""
+    while True:
+        # CPython may begin to wait after a signal has come and before it calls the handler.
+        with contextlib.suppress(queue.Empty):
+            return int(signals.get(timeout=0.5))
 
 
 @contextlib.contextmanager
