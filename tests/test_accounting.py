@@ -7,6 +7,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,11 +252,12 @@ def test_blocking_refuses_nothing_if_there_is_room_in_time(shared: Collector) ->
         assert books.arrived == [*range(200)]
 
 
-def test_a_lost_answer_does_not_change_the_counts(shared: Collector) -> None:
+def test_a_lost_answer_does_not_change_the_counts(shared: Collector, tmp_path: Path) -> None:
     """A batch whose 200 was lost arrives twice and is counted once."""
     shared.clear()
     shared.script(Answer(then="reset", keep=True), Answer(then="close", keep=True))
-    with ledger(shared, flush_interval=600.0) as books:  # so that the four are posted together
+    # On disk they wait for each other, so that the four are posted together.
+    with ledger(shared, flush_interval=600.0, spool=tmp_path / "spool") as books:
         for _ in range(4):
             books.log("explicit")
         assert books.handler.flush(30.0)

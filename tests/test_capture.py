@@ -128,9 +128,9 @@ def files(where: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def test_each_event_has_one_sink(endpoint: Collector, make: Make) -> None:
+def test_each_event_has_one_sink(endpoint: Collector, make: Make, tmp_path: Path) -> None:
     """Before and after a capture events go to the endpoint; meanwhile they do not, in order."""
-    handler = make(flush_interval=600)
+    handler = make(flush_interval=600, spool=tmp_path / "spool")  # in which an event waits
     say(handler, 1)
     with Override() as override:
         say(handler, 2)
@@ -360,10 +360,10 @@ SwitchOff = Callable[[], Callable[[], None]]
 
 
 def test_a_handler_that_is_switched_off(
-    endpoint: Collector, make: Make, switch_off: SwitchOff
+    endpoint: Collector, make: Make, switch_off: SwitchOff, tmp_path: Path
 ) -> None:
     """It accepts nothing, delivers what it accepted before, and is captured as ever."""
-    handler = make(flush_interval=600)
+    handler = make(flush_interval=600, spool=tmp_path / "spool")  # in which an event waits
     say(handler, 1)
     end = switch_off()
     say(handler, 2)

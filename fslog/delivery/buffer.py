@@ -379,9 +379,14 @@ class Buffer:
 
         return self._number if self.locked(seal) else None
 
-    def seal_at(self) -> float | None:
-        """Return when the open batch was opened; None if it has no lines."""
+    def open_since(self) -> float | None:
+        """Return when the first line of the open batch was appended; None if it has no lines."""
         return self.opened_at if self._lines else None
+
+    def is_stored(self) -> bool:
+        """Return whether the open batch would survive the process."""
+        opened = self._open
+        return opened is not None and opened.write is not None
 
     def may_stay_open(self) -> bool:
         """Return whether the open batch may wait for older ones, and so be part of a larger POST.

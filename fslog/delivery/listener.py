@@ -29,6 +29,10 @@ from fslog.net.redaction import Redact, internal_work
 from fslog.net.retry import Backoff, Kind, Outcome, full_jitter
 from fslog.process import IN_SUBINTERPRETER
 
+_GAP_SECONDS = 0.2
+"""The least time between the starts of two POSTs of small batches: a process posts five times a
+second at most, unless batches are full."""
+
 _TURN_SECONDS = 0.05
 """How often a listener checks again whether it may post before an older one has finished."""
 
@@ -131,6 +135,7 @@ class Listener(QueueListener):
         self._flushes: list[Flush] = []
         self._retry_at: float | None = None
         self._turn_at: float | None = None
+        self._posted_at = -math.inf
         self._is_brief = self._retired = is_brief
         self._token: object = None
         self.worker: Worker = Worker(self._serve, start=start)
@@ -222,9 +227,9 @@ class Listener(QueueListener):
     def _instant(self) -> float | None:
         """Return when something is due that no item announces; None for never."""
         instants = []
-        opened_at = self._open_since()
-        if opened_at is not None:
-            instants.append(opened_at + self._flush_interval)
+        seal_at = self._seal_at()
+        if seal_at is not None:
+            instants.append(seal_at)
         if self._backlog:
             at = [at for at in (self._turn_at, self._retry_at) if at is not None]
             instants.append(max(at, default=self._clock()))
@@ -333,13 +338,25 @@ class Listener(QueueListener):
         self._backoff.reset()
         self._answer_flushes()
 
-    def _open_since(self) -> float | None:
-        """Return when the open batch was opened, if it is to be sealed by age; else None."""
-        return None if self._backlog and self._buffer.may_stay_open() else self._buffer.seal_at()
+    def _seal_at(self) -> float | None:
+        """Return when the open batch is to be sealed; None if only a later line will do it.
+
+        As Nagle's algorithm (RFC 896) does it: what is alone leaves at once, and while a POST is
+        under way others gather, since this thread is the one that posts. What is on disk is not in
+        a hurry: it cannot be lost, and if each process of a job, which ends by `os._exit`, began
+        its own POST, most events would be sent twice.
+        """
+        opened_at = self._buffer.open_since()
+        if opened_at is None or (self._backlog and self._buffer.may_stay_open()):
+            return None
+        latest_at = opened_at + self._flush_interval
+        if self._backlog or self._buffer.is_stored():
+            return latest_at
+        return min(latest_at, self._posted_at + _GAP_SECONDS)
 
     def _seal_if_due(self) -> None:
-        opened_at = self._open_since()
-        if opened_at is not None and self._clock() - opened_at >= self._flush_interval:
+        seal_at = self._seal_at()
+        if seal_at is not None and self._clock() >= seal_at:
             self._buffer.seal()
 
     def _post_if_due(self, deadline_at: float | None, token: object) -> None:
@@ -355,7 +372,8 @@ class Listener(QueueListener):
             return
         if token is not None and not self.worker.serves(token):
             return
-        left = None if deadline_at is None else max(0.001, deadline_at - self._clock())
+        self._posted_at = self._clock()
+        left = None if deadline_at is None else max(0.001, deadline_at - self._posted_at)
         outcome = self._post(batch.body or b"", left)
         self._backlog.posted()
         pause = self._backoff.pause_after(outcome)

@@ -126,14 +126,14 @@ def test_each_batch_is_announced_with_its_first_line() -> None:
 def test_the_open_batch_knows_its_age() -> None:
     """The age is that of the first line; without a line there is no age."""
     gathered = Gathered(batch_events=2)
-    assert gathered.buffer.seal_at() is None
+    assert gathered.buffer.open_since() is None
     gathered.buffer.append(line(1))
     gathered.now += 3
-    assert gathered.buffer.seal_at() == 100.0
+    assert gathered.buffer.open_since() == 100.0
     gathered.buffer.append(line(2))
-    assert gathered.buffer.seal_at() is None
+    assert gathered.buffer.open_since() is None
     gathered.buffer.append(line(3))
-    assert gathered.buffer.seal_at() == 103.0
+    assert gathered.buffer.open_since() == 103.0
 
 
 def test_the_newest_is_refused_when_the_buffer_is_full() -> None:
@@ -506,7 +506,7 @@ def test_each_line_announces_the_batch_until_a_thread_serves_it() -> None:
         gathered.buffer.append(line(n))
         gathered.now += 1
     assert asked == [100.0, 101.0, 102.0]
-    assert gathered.buffer.seal_at() == 100.0
+    assert gathered.buffer.open_since() == 100.0
 
 
 def test_threads_lose_no_line_and_keep_their_order() -> None:
@@ -635,7 +635,7 @@ def test_a_closed_buffer_accepts_late_lines_only() -> None:
     sealed = gathered.take()
     assert numbers(sealed) == [1, 3]
     assert number == sealed[-1].number
-    assert gathered.buffer.seal_at() is None
+    assert gathered.buffer.open_since() is None
 
 
 def test_a_closed_buffer_is_bounded() -> None:

@@ -163,16 +163,49 @@ def reply(request: Flush) -> bool | None:
     return None if request.reply.empty() else request.reply.get_nowait()
 
 
-def test_an_open_batch_is_posted_when_it_is_old_enough() -> None:
-    """Lines wait for others until the first is `flush_interval` old; they are posted together."""
+def test_the_first_line_after_a_quiet_time_is_posted_at_once() -> None:
+    """What comes right after it is posted together, 0.2 seconds after that POST began."""
     world = World(flush_interval=5.0)
     world.log(1)
-    world.run(until=3)
+    world.run(until=0.05, step=0.05)
     world.log(2)
+    world.run(until=0.1, step=0.05)
+    world.log(3)
+    world.run(until=3, step=0.05)
+    world.log(4)
     world.run(until=20)
-    assert world.posts == [(1005.0, [1, 2])]
-    assert world.counts()["delivered"] == 2
+    times = [pytest.approx(at, abs=0.06) for at in (0.0, 0.2, 3.0)]
+    assert world.times == times
+    assert [numbers for _, numbers in world.posts] == [[1], [2, 3], [4]]
+    assert world.counts()["delivered"] == 4
     assert world.said == []
+
+
+def test_lines_gather_while_a_post_is_under_way() -> None:
+    """However many come meanwhile, they are one POST, as soon as the one before it is answered."""
+    world = World(flush_interval=60.0)
+
+    def answer(numbers: list[int]) -> Outcome:
+        if numbers == [1]:
+            for number in (2, 3, 4):
+                world.now += 2
+                world.log(number)
+        return OK
+
+    world.answer = answer
+    world.log(1)
+    world.run()
+    assert world.posts == [(1000.0, [1]), (1006.0, [2, 3, 4])]
+
+
+def test_a_short_flush_interval_is_shorter_than_the_gap_between_posts() -> None:
+    """No line waits longer than `flush_interval` if the endpoint answers."""
+    world = World(flush_interval=0.0)
+    world.log(1)
+    world.run()
+    world.log(2)
+    world.run()
+    assert world.posts == [(1000.0, [1]), (1000.0, [2])]
 
 
 def test_a_full_batch_is_posted_at_once() -> None:
@@ -182,7 +215,7 @@ def test_a_full_batch_is_posted_at_once() -> None:
     world.run()
     assert world.posts == [(1000.0, [1, 2]), (1000.0, [3, 4])]
     world.run(until=5)
-    assert world.posts[2:] == [(1005.0, [5])]
+    assert world.posts[2:] == [(1000.25, [5])]
 
 
 def test_batches_keep_their_order_through_failures() -> None:

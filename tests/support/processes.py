@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -222,6 +223,15 @@ def started(
         }
         with Process(command, where, given) as process:
             yield process
+
+
+def waits(process: Process, fact: str) -> None:
+    """Wait until a program has reported a fact."""
+    deadline_at = time.monotonic() + 60.0
+    while f'"{fact}"' not in process.written("out"):
+        assert process.is_running(), process.written("err")
+        assert time.monotonic() < deadline_at, process.written("out")
+        select.select([], [], [], 0.02)
 
 
 def run(
