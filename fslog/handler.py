@@ -25,7 +25,7 @@ from fslog.capture import Sink
 from fslog.config import Settings
 from fslog.context import current
 from fslog.counters import Stats
-from fslog.delivery import notices
+from fslog.delivery import notices, sigterm
 from fslog.delivery.delivery import Delivery
 from fslog.delivery.detached import Watch
 from fslog.errors import InvalidEvent, Problem
@@ -90,7 +90,8 @@ class FreshsuccessHandler(logging.Handler):
         batch_events: maximum number of events in a batch.
         batch_bytes: maximum size of a batch before compression; a longer event is invalid
             (`too_large`).
-        flush_interval: maximum seconds that an event waits for others.
+        flush_interval: maximum seconds that an event waits for others: on disk, or while a POST is
+            under way; else it is posted at once, five times a second at most.
         buffer_bytes: maximum size of the events in memory, as they are kept there: waiting
             batches are compressed.
         overflow: what happens beyond that: `"refuse"` the newest event, or `"block"` the log call.
@@ -98,6 +99,7 @@ class FreshsuccessHandler(logging.Handler):
         timeout: seconds for one request.
         max_backoff: maximum seconds between two attempts.
         shutdown_timeout: seconds for delivering the rest when the process ends.
+        flush_on_sigterm: `"auto"`: also if SIGTERM ends it by its default action; False: not then.
         spool: a directory that keeps events until they are delivered; else `FSLOG_SPOOL`.
         spool_max_bytes: maximum size of the spool, of all processes together.
         spool_fsync: what is flushed to the disk itself: `"never"` (events survive the death of
@@ -136,6 +138,7 @@ class FreshsuccessHandler(logging.Handler):
         timeout: float = 10.0,
         max_backoff: float = MAX_BACKOFF,
         shutdown_timeout: float = 5.0,
+        flush_on_sigterm: bool | str = config.AUTO,
         spool: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 1_073_741_824,
         spool_fsync: SpoolFsync = "never",
@@ -449,6 +452,8 @@ class FreshsuccessHandler(logging.Handler):
         self._retire = weakref.finalize(self, delivery.retire)
         self._retire.atexit = False
         self._own = delivery
+        if self._uses_own and self._settings.flush_on_sigterm:
+            sigterm.watch()
         self._choose_sink()
         self._fork_flag[0] = 1
         return self._sink

@@ -9,7 +9,9 @@ How a process ends, and what runs then:
   a child of `multiprocessing`, which ends by `os._exit` without `atexit`: a `Finalize` of its own,
   set after the child's bootstrap has cleared all inherited ones, or at the latest when the child
   first has something to deliver;
-  `os._exit`, a signal's default action: nothing.
+  a process of Celery's pool, which ends by `os._exit` too: Celery's own signal before it;
+  SIGTERM, if its action is the default one: the handler of `fslog.delivery.sigterm`;
+  `os._exit`, another signal's default action: nothing.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ _tracked: dict[Finishable, int] = {}
 _finalizer: Any = None
 _finalizer_pid = 0
 _finishing_pid = 0
+_finished_pid = 0
+_last_act: tuple[int, Callable[[], object]] | None = None
 
 
 def register(handler: ForkAware) -> None:
@@ -90,6 +94,7 @@ def track(delivery: Finishable) -> None:
     """Keep a delivery alive, and finish it when the process ends, until it is untracked."""
     _tracked[delivery] = os.getpid()
     _watch_multiprocessing()
+    _watch_celery()
 
 
 def untrack(delivery: Finishable) -> None:
@@ -108,10 +113,30 @@ def is_finishing() -> bool:
     return _finishing_pid != 0 and _finishing_pid == os.getpid()
 
 
+def is_finished() -> bool:
+    """Return whether `finish_all` has ended in this process."""
+    return _finished_pid != 0 and _finished_pid == os.getpid()
+
+
+def end_by(act: Callable[[], object]) -> None:
+    """Have `finish_all` call a function as its last act, instead of returning."""
+    global _last_act
+    _last_act = (os.getpid(), act)
+
+
 def finish_all() -> None:
     """Finish all tracked deliveries concurrently; each bounds its own time."""
-    global _finishing_pid
+    global _finishing_pid, _finished_pid
     _finishing_pid = os.getpid()
+    try:
+        _finish_all()
+    finally:
+        _finished_pid = os.getpid()
+        if _last_act is not None and _last_act[0] == os.getpid():
+            _last_act[1]()
+
+
+def _finish_all() -> None:
     for handler in handlers():
         handler.end_soon()
     raised: list[BaseException] = []
@@ -167,6 +192,19 @@ def _watch_multiprocessing() -> None:
         # The lowest priority runs last, after the application's own finalizers, which may log.
         _finalizer = util.Finalize(None, finish_all, exitpriority=-(10**6))
         _finalizer_pid = os.getpid()
+
+
+_has_celery = False
+
+
+def _watch_celery() -> None:
+    """Have Celery call us before a process of its pool ends."""
+    global _has_celery
+    signals = sys.modules.get("celery.signals")
+    if signals is not None and not _has_celery:
+        _has_celery = True
+        # Kept strongly: nothing else refers to it.
+        signals.worker_process_shutdown.connect(lambda **sent: finish_all(), weak=False)
 
 
 _WIPE_ON_FORK = 18

@@ -89,7 +89,7 @@ def test_two_workers_lose_nothing(number: int, tmp_path: Path) -> None:
 
 
 def test_under_gunicorn_nothing_is_lost(tmp_path: Path) -> None:
-    """Under gunicorn the lifespan flushes before SIGTERM kills uvicorn's workers."""
+    """Under gunicorn, too, which ends them by SIGTERM, uvicorn's workers deliver everything."""
     where = example("starlette_app", tmp_path)
     options = ("--worker-class", "uvicorn.workers.UvicornWorker", "--bind", "127.0.0.1:{port}")
     start = ("gunicorn", "app:app", *options, "--log-config-json", "logging.json")

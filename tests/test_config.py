@@ -81,6 +81,7 @@ def test_the_defaults_are_the_design_s() -> None:
         "timeout": 10.0,
         "max_backoff": 60.0,
         "shutdown_timeout": 5.0,
+        "flush_on_sigterm": "auto",
         "ca_certs": None,
         "proxy": None,
         "enabled": None,

@@ -221,9 +221,6 @@ application = Identity(application)
 
 ASGI = f"""
 {CALLS}
-import contextlib
-
-import fslog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
@@ -243,16 +240,9 @@ async def answer(request):
     return PlainTextResponse("")
 
 
-@contextlib.asynccontextmanager
-async def lifespan(app):
-    yield
-    fslog.flush()
-
-
 app = Starlette(
     routes=[Route("/{{path:path}}", answer, methods=["GET", "POST"])],
     middleware=[Middleware(Identity, who=who)],
-    lifespan=lifespan,
 )
 """
 
@@ -408,18 +398,14 @@ def test_access_lines_do_not_reach_the_root_logger(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flushes", [True, False])
-def test_uvicorn_loses_what_is_not_flushed(flushes: bool, tmp_path: Path) -> None:
-    """The signal kills uvicorn before `atexit`, so the lifespan has to flush pending events."""
+def test_uvicorn_loses_nothing(tmp_path: Path) -> None:
+    """The signal ends uvicorn without `atexit`, and the lifespan needs no flush."""
     config = block("troubleshooting", "uvicorn_in_app.py")
-    waiting = '"class": "fslog.FreshsuccessHandler", "flush_interval": 3600,'
-    config = config.replace('"class": "fslog.FreshsuccessHandler",', waiting)
-    app = ASGI if flushes else ASGI.replace("    fslog.flush()\n", "")
-    files(tmp_path, app=f"import config\n{app}", config=config)
+    files(tmp_path, app=f"import config\n{ASGI}", config=config)
     with Collector() as collector, serving(collector, tmp_path, *UVICORN) as server:
         assert server.ask("POST", "/reports/ann", {"X-User": "ann"}) == 200
         stop(server, -signal.SIGTERM)
-        assert len(collector.events) == (2 if flushes else 0)
+        assert len(collector.events) == 2
 
 
 CELERY = """

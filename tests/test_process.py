@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from fslog import FreshsuccessHandler, process
-from fslog.collector import Collector
+from fslog.collector import Answer, Collector
 from fslog.process import fork_flag
 
 
@@ -145,21 +145,21 @@ def test_handlers_deliver_at_the_end_of_a_process(
     extra = {"accountId": "a", "userId": "u", "action": "counted"}
     threads = set(threading.enumerate())
     with Collector() as collector:
+        collector.always(Answer(delay=0.5))  # so that the events are pending
         handlers = [
-            FreshsuccessHandler(
-                auth_key="a", api_key="b", endpoint=collector.url, flush_interval=60
-            )
-            for _ in range(2)
+            FreshsuccessHandler(auth_key="a", api_key="b", endpoint=collector.url) for _ in range(2)
         ]
         for handler in handlers:
             log.addHandler(handler)
         log.info("said", extra=extra)
-        assert collector.events == []
+        assert [handler.stats().pending for handler in handlers] == [1, 1]
         process.finish_all()
+        assert [handler.stats().delivered for handler in handlers] == [1, 1]
         assert len(collector.events) == 2
         log.info("said by a callback that the interpreter calls later", extra=extra)
         assert len(collector.events) == 4
         monkeypatch.setattr(process, "_finishing_pid", 0)  # this process goes on, after all
+        monkeypatch.setattr(process, "_finished_pid", 0)
         for handler in handlers:
             handler.close()
             assert handler.stats().delivered == 2

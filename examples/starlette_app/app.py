@@ -5,7 +5,6 @@ application's own. One more call says itself what it is.
 """
 
 import asyncio
-import contextlib
 import logging
 
 from starlette.applications import Starlette
@@ -20,7 +19,6 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-import fslog
 from fslog.integrations.asgi import Identity
 
 log = logging.getLogger("tracker")
@@ -75,13 +73,6 @@ async def health(request):
     return PlainTextResponse("well\n")
 
 
-@contextlib.asynccontextmanager
-async def lifespan(app):
-    yield
-    # At its end uvicorn sends itself the SIGTERM that stopped it, and nothing runs after that.
-    await fslog.aflush()
-
-
 app = Starlette(
     routes=[
         Route("/health", health),
@@ -93,5 +84,4 @@ app = Starlette(
         Middleware(AuthenticationMiddleware, backend=Tokens()),
         Middleware(Identity, who=who),
     ],
-    lifespan=lifespan,
 )

@@ -203,6 +203,7 @@ class Settings:
     timeout: float
     max_backoff: float
     shutdown_timeout: float
+    flush_on_sigterm: bool
     spool_max_bytes: int
     spool_fsync: SpoolFsync
     ca_certs: str | None
@@ -232,6 +233,7 @@ class Settings:
             timeout=seconds("timeout", given["timeout"]),
             max_backoff=seconds("max_backoff", given["max_backoff"]),
             shutdown_timeout=seconds("shutdown_timeout", given["shutdown_timeout"], zero=True),
+            flush_on_sigterm=_state("flush_on_sigterm", given["flush_on_sigterm"]) is not False,
             spool_max_bytes=whole("spool_max_bytes", given["spool_max_bytes"]),
             spool_fsync=one_of("spool_fsync", given["spool_fsync"], get_args(SpoolFsync)),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),

@@ -7,7 +7,8 @@ The application's threads append lines; one listener thread per handler and proc
                         Store  (memory, or the open segment)                      Source
 
 A batch is sealed when it has `batch_events`, when the next line would exceed `batch_bytes`, or when
-it is `flush_interval` old; in an outage it may grow until one of the first two. Batches are posted
+it is `flush_interval` old; in memory, if no other one is pending, at once, five times a second at
+most. In an outage it may grow until one of the first two. Batches are posted
 one at a time, in the order of their numbers. Backoff is an instant, `retry_at`, not a sleep: until
 then the listener goes on accepting and compressing batches, and a flush or the end finds it ready.
 
@@ -70,9 +71,10 @@ Fork, exit, shutdown
   created when first used, so that gevent may patch what they are made of after the fork.
 - A handler that a second `dictConfig` replaced delivers what it accepted, before its successor
   posts to the same endpoint; `process.track` keeps it alive until then.
-- At exit (`atexit`, `multiprocessing`'s finalizer) the buffer is closed, everything is attempted
-  once more, at most `shutdown_timeout` for all handlers together, and what is still in memory is
-  abandoned and reported on stderr. A line logged after that is sealed and attempted by its own
+- At exit (`atexit`, `multiprocessing`'s finalizer, SIGTERM by default) the buffer is closed,
+  everything is attempted once more, at most `shutdown_timeout` for all handlers together, and
+  what is still in memory is abandoned and reported on stderr. A line logged after that is sealed
+  and attempted by its own
   log call.
 - With a spool that another process follows, the end attempts nothing: that process sends the rest.
 - While the interpreter shuts down no lock is taken, since a stopped thread may hold it: with a

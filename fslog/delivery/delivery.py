@@ -191,7 +191,7 @@ class Delivery:
         if self._parts.buffer.append(line):
             return True
         seconds = self._settings.block_timeout
-        if seconds is not None and self._may_wait():
+        if seconds is not None and self.may_wait():
             poll = _POLL_SECONDS if self._store.is_durable else None
             if self._parts.buffer.wait_for_room(line, seconds, poll):
                 return True
@@ -311,7 +311,7 @@ class Delivery:
         if request is None:
             return False
         is_empty = not (self._parts.buffer.counts()["pending"] or self._parts.backlog)
-        if not self._may_wait():
+        if not self.may_wait():
             return is_empty
         if self._await(request) or is_empty:
             return True
@@ -420,7 +420,7 @@ class Delivery:
         """Wait for the last attempt, then abandon and report what is still pending."""
         is_done = False
         try:
-            if request is not None and self._may_wait():
+            if request is not None and self.may_wait():
                 is_done = self._await(request)
                 # Events of later exit callbacks share the rest of the time; the time that the
                 # application itself needs does not count.
@@ -478,7 +478,7 @@ class Delivery:
             **self._store.usage(self._now()),
         )
 
-    def _may_wait(self) -> bool:
+    def may_wait(self) -> bool:
         """Return whether blocking on the listener is safe here (no deadlock)."""
         if active_redactor() is not None or self._parts.buffer.is_locked_here():
             return False

@@ -38,6 +38,7 @@ _CHILD_SETTINGS = Settings(
     timeout=5.0,
     max_backoff=1.0,
     shutdown_timeout=1.0,
+    flush_on_sigterm=False,
     spool_max_bytes=1,
     spool_fsync="never",
     ca_certs=None,

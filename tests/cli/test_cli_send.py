@@ -76,11 +76,14 @@ def test_batches_are_those_of_a_handler(fslog: Command, collector: Collector) ->
 
 
 @pytest.mark.usefixtures("keys")
-def test_bodies_are_those_of_a_handler(fslog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_are_those_of_a_handler(
+    fslog: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """By default `send` posts the same bytes for its lines as a handler."""
     with RawServer(answer()) as server:
         monkeypatch.setenv("FSLOG_ENDPOINT", server.url)
-        handler = FreshsuccessHandler(flush_interval=60.0)
+        # With a spool they wait for each other, so that they are one body.
+        handler = FreshsuccessHandler(flush_interval=60.0, spool=tmp_path / "spool")
         for number in range(500):
             event = {"action": "feature", "accountId": f"a{number % 7}", "userId": f"u{number}"}
             event |= {"module": "reports", "feature": "export"}

@@ -81,6 +81,7 @@ class Case:
             "timeout": 10.0,
             "max_backoff": 60.0,
             "shutdown_timeout": 5.0,
+            "flush_on_sigterm": False,
             "spool_max_bytes": 1,
             "spool_fsync": "never",
             "ca_certs": None,
@@ -374,7 +375,8 @@ def test_flushes_and_closes_of_many_threads_are_all_answered(make: Make) -> None
 
 def test_a_delivery_is_kept_alive_until_it_is_done(make: Make) -> None:
     """Without references, it delivers what is pending and is then collected."""
-    case = make(flush_interval=0.2)
+    case = make()
+    case.endpoint.open.clear()
     case.submit(1)
     alive = weakref.ref(case.delivery)
     case.delivery = Case().delivery
@@ -383,6 +385,7 @@ def test_a_delivery_is_kept_alive_until_it_is_done(make: Make) -> None:
     assert delivery is not None
     delivery.retire()
     del delivery
+    case.endpoint.open.set()
     assert eventually(lambda: case.endpoint.numbers == [1])
     assert eventually(lambda: not threads())
     gc.collect()

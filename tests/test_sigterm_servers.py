@@ -1,0 +1,224 @@
+"""Servers and workers that SIGTERM ends: all events arrive, and the exit status is as before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fslog.collector import Answer, Collector
+from processes import Process, waits
+from servers import DEADLINE, Server, settings_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("measured")]
+
+REQUESTS = 20
+
+FILES = {
+    "usage.py": """
+        import logging.config
+        import logging
+
+        logging.config.dictConfig({
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {
+                "usage": {"class": "fslog.FreshsuccessHandler", "shutdown_timeout": 30},
+            },
+            "loggers": {"app": {"handlers": ["usage"], "level": "INFO"}},
+        })
+
+        def use():
+            event = {"action": "feature", "module": "reports", "feature": "export",
+                     "accountId": "acme", "userId": "ann"}
+            logging.getLogger("app").info("used", extra={"event": event})
+        """,
+    "wsgi.py": """
+        import usage
+
+        def app(environ, start_response):
+            if environ["REQUEST_METHOD"] == "POST":
+                usage.use()
+            start_response("200 OK", [("Content-Length", "0")])
+            return [b""]
+        """,
+    "asgi.py": """
+        import usage
+
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            if scope["method"] == "POST":
+                usage.use()
+            headers = [(b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+        """,
+    "flasks.py": """
+        import flask
+        import usage
+
+        app = flask.Flask("app")
+
+        @app.route("/<path:path>", methods=["GET", "POST"])
+        def answer(path):
+            if flask.request.method == "POST":
+                usage.use()
+            return ""
+        """,
+    "tornados.py": """
+        import asyncio
+        import sys
+        import tornado.web
+        import usage
+
+        class Answer(tornado.web.RequestHandler):
+            def get(self):
+                pass
+
+            def post(self):
+                usage.use()
+
+        async def main():
+            tornado.web.Application([(r"/.*", Answer)]).listen(int(sys.argv[1]), "127.0.0.1")
+            await asyncio.Event().wait()
+
+        asyncio.run(main())
+        """,
+    "manage.py": """
+        import sys
+        from django.conf import settings
+        from django.core.management import execute_from_command_line
+        from django.http import HttpResponse
+        from django.urls import re_path
+        import usage
+
+        def answer(request):
+            if request.method == "POST":
+                usage.use()
+            return HttpResponse()
+
+        urlpatterns = [re_path("", answer)]
+        settings.configure(
+            DEBUG=True, ROOT_URLCONF="manage", SECRET_KEY="x", ALLOWED_HOSTS=["*"],
+            DATABASES={}, LOGGING_CONFIG=None, MIDDLEWARE=[], INSTALLED_APPS=[],
+        )
+        if __name__ == "__main__":
+            sys.modules["manage"] = sys.modules["__main__"]
+            execute_from_command_line(sys.argv)
+        """,
+    "scheduled.py": """
+        import sys
+        from datetime import datetime, timezone
+        from apscheduler.schedulers.blocking import BlockingScheduler
+        import usage
+
+        def work():
+            for _ in range(20):
+                usage.use()
+            print('{"worked": true}', flush=True)
+
+        scheduler = BlockingScheduler(timezone=timezone.utc)
+        scheduler.add_job(work, "date", run_date=datetime.now(timezone.utc))
+        scheduler.start()
+        """,
+}
+
+KILLED = -signal.SIGTERM
+UVICORN = ("-m", "uvicorn", "asgi:app", "--port", "{port}")
+GUNICORN = ("-m", "gunicorn", "--bind", "127.0.0.1:{port}")
+
+SERVERS = {
+    "uvicorn": (UVICORN, KILLED),
+    "uvicorn with workers": ((*UVICORN, "--workers", "2"), 0),
+    "uvicorn in gunicorn": (
+        (*GUNICORN, "--worker-class", "uvicorn.workers.UvicornWorker", "asgi:app"),
+        0,
+    ),
+    "gunicorn": ((*GUNICORN, "--workers", "2", "wsgi:app"), 0),
+    "waitress": (("-m", "waitress", "--listen", "127.0.0.1:{port}", "wsgi:app"), KILLED),
+    "tornado": (("tornados.py", "{port}"), KILLED),
+    "flask run": (("-m", "flask", "--app", "flasks", "run", "--port", "{port}"), KILLED),
+    "runserver": (("manage.py", "runserver", "--noreload", "127.0.0.1:{port}"), KILLED),
+    "hypercorn": (("-m", "hypercorn", "--bind", "127.0.0.1:{port}", "asgi:app"), 0),
+}
+
+
+def _project(where: Path) -> Path:
+    for name, text in FILES.items():
+        (where / name).write_text(textwrap.dedent(text), encoding="utf-8")
+    return where
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_loses_nothing(name: str, tmp_path: Path) -> None:
+    """Its own documentation's command, requests, and then what `docker stop` sends."""
+    command, code = SERVERS[name]
+    where = _project(tmp_path)
+    with Collector() as collector:
+        collector.always(Answer(delay=0.5))
+        with Server([sys.executable, *command], where, settings_for(collector, where)) as server:
+            server.until(lambda: server.is_ready({}))
+            for _ in range(REQUESTS):
+                assert server.ask("POST", "/reports") == 200
+            server.send(signal.SIGTERM)
+            ended = server.end(DEADLINE)
+        assert ended.code == code, ended.err
+        assert "Traceback" not in ended.err, ended.err
+        assert len(collector.events) == REQUESTS, ended.err
+
+
+def test_a_scheduler_loses_nothing(tmp_path: Path) -> None:
+    """APScheduler's main thread waits for the next job, perhaps for ever."""
+    where = _project(tmp_path)
+    with Collector() as collector:
+        collector.always(Answer(delay=0.5))
+        command = [sys.executable, "scheduled.py"]
+        with Process(command, where, settings_for(collector, where)) as process:
+            waits(process, "worked")
+            process.send(signal.SIGTERM)
+            ended = process.end(DEADLINE)
+        assert ended.code == KILLED, ended.err
+        assert len(collector.events) == REQUESTS
+
+
+TASKS = """
+    import celery
+    import usage
+
+    app = celery.Celery("tasks", broker="filesystem://")
+    app.conf.broker_transport_options = {"data_folder_in": "queue", "data_folder_out": "queue"}
+    app.conf.worker_hijack_root_logger = False
+    use = app.task(ignore_result=True, name="use")(usage.use)
+    """
+
+
+def _celery(where: Path, *arguments: str) -> Sequence[str]:
+    return [sys.executable, "-m", "celery", "--app", "tasks", *arguments]
+
+
+def test_the_processes_of_celerys_pool_lose_nothing(tmp_path: Path) -> None:
+    """Without a spool: they end by `os._exit`, and each delivers what its tasks have logged."""
+    where = _project(tmp_path)
+    (where / "tasks.py").write_text(textwrap.dedent(TASKS), encoding="utf-8")
+    (where / "queue").mkdir()
+    with Collector() as collector:
+        settings = settings_for(collector, where)
+        code = f"import tasks\nfor _ in range({REQUESTS}): tasks.use.delay()"
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=where, env={**os.environ, **settings}, check=True
+        )
+        collector.always(Answer(delay=3.0))
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        command = _celery(where, "worker", *quiet, "--concurrency", "2", "--loglevel", "INFO")
+        with Server(command, where, settings) as server:
+            server.until(lambda: server.written("err").count("succeeded in") == REQUESTS)
+            server.send(signal.SIGTERM)
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert len(collector.events) == REQUESTS, ended.err
