@@ -139,7 +139,10 @@ class EventFormatter(JsonFormatter):
         """Find an explicit event in one place of a record."""
         self._has_places = places != ("event",)
         self._rule_made = _Kept(self._is_taken_by_rules)
-        self._notices = notices.Notices("", notices.log, time.monotonic)
+        self.log_notice: notices.Log = notices.log
+        self._notices = notices.Notices(
+            "", lambda level, text: self.log_notice(level, text), time.monotonic
+        )
         self._filtered: dict[int, tuple[ref[logging.LogRecord], str]] = {}
         # What the application's own code decides cannot be known in advance.
         is_ours = type(self).event is EventFormatter.event

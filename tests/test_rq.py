@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fslog.collector import Answer
-from processes import Process
+from processes import Process, started
 from redisserver import LOGGING, NEVER, Site, site
 
 pytestmark = [pytest.mark.services, pytest.mark.needs("redis-server")]
@@ -135,6 +135,22 @@ def test_a_horse_survives_its_worker(tmp_path: Path) -> None:
                 _stop(fresh)
         _deliver_the_rest(at)
         at.assert_all_arrived([*range(5), 100, 101, 200])
+
+
+def test_beside_a_process_that_follows_the_spool(tmp_path: Path) -> None:
+    """The worker and its work horses send nothing; what they leave arrives once, in few bodies."""
+    command = ["spool", "drain", "--follow", str(tmp_path / "spool")]
+    with site(tmp_path) as at:
+        _queue(at, "use", *range(20))
+        with started("", at.collector.url, flags=["-m", "fslog"], arguments=command) as follower:
+            at.until(follower, lambda: follower.written("out"))
+            with _rq(at, "--burst") as process:
+                _end(process)
+            at.until(follower, lambda: len(at.arrived) == 20)
+            follower.send(signal.SIGTERM)
+            assert follower.end(30.0).code == 0
+        at.assert_all_arrived(range(20))
+        assert len(at.collector.requests) <= 4
 
 
 def test_a_batch_in_flight_when_its_horse_is_killed_arrives_twice(tmp_path: Path) -> None:

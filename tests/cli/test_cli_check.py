@@ -811,6 +811,9 @@ def test_a_handler_that_writes_events(check: Check) -> None:
     assert "event, by rules[0]" in out
     code, out, _ = check(as_file(given), "--record", "name=app,msg=hello")
     assert "does not reach the handler: a filter of the handler usage rejects it" in out
+    code, out, err = check(as_file(given), "--record", "name=app,action=x")
+    assert "it would be invalid" in out
+    assert err == ""
     assert not Path("events.ndjson").exists()
     given["filters"] = {"events": {**event, "session": "never"}}
     assert "session is 'never'" in dict(errors(check, given))["filters.events"]

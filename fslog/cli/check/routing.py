@@ -224,9 +224,12 @@ def _built_filter(config: Configuration, one: Any) -> Any:
         return None
     try:
         configurator = config.configurator()
-        return configurator.configure_filter(configurator.config["filters"][one])
+        made = configurator.configure_filter(configurator.config["filters"][one])
     except Exception:
         return None
+    if isinstance(made, EventFormatter):
+        made.log_notice = lambda level, text: None  # the report has every problem
+    return made
 
 
 def logger_label(name: str) -> str:

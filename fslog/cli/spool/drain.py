@@ -21,7 +21,11 @@ from fslog.cli.spool.contents import OwnerInfo, SpoolContents, read_contents
 from fslog.counters import Stats
 from fslog.handler import FreshsuccessHandler
 from fslog.net.wire import PING_PATH
+from fslog.spool.directory import SpoolDirectory
 
+FOLLOWED_ALREADY = (
+    "another process, `fslog spool drain --follow`, sends what dead processes leave in {0!r}"
+)
 OTHER_KEYS = (
     "the directory belongs to other keys than those in FSLOG_AUTH_KEY and FSLOG_API_KEY; "
     "use --take-over to send its events with these keys"
@@ -62,6 +66,8 @@ def run_drain(contents: SpoolContents, options: argparse.Namespace, printer: Pri
     printer.redact = to.redact
     if contents.digest not in (None, to.keys_digest()) and not options.take_over:
         raise CommandError(OTHER_KEYS)
+    if SpoolDirectory(contents.path, to.keys_digest()).is_followed():
+        raise CommandError(FOLLOWED_ALREADY.format(contents.path))
     with ProgressBar(sys.stderr, is_quiet=options.json) as progress:
         progress.begin(contents.path, sum(one.bytes for one in contents.waiting(living=False)), 0)
         result = drain(

@@ -20,7 +20,7 @@ from typing import Any
 
 from fslog.cli.options import CommandError, destination_of, transport_to
 from fslog.cli.output import Printer, count, duration
-from fslog.cli.spool.drain import OTHER_KEYS
+from fslog.cli.spool.drain import FOLLOWED_ALREADY, OTHER_KEYS
 from fslog.config import Settings
 from fslog.counters import Stats
 from fslog.delivery import notices
@@ -115,7 +115,7 @@ def _followed(options: argparse.Namespace, to: Destination) -> Iterator[SpoolDir
     except ValueError as error:
         raise CommandError(str(error)) from None
     if not is_first:
-        raise CommandError(f"another process follows {directory.path!r} already")
+        raise CommandError(FOLLOWED_ALREADY.format(directory.path))
     try:
         yield directory
     finally:
