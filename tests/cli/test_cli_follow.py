@@ -122,7 +122,8 @@ def test_segments_of_living_processes_are_left_to_them(
 ) -> None:
     """They stay in the directory, and the summary says that something does."""
     path = tmp_path / "spool"
-    with logging_process(path, 3, "alive", NOWHERE):
+    with logging_process(path, 3, "alive", NOWHERE) as living:
+        living.send(signal.SIGSTOP)  # it would adopt the other's events itself
         leave(path, line(1, source="dead"))
         assert follow(path, collector.url, lambda: collector.events) == 0
         assert said(collector) == [("dead", 1)]
