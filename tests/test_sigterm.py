@@ -293,6 +293,30 @@ def test_the_first_process_of_a_container_delivers_and_goes_on(slow: Collector) 
     assert numbers(slow) == list(range(5))
 
 
+@pytest.mark.parametrize("first", ["main", pytest.param("other", marks=pytest.mark.slow)])
+def test_under_fslog_run_it_is_ready_before_the_first_event(first: str, slow: Collector) -> None:
+    """That event, with which the handlers are created, may come from a thread of a server."""
+    program = """
+    import threading, time
+    from counted import *
+
+    def work():
+        for number in range(5):
+            say(number)
+        tell(ready=True)
+
+    if sys.argv[1:] == ["main"]:
+        work()
+    else:
+        threading.Thread(target=work).start()
+    time.sleep(100)
+    """
+    flags = ("-m", "fslog")
+    arguments = ["run", "--", sys.executable, "program.py", first]
+    ended(program, slow, flags=flags, arguments=arguments)
+    assert numbers(slow) == list(range(5))
+
+
 @pytest.mark.slow
 def test_under_gevent(slow: Collector) -> None:
     """The hub, in which a handler of a signal may run, does not wait."""

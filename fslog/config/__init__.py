@@ -63,6 +63,11 @@ def enabled_state(value: Any, environ: Mapping[str, str] = os.environ) -> bool |
     return _state("FSLOG_ENABLED", environment("FSLOG_ENABLED", environ) or AUTO)
 
 
+def flushes_on_sigterm(value: Any = AUTO) -> bool:
+    """Return what a handler's `flush_on_sigterm` argument means."""
+    return _state("flush_on_sigterm", value) is not False
+
+
 def seconds(name: str, value: Any, *, zero: bool = False) -> float:
     """Return a duration in seconds, above zero (or from zero on), that a lock can wait for."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -233,7 +238,7 @@ class Settings:
             timeout=seconds("timeout", given["timeout"]),
             max_backoff=seconds("max_backoff", given["max_backoff"]),
             shutdown_timeout=seconds("shutdown_timeout", given["shutdown_timeout"], zero=True),
-            flush_on_sigterm=_state("flush_on_sigterm", given["flush_on_sigterm"]) is not False,
+            flush_on_sigterm=flushes_on_sigterm(given["flush_on_sigterm"]),
             spool_max_bytes=whole("spool_max_bytes", given["spool_max_bytes"]),
             spool_fsync=one_of("spool_fsync", given["spool_fsync"], get_args(SpoolFsync)),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fslog.config import loggers
-from fslog.delivery import detached
+from fslog.delivery import detached, sigterm
 from fslog.integrations.configured import Configured
 from fslog.interrupts import unless_interrupt
 from fslog.net.redaction import is_internal
@@ -81,6 +81,9 @@ class Attachment:
 
     def install(self) -> None:
         """Attach the handlers, from now on and in forked children."""
+        # Now, in the main thread: the first event may come from another one.
+        if self._configured.flushes_on_sigterm():
+            sigterm.watch()
         detached.ignore()
         kind = logging.Logger
         self._enabled_before, self._handle_before = kind.isEnabledFor, kind.handle

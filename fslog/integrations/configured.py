@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fslog import EventFormatter
-from fslog.config import did_you_mean
+from fslog.config import AUTO, did_you_mean, flushes_on_sigterm
 from fslog.config.files import SourceError
 from fslog.delivery.notices import write_stderr
 from fslog.net.redaction import Redactor, printable
@@ -93,6 +93,15 @@ class Configured:
             if section.get("propagate") in (False, 0):
                 break
         return LoggerSettings(tuple(names), self._levels[owner] if owner else 0, owner)
+
+    def flushes_on_sigterm(self) -> bool:
+        """Return whether a handler delivers before SIGTERM ends the process.
+
+        Raises:
+            TypeError, ValueError: the argument is invalid.
+        """
+        sections = [self._given["handlers"][name] for name in self._names]
+        return any(flushes_on_sigterm(one.get("flush_on_sigterm", AUTO)) for one in sections)
 
     def formatters(self) -> dict[str, Any]:
         """Create what makes the events of each handler; it loads no network code.
