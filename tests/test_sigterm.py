@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -18,8 +19,8 @@ from processes import FORKING, GEVENT, Ended, Process, numbers, said, started, w
 
 pytestmark = pytest.mark.usefixtures("measured")
 
-SLOW = Answer(delay=0.5)
-"""An answer that comes after the signal: what is logged meanwhile waits for it."""
+SLOW = Answer(delay=0.2)
+"""An answer that comes after the signal."""
 
 SEVERAL = """
     import os
@@ -28,7 +29,7 @@ SEVERAL = """
     import time
     from counted import *
 
-    handler = handle()
+    handler = handle(batch_events=1)  # a POST for each: at the signal at most one is answered
     for number in range(5):
         say(number)
     tell(ready=True)
@@ -103,7 +104,7 @@ def test_the_end_is_bounded_and_reports_what_was_abandoned() -> None:
     """`shutdown_timeout` holds for this end as for any other."""
     with Collector() as collector:
         collector.always(Answer(then="hang"))
-        program = SEVERAL.replace("handle()", "handle(shutdown_timeout=0.3)")
+        program = SEVERAL.replace("batch_events=1", "shutdown_timeout=0.3")
         found = ended(f"{program}time.sleep(100)", collector)
     assert "abandoned 5 events that 127.0.0.1" in found.err
 
@@ -203,7 +204,7 @@ def test_after_the_usual_end_it_acts_at_once(slow: Collector) -> None:
         for number in range(3):
             say(number, "child")
         time.sleep(100)
-    time.sleep(0.2)
+    time.sleep(0.3)
     os.kill(child, signal.SIGTERM)
     assert os.waitpid(child, 0)[1] == signal.SIGTERM
     """,
@@ -241,7 +242,7 @@ def test_a_child_delivers_its_own(child: str, slow: Collector) -> None:
 def test_it_can_be_switched_off(slow: Collector) -> None:
     """Then `signal` is not wrapped, and the default action loses what was not posted."""
     slow.always(Answer(then="hang"))
-    program = SEVERAL.replace("handle()", "handle(flush_on_sigterm=False)")
+    program = SEVERAL.replace("batch_events=1", "flush_on_sigterm=False")
     ended(f"{program}assert not hasattr(signal.signal, '__wrapped__')\n    time.sleep(9)", slow)
     assert numbers(slow) == []
 
@@ -311,9 +312,11 @@ def test_under_fslog_run_it_is_ready_before_the_first_event(first: str, slow: Co
         threading.Thread(target=work).start()
     time.sleep(100)
     """
-    flags = ("-m", "fslog")
-    arguments = ["run", "--", sys.executable, "program.py", first]
-    ended(program, slow, flags=flags, arguments=arguments)
+    usage = {"class": "fslog.FreshsuccessHandler", "batch_events": 1, "shutdown_timeout": 20}
+    config = {"version": 1, "handlers": {"usage": usage}}
+    files = {"usage.json": json.dumps({**config, "root": {"handlers": ["usage"]}})}
+    command = ["run", "--config", "usage.json", "--", sys.executable, "program.py", first]
+    ended(program, slow, flags=("-m", "fslog"), arguments=command, files=files)
     assert numbers(slow) == list(range(5))
 
 

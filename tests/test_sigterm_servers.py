@@ -29,7 +29,10 @@ FILES = {
             "version": 1,
             "disable_existing_loggers": False,
             "handlers": {
-                "usage": {"class": "fslog.FreshsuccessHandler", "shutdown_timeout": 30},
+                # A POST for each event, so that most of them wait at the signal.
+                "usage": {
+                    "class": "fslog.FreshsuccessHandler", "batch_events": 1, "shutdown_timeout": 30,
+                },
             },
             "loggers": {"app": {"handlers": ["usage"], "level": "INFO"}},
         })
@@ -161,7 +164,7 @@ def test_a_server_loses_nothing(name: str, tmp_path: Path) -> None:
     command, code = SERVERS[name]
     where = _project(tmp_path)
     with Collector() as collector:
-        collector.always(Answer(delay=0.5))
+        collector.always(Answer(delay=0.1))
         with Server([sys.executable, *command], where, settings_for(collector, where)) as server:
             server.until(lambda: server.is_ready({}))
             for _ in range(REQUESTS):
@@ -177,7 +180,7 @@ def test_a_scheduler_loses_nothing(tmp_path: Path) -> None:
     """APScheduler's main thread waits for the next job, perhaps for ever."""
     where = _project(tmp_path)
     with Collector() as collector:
-        collector.always(Answer(delay=0.5))
+        collector.always(Answer(delay=0.1))
         command = [sys.executable, "scheduled.py"]
         with Process(command, where, settings_for(collector, where)) as process:
             waits(process, "worked")
@@ -213,7 +216,7 @@ def test_the_processes_of_celerys_pool_lose_nothing(tmp_path: Path) -> None:
         subprocess.run(
             [sys.executable, "-c", code], cwd=where, env={**os.environ, **settings}, check=True
         )
-        collector.always(Answer(delay=3.0))
+        collector.always(Answer(delay=0.3))
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         command = _celery(where, "worker", *quiet, "--concurrency", "2", "--loglevel", "INFO")
         with Server(command, where, settings) as server:
