@@ -176,6 +176,79 @@ def test_levels() -> None:
     assert "received" in alone.out
 
 
+ANYTHING = """
+    import random
+    choose = random.Random(int(sys.argv[1]))
+    names = ["", "shop", "shop.jobs", "shop.jobs.nightly", "off", "other", "other.part"]
+
+    class Shown(logging.Handler):
+        def emit(self, record):
+            print(self.level, record.name, record.levelname, record.getMessage())
+
+    class Seen(logging.Filter):
+        def filter(self, record):
+            print("asked", record.getMessage())
+            return choose_of(record)
+
+    def choose_of(record):
+        return len(record.getMessage()) % 3 != 0
+
+    def configure():
+        logging.config.dictConfig(
+            {
+                "version": 1,
+                "disable_existing_loggers": choose.random() < 0.7,
+                "handlers": {"c": {"()": Shown}},
+                "loggers": {choose.choice(names[1:]): {"level": "INFO", "handlers": ["c"]}},
+                "root": {"handlers": ["c"], "level": choose.choice(["INFO", "ERROR"])},
+            }
+        )
+
+    def change(logger, number):
+        choose.choice(
+            [
+                configure,
+                lambda: logger.setLevel(choose.choice([0, 10, 20, 30, 40])),
+                lambda: logging.disable(choose.choice([0, 0, 20])),
+                lambda: setattr(logger, "disabled", choose.random() < 0.5),
+                lambda: setattr(logger, "propagate", choose.random() < 0.7),
+                lambda: logger.addHandler(Shown(choose.choice([0, 30]))),
+                lambda: logger.handlers.clear(),
+                lambda: logger.addFilter(Seen()),
+                lambda: logger.filters.clear(),
+            ]
+        )()
+
+    for number in range(2000):
+        logger = logging.getLogger(choose.choice(names))
+        if choose.random() < 0.2:
+            change(logger, number)
+        level = choose.choice([10, 20, 30, 40])
+        text = "x" * choose.randrange(5) + str(number)
+        kind = choose.random()
+        if kind < 0.1:
+            made = {"name": logger.name, "levelno": level, "msg": text}
+            logger.handle(logging.makeLogRecord(made))
+        elif kind < 0.2:
+            logging.LoggerAdapter(logger, {}).log(level, text)
+        else:
+            logger.log(level, text)
+    """
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+def test_whatever_an_application_does_its_handlers_see_the_same(seed: str) -> None:
+    """Its handlers and filters get the records that they get without fslog, in the same order."""
+    config = {**INFO, "loggers": {"shop.jobs": {"level": "DEBUG"}, "off": {"level": "WARNING"}}}
+    with Collector() as collector:
+        ended = beside(ANYTHING, collector.url, config, arguments=[seed], err=None)
+    alone = run(PRELUDE + ANYTHING, "http://127.0.0.1:9", arguments=[seed], err=None)
+    assert (ended.out, ended.err) == (alone.out, alone.err)
+    assert alone.out.count("asked") > 100
+    assert alone.out.count("WARNING") > 100
+
+
 @pytest.mark.slow
 def test_without_a_level_the_application_decides() -> None:
     """A configuration without levels rescues what is disabled, and lowers no level."""
