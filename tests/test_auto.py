@@ -445,6 +445,25 @@ def test_children(kind: str) -> None:
         assert sorted(said(collector)) == [("child", 1), ("child", 2), ("main", 1), ("main", 2)]
 
 
+@pytest.mark.slow
+def test_a_parent_creates_the_handlers_for_its_children() -> None:
+    """A process that forks a child for each task does not let each of them load urllib3."""
+    program = """
+    import os
+    log.info("started")
+    assert "urllib3" not in sys.modules
+    for number in range(2):
+        if (pid := os.fork()) == 0:
+            assert "urllib3" in sys.modules
+            say(number)
+            sys.exit()
+        assert os.waitpid(pid, 0)[1] == 0
+    """
+    with Collector() as collector:
+        beside(program, collector.url, flags=FORKING)
+        assert numbers(collector) == [0, 1]
+
+
 @pytest.mark.parametrize(
     "raised", ["", pytest.param("raise RuntimeError('as meant')", marks=pytest.mark.slow)]
 )

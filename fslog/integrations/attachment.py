@@ -34,6 +34,8 @@ _ROUTE = "_fslog_route"
 _WRAPPERS = 2
 """How many functions may be between `Logger._log` and `Logger.handle`: those of other tracers."""
 
+_PATCHING = frozenset({"gevent", "eventlet"})
+
 _LOCK_SECONDS = 10.0
 """How long the first event waits for logging's module lock, which another thread may hold."""
 
@@ -91,7 +93,7 @@ class Attachment:
         for name, method in self._methods().items():
             setattr(kind, name, method)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
+            os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 
     def _methods(self) -> dict[str, Any]:
         """Return methods of `Logger` that pass records on, by their names."""
@@ -214,7 +216,7 @@ class Attachment:
                 while self._waiting:
                     route, record, logger = self._waiting.popleft()
                     if not self._is_ready and self._may_be_event(route, record):
-                        self._attempt(lambda: self._use(self._configured.create()))
+                        self._attempt(self._create)
                     if self._is_ready:
                         created = self._created
                         names = (name for name in route.names if name in created)
@@ -246,6 +248,9 @@ class Attachment:
             if is_held:
                 lock.release()
 
+    def _create(self) -> None:
+        self._use(self._configured.create())
+
     def _make_formatters(self) -> None:
         self._formatters = self._configured.formatters()
 
@@ -257,6 +262,20 @@ class Attachment:
         passing = (logging.handlers.QueueHandler, logging.handlers.MemoryHandler)
         self._created, self._kinds = created, (FreshsuccessHandler, *passing)
         self._is_ready = True
+
+    def _before_fork(self) -> None:
+        """Create the handlers before each child of a process that logs has to (RQ forks for a job).
+
+        Unless the children may be gunicorn's workers that patch ssl: their parent loads gevent.
+        """
+        is_patched_later = not _PATCHING.isdisjoint(sys.modules)
+        if self._formatters is None or self._is_ready or is_patched_later:
+            return
+        if self._role.acquire(blocking=False):
+            try:
+                self._attempt(self._create)
+            finally:
+                self._role.release()
 
     def _after_fork(self) -> None:
         """In a child: the thread of the parent that has the role passes on what waits."""
