@@ -6,7 +6,8 @@ whose level is INFO. An error in the configuration is a `TypeError` or `ValueErr
 
 `fslog run` imports this module when Python starts, in each process of a command. The handlers are
 created there by the first event, after `gevent.monkey.patch_all()`, and the application runs on
-without fslog if that fails, which one line on stderr reports.
+without fslog if that fails, which one line on stderr reports. `fslog record` imports it likewise,
+and has it attach a handler that keeps records in a file instead.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ def _is_python_starting() -> bool:
 
 
 def _attach(path: str | None) -> None:
+    recording = environment("_FSLOG_RECORD")
+    if recording is not None:
+        from fslog.integrations.recording import record_into
+
+        return record_into(recording, path)
     configured = Configured(DEFAULT if path is None else mapping_in(path), path or "fslog")
     created = None if _is_python_starting() else configured.create()
     Attachment(configured, created).install()

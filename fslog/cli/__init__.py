@@ -42,6 +42,8 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
         from fslog.cli.check.check import run
     elif name == "run":
         from fslog.cli.run import run
+    elif name == "record":
+        from fslog.cli.record import run
     elif name == "ping":
         from fslog.cli.ping import run
     elif name == "send":

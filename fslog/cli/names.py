@@ -7,6 +7,7 @@ COMMANDS = {
     "viewer": "show arriving events and their problems in a web page",
     "check": "check a logging configuration and explain its events",
     "run": "run a command with fslog's handlers beside its logging",
+    "record": "run a command and keep some records of each log call",
     "ping": "check whether the endpoint is reachable",
     "send": "upload events from files",
     "validate": "check the events in files",

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +46,41 @@ code is 2 if the configuration is invalid, 126 if the command cannot be started,
 
 def run(arguments: Sequence[str]) -> int:
     """Check the configuration, and become the command."""
-    given, command = _split(arguments)
+    given, command = split(arguments)
     options = _parser().parse_args(given)
     if not command:
         raise CommandError("expected a command: fslog run -- COMMAND ...")
     require_posix("fslog run", "import fslog.auto in the application instead")
     path = options.config or environment("FSLOG_CONFIG")
-    environ = {**os.environ, "_FSLOG_RUN": str(os.getpid())}
-    if path is not None:
-        environ["FSLOG_CONFIG"] = os.path.abspath(path)
     _check(path)
+    return become(command, environment_of(path))
+
+
+def environment_of(config: str | None) -> dict[str, str]:
+    """Return the environment of a command that imports `fslog.auto`, with a configuration."""
+    environ = {**os.environ, "_FSLOG_RUN": str(os.getpid())}
+    if config is not None:
+        environ["FSLOG_CONFIG"] = os.path.abspath(config)
     paths = [str(STARTUP), os.environ.get("PYTHONPATH")]
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    return _become(command, environ)
+    return environ
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments of `fslog run`, and the command with its own.
+def split(
+    arguments: Sequence[str], options: Collection[str] = ("--config",)
+) -> tuple[list[str], list[str]]:
+    """Return the arguments before a command, and the command with its own.
 
-    >>> _split(["--config", "usage.json", "--", "python", "app.py", "--", "x"])
+    Args:
+        arguments: those of `fslog run` or `fslog record`.
+        options: those that have a value.
+
+    >>> split(["--config", "usage.json", "--", "python", "app.py", "--", "x"])
     (['--config', 'usage.json'], ['python', 'app.py', '--', 'x'])
     """
     at = 0
     while at < len(arguments) and arguments[at].startswith("-") and arguments[at] != "--":
-        at += 2 if arguments[at] == "--config" else 1
+        at += 2 if arguments[at] in options else 1
     rest = list(arguments[at:])
     return list(arguments[:at]), rest[1:] if rest[:1] == ["--"] else rest
 
@@ -138,7 +149,12 @@ def _is_foreign(name: Any) -> bool:
     return package != "fslog" and package not in sys.stdlib_module_names
 
 
-def _become(command: Sequence[str], environ: Mapping[str, str]) -> int:
+def become(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Replace this process by a command.
+
+    Raises:
+        CommandError: it cannot be started.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and so would the command

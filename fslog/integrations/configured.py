@@ -73,6 +73,9 @@ class Configured:
             name: _checked_level(name, section, handlers)
             for name, section in self._sections.items()
         }
+        self._check_handlers(handlers)
+
+    def _check_handlers(self, handlers: Mapping[Any, Any]) -> None:
         if not self._names:
             hints = (did_you_mean(class_of(one), CLASSES[:1]) for one in handlers.values())
             hint = next(filter(None, hints), f"; add one with class: {CLASSES[0]}")
@@ -167,11 +170,14 @@ class Configured:
         if not (isinstance(error, (TypeError, ValueError)) and text):
             text = f"{type(error).__name__}: {text}" if text else type(error).__name__
         where = "" if text.startswith(self._source) else f"{self._source}: "
+        write_stderr(printable(self.redactor()(f"{where}{text}; {effect}")))
+
+    def redactor(self) -> Redactor:
+        """Return what removes the keys, of the environment and of the handlers, from a text."""
         sections = [self._given["handlers"][name] for name in self._names]
         keys = [os.environ.get(f"FSLOG_{name.upper()}") for name in _KEYS]
         keys += [one.get(name) for one in sections for name in _KEYS]
-        redact = Redactor(*(str(key).strip() for key in keys if key))
-        write_stderr(printable(redact(f"{where}{text}; {effect}")))
+        return Redactor(*(str(key).strip() for key in keys if key))
 
 
 def class_of(section: Any) -> Any:

@@ -14,7 +14,7 @@ from fslog.cli.check.dry_run import KEYS, EventHandlerInfo, dry_run, event_handl
 from fslog.cli.check.explain import RESULTS, Explainer, Explanation, Summary
 from fslog.cli.check.frameworks import hijacks_handlers
 from fslog.cli.check.lint import lint, lint_records
-from fslog.cli.check.records import RecordError, from_json, from_text, parse_values
+from fslog.cli.check.records import RecordError, from_line, from_text, parse_values
 from fslog.cli.check.render import Json, Text
 from fslog.cli.check.sources import application, load
 from fslog.cli.options import CommandError, CommandParser, whole
@@ -47,7 +47,8 @@ log lines:
   --log reads JSON lines as JSON formatters write them: name, levelname, message
   (or msg and args), and extras. If a line has only the formatted message, its
   arguments are recovered for rules that have a message. Whatever the formatter
-  does not write, such as args, is missing for the rules, too.
+  does not write, such as args, is missing for the rules, too. `fslog record`
+  writes a file with all of it.
 
 examples:
   fslog check logging.json
@@ -173,7 +174,9 @@ def _explanations(
             try:
                 if not line.is_whole:
                     raise RecordError(f"longer than {_LINE_BYTES:,} bytes")
-                yield explainer.explain(from_json(line.raw), line.number)
+                record = from_line(line.raw)
+                if record is not None:
+                    yield explainer.explain(record, line.number)
             except RecordError as error:
                 yield Explanation(line.number, None, "unreadable", reason=str(error))
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from fslog.integrations.recording import META
 from fslog.mapping import schema
 
 _DECODER = json.JSONDecoder()
@@ -40,6 +41,17 @@ class RecordError(argparse.ArgumentTypeError):
     """Report why a text is not a log record; of an argument, argparse prints it with the usage."""
 
 
+def from_line(line: bytes) -> logging.LogRecord | None:
+    """Return the record of a line of a log; None for a line of `fslog record` that has none.
+
+    Raises:
+        RecordError: as of `from_json`.
+    """
+    given = _object(line)
+    is_record = given.pop(META, None) is None or bool(given)
+    return from_mapping(given) if is_record else None
+
+
 def from_json(line: bytes) -> logging.LogRecord:
     r"""Return the record of a JSON log line.
 
@@ -50,13 +62,17 @@ def from_json(line: bytes) -> logging.LogRecord:
     >>> record.name, record.levelno, record.msg, record.userId
     ('app', 20, 'hi', 'u')
     """
+    return from_mapping(_object(line))
+
+
+def _object(line: bytes) -> dict[str, Any]:
     try:
         given = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"not valid JSON: {error}") from None
     if not isinstance(given, dict):
         raise RecordError(f"found a JSON {type(given).__name__}; expected an object")
-    return from_mapping(given)
+    return given
 
 
 def from_text(text: str) -> logging.LogRecord:
