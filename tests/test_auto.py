@@ -358,6 +358,7 @@ def test_no_event_arrives_twice_through_a_queue() -> None:
     assert found == [(1, "beside"), (2, "beside"), (3, "application")]
 
 
+@pytest.mark.slow
 def test_records_of_another_process() -> None:
     """A child's records that its parent handles, as in logging's cookbook, are events once."""
     program = """
@@ -464,9 +465,8 @@ def test_a_parent_creates_the_handlers_for_its_children() -> None:
         assert numbers(collector) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "raised", ["", pytest.param("raise RuntimeError('as meant')", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("raised", ["", "raise RuntimeError('as meant')"])
 def test_the_sitecustomize_of_the_application(raised: str) -> None:
     """It is executed as without fslog, under its name, whether it fails or not."""
     program = """

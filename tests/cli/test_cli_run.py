@@ -174,6 +174,7 @@ def test_a_wrong_environment(fslog: Command, monkeypatch: pytest.MonkeyPatch) ->
     assert "FSLOG_API_KEY" in said.err
 
 
+@pytest.mark.slow
 def test_other_parts_of_the_configuration() -> None:
     """Other handlers are neither created nor imported."""
     others = {
