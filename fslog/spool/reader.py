@@ -493,13 +493,14 @@ class DiskSource(Source):
     def _read(self, waiting: deque[Any]) -> tuple[list[list[LoadedSegment]], int | None]:
         """Read segments of the first queue and, if they are an orphan's, of orphans after it.
 
-        Processes that end soon leave one small segment each: these are sent together.
+        Processes that end soon leave one small segment each: as many as fit in one batch are sent
+        together. A segment is not divided for that: an owner's file has room for two offsets.
 
         Returns:
             The segments of each queue, and how many events they should hold; None for orphans'.
         """
         found: list[list[LoadedSegment]] = []
-        used_bytes = 0
+        events = used_bytes = 0
         expected: int | None = None
         for queue in waiting:
             if found and not queue.is_adopted:
@@ -511,6 +512,9 @@ class DiskSource(Source):
                 self._notices.unreadable,
                 used_bytes,
             )
+            events += sum(len(segment.lines) for segment in segments)
+            if found and events > self._limits.batch_events:
+                break  # reading has changed nothing
             found.append(segments)
             used_bytes += sum(segment.size_bytes for segment in segments)
             is_complete = len(segments) == len(queue) and all(one.is_whole for one in segments)

@@ -543,12 +543,14 @@ def test_segments_of_many_processes_are_sent_together(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "owners") == []
 
 
-def test_what_is_sent_together_is_bounded(tmp_path: Path) -> None:
-    """Bodies hold no more than `batch_bytes`, and no process's events overtake earlier ones."""
+@pytest.mark.parametrize("limits", [(100, 5 * len(line(10))), (5, 10_000)])
+def test_what_is_sent_together_is_bounded(limits: tuple[int, int], tmp_path: Path) -> None:
+    """Bodies hold no more than a batch, and no process's events overtake earlier ones."""
     sizes = (2, 3, 1, 12, 1, 4, 5, 1)
     numbers = iter(range(sum(sizes)))
     ended(tmp_path, *([next(numbers) for _ in range(size)] for size in sizes))
-    with processes(tmp_path, batch_bytes=5 * len(line(10))) as [process]:
+    with processes(tmp_path) as [process]:
+        process.read_at_most(*limits)
         process.backlog.adopt_if_due()
         found = bodies(process)
     assert [number for body in found for number in body] == list(range(sum(sizes)))
