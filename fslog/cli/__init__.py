@@ -44,6 +44,8 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
         from fslog.cli.run import run
     elif name == "record":
         from fslog.cli.record import run
+    elif name == "suggest":
+        from fslog.cli.suggest.suggest import run
     elif name == "ping":
         from fslog.cli.ping import run
     elif name == "send":

@@ -8,6 +8,7 @@ COMMANDS = {
     "check": "check a logging configuration and explain its events",
     "run": "run a command with fslog's handlers beside its logging",
     "record": "run a command and keep some records of each log call",
+    "suggest": "propose rules for the records that were kept",
     "ping": "check whether the endpoint is reachable",
     "send": "upload events from files",
     "validate": "check the events in files",

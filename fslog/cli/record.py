@@ -30,6 +30,7 @@ _EPILOG = """\
 examples:
   fslog record -- python manage.py runserver
   fslog record --output shop.ndjson -- uvicorn app:app
+  fslog suggest records.ndjson > usage.yaml
   fslog check usage.yaml --log records.ndjson
 
 Of each log call, three records of each message are kept, and of a server's

@@ -54,6 +54,7 @@ _FIRST_COUNT = 16
 _GROWTH = 4
 _KNOWN = re.compile(rb'^\{"_fslog": \{"id": "([0-9a-f]{16})", "sample": ', re.MULTILINE)
 _VARIABLE = re.compile(r"\d|\*\*\*|@|^[0-9a-f]{8,}$|^.{41,}$", re.IGNORECASE)
+_VERSION = re.compile(r"v\d{1,2}", re.IGNORECASE)
 _LIBRARIES = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 
 
@@ -97,7 +98,7 @@ class Recorder(logging.Handler):
     def __init__(self, path: str, redact: Redactor) -> None:
         super().__init__()
         self._path = path
-        self._redact = redact
+        self._redact = redact.secrets  # an application's paths may resemble the endpoint's
         self._known = kept_in(path)
         self._calls: dict[tuple[str, str, int], _Call] = {}
         self._pid = 0
@@ -258,10 +259,14 @@ def _task_of(record: logging.LogRecord) -> str | None:
 def shape(path: str) -> str:
     """Return a path with `*` in place of ids.
 
-    >>> shape("/teams/42/reports/6f9619ff-8b86/export")
-    '/teams/*/reports/*/export'
+    >>> shape("/api/v1/teams/42/reports/6f9619ff-8b86/export")
+    '/api/v1/teams/*/reports/*/export'
     """
-    return "/".join("*" if _VARIABLE.search(part) else part for part in path.split("/"))
+    return "/".join("*" if _is_variable(part) else part for part in path.split("/"))
+
+
+def _is_variable(part: str) -> bool:
+    return _VARIABLE.search(part) is not None and _VERSION.fullmatch(part) is None
 
 
 def is_library(path: str) -> bool:
