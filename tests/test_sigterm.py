@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from fslog import FreshsuccessHandler
+from fslog import FreshsuccessHandler, process
 from fslog.collector import Answer, Collector
 from fslog.delivery import sigterm
 from needs import slow_but
 from processes import FORKING, GEVENT, Ended, Process, numbers, said, started, waits
+from waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("measured")
 
@@ -258,6 +261,56 @@ def test_another_value_is_an_error(value: Any, error: str) -> None:
     """The message names the argument, the value, and what is allowed."""
     with pytest.raises((TypeError, ValueError), match=error):
         FreshsuccessHandler(auth_key="a", api_key="b", flush_on_sigterm=value)
+
+
+@pytest.fixture
+def received() -> Iterator[list[int]]:
+    """Yield the numbers of the signals that another handler of SIGTERM receives."""
+    numbers: list[int] = []
+    before = sigterm._set(signal.SIGTERM, lambda number, frame: numbers.append(number))
+    yield numbers
+    sigterm._set(signal.SIGTERM, before)
+
+
+def test_called_by_another_handler_it_begins_to_deliver(
+    received: list[int], slow: Collector
+) -> None:
+    """Neither the handler of the signal nor the process ends with it."""
+    handler = FreshsuccessHandler(auth_key="a", api_key="b", endpoint=slow.url, batch_events=1)
+    event = {"action": "counted", "accountId": "a", "userId": "u"}
+    handler.handle(logging.makeLogRecord({"event": event}))
+    sigterm._end(signal.SIGTERM, None)
+    assert received == []
+    assert eventually(lambda: handler.stats().delivered == 1)
+    handler.close()
+
+
+@pytest.mark.parametrize(("finishing", "finished"), [(True, False), (True, True), (False, False)])
+def test_the_default_action_comes_last(
+    finishing: bool, finished: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends the process, whether an exit has begun, is over, or begins now."""
+    acted: list[str] = []
+    monkeypatch.setattr(sigterm, "_default_action", lambda: acted.append("ended"))
+    monkeypatch.setattr(sigterm, "_get", lambda number: sigterm._end)
+    monkeypatch.setattr(process, "_finish_all", lambda: acted.append("delivered"))
+    monkeypatch.setattr(process, "_finishing_pid", os.getpid() * finishing)
+    monkeypatch.setattr(process, "_finished_pid", os.getpid() * finished)
+    monkeypatch.setattr(process, "_last_act", None)
+    sigterm._end(signal.SIGTERM, None)
+    if finishing and not finished:
+        assert acted == []
+        process.finish_all()
+    assert acted == (["ended"] if finished else ["delivered", "ended"])
+
+
+def test_a_step_that_holds_a_lock_is_interrupted_again(received: list[int]) -> None:
+    """The signal is sent again until the interrupted code has released what delivery may need."""
+    own = logging.StreamHandler()
+    with own.lock:  # type: ignore[union-attr]
+        assert not sigterm._may_wait()
+    assert eventually(lambda: received == [signal.SIGTERM])
+    assert sigterm._may_wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")

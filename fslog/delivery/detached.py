@@ -16,6 +16,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -88,9 +89,15 @@ def _suspect(watch: Watch) -> None:
     _suspects[watch] = os.getpid()
     if not is_awaited:
         try:
-            start_thread(_look_later, ())
+            start_thread(_begin, ())
         except unless_interrupt(RuntimeError):  # no thread can be started
             return
+
+
+def _begin() -> None:
+    # A finalizer may be what asks for it, and must not wait for the locks of `threading`. Without a
+    # thread of that module, the log call of the notice would leave a dummy of it behind.
+    threading.Thread(target=_look_later, name="fslog detached", daemon=True).start()
 
 
 def _look_later() -> None:

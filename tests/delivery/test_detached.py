@@ -83,6 +83,7 @@ PROGRAM = """
     import os
     import queue
     import sys
+    import threading
     from logging.config import dictConfig, fileConfig
 
     from fslog import FreshsuccessHandler
@@ -108,8 +109,11 @@ PROGRAM = """
                 exec(step)
             gc.collect()
             if len(sys.argv) == 2:
-                for look in later:
-                    look()
+                for begin in later:
+                    begin()
+                for thread in threading.enumerate():
+                    if thread.name == "fslog detached":
+                        thread.join()
             sys.exit()
         assert os.waitpid(pid, 0)[1] == 0, name
     """
