@@ -19,8 +19,8 @@ from processes import Process
 from servers import (
     DEADLINE,
     Server,
+    application,
     ask,
-    example,
     serving,
     settings_for,
     without,
@@ -35,8 +35,8 @@ BOB = {**HOST, "X-Remote-User": "bob", "Host": "globex.localhost"}
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the example with a migrated database."""
-    where = example("django_app", tmp_path_factory.mktemp("project"))
+    """Return a copy of the application with a migrated database."""
+    where = application("django_app", tmp_path_factory.mktemp("project"))
     with Collector() as collector:
         command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
         with Process(command, where, settings_for(collector, where)) as process:
@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def where(project: Path, tmp_path: Path) -> Path:
-    """Return a copy of the example for one test, with no users: the first will have the ID 1."""
+    """Return a copy of the application for one test, without users: the first gets the ID 1."""
     return Path(shutil.copytree(project, tmp_path / "django_app"))
 
 

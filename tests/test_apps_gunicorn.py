@@ -21,7 +21,7 @@ from fslog.collector import Collector
 from fslog.mapping.sessions import by_window
 from processes import Process
 from readme_blocks import ROOT
-from servers import DEADLINE, Server, example, serving, settings_for, without
+from servers import DEADLINE, Server, application, serving, settings_for, without
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def as_json(where: Path) -> list[str]:
 
 @contextlib.contextmanager
 def gunicorn(collector: Collector, where: Path, *arguments: str) -> Iterator[Server]:
-    """Run gunicorn with the example, and wait until both workers have started."""
+    """Run gunicorn with the application, and wait until both workers have started."""
     bind = ["--bind", "127.0.0.1:{port}"]
     with serving(collector, where, "gunicorn", *bind, *arguments) as server:
         server.until(lambda: len(workers(server)) == 2)
@@ -111,7 +111,7 @@ def test_the_access_log_becomes_events(
     configured: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:
     """Each use of a feature is one event, from either worker, and none is lost at SIGTERM."""
-    where = example("gunicorn_app", tmp_path)
+    where = application("gunicorn_app", tmp_path)
     with Collector() as collector, gunicorn(collector, where, *configured(where)) as server:
         one, other = workers(server)
         with paused(server, other):
@@ -142,7 +142,7 @@ def test_the_access_log_becomes_events(
 
 def test_a_request_without_an_account_is_reported(tmp_path: Path) -> None:
     """An event without a required property is not sent, and gunicorn's log names the property."""
-    where = example("gunicorn_app", tmp_path)
+    where = application("gunicorn_app", tmp_path)
     with Collector() as collector, gunicorn(collector, where) as server:
         assert server.ask("POST", "/board/sort", of("ann", None)) == 200
         ended = server.stop(notices=1)
@@ -155,7 +155,7 @@ def test_a_request_without_an_account_is_reported(tmp_path: Path) -> None:
 
 def test_a_reload_loses_nothing(tmp_path: Path) -> None:
     """SIGHUP configures logging again and replaces the workers, and every event arrives."""
-    where = example("gunicorn_app", tmp_path)
+    where = application("gunicorn_app", tmp_path)
     with Collector() as collector, gunicorn(collector, where) as server:
         for _ in range(3):
             assert server.ask("POST", "/board/sort", of("ann", "acme")) == 200
@@ -176,8 +176,8 @@ def test_a_reload_loses_nothing(tmp_path: Path) -> None:
 
 def test_an_invalid_rule_is_reported_at_startup(tmp_path: Path) -> None:
     """gunicorn does not start with an invalid rule; `fslog check` reports the error in the rule."""
-    where = example("gunicorn_app", tmp_path)
-    readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    where = application("gunicorn_app", tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     conf = where / "gunicorn.conf.py"
     conf.write_text(conf.read_text().replace('"{feature}"', '"{feature"'), encoding="utf-8")
     with Collector() as collector:

@@ -12,7 +12,7 @@ import pytest
 
 from fslog.collector import Collector
 from fslog.mapping.sessions import by_window
-from servers import example, serving, without
+from servers import application, serving, without
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def use(headers: Mapping[str, str], module: str, feature: str, **more: Any) -> d
 
 def test_requests_become_events(tmp_path: Path) -> None:
     """Each use of a feature is one event, by rule or explicitly, and none is lost at SIGTERM."""
-    where = example("starlette_app", tmp_path)
+    where = application("starlette_app", tmp_path)
     with Collector() as collector, serving(collector, where, *START) as server:
         assert server.ask("POST", "/reports/export?rows=12", ANN) == 200
         assert server.ask("POST", "/tasks/create", BOB) == 200
@@ -62,7 +62,7 @@ def test_requests_become_events(tmp_path: Path) -> None:
 
 def test_requests_at_the_same_time_keep_their_users(tmp_path: Path) -> None:
     """Each of several concurrent requests in one event loop has its own user."""
-    where = example("starlette_app", tmp_path)
+    where = application("starlette_app", tmp_path)
     with Collector() as collector, serving(collector, where, *START) as server:
 
         def export(rows: int) -> int:
@@ -80,7 +80,7 @@ def test_requests_at_the_same_time_keep_their_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_two_workers_lose_nothing(number: int, tmp_path: Path) -> None:
     """uvicorn's worker processes deliver pending events when the parent process is stopped."""
-    where = example("starlette_app", tmp_path)
+    where = application("starlette_app", tmp_path)
     with Collector() as collector, serving(collector, where, *START, "--workers", "2") as server:
         for _ in range(6):
             assert server.ask("POST", "/board/sort", ANN) == 200
@@ -90,7 +90,7 @@ def test_two_workers_lose_nothing(number: int, tmp_path: Path) -> None:
 
 def test_under_gunicorn_nothing_is_lost(tmp_path: Path) -> None:
     """Under gunicorn, too, which ends them by SIGTERM, uvicorn's workers deliver everything."""
-    where = example("starlette_app", tmp_path)
+    where = application("starlette_app", tmp_path)
     options = ("--worker-class", "uvicorn.workers.UvicornWorker", "--bind", "127.0.0.1:{port}")
     start = ("gunicorn", "app:app", *options, "--log-config-json", "logging.json")
     with Collector() as collector, serving(collector, where, *start) as server:

@@ -1,144 +1,405 @@
-"""Each example works as its README says, and the demo's configuration is one of the examples."""
+"""Each example runs as its first lines say, and loses none of its events at SIGTERM."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.resources
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from fslog.collector import Answer, Collector
 from processes import run
-from readme_blocks import ROOT, environment, parse
-from servers import DEADLINE, Server, free_port
+from readme_blocks import ROOT, environment
+from redisserver import redis_server
+from runtimeapi import RuntimeApi
+from servers import DEADLINE, Server, ask, free_port, settings_for, without
 
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 RELAYS = EXAMPLES / "relays"
-APPS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir() and path != RELAYS)
-READY = {"django_app": {"Host": "acme.localhost"}}
-STOP = {"django_app": signal.SIGINT}
-ENDS = {"starlette_app": -signal.SIGTERM}
-EXPECTED = {
-    "gunicorn_app": [
-        ("acme", "feature", "board sort"),
-        ("globex", "feature", "reports export csv"),
-    ],
-    "starlette_app": [
-        ("acme", "feature", "reports export csv"),
-        ("globex", "feature", "tasks create"),
-        ("globex", "feature", "board sort"),
-    ],
-    "django_app": [
-        ("acme", "feature", "reports export"),
-        ("acme", "feature", "tasks create"),
-        ("acme", "feature", "wiki edit"),
-        ("acme", "errorPage", "/nothing"),
-    ],
+NOTEBOOK = EXAMPLES / "notebook.ipynb"
+NO_APPLICATIONS = {"README.md", "demo.json", "relays", "viewer.png", "__pycache__"}
+NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.name not in NO_APPLICATIONS)
+MODULES = [name for name in NAMES if name != NOTEBOOK.name]
+
+KILLED = -signal.SIGTERM
+SLOWLY = Answer(delay=0.3)
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):|Logging error", re.M)
+
+
+def files(name: str) -> list[Path]:
+    """Return the modules of an example, the one that says how to start it first."""
+    path = EXAMPLES / name
+    found = [path] if path.is_file() else list(path.glob("*.py"))
+    return sorted(found, key=lambda path: "\npip install " not in path.read_text("utf-8"))
+
+
+def commands(name: str) -> list[str]:
+    """Return the commands in an example's documentation, a line each: its second paragraph."""
+    text = ast.get_docstring(ast.parse(files(name)[0].read_text("utf-8"))) or ""
+    return text.split("\n\n")[1].splitlines()
+
+
+def starts(name: str) -> list[str]:
+    """Return the commands that start an example or use it."""
+    return [line for line in commands(name)[1:] if not line.startswith("export ")]
+
+
+def copied(name: str, directory: Path, ports: Mapping[int, int]) -> Path:
+    """Copy an example without anything beside it, with other ports; return the directory."""
+    where = directory / "copy"
+    where.mkdir(exist_ok=True)
+    for path in files(name):
+        text = path.read_text("utf-8")
+        for port, other in ports.items():
+            text = text.replace(str(port), str(other))
+        (where / path.name).write_text(text, encoding="utf-8")
+    return where
+
+
+def script(name: str, start: str, ports: Mapping[int, int]) -> list[str]:
+    """Return what runs one of an example's commands, in the environment that it exports."""
+    for port, other in ports.items():
+        start = start.replace(str(port), str(other))
+    exports = [line for line in commands(name) if line.startswith("export ")]
+    return ["bash", "-eu", "-c", "\n".join([*exports, f"exec {start}"])]
+
+
+def stop(server: Server, code: int) -> None:
+    """End an example by SIGTERM, and check its exit code and that it has logged no error."""
+    server.send(signal.SIGTERM)
+    ended = server.end(DEADLINE)
+    assert ended.code == code, ended.err
+    assert not _TRACEBACK.search(ended.out + ended.err), ended.err
+
+
+def received(collector: Collector) -> list[dict[str, Any]]:
+    """Return the events without time and session, in an order that no process determines."""
+    assert collector.invalid == []
+    return in_order(without(event, "sessionId") for event in collector.events)
+
+
+def in_order(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events in an order of their own."""
+    return sorted(events, key=lambda event: json.dumps(event, sort_keys=True))
+
+
+ANN = {"accountId": "acme", "userId": "ann"}
+BOB = {"accountId": "globex", "userId": "bob"}
+NOBODY: dict[str, str] = {}
+
+
+def used(who: Mapping[str, str], module: str, feature: str, **more: Any) -> dict[str, Any]:
+    """Return the event of the use of a feature."""
+    return {**who, "action": "feature", "module": module, "feature": feature, **more}
+
+
+# Web applications.
+
+REQUESTS = [
+    (ANN, "/reports/export?rows=42"),
+    (NOBODY, "/wiki/edit"),
+    (BOB, "/wiki/edit"),
+    (NOBODY, "/reports/export?rows=1"),
+    (ANN, "/wiki/search"),
+    (BOB, "/reports/leave?seconds=90"),
+    (NOBODY, "/reports/leave?seconds=1"),
+    (BOB, "/reports/export?rows=7"),
+]
+WIKI = [used(BOB, "wiki", "edit"), used(ANN, "wiki", "search")]
+EXPORTS = [used(ANN, "reports", "export", rows=42), used(BOB, "reports", "export", rows=7)]
+LEFT = [{**BOB, "action": "moduleEnd", "module": "reports", "timeSpent": 90_000}]
+UNCOUNTED = [used(who, "reports", "export") for who in (ANN, BOB)]
+
+SERVED: dict[str, tuple[list[dict[str, Any]], list[int]]] = {
+    # The events, and the exit code of each of the commands that start it.
+    "aiohttp_app.py": ([*EXPORTS, *WIKI], [0]),
+    "django_app": ([*EXPORTS, *WIKI], [KILLED, 0]),
+    "fastapi_app.py": ([*EXPORTS, *WIKI], [KILLED, 0]),
+    "flask_app.py": ([*EXPORTS, *WIKI, *LEFT], [0, 0]),
+    "gunicorn_app": ([*UNCOUNTED, *WIKI, used(BOB, "reports", "leave")], [0]),
+    "hypercorn_app": ([*UNCOUNTED, *WIKI], [0]),
+    "loguru_app.py": ([*EXPORTS, *WIKI], [KILLED]),
+    "starlette_app.py": ([*EXPORTS, *WIKI], [KILLED]),
+    "structlog_app.py": ([*EXPORTS, *WIKI, *LEFT], [0]),
+    "tornado_app.py": ([*EXPORTS, *WIKI], [KILLED]),
 }
 
 
-def blocks_under(heading: str) -> list[str]:
-    """Return the texts of the blocks under a heading of the examples' README."""
-    at = README.splitlines().index(heading) + 1
-    return [block.text for block in parse(README) if block.heading == at]
+def headers(who: Mapping[str, str]) -> dict[str, str]:
+    """Return what the request of a user has, in one of the two ways of the examples."""
+    if not who:
+        return {}
+    token = f"Bearer token-of-{who['userId']}"
+    return {"X-Account": who["accountId"], "X-User": who["userId"], "Authorization": token}
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """Return a copy of all examples without the files that earlier runs created."""
-    left = shutil.ignore_patterns("__pycache__", "*.sqlite3")
-    return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=left))
+def answers(server: Server) -> bool:
+    """Return whether a server answers any request."""
+    with contextlib.suppress(ConnectionError):
+        return server.ask("GET", "/") > 0
+    return False
 
 
-@contextlib.contextmanager
-def endpoint(directory: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """Run `endpoint.py`; yield the process and the environment variables that it prints."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "endpoint.py", str(free_port())],
-        cwd=directory,
-        env=environment({}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            assert said.startswith("export "), said
-            yield process, dict(part.split("=", 1) for part in said.split()[1:])
-        finally:
-            process.kill()
-
-
-def end(process: subprocess.Popen[str]) -> list[str]:
-    """Stop `endpoint.py` with Ctrl-C; return the lines that it has written."""
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=DEADLINE)
-    assert (process.returncode, err) == (0, "")
-    return out.splitlines()
-
-
-def start(name: str, copy: Path, settings: Mapping[str, str]) -> Server:
-    """Start an application with the README's commands, on a free port."""
-    port = free_port()
-    for path in (copy / name).rglob("*.conf.py"):
-        path.write_text(path.read_text().replace(":8000", f":{port}"), encoding="utf-8")
-    *before, last = blocks_under(f"## {name}")[0].replace("8000", str(port)).splitlines()
-    script = "\n".join([*before, f"exec {last}"])
-    given = {**settings, "XDG_RUNTIME_DIR": str(copy)}
-    return Server(["bash", "-eu", "-c", script], copy, given, port)
+def served() -> Iterator[Any]:
+    """Yield each example of a server, with each command that starts it."""
+    for name, (_, codes) in SERVED.items():
+        for start, code in zip(starts(name), codes, strict=True):
+            tool = re.findall(r"UvicornWorker|--threads|^\w+|runserver", start)[-1]
+            yield pytest.param(name, start, code, id=f"{name}-{tool}")
 
 
 @pytest.mark.slow
-@pytest.mark.needs("curl")
-@pytest.mark.parametrize("name", APPS)
-def test_the_readme_commands_make_the_expected_events(name: str, copy: Path) -> None:
-    """The README's commands start an application and send requests, and its events arrive."""
-    with endpoint(copy) as (player, settings), start(name, copy, settings) as server:
-        server.until(lambda: server.is_ready(READY.get(name, {})))
-        asks = blocks_under(f"## {name}")[1].replace("8000", str(server.port))
-        asked = f'curl() {{ command curl --silent --max-time 60 "$@"; }}\n{asks}'
-        subprocess.run(["bash", "-eu", "-c", asked], check=True, capture_output=True)
-        # Some servers respond before they log, so wait until every request is in the log.
-        paths = re.findall(r":\d+(/[\w./]+)", asks)
-        server.until(lambda: all(path in server.written("err") for path in paths))
-        server.stop(STOP.get(name, signal.SIGTERM), ENDS.get(name, 0))
-        events = [json.loads(line) for line in end(player)]
-    # Events are in order within each of gunicorn's two workers, but not across them.
-    ordered = sorted if name == "gunicorn_app" else list
-    seen = [
-        (
-            event["accountId"],
-            event["action"],
-            event.get("path") or f"{event['module']} {event['feature']}",
+@pytest.mark.parametrize(("name", "start", "code"), list(served()))
+def test_a_server(name: str, start: str, code: int, tmp_path: Path) -> None:
+    """Its events are those of ann's and bob's requests, and nobody's never have a user."""
+    ports = {8000: free_port()}
+    where = copied(name, tmp_path, ports)
+    with Collector() as collector:
+        collector.always(SLOWLY)
+        settings = settings_for(collector, where)
+        with Server(script(name, start, ports), where, settings, ports[8000]) as server:
+            server.until(lambda: answers(server))
+            with contextlib.closing(server.connect()) as connection:
+                for who, path in REQUESTS:
+                    assert ask(connection, "POST", path, headers(who)) in (200, 204, 404)
+            stop(server, code)
+        assert received(collector) == in_order(SERVED[name][0])
+
+
+# Workers and other programs: what is on stderr shows when they have done their work.
+
+
+def until_logged(process: Server, text: str, times: int) -> None:
+    """Wait until a line has been logged so many times."""
+    process.until(lambda: process.written("err").count(text) >= times)
+
+
+@contextlib.contextmanager
+def working(name: str, directory: Path) -> Iterator[tuple[Collector, Server]]:
+    """Run the worker that an example starts first, with the work that its other command gives."""
+    with redis_server() as redis, Collector() as collector:
+        collector.always(SLOWLY)
+        ports = {6379: redis.port}
+        where = copied(name, directory, ports)
+        settings = settings_for(collector, where)
+        worker, publisher = starts(name)
+        command = script(name, publisher, ports)
+        run_to_end = subprocess.run(
+            command, cwd=where, env=environment(settings), capture_output=True, check=False
         )
-        for event in events
-    ]
-    assert ordered(seen) == ordered(EXPECTED[name])
+        assert (run_to_end.returncode, run_to_end.stderr) == (0, b"")
+        with Server(script(name, worker, ports), where, settings) as server:
+            yield collector, server
 
 
-def test_the_readme_shows_the_environment_variables(copy: Path) -> None:
-    """The README shows the exact line that `endpoint.py` prints, with the default port."""
-    with endpoint(copy) as (player, settings):
-        shown = next(block.text for block in parse(README) if block.text.startswith("export "))
-        port = settings["FSLOG_ENDPOINT"].rpartition(":")[2]
-        said = " ".join(f"{name}={value}" for name, value in settings.items())
-        assert shown.strip() == f"export {said}".replace(port, "8900")
-        assert end(player) == []
+@pytest.mark.services
+@pytest.mark.needs("redis-server")
+def test_celery(tmp_path: Path) -> None:
+    """The events are those of the publishers' tasks, by log call and by Celery's own line."""
+    with working("celery_app.py", tmp_path) as (collector, worker):
+        until_logged(worker, "succeeded in", 5)
+        stop(worker, 0)
+        edited = [used(who, "wiki", "edit") for who in (ANN, BOB)]
+        assert received(collector) == in_order([*EXPORTS, *edited])
 
 
-def test_the_readme_names_every_example() -> None:
-    """The README of `examples/` names each file and folder in it."""
+@pytest.mark.services
+@pytest.mark.needs("redis-server")
+def test_rq(tmp_path: Path) -> None:
+    """The events are those of the jobs' users, although each work horse ends by `os._exit`."""
+    with working("rq_app.py", tmp_path) as (collector, worker):
+        until_logged(worker, "Job OK", 4)
+        stop(worker, 0)
+        assert received(collector) == in_order([*EXPORTS, *LEFT])
+
+
+@contextlib.contextmanager
+def program(name: str, directory: Path) -> Iterator[tuple[Collector, Server]]:
+    """Run the program that an example starts."""
+    with Collector() as collector:
+        collector.always(SLOWLY)
+        where = copied(name, directory, {})
+        (start,) = starts(name)
+        with Server(script(name, start, {}), where, settings_for(collector, where)) as server:
+            yield collector, server
+
+
+@pytest.mark.slow
+def test_apscheduler(tmp_path: Path) -> None:
+    """Each job has its user, and the scheduler, which waits for a week, is stopped."""
+    with program("apscheduler_app.py", tmp_path) as (collector, scheduler):
+        until_logged(scheduler, "cleaned", 1)
+        until_logged(scheduler, "sent a report", 2)
+        stop(scheduler, KILLED)
+        assert received(collector) == in_order(
+            [used(ANN, "reports", "weekly", rows=42), used(BOB, "reports", "weekly", rows=7)]
+        )
+
+
+IMPORTED = [used(ANN, "reports", "import", rows=42), used(BOB, "reports", "import", rows=7)]
+
+
+@pytest.mark.slow
+def test_a_script_that_ends(tmp_path: Path) -> None:
+    """Its events are delivered at its end."""
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "imports.csv").write_text("acme,ann,42\nglobex,bob,7\n")
+    with program("script.py", tmp_path) as (collector, script):
+        ended = script.end(DEADLINE)
+        assert (ended.code, ended.out) == (0, ""), ended.err
+        assert received(collector) == IMPORTED
+
+
+@pytest.mark.slow
+def test_a_script_that_is_stopped(tmp_path: Path) -> None:
+    """It loses none of the events that it has logged before."""
+    (tmp_path / "copy").mkdir()
+    os.mkfifo(tmp_path / "copy" / "imports.csv")
+    with (
+        program("script.py", tmp_path) as (collector, script),
+        open(tmp_path / "copy" / "imports.csv", "wb", buffering=0) as rows,
+    ):
+        # More than the script reads at once, none of which ends a line.
+        rows.write(b"acme,ann,42\nglobex,bob,7\n" + b"x" * 2**14)
+        until_logged(script, "imported", 2)
+        stop(script, KILLED)
+        assert received(collector) == IMPORTED
+
+
+@pytest.mark.slow
+@pytest.mark.needs("awslambdaric>=3")
+def test_lambda(tmp_path: Path) -> None:
+    """In the runtime's own client, each event has arrived when the response is sent.
+
+    So SIGKILL, which ends a frozen process, loses none.
+    """
+    requests = [(ANN, 42), (NOBODY, 1), (BOB, 7)]
+    events = []
+    for who, rows in requests:
+        user = {"account": who["accountId"], "user": who["userId"]} if who else {}
+        parameters = {"rows": str(rows)}
+        events.append({"requestContext": {"authorizer": user}, "queryStringParameters": parameters})
+    with Collector() as collector, RuntimeApi(events, collector) as api:
+        collector.always(SLOWLY)
+        where = copied("aws_lambda.py", tmp_path, {})
+        (start,) = starts("aws_lambda.py")
+        settings = {**settings_for(collector, where), "AWS_LAMBDA_RUNTIME_API": api.address}
+        with Server(script("aws_lambda.py", start, {}), where, settings) as runtime:
+            runtime.until(api.is_frozen.is_set)
+            runtime.send(signal.SIGKILL)  # a frozen process gets no other signal
+            runtime.end(DEADLINE)
+        assert [arrived for _, _, arrived in api.answers] == [1, 1, 2]
+        assert received(collector) == EXPORTS
+
+
+KERNEL = """
+import json, time
+
+with open("notebook.ipynb", encoding="utf-8") as file:
+    cells = json.load(file)["cells"]
+namespace = {"__name__": "__main__"}
+for cell in cells:
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "code" and not source.startswith("%pip install "):
+        exec(compile(source, "cell", "exec"), namespace)
+while True:
+    time.sleep(0.1)
+"""
+"""What a kernel does: it executes the cells in one namespace, and then its loop."""
+
+
+@pytest.mark.slow
+def test_a_notebook(tmp_path: Path) -> None:
+    """Its cells make their events, and none is lost when the kernel is stopped."""
+    shutil.copy(NOTEBOOK, tmp_path)
+    command = [sys.executable, "-c", KERNEL]
+    with (
+        Collector() as collector,
+        Server(command, tmp_path, settings_for(collector, tmp_path)) as kernel,
+    ):
+        collector.always(SLOWLY)
+        until_logged(kernel, "made a forecast", 2)
+        stop(kernel, KILLED)
+        assert received(collector) == in_order(
+            [
+                used(ANN, "notebooks", "forecast", rows=42),
+                used(BOB, "notebooks", "forecast", rows=7),
+            ]
+        )
+
+
+# What they say.
+
+OTHERS = {
+    "apscheduler_app.py": test_apscheduler,
+    "aws_lambda.py": test_lambda,
+    "celery_app.py": test_celery,
+    "notebook.ipynb": test_a_notebook,
+    "rq_app.py": test_rq,
+    "script.py": test_a_script_that_is_stopped,
+}
+
+
+def test_every_example_is_started() -> None:
+    """Each has a test of its events."""
+    assert sorted([*SERVED, *OTHERS]) == NAMES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_example_is_short(name: str) -> None:
+    """Its files have at most 60 lines, together."""
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in files(name)) <= 60
+
+
+DISTRIBUTIONS = {"fslog": "freshsuccess-logging", "redis": "rq", "awslambdaric": ""}
+"""For modules of another name; an image of Lambda has the client of its runtime."""
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level names of what a module imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_example_says_what_to_install(name: str) -> None:
+    """That is what its modules import and what its commands run, and nothing else."""
+    install = shlex.split(commands(name)[0])
+    assert install[:2] == ["pip", "install"]
+    said = {re.split(r"[<\[]", one)[0] for one in install[2:] if one not in ("--target", "package")}
+    run = set(re.findall(r"^(?:python -m )?(\w+)", "\n".join(starts(name)), re.MULTILINE))
+    needed = set().union(*map(imported, files(name)), run) - {"python", *sys.stdlib_module_names}
+    needed -= {path.stem for path in files(name)}
+    assert said == {DISTRIBUTIONS.get(one, one) for one in (*needed, "fslog")} - {""}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_names_an_example(name: str) -> None:
+    """A row of its table has a link to it, and each command that starts it."""
+    (row,) = [line for line in README.splitlines() if f"]({name})" in line]
+    if name in MODULES:
+        for start in starts(name):
+            assert f"`{start}`" in row
+
+
+def test_the_readme_names_everything() -> None:
+    """It names each file and folder beside it."""
     for path in EXAMPLES.iterdir():
         assert path.name in README or path.name in ("README.md", "__pycache__"), path
 

@@ -1,76 +1,33 @@
-"""Settings of a small Django project; fslog's part is `LOGGING` and `FSLOG_IDENTITY`."""
+"""Django, with its own server or under gunicorn.
 
-import os
-from pathlib import Path
+pip install django gunicorn freshsuccess-logging
+export DJANGO_SETTINGS_MODULE=settings
+python -m django runserver --noreload 127.0.0.1:8000
+gunicorn --bind 127.0.0.1:8000 --access-logfile - 'django.core.wsgi:get_wsgi_application()'
+"""
 
-BASE_DIR = Path(__file__).resolve().parent
-SECRET_KEY = os.environ.get("SECRET_KEY", "only-for-this-example")
-DEBUG = False
-ALLOWED_HOSTS = [".localhost"]
+SECRET_KEY = "only-for-this-example"
+ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = "urls"
-WSGI_APPLICATION = "wsgi.application"  # for runserver too
-TIME_ZONE = "UTC"
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
-INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
-MIDDLEWARE = [
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "middleware.ProxyUserMiddleware",
-    "middleware.account",
-    "fslog.integrations.django.IdentityMiddleware",
-]
-# Every record of a request belongs to this user. If the user is not known, the event is invalid and
-# not sent: a default would become a user. `sessionId` is a digest of the session's key.
-FSLOG_IDENTITY = {"accountId": "account", "userId": "user.pk"}
+MIDDLEWARE = ["fslog.integrations.django.IdentityMiddleware"]
+
+# The proxy that authenticates users sets these headers. With `django.contrib.auth`, place the
+# middleware below its own, and read {"accountId": "user.account_id", "userId": "user.pk"}.
+FSLOG_IDENTITY = {"accountId": "headers.X-Account", "userId": "headers.X-User"}
+
+# Events of the access log, without a log call: POST /wiki/edit uses the feature edit.
+WIKI = {"preset": "access", "methods": ["POST"], "path": r"/^/(?P<module>wiki)/(?P<feature>\w+)$/"}
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "plain"},
-        "freshsuccess": {
-            # The keys come from FSLOG_AUTH_KEY and FSLOG_API_KEY.
-            "class": "fslog.FreshsuccessHandler",
-            "rules": [
-                {
-                    "when": {"logger": "tracker", "message": "exported %d rows"},
-                    "event": {
-                        "action": "feature",
-                        "module": "reports",
-                        "feature": "export",
-                        "total": "{args.0}",
-                    },
-                },
-                # What known users run into: 404, 405, 500... An action of our own.
-                {
-                    "when": {
-                        "logger": "django.request",
-                        "status_code": "/^[45]/",
-                        "request.user.pk": "/./",
-                    },
-                    "event": {
-                        "action": "errorPage",
-                        "status": "{status_code}",
-                        "method": "{request.method}",
-                        "path": "{request.path}",
-                    },
-                },
-                # The access log, of `manage.py runserver` and of gunicorn.
-                {
-                    "preset": "access",
-                    "methods": ["POST"],
-                    "path": r"/^/(?P<module>wiki)/(?P<feature>\w+)$/",
-                },
-            ],
-        },
+        "console": {"class": "logging.StreamHandler"},
+        "usage": {"class": "fslog.FreshsuccessHandler", "rules": [WIKI]},
     },
-    "root": {"level": "INFO", "handlers": ["freshsuccess", "console"]},
-    "loggers": {
-        # Both have handlers and keep records to themselves, unless they are told otherwise.
-        "django.server": {"level": "INFO", "handlers": [], "propagate": True},
-        "gunicorn.access": {"level": "INFO", "handlers": [], "propagate": True},
+    "root": {"handlers": ["console", "usage"], "level": "INFO"},
+    "loggers": {  # both keep their records to themselves
+        "django.server": {"handlers": [], "propagate": True},
+        "gunicorn.access": {"handlers": [], "propagate": True},
     },
 }

@@ -1,11 +1,20 @@
-"""Which view answers which path."""
+import logging
 
-import views
+from django.http import HttpResponse
 from django.urls import path
 
-urlpatterns = [
-    path("health", views.health),
-    path("reports/export", views.export),
-    path("tasks/create", views.create),
-    path("wiki/<slug:feature>", views.wiki),
-]
+log = logging.getLogger("app")
+
+
+def export(request):
+    rows = int(request.GET["rows"])
+    event = {"action": "feature", "module": "reports", "feature": "export", "rows": rows}
+    log.info("exported %d rows", rows, extra={"event": event})
+    return HttpResponse("exported\n")
+
+
+def wiki(request, feature):
+    return HttpResponse(f"{feature}\n")
+
+
+urlpatterns = [path("reports/export", export), path("wiki/<feature>", wiki)]

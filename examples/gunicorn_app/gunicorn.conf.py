@@ -1,65 +1,27 @@
-"""gunicorn reads this file when it is started beside it; all of fslog's part is logging.
+"""gunicorn with any application: its access log is all that fslog needs.
 
-The preset `access` reads the access lines. The records of gunicorn carry a mapping besides:
-`args.M` are the milliseconds, and `args.{x-account}i` a request header. The keys come from
-FSLOG_AUTH_KEY and FSLOG_API_KEY.
+pip install gunicorn freshsuccess-logging
+gunicorn
 """
 
-wsgi_app = "app:application"
+wsgi_app = "app:app"
 bind = "127.0.0.1:8000"
-workers = 2
 
-# What holds for every event, beside a right answer: the user is known.
-KNOWN = {"access.user": "/./"}
+# For requests of known users: the proxy that authenticates them sets two headers.
+KNOWN = {"args.{x-user}i": "/[^-]/", "args.{x-account}i": "/[^-]/"}
+PATH = r"/^/(?P<module>\w+)/(?P<feature>\w+)$/"
 
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "plain": {"format": "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"},
-    },
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "plain"},
-        "freshsuccess": {
+        "console": {"class": "logging.StreamHandler"},
+        "usage": {
             "class": "fslog.FreshsuccessHandler",
-            "fields": {
-                "userId": "args.u",
-                # The proxy in front sets it: take no header from a browser for true.
-                "accountId": "args.{x-account}i",
-            },
-            "rules": [
-                {
-                    "preset": "access",
-                    "methods": ["POST"],
-                    "path": r"/^/(?P<module>\w+)/(?P<feature>\w+)$/",
-                    "when": KNOWN,
-                    "event": {
-                        "action": "feature",
-                        "module": "{module}",
-                        "feature": "{feature}",
-                        "milliseconds": "{args.M}",
-                    },
-                },
-                {
-                    "preset": "access",
-                    "path": r"/^/reports/\w+\.(?P<format>csv|pdf)$/",
-                    "when": KNOWN,
-                    "event": {
-                        "action": "feature",
-                        "module": "reports",
-                        "feature": "export {format}",
-                    },
-                },
-            ],
+            "fields": {"accountId": "args.{x-account}i", "userId": "args.{x-user}i"},
+            "rules": [{"preset": "access", "methods": ["POST"], "path": PATH, "when": KNOWN}],
         },
     },
-    "root": {"level": "INFO", "handlers": ["console"]},
-    "loggers": {
-        "gunicorn.error": {"level": "INFO", "handlers": ["console"], "propagate": False},
-        "gunicorn.access": {
-            "level": "INFO",
-            "handlers": ["freshsuccess", "console"],
-            "propagate": False,
-        },
-    },
+    "root": {"handlers": ["console", "usage"], "level": "INFO"},
+    "loggers": {"gunicorn.access": {"propagate": True}},  # gunicorn sets it to False
 }

@@ -193,23 +193,33 @@ def test_yaml_without_pyyaml(monkeypatch: pytest.MonkeyPatch, check: Check) -> N
     assert "YAML needs PyYAML: pip install PyYAML" in err
 
 
+APPS = "tests/fixtures/apps"
+
+
 @pytest.mark.parametrize(
     ("config", "record"),
     [
-        ("demo.json", 'name=tracker.reports,msg="exported %d rows as %s",args=[3,"csv"]'),
-        ("starlette_app/logging.json",
+        ("examples/demo.json", 'name=tracker.reports,msg="exported %d rows as %s",args=[3,"csv"]'),
+        ("examples/django_app/settings.py",
+         'name=django.server,args=["POST /wiki/edit HTTP/1.1","204","0"]'),
+        ("examples/gunicorn_app/gunicorn.conf.py",
+         'name=gunicorn.access,args.m=POST,args.U=/board/sort,args.s=200,args.{x-user}i=ann,'
+         'args.{x-account}i=acme'),
+        ("examples/hypercorn_app/hypercorn_conf.py:logconfig_dict",
+         "name=hypercorn.access,args.m=POST,args.U=/wiki/edit,args.s=200"),
+        (f"{APPS}/starlette_app/logging.json",
          'name=uvicorn.access,args=["-","POST","/board/sort?a=1","1.1",200]'),
-        ("gunicorn_app/gunicorn.conf.py:logconfig_dict",
+        (f"{APPS}/gunicorn_app/gunicorn.conf.py:logconfig_dict",
          "name=gunicorn.access,args.m=POST,args.U=/board/sort,args.s=200,args.u=ann"),
-        ("django_app/settings.py", 'name=tracker,msg="exported %d rows",args=[3]'),
-        ("django_app/settings.py:LOGGING",
+        (f"{APPS}/django_app/settings.py", 'name=tracker,msg="exported %d rows",args=[3]'),
+        (f"{APPS}/django_app/settings.py:LOGGING",
          'name=django.server,args=["POST /wiki/edit HTTP/1.1","204","0"]'),
     ],
 )  # fmt: skip
 def test_the_examples(config: str, record: str, check: Check) -> None:
-    """The configurations of the examples are OK, and do what their README describes."""
+    """The configurations of the examples, and of applications, are OK and make their events."""
     context = "accountId=acme,userId=ann"
-    path = ROOT / "examples" / config
+    path = ROOT / config
     code, out, err = check(path, "--record", record, "--context", context, "--json")
     report = json.loads(out)
     assert (code, err, report["diagnostics"]) == (0, "", [])

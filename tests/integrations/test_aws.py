@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import signal
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +16,7 @@ from fslog import FreshsuccessHandler, context
 from fslog.collector import Answer, Collector
 from fslog.integrations import aws
 from processes import Process, started
+from runtimeapi import RuntimeApi
 from users import USERS
 
 EVENT = {"accountId": "acme", "userId": "ann", "action": "feature", "feature": "f", "module": "m"}
@@ -310,84 +307,23 @@ def lambda_handler(event, lambda_context):
     return event
 """
 
-ARN = "arn:aws:lambda:eu-west-1:123456789012:function:shop"
-
-
-class RuntimeApi(ThreadingHTTPServer):
-    """What Lambda serves to a runtime: the events, one after the other; then it is frozen."""
-
-    daemon_threads = True
-
-    def __init__(self, events: list[Any], collector: Collector) -> None:
-        super().__init__(("127.0.0.1", 0), _Api)
-        self.waiting = list(enumerate(events))
-        self.collector = collector
-        self.answers: list[tuple[str, Any, int]] = []
-        """What each invocation ends with, and how many events had arrived then."""
-        self.is_frozen = threading.Event()
-
-
-class _Api(BaseHTTPRequestHandler):
-    server: RuntimeApi
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        if not self.server.waiting:
-            self.server.is_frozen.set()
-            threading.Event().wait(60)
-            return
-        number, event = self.server.waiting.pop(0)
-        headers = {
-            "Lambda-Runtime-Aws-Request-Id": str(number),
-            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + 60) * 1000)),
-            "Lambda-Runtime-Invoked-Function-Arn": ARN,
-            "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700",
-            "Content-Type": "application/json",
-        }
-        self.respond(200, headers, json.dumps(event).encode())
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        kind = self.path.rpartition("/")[2]
-        self.server.answers.append((kind, body, len(self.server.collector.events)))
-        if "init" in self.path:
-            self.server.is_frozen.set()
-        self.respond(202, {}, b"{}")
-
-    def respond(self, code: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
 
 @contextlib.contextmanager
 def runtime(api: RuntimeApi, handler: str) -> Iterator[Process]:
     """Run the runtime's client until the end of the block."""
-    serving = threading.Thread(target=api.serve_forever, args=(0.01,))
-    serving.start()
-    settings = {
-        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
-        "FSLOG_LAMBDA_HANDLER": handler,
-    }
-    try:
-        with started(
+    settings = {"AWS_LAMBDA_RUNTIME_API": api.address, "FSLOG_LAMBDA_HANDLER": handler}
+    with (
+        api,
+        started(
             "",
             api.collector.url,
             flags=["-m", "awslambdaric"],
             arguments=["fslog.integrations.aws.handler"],
             files={"shop/app.py": APP},
             settings=settings,
-        ) as process:
-            yield process
-    finally:
-        api.shutdown()
-        api.server_close()
-        serving.join()
+        ) as process,
+    ):
+        yield process
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The example applications as servers: copied, started, used and stopped."""
+"""Applications as servers: copied, started, used and stopped."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from typing import Any
 from fslog.collector import Collector
 from processes import KEYS, Ended, Process
 from readme_blocks import ROOT
+
+APPS = ROOT / "tests" / "fixtures" / "apps"
 
 DEADLINE = 60.0
 """Seconds for anything that may be slow on a busy machine."""
@@ -115,10 +117,10 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def example(name: str, directory: Path) -> Path:
-    """Copy one of the examples, without files that running it has created."""
+def application(name: str, directory: Path) -> Path:
+    """Copy one of the applications for tests, without files that running it has created."""
     left = shutil.ignore_patterns("__pycache__", "*.sqlite3")
-    return Path(shutil.copytree(ROOT / "examples" / name, directory / name, ignore=left))
+    return Path(shutil.copytree(APPS / name, directory / name, ignore=left))
 
 
 def settings_for(collector: Collector, where: Path) -> dict[str, str]:
