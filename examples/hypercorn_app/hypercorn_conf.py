@@ -20,5 +20,4 @@ logconfig_dict = {
         },
     },
     "root": {"handlers": ["console", "usage"], "level": "INFO"},
-    "loggers": {"hypercorn.access": {"level": "INFO"}},
 }

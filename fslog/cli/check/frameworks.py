@@ -5,6 +5,7 @@ None of them is imported here; Celery is asked if the application has imported i
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -70,6 +71,19 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def is_gunicorn(name: str) -> bool:
     """Return whether gunicorn loads the configuration in a variable of that name."""
     return name == _GUNICORN_NAME
+
+
+def is_hypercorn(scope: Mapping[str, Any]) -> bool:
+    """Return whether the names of a module are hypercorn's settings, not gunicorn's.
+
+    Both have a `logconfig_dict`; only hypercorn's logs may be loggers.
+
+    >>> is_hypercorn({"accesslog": logging.getLogger("hypercorn.access")})
+    True
+    >>> is_hypercorn({"accesslog": "-"})
+    False
+    """
+    return any(isinstance(scope.get(log), logging.Logger) for log in ("accesslog", "errorlog"))
 
 
 def hijacks_handlers(scope: Mapping[str, Any]) -> bool | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from traceback import walk_tb
 from typing import Any, NamedTuple
 
+from fslog.cli.check import frameworks
 from fslog.cli.options import CommandError
 from fslog.config.files import READERS, FileError, SourceError, located, text_of
 
@@ -53,6 +54,8 @@ def load(text: str, key: str | None = None) -> tuple[str, ConfigSource]:
         SourceError: what it refers to is not a configuration, or cannot be read.
     """
     source = _read(text)
+    if frameworks.is_hypercorn(source.scope):
+        source = source._replace(name="")  # by its name, it would be gunicorn's
     found = source.given
     if isinstance(found, configparser.RawConfigParser):
         if key is not None:
