@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -213,6 +214,8 @@ class _Copy:
                 break
             if issubclass(type(key), (str, int)):
                 name = str.__str__(key) if issubclass(type(key), str) else str(int(key))
+                if type(one) is str and os.environ.get(name) == one:
+                    continue  # a server's variables of a request include those of its process
                 shown = self._text(name[:_LONGEST_KEY], _LONGEST_KEY)
                 kept[shown] = self.value(one, f"{path}.{shown}", name, depth - 1)
         return kept

@@ -199,6 +199,21 @@ def test_nobody(tmp_path: Path) -> None:
     assert report["summary"]["results"] == {"event": 2, "skipped": 1}
 
 
+def test_a_header_and_an_extra(tmp_path: Path) -> None:
+    """`fields` have the path that a rule's own event cannot have; not every request has one."""
+    lines = [access("POST", "/a/b", user=user) for user in ("ann", "bob", "")]
+    del lines[2][2]["{x-user}i"]
+    calls: list[list[Logged]] = [lines, [("shop", "exported rows", (), WHO)] * 9]
+    made, report = suggested(recorded(tmp_path / "records.ndjson", calls))
+    fields = made["configuration"]["handlers"]["usage"]["fields"]
+    assert fields == {"userId": "args.{x-user}i", "accountId": "args.{x-tenant}i"}
+    (of_requests, of_calls) = rules_of(made)
+    assert of_requests["when"] == {"args.{x-user}i": "/[^-]/"}
+    assert of_calls["event"]["userId"] == "{user_id}"
+    assert of_calls["event"]["accountId"] == "{account.slug}"
+    assert report["summary"]["results"] == {"event": 5, "skipped": 1}
+
+
 def test_two_servers_and_log_calls(tmp_path: Path) -> None:
     """Requests that two servers may log are counted for one of them; the user stands nowhere."""
     calls = [

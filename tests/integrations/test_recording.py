@@ -162,6 +162,12 @@ def test_secrets(name: str, value: Any) -> None:
     assert kept(**{name: value, "user": "ann"})["user"] == "ann"
 
 
+def test_the_environment_is_no_part_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of the process, which Python's own servers add to a request, are left out."""
+    monkeypatch.setenv("DATABASE", "host")
+    assert kept(environ={"DATABASE": "host", "PATH_INFO": "/a"})["environ"] == {"PATH_INFO": "/a"}
+
+
 def test_ids_are_no_secrets() -> None:
     """What names a user, an account or a page stays, or no rule could be written."""
     values = {"user_id": str(uuid.uuid4()), "{x-user}i": "ann@acme.example", "author": "bob"}

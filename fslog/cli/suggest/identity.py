@@ -79,10 +79,12 @@ def candidates(kind: Kind) -> dict[str, dict[str, int]]:
     Some samples may have no value there: nobody was logged in.
     """
     samples = [dict(_values(sample)) for sample in kind.samples]
-    common = set(samples[0]).intersection(*samples[1:])
+    # A request may have a header that another one has not.
+    combined = set.union if is_access(kind) else set.intersection
+    common = combined(*map(set, samples))
     found: dict[str, dict[str, int]] = {name: {} for name in _NAMES}
     for parts in sorted(common):
-        values = [sample[parts] for sample in samples]
+        values = [sample.get(parts) for sample in samples]
         for name in _NAMES:
             score = _score(name, parts)
             is_secret = name == "sessionId" and _MASKED in values
@@ -180,7 +182,10 @@ def choose(proposals: Sequence[Proposal]) -> dict[str, str]:
             for path, score in known[id(kind)][name].items():
                 if path not in (name, "access.user"):
                     weights[path] = weights.get(path, 0) + score * kind.count
-        best = max(weights, key=lambda path: weights[path], default=None)
+        only = [path for path in weights if "{" in path]
+        if any(_has_only(one, only, known, name) for one in proposals):
+            weights = {path: weights[path] for path in only}
+        best = max(weights, key=lambda path: (weights[path], -len(path), path), default=None)
         if best is not None:
             fields[name] = best
         for one in proposals:
@@ -189,13 +194,23 @@ def choose(proposals: Sequence[Proposal]) -> dict[str, str]:
     return fields
 
 
+def _has_only(one: Proposal, braced: Sequence[str], known: Mapping[int, Any], name: str) -> bool:
+    """Return whether the records of a rule have a property at such paths alone.
+
+    A path with a brace can stand in `fields`, and not in a placeholder.
+    """
+    paths = [set(known[id(kind)][name]) for kind in one.kinds]
+    common = set.intersection(*paths)
+    return bool(common) and common.issubset(braced)
+
+
 def _complete(
     one: Proposal, name: str, field: str | None, paths: Sequence[Mapping[str, int]]
 ) -> None:
     common = set(paths[0]).intersection(*paths[1:])
     if name in common or field in common or not common:
         return
-    best = max(sorted(common), key=lambda path: paths[0][path])
+    best = max(common, key=lambda path: (paths[0][path], -len(path), path))
     if "{" not in best:
         one.event[name] = f"{{{best}}}"
 
