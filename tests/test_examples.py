@@ -273,8 +273,9 @@ def test_a_script_that_is_stopped(tmp_path: Path) -> None:
         program("script.py", tmp_path) as (collector, script),
         open(tmp_path / "copy" / "imports.csv", "wb", buffering=0) as rows,
     ):
-        # More than the script reads at once, none of which ends a line.
-        rows.write(b"acme,ann,42\nglobex,bob,7\n" + b"x" * 2**14)
+        rows.write(b"acme,ann,42\n")
+        collector.wait_for(1, DEADLINE)  # its answer takes time
+        rows.write(b"globex,bob,7\n")
         until_logged(script, "imported", 2)
         stop(script, KILLED)
         assert received(collector) == IMPORTED
@@ -396,6 +397,15 @@ def test_the_readme_names_an_example(name: str) -> None:
     if name in MODULES:
         for start in starts(name):
             assert f"`{start}`" in row
+
+
+def test_the_readme_shows_requests() -> None:
+    """Its commands are those of the README of the project, and requests of these tests."""
+    (settings,) = re.findall(r"^export .*", README, re.MULTILINE)
+    assert settings in (ROOT / "README.md").read_text("utf-8")
+    shown = re.findall(r"^curl -X POST .* 'X-User: (\w+)' .*:8000(/[^' \n]+)", README, re.MULTILINE)
+    assert len(shown) == README.count("\ncurl ") > 0
+    assert set(shown) <= {(who["userId"], path) for who, path in REQUESTS if who}
 
 
 def test_the_readme_names_everything() -> None:
