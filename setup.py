@@ -213,6 +213,7 @@ setup(
             "awslambdaric; sys_platform == 'linux'",
             "structlog>=25",
             "loguru>=0.7",
+            "traitlets>=5.10",
             "selenium",
             "opentelemetry-sdk",
             "opentelemetry-instrumentation-urllib3",

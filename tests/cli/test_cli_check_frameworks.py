@@ -12,7 +12,7 @@ import gunicorn.glogging
 import pytest
 
 from checking import Check, write
-from configurations import USAGE, changed
+from configurations import RULE, USAGE, changed
 from fslog.cli.check import frameworks
 from processes import KEYS
 from readme_blocks import environment
@@ -197,3 +197,156 @@ def test_a_program_that_cannot_be_imported(check: Check) -> None:
     assert (code, err) == (1, "")
     assert "handlers.task: " in out
     assert "the application is not initialized" in out
+
+
+SERVER_APP = {
+    "handlers": {"usage": USAGE},
+    "loggers": {"ServerApp": {"handlers": ["console", "usage"], "level": "INFO"}},
+}
+
+
+@pytest.mark.needs("traitlets>=5.10")
+def test_the_defaults_of_traitlets() -> None:
+    """The completed configuration is that of the real application, but for its formats."""
+    from traitlets.config import Application
+    from traitlets.utils.nested_update import nested_update
+
+    class ServerApp(Application):
+        pass
+
+    application = ServerApp()
+    real = nested_update(application.get_default_logging_config(), changed(**SERVER_APP))
+    mine = frameworks.with_defaults("ServerApp.logging_config", changed(**SERVER_APP))
+    assert set(mine) == set(real)
+    for section in ("handlers", "loggers", "formatters"):
+        assert set(mine[section]) == set(real[section])
+    assert not application.log.propagate
+    assert mine["loggers"]["ServerApp"] == {**real["loggers"]["ServerApp"], "propagate": False}
+
+
+JUPYTER = """
+    c = get_config()
+    c.ServerApp.port = 8888
+    c.ServerApp.logging_config = {given!r}
+    """
+
+
+@pytest.mark.parametrize("name", ["jupyter_server_config.py", "jupyter_server_config.json"])
+def test_a_configuration_that_jupyter_completes(name: str, check: Check) -> None:
+    """It needs no version and no `console`; the application's logger does not propagate."""
+    text = JUPYTER.format(given=SERVER_APP)
+    if name.endswith("json"):
+        text = json.dumps({"ServerApp": {"port": 8888, "logging_config": SERVER_APP}})
+    write(name, text)
+    code, out, err = check(name)
+    assert (code, err) == (0, "")
+    assert "OK" in out
+    assert "from      ServerApp" in out or "the logger ServerApp, INFO and above" in out
+    lost = {**SERVER_APP, "loggers": {}, "root": {"handlers": ["usage"], "level": "INFO"}}
+    write("lost.py", JUPYTER.format(given=lost))
+    for given in ("lost.py", "lost.py:c.ServerApp.logging_config"):
+        code, out, _ = check(given, "--record", "name=ServerApp,action=feature")
+        assert "the logger ServerApp does not propagate" in out
+    write("none.py", "c = get_config()\nc.ServerApp.port = 8888\n")
+    assert "has no mapping named" in check("none.py")[2]
+
+
+AIRFLOW = """
+    import airflow
+    LOGGING_CONFIG = {given!r}
+    """
+
+
+def test_what_airflow_checks_itself(check: Check) -> None:
+    """A configuration with which Airflow would not start is an error that says what it needs."""
+    write("airflow/__init__.py", "from airflow import configuration")
+    write("airflow/configuration.py", "")
+    task = {"airflow.task": {"handlers": ["task"]}}
+    both = {"usage": USAGE, "task": CONSOLE}
+    filters: dict[str, Any] = {"mask_secrets": {"()": "logging.Filter"}}
+    for given, where in (
+        (changed(), ["loggers.airflow.task"]),
+        (changed(handlers=both, loggers=task), []),
+        (changed(loggers={"airflow.task": {"handlers": []}}), ["loggers.airflow.task"]),
+        (changed(filters=filters), ["loggers.airflow.task", "filters.mask_secrets"]),
+    ):
+        write("log_config.py", AIRFLOW.format(given=given))
+        sys.modules.pop("log_config", None)
+        code, out, _ = check("log_config", "--json")
+        report = json.loads(out)
+        errors = [one for one in report["diagnostics"] if one["kind"] == "error"]
+        assert [one["where"] for one in errors] == where
+        assert code == bool(where)
+        assert "fslog run -- airflow" in [one["remedy"] for one in report["obstacles"]]
+    write(
+        "airflow/configuration.py", "class conf:\n    get = staticmethod(lambda *names: 'file')\n"
+    )
+    for name in [one for one in sys.modules if one.partition(".")[0] in ("airflow", "log_config")]:
+        del sys.modules[name]
+    assert "requires the handler 'file' (task_log_reader)" in check("log_config")[1]
+
+
+ACCESS = {"preset": "access", "event": RULE["event"] | {"total": 1}}
+
+
+def rules(*given: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """Return a configuration with rules."""
+    return changed(handlers={"usage": {**USAGE, "rules": list(given)}}, **parts)
+
+
+def of_logger(name: str) -> dict[str, Any]:
+    """Return a rule for a logger's access lines."""
+    return {**ACCESS, "when": {"logger": name}}
+
+
+PROPAGATING = {"propagate": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "imported", "programs"),
+    [
+        (changed(), "", []),
+        (changed(), "uvicorn gunicorn django", []),
+        (rules(ACCESS), "", []),
+        (rules(of_logger("uvicorn.access")), "", ["uvicorn"]),
+        (rules(of_logger("/uvicorn/")), "", []),
+        (rules(ACCESS), "uvicorn", ["uvicorn"]),
+        (rules(ACCESS, loggers={"uvicorn.access": {"handlers": ["usage"]}}), "uvicorn", []),
+        (rules(ACCESS, loggers={"uvicorn.access": PROPAGATING}), "", ["uvicorn"]),
+        (rules(ACCESS, loggers={"uvicorn.access": PROPAGATING, "uvicorn": PROPAGATING}), "", []),
+        (rules(ACCESS, loggers={"app": {}}), "gunicorn", ["gunicorn"]),
+        (rules(ACCESS, loggers={"gunicorn.access": PROPAGATING}), "gunicorn", []),
+        (rules(ACCESS, loggers={"app": {}}), "django", ["Django"]),
+        (rules(ACCESS, loggers={"django.server": PROPAGATING}), "django", []),
+        (rules({"preset": "celery", "event": ACCESS["event"]}), "", ["Celery"]),
+    ],
+)
+@pytest.mark.usefixtures("person")
+def test_if_nothing_arrives(
+    given: dict[str, Any],
+    imported: str,
+    programs: list[str],
+    check: Check,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a program does to loggers is listed if it concerns the records that are wanted."""
+    for name in ("gunicorn", "uvicorn", "django"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    lines = [f"import {name}" for name in imported.split()]
+    write("settings.py", "\n".join([*lines, f"LOGGING = {given!r}"]) + "\n")
+    write("given.json", json.dumps(given))
+    config = "settings.py" if imported else "given.json"
+    report = json.loads(check(config, "--json")[1])
+    assert [one["program"] for one in report["obstacles"]] == programs
+    _, out, _ = check(config)
+    assert ("if nothing arrives" in out) == bool(programs)
+    assert all("fslog run" in one["remedy"] for one in report["obstacles"])
+
+
+def test_without_keys(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That fslog is off is the first of the list."""
+    for name in ("FSLOG_AUTH_KEY", "FSLOG_API_KEY"):
+        monkeypatch.delenv(name)
+    write("given.json", json.dumps(rules(of_logger("uvicorn.access"))))
+    report = json.loads(check("given.json", "--json")[1])
+    assert [one["program"] for one in report["obstacles"]] == ["fslog", "uvicorn"]

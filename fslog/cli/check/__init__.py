@@ -11,11 +11,13 @@ code.
     dry_run        the handlers that produce events     ->  created, but disabled
     routing        the loggers                          ->  a private `logging.Manager`
     lint           all of these                         ->  diagnostics: errors and warnings
+    obstacles      what other programs do to loggers
     records        a JSON log line, or `--record`       ->  a log record
     explain        a record                             ->  its event, or the reason for none
     render         diagnostics and explanations         ->  text, or JSON
 
-`frameworks` knows what gunicorn, Django and Celery change; `check` is the command itself.
+`frameworks` knows what gunicorn, Django, Celery, Jupyter and Airflow change; `check` is the command
+itself.
 
 What is executed
 ----------------

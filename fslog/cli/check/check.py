@@ -12,8 +12,9 @@ from typing import Any
 from fslog.cli.check.configuration import Configuration, parse
 from fslog.cli.check.dry_run import KEYS, EventHandlerInfo, dry_run, event_handlers
 from fslog.cli.check.explain import RESULTS, Explainer, Explanation, Summary
-from fslog.cli.check.frameworks import hijacks_handlers
-from fslog.cli.check.lint import lint, lint_records
+from fslog.cli.check.frameworks import hijacks_handlers, task_log_reader
+from fslog.cli.check.lint import lint, lint_airflow, lint_records
+from fslog.cli.check.obstacles import obstacles
 from fslog.cli.check.records import RecordError, from_line, from_text, parse_values
 from fslog.cli.check.render import Json, Text
 from fslog.cli.check.sources import application, load
@@ -74,7 +75,9 @@ def run(arguments: Sequence[str]) -> int:
                 label, found = load(options.config, options.key)
                 config = parse(found.given, is_file=not found.scope, name=found.name)
                 handlers = event_handlers(config, arguments_of)
+                lint_airflow(config, task_log_reader(found.scope))
                 lint(config, handlers, hijacks_handlers(found.scope))
+                config.obstacles = obstacles(config, handlers, found.scope)
             return _report(options, log, label, config, handlers)
     except SourceError as error:
         _print_error(str(error))

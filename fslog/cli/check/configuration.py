@@ -90,6 +90,7 @@ class Configuration:
         is_file: whether it is in a data file, not in a program.
         added: the sections that gunicorn adds.
         is_gunicorn: whether gunicorn loads it.
+        obstacles: what may keep records from arriving although it is right.
     """
 
     given: dict[str, Any]
@@ -97,6 +98,7 @@ class Configuration:
     is_file: bool = False
     added: frozenset[str] = frozenset()
     is_gunicorn: bool = False
+    obstacles: list[Any] = field(default_factory=list)
     loggers: dict[str, LoggerConfig] = field(default_factory=dict)
     handlers: dict[str, HandlerConfig] = field(default_factory=dict)
     formatters: Mapping[str, Any] = field(default_factory=dict)
@@ -149,15 +151,17 @@ def parse(given: Any, *, is_file: bool = False, name: str = "") -> Configuration
     Args:
         given: a mapping for `dictConfig`, or the sections of an ini file.
         is_file: see `Configuration`.
-        name: of the variable that holds it; it identifies gunicorn's configuration.
+        name: of the variable that holds it; it identifies gunicorn's and Jupyter's configuration.
     """
     if isinstance(given, configparser.RawConfigParser):
         config = Configuration({}, is_ini=True, is_file=True)
         config.given = ini_mapping(given, config)
     else:
         full = frameworks.with_defaults(name, given)
-        config = Configuration(full, is_file=is_file, added=frozenset(full) - set(given))
+        config = Configuration(full, is_file=is_file)
         config.is_gunicorn = frameworks.is_gunicorn(name)
+        if config.is_gunicorn:
+            config.added = frozenset(full) - set(given)
         if full.get("version") != 1:
             found = repr(full["version"]) if "version" in full else "missing"
             config.error("version", f"{found}; dictConfig accepts only 1")

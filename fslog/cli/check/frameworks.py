@@ -1,6 +1,6 @@
-"""What gunicorn, Django and Celery do to the logging configuration of an application.
+"""What frameworks and servers do to the logging configuration of an application.
 
-None of them is imported here; Celery is asked if the application has imported it.
+None of them is imported here; Celery and Airflow are asked if the application has imported them.
 """
 
 from __future__ import annotations
@@ -60,12 +60,61 @@ def with_defaults(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     gunicorn adds a section of its own for each one that the configuration lacks, and whole
     sections only: its loggers may then name handlers that the configuration does not have. It is
-    recognized by the name of the variable that holds the configuration.
+    recognized by the name of the variable that holds the configuration. So is a trait of an
+    application of Jupyter, which merges it into a configuration of its own.
 
     >>> with_defaults("logconfig_dict", {"handlers": {}})["root"]["handlers"]
     ['console']
+    >>> sorted(with_defaults("ServerApp.logging_config", {"handlers": {"usage": {}}})["handlers"])
+    ['console', 'usage']
     """
+    if is_trait(name):
+        return _merged(_of_traitlets(name.removesuffix(_TRAIT)), given)
     return {**_GUNICORN, **given} if is_gunicorn(name) else dict(given)
+
+
+_TRAIT = ".logging_config"
+
+
+def is_trait(name: str) -> bool:
+    """Return whether a configuration is `logging_config` of an application of traitlets."""
+    return name.endswith(_TRAIT)
+
+
+def _of_traitlets(application: str) -> dict[str, Any]:
+    """Return what `traitlets.config.Application` has without a `logging_config`.
+
+    Its logger does not propagate, whatever the configuration leaves out.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"console": {"class": "logging.Formatter"}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "console"}},
+        "loggers": {application: {"level": "DEBUG", "handlers": ["console"], "propagate": False}},
+    }
+
+
+def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    made = {**base, **given}
+    for name, value in base.items():
+        if isinstance(value, Mapping) and isinstance(given.get(name), Mapping):
+            made[name] = _merged(value, given[name])
+    return made
+
+
+def task_log_reader(scope: Mapping[str, Any]) -> str | None:
+    """Return the handler that Airflow requires on the logger `airflow.task`.
+
+    None unless the module with the configuration, whose names are the scope, imports Airflow.
+    """
+    if not scope or "airflow" not in sys.modules:
+        return None
+    settings: Any = getattr(sys.modules.get("airflow.configuration"), "conf", None)
+    try:
+        return str(settings.get("logging", "task_log_reader"))
+    except Exception:  # it has no such setting, or cannot be configured here
+        return "task"
 
 
 def is_gunicorn(name: str) -> bool:

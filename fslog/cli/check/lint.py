@@ -100,9 +100,26 @@ def _lint_celery(config: Configuration, info: EventHandlerInfo, *, is_certain: b
             report(
                 logger_path(name),
                 f"Celery's worker removes {info.name} from it at startup, and no record arrives "
-                "from then on; set worker_hijack_root_logger to False, or configure logging in "
-                "Celery's signal setup_logging",
+                "from then on; start it with fslog run, or configure logging in Celery's signal "
+                "setup_logging, or set worker_hijack_root_logger to False",
             )
+
+
+def lint_airflow(config: Configuration, reader: str | None) -> None:
+    """Report what Airflow refuses when it starts; `reader` as of `frameworks.task_log_reader`."""
+    if reader is None:
+        return
+    remedy = "extend a deep copy of airflow's DEFAULT_LOGGING_CONFIG"
+    task = config.loggers.get("airflow.task")
+    if task is None or reader not in task.handlers:
+        config.error(
+            "loggers.airflow.task",
+            f"Airflow requires the handler {reader!r} (task_log_reader) there; {remedy}",
+        )
+    if "mask_secrets" in config.filters and "task" not in config.handlers:
+        config.error(
+            "filters.mask_secrets", f"Airflow adds it to handlers.task, which is missing; {remedy}"
+        )
 
 
 def _lint_keys(config: Configuration, info: EventHandlerInfo) -> None:

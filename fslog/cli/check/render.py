@@ -118,6 +118,11 @@ class Text:
             failed: whether the log could not be read to its end.
         """
         self._diagnostics(config)
+        if config.obstacles:
+            self._printer.line()
+            self._printer.line(("if nothing arrives", "bold"))
+        for one in config.obstacles:
+            self._printer.line(*_row(one.program, f"{one.what}: {one.remedy}"))
         errors = config.count("error") + failed
         numbers = {"error": errors, "invalid event": invalid, "warning": config.count("warning")}
         style = "red" if errors or invalid else "yellow" if numbers["warning"] else "green"
@@ -304,7 +309,8 @@ class Json:
     def end(self, config: Configuration, invalid: int, failed: bool) -> None:
         """Write the end."""
         errors, warnings = config.count("error"), config.count("warning")
-        self._printer.raw(f', "errors": {errors}, "warnings": {warnings}}}')
+        found = self._printer.json({"obstacles": [one._asdict() for one in config.obstacles]})
+        self._printer.raw(f', {found[1:-1]}, "errors": {errors}, "warnings": {warnings}}}')
 
 
 def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:

@@ -13,11 +13,12 @@ import pkgutil
 import re
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from fslog.cli.check import frameworks
+from fslog.cli.check.frameworks import is_trait
 from fslog.cli.options import CommandError
 from fslog.config.files import READERS, FileError, SourceError, located, text_of
 
@@ -67,7 +68,8 @@ def load(text: str, key: str | None = None) -> tuple[str, ConfigSource]:
     if not path:
         return f"{text} (dictConfig)", source
     # Below a key, the variable holds something else.
-    return f"{text}, at {'.'.join(path)} (dictConfig)", source._replace(given=found, name="")
+    name = _trait(path)
+    return f"{text}, at {'.'.join(path)} (dictConfig)", source._replace(given=found, name=name)
 
 
 @contextlib.contextmanager
@@ -138,7 +140,27 @@ def _host(name: str, error: ImportError) -> str | None:
 
 
 def _run(path: str) -> Any:
-    return _guarded(lambda: runpy.run_path(path), f"running {path}")
+    traits = _Traits()
+    names = {"c": traits, "get_config": lambda: traits}
+    return _guarded(lambda: runpy.run_path(path, names), f"running {path}")
+
+
+class _Traits(dict[str, Any]):
+    """What a configuration file of Jupyter calls `c`: `c.ServerApp.port = 8888`."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.setdefault(name, _Traits())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def _trait(path: Sequence[str]) -> str:
+    """Return the last two of some keys if they are an application of Jupyter and its trait."""
+    name = ".".join(path[-2:])
+    return name if is_trait(name) else ""
 
 
 def _guarded(act: Callable[[], Any], what: str) -> Any:
@@ -154,6 +176,11 @@ def _in_scope(scope: Mapping[str, Any], where: str) -> ConfigSource:
     for name in NAMES:
         if isinstance(scope.get(name), Mapping):
             return ConfigSource(scope[name], name, scope)
+    if isinstance(scope.get("c"), _Traits):
+        for application, traits in scope["c"].items():
+            if isinstance(traits, _Traits) and isinstance(traits.get("logging_config"), Mapping):
+                name = f"{application}.logging_config"
+                return ConfigSource(traits["logging_config"], name, scope)
     names = ", ".join(NAMES)
     raise CommandError(f"{where} has no mapping named {names}; name another with {where}:NAME")
 
@@ -169,7 +196,7 @@ def _named(scope: Mapping[str, Any], path: str, where: str) -> ConfigSource:
             raise CommandError(f"{where}: {before} has no {name}") from None
         except Exception as error:  # for example Django's settings, if not configured
             raise SourceError(f"{where}: {type(error).__name__}: {error}") from None
-    return ConfigSource(found, names[-1], scope)
+    return ConfigSource(found, _trait(names) or names[-1], scope)
 
 
 def _ini(path: str) -> configparser.ConfigParser:
