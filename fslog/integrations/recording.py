@@ -50,6 +50,7 @@ _MAX_CALLS = 1_000
 _MAX_KINDS = 20
 _MAX_PATHS = 200
 _LONGEST_LINE = 65_536
+_LONGEST_TEXT = 1_000
 _FIRST_COUNT = 16
 _GROWTH = 4
 _KNOWN = re.compile(rb'^\{"_fslog": \{"id": "([0-9a-f]{16})", "sample": ', re.MULTILINE)
@@ -146,7 +147,7 @@ class Recorder(logging.Handler):
                 text = None
                 kind = call.kinds.get(None)
             if kind is None:
-                shown = text and self._redact(without_secrets(text))
+                shown = text and self._redact(without_secrets(text[:_LONGEST_TEXT]))
                 digest = _digest([*place, shown])
                 kind = call.kinds[text] = _Kind(shown, digest, self._known.get(digest, 0))
         return kind

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from fslog import process
 from fslog.cli import main
 from fslog.cli.record import create
+from fslog.cli.suggest.proposals import Proposal
+from fslog.cli.suggest.suggest import Suggestion
 from fslog.integrations.recording import Recorder
 from fslog.net.redaction import Redactor
 from processes import KEYS
@@ -122,6 +124,12 @@ def test_log_calls(tmp_path: Path) -> None:
         [("shop.jobs", "user_7 is here", (), WHO)],
         [("shop.jobs", f"deleted {'x' * n}", (), WHO) for n in range(50)],
         [("shop.jobs", "tick", (), {})],
+        [("shop.auth", "user %s logged in", ("bob",), {"account": {"slug": "acme"}})],
+        [("shop.long", "created " + "x" * 2_000, (), WHO)],
+        [("shop.secret", "created token=hunter2", (), WHO)],
+        [("shop.boards", f"user ann moved card {n}", (), WHO) for n in range(3)],
+        [("shop.noise", f"{n} * {n}", (), {}) for n in range(3)],
+        [("shop.names", f"deleted {'y ' * n}", (), {}) for n in range(1, 9)],
         [("shop", "exported", (), {"action": "feature", "feature": "x", **WHO})],
         [("shop", "exported", (), {"event": {"action": "feature"}, **WHO})],
     ]
@@ -141,6 +149,11 @@ def test_log_calls(tmp_path: Path) -> None:
     }
     notes = "\n".join(made["undecided"])
     assert '"created database connection" may be about the application itself' in notes
+    assert by_logger["shop.boards"]["when"]["message"] == r"/^user \S+ moved card \S+$/"
+    assert [rule["when"]["logger"] for rule in rules_of(made)].count("shop.auth") == 1
+    assert "shop.long, /app/shop.py:11: no rule could be made" in notes
+    assert "shop.secret, /app/shop.py:12, 1 times: the message is not in the file" in notes
+    assert "shop.noise, /app/shop.py:14, 3 times: the messages differ too much" in notes
     assert "2 records are events already" in notes
     assert "has an id, but no word for what a user did" in notes
     assert report["summary"]["results"]["event"] >= 3
@@ -269,6 +282,12 @@ def test_a_full_or_damaged_recording(tmp_path: Path) -> None:
     made = json.loads(called("suggest", file, "--json")[1])
     assert len(made["rules"]) == 1
     assert "the recording was full: later records are missing" in made["undecided"]
+
+
+def test_a_rule_that_is_none() -> None:
+    """A proposal that would be an error in a configuration is not made."""
+    wrong = Proposal({"preset": "acess"}, [])
+    assert not Suggestion([], is_full=False)._fits(wrong, [])
 
 
 @pytest.mark.parametrize(

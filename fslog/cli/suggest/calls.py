@@ -150,9 +150,12 @@ def _generalized(kinds: list[Kind]) -> _Said | None:
     split = [message.split(" ") for message in messages]
     if not split or any(len(words) != len(split[0]) for words in split):
         return None
-    pattern, text = [], []
+    pattern: list[str] = []
+    text: list[str] = []
     for words in zip(*split, strict=True):
-        is_same = len(set(words)) == 1
+        # A name stands there, although only one was seen.
+        is_name = bool(text) and text[-1].lower() in ("user", "by")
+        is_same = len(set(words)) == 1 and not is_name
         pattern.append(_DIGITS.sub(r"\\d+", re.escape(words[0])) if is_same else r"\S+")
         text.append(words[0] if is_same and not words[0].isdigit() else "%s")
     if not any(re.search("[A-Za-z]{3}", word) for word in text):

@@ -94,15 +94,12 @@ class Suggestion:
     def _fits(self, one: Proposal, kinds: Sequence[Kind]) -> bool:
         try:
             (rule,) = EventFormatter(rules=[one.rule], fields=self.fields).rules  # type: ignore
-        except (TypeError, ValueError):
-            return False
-        try:
             return any(
                 all(condition.match(condition.read(record)) is not None for condition in rule.when)
                 for kind in kinds
                 for record in kind.records()
             )
-        except Unreadable:
+        except (TypeError, ValueError, Unreadable):
             return False
 
     def _note_missing(self) -> None:
@@ -130,7 +127,8 @@ class Suggestion:
                 f"Celery's tasks ({names}): a rule with preset: celery makes events of those that "
                 "a user has asked for (fslog help rules)"
             )
-        rest = [kind for kind in own if id(kind) not in used]
+        noted = "\n".join(self.undecided)
+        rest = [k for k in own if id(k) not in used and f"{k.logger}, {k.place}" not in noted]
         for kind in rest:
             if any(identity.candidates(kind)[name] for name in ("userId", "accountId")):
                 text = f"{kind.logger}, {kind.place}, {kind.count} times: {json.dumps(kind.text)}"
