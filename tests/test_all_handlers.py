@@ -13,6 +13,7 @@ import pytest
 import fslog
 from fslog import FreshsuccessHandler, process
 from fslog.collector import Answer, Collector
+from needs import slow_but
 from processes import FORKING, numbers, run
 
 EVENT = {"accountId": "acme", "userId": "ann", "action": "pageView", "page": "start"}
@@ -163,7 +164,7 @@ def test_aflush_does_not_block_the_event_loop() -> None:
         run(program, collector.url, err=None)
 
 
-@pytest.mark.parametrize("way", ["task.cancel()", "loop.stop()"])
+@pytest.mark.parametrize("way", slow_but(["task.cancel()"], ["task.cancel()", "loop.stop()"]))
 def test_aflush_that_is_cancelled(way: str) -> None:
     """The call ends at once, the process does not wait for the thread, and nothing is reported."""
     program = f"""

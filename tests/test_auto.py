@@ -523,6 +523,7 @@ def test_a_wrong_configuration(config: Any, message: str) -> None:
         Configured(config, "usage.json").create()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "message"),
     [

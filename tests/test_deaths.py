@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fslog.collector import Answer, Collector
+from needs import slow_but
 from processes import KEYS, Ended, numbers, run, started, waits
 
 
@@ -121,7 +122,7 @@ def _live(
     return ended, said
 
 
-@pytest.mark.parametrize("successor", SUCCESSORS)
+@pytest.mark.parametrize("successor", slow_but(["a successor that logs"], SUCCESSORS))
 @pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_spool_keeps_every_event(name: str, is_up: bool, successor: str, tmp_path: Path) -> None:

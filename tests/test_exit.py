@@ -22,7 +22,22 @@ MARGIN_SECONDS = 7.0
 """What leaving may take beside waiting, on a busy machine."""
 
 
-@pytest.mark.parametrize("way", WAYS_OUT)
+@pytest.mark.parametrize(
+    "way",
+    slow_but(
+        [
+            "the end of the program",
+            "a thread that outlives the main one",
+            "an atexit callback registered before logging was imported",
+            "a weakref.finalize callback",
+            "logging that was shut down before",
+            "a handler that was thrown away",
+            "os._exit after a flush",
+            "asyncio.run",
+        ],
+        WAYS_OUT,
+    ),
+)
 def test_one_record_then_the_end_arrives(way: str) -> None:
     """The only event of a process arrives, whatever ends it, and nothing is printed."""
     with Collector() as collector:
@@ -127,7 +142,7 @@ FINALIZERS_LOG = pytest.mark.skipif(
 
 
 @FINALIZERS_LOG
-@pytest.mark.parametrize("which", FINALIZERS)
+@pytest.mark.parametrize("which", slow_but(["first", "that flush"], FINALIZERS))
 def test_events_of_finalizers_at_shutdown_are_delivered_or_reported(which: str) -> None:
     """What is logged while Python clears its modules arrives, or is reported once as too late."""
     with Collector() as collector:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fslog.collector import Answer, Collector
+from needs import slow_but
 from processes import KEYS, numbers, run, said
 
 pytestmark = pytest.mark.usefixtures("measured")
@@ -355,7 +356,9 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-@pytest.mark.parametrize("ending", ["", "handler.close()", "log.handlers.clear(); del handler"])
+@pytest.mark.parametrize(
+    "ending", slow_but([""], ["", "handler.close()", "log.handlers.clear(); del handler"])
+)
 def test_over_tls_too(ending: str, tmp_path: Path) -> None:
     """Over https nothing is imported later either, and no socket is open at exit."""
     authority = pytest.importorskip("trustme").CA()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fslog.collector import Answer, Collector
+from needs import slow_but
 from processes import STRICT, numbers, run
 
 PROMPT_SECONDS = 2.5
@@ -167,7 +168,9 @@ def test_while_the_listener_wants_to_log() -> None:
         assert sorted(numbers(collector)) == list(range(1, 8))
 
 
-@pytest.mark.parametrize("how", ["dropped", "dropped in a cycle", "closed twice"])
+@pytest.mark.parametrize(
+    "how", slow_but(["dropped in a cycle"], ["dropped", "dropped in a cycle", "closed twice"])
+)
 def test_a_handler_without_references_delivers_and_its_thread_ends(how: str) -> None:
     """A handler that is not referenced delivers what it accepted, and then its thread ends."""
     program = f"""
@@ -215,7 +218,7 @@ def test_names_that_dict_config_treats_specially_are_not_used() -> None:
         run(program, collector.url)
 
 
-@pytest.mark.parametrize("respect", [True, False])
+@pytest.mark.parametrize("respect", slow_but([True], [True, False]))
 def test_behind_a_queue_handler_of_the_application(respect: bool) -> None:
     """Behind the application's own `QueueListener`, all events arrive in order."""
     program = f"""
@@ -240,7 +243,7 @@ def test_behind_a_queue_handler_of_the_application(respect: bool) -> None:
         assert numbers(collector) == list(range(50))
 
 
-@pytest.mark.parametrize("spool", ["", "spool='waiting'"])
+@pytest.mark.parametrize("spool", slow_but([""], ["", "spool='waiting'"]))
 def test_newer_events_do_not_overtake_those_of_the_previous_handler(spool: str) -> None:
     """`dictConfig` during an outage: after it, the older events are posted first."""
     program = f"""{CONFIGURE}

@@ -77,6 +77,7 @@ def test_the_notice_is_made_once() -> None:
     run(program, "", settings=BARE, flags=FORKING, err=f"{OFF}\n")
 
 
+@pytest.mark.slow
 def test_a_parent_without_handlers_whose_children_have_no_keys() -> None:
     """Each process that creates its own handler reports, as a server's workers do."""
     program = f"""{CONFIGURED}

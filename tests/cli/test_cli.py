@@ -21,6 +21,7 @@ from fslog.cli.output import event_row
 from fslog.counters import Stats
 from fslog.errors import Problem
 from fslog.version import VERSION
+from needs import slow_but
 from processes import KEYS, STRICT, run
 from readme_blocks import environment
 from spooling import leave
@@ -203,7 +204,9 @@ FULL = "/dev/full"
 
 
 @pytest.mark.needs(FULL)
-@pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
+@pytest.mark.parametrize(
+    "command", slow_but([["validate"]], [["--version"], ["validate"], ["spool", "show"]])
+)
 def test_a_full_disk_below_stdout(command: list[str], tmp_path: Path) -> None:
     """If stdout cannot be written the exit code is 1, and stderr has one line with the reason."""
     done = shell([*command, *argument(command, tmp_path)], f">{FULL}")
@@ -218,8 +221,10 @@ def test_a_full_disk_below_stderr(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, line(1))
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-@pytest.mark.parametrize("command", [["--version"], ["validate"], ["spool", "show"]])
+@pytest.mark.parametrize("closed", slow_but([">&- 2>&-"], [">&-", "2>&-", ">&- 2>&-"]))
+@pytest.mark.parametrize(
+    "command", slow_but([["validate"]], [["--version"], ["validate"], ["spool", "show"]])
+)
 def test_closed_streams(command: list[str], closed: str, tmp_path: Path) -> None:
     """A command works the same if its stdout or stderr was closed."""
     done = shell([*command, *argument(command, tmp_path)], closed)

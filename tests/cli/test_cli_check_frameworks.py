@@ -128,7 +128,12 @@ def of_celery(report: dict[str, Any]) -> list[tuple[str, str]]:
             [],
             marks=pytest.mark.slow,
         ),
-        ("app.config_from_object('missing')", True, [("warning", "root")]),
+        pytest.param(
+            "app.config_from_object('missing')",
+            True,
+            [("warning", "root")],
+            marks=pytest.mark.slow,
+        ),
         pytest.param("", False, [], marks=pytest.mark.slow),
     ],
 )
@@ -141,6 +146,7 @@ def test_what_a_celery_worker_removes(more: str, root: bool, found: list[tuple[s
     assert (code, of_celery(report)) == (int(("error", "root") in found), found)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("person")
 def test_a_project_that_uses_celery(tmp_path: Path) -> None:
     """If Celery is imported elsewhere, a worker may load the configuration: that is a warning."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from fslog.collector import Answer, Collector
+from needs import slow_but
 from processes import run as run_program
 from uploads import PEAK, at_work, ended, interrupted, line, lines, numbers, run
 
@@ -190,7 +191,7 @@ def test_ctrl_c_in_a_pause(tmp_path: Path) -> None:
     assert found["files"][0]["next_line"] == 1
 
 
-@pytest.mark.parametrize("is_gzip", [True, False])
+@pytest.mark.parametrize("is_gzip", slow_but([True], [True, False]))
 def test_a_pipe_is_sent(is_gzip: bool, tmp_path: Path) -> None:
     """`-` reads stdin to its end; invalid lines go to the current directory; no checkpoint."""
     text = lines([1, 2]) + b"{\n" + line(4)[:-1]

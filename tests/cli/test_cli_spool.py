@@ -465,6 +465,7 @@ def test_options_override_the_environment(
     assert (code, out.partition(" sent")[0]) == (0, "3 events")
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_down(spool: Path) -> None:
     """The exit code is 1, the reason is shown, the events stay, and a later run sends them."""
     arguments = ["spool", "drain", str(spool), "--patience", "0.5"]

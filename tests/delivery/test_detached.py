@@ -151,6 +151,7 @@ def test_a_detached_handler() -> None:
         assert printed[name].count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_handler_that_is_not_lost() -> None:
     """Nothing is reported if a logger has one of fslog's handlers, or none ever had it."""
     assert notices(KEPT) == dict.fromkeys(KEPT, "")

@@ -18,6 +18,7 @@ from fslog import FreshsuccessHandler, context
 from fslog.integrations import aiohttp, asgi, flask, wsgi
 from fslog.integrations.identity import UNKNOWN, Who
 from fslog.testing import Capture
+from needs import slow_but
 from readme_blocks import environment
 
 ANN = {"accountId": "acme", "userId": "ann"}
@@ -252,7 +253,10 @@ def test_flask_with_a_wrong_who() -> None:
     assert "wsgi_app" not in vars(app)
 
 
-@pytest.mark.parametrize("module", ["wsgi", "asgi", "django", "flask", "aiohttp", "celery", "aws"])
+@pytest.mark.parametrize(
+    "module",
+    slow_but(["flask", "celery"], ["wsgi", "asgi", "django", "flask", "aiohttp", "celery", "aws"]),
+)
 def test_an_import_loads_no_framework(module: str) -> None:
     """An integration can be imported without its framework, and starts no event loop."""
     program = (

@@ -31,10 +31,15 @@ nested = pytest.mark.skipif(
 
 
 def slow_but(quick: Iterable[Any], cases: Iterable[Any]) -> list[Any]:
-    """Return the values of a parameter, of which all but those in `quick` make slow tests."""
+    """Return the values of a parameter, or of some, of which all but `quick` make slow tests."""
     quick = list(quick)
     assert all(one in cases for one in quick)
-    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]
+    return [
+        case
+        if case in quick
+        else pytest.param(*(case if isinstance(case, tuple) else [case]), marks=pytest.mark.slow)
+        for case in cases
+    ]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -410,8 +410,9 @@ def configured(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, real:
     monkeypatch.setenv("FSLOG_ENDPOINT", real.url)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("configured")
-@pytest.mark.parametrize("importing", ["conftest", pytest.param("plugin", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("importing", ["conftest", "plugin"])
 def test_tests_send_nothing(
     importing: str, run: Run, pytester: pytest.Pytester, real: Collector
 ) -> None:
@@ -756,6 +757,7 @@ def test_django(run: Run, pytester: pytest.Pytester, real: Collector) -> None:
     assert real.requests == []
 
 
+@pytest.mark.slow
 def test_the_fixture_is_documented(run: Run) -> None:
     """`pytest --fixtures` shows what the fixture is for."""
     result = run("--fixtures", "--collect-only")

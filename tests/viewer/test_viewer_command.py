@@ -82,6 +82,7 @@ def test_it_runs_until_a_signal(tmp_path: Path, number: int, code: int) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_the_printed_environment_works(tmp_path: Path) -> None:
     """The printed `export` line, pasted into a shell, makes an application send its events here."""
     program = (
