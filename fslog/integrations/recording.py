@@ -26,7 +26,7 @@ from fslog.delivery.notices import write_stderr
 from fslog.integrations.attachment import Attachment
 from fslog.integrations.configured import DEFAULT, Configured, LoggerSettings
 from fslog.integrations.descriptions import describe, without_secrets
-from fslog.interrupts import unless_interrupt
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.mapping.paths import MISSING
 from fslog.mapping.presets import LOGGERS, read_access, read_task
 from fslog.net.redaction import Redactor
@@ -239,8 +239,11 @@ def _digest(parts: list[Any]) -> str:
 
 def _text_of(record: logging.LogRecord) -> str | None:
     message = record.msg
-    if type(message) is dict:  # structlog's
-        message = message.get("event")
+    if type(message) is str and message[:1] == "{" and len(message) < _LONGEST_LINE:
+        with Suppressed(ValueError, RecursionError):
+            message = json.loads(message)
+    if type(message) is dict:  # structlog's, or what it has rendered
+        message = message.get("event", record.msg)
     return message if type(message) is str else None
 
 

@@ -238,6 +238,7 @@ def test_kinds(path: str, recorder: Recorder) -> None:
     for number in range(100):
         recorder.handle(made(f"exported {number} rows"))
         recorder.handle(made({"event": "moved", "number": number}))
+        recorder.handle(made(json.dumps({"event": "rendered", "number": number})))
         access = made('%s - "%s %s HTTP/%s" %d', "1.2.3.4:5", "POST", f"/a/{number}", "1.1", 201)
         access.name = "uvicorn.access"
         recorder.handle(access)
@@ -250,11 +251,11 @@ def test_kinds(path: str, recorder: Recorder) -> None:
         recorder.handle(call)
     recorder.flush()
     found = counts(path)
-    assert found["moved"] == 100
+    assert found["moved"] == found["rendered"] == 100
     assert found["POST /a/* 2xx"] == 100
     assert found["shop.export succeeded"] == 1
     assert found["exported 0 rows"] == 1
-    assert sum(line[META].get("count", 0) for line in lines(path)) < 100 * 3 + 2 + 1000
+    assert sum(line[META].get("count", 0) for line in lines(path)) < 100 * 4 + 2 + 1000
 
 
 def test_a_full_file(path: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,6 +284,7 @@ def test_a_file_that_is_gone(
 def test_a_record_that_is_none(path: str, recorder: Recorder) -> None:
     """What is no record of logging's own making is not kept, and raises nothing."""
     recorder.handle(made("odd", pathname=None))
+    recorder.handle(made("{odd", pathname=None))
     record = made("odd")
     del record.__dict__["levelname"]
     recorder.handle(record)
