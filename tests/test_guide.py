@@ -335,7 +335,6 @@ async def nothing(request, call_next):
 app = Starlette(
     routes=app.routes,
     middleware=[MIDDLEWARE],
-    lifespan=lifespan,
 )
 """
 AROUND = "Middleware(BaseHTTPMiddleware, dispatch={})".format

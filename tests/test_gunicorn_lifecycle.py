@@ -17,6 +17,7 @@ import pytest
 
 from fslog.collector import Collector
 from processes import GEVENT, Process, numbers, said, started
+from waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +107,9 @@ def test_every_request_of_recycled_workers_is_an_event(kind: str, preload: tuple
     with Collector() as collector, _gunicorn(collector, *options) as (process, where):
         with ThreadPoolExecutor(3) as clients:
             answers = list(clients.map(lambda number: _ask(where, number), range(10)))
-            collector.wait_for(20, 20.0)  # from the worker that has reached its limit, and ended
+            collector.wait_for(20, 20.0)
+            # The worker has reached its limit, and another one takes its place.
+            assert eventually(lambda: process.written("err").count("Booting worker") == 2)
             answers += clients.map(lambda number: _ask(where, number), range(10, 15))
         _stop(process)
         assert [answer[-2:] for answer in answers] == [b"ok"] * 15

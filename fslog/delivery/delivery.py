@@ -177,6 +177,7 @@ class Delivery:
         self._store.close_inherited()
         if made := self._made():
             made.buffer.close_inherited()
+            made.listener.worker.abandon()
 
     def end_soon(self) -> None:
         """Deliver every later line within its own log call, because the process ends."""

@@ -21,7 +21,6 @@ longer than the supervisor waits; Python runs handlers between two instructions 
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import functools
 import logging
@@ -32,7 +31,7 @@ from types import FrameType
 from typing import Any
 
 from fslog import process
-from fslog.delivery.worker import start_thread
+from fslog.delivery.worker import is_green, start_thread
 from fslog.interrupts import unless_interrupt
 
 _AGAIN_SECONDS = 0.005
@@ -114,7 +113,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     elif _may_wait():
         process.end_by(_default_action)
         # The hub of gevent, which may be what runs here, must not wait.
-        start_thread(process.finish_all, ()) if _is_green() else process.finish_all()
+        start_thread(process.finish_all, ()) if is_green() else process.finish_all()
 
 
 def _may_wait() -> bool:
@@ -143,11 +142,6 @@ def _is_logging() -> bool:
 def _send_again(pid: int) -> None:
     time.sleep(_AGAIN_SECONDS)
     os.kill(pid, signal.SIGTERM)
-
-
-def _is_green() -> bool:
-    """Return whether threads are greenlets of gevent."""
-    return getattr(_thread.start_new_thread, "__module__", "") != _thread.__name__
 
 
 def _default_action() -> None:

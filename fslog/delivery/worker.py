@@ -30,6 +30,11 @@ Start = Callable[[Callable[..., object], "tuple[Any, ...]"], Any]
 """Starts a bare thread that calls a function with arguments; raises `RuntimeError` if it cannot."""
 
 
+def is_green() -> bool:
+    """Return whether threads are greenlets, because gevent has patched."""
+    return getattr(_thread.start_new_thread, "__module__", "") != _thread.__name__
+
+
 def start_thread(function: Callable[..., object], arguments: tuple[Any, ...]) -> Any:
     """Start a bare thread, without waiting for it; a greenlet if gevent has patched."""
     return _thread.start_new_thread(function, arguments)
@@ -44,6 +49,7 @@ class Token:
 
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
+        self.greenlet: Any = None
         self.is_spare = False
         self.once: threading.Lock = threading.Lock()
         self.begun: threading.Lock = threading.Lock()
@@ -137,9 +143,14 @@ class Worker:
             return
         self._unbegun.pop(token, None)
         token.begun.release()
+        if is_green():
+            token.greenlet = sys.modules["gevent"].getcurrent()
         try:
             if self.claim(token):
                 self._serve(token)
+        except BaseException as error:
+            if type(error).__name__ != "GreenletExit":  # of `abandon`
+                raise
         finally:
             self.release(token)
             token.ended.release()
@@ -176,6 +187,16 @@ class Worker:
     def end(self) -> None:
         """End the thread at its next check, and start no other."""
         self._is_ended = True
+
+    def abandon(self) -> None:
+        """End the thread in a forked child, into which only greenlets are copied.
+
+        It would go on with the parent's POST, on the parent's connection.
+        """
+        self._is_ended = True
+        greenlet = getattr(self._role.get("token"), "greenlet", None)
+        if greenlet is not None:
+            greenlet.kill(block=False)
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the serving thread has ended; return False if the timeout passes first."""
