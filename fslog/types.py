@@ -14,7 +14,7 @@ may be absent. An event with further properties has a type of its own:
 
 # Annotations are evaluated: as strings, they would be compiled at every import.
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 from uuid import UUID
@@ -73,7 +73,7 @@ class PresetRule(_Preset, total=False):
 
     path: str
     methods: str | list[str] | tuple[str, ...]
-    status: str | int | list[str | int] | list[str] | list[int]
+    status: int | Sequence[str | int]
     task: str
     state: str | list[str] | tuple[str, ...]
     when: Mapping[str, str | float]
