@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # only the tests of the page need a browser
 _unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", _unhurried, max_examples=25)
 # `--hypothesis-profile=thorough`, with which `.ci/run` tries each property once.
-settings.register_profile("thorough", _unhurried, max_examples=100)
+settings.register_profile("thorough", _unhurried, max_examples=60)
 settings.load_profile("quick")
 
 # `nohup pytest &` begins with SIGINT ignored, and so would every program that a test starts.

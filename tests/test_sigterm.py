@@ -54,22 +54,13 @@ def ended(
     collector: Collector,
     *,
     code: int = -signal.SIGTERM,
-    meet: Callable[[Process], object] = lambda process: process.send(signal.SIGTERM),
+    meet: Callable[[Process], object] = Process.terminate,
     **options: Any,
 ) -> Ended:
-    """Run a program, and send it SIGTERM as soon as it is ready.
-
-    It is sent again later, because CPython may have begun to wait after the signal had come, and
-    before it called the handler; any program that handles signals has this race.
-    """
+    """Run a program, and send it SIGTERM as soon as it is ready."""
     with started(program, collector.url, **options) as process:
         waits(process, "ready")
         meet(process)
-        until = time.monotonic() + 5.0
-        while process.is_running() and time.monotonic() < until:
-            time.sleep(0.01)
-        if process.is_running():
-            meet(process)
         found = process.end(60.0)
     assert found.code == code, found.err
     return found
@@ -98,6 +89,7 @@ def test_a_second_signal_does_not_cut_it_short(slow: Collector) -> None:
         for _ in range(5):
             process.send(signal.SIGTERM)
             time.sleep(0.02)  # so that the system does not merge them
+        process.terminate()
 
     ended(f"{SEVERAL}time.sleep(100)", slow, meet=twice)
     assert numbers(slow) == list(range(5))
@@ -206,7 +198,8 @@ def test_after_the_usual_end_it_acts_at_once(slow: Collector) -> None:
     if not (child := os.fork()):
         for number in range(3):
             say(number, "child")
-        time.sleep(100)
+        while True:
+            time.sleep(0.1)  # not for long: see `Process.terminate`
     time.sleep(0.3)
     os.kill(child, signal.SIGTERM)
     assert os.waitpid(child, 0)[1] == signal.SIGTERM
@@ -218,7 +211,8 @@ def test_after_the_usual_end_it_acts_at_once(slow: Collector) -> None:
         for number in range(3):
             say(number, "child")
         began.set()
-        time.sleep(100)
+        while True:
+            time.sleep(0.1)  # not for long: see `Process.terminate`
     context = multiprocessing.get_context("fork")
     began = context.Event()
     process = context.Process(target=work, args=[began])

@@ -169,7 +169,7 @@ def test_a_server_loses_nothing(name: str, tmp_path: Path) -> None:
             server.until(lambda: server.is_ready({}))
             for _ in range(REQUESTS):
                 assert server.ask("POST", "/reports") == 200
-            server.send(signal.SIGTERM)
+            server.terminate()
             ended = server.end(DEADLINE)
         assert ended.code == code, ended.err
         assert "Traceback" not in ended.err, ended.err
@@ -184,7 +184,7 @@ def test_a_scheduler_loses_nothing(tmp_path: Path) -> None:
         command = [sys.executable, "scheduled.py"]
         with Process(command, where, settings_for(collector, where)) as process:
             waits(process, "worked")
-            process.send(signal.SIGTERM)
+            process.terminate()
             ended = process.end(DEADLINE)
         assert ended.code == KILLED, ended.err
         assert len(collector.events) == REQUESTS
@@ -221,7 +221,7 @@ def test_the_processes_of_celerys_pool_lose_nothing(tmp_path: Path) -> None:
         command = _celery(where, "worker", *quiet, "--concurrency", "2", "--loglevel", "INFO")
         with Server(command, where, settings) as server:
             server.until(lambda: server.written("err").count("succeeded in") == REQUESTS)
-            server.send(signal.SIGTERM)
+            server.terminate()
             ended = server.end(DEADLINE)
         assert ended.code == 0, ended.err
         assert len(collector.events) == REQUESTS, ended.err

@@ -162,6 +162,18 @@ class Process:
         """Send the process, not its children, a signal."""
         self._process.send_signal(number)
 
+    def terminate(self) -> None:
+        """Send SIGTERM, and send it again if the process goes on for 5 seconds.
+
+        CPython may begin to wait after a signal has come and before it calls the handler, and then
+        waits on; any program that handles signals has this race.
+        """
+        self.send(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5.0)
+            return
+        self.send(signal.SIGTERM)
+
     def written(self, name: str) -> str:
         """Return what was written to `"out"` or `"err"` so far."""
         return (self.where / f"{name}.txt").read_text(encoding="utf-8")
