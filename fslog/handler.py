@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from types import FrameType
 from typing import Any, NoReturn
 
 from fslog import capture, config, process
@@ -214,10 +215,20 @@ class FreshsuccessHandler(logging.Handler):
 
     def set_name(self, name: str | None) -> None:
         """Set the handler's name, as `dictConfig` does."""
-        super().set_name(name)  # type: ignore[arg-type]
-        self._watch.named(name or "", sys._getframe().f_back)
+        self._name_by(name, sys._getframe().f_back)
 
-    name = property(logging.Handler.get_name, set_name)
+    @property
+    def name(self) -> str | None:
+        """The handler's name: that of its section in `dictConfig`."""
+        return self.get_name()
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._name_by(name, sys._getframe().f_back)
+
+    def _name_by(self, name: str | None, caller: FrameType | None) -> None:
+        super().set_name(name)  # type: ignore[arg-type]
+        self._watch.named(name or "", caller)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Use another `EventFormatter`.

@@ -41,11 +41,11 @@ class Watch:
     """What is known of a handler's loggers. It does not refer to the handler, and outlives it."""
 
     def __init__(self) -> None:
-        self.name = ""
+        self.name: str = ""
         self.loggers: tuple[str, ...] = ()
-        self.is_sure = False
+        self.is_sure: bool = False
         """Whether a configuration, and not the end of the application, has detached the handler."""
-        self.is_over = False
+        self.is_over: bool = False
         """Whether nothing is reported any more."""
 
     def named(self, name: str, caller: FrameType | None) -> None:

@@ -81,7 +81,7 @@ class Rules:
             _compile(index, rules[index], known, lambda text: self.report(text))
             for index in range(len(rules))
         ]
-        self.preset_names = frozenset(
+        self.preset_names: frozenset[str] = frozenset(
             name for rule in self._rules for name in rule.groups if "." in name
         )
         """What the presets of rules read: names that look like paths, and are not."""

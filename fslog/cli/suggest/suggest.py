@@ -47,14 +47,15 @@ class Suggestion:
         self.kinds = kinds
         explicit = [kind for kind in kinds if is_explicit(kind)]
         others = [kind for kind in kinds if not is_explicit(kind)]
+        self.undecided: list[str]
         of_requests, self.undecided = requests.propose(others)
         own = [kind for kind in others if calls.is_candidate(kind) and not is_of_server(kind)]
         of_calls, notes = calls.propose(own)
         self.undecided += notes
         proposals = merged([*of_requests, *of_calls])
-        self.fields = identity.choose(proposals)
+        self.fields: dict[str, str] = identity.choose(proposals)
         identity.guard(proposals, self.fields)
-        self.proposals = self._fitting(proposals)
+        self.proposals: list[Proposal] = self._fitting(proposals)
         self._note_missing()
         self._note_rest(explicit, own, is_full)
 
