@@ -195,12 +195,14 @@ def test_after_the_usual_end_it_acts_at_once(slow: Collector) -> None:
     "child",
     [
         """
+    read, write = os.pipe()
     if not (child := os.fork()):
         for number in range(3):
             say(number, "child")
+        os.write(write, b"x")
         while True:
             time.sleep(0.1)  # not for long: see `Process.terminate`
-    time.sleep(0.3)
+    os.read(read, 1)
     os.kill(child, signal.SIGTERM)
     assert os.waitpid(child, 0)[1] == signal.SIGTERM
     """,
