@@ -274,7 +274,9 @@ def test_the_environment_does_not_redirect_events() -> None:
         }
         ended = demo("--events", "3", "--pace", "0", settings=settings)
         assert other.requests == []
-    assert summary_of(ended.out)["delivered"].startswith("3 events sent in 1 batch, 3 received ")
+    # The first one is posted at once: how many batches there are is a matter of time.
+    said = summary_of(ended.out)["delivered"]
+    assert re.match(r"3 events sent in [123] batch(es)?, 3 received ", said)
 
 
 @pytest.mark.parametrize(
