@@ -21,11 +21,12 @@ import pytest
 import yaml
 
 from fslog.collector import Answer, Collector
+from ports import free_port
 from processes import run
 from readme_blocks import ROOT, environment
 from redisserver import redis_server
 from runtimeapi import RuntimeApi
-from servers import DEADLINE, Server, ask, free_port, settings_for, without
+from servers import DEADLINE, Server, ask, settings_for, without
 
 EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")

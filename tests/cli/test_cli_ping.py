@@ -18,8 +18,8 @@ import pytest
 from fslog.cli.ping import connection_of
 from fslog.collector import Collector
 from fslog.net.redaction import printable
+from ports import free_port
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request
-from servers import free_port
 from uploads import Command, at_work, ended, interrupted, run
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from fslog.cli.upload.checkpoint import read_checkpoint
 from fslog.collector import Answer, Collector
 from fslog.net.transport import Transport
 from fslog.spool.filesystem import FileSystem
+from ports import free_port
 from processes import KEYS
 from rawserver import RawServer, answer
-from servers import free_port
 from uploads import Command, line, lines, made, numbers
 
 

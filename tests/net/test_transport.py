@@ -25,6 +25,7 @@ from fslog.net.destination import Destination, destination
 from fslog.net.redaction import active_redactor
 from fslog.net.retry import Kind, Outcome
 from fslog.net.transport import PingFailed, Transport, tls_context
+from ports import free_port
 from rawserver import OK, RawServer, Script, answer, drip, half_answer, hang, read_request, reset
 
 if TYPE_CHECKING:
@@ -658,9 +659,7 @@ def test_a_kept_connection_has_the_whole_time_again(connect: Connect) -> None:
 
 def test_the_reason_of_a_refused_connection(connect: Connect) -> None:
     """The reason says that the connection was refused."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    outcome = connect(f"http://127.0.0.1:{port}").post(b"x")
+    outcome = connect(f"http://127.0.0.1:{free_port()}").post(b"x")
     assert outcome == Outcome(Kind.RETRY, "connection refused")
 
 
@@ -997,9 +996,7 @@ def test_the_host_header_has_no_zone(connect: Connect) -> None:
 
 def test_the_reason_of_an_unreachable_proxy(connect: Connect) -> None:
     """The reason says that the connection was refused."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    outcome = connect("https://events.invalid", proxy=f"http://127.0.0.1:{port}").post(b"x")
+    outcome = connect("https://events.invalid", proxy=f"http://127.0.0.1:{free_port()}").post(b"x")
     assert outcome.kind is Kind.RETRY
     assert "refused" in outcome.reason
 

@@ -61,7 +61,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -70,6 +69,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT = 90.0
@@ -437,10 +438,8 @@ def script_of(block: Block) -> str:
 
 def viewed_script(block: Block) -> str:
     """Return the commands of a `viewer` block and further ones that check the viewer's events."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    script = script_of(block).replace("8020", port)
+    port = free_port()
+    script = script_of(block).replace("8020", str(port))
     script = script.replace("fslog viewer", f"fslog viewer --port {port}")
     seen = _SEEN.format(url=f"http://127.0.0.1:{port}", expected=block.marks["expect-events"])
     return f"trap 'kill $(jobs -p)' EXIT\n{script}{seen}"

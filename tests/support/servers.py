@@ -7,7 +7,6 @@ import http.client
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fslog.collector import Collector
+from ports import free_port
 from processes import KEYS, Ended, Process
 from readme_blocks import ROOT
 
@@ -108,13 +108,6 @@ def ask(
     with connection.getresponse() as response:
         response.read()
         return response.status
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that is free at this moment."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def application(name: str, directory: Path) -> Path:
