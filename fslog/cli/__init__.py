@@ -52,6 +52,8 @@ def load(name: str) -> Callable[[Sequence[str]], int]:
         from fslog.cli.upload.send import run
     elif name == "validate":
         from fslog.cli.upload.validate import run
+    elif name == "plan":
+        from fslog.cli.plan.plan import run
     elif name == "help":
         from fslog.cli.help import run
     else:

@@ -13,6 +13,7 @@ COMMANDS = {
     "send": "upload events from files",
     "validate": "check the events in files",
     "spool": "inspect and send the events in a spool directory",
+    "plan": "infer, compare and describe a tracking plan",
     "help": "print a topic of the guide",
 }
 """The name of each command, and its line in `fslog --help`."""

@@ -96,7 +96,7 @@ def test_a_wrong_argument(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("command", "end"), [("hlep", "did you mean 'help'?"), ("nonsense", "spool, help")]
+    ("command", "end"), [("hlep", "did you mean 'help'?"), ("nonsense", "plan, help")]
 )
 def test_an_unknown_command(command: str, end: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The error names the most similar command, or else all of them."""

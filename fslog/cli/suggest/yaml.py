@@ -28,7 +28,13 @@ def scalar(value: Any) -> str:
     if "\\" in value and value.isprintable():
         doubled = value.replace("'", "''")
         return f"'{doubled}'"
-    return json.dumps(value, ensure_ascii=False) if value.isprintable() else json.dumps(value)
+    return f'"{"".join(map(_escaped, value))}"'
+
+
+def _escaped(one: str) -> str:
+    if ord(one) > 0xFFFF:  # YAML has no pairs of surrogates
+        return one if one.isprintable() else f"\\U{ord(one):08x}"
+    return json.dumps(one, ensure_ascii=not one.isprintable())[1:-1]
 
 
 def flow(value: Any) -> str:

@@ -1,0 +1,39 @@
+"""`fslog plan`: the parser of its commands, each of which is in a module of its own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from fslog.cli.options import CommandParser
+from fslog.cli.plan import infer
+
+_DESCRIPTION = """\
+Work with a tracking plan: a file that says which events there are. No command
+imports or runs the application."""
+
+_EPILOG = """\
+commands:
+  infer      write a first plan from events
+
+examples:
+  fslog plan infer events.ndjson > usage-plan.yaml
+  fslog plan infer --viewer http://127.0.0.1:8020
+
+`fslog plan COMMAND --help` explains a command and its exit codes."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `fslog plan` with its arguments; return the exit code, as `--help` explains it."""
+    options = _parser().parse_args(arguments)
+    act: Callable[[argparse.Namespace], int] = options.act
+    return act(options)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("fslog plan", _DESCRIPTION, _EPILOG)
+    parser.usage = "fslog plan [-h] infer ..."
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    for module in (infer,):
+        module.add_command(commands, parser.prog)
+    return parser
