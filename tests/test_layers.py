@@ -20,6 +20,7 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 ROWS = [
     ["version", "errors", "counters", "context", "types", "interrupts", "process", "config"],
     ["mapping", "net"],
+    ["plan"],
     ["formatter", "capture", "spool", "delivery", "collector"],
     ["handler"],
     ["__init__"],
@@ -44,7 +45,7 @@ APPLICATIONS = {"integrations.aws"}
 
 IMPORTER = re.compile(r"\b(import_module|__import__)$")
 
-EMPTY = ["mapping", "net", "spool", "delivery", "integrations"]
+EMPTY = ["mapping", "net", "plan", "spool", "delivery", "integrations"]
 """Packages whose `__init__` imports nothing, so that one module does not load the others."""
 
 MODULES = {

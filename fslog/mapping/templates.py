@@ -146,6 +146,8 @@ def _compile_list(parts: list[tuple[bool, Any]]) -> tuple[bool, Any]:
 
 
 def _compile_text(text: str, names: Names) -> tuple[bool, Any]:
+    if "{" not in text and "}" not in text:
+        return True, text
     pieces: list[str | Make] = []
     end = 0
     for token in _TOKEN.finditer(text):

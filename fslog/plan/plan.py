@@ -1,0 +1,514 @@
+"""The tracking plan: a file, or a mapping in the configuration, that says which events there are.
+
+A planned event is identified by the constants of its `event`, as in a rule. If it has a `when`, it
+is a rule too. Everything is checked when the plan is read.
+
+>>> export = {"action": "feature", "module": "reports", "feature": "export"}
+>>> plan = Plan.read({"version": 1, "events": {"report exported": {"event": export}}})
+>>> plan.find({**export, "total": 3}).name
+'report exported'
+>>> plan.nearest({**export, "feature": "exprot"})
+'did you mean reports / export?'
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from fslog.config import did_you_mean, nearest, one_of
+from fslog.config.documents import document
+from fslog.config.files import SourceError
+from fslog.mapping import schema, templates
+from fslog.mapping.rules import Rules
+from fslog.plan.keywords import Property, as_sent, compile_property, text
+
+VERSION = 1
+"""The version of the format."""
+
+UNPLANNED = ("warn", "refuse", "send")
+"""What becomes of an event that is not as planned."""
+
+_KEYS = ("version", "unplanned", "common", "events")
+_EVENT_KEYS = (*("description", "owner", "event", "when", "properties", "since", "expires"),)
+_DAY = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?")
+
+_MAX_DEPTH = 32
+_MAX_VALUES = 2_000_000
+_MAX_SETS = 100
+"""Sets of constants' names: an event is looked up once for each that its action has."""
+
+_MAX_SIBLINGS = 200
+_MAX_HINTS = 1_000
+"""Unplanned events for which the nearest planned one is searched: each search takes a while."""
+
+_IDENTIFYING = (str, int, float)
+
+
+@dataclass(frozen=True)
+class PlannedEvent:
+    """What a plan says of one event.
+
+    Args:
+        name: of the event in the plan.
+        constants: its literal strings, numbers and booleans, which identify it; among them the
+            action.
+        event: as in a rule: the constants, other literals, and templates if it has a `when`.
+        when: as in a rule; None if log calls make the event themselves.
+        properties: what is planned for them, those that are common to all events included.
+        description, owner: for people.
+        since: the day on which it began.
+        expires: the first day on which it is no longer expected.
+    """
+
+    name: str
+    constants: Mapping[str, Any]
+    event: Mapping[str, Any]
+    when: Mapping[str, Any] | None
+    properties: Mapping[str, Property]
+    description: str = ""
+    owner: str = ""
+    since: datetime.date | None = None
+    expires: datetime.date | None = None
+
+    def rule(self) -> dict[str, Any] | None:
+        """Return the rule that makes the event; None if it has no `when`."""
+        return None if self.when is None else {"when": self.when, "event": self.event}
+
+    @property
+    def label(self) -> str:
+        """The constants in words: `reports / export`."""
+        return label(self.constants)
+
+    def allows(self, name: str) -> bool:
+        """Return whether an event may have a property of that name."""
+        return name in self.properties or name in self.event or name in schema.REQUIRED
+
+
+class Plan:
+    """A tracking plan, checked.
+
+    Args:
+        given: the plan as a mapping.
+        source: the path of its file, for messages; "" without one.
+
+    Raises:
+        TypeError, ValueError: a mistake; the message names the event, the property and the keyword.
+    """
+
+    def __init__(self, given: Mapping[str, Any], source: str = "") -> None:
+        self.source = source
+        given = _copied(given)
+        self._check_keys(given)
+        self.version: int = given["version"]
+        self.unplanned: str = one_of("unplanned", given.get("unplanned", "warn"), UNPLANNED)
+        common = _section("common", given.get("common"))
+        self.common: dict[str, Property] = {
+            name: compile_property("", name, common[name]) for name in common
+        }
+        events = _section("events", given.get("events"))
+        self.events: dict[str, PlannedEvent] = {
+            name: _planned(name, events[name], self.common) for name in events
+        }
+        self.rules: list[dict[str, Any]] = []
+        """The rules of the events that have a `when`, in order."""
+        self.ruled: list[PlannedEvent] = []
+        """The event of each rule."""
+        for planned in self.events.values():
+            if (rule := planned.rule()) is not None:
+                self.rules.append(rule)
+                self.ruled.append(planned)
+        self._index = _Index(self.events.values())
+        self._siblings: dict[Any, list[str]] | None = None
+        self._hints: dict[Any, str] = {}
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Plan:
+        """Return the plan in a file (YAML, JSON, TOML) or a mapping.
+
+        Raises:
+            TypeError, ValueError: it cannot be read, or has a mistake. The message begins with the
+                file's path.
+        """
+        if isinstance(source, Mapping):
+            return cls(source)
+        if not isinstance(source, (str, os.PathLike)):
+            raise TypeError(
+                f"plan is of type {type(source).__name__}; expected a path or a mapping"
+            )
+        path = os.fspath(source)
+        found = document(path)
+        if found is None:
+            raise SourceError(f"{path} is empty; expected a plan: version and events")
+        if not isinstance(found, Mapping):
+            raise SourceError(
+                f"{path} contains a {type(found).__name__}; expected a plan: version and events"
+            )
+        try:
+            return cls(found, path)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{path}: {error}") from None
+
+    def _check_keys(self, given: Mapping[Any, Any]) -> None:
+        for key in given:
+            if key not in _KEYS:
+                raise ValueError(
+                    f"the plan has the unknown key {key!r}; expected {', '.join(_KEYS)}"
+                    f"{did_you_mean(key, _KEYS)}"
+                )
+        version = given.get("version")
+        if version is None:
+            raise ValueError(f"the plan has no version; expected version: {VERSION}")
+        if type(version) is not int or version != VERSION:
+            raise ValueError(f"version is {version!r}; this fslog reads version {VERSION}")
+
+    def find(self, event: Mapping[str, Any]) -> PlannedEvent | None:
+        """Return the planned event whose constants an event has; None if there is none.
+
+        Of several it is the one with the most constants.
+        """
+        return self._index.find(event)
+
+    def names(self, action: str) -> tuple[str, ...]:
+        """Return the names of the properties by whose values an action's events are looked up."""
+        found = {name for table in self._index.by_action.get(action, ()) for name in table.names}
+        return tuple(sorted(found))
+
+    def nearest(self, event: Mapping[str, Any]) -> str:
+        """Return `did you mean reports / export?` for an unplanned event; "" without an idea.
+
+        One of its values may be misspelt.
+        """
+        values = {name: event[name] for name in self._index.names if type(event.get(name)) is str}
+        key = tuple(values.items())
+        if key not in self._hints:
+            if len(self._hints) >= _MAX_HINTS:
+                return ""
+            self._hints[key] = self._nearest(values)
+        return self._hints[key]
+
+    def _nearest(self, values: Mapping[str, str]) -> str:
+        siblings = self._siblings
+        if siblings is None:
+            siblings = self._siblings = _siblings(self.events.values())
+        for names in self._index.sets:
+            if not all(name in values for name in names):
+                continue
+            for name in reversed(names):
+                others = tuple((each, values[each]) for each in names if each != name)
+                meant = nearest(values[name], siblings.get((name, others), ()))
+                if meant is not None:
+                    found = {each: values[each] for each in names} | {name: meant}
+                    return f"did you mean {label(found)}?"
+        return ""
+
+
+class _Table:
+    """The events of one action whose constants have the same names.
+
+    Args:
+        names: of the constants.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.key: Callable[[Mapping[str, Any]], Any] = itemgetter(*names)
+        self.events: dict[Any, PlannedEvent] = {}
+        self.has_flags = False
+
+    def add(self, planned: PlannedEvent) -> None:
+        other = self.events.setdefault(self.key(planned.constants), planned)
+        if other is not planned:
+            raise ValueError(
+                f"events.{planned.name} cannot be told apart from events.{other.name}: both are "
+                f"{_words(planned.constants)}"
+            )
+        # In Python 1 equals True, which is another value in JSON.
+        numbers = [value for value in planned.constants.values() if type(value) is not str]
+        self.has_flags = self.has_flags or any(value in (0, 1) for value in numbers)
+
+    def find(self, event: Mapping[str, Any]) -> PlannedEvent | None:
+        try:
+            planned = self.events[self.key(event)]
+        except (KeyError, TypeError):  # one of the names is absent, or its value has no hash
+            return None
+        if self.has_flags:
+            for name, value in planned.constants.items():
+                if (type(value) is bool) != (type(event[name]) is bool):
+                    return None
+        return planned
+
+
+class _Index:
+    """Find events by their constants: one look-up for each set of names that an action has.
+
+    Raises:
+        ValueError: two events cannot be told apart.
+    """
+
+    def __init__(self, events: Iterable[PlannedEvent]) -> None:
+        tables: dict[Any, _Table] = {}
+        for planned in events:
+            names = _names(planned)
+            key = (planned.constants["action"], names)
+            if key not in tables:
+                tables[key] = _Table(names)
+            tables[key].add(planned)
+        self.by_action: dict[str, list[_Table]] = {}
+        # The most specific first; tables of one size in the order of the plan.
+        for action, names in sorted(tables, key=lambda key: -len(key[1])):
+            self.by_action.setdefault(action, []).append(tables[action, names])
+        self.sets = sorted({names for _, names in tables}, key=lambda names: (-len(names), names))
+        self.names = sorted({name for names in self.sets for name in names})
+        for action, found in self.by_action.items():
+            if len(found) > _MAX_SETS:
+                raise ValueError(
+                    f"the events of the action {action!r} have {len(found)} different sets of "
+                    f"constants; expected at most {_MAX_SETS}"
+                )
+            self._check_overlaps(found)
+
+    def find(self, event: Mapping[str, Any]) -> PlannedEvent | None:
+        found = self._find(event)
+        if found is None and not all(type(event.get(name)) in _PLAIN for name in self.names):
+            sent = {name: as_sent(event[name]) for name in self.names if name in event}
+            found = self._find(sent)
+        return found
+
+    def _find(self, event: Mapping[str, Any]) -> PlannedEvent | None:
+        try:
+            tables = self.by_action[event["action"]]
+        except (KeyError, TypeError):  # another action, or one that has no hash
+            return None
+        for table in tables:
+            planned = table.find(event)
+            if planned is not None:
+                return planned
+        return None
+
+    def _check_overlaps(self, tables: list[_Table]) -> None:
+        """Raise if one event could have the constants of two planned ones of the same size."""
+        for index, table in enumerate(tables):
+            for other in tables[:index]:
+                if len(other.names) != len(table.names):
+                    continue
+                shared = itemgetter(*(name for name in table.names if name in other.names))
+                by_shared = {shared(one.constants): one for one in other.events.values()}
+                for planned in table.events.values():
+                    both = by_shared.get(shared(planned.constants))
+                    if both is not None:
+                        self._check_overlap(planned, both)
+
+    def _check_overlap(self, planned: PlannedEvent, other: PlannedEvent) -> None:
+        both = {**other.constants, **planned.constants}
+        decided = self._find(both)
+        if decided is None or len(decided.constants) == len(planned.constants):
+            raise ValueError(
+                f"events.{planned.name} cannot be told apart from events.{other.name}: an event "
+                f"with {_words(both)} is both; give one of them one more constant"
+            )
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def _names(planned: PlannedEvent) -> tuple[str, ...]:
+    return ("action", *sorted(planned.constants.keys() - {"action"}))
+
+
+def _siblings(events: Iterable[PlannedEvent]) -> dict[Any, list[str]]:
+    """Return, for each constant, the strings that it has in events whose others are the same."""
+    found: dict[Any, list[str]] = {}
+    for planned in events:
+        constants = planned.constants
+        if not all(type(value) is str for value in constants.values()):
+            continue
+        names = _names(planned)
+        for name in names:
+            others = tuple((each, constants[each]) for each in names if each != name)
+            values = found.setdefault((name, others), [])
+            if len(values) < _MAX_SIBLINGS:
+                values.append(constants[name])
+    return found
+
+
+def label(constants: Mapping[str, Any]) -> str:
+    """Return the constants of an event in words, without an action that goes without saying.
+
+    >>> label({"action": "feature", "feature": "export", "module": "reports"})
+    'reports / export'
+    >>> label({"action": "moduleEnd", "module": "reports"})
+    'moduleEnd / reports'
+    """
+    order = ("action", "product", "module", "feature")
+    names = [name for name in order if name in constants]
+    names += [name for name in constants if name not in order]
+    if len(names) > 1 and constants.get("action") == "feature":
+        names.remove("action")
+    return " / ".join(str(constants[name]) for name in names)
+
+
+def _words(constants: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in constants.items())
+
+
+def _section(name: str, given: Any) -> Mapping[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name} is of type {type(given).__name__}; expected a mapping")
+    for key in given:
+        if not isinstance(key, str) or not key.strip():
+            raise ValueError(f"{name} has the key {key!r}; expected a name")
+    return given
+
+
+def _planned(name: str, given: Any, common: Mapping[str, Property]) -> PlannedEvent:
+    place = f"events.{name}"
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{place} is {_type(given)}; expected a mapping with event")
+    for key in given:
+        if key not in _EVENT_KEYS:
+            raise ValueError(
+                f"{place} has the unknown key {key!r}; expected {', '.join(_EVENT_KEYS)}"
+                f"{did_you_mean(key, _EVENT_KEYS)}"
+            )
+    event = given.get("event")
+    if not isinstance(event, Mapping):
+        raise ValueError(
+            f"{place} has no event, or one that is not a mapping; expected the properties that "
+            "identify it, such as {action: feature, module: reports, feature: export}"
+        )
+    when = given.get("when")
+    constants = _constants(place, event, has_rule=when is not None)
+    own = _section(f"{place}.properties", given.get("properties"))
+    properties = {**common, **{each: compile_property(name, each, own[each]) for each in own}}
+    for each, value in constants.items():
+        problem = properties[each].problem(value) if each in properties else None
+        if problem is not None:
+            raise ValueError(f"{place}.event contradicts {place}.properties: {problem[1]}")
+    planned = PlannedEvent(
+        name=name,
+        constants=constants,
+        event=event,
+        when=when,
+        properties=properties,
+        description=text(f"{place}.description", given.get("description")),
+        owner=text(f"{place}.owner", given.get("owner")),
+        since=_day(f"{place}.since", given.get("since")),
+        expires=_day(f"{place}.expires", given.get("expires")),
+    )
+    if planned.since is not None and planned.expires is not None:
+        if planned.expires <= planned.since:
+            raise ValueError(
+                f"{place}.expires is {planned.expires}; expected a day after since, {planned.since}"
+            )
+    _check_rule(place, planned)
+    return planned
+
+
+def _constants(place: str, event: Mapping[str, Any], *, has_rule: bool) -> dict[str, Any]:
+    """Return the constants that identify an event."""
+    found: dict[str, Any] = {}
+    for name, value in event.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{place}.event has the key {name!r}; expected a property's name")
+        try:
+            is_constant, made = templates.compile_value(value, _ANY)
+        except ValueError as error:
+            raise ValueError(f"{place}.event.{name}: {error}") from None
+        if not is_constant and not has_rule:
+            raise ValueError(
+                f"{place}.event.{name} is {value!r}, which has a placeholder, but the event has no "
+                "when; expected a literal, or the property in properties"
+            )
+        if is_constant and isinstance(made, _IDENTIFYING):
+            found[name] = made
+    action = found.get("action")
+    if not isinstance(action, str) or not action:
+        raise ValueError(f"{place}.event has no literal action; expected one such as 'feature'")
+    return found
+
+
+class _AnyGroup(frozenset[str]):
+    """Groups of regular expressions that are not known yet: `Rules` checks them."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+
+_ANY = templates.Names(_AnyGroup())
+
+
+def _check_rule(place: str, planned: PlannedEvent) -> None:
+    rule = planned.rule()
+    if rule is None:
+        return
+    try:
+        # Which extras there are is known to the formatter only.
+        Rules([rule], lambda name: True)
+    except (ValueError, TypeError) as error:
+        reason = str(error).removeprefix("rules[0]: ").removeprefix("rules[0] ")
+        raise type(error)(f"{place}: {reason}") from None
+
+
+def _day(place: str, value: Any) -> datetime.date | None:
+    if value is None:
+        return None
+    if type(value) is datetime.date:
+        return value
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    found = _DAY.fullmatch(value) if isinstance(value, str) else None
+    try:
+        if found is not None:
+            return datetime.date(int(found[1]), int(found[2]), int(found[3] or 1))
+    except ValueError:  # the 31st of February
+        pass
+    raise ValueError(f"{place} is {value!r}; expected a month or a day, 2026-03 or 2026-03-01")
+
+
+def _copied(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan as plain mappings and lists of its own.
+
+    Raises:
+        ValueError: it contains itself, is nested too deep, or has too many values.
+    """
+    left = _MAX_VALUES
+    path: list[int] = []
+
+    def copied(value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"the plan has more than {_MAX_VALUES} values")
+        is_mapping = isinstance(value, Mapping)
+        if not is_mapping and not isinstance(value, (list, tuple)):
+            return value
+        if id(value) in path:
+            raise ValueError("the plan contains a mapping or list that contains itself")
+        if len(path) >= _MAX_DEPTH:
+            raise ValueError(f"the plan is nested more than {_MAX_DEPTH} levels deep")
+        path.append(id(value))
+        # By key: dictConfig's mappings resolve `ext://` and `cfg://` only then.
+        found = (
+            {key: copied(value[key]) for key in value}
+            if is_mapping
+            else [copied(each) for each in value]
+        )
+        path.pop()
+        return found
+
+    return copied(given)  # type: ignore[no-any-return]
+
+
+def _type(value: Any) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
