@@ -173,18 +173,18 @@ def check(person: None, capfd: pytest.CaptureFixture[str]) -> Check:
     return check_command(capfd)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def driver() -> Iterator[Chrome]:
-    """Return one browser for all tests of a module."""
+    """Return one browser for all tests of a worker: to start it takes as long as ten tests."""
     from browser import chromium
 
     with chromium() as driver:
         yield driver
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def new_viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
-    """Run one viewer, in a process of its own, for all tests of a module."""
+    """Run one viewer, in a process of its own, for all tests of a worker."""
     from browser import second
 
     with second(tmp_path_factory.mktemp("viewer")) as viewer:

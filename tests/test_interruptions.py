@@ -17,7 +17,7 @@ from fslog.collector import Collector
 from processes import numbers, run
 
 STEP = int(os.environ.get("FSLOG_TEST_STEP", "41"))
-SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "7"))
+SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "13"))
 """The quick tests and the slow ones try one of so many places; 1 tries all."""
 
 FULLY = ("Ctrl-C", "a task's time limit")
