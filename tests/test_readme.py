@@ -349,8 +349,8 @@ def test_a_block_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
 def run_ci(markdown: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run the `readme` step of `.ci/run` in a checkout that contains little but a README."""
     root = directory / "checkout"
-    for name in (".ci/run", "tests/support/readme_blocks.py"):
-        (root / name).parent.mkdir(parents=True)
+    for name in (".ci/run", "tests/support/readme_blocks.py", "tests/support/ports.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     (root / "README.md").write_text(markdown, encoding="utf-8")
     env = environment({"PROOF": str(directory / "proof")})
