@@ -1,0 +1,336 @@
+"""Log calls: their loggers, levels, messages, arguments and extras, and comments that say more."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gc
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from fslog.cli.plan.source.evaluate import Evaluator, candidates, is_log_name
+from fslog.cli.plan.source.modules import Names, Unparsed, parse, python_files
+from fslog.cli.plan.source.scopes import METHODS, CallNode, ModuleScopes, Scope, scopes
+from fslog.cli.plan.source.values import (
+    UNKNOWN,
+    External,
+    Items,
+    Logger,
+    Method,
+    Unknown,
+    Value,
+    either,
+    options,
+)
+
+_COMMENT = re.compile(r"#\s*fslog:\s*(?P<rest>.*)")
+_EVENT = re.compile(r"""event\s*=\s*(?:"([^"]*)"|'([^']*)')\s*""")
+
+
+@dataclass(frozen=True)
+class LogCall:
+    """A log call, as far as the source says.
+
+    Args:
+        path, line, end_line: where it is.
+        certainty: `logger` if its receiver is a logger, `likely` if it is called like one,
+            `unlikely` for any other that has such a method.
+        logger: the logger's name, which may be `Unknown` or `Either`.
+        level: None if it is computed.
+        message: the unformatted message.
+        args: the record's arguments: a tuple, or a dict; None if their number is unknown.
+        extras: those of the record, an adapter's included.
+        module: the last part of the module's name.
+        function: the name of the function that contains it; None if that depends on the Python.
+    """
+
+    path: str
+    line: int
+    end_line: int
+    certainty: str
+    logger: Value
+    level: int | None
+    message: Value
+    args: tuple[Value, ...] | Items | None
+    extras: Items
+    module: str
+    function: str | None
+
+    @property
+    def place(self) -> str:
+        """The path and the line, as compilers write it."""
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A comment `# fslog: event="..."`; the event is None if the comment is malformed."""
+
+    path: str
+    line: int
+    event: str | None
+    text: str
+
+    @property
+    def place(self) -> str:
+        """The path and the line, as compilers write it."""
+        return f"{self.path}:{self.line}"
+
+
+@dataclass
+class Source:
+    """What was found in some files.
+
+    Args:
+        files: how many there are.
+        unparsed: those that Python cannot parse.
+        bound: the names of properties that `fslog.context` binds.
+        packages: the first parts of the modules' names.
+    """
+
+    files: int = 0
+    calls: list[LogCall] = field(default_factory=list)
+    comments: list[Comment] = field(default_factory=list)
+    unparsed: list[Unparsed] = field(default_factory=list)
+    bound: set[str] = field(default_factory=set)
+    packages: set[str] = field(default_factory=set)
+
+
+def read(paths: Sequence[str], here: str | None = None) -> Source:
+    """Return the log calls in the Python files of some paths.
+
+    Args:
+        paths: files and directories.
+        here: the current directory, which is on the module path.
+
+    Raises:
+        CommandError: a path is neither.
+    """
+    with _without_collection():
+        return _read(paths, _Program(Names(paths, here)))
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the garbage collector: it would visit the syntax trees again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read(paths: Sequence[str], program: _Program) -> Source:
+    found = Source()
+    for path in python_files(paths):
+        found.files += 1
+        parsed = parse(path)
+        names = program.names.of(path)
+        found.packages.update(name.partition(".")[0] for name in names)
+        if isinstance(parsed, Unparsed):
+            found.unparsed.append(parsed)
+        elif parsed is not None:
+            module = program.add(path, names, parsed.tree)
+            found.bound |= module.bound
+            if b"fslog:" in parsed.text:
+                found.comments += comments(path, parsed.text)
+    evaluator = Evaluator(program)
+    for module in program.modules():
+        found.calls += calls(module, evaluator)
+    return found
+
+
+class _Program:
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self._read: dict[str, ModuleScopes] = {}
+        self._by_path: dict[str, ModuleScopes | None] = {}
+
+    def add(self, path: str, names: tuple[str, ...], tree: ast.Module) -> ModuleScopes:
+        module = scopes(path, names, tree)
+        self._read[path] = module
+        self._by_path[self.names.real(path)] = module
+        return module
+
+    def module(self, path: str) -> ModuleScopes | None:
+        """Return a module that is imported; it may be outside of the paths."""
+        if path not in self._by_path:
+            self._by_path[path] = None  # if it imports itself
+            parsed = parse(path, only_with_loggers=False)
+            if parsed is not None and not isinstance(parsed, Unparsed):
+                self._by_path[path] = scopes(path, self.names.of(path), parsed.tree)
+        return self._by_path[path]
+
+    def modules(self) -> list[ModuleScopes]:
+        """Return the modules below the paths that may concern loggers."""
+        return list(self._read.values())
+
+
+def calls(module: ModuleScopes, evaluator: Evaluator) -> list[LogCall]:
+    """Return the log calls of a module, in the order of their lines."""
+    found = []
+    for call, receiver, method in candidates(module):
+        made = _log_call(call, receiver, method, evaluator)
+        if made is not None:
+            found.append(made)
+    return sorted(found, key=lambda one: one.line)
+
+
+def _log_call(
+    call: CallNode, receiver: ast.AST | None, method: str, evaluator: Evaluator
+) -> LogCall | None:
+    if receiver is None:
+        bound = options(evaluator.of(call.node.func, call.scope))
+        methods = [one for one in bound if isinstance(one, Method)]
+        if not methods:
+            return None
+        value = either([one.logger for one in methods])
+        names = {one.name for one in methods}
+        method = names.pop() if len(names) == 1 else ""
+        is_called_so = True
+    else:
+        value = evaluator.of(receiver, call.scope)
+        is_called_so = is_log_name(receiver)
+    if method and method not in METHODS:
+        return None
+    receivers = [one for one in options(value) if one is not None]
+    loggers = [evaluator.logger(one) for one in receivers]
+    found = [one for one in loggers if one is not None]
+    others = [one for one in receivers if isinstance(one, Unknown) or _may_be_logger(one)]
+    if not found and not (others and (method or is_called_so)):
+        return None
+    certainty = "logger" if len(found) == len(receivers) else "likely"
+    if not found and not is_called_so:
+        certainty = "unlikely"
+    parts = _Parts(call, evaluator, method)
+    if parts.message is None or (certainty == "unlikely" and not _has_text(parts.message)):
+        return None
+    return _made(call, certainty, found, parts)
+
+
+def _may_be_logger(value: Value) -> bool:
+    if not isinstance(value, External):
+        return False
+    module = value.name.partition(".")[0]
+    return module == "builtins" or module not in sys.stdlib_module_names
+
+
+def _has_text(value: Value) -> bool:
+    return any(
+        isinstance(one, str) or (isinstance(one, Unknown) and one.parts is not None)
+        for one in options(value)
+    )
+
+
+class _Parts:
+    """The message, the arguments, the level and the extras that a call gives."""
+
+    def __init__(self, call: CallNode, evaluator: Evaluator, method: str) -> None:
+        node, scope = call.node, call.scope
+
+        def of(one: ast.AST) -> Value:
+            return evaluator.of(one, scope)
+
+        positional = list(node.args)
+        named = {one.arg: one.value for one in node.keywords}
+        self.level: int | None = METHODS.get(method)
+        if method == "log":
+            self.level = _level(of(positional.pop(0) if positional else named.get("level", node)))
+        self.message: Value | None = None
+        self.args: tuple[Value, ...] | Items | None = ()
+        if positional:
+            first, *rest = positional
+            self.message = UNKNOWN if isinstance(first, ast.Starred) else of(first)
+            is_open = any(isinstance(one, ast.Starred) for one in positional)
+            self.args = None if is_open else _arguments([of(one) for one in rest])
+        elif "msg" in named:
+            self.message = of(named["msg"])
+        elif None in named:  # **kwargs may have it
+            self.message, self.args = UNKNOWN, None
+        self.extras: Value = of(named["extra"]) if "extra" in named else None
+        if None in named and self.extras is None:
+            self.extras = UNKNOWN
+
+
+def _level(value: Value) -> int | None:
+    if isinstance(value, int):
+        return value
+    name = getattr(value, "name", "")
+    words = ("CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET")
+    numbers = (50, 50, 40, 30, 30, 20, 10, 0)
+    known = dict(zip((f"logging.{word}" for word in words), numbers, strict=True))
+    return known.get(name) if isinstance(name, str) else None
+
+
+def _arguments(values: list[Value]) -> tuple[Value, ...] | Items | None:
+    """Return the arguments of a record: a single mapping that is not empty stands for itself."""
+    if len(values) == 1 and isinstance(values[0], Items):
+        if values[0] or values[0].is_open:
+            return values[0] if values[0] else None
+    return tuple(values)
+
+
+def _made(call: CallNode, certainty: str, loggers: list[Logger], parts: _Parts) -> LogCall:
+    names = [one.name for one in loggers]
+    if certainty != "logger":
+        names.append(UNKNOWN)
+    message = parts.message
+    if any(one.is_custom for one in loggers):
+        message = UNKNOWN
+    module = call.scope.module
+    node = call.node
+    return LogCall(
+        path=module.path,
+        line=node.lineno,
+        end_line=node.end_lineno or node.lineno,
+        certainty=certainty,
+        logger=either(names),
+        level=parts.level,
+        message=message,
+        args=parts.args,
+        extras=_extras(loggers, parts.extras, certainty),
+        module=module.path.replace("\\", "/").rpartition("/")[2].rpartition(".")[0],
+        function=_function_name(call.scope),
+    )
+
+
+def _extras(loggers: list[Logger], given: Value, certainty: str) -> Items:
+    own = Items({}) if given is None else given
+    if not isinstance(own, Items):
+        own = Items({}, is_open=True)
+    adapted = [one for one in loggers if one.extra is not None or one.is_custom]
+    if not adapted:
+        return own
+    extra = adapted[0].extra
+    if len(loggers) == 1 and isinstance(extra, Items) and not adapted[0].is_custom:
+        return extra
+    return Items(own, is_open=True)
+
+
+def _function_name(scope: Scope) -> str | None:
+    if scope.kind == "comprehension":
+        return None
+    if scope.kind == "module":
+        return "<module>"
+    return getattr(scope.node, "name", "<lambda>")
+
+
+def comments(path: str, text: bytes) -> list[Comment]:
+    """Return the comments for fslog in a file."""
+    found = []
+    try:
+        for token in tokenize.tokenize(io.BytesIO(text).readline):
+            said = _COMMENT.match(token.string) if token.type == tokenize.COMMENT else None
+            if said is not None:
+                event = _EVENT.fullmatch(said["rest"])
+                name = None if event is None else event[1] or event[2] or ""
+                found.append(Comment(path, token.start[0], name, token.string))
+    except (tokenize.TokenError, SyntaxError):  # the tokenizer of this Python is stricter
+        pass
+    return found
