@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from fslog.cli.options import CommandError
-from fslog.cli.output import count
+from fslog.cli.output import Printer, count
 from fslog.cli.upload.lines import BATCH_BYTES
 from fslog.cli.upload.ndjson import InputFile, Reader, input_files
 from fslog.collector.judge import parse_body
@@ -67,6 +68,13 @@ def add_sources(parser: argparse.ArgumentParser, *, spool: bool) -> None:
     parser.add_argument("--viewer", metavar="URL", help="read the events that a viewer keeps")
     if spool:
         parser.add_argument("--spool", metavar="DIR", help="read the events that wait in a spool")
+
+
+def report_invalid(arrivals: Arrivals) -> None:
+    """Print on stderr how many lines were left out."""
+    if arrivals.invalid:
+        text = f"{count(arrivals.invalid, 'invalid line')} left out; fslog validate explains them"
+        Printer(sys.stderr).line((text, "yellow"))
 
 
 def _of_files(files: list[InputFile]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from fslog.cli.options import CommandParser
-from fslog.cli.plan import infer
+from fslog.cli.plan import coverage, diff, infer, types
 
 _DESCRIPTION = """\
 Work with a tracking plan: a file that says which events there are. No command
@@ -15,10 +15,15 @@ imports or runs the application."""
 _EPILOG = """\
 commands:
   infer      write a first plan from events
+  coverage   which planned events arrive, and which unplanned ones
+  diff       what changes between two plans, and what of it is breaking
+  types      write a Python module with a type for each event
 
 examples:
   fslog plan infer events.ndjson > usage-plan.yaml
-  fslog plan infer --viewer http://127.0.0.1:8020
+  fslog plan coverage usage-plan.yaml --viewer http://127.0.0.1:8020
+  git show origin/main:usage-plan.yaml | fslog plan diff - usage-plan.yaml
+  fslog plan types usage-plan.yaml > shop/usage.py
 
 `fslog plan COMMAND --help` explains a command and its exit codes."""
 
@@ -32,8 +37,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser("fslog plan", _DESCRIPTION, _EPILOG)
-    parser.usage = "fslog plan [-h] infer ..."
+    parser.usage = "fslog plan [-h] infer|coverage|diff|types ..."
     commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
-    for module in (infer,):
+    for module in (infer, coverage, diff, types):
         module.add_command(commands, parser.prog)
     return parser
