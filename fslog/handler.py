@@ -181,7 +181,9 @@ class FreshsuccessHandler(logging.Handler):
         if is_enabled is None:
             is_enabled = self._destination.has_keys()
         self._uses_own = is_enabled and not is_captured
-        tls_context(settings.ca_certs)  # raises now if the certificates cannot be used
+        # Made now, not in the listener's thread: a fork amid the making would leave a lock of
+        # OpenSSL locked in the child. And if the certificates cannot be used, it raises now.
+        self._tls = tls_context(settings.ca_certs)
         formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
         if self._uses_own and self._spool is not None:
@@ -475,6 +477,7 @@ class FreshsuccessHandler(logging.Handler):
             ca_certs=self._settings.ca_certs,
             encoding=self._settings.compression,
             timeout=self._settings.timeout,
+            tls=self._tls,
         )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
+import threading
 from collections import Counter
+from typing import Any
 
 import pytest
 
+from fslog import FreshsuccessHandler
 from fslog.collector import Answer, Collector
 from needs import slow_but
 from processes import FORKING, numbers, run, said, started
@@ -36,6 +41,28 @@ def test_parent_and_child_deliver_their_own() -> None:
         run(PARENT_AND_CHILD, collector.url, flags=FORKING)
         assert numbers(collector) == list(range(20))
         assert numbers(collector, "child") == list(range(10))
+
+
+def test_the_context_for_tls_is_made_once(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other thread makes one: a fork amid that would leave a lock of OpenSSL locked."""
+    makers: list[str] = []
+
+    def make(**settings: Any) -> ssl.SSLContext:
+        makers.append(threading.current_thread().name)
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    monkeypatch.setattr("ssl.create_default_context", make)
+    handler = FreshsuccessHandler(
+        defaults={"accountId": "acme", "userId": "ann", "sessionId": "s"},
+        rules=[{"when": {"message": "exported"}, "event": {"action": "export"}}],
+    )
+    handler.handle(logging.LogRecord("app", logging.INFO, "", 0, "exported", (), None))
+    assert handler.flush(30)
+    handler.close()
+    assert len(collector.events) == 1
+    assert makers == ["MainThread"]
 
 
 def test_a_fork_while_the_endpoint_is_down() -> None:

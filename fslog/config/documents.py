@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fslog.config.files import FileError, SourceError, text_of, yaml_error
+from fslog.interrupts import unless_interrupt
 
 _MAX_DEPTH = 32
 _ABSENT, _OPEN, _MERGE = object(), object(), object()
@@ -42,7 +43,7 @@ def document(path: str | os.PathLike[str]) -> Any:
         return parse(parser, text) if text.strip() else None
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from None
-    except Exception as error:  # PyYAML may be missing, so its exceptions cannot be named
+    except unless_interrupt(Exception) as error:  # PyYAML may be missing, so its exceptions cannot be named
         reason = yaml_error(error) if kind == "YAML" else error
         raise SourceError(f"{path} is not valid {kind}: {reason}") from None
 

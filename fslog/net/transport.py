@@ -90,6 +90,8 @@ class Transport:
         timeout: seconds for one request: connecting, sending and the complete response.
         now: seconds since the epoch, for Retry-After dates.
         resolve: resolves the addresses of a name, as `socket.getaddrinfo` does.
+        tls: a context that `tls_context` made for these certificates; None to make one for the
+            first request.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Transport:
         timeout: float,
         now: Callable[[], float] = time.time,
         resolve: Resolve = _addresses,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._destination = destination
         self._headers = wire.headers(encoding)
@@ -108,18 +111,22 @@ class Transport:
         self._now = now
         self._resolve = resolve
         self._ca_certs = ca_certs
+        self._tls = tls
         self._made: urllib3.PoolManager | None = None
         guard_urllib3()
 
     @property
     def _pool(self) -> Any:
-        # Created for the first request: gevent may patch ssl after the handler was created.
         if self._made is None:
+            tls = self._tls
+            # gevent may have patched ssl since the context was made.
+            if type(tls) is not ssl.SSLContext:
+                tls = tls_context(self._ca_certs)
             self._made = manager(
                 self._destination.proxy_url(),
                 num_pools=1,
                 maxsize=1,
-                ssl_context=tls_context(self._ca_certs),
+                ssl_context=tls,
                 retries=False,
             )
         return self._made.connection_from_url(self._destination.ping_url())
