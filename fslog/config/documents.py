@@ -43,7 +43,7 @@ def document(path: str | os.PathLike[str]) -> Any:
         return parse(parser, text) if text.strip() else None
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from None
-    except unless_interrupt(Exception) as error:  # PyYAML may be missing, so its exceptions cannot be named
+    except unless_interrupt(Exception) as error:  # PyYAML may be missing: its own has no name here
         reason = yaml_error(error) if kind == "YAML" else error
         raise SourceError(f"{path} is not valid {kind}: {reason}") from None
 
