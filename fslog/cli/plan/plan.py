@@ -14,7 +14,7 @@ imports or runs the application."""
 
 _EPILOG = """\
 commands:
-  infer      write a first plan from events
+  infer      write a first plan from events, or add what a plan lacks
   coverage   which planned events arrive, and which unplanned ones
   diff       what changes between two plans, and what of it is breaking
   types      write a Python module with a type for each event

@@ -129,7 +129,7 @@ def _yaml_properties(
 ) -> Iterator[str]:
     for name, keywords in properties.items():
         text = f"{' ' * indent}{yaml.scalar(name)}: {yaml.flow(keywords)}"
-        yield f"{text}  # {seen[name]}" if name in seen else text
+        yield f"{text}  # {seen[name]}"
 
 
 def yaml_flow_event(one: Proposal) -> str:
@@ -139,27 +139,44 @@ def yaml_flow_event(one: Proposal) -> str:
 
 def yaml_plan(label: str, found: Inference) -> Iterator[str]:
     """Yield the lines of a whole plan."""
-    kinds = found.kinds()
-    total = count(sum(kind.count for kind in kinds), "event")
+    yield from _introduction(label, found)
+    yield "version: 1"
+    common = found.common()
+    if common is not None:
+        yield "common:"
+        yield from _yaml_properties(*_of_common(common), _STEP)
+    yield "events:"
+    for one in proposals(found, (), common.properties if common else ()):
+        yield from yaml_event(one, _STEP)
+
+
+def _introduction(label: str, found: Inference) -> Iterator[str]:
+    total = count(sum(kind.count for kind in found.kinds()), "event")
     yield from yaml.comment(f"Inferred by fslog plan infer from {total} of {label}.")
     yield from yaml.comment(
         "These are guesses: a comment says in how many events a property was seen, and how often "
         "each value. Say in `description` and `owner` what an event means, and delete what is no "
         "rule."
     )
-    yield "version: 1"
+
+
+def _of_common(common: Kind) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the keywords of the common properties, and how often each was seen."""
+    return (
+        {name: common.keywords(name) for name in common.properties},
+        {name: seen(common, name) for name in common.properties},
+    )
+
+
+def json_plan(label: str, found: Inference) -> Iterator[str]:
+    """Yield the lines of a whole plan, without comments."""
     common = found.common()
+    plan: dict[str, Any] = {"version": 1}
     if common is not None:
-        names = common.properties
-        yield "common:"
-        yield from _yaml_properties(
-            {name: common.keywords(name) for name in names},
-            {name: seen(common, name) for name in names},
-            _STEP,
-        )
-    yield "events:"
-    for one in proposals(found, (), common.properties if common else ()):
-        yield from yaml_event(one, _STEP)
+        plan["common"] = _of_common(common)[0]
+    made = proposals(found, (), common.properties if common else ())
+    plan["events"] = {one.name: one.value for one in made}
+    yield from json.dumps(plan, indent=2).split("\n")
 
 
 # TOML.
@@ -177,9 +194,27 @@ def toml_event(one: Proposal) -> Iterator[str]:
             yield f"{key} = {toml(value)}"
     if properties:
         yield ""
-        yield f"[{path}.properties]"
+        yield from _toml_properties(f"{path}.properties", properties, one.seen)
+
+
+def _toml_properties(
+    path: str, properties: Mapping[str, Any], seen: Mapping[str, str]
+) -> Iterator[str]:
+    yield f"[{path}]"
     for name, keywords in properties.items():
-        yield f"{_toml_key(name)} = {toml(keywords)}  # {one.seen[name]}"
+        yield f"{_toml_key(name)} = {toml(keywords)}  # {seen[name]}"
+
+
+def toml_plan(label: str, found: Inference) -> Iterator[str]:
+    """Yield the lines of a whole plan."""
+    yield from _introduction(label, found)
+    yield "version = 1"
+    common = found.common()
+    if common is not None:
+        yield ""
+        yield from _toml_properties("common", *_of_common(common))
+    for one in proposals(found, (), common.properties if common else ()):
+        yield from toml_event(one)
 
 
 def toml(value: Any) -> str:
