@@ -221,7 +221,7 @@ setup(
             "elastic-apm",
         ],
         # Only for slow tests: CI installs them in the one environment that runs those.
-        "servers": ["granian>=2", "sanic>=25"],
+        "servers": ["granian>=2", "pyuwsgi>=2.0.30", "sanic>=25"],
         # Each minor release of ruff may format differently.
         "lint": ["ruff>=0.17,<0.18", "mypy>=2"],
     },

@@ -10,6 +10,7 @@ How a process ends, and what runs then:
   set after the child's bootstrap has cleared all inherited ones, or at the latest when the child
   first has something to deliver;
   a process of Celery's pool, which ends by `os._exit` too: Celery's own signal before it;
+  a worker of uWSGI, which may end without `atexit`: `uwsgi.atexit`, uWSGI's own callback;
   SIGTERM, if its action is the default one: the handler of `fslog.delivery.sigterm`;
   `os._exit`, another signal's default action: nothing.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import contextlib
+import functools
 import itertools
 import mmap
 import os
@@ -95,6 +97,7 @@ def track(delivery: Finishable) -> None:
     _tracked[delivery] = os.getpid()
     _watch_multiprocessing()
     _watch_celery()
+    _watch_uwsgi()
 
 
 def untrack(delivery: Finishable) -> None:
@@ -205,6 +208,31 @@ def _watch_celery() -> None:
         _has_celery = True
         # Kept strongly: nothing else refers to it.
         signals.worker_process_shutdown.connect(lambda **sent: finish_all(), weak=False)
+
+
+def _watch_uwsgi() -> None:
+    """Have uWSGI call us before one of its processes ends, after what the application has set.
+
+    With `--gevent` and `--skip-atexit-teardown` it does not finalize the interpreter, and so runs
+    no callback of `atexit`. With `--skip-atexit` it calls nothing: `_exit` in a handler of signals
+    in C.
+    """
+    server: Any = sys.modules.get("uwsgi")
+    # An application's own module of this name has a file. The callback is called in the main
+    # interpreter, which is not always the one of the application.
+    if server is None or hasattr(server, "__file__") or IN_SUBINTERPRETER:
+        return
+    before = getattr(server, "atexit", None)
+    if getattr(before, "func", None) is not _end_uwsgi:
+        server.atexit = functools.partial(_end_uwsgi, before)
+
+
+def _end_uwsgi(before: Callable[[], object] | None) -> None:
+    try:
+        if before is not None:
+            before()
+    finally:
+        finish_all()
 
 
 _WIPE_ON_FORK = 18

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -311,6 +312,42 @@ def test_only_a_child_of_multiprocessing_gets_a_finalizer(
     assert forked(os.getpid) == 0
     assert "multiprocessing.util" not in sys.modules
     assert process._finalizer is None
+
+
+def test_uwsgi_finishes_everything_after_what_the_application_does_at_the_end(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever the application sets `uwsgi.atexit`, and also if that raises."""
+    server: Any = types.ModuleType("uwsgi")
+    monkeypatch.setitem(sys.modules, "uwsgi", server)
+    member = heard.witness("member")
+    process.track(member)
+    ours = server.atexit
+    process.track(member)
+    assert server.atexit is ours
+
+    def end() -> None:
+        os.write(member.pipe, b"the application ends\n")
+        raise ValueError("of the application")
+
+    server.atexit = end
+    process.track(member)
+    with pytest.raises(ValueError, match="of the application"):
+        server.atexit()
+    assert heard.since() == ["the application ends", "member begins", "member ends"]
+    ours()
+    assert heard.since() == ["member begins", "member ends"]
+
+
+def test_a_module_of_the_application_may_be_named_uwsgi(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is left as it is; uWSGI's own has no file."""
+    module: Any = types.ModuleType("uwsgi")
+    module.__file__ = "uwsgi.py"
+    monkeypatch.setitem(sys.modules, "uwsgi", module)
+    process.track(heard.witness("member"))
+    assert not hasattr(module, "atexit")
 
 
 @pytest.fixture(params=["by memory", "by process id"])

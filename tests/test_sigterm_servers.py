@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from fslog.collector import Answer, Collector
+from ports import free_port
 from processes import Process, waits
 from servers import DEADLINE, Server, settings_for
 
@@ -50,6 +54,14 @@ FILES = {
                 usage.use()
             start_response("200 OK", [("Content-Length", "0")])
             return [b""]
+        """,
+    "gated.py": """
+        import wsgi
+
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/gate":
+                open("gate").close()
+            return wsgi.app(environ, start_response)
         """,
     "asgi.py": """
         import usage
@@ -174,6 +186,113 @@ def test_a_server_loses_nothing(name: str, tmp_path: Path) -> None:
         assert ended.code == code, ended.err
         assert "Traceback" not in ended.err, ended.err
         assert len(collector.events) == REQUESTS, ended.err
+
+
+PROGRAM = str(Path(sys.executable).with_name("uwsgi"))
+MASTER = (
+    "--binary-path",
+    sys.executable,
+    "--virtualenv",
+    sys.prefix,
+    "--master",
+    "--enable-threads",
+    "--stats",
+    "127.0.0.1:{stats}",
+)
+SOCKET = ("--http-socket", "127.0.0.1:{port}")
+GRACEFUL = ("--hook-master-start", "unix_signal:15 gracefully_kill_them_all")
+ROUTED = ("--http", "127.0.0.1:{port}", "--lazy-apps")
+
+UWSGI = {
+    "gevent": (*SOCKET, "--gevent", "10", "--gevent-monkey-patch", "--die-on-term"),
+    "gevent, unpatched": (*SOCKET, "--gevent", "10", "--die-on-term"),
+    "no teardown": (*SOCKET, "--skip-atexit-teardown", "--die-on-term"),
+    "lazy apps": (*ROUTED, "--die-on-term"),
+    "lazy apps, graceful": (*ROUTED, *GRACEFUL),
+}
+
+
+@contextlib.contextmanager
+def _uwsgi(
+    collector: Collector, where: Path, *arguments: str
+) -> Iterator[tuple[Server, Callable[[], bool]]]:
+    """Run uWSGI; give the server, and a function that returns whether it handles no request."""
+    stats = free_port()
+
+    def is_idle() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", stats), DEADLINE) as connection:
+                found = json.load(connection.makefile())
+        except ConnectionRefusedError:  # it starts
+            return False
+        cores = [core for worker in found["workers"] for core in worker["cores"]]
+        return not any(core["in_request"] for core in cores)
+
+    given = [part.replace("{stats}", str(stats)) for part in (*MASTER, *arguments)]
+    with Server([PROGRAM, *given], _project(where), settings_for(collector, where)) as server:
+        server.until(lambda: server.is_ready({}))
+        for _ in range(REQUESTS):
+            assert server.ask("POST", "/reports") == 200
+        yield server, is_idle
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+@pytest.mark.parametrize("name", UWSGI)
+def test_uwsgi_loses_nothing(name: str, tmp_path: Path) -> None:
+    """Whether it runs what `atexit` has or only `uwsgi.atexit`, if no worker is busy."""
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        with _uwsgi(collector, tmp_path, *UWSGI[name], "--module", "wsgi:app") as (server, is_idle):
+            server.until(is_idle)
+            server.terminate()
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert "Traceback" not in ended.err, ended.err
+        assert len(collector.events) == REQUESTS, ended.err
+
+
+def _is_ready_again(server: Server) -> bool:
+    with contextlib.suppress(ConnectionResetError):  # it waited for the old worker
+        return server.is_ready({})
+    return False
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+def test_uwsgi_that_is_reloaded_loses_nothing(tmp_path: Path) -> None:
+    """Without `--die-on-term`, SIGTERM starts new workers."""
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        with _uwsgi(collector, tmp_path, *SOCKET, "--module", "wsgi:app") as (server, is_idle):
+            server.until(is_idle)
+            server.send(signal.SIGTERM)
+            collector.wait_for(REQUESTS)
+            server.until(lambda: _is_ready_again(server))
+            server.until(is_idle)
+            server.send(signal.SIGINT)
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert len(collector.events) == REQUESTS, ended.err
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+def test_a_busy_worker_of_uwsgi_loses_nothing_if_it_ends_gracefully(tmp_path: Path) -> None:
+    """The guide's hook lets it answer its request first; `--die-on-term` would not."""
+    os.mkfifo(tmp_path / "gate")
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        arguments = (*SOCKET, *GRACEFUL, "--module", "gated:app")
+        with _uwsgi(collector, tmp_path, *arguments) as (server, is_idle):
+            server.until(is_idle)
+            with contextlib.closing(server.connect()) as connection:
+                connection.request("POST", "/gate")
+                server.until(lambda: not is_idle())
+                server.terminate()
+                server.until(lambda: "Gracefully killing worker" in server.written("err"))
+                (tmp_path / "gate").write_bytes(b"")
+                assert connection.getresponse().status == 200
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert len(collector.events) == REQUESTS + 1, ended.err
 
 
 def test_a_scheduler_loses_nothing(tmp_path: Path) -> None:
