@@ -6,6 +6,7 @@ passes to `on_problem`.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,11 @@ class Problem:
     property: str
     message: str
     event: Mapping[str, Any] | None = None
+
+    @builtins.property  # the field has its name
+    def kind(self) -> str:
+        """The code and the property: problems of one kind are logged once."""
+        return f"{self.code} {self.property}"
 
 
 class InvalidEvent(ValueError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from dataclasses import replace
 from fnmatch import translate
 from itertools import islice
 from threading import get_ident
-from typing import Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from weakref import ref
 
 from pythonjsonlogger.json import JsonFormatter
@@ -37,6 +38,10 @@ from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
 from fslog.net.redaction import active_redactor, internal_work, is_internal
 from fslog.types import Names, PresetRule, Rule, Session
+
+if TYPE_CHECKING:
+    from fslog.plan.judgement import Judge
+    from fslog.plan.plan import Plan
 
 EXCLUDE = ("otel*", "dd.*", "_*")
 """Extras that well-known instrumentations add to every record, and those marked as internal."""
@@ -76,6 +81,8 @@ class EventFormatter(JsonFormatter):
             the extra of that name; `"extra"`, as loguru's `bind` makes it; `"message"`, a dict or
             JSON, as structlog makes it. See `fslog.mapping.nested`. Replaces `NESTED`.
         session: how to derive a missing sessionId: `"window"`, `"idle"` or `"none"`.
+        plan: the path of a tracking plan, or a mapping: which events there are. Else `FSLOG_PLAN`.
+            Its rules stand after `rules`; see the guide's topic `plan`.
         context_provider: called without arguments for each event; returns a mapping, or None. If
             it raises, the event is made without it, with a warning; but then `defaults` do not
             apply to `accountId` and `userId`.
@@ -111,6 +118,7 @@ class EventFormatter(JsonFormatter):
         nested: Names | None = NESTED,
         session: Session = "window",
         context_provider: Callable[[], Mapping[str, Any] | None] | None = None,
+        plan: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         **unknown: NoReturn,
     ) -> None:
         config.reject_unknown("EventFormatter", unknown, locals())
@@ -124,7 +132,10 @@ class EventFormatter(JsonFormatter):
         self._excluded = _matcher(config.names("exclude", exclude))
         self._no_value = frozenset(config.names("no_value", no_value, may_be_empty=True))
         self._roots = frozenset(parse(path)[0] for path in paths.values())
-        self._rules = Rules(rules, self._is_known)
+        self._plan = _read_plan(plan)
+        judge = None if self._plan is None else _judge_of(self._plan)
+        further = () if self._plan is None else self._plan.named_rules()
+        self._rules = Rules(rules, self._is_known, further)
         for name, path in paths.items():
             if path in self._rules.preset_names:
                 raise ValueError(
@@ -152,13 +163,26 @@ class EventFormatter(JsonFormatter):
             defaults=self._defaults,
             session=self._session,
             enabled=is_ours and self._provider is None and "event" in places,
+            plan=None if judge is None else judge.checks,
         )
+        self.warnings: Callable[[Mapping[str, Any]], list[Problem]] = schema.warnings
+        """Return the warnings for a valid event; usually none."""
+        self._refusals: Callable[[Mapping[str, Any]], Sequence[Problem]] | None = None
+        if judge is not None and judge.refuses:
+            self._refusals = judge.problems
+        elif judge is not None:
+            self.warnings = judge.after(schema.warnings)
         self.fast_line: Callable[[logging.LogRecord], bytes | None] | None = None
         """Return a record's line, `b""` if it is not an event, or None: call `event`."""
         if is_ours:
             self.fast_line = _fast_line(self.encoders, self._rules)
             if self._has_places:
                 self.fast_line = _unless_nested(self.nested, self.fast_line)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The tracking plan."""
+        return self._plan
 
     @property
     def rules(self) -> Rules:
@@ -235,14 +259,14 @@ class EventFormatter(JsonFormatter):
             event = self.event(record)
             if event is None:
                 return ""
-            line, problems = encode(event)[:-1].decode(), schema.warnings(event)
+            line, problems = encode(event)[:-1].decode(), self.warnings(event)
         except InvalidEvent as error:
             line, problems = "", [*error.problems]
         except unless_interrupt(Exception) as error:  # of a subclass: no log call may raise it
             message = f"the event could not be made: {type(error).__name__}"
             line, problems = "", [Problem("failed", "", message)]
         for problem in problems:
-            if self._notices.is_first(f"{problem.code} {problem.property}"):
+            if self._notices.is_first(problem.kind):
                 with internal_work(lambda text: text):
                     where = notices.call_site(record)
                     self._notices.problem(problem.code, problem.message, where, "")
@@ -316,6 +340,8 @@ class EventFormatter(JsonFormatter):
                 raise InvalidEvent(problems)
         if derive is not None:
             event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
+        if self._refusals is not None and (found := self._refusals(event)):
+            raise InvalidEvent(found)
         return event
 
     def _provided(self) -> Mapping[str, Any]:
@@ -454,6 +480,30 @@ def _without_action(name: str, properties: dict[str, Any]) -> dict[str, Any]:
     if "action" in properties:
         raise ValueError(f"{name} has an action, which only a log call or a rule can give")
     return properties
+
+
+def _read_plan(given: Any) -> Plan | None:
+    """Return the plan of an argument, or of `FSLOG_PLAN`; None without one."""
+    name = "plan" if given is not None else "FSLOG_PLAN"
+    source = given if given is not None else config.environment(name)
+    if source is None:
+        return None
+    # Most applications have no plan: only those with one load its modules.
+    from fslog.plan.plan import Plan
+
+    try:
+        return Plan.read(source)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _judge_of(plan: Plan) -> Judge | None:
+    """Return what judges events by a plan; None if the plan lets every event pass."""
+    if plan.unplanned == "send":
+        return None
+    from fslog.plan.judgement import Judge
+
+    return Judge(plan)
 
 
 def _places(nested: Any) -> tuple[str, ...]:

@@ -32,7 +32,6 @@ from fslog.delivery.detached import Watch
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
-from fslog.mapping import schema
 from fslog.mapping.encoding import encode
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
@@ -65,7 +64,7 @@ _NOT_GIVEN: Any = _NotGiven()
 
 _MAPPING = (
     *("fields", "rules", "defaults", "include", "exclude", "no_value", "nested", "session"),
-    "context_provider",
+    *("plan", "context_provider"),
 )
 
 _numbers = itertools.count(1)
@@ -111,8 +110,8 @@ class FreshsuccessHandler(logging.Handler):
             `"auto"`: True if both keys are set, False if neither is, which a WARNING on the logger
             `fslog` reports once per process; else `FSLOG_ENABLED`, else `"auto"`.
         on_problem: called with a `Problem` in the thread of the log call.
-        fields, rules, defaults, include, exclude, no_value, nested, session, context_provider:
-            see `EventFormatter`; not together with `setFormatter`.
+        fields, rules, defaults, include, exclude, no_value, nested, session, context_provider,
+            plan: see `EventFormatter`; not together with `setFormatter`.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
@@ -156,6 +155,7 @@ class FreshsuccessHandler(logging.Handler):
         nested: Names | None = _NOT_GIVEN,
         session: Session = _NOT_GIVEN,
         context_provider: Callable[[], Mapping[str, Any] | None] | None = _NOT_GIVEN,
+        plan: str | os.PathLike[str] | Mapping[str, Any] | None = _NOT_GIVEN,
         **unknown: NoReturn,
     ) -> None:
         given = locals()
@@ -253,6 +253,7 @@ class FreshsuccessHandler(logging.Handler):
 
     def _use_formatter(self) -> None:
         self._event = self.formatter.event
+        self._warnings = self.formatter.warnings
         # A subclass that overrides emit() sees every record, so it gets no fast path.
         is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
         self._fast_line = self.formatter.fast_line if is_plain else None
@@ -299,7 +300,7 @@ class FreshsuccessHandler(logging.Handler):
             if event is None:
                 sink.skipped.add()
                 return
-            line, warnings = encode(event), schema.warnings(event)
+            line, warnings = encode(event), self._warnings(event)
         except InvalidEvent as error:
             self._reject(sink, record, error.problems)
         except unless_interrupt(Exception) as error:

@@ -21,6 +21,7 @@ from fslog.collector import Collector
 from fslog.formatter import EXCLUDE
 from fslog.mapping import schema
 from fslog.net.destination import DATACENTERS
+from fslog.plan.judgement import CODES
 from fslog.testing import Capture
 from processes import Process
 from readme_blocks import ROOT, blocks_of
@@ -33,7 +34,7 @@ PACKAGE = Path(fslog.__file__).parent
 
 MAPPING = (
     *("fields", "rules", "defaults", "include", "exclude", "no_value", "nested", "session"),
-    "context_provider",
+    *("plan", "context_provider"),
 )
 
 
@@ -114,6 +115,8 @@ def test_every_code_is_documented() -> None:
     assert {name for name, fate in fate.items() if fate == "sent"} == schema.WARNINGS
     assert {name for name, fate in fate.items() if fate == "refused"} == {"refused"}
     assert set(fate.values()) == {"sent", "refused", "invalid"}
+    of_plans = tables(section("events", "Problems"))[1]
+    assert {code(name) for name, _ in of_plans} == CODES
 
 
 # Configuration.

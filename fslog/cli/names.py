@@ -21,6 +21,7 @@ COMMANDS = {
 TOPICS = (
     "events",
     "rules",
+    "plan",
     "context",
     "configuration",
     "delivery",

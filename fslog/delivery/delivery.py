@@ -249,8 +249,8 @@ class Delivery:
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Report a problem of an event with its call site: the first of its kind only."""
         where = notices.call_site(record)
-        code, name, message = problem.code, problem.property, problem.message
-        if self._notices.is_first(f"{code} {name}"):
+        code, message = problem.code, problem.message
+        if self._notices.is_first(problem.kind):
             self.run_on_listener(lambda: self._notices.problem(code, message, where))
 
     def _opened(self) -> bool:

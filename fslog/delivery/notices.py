@@ -22,6 +22,7 @@ _logged_once: dict[str, object] = {}
 """The notices of this process, and of those that it was forked from."""
 
 _MAX_KINDS = 100
+_MAX_WORDS = 20
 _STATES = ("full", "split", "abandoned", "spool")
 
 _FLAPPING = ("full", "spool")
@@ -122,6 +123,8 @@ class Notices:
         self._failures: set[str] = set()
         self._failing_since = 0.0
         self._logged: dict[str, object] = {}
+        self._common: set[str] = set()
+        """The first words of kinds, of which there are too many."""
         self._muted_until: dict[str, float] = {}
         self._refused_before: int | None = None
 
@@ -159,16 +162,30 @@ class Notices:
     def is_first(self, kind: str) -> bool:
         """Return True to the first caller for each kind, from any thread: it logs the notice.
 
-        The number of kinds is limited, so that a program's mistakes cannot fill the memory. A
-        state that may change many times a second returns True at most once a minute.
+        The number of kinds with the same first word is limited, so that a program's mistakes cannot
+        fill the memory. A state that may change many times a second returns True at most once a
+        minute.
         """
         mark = object()
-        if kind in self._logged or (kind not in _STATES and len(self._logged) >= _MAX_KINDS):
+        if kind in self._logged or (kind not in _STATES and self._is_common(kind)):
             return False
         if self._is_muted(kind) or self._logged.setdefault(kind, mark) is not mark:
             return False
         if kind in _FLAPPING:
             self._muted_until[kind] = self._clock() + _MUTE_SECONDS
+        return True
+
+    def _is_common(self, kind: str) -> bool:
+        if len(self._logged) < _MAX_KINDS:
+            return False
+        if len(self._logged) >= _MAX_KINDS * _MAX_WORDS:
+            return True
+        word = kind.partition(" ")[0]
+        if word not in self._common:
+            same = sum(other.partition(" ")[0] == word for other in list(self._logged))
+            if same < _MAX_KINDS:
+                return False
+            self._common.add(word)
         return True
 
     def _is_muted(self, kind: str) -> bool:

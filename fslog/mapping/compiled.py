@@ -34,6 +34,8 @@ Encode = Callable[[dict[str, Any], Any, Mapping[str, Any]], "bytes | None"]
 None, or any exception: the record does not have the shape.
 """
 
+PlanChecks = Callable[[Mapping[str, Any], Mapping[str, type], frozenset[str]], Any]
+
 CallSite = tuple[Any, Any]
 """The file and the line of a log call."""
 
@@ -90,6 +92,8 @@ class EncoderCache:
         defaults: the properties of events that have no other value for them.
         session: derives a sessionId; None if the call has to give it.
         enabled: False: nothing is compiled.
+        plan: the checks of a call shape by a plan, given the properties with the same value each
+            time, the types of the others, and the names of derived ones; None for no plan.
     """
 
     def __init__(
@@ -100,8 +104,9 @@ class EncoderCache:
         defaults: Mapping[str, Any],
         session: sessions.SessionIds | None,
         enabled: bool,
+        plan: PlanChecks | None = None,
     ) -> None:
-        self._configuration = (is_property, frozenset(fields), defaults, session)
+        self._configuration = (is_property, frozenset(fields), defaults, session, plan)
         self._max_sites = _MAX_SITES if enabled else 0
         self._known: dict[CallSite, _Known] = {}
         self._sources: list[str] = []
@@ -214,6 +219,7 @@ class _Compiler:
     fields: frozenset[str]
     defaults: Mapping[str, Any]
     session: sessions.SessionIds | None
+    plan: PlanChecks | None
     shape: CallShape
     globals: dict[str, Any] = field(default_factory=_GLOBALS.copy)
     statements: list[str] = field(default_factory=list)
@@ -233,6 +239,8 @@ class _Compiler:
             if not self._add_property(property_name, source, kind, f"v{number}"):
                 return None
         self._add_time("createdAt" in sources)
+        if self.plan is not None:
+            self._add_plan(self.plan, sources)
         if "sessionId" in sources or self.session is not sessions.by_window:
             self._require(f"not {self._bind(schema.id_warnings)}(accountId, userId)")
         if "sessionId" not in sources:
@@ -315,6 +323,24 @@ class _Compiler:
         self._begin(name)
         self._write(encode({"": coerced[name]}).decode()[len('{"":') : -len("}\n")])
         return True
+
+    def _add_plan(self, plan: PlanChecks, sources: Mapping[str, tuple[str, Any]]) -> None:
+        """Add the check that the event is as planned, as far as its names and types do not say."""
+        fixed = {name: value for name, (source, value) in sources.items() if source == "default"}
+        schema.coerce(fixed)
+        fixed["action"] = self.shape.action
+        variables, kinds = {}, {}
+        for number, (name, (source, kind)) in enumerate(sources.items()):
+            if source != "default" and name != "action":
+                variables[name] = f"v{number}"
+                kinds[name] = str if name in schema.IDS else kind
+        if "createdAt" not in sources:
+            variables["createdAt"], kinds["createdAt"] = "createdAt", int
+        derived = frozenset({"sessionId"} - sources.keys())
+        checks = plan(fixed, kinds, derived)
+        key = "".join(f"{variables[name]}, " for name in checks.names)
+        self.statements.append(f"check = {self._bind(checks)}[({key})]")
+        self._require(f"check is None or check({', '.join(variables.values())})")
 
     def _begin(self, name: str) -> None:
         self._write(("," if self.line else "{") + _quote(name) + ":")

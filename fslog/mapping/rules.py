@@ -61,6 +61,7 @@ class Rules:
     Args:
         rules: as in the configuration: mappings with `when` and `event`.
         known: whether records may have an attribute of a given name.
+        further: rules that stand after these, and what each is called in messages.
 
     Raises:
         TypeError, ValueError: an invalid rule; the message begins with its index.
@@ -70,6 +71,7 @@ class Rules:
         self,
         rules: Sequence[Mapping[str, Any]] | None,
         known: Callable[[str], bool] = lambda name: False,
+        further: Sequence[tuple[str, Mapping[str, Any]]] = (),
     ) -> None:
         if rules is None:
             rules = ()
@@ -78,8 +80,11 @@ class Rules:
         self.report: Callable[[str], None] = lambda text: None
         """Is called, once, for each placeholder that none of a rule's records has a value for."""
         self._rules = [
-            _compile(index, rules[index], known, lambda text: self.report(text))
-            for index in range(len(rules))
+            _compile(where, rule, known, lambda text: self.report(text))
+            for where, rule in (
+                *((f"rules[{index}]", rules[index]) for index in range(len(rules))),
+                *further,
+            )
         ]
         self.preset_names: frozenset[str] = frozenset(
             name for rule in self._rules for name in rule.groups if "." in name
@@ -215,6 +220,7 @@ class Rule(NamedTuple):
     """One rule, compiled.
 
     Args:
+        where: what it is called in messages: `rules[0]`.
         when, event: the conditions, and the event as in the configuration.
         logger, message: two of the conditions, by which rules are selected: the logger's name, and
             the literal message; None if there is none, or a regular expression.
@@ -226,6 +232,7 @@ class Rule(NamedTuple):
         groups: the names that are no paths: groups of regular expressions, and what a preset reads.
     """
 
+    where: str
     when: list[Condition]
     event: Mapping[str, Any]
     logger: Match
@@ -274,9 +281,8 @@ class Rule(NamedTuple):
 
 
 def _compile(
-    index: int, rule: Any, known: Callable[[str], bool], report: Callable[[str], None]
+    where: str, rule: Any, known: Callable[[str], bool], report: Callable[[str], None]
 ) -> Rule:
-    where = f"rules[{index}]"
     if not isinstance(rule, Mapping):
         raise TypeError(f"{where} is of type {type(rule).__name__}; expected when and event")
     unknown = set(rule) - {"when", "event"}
@@ -299,12 +305,14 @@ def _compile(
                 hint = "; it may lack one if a regular expression has the groups module and feature"
             raise ValueError(f"{where} has no {part}, or one that is not a mapping{hint}")
     try:
-        return _compile_parts(preset, when, event, known, lambda text: report(f"{where}: {text}"))
+        parts = preset, when, event, known
+        return _compile_parts(where, *parts, lambda text: report(f"{where}: {text}"))
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from None
 
 
 def _compile_parts(
+    where: str,
     preset: presets.CompiledPreset | None,
     when: Any,
     event: Any,
@@ -352,6 +360,7 @@ def _compile_parts(
         event, names, lambda name: name in roots or known(name), report
     )
     return Rule(
+        where=where,
         when=all_of_them,
         event=event,
         logger=logger,

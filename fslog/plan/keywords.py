@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from fslog.config import did_you_mean
@@ -65,6 +65,7 @@ _SYNONYMS = {
 _MAX_SHOWN = 40
 _MAX_CHOICES = 10
 _MAX_PLAIN = 4
+_MAX_KEPT = 1_000
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,10 @@ class Property:
     description: str = ""
 
     @cached_property
-    def regex(self) -> re.Pattern[str]:
-        """The compiled `pattern`."""
-        return re.compile(self.pattern or "")
+    def matches(self) -> Callable[[str], bool]:
+        """Return whether the pattern is found in a string; of the same strings, mostly."""
+        search = _compiled(self.pattern or "").search
+        return lru_cache(maxsize=_MAX_KEPT)(lambda value: search(value) is not None)
 
     @cached_property
     def expected(self) -> str:
@@ -140,7 +142,7 @@ class Property:
     def _string_problem(self, value: str) -> str | None:
         if self.max_length is not None and len(value) > self.max_length:
             return f"has {len(value)} characters; expected at most {self.max_length}"
-        if self.pattern is not None and self.regex.search(value) is None:
+        if self.pattern is not None and not self.matches(value):
             return f"does not match the pattern {self.pattern}"
         return None
 
@@ -294,7 +296,7 @@ def _pattern(place: str, given: Mapping[str, Any]) -> str | None:
     if not isinstance(value, str):
         raise TypeError(f"{place}.pattern is {_actual(value)}; expected a regular expression")
     try:
-        re.compile(value)
+        _compiled(value)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{place}.pattern is {value!r}; expected a regular expression: {error}"
@@ -348,6 +350,11 @@ def text(place: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{place} is {_actual(value)}; expected a string")
     return value
+
+
+@lru_cache(maxsize=4_096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 def _equal(value: Any, other: Any) -> bool:

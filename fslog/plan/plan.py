@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -76,6 +76,11 @@ class PlannedEvent:
     since: datetime.date | None = None
     expires: datetime.date | None = None
 
+    @property
+    def place(self) -> str:
+        """What the event and its rule are called in messages: `events.report exported`."""
+        return _place(self.name)
+
     def rule(self) -> dict[str, Any] | None:
         """Return the rule that makes the event; None if it has no `when`."""
         return None if self.when is None else {"when": self.when, "event": self.event}
@@ -115,33 +120,44 @@ class Plan:
         self.events: dict[str, PlannedEvent] = {
             name: _planned(name, events[name], self.common) for name in events
         }
-        self.rules: list[dict[str, Any]] = []
-        """The rules of the events that have a `when`, in order."""
-        self.ruled: list[PlannedEvent] = []
-        """The event of each rule."""
-        for planned in self.events.values():
-            if (rule := planned.rule()) is not None:
-                self.rules.append(rule)
-                self.ruled.append(planned)
+        self.ruled: list[PlannedEvent] = [
+            planned for planned in self.events.values() if planned.when is not None
+        ]
+        """The events that have a `when`, in order."""
+        self.rules: list[dict[str, Any]] = [
+            {"when": planned.when, "event": planned.event} for planned in self.ruled
+        ]
+        """Their rules."""
         self._index = _Index(self.events.values())
         self._siblings: dict[Any, list[str]] | None = None
         self._hints: dict[Any, str] = {}
 
     @classmethod
-    def read(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Plan:
-        """Return the plan in a file (YAML, JSON, TOML) or a mapping.
+    def read(cls, source: str | os.PathLike[str] | Mapping[str, Any] | Plan) -> Plan:
+        """Return the plan in a file (YAML, JSON, TOML) or a mapping; a plan itself as it is.
 
         Raises:
             TypeError, ValueError: it cannot be read, or has a mistake. The message begins with the
                 file's path.
         """
+        if isinstance(source, Plan):
+            return source
         if isinstance(source, Mapping):
             return cls(source)
         if not isinstance(source, (str, os.PathLike)):
-            raise TypeError(
-                f"plan is of type {type(source).__name__}; expected a path or a mapping"
-            )
+            raise TypeError(f"it is of type {type(source).__name__}; expected a path or a mapping")
         path = os.fspath(source)
+        # A handler and its formatter read the same file, when the program starts.
+        key = (path, _version(path))
+        kept = _last.get(key)
+        if kept is None:
+            kept = cls._read(path)
+            _last.clear()
+            _last[key] = kept
+        return kept
+
+    @classmethod
+    def _read(cls, path: str) -> Plan:
         found = document(path)
         if found is None:
             raise SourceError(f"{path} is empty; expected a plan: version and events")
@@ -166,6 +182,15 @@ class Plan:
             raise ValueError(f"the plan has no version; expected version: {VERSION}")
         if type(version) is not int or version != VERSION:
             raise ValueError(f"version is {version!r}; this fslog reads version {VERSION}")
+
+    @property
+    def tables(self) -> Mapping[str, Sequence[Table]]:
+        """The planned events by action; for each set of constants' names a table."""
+        return self._index.by_action
+
+    def named_rules(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return the rules, and what each is called in messages."""
+        return [(planned.place, rule) for planned, rule in zip(self.ruled, self.rules, strict=True)]
 
     def find(self, event: Mapping[str, Any]) -> PlannedEvent | None:
         """Return the planned event whose constants an event has; None if there is none.
@@ -208,11 +233,27 @@ class Plan:
         return ""
 
 
-class _Table:
+_last: dict[Any, Plan] = {}
+"""The plan of the file that was read last, by its path and its version."""
+
+
+def _version(path: str) -> Any:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # reading it reports that
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class Table:
     """The events of one action whose constants have the same names.
 
     Args:
         names: of the constants.
+
+    Attributes:
+        key: returns the values by which an event is looked up; raises KeyError without them.
+        events: by these values.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -252,14 +293,14 @@ class _Index:
     """
 
     def __init__(self, events: Iterable[PlannedEvent]) -> None:
-        tables: dict[Any, _Table] = {}
+        tables: dict[Any, Table] = {}
         for planned in events:
             names = _names(planned)
             key = (planned.constants["action"], names)
             if key not in tables:
-                tables[key] = _Table(names)
+                tables[key] = Table(names)
             tables[key].add(planned)
-        self.by_action: dict[str, list[_Table]] = {}
+        self.by_action: dict[str, list[Table]] = {}
         # The most specific first; tables of one size in the order of the plan.
         for action, names in sorted(tables, key=lambda key: -len(key[1])):
             self.by_action.setdefault(action, []).append(tables[action, names])
@@ -291,7 +332,7 @@ class _Index:
                 return planned
         return None
 
-    def _check_overlaps(self, tables: list[_Table]) -> None:
+    def _check_overlaps(self, tables: list[Table]) -> None:
         """Raise if one event could have the constants of two planned ones of the same size."""
         for index, table in enumerate(tables):
             for other in tables[:index]:
@@ -368,8 +409,13 @@ def _section(name: str, given: Any) -> Mapping[str, Any]:
     return given
 
 
+def _place(name: str) -> str:
+    """Return what an event, and its rule, is called in messages."""
+    return f"events.{name}"
+
+
 def _planned(name: str, given: Any, common: Mapping[str, Property]) -> PlannedEvent:
-    place = f"events.{name}"
+    place = _place(name)
     if not isinstance(given, Mapping):
         raise TypeError(f"{place} is {_type(given)}; expected a mapping with event")
     for key in given:
@@ -450,14 +496,9 @@ _ANY = templates.Names(_AnyGroup())
 
 def _check_rule(place: str, planned: PlannedEvent) -> None:
     rule = planned.rule()
-    if rule is None:
-        return
-    try:
+    if rule is not None:
         # Which extras there are is known to the formatter only.
-        Rules([rule], lambda name: True)
-    except (ValueError, TypeError) as error:
-        reason = str(error).removeprefix("rules[0]: ").removeprefix("rules[0] ")
-        raise type(error)(f"{place}: {reason}") from None
+        Rules((), lambda name: True, [(place, rule)])
 
 
 def _day(place: str, value: Any) -> datetime.date | None:

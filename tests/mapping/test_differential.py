@@ -22,12 +22,12 @@ def test_very_many_records_are_the_same_both_ways() -> None:
 
 @pytest.mark.parametrize(
     ("check", "number"),
-    [("_check_event", 3), ("_check_names", 3)],
+    [("_check_event", 3), ("_check_names", 3), ("_add_plan", 3)],
 )
 def test_an_encoder_without_a_check_is_found(
     check: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without one of an encoder's checks the comparison fails: it can find differences."""
-    monkeypatch.setattr(compiled._Compiler, check, lambda self: None)
+    monkeypatch.setattr(compiled._Compiler, check, lambda self, *given: None)
     with pytest.raises(AssertionError, match="compiled"):
         run(number, 10_000)

@@ -185,7 +185,7 @@ def shared() -> dict[str, Any]:
 
 
 MISTAKES: list[tuple[Any, type[Exception], str]] = [
-    (3, TypeError, "^plan is of type int; expected a path or a mapping"),
+    (3, TypeError, "^it is of type int; expected a path or a mapping"),
     ({}, ValueError, "the plan has no version; expected version: 1"),
     ({"version": 2}, ValueError, "version is 2; this fslog reads version 1"),
     ({"version": True}, ValueError, "version is True"),

@@ -181,6 +181,40 @@ RULES = (
     },
 )
 
+_ANY: dict[str, dict[str, Any]] = {name: {} for name in ("feature", "module", "note", "plan", "é")}
+PLAN: dict[str, Any] = {
+    "version": 1,
+    "common": {
+        **_ANY,
+        "accountId": {"type": "string", "pattern": "^[a-z0-9ë]+$"},
+        "userId": {"type": ["string"], "maxLength": 5},
+        "product": {"enum": ["ann", "bob", "7"]},
+        "total": {"type": ["integer", "number"], "minimum": 0, "maximum": 90},
+        "note": {"type": ["string", "integer", "null"], "minimum": -2},
+        "plan": {"enum": [True, None, 1, "ann"]},
+    },
+    "events": {
+        "feature": {
+            "event": {"action": "feature"},
+            "properties": {"sessionId": {"type": "string"}},
+        },
+        "f": {
+            "event": {"action": "feature", "module": "m", "feature": "f"},
+            "properties": {"total": {"type": "integer", "required": True}},
+        },
+        "page": {
+            "event": {"action": "pageView"},
+            "properties": {"createdAt": {"type": "integer"}, "x": {}, "event": {}},
+            "expires": "2026-09-22",
+        },
+        "page of ann": {"event": {"action": "pageView", "product": "ann"}},
+        "said": {
+            "event": {"action": "x", "n": "{event.userId}"},
+            "when": {"message": "said", "event.userId": "bob"},
+        },
+    },
+}
+
 
 class Scenario:
     """One configuration, a few log calls, and what changes from one call to the next."""
@@ -223,6 +257,8 @@ class Scenario:
             mapping["context_provider"] = dice.choice(
                 (lambda: {"userId": "p", "plan": 1}, lambda: 1 // 0)
             )
+        if dice.random() < 0.3:
+            mapping["plan"] = {**PLAN, "unplanned": dice.choice(("warn", "refuse"))}
         return mapping
 
     def _value(self, name: Any, odd: float = 0.1) -> Any:
