@@ -41,7 +41,7 @@ CALLS = [
     *([name, "--help"] for name in COMMANDS),
     *([name, "--nonsense"] for name in COMMANDS),
     *(["spool", name, "--help"] for name in ("ls", "show", "drain", "quarantine")),
-    *(["plan", name, "--help"] for name in ("infer", "coverage", "diff", "types")),
+    *(["plan", name, "--help"] for name in ("infer", "coverage", "diff", "docs", "types")),
 ]
 """Command lines that do nothing but print."""
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from fslog.cli.options import CommandParser
-from fslog.cli.plan import coverage, diff, infer, types
+from fslog.cli.plan import coverage, diff, docs, infer, types
 
 _DESCRIPTION = """\
 Work with a tracking plan: a file that says which events there are. No command
@@ -17,6 +17,7 @@ commands:
   infer      write a first plan from events, or add what a plan lacks
   coverage   which planned events arrive, and which unplanned ones
   diff       what changes between two plans, and what of it is breaking
+  docs       write a catalogue of the events, in Markdown
   types      write a Python module with a type for each event
 
 examples:
@@ -37,8 +38,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser("fslog plan", _DESCRIPTION, _EPILOG)
-    parser.usage = "fslog plan [-h] infer|coverage|diff|types ..."
+    parser.usage = "fslog plan [-h] infer|coverage|diff|docs|types ..."
     commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
-    for module in (infer, coverage, diff, types):
+    for module in (infer, coverage, diff, docs, types):
         module.add_command(commands, parser.prog)
     return parser
