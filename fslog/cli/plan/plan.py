@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from fslog.cli.options import CommandParser
-from fslog.cli.plan import coverage, diff, docs, infer, types
+from fslog.cli.plan import check, coverage, diff, docs, infer, types
 
 _DESCRIPTION = """\
 Work with a tracking plan: a file that says which events there are. No command
@@ -14,6 +14,7 @@ imports or runs the application."""
 
 _EPILOG = """\
 commands:
+  check      hold the log calls in source against a plan
   infer      write a first plan from events, or add what a plan lacks
   coverage   which planned events arrive, and which unplanned ones
   diff       what changes between two plans, and what of it is breaking
@@ -21,6 +22,7 @@ commands:
   types      write a Python module with a type for each event
 
 examples:
+  fslog plan check usage-plan.yaml src
   fslog plan infer events.ndjson > usage-plan.yaml
   fslog plan coverage usage-plan.yaml --viewer http://127.0.0.1:8020
   git show origin/main:usage-plan.yaml | fslog plan diff - usage-plan.yaml
@@ -38,8 +40,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser("fslog plan", _DESCRIPTION, _EPILOG)
-    parser.usage = "fslog plan [-h] infer|coverage|diff|docs|types ..."
+    parser.usage = "fslog plan [-h] check|infer|coverage|diff|docs|types ..."
     commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
-    for module in (infer, coverage, diff, docs, types):
+    for module in (check, infer, coverage, diff, docs, types):
         module.add_command(commands, parser.prog)
     return parser

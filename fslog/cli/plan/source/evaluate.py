@@ -35,6 +35,7 @@ from fslog.cli.plan.source.values import (
     either,
     is_known,
     joined,
+    merged,
     options,
 )
 
@@ -77,8 +78,6 @@ _TEXT_METHODS = frozenset(
 _PROPERTIES = frozenset({"property", "cached_property"})
 _TRANSPARENT = frozenset({"staticmethod", "classmethod", "cache", "lru_cache"}) | _PROPERTIES
 """Decorators that do not change what a function returns."""
-
-_CONVERSION = re.compile(r"%(?:\([^)]*\))?[#0 +-]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
 
 _READING = frozenset({"get", "keys", "items", "values", "copy"})
 """Methods of a dict that do not change it."""
@@ -172,7 +171,7 @@ class Evaluator:
     def _operation(self, node: Any, scope: Scope, given: Given) -> Value:
         left = self.of(node.left, scope, given)
         if isinstance(node.op, ast.Mod) and _is_text(left):
-            return _merged(left)
+            return merged(left)
         right = self.of(node.right, scope, given)
         if isinstance(node.op, ast.Add):
             if _is_text(left) or _is_text(right):
@@ -670,21 +669,6 @@ _FINDERS: dict[type[ast.AST], Callable[[Evaluator, Any, Scope, Given], Value]] =
 
 def _is_text(value: Value) -> bool:
     return isinstance(value, str) or (isinstance(value, Unknown) and value.parts is not None)
-
-
-def _merged(text: Value) -> Value:
-    """Return a text after `%`: each conversion is unknown."""
-    parts: list[Value] = []
-    for piece in (text,) if isinstance(text, str) else text.parts:
-        if piece is None:
-            parts.append(UNKNOWN)
-            continue
-        end = 0
-        for found in _CONVERSION.finditer(piece):
-            parts += [piece[end : found.start()], "%" if found[1] == "%" else UNKNOWN]
-            end = found.end()
-        parts.append(piece[end:])
-    return joined(parts)
 
 
 def _formatted(text: Value) -> Value:

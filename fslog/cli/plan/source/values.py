@@ -214,6 +214,33 @@ def joined(parts: list[Value]) -> Value:
     return Unknown("string", tuple(found))
 
 
+_CONVERSION = re.compile(r"%(?:\([^)]*\))?[#0 +-]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
+
+
+def merged(text: Value) -> Value:
+    """Return a text after `%`: what replaces a conversion is unknown.
+
+    >>> str(merged("sold %d of %s (100 %%)"))
+    'sold {...} of {...} (100 %)'
+    """
+    parts: list[Value] = []
+    for piece in (text,) if isinstance(text, str) else text.parts:
+        if piece is None:
+            parts.append(UNKNOWN)
+            continue
+        end = 0
+        for found in _CONVERSION.finditer(piece):
+            parts += [piece[end : found.start()], "%" if found[1] == "%" else UNKNOWN]
+            end = found.end()
+        parts.append(piece[end:])
+    return joined(parts)
+
+
+def has_conversions(text: str) -> bool:
+    """Return whether arguments are merged into a message."""
+    return any(found[1] != "%" for found in _CONVERSION.finditer(text))
+
+
 def is_known(value: Value) -> bool:
     """Return whether a value is decided, with all that it holds."""
     if isinstance(value, Items):
