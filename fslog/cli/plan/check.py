@@ -18,20 +18,19 @@ CONFIG is the file of a plan, or a configuration as for fslog check; the modules
 that a configuration names are imported. PATH is a Python file or a directory."""
 
 _EPILOG = """\
-For each planned event and each rule, the places that make it are listed. It is a
-violation if
-  no log call fits a rule any more: the nearest one is named, with the difference
-  a log call makes an event that is not planned, or whose action is misspelt
-  a property is not planned, missing, or literally of a wrong type or value
-  an event has expired
-What the source does not decide is listed as undecided. A comment at the log call,
-# fslog: event="report exported", names the event that it makes.
+The places that make each planned event and each rule are listed. A violation is
+  a rule that no log call fits any more; the nearest one is named
+  a log call that makes an event that is not planned, or has a misspelt action
+  a property that is not planned, missing, or literally of a wrong type or value
+  an event that has expired
+What the source does not decide is listed as undecided. A comment at the log
+call, # fslog: event="report exported", says which event it makes.
 
 examples:
   fslog plan check usage-plan.yaml src
   fslog plan check logging.yaml app --format github
-  fslog plan check usage-plan.yaml src --baseline plan-baseline.json --write-baseline
-  fslog plan check usage-plan.yaml src --baseline plan-baseline.json
+  fslog plan check usage-plan.yaml src --baseline known.json --write-baseline
+  fslog plan check usage-plan.yaml src --baseline known.json
 
 The exit code is 0, 1 if there are violations that the baseline does not have, 2
 for an invalid argument."""
