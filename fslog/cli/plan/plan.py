@@ -10,7 +10,7 @@ from fslog.cli.plan import check, coverage, diff, docs, infer, types
 
 _DESCRIPTION = """\
 Work with a tracking plan: a file that says which events there are. No command
-imports or runs the application."""
+runs the application."""
 
 _EPILOG = """\
 commands:
