@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fslog.cli.options import CommandParser
 from fslog.cli.output import count
@@ -15,14 +16,19 @@ from fslog.cli.plan.reading import read_plan
 from fslog.plan.keywords import TYPES, Property
 from fslog.plan.plan import Plan, PlannedEvent
 
+if TYPE_CHECKING:
+    from fslog.cli.plan.findings import EventPlaces
+
 _DESCRIPTION = """\
 Print a catalogue of a plan's events in Markdown: what each event means, whose it
 is, what identifies it, its properties and what they allow. Descriptions may be
-Markdown themselves."""
+Markdown themselves. With PATH, the log calls that make the event are listed, as
+fslog plan check finds them."""
 
 _EPILOG = """\
-example:
+examples:
   fslog plan docs usage-plan.yaml > docs/usage-events.md
+  fslog plan docs usage-plan.yaml src > docs/usage-events.md
 
 The exit code is 0, or 2 for an invalid argument or plan."""
 
@@ -33,6 +39,7 @@ def add_command(commands: Any, prog: str) -> None:
         "docs", prog=f"{prog} docs", description=_DESCRIPTION, epilog=_EPILOG
     )
     parser.add_argument("plan", metavar="PLAN", help="the plan: YAML, JSON or TOML")
+    parser.add_argument("paths", metavar="PATH", nargs="*", help="Python files and directories")
     parser.set_defaults(act=run_docs)
 
 
@@ -40,33 +47,70 @@ def run_docs(options: argparse.Namespace) -> int:
     """Print the catalogue.
 
     Raises:
-        CommandError: the plan is not valid.
+        CommandError: the plan is not valid, or a path is neither a Python file nor a directory.
     """
-    for line in catalogue(read_plan(options.plan)):
+    plan = read_plan(options.plan)
+    for line in catalogue(plan, _places(options.plan, options.paths)):
         print(line)
     return 0
 
 
-def catalogue(plan: Plan) -> Iterator[str]:
-    """Yield the lines of the catalogue."""
+def _places(plan: str, paths: Sequence[str]) -> Mapping[str, EventPlaces] | None:
+    if not paths:
+        return None
+    # Without paths, nothing that reads source is needed.
+    from fslog.cli.plan.expected import expected
+    from fslog.cli.plan.findings import hold
+    from fslog.cli.plan.source.calls import read
+
+    return hold(expected(plan, None, None), read(paths), datetime.date.today()).events
+
+
+def catalogue(plan: Plan, places: Mapping[str, EventPlaces] | None = None) -> Iterator[str]:
+    """Yield the lines of the catalogue.
+
+    Args:
+        plan: the plan.
+        places: where the events are made, by name; None if that is not known.
+    """
     yield "# Usage events"
     yield ""
     of = f" of {code(os.path.basename(plan.source))}" if plan.source else ""
     yield f"{count(len(plan.events), 'event')}{of}, written by `fslog plan docs`."
-    anchors = _anchors(["Usage events", *plan.events])
     if plan.events:
         yield ""
-        yield from _row("event", "meaning", "owner")
-        yield from _row("---", "---", "---")
-        for name, planned in plan.events.items():
-            link = f"[{escaped(name)}](#{anchors[name]})"
-            first = planned.description.strip().split("\n\n")[0]
-            yield from _row(link, first, escaped(planned.owner))
+        yield from _overview(plan)
     for planned in plan.events.values():
         yield from _event(planned, plan.common)
+        if places is not None:
+            yield from ("", _in_the_code(places.get(planned.name)))
     if plan.common:
         yield from ("", "## Properties of every event", "")
-        yield from _properties(plan.common.values(), rule=())
+        yield from _properties(plan.common.values())
+
+
+def _overview(plan: Plan) -> Iterator[str]:
+    anchors = _anchors(["Usage events", *plan.events])
+    yield from _row("event", "meaning", "owner")
+    yield from _row("---", "---", "---")
+    for name, planned in plan.events.items():
+        link = f"[{escaped(name)}](#{anchors[name]})"
+        first = planned.description.strip().split("\n\n")[0]
+        yield from _row(link, first, escaped(planned.owner))
+
+
+def _in_the_code(found: EventPlaces | None) -> str:
+    if found is None or found.status == "missing":
+        return "In the code: none."
+    if found.status == "outside":
+        return "In the code: none; the logger is that of a library."
+    texts = [f"In the code: {_list(found.places)}."] if found.places else []
+    texts += [f"Perhaps: {_list(found.undecided)}."] if found.undecided else []
+    return " ".join(texts)
+
+
+def _list(places: Sequence[str]) -> str:
+    return ", ".join(map(code, places))
 
 
 def _event(planned: PlannedEvent, common: Mapping[str, Property]) -> Iterator[str]:
@@ -88,13 +132,13 @@ def _event(planned: PlannedEvent, common: Mapping[str, Property]) -> Iterator[st
     }
     if listed:
         yield ""
-        yield from _properties(listed.values(), templates)
+        yield from _properties(listed.values())
     if planned.when is not None:
         when = (f"{escaped(key)} {code(_text(value))}" for key, value in planned.when.items())
         yield from ("", f"Existing log calls make it: {', '.join(when)}.")
 
 
-def _properties(properties: Iterable[Property], rule: Collection[str]) -> Iterator[str]:
+def _properties(properties: Iterable[Property]) -> Iterator[str]:
     yield from _row("property", "type", "in each event", "allowed", "meaning")
     yield from _row("---", "---", "---", "---", "---")
     for one in properties:

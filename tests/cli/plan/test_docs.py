@@ -93,6 +93,48 @@ It has action `` `z` ``.
     )
 
 
+SHOP = """
+import logging
+
+log = logging.getLogger("app")
+
+
+def export(rows, kind, event):
+    log.info("exported %s|%s", rows, kind)
+    log.info("saved", extra={"event": event})
+    log.info("saved", extra={"event": {"action": "x_y", "level": 2}})
+    logging.getLogger("app.more").info("exported %s|%s", 1, 2)
+"""
+
+
+def test_the_places_in_the_code(fslog: Command, tmp_path: Path) -> None:
+    """The log calls that make an event are listed as `fslog plan check` finds them."""
+    library = {"when": {"logger": "celery.worker"}, "event": {"action": "done"}}
+    plan = {**PLAN, "events": {**PLAN["events"], "library": library}}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    (tmp_path / "shop.py").write_text(SHOP)
+    said = fslog("plan", "docs", "plan.json", "shop.py")
+    assert said.code == 0
+    _, *sections = [text.strip().splitlines()[-1] for text in said.out.split("\n## ")]
+    assert sections[:-1] == [
+        "In the code: `shop.py:8`, `shop.py:11`.",
+        "In the code: `shop.py:10`.",
+        "In the code: none.",
+        "In the code: none; the logger is that of a library.",
+    ]
+    assert fslog("plan", "docs", "plan.json", "none.py").code == 2
+
+
+def test_an_event_that_perhaps_a_log_call_makes(fslog: Command, tmp_path: Path) -> None:
+    """A log call whose message the source does not say may be the one."""
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
+    (tmp_path / "shop.py").write_text(
+        'import logging\n\n\ndef say(text):\n    logging.getLogger("app").info(text, 1, 2)\n'
+    )
+    out = fslog("plan", "docs", "plan.json", "shop.py").out
+    assert out.count("\nPerhaps: `shop.py:5`.\n") == 1
+
+
 def test_a_plan_without_events() -> None:
     """An empty catalogue says so."""
     assert [*catalogue(Plan({"version": 1}))] == [
