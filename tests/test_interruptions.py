@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fslog.collector import Collector
+from needs import slow_but
 from processes import numbers, run
 
 STEP = int(os.environ.get("FSLOG_TEST_STEP", "41"))
@@ -236,7 +237,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    "action", slow_but(["the first log call", "a log call that seals", "flush", "close"], ACTIONS)
+)
 def test_an_exception_out_of_a_signal_handler(action: str) -> None:
     """Wherever it is raised, the call raises it, and all other events arrive exactly once."""
     with Collector() as collector:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fslog.collector import Answer, Collector
+from needs import slow_but
 from processes import FORKING, numbers, run, said
 
 METHODS = (
@@ -75,7 +76,7 @@ def _with(body: str) -> str:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("kind", slow_but(["Process", "ProcessPoolExecutor"], BODIES))
 def test_every_event_of_every_child_arrives_once(kind: str, method: str) -> None:
     """For all kinds of children, each event of theirs and of the parent arrives once."""
     with Collector() as collector:
@@ -144,7 +145,9 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[2]])
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    "ending", slow_but(["sys.exit", "a finalizer that logs", "logging that was shut down"], ENDINGS)
+)
 def test_a_child_delivers_however_it_ends(ending: str, method: str) -> None:
     """An exception, `sys.exit`, a late finalizer or an early shutdown cost a child no event."""
     statements, exitcode = ENDINGS[ending]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fslog.collector import Collector
-from needs import nested
+from needs import nested, slow_but
 from processes import numbers, run, said
 
 SETTINGS = {
@@ -114,14 +114,10 @@ ACTIONS = {
     "flush": ("", "lambda: (say(next(outer)), handler.flush(0))"),
     "stats": ("batch_events=2", "handler.stats"),
 }
-SLOW = {"a log call that has to wait", "flush"}
 
 
 @nested
-@pytest.mark.parametrize(
-    "action",
-    [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in ACTIONS],
-)
+@pytest.mark.parametrize("action", slow_but(["a log call", "a log call that seals"], ACTIONS))
 def test_a_log_call_at_any_instruction(action: str) -> None:
     """A log call before any instruction of another one loses no event and sends none twice."""
     settings, call = ACTIONS[action]
@@ -144,7 +140,10 @@ def test_a_log_call_at_any_instruction(action: str) -> None:
         assert (facts["refused"] == 0 and ended.err == "") or "wait" in action
 
 
-@pytest.mark.parametrize("inner", ["handler.flush(10)", "handler.close()", "handler.stats()"])
+@pytest.mark.parametrize(
+    "inner",
+    slow_but(["handler.close()"], ["handler.flush(10)", "handler.close()", "handler.stats()"]),
+)
 def test_other_calls_at_any_instruction_of_a_log_call(inner: str) -> None:
     """`flush`, `close` and `stats` inside a log call return at once, and nothing is lost."""
     program = f"""{INTERRUPT}
