@@ -22,7 +22,9 @@ def _by_source(collector: Collector) -> dict[str, list[int]]:
     [
         "",
         "batch_events=7",
-        pytest.param("batch_bytes=500, compression=None", marks=pytest.mark.slow),
+        pytest.param(
+            "batch_bytes=500, compression=None, shutdown_timeout=90", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_eight_threads(settings: str) -> None:
