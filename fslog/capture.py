@@ -92,6 +92,11 @@ class SinkOverride:
         """Return the handlers that have used these sinks and still exist."""
         return [found for _, handler, _ in self._sinks if (found := handler()) is not None]
 
+    def users(self) -> list[Any]:
+        """Return those of the handlers through which this process has logged."""
+        found = [(handler(), sink) for pid, handler, sink in self._sinks if pid == os.getpid()]
+        return [handler for handler, sink in found if handler and sink.stats().emitted]
+
     def stats(self) -> Stats:
         """Return the numbers `emitted` and `skipped` of this process's handlers together."""
         stats = [sink.stats() for pid, _, sink in self._sinks if pid == os.getpid()]

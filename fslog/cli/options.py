@@ -19,6 +19,7 @@ from fslog.spool.filesystem import CAN_LOCK
 if TYPE_CHECKING:
     from fslog.net.destination import Destination
     from fslog.net.transport import Transport
+    from fslog.plan.plan import Plan
 
 KEYS = ("FSLOG_AUTH_KEY", "FSLOG_API_KEY")
 
@@ -137,6 +138,30 @@ def whole(least: int = 1, most: int | None = None) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{bounds}") from None
 
     return read
+
+
+def add_plan_option(parser: argparse.ArgumentParser, use: str) -> None:
+    """Add the option for a tracking plan.
+
+    Args:
+        use: what the plan is used for, for the help.
+    """
+    parser.add_argument(
+        "--plan",
+        type=_plan,
+        default=config.environment("FSLOG_PLAN"),
+        metavar="FILE",
+        help=f"{use} (default: FSLOG_PLAN)",
+    )
+
+
+def _plan(path: str) -> Plan:
+    from fslog.plan.plan import Plan
+
+    try:
+        return Plan.read(path)
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class _KeyOption(argparse.Action):

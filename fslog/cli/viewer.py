@@ -14,7 +14,13 @@ import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
-from fslog.cli.options import CommandError, CommandParser, require_posix, whole
+from fslog.cli.options import (
+    CommandError,
+    CommandParser,
+    add_plan_option,
+    require_posix,
+    whole,
+)
 from fslog.cli.output import Printer, folded
 from fslog.net.redaction import printable
 from fslog.version import VERSION
@@ -61,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
             keep=options.keep,
             store=options.store,
             allow_hosts=options.allow_host,
+            plan=options.plan,
             warn=_warn,
         )
     except OSError as error:
@@ -176,6 +183,7 @@ def _parser() -> CommandParser:
         metavar="FILE",
         help="append every line to this file",
     )
+    add_plan_option(parser, "warn of events that are not as in this tracking plan")
     add(
         "--allow-host",
         action="append",

@@ -190,7 +190,10 @@ class Plan:
 
     def named_rules(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Return the rules, and what each is called in messages."""
-        return [(planned.place, rule) for planned, rule in zip(self.ruled, self.rules, strict=True)]
+        return [
+            (f"plan.{planned.place}", rule)
+            for planned, rule in zip(self.ruled, self.rules, strict=True)
+        ]
 
     def find(self, event: Mapping[str, Any]) -> PlannedEvent | None:
         """Return the planned event whose constants an event has; None if there is none.

@@ -20,7 +20,9 @@ from fslog.counters import Stats
 from fslog.delivery.delivery import Delivery
 from fslog.net.destination import Destination
 from fslog.net.transport import Transport
+from fslog.plan.plan import Plan
 from fslog.testing.matching import Seen, is_meant, none_is_meant, some_are_meant, too_few
+from fslog.testing.planned import NO_PLAN, described, plans_of, unplanned
 from fslog.testing.sink import Captured, CaptureSink, Finding
 
 _NOWHERE = "http://127.0.0.1:9"
@@ -210,6 +212,28 @@ class Capture:
         __tracebackhide__ = True
         if self.matching(**properties):
             raise AssertionError(some_are_meant(properties, self._seen()))
+
+    def assert_planned(
+        self, plan: str | os.PathLike[str] | Mapping[str, Any] | None = None
+    ) -> None:
+        """Check that every event is as a tracking plan says, those of other processes included.
+
+        Args:
+            plan: the path of a plan, or a mapping; None: that of the handlers through which this
+                process has logged, else `FSLOG_PLAN`.
+
+        Raises:
+            AssertionError: an event is not, or there is no plan; the message lists each problem.
+            TypeError, ValueError: the plan cannot be read, or has a mistake.
+        """
+        __tracebackhide__ = True
+        users = [] if self._override is None else self._override.users()
+        plans = [Plan.read(plan)] if plan is not None else plans_of(users)
+        if not plans:
+            raise AssertionError(NO_PLAN)
+        found = unplanned(plans, self.events, self._captured.findings())
+        if found:
+            raise AssertionError(described(found))
 
     def wait_for(
         self, n: int = 1, /, *, timeout: float = 10.0, **properties: Any

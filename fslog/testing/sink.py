@@ -19,6 +19,7 @@ from fslog.collector.judge import ParsedBody, parse_body
 from fslog.counters import Counter, Stats
 from fslog.errors import Problem
 from fslog.mapping import schema
+from fslog.plan.judgement import is_warning
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,19 @@ class Finding(Problem):
         code, property, message, event: see `fslog.Problem`.
         place: file and line of the log call, and its logger; `""` if the event came from another
             process.
+        is_refused: whether a plan refuses the event.
 
     >>> str(Finding("missing", "userId", "userId is missing", None, "shop.py:7, logger 'shop'"))
     "shop.py:7, logger 'shop': userId is missing [missing]"
     """
 
     place: str = ""
+    is_refused: bool = False
 
     @property
     def is_warning(self) -> bool:
         """Whether the event is valid, and so is sent."""
-        return self.code in schema.WARNINGS
+        return is_warning(self)
 
     def __str__(self) -> str:
         where = self.place or "from another process"
@@ -48,7 +51,14 @@ class Finding(Problem):
 
 def finding(problem: Problem, place: str = "") -> Finding:
     """Return a problem as a finding."""
-    return Finding(problem.code, problem.property, problem.message, problem.event, place)
+    return Finding(
+        problem.code,
+        problem.property,
+        problem.message,
+        problem.event,
+        place,
+        getattr(problem, "is_refused", False),
+    )
 
 
 def place_of(record: logging.LogRecord) -> str:

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from fslog.collector.judge import InvalidLine
 from fslog.errors import Problem
 from fslog.mapping import schema
+from fslog.plan.judgement import CODES
+from fslog.plan.judgement import problems as plan_problems
+from fslog.plan.plan import Plan
 
 STATES = ("valid", "warning", "invalid")
 
@@ -159,8 +162,16 @@ class Entry:
         return self.account, self.user, self.action, self.session, self.module, self.feature
 
 
-def make_entry(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Entry:
-    """Return the entry of a line from `fslog.collector.judge`; it arrived at `at` (epoch ms)."""
+def make_entry(
+    line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int, plan: Plan | None = None
+) -> Entry:
+    """Return the entry of a line from `fslog.collector.judge`.
+
+    Args:
+        line: a valid event with its line, or an invalid one.
+        at: epoch milliseconds of its arrival.
+        plan: a tracking plan; what is not as planned is a warning, since it arrived.
+    """
     found: Sequence[Problem]
     if isinstance(line, InvalidLine):
         raw, value, found, state = line.line, line.value, line.problems, "invalid"
@@ -169,6 +180,8 @@ def make_entry(line: tuple[bytes, dict[str, Any]] | InvalidLine, at: int) -> Ent
     else:
         raw, value = line
         found = schema.warnings(value) if "action" in value else ()
+        if plan is not None:
+            found = [*found, *plan_problems(plan, value)]
         state = "warning" if found else "valid"
     problems = tuple(describe_problem(problem, value) for problem in found)
     return Entry(raw.removesuffix(b"\n"), value, problems, state, at)
@@ -220,6 +233,7 @@ _UNPARSED = {
     ),
 }
 _ABSENT = object()
+_PLANNED = "what is planned"
 
 
 def problem_label(problem: LineProblem) -> str:
@@ -249,6 +263,11 @@ def describe_problem(problem: Problem, value: Any) -> LineProblem:
     found = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
     got, expected = describe_value(found), _expected(code, name, found)
     message = problem.message
+    if code in CODES:
+        got = got if name else "another event"
+        return LineProblem(
+            code, name, message, got, message.partition("; expected ")[2] or _PLANNED
+        )
     if code in ("wrong_type", "not_finite", "empty", "expected_type"):
         message = f"{name} is {got}; expected {expected}"
     elif code == "missing":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from fslog.collector.http import Message
 from fslog.collector.judge import ParsedBody, Request
+from fslog.plan.plan import Plan
 from fslog.spool.filesystem import FileSystem
 from fslog.viewer.entries import make_entry
 from fslog.viewer.history import History, JsonObject
@@ -26,9 +27,16 @@ class Recorder:
     Args:
         history: where entries and requests are kept.
         write: called with the accepted lines before any reader can see them; None for no file.
+        plan: a tracking plan; None for none.
     """
 
-    def __init__(self, history: History, write: Callable[[Sequence[bytes]], None] | None) -> None:
+    def __init__(
+        self,
+        history: History,
+        write: Callable[[Sequence[bytes]], None] | None,
+        plan: Plan | None = None,
+    ) -> None:
+        self._plan = plan
         self._history = history
         self._write = write
         self._failed: OrderedDict[bytes, JsonObject] = OrderedDict()
@@ -36,7 +44,7 @@ class Recorder:
     def __call__(self, message: Message, request: Request, parsed: ParsedBody) -> None:
         """Record one request; the `on_intake` of `Collector`."""
         at = int(time.time() * 1000)
-        entries = [make_entry(line, at) for line in parsed.lines]
+        entries = [make_entry(line, at, self._plan) for line in parsed.lines]
         if self._write is not None:
             self._write([entry.line for entry in entries if entry.is_line])
         digest = hashlib.blake2b(message.body, digest_size=16).digest() if message.body else None

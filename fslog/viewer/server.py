@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from fslog.collector import Answer, Collector
 from fslog.collector.http import Message
+from fslog.plan.plan import Plan
 from fslog.version import VERSION
 from fslog.viewer.api import PREFIX, Api
 from fslog.viewer.history import History, JsonObject
@@ -61,6 +62,7 @@ class Viewer:
         store: path of a file to which every line is appended; None for no file.
         allow_hosts: further names (`name` or `name:port`) under which browsers may request the
             page, in addition to `host` and the loopback names.
+        plan: a tracking plan: what is not as planned has a warning.
         warn: called with a sentence for each error while the viewer runs.
 
     Raises:
@@ -75,6 +77,7 @@ class Viewer:
         keep: int = KEEP,
         store: str | None = None,
         allow_hosts: Iterable[str] = (),
+        plan: Plan | None = None,
         warn: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._warn = warn
@@ -85,7 +88,8 @@ class Viewer:
         self._files = static_files()
         self._history = History(keep, KEEP_BYTES)
         self._line_file = LineFile(store, warn) if store is not None else None
-        recorder = Recorder(self._history, self._line_file.append if self._line_file else None)
+        write = self._line_file.append if self._line_file else None
+        recorder = Recorder(self._history, write, plan)
         self.collector: Collector = Collector(
             host, port, keep=0, on_intake=recorder, route=self._route
         )

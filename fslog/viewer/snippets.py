@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fslog.mapping import schema
+from fslog.plan.judgement import CODES
 from fslog.viewer import literals
 from fslog.viewer.entries import MAX_TIME_MS, Entry
 
@@ -125,10 +126,10 @@ def correction(entry: Entry) -> dict[str, str] | None:
 
     Returns:
         `python`, a log call, and `rule`, a rule in YAML with the `fields` that it needs. Either
-        creates an event without problems.
+        creates an event without problems, but those by a tracking plan.
     """
-    if not entry.problems:
-        return None
+    if all(problem.code in CODES for problem in entry.problems):
+        return None  # which other event is meant, nobody knows
     event = _event(entry) if len(entry.line) <= MAX_BYTES else None
     if event is None or literals.depth(event) > literals.MAX_DEPTH:
         comment = _COMMENTS.get(entry.problems[0].code, _COMMENT)
@@ -149,6 +150,8 @@ def _corrected(event: Mapping[str, Any], entry: Entry) -> tuple[dict[str, Any], 
     """
     corrected, notes = dict(event), dict[str, str]()
     for problem in entry.problems:
+        if problem.code in CODES:
+            continue
         _correct(corrected, problem.property)
         was = _WAS_LIKE.get(problem.code) or _WAS[problem.got.partition(" ")[0]]
         notes[problem.property] = f"was {was}"

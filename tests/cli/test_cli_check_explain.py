@@ -829,7 +829,7 @@ def test_the_context_provider_runs(check: Check) -> None:
 
 def test_the_summary_is_bounded() -> None:
     """Loggers with names of their own for each request are counted up to a limit."""
-    summary = Summary(0)
+    summary = Summary([])
     for number in range(1_200):
         record = from_mapping({"name": f"request.{number}"})
         summary.add(Explanation(number, record, "skipped"))
@@ -839,7 +839,7 @@ def test_the_summary_is_bounded() -> None:
 def test_a_single_record_needs_no_summary() -> None:
     """A single record is explained without a summary."""
     stream = io.StringIO()
-    summary = Summary(2)
+    summary = Summary(["rules[0]", "rules[1]"])
     summary.add(explained("name=x,msg=y"))
     Text(Printer(stream, environ={}), 10).summary(summary, None)  # type: ignore[arg-type]
     assert stream.getvalue() == ""

@@ -229,10 +229,12 @@ def test_the_rules_of_the_configuration_stand_before_those_of_the_plan() -> None
 
 def test_a_rule_of_the_plan_is_called_by_its_event() -> None:
     """Its errors, and its place in `fslog check`, are those of the plan."""
-    assert [rule.where for rule in EventFormatter(plan=GIVEN).rules] == ["events.time"]
+    assert [rule.where for rule in EventFormatter(plan=GIVEN).rules] == ["plan.events.time"]
     wrong = {"event": {"action": "a"}, "when": {"mesage": "x"}}
     given = {"version": 1, "events": {"one": wrong}}
-    with pytest.raises(ValueError, match=r"events\.one: when has the key 'mesage'; did you mean"):
+    with pytest.raises(
+        ValueError, match=r"^plan\.events\.one: when has the key 'mesage'; did you mean"
+    ):
         EventFormatter(plan=given)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 import os
 import sys
@@ -764,3 +765,37 @@ def test_the_fixture_is_documented(run: Run) -> None:
     result.stdout.fnmatch_lines(
         ["freshsuccess -- *pytest_plugin.py:*", "*Catch Freshsuccess events instead of sending*"]
     )
+
+
+@pytest.mark.slow
+def test_a_strict_project(run: Run, pytester: pytest.Pytester) -> None:
+    """With `fslog_plan = strict` a test fails if an event that it saw is not as planned."""
+    event = {"action": "feature", "module": "shop", "feature": "export"}
+    plan = {"version": 1, "events": {"export": {"event": event}}}
+    (pytester.path / "plan.json").write_text(json.dumps(plan))
+    pytester.makepyfile(
+        test_shop="""
+        from app import use
+
+        def test_planned(freshsuccess):
+            use("export")
+            freshsuccess.assert_planned()
+
+        def test_unplanned(freshsuccess):
+            use("exprot")
+
+        def test_without_the_fixture():
+            use("exprot")
+
+        def test_without_events(freshsuccess):
+            pass
+        """
+    )
+    pytester.makeini("[pytest]\nfslog_plan_file = plan.json\nfslog_plan = strict\n")
+    result = run(passed=4, errors=1)
+    shown = "*app.py:*did you mean shop / export? [[]unplanned]*"
+    result.stdout.fnmatch_lines(["*not everything is as planned: 1 problem*", shown])
+    pytester.makeini("[pytest]\nfslog_plan_file = plan.json\n")
+    run(passed=4)
+    pytester.makeini("[pytest]\nfslog_plan = strict\n")
+    run("-k", "test_unplanned", errors=1, passed=1).stdout.fnmatch_lines(["*there is no plan*"])

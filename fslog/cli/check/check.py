@@ -18,7 +18,7 @@ from fslog.cli.check.obstacles import obstacles
 from fslog.cli.check.records import RecordError, from_line, from_text, parse_values
 from fslog.cli.check.render import Json, Text
 from fslog.cli.check.sources import application, load
-from fslog.cli.options import CommandError, CommandParser, whole
+from fslog.cli.options import CommandError, CommandParser, add_plan_option, whole
 from fslog.cli.output import Printer
 from fslog.cli.upload.ndjson import DamagedInput, InputFile, Reader, input_file
 from fslog.config.files import SourceError
@@ -70,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         log = None if options.log is None else input_file(options.log)
-        with dry_run() as arguments_of:
+        with dry_run(options.plan) as arguments_of:
             with application():
                 label, found = load(options.config, options.key)
                 config = parse(found.given, is_file=not found.scope, name=found.name)
@@ -103,7 +103,7 @@ def _report(
         report.no_handler()
         report.end(config, 0, False)
         return 1
-    summary = Summary(len(handler.rules))
+    summary = Summary([rule.where for rule in handler.rules])
     # An application's paths may resemble the endpoint's, and rules are about them.
     printer.redact = _in_turn([one.secrets for one in redactors])
     failure, interrupt = "", None
@@ -192,6 +192,7 @@ def _parser() -> CommandParser:
         metavar="NAME",
         help="the key below which it is, such as tool.app.logging (default: search for it)",
     )
+    add_plan_option(parser, "the tracking plan of all handlers, instead of their own")
     parser.add_argument("--log", metavar="FILE", help="JSON log lines, also .gz; - for stdin")
     parser.add_argument(
         "--record",

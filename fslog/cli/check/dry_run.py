@@ -27,6 +27,7 @@ from fslog.config import enabled_state
 from fslog.delivery import notices
 from fslog.mapping.rules import Rule
 from fslog.net.destination import Destination, destination
+from fslog.plan.plan import Plan
 from fslog.spool.directory import SpoolDirectory, spool_directory
 
 KEYS = {"auth_key": "FSLOG_AUTH_KEY", "api_key": "FSLOG_API_KEY"}
@@ -42,10 +43,13 @@ ArgumentsOf = Callable[[Any], dict[str, Any]]
 
 
 @contextlib.contextmanager
-def dry_run() -> Iterator[ArgumentsOf]:
+def dry_run(plan: Plan | None = None) -> Iterator[ArgumentsOf]:
     """Disable handlers, and the functions that configure logging, until the block ends.
 
     This changes shared classes, so no other thread may use them meanwhile.
+
+    Args:
+        plan: of all formatters; None for their own.
 
     >>> with dry_run() as arguments_of:
     ...     handler = FreshsuccessHandler(batch_events=7, session="none")
@@ -57,17 +61,18 @@ def dry_run() -> Iterator[ArgumentsOf]:
     def remembering(original: Any, **forced: Any) -> Any:
         @functools.wraps(original)
         def init(self: Any, *positional: Any, **given: Any) -> None:
-            if forced:
+            if "enabled" in forced:
                 enabled_state(given.get("enabled"))  # raises what the handler would
             original(self, *positional, **{**given, **forced})
             made.append((self, given))
 
         return init
 
+    planned = {} if plan is None else {"plan": plan}
     handler_init, formatter_init = FreshsuccessHandler.__init__, EventFormatter.__init__
     replacements: list[tuple[Any, str, Any]] = [
         (FreshsuccessHandler, "__init__", remembering(handler_init, enabled=False)),
-        (EventFormatter, "__init__", remembering(formatter_init)),
+        (EventFormatter, "__init__", remembering(formatter_init, **planned)),
         (logging.config, "dictConfig", lambda *given, **named: None),
         (logging.config, "fileConfig", lambda *given, **named: None),
     ]

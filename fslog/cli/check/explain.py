@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path
 from fslog.mapping.rules import Rule
 from fslog.mapping.templates import Names, compile_value
+from fslog.plan.judgement import is_warning
 
 RESULTS = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
 """In this order: an event; one with a warning, which is sent; one that is not sent; no event; a
@@ -39,12 +40,14 @@ class RuleMismatch:
 
     Args:
         rule: its index.
+        where: its place in the configuration.
         condition: the first that fails.
         found: the value that it reads; `MISSING` for none, `Unreadable` if reading it raises.
         held, conditions: how many of its conditions hold, and how many it has.
     """
 
     rule: int
+    where: str
     condition: Condition
     found: Any
     held: int
@@ -72,6 +75,7 @@ class Explanation:
         record: None if the line is not one.
         result: one of `RESULTS`.
         rule: the index of the rule that matches, if any.
+        by: the place of that rule in the configuration.
         is_explicit: whether the log call itself names an action.
         reason: what stops the record, or why the line is not a record.
         event: what is sent, or would be; None for nothing.
@@ -95,6 +99,7 @@ class Explanation:
     left_out: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    by: str = ""
 
 
 class Explainer:
@@ -187,9 +192,9 @@ class Explainer:
                     groups.update(yields)
                     held += 1
             if failed is None:
-                made.rule = index
+                made.rule, made.by = index, rule.where
                 break
-            mismatches.append(RuleMismatch(index, *failed, held, len(rule.when)))
+            mismatches.append(RuleMismatch(index, rule.where, *failed, held, len(rule.when)))
         made.mismatches = tuple(mismatches)
         return groups
 
@@ -212,7 +217,7 @@ class Explainer:
             message = f"the event has {len(line)} bytes; batch_bytes allows {most}"
             made.result, made.problems = "invalid", (Problem("too_large", "", message, event),)
             return
-        made.problems = tuple(schema.warnings(event))
+        made.problems = tuple(self._formatter.warnings(event))
         made.result = "warning" if made.problems else "event"
 
     def _empty_fields(self, record: logging.LogRecord, made: Explanation) -> Iterator[str]:
@@ -232,7 +237,7 @@ class Explainer:
         self, name: str, record: logging.LogRecord, made: Explanation, rule: Rule | None
     ) -> str:
         value = (made.event or {})[name]
-        of_rule = f"rules[{made.rule}]" if rule is not None and name in rule.event else ""
+        of_rule = rule.where if rule is not None and name in rule.event else ""
         if of_rule and name not in schema.REQUIRED:
             return of_rule
         if name not in RECORD_ATTRIBUTES and _is_same(record.__dict__.get(name, MISSING), value):
@@ -307,26 +312,26 @@ class Summary:
     """Count explanations.
 
     Args:
-        rules: how many rules there are.
+        rules: their places in the configuration.
         results: lines by result.
         matches: records by the rule that matches.
         explicit: records whose log call names an action.
         stops, stopped_events: records by what stops them, and how many of them would be events.
         skipped: records that are not events, by logger.
-        problems: by code, property and message.
+        problems: by code, property, message, and whether it is a warning.
         nearest: by rule, the mismatch in which most of its conditions hold.
         failed: by rule, how often each condition is the first that fails.
         absent: by rule and placeholder, how many of the records that match have no value for it.
     """
 
-    rules: int
+    rules: Sequence[str]
     results: Counter[str] = field(default_factory=Counter)
     matches: Counter[int] = field(default_factory=Counter)
     explicit: int = 0
     stops: Counter[str] = field(default_factory=Counter)
     stopped_events: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    problems: Counter[tuple[str, str, str, bool]] = field(default_factory=Counter)
     nearest: dict[int, RuleMismatch] = field(default_factory=dict)
     failed: dict[int, Counter[str]] = field(default_factory=dict)
     absent: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -345,7 +350,8 @@ class Summary:
         if one.result == "skipped" and one.record is not None:
             _count(self.skipped, str(one.record.name))
         for problem in one.problems:
-            _count(self.problems, (problem.code, problem.property, problem.message))
+            kind = (problem.code, problem.property, problem.message, is_warning(problem))
+            _count(self.problems, kind)
         for mismatch in one.mismatches:
             self.failed.setdefault(mismatch.rule, Counter())[mismatch.condition.key] += 1
             nearest = self.nearest.get(mismatch.rule)

@@ -162,13 +162,16 @@ def _have_equal_arguments(*sections: Mapping[str, Any]) -> bool:
 
 
 def _lint_rule_order(config: Configuration, info: EventHandlerInfo) -> None:
-    rules = info.rules
-    for late, rule in enumerate(rules):
-        for early in range(late):
-            if all(_is_implied(one.key, one.wanted, rule) for one in rules[early].when):
-                message = f"it never matches, since rules[{early}] matches all of its records first"
-                config.warn(f"{info.where}.rules[{late}]", message)
+    # A rule with a literal message hides only rules with the same one: a plan has thousands.
+    by_message: dict[str | None, list[tuple[int, Rule]]] = {}
+    for index, rule in enumerate(info.rules):
+        earlier = {**dict(by_message.get(None, ())), **dict(by_message.get(rule.message, ()))}
+        for _, early in sorted(earlier.items(), key=lambda one: one[0]):
+            if all(_is_implied(one.key, one.wanted, rule) for one in early.when):
+                message = f"it never matches, since {early.where} matches all of its records first"
+                config.warn(f"{info.where}.{rule.where}", message)
                 break
+        by_message.setdefault(rule.message, []).append((index, rule))
 
 
 def _lint_names(config: Configuration, info: EventHandlerInfo) -> None:
@@ -176,8 +179,8 @@ def _lint_names(config: Configuration, info: EventHandlerInfo) -> None:
 
     Which other placeholders have a value, only records show.
     """
-    for index, rule in enumerate(info.rules):
-        where, action = f"{info.where}.rules[{index}]", rule.constants.get("action")
+    for rule in info.rules:
+        where, action = f"{info.where}.{rule.where}", rule.constants.get("action")
         if action is not None and action not in ACTIONS and (known := nearest_action(action)):
             message = f"action {action!r} is not known; did you mean {known!r}?"
             config.warn(where, message)
@@ -200,7 +203,7 @@ def lint_records(config: Configuration, info: EventHandlerInfo, summary: Summary
             matches = summary.matches[index]
             records = "the record" if matches == 1 else f"any of the {count(matches, 'record')}"
             config.warn(
-                f"{info.where}.rules[{index}]",
+                f"{info.where}.{info.rules[index].where}",
                 f"{{{name}}} is not found on {records} that it matches",
             )
 
@@ -225,9 +228,9 @@ def _lint_rule_loggers(config: Configuration, info: EventHandlerInfo) -> None:
     # A level that is reported for a holder is not reported again for each rule.
     levels = [info.routing.level_of(name) for name in holders]
     reported = {owner for level, owner in levels if level > logging.INFO}
-    names = [(i, name) for i, rule in enumerate(info.rules) for name in _loggers_of(config, rule)]
-    for index, name in names:
-        where, logger = f"{info.where}.rules[{index}]", logger_label(name)
+    names = [(rule, name) for rule in info.rules for name in _loggers_of(config, rule)]
+    for rule, name in names:
+        where, logger = f"{info.where}.{rule.where}", logger_label(name)
         route = info.routing.route(name, ABOVE_ALL)
         if not route.by:
             config.warn(where, f"records of {logger} do not arrive: {route.reason}")
@@ -258,11 +261,11 @@ def _lint_queues(config: Configuration, info: EventHandlerInfo) -> None:
         for part in config.handlers.values()
         if info.name in part.targets and makes(part.factory, logging.handlers.QueueHandler)
     ]
-    for index, rule in enumerate(info.rules):
+    for rule in info.rules:
         roots = {condition.key.partition(".")[0] for condition in rule.when}
         if queues and ("args" in roots or "%" in (rule.message or "")):
             config.warn(
-                f"{info.where}.rules[{index}]",
+                f"{info.where}.{rule.where}",
                 f"the QueueHandler {queues[0]} merges message and arguments: the rule cannot match "
                 "records that pass through it",
             )

@@ -21,7 +21,7 @@ from fslog.cli.output import Part, Printer, count
 from fslog.config import environment
 from fslog.mapping.encoding import encode
 from fslog.mapping.paths import MISSING, SOURCES
-from fslog.mapping.schema import WARNINGS
+from fslog.plan.judgement import is_warning
 
 _LABEL_COLUMNS = 12
 _MOST_NAMES = 8
@@ -191,7 +191,7 @@ def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
     yield _verdict(one)
     yield from _property_rows(one)
     for problem in one.problems:
-        style = "yellow" if problem.code in WARNINGS else "red"
+        style = "yellow" if is_warning(problem) else "red"
         yield ((f"    {problem.message}", style),)
     for text in one.left_out:
         yield ((f"    left out: {text}", "yellow"),)
@@ -199,7 +199,7 @@ def _explanation_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
         yield (("    the log call has no action, and there are no rules", "dim"),)
     for mismatch in one.mismatches:
         held = f"  ({mismatch.held} of {mismatch.conditions} conditions hold)"
-        label = (f"    rules[{mismatch.rule}]  ", "dim")
+        label = (f"    {mismatch.where}  ", "dim")
         yield (label, (str(mismatch), ""), (held if mismatch.held else "", "dim"))
     for text in one.notes:
         yield ((f"    {text}", "dim"),)
@@ -220,11 +220,11 @@ def _property_rows(one: Explanation) -> Iterator[tuple[Part, ...]]:
 
 def _verdict(one: Explanation) -> tuple[Part, ...]:
     words, style = _VERDICTS[one.result]
-    by = "" if one.rule is None else f", by rules[{one.rule}]"
+    by = f", by {one.by}" if one.by else ""
     if one.is_explicit and one.event is not None:
         by = ", by the log call itself"
     if one.result == "stopped":
-        what = "invalid" if any(p.code not in WARNINGS for p in one.problems) else "an event"
+        what = "invalid" if not all(map(is_warning, one.problems)) else "an event"
         would = f" (it would be {what}{by})" if one.event is not None else ""
         return ((f"  {words}: ", style), (f"{one.reason}{would}", ""))
     return ((f"  {words}", style), (by, ""))
@@ -241,12 +241,12 @@ def _summary_rows(summary: Summary) -> Iterator[tuple[Part, ...]]:
         yield (("by", "bold"),)
     if summary.explicit:
         yield ((f"{summary.explicit:9,}  the log call itself", ""),)
-    for index in range(summary.rules if summary.lines else 0):
+    for index, where in enumerate(summary.rules if summary.lines else ()):
         matches = summary.matches[index]
         if matches:
-            yield ((f"{matches:9,}  rules[{index}]", ""),)
+            yield ((f"{matches:9,}  {where}", ""),)
         else:
-            yield ((f"    never  rules[{index}]", "yellow"), (_nearest(summary, index), ""))
+            yield ((f"    never  {where}", "yellow"), (_nearest(summary, index), ""))
 
 
 def _detail_rows(summary: Summary, result: str) -> Iterator[tuple[Part, ...]]:
@@ -260,8 +260,8 @@ def _detail_rows(summary: Summary, result: str) -> Iterator[tuple[Part, ...]]:
             would = count(summary.stopped_events, "would be an event", "would be events")
             yield ((f"{'':12}{would}", "yellow"),)
     if result in ("warning", "invalid"):
-        for (code, _, message), number in summary.problems.most_common():
-            if (code in WARNINGS) == (result == "warning"):
+        for (_, _, message, warns), number in summary.problems.most_common():
+            if warns == (result == "warning"):
                 yield ((f"{number:15,}  {message}", "dim"),)
 
 
@@ -395,7 +395,7 @@ def _explanation_values(one: Explanation) -> dict[str, Any]:
                 "code": problem.code,
                 "property": problem.property,
                 "message": problem.message,
-                "warns": problem.code in WARNINGS,
+                "warns": is_warning(problem),
             }
             for problem in one.problems
         ],
@@ -434,13 +434,13 @@ def _summary_values(summary: Summary) -> dict[str, Any]:
                 "nearest": str(summary.nearest[index]) if index in summary.nearest else None,
                 "not_found": [name for rule, name in summary.not_found() if rule == index],
             }
-            for index in range(summary.rules)
+            for index in range(len(summary.rules))
         ],
         "stopped": dict(summary.stops),
         "stopped_events": summary.stopped_events,
         "skipped_by_logger": dict(summary.skipped.most_common(20)),
         "problems": [
             {"code": code, "property": name, "message": message, "count": number}
-            for (code, name, message), number in summary.problems.most_common()
+            for (code, name, message, _), number in summary.problems.most_common()
         ],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +12,8 @@ from fslog.collector.judge import parse_body
 from fslog.errors import Problem
 from fslog.mapping.schema import warnings
 from fslog.net import wire
+from fslog.plan.judgement import problems as plan_problems
+from fslog.plan.plan import Plan
 
 BATCH_EVENTS = 5_000
 BATCH_BYTES = 1_048_576
@@ -26,6 +28,7 @@ _INSTANT = "a number, epoch milliseconds"
 _HELD = 4
 """A batch holds at most this many times its limits of lines that are not sent."""
 
+_MAX_KINDS = 1_000
 _KEPT_NUMBERS = 10
 _SHOWN_NUMBERS = 5
 _NAME_COLUMNS = 26
@@ -51,14 +54,15 @@ class CheckedLine(NamedTuple):
     is_whole: bool = True
 
 
-def check(line: Line, limit_bytes: int) -> CheckedLine:
-    r"""Check one line as the endpoint does.
+def check(line: Line, limit_bytes: int, plan: Plan | None = None) -> CheckedLine:
+    r"""Check one line as the endpoint does, and hold its event against a plan.
 
     The problems hold no events, since many are kept, and a line number is enough to find the event.
 
     Args:
         line: from a `Reader`.
         limit_bytes: the limit of a line, its newline included.
+        plan: a tracking plan; what it refuses has problems as if the endpoint dropped it.
 
     >>> check(Line(7, b"[]\r\n"), 100).problems[0].code, check(Line(8, b" \n"), 100).problems
     ('not_an_object', ())
@@ -74,7 +78,12 @@ def check(line: Line, limit_bytes: int) -> CheckedLine:
     text = next(wire.lines_of(raw))
     if len(text) > limit_bytes:
         return CheckedLine(number, raw, b"", (_too_large(limit_bytes),))
-    found = warnings(parsed.events[0])
+    found: Sequence[Problem] = warnings(parsed.events[0])
+    if plan is not None:
+        unplanned = plan_problems(plan, parsed.events[0])
+        if any(one.is_refused for one in unplanned):
+            return CheckedLine(number, raw, b"", tuple(_reworded(unplanned, raw)))
+        found = [*found, *unplanned]
     return CheckedLine(number, raw, text, (), tuple(_reworded(found, raw)) if found else ())
 
 
@@ -99,7 +108,7 @@ def _reworded(problems: Iterable[Problem], raw: bytes) -> Iterator[Problem]:
 
 
 def batches(
-    lines: Iterable[Line], *, batch_events: int, batch_bytes: int
+    lines: Iterable[Line], *, batch_events: int, batch_bytes: int, plan: Plan | None = None
 ) -> Iterator[list[CheckedLine]]:
     """Check lines and gather them, in order, sent or not.
 
@@ -114,7 +123,7 @@ def batches(
     events = text_bytes = raw_bytes = 0
     try:
         for line in lines:
-            one = check(line, batch_bytes)
+            one = check(line, batch_bytes, plan)
             is_full = (
                 events >= batch_events
                 or text_bytes + len(one.text) > batch_bytes
@@ -141,7 +150,7 @@ def batches(
 
 @dataclass
 class _ProblemKind:
-    """The problems of one code and property.
+    """The problems of one kind.
 
     Args:
         code, property: of the problems.
@@ -158,18 +167,22 @@ class _ProblemKind:
 
 
 class ProblemCounts:
-    """Count problems by code and property; there are only a few such pairs."""
+    """Count problems by their kind; the number of kinds is bounded."""
 
     def __init__(self) -> None:
-        self._kinds: dict[tuple[str, str], _ProblemKind] = {}
+        self._kinds: dict[str, _ProblemKind] = {}
         self.lines: int = 0
 
     def add(self, number: int, problems: Iterable[Problem]) -> None:
         """Count the problems of one line."""
         self.lines += 1
         for problem in problems:
-            key = (problem.code, problem.property)
-            kind = self._kinds.setdefault(key, _ProblemKind(*key, message=problem.message))
+            key = problem.kind
+            if key not in self._kinds and len(self._kinds) >= _MAX_KINDS:
+                key = problem.code
+            kind = self._kinds.setdefault(
+                key, _ProblemKind(problem.code, problem.property, message=problem.message)
+            )
             kind.count += 1
             if len(kind.lines) < _KEPT_NUMBERS:
                 kind.lines.append(number)

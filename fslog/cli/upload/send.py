@@ -13,6 +13,7 @@ from typing import Any
 from fslog.cli.options import (
     CommandParser,
     add_endpoint_options,
+    add_plan_option,
     destination_of,
     require_posix,
     seconds,
@@ -254,6 +255,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="check and count the events, send none"
     )
+    add_plan_option(parser, "reject or warn of what is not as in this tracking plan")
     parser.add_argument("--rejects", metavar="FILE", help="one reject file for all inputs")
     parser.add_argument(
         "--state-dir", metavar="DIR", help="directory of FILE.fslog-sent (default: beside FILE)"

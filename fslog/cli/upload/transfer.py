@@ -15,6 +15,7 @@ from fslog.cli.upload.ndjson import DamagedInput, Reader, reason_of
 from fslog.errors import Problem
 from fslog.net import wire
 from fslog.net.retry import MAX_BACKOFF, Backoff, Kind, Outcome, full_jitter
+from fslog.plan.plan import Plan
 
 
 class TransferStopped(CommandError):
@@ -210,6 +211,7 @@ class Transfer:
         self.stats: TransferStats = self._uploader.stats
         self._progress = progress
         self._limits = {"batch_events": options.batch_events, "batch_bytes": options.batch_bytes}
+        self._plan: Plan | None = options.plan
         self._current = self.results[0]
         self._position: Callable[[], int] = lambda: 0
 
@@ -256,7 +258,7 @@ class Transfer:
 
     def _send_lines(self, result: FileResult, reader: Reader) -> None:
         file = result.upload.file
-        for batch in batches(reader.lines(), **self._limits):
+        for batch in batches(reader.lines(), **self._limits, plan=self._plan):
             # A stream cannot be read again, so its incomplete last line is rejected.
             is_torn = not file.is_stream and _is_torn(batch[-1])
             if not batch[0].is_whole:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fslog.cli.options import CommandParser, whole
+from fslog.cli.options import CommandParser, add_plan_option, whole
 from fslog.cli.output import Part, Printer, ProgressBar, count
 from fslog.cli.upload.lines import BATCH_BYTES, ProblemCounts, check
 from fslog.cli.upload.ndjson import DamagedInput, InputFile, Reader, input_files
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with ProgressBar(sys.stderr, is_quiet=options.quiet) as progress:
             for one in reports:
-                _check(one, options.batch_bytes, progress)
+                _check(one, options, progress)
     except KeyboardInterrupt:
         _print(reports, options, is_interrupted=True)
         raise
@@ -100,13 +100,13 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if all(one.is_valid(is_strict=options.strict) for one in reports) else 1
 
 
-def _check(report: FileReport, limit_bytes: int, progress: ProgressBar) -> None:
+def _check(report: FileReport, options: argparse.Namespace, progress: ProgressBar) -> None:
     """Check one file; after Ctrl-C the report has the results so far."""
-    reader = Reader(report.file, limit_bytes)
+    reader = Reader(report.file, options.batch_bytes)
     progress.begin(report.file.label, report.file.size_bytes, 0)
     try:
         with reader:
-            _check_lines(report, reader, limit_bytes, progress)
+            _check_lines(report, reader, options, progress)
         report.failure = ""
     except DamagedInput as error:
         report.failure = f"{error}, in line {reader.newlines + 1:,}"
@@ -117,12 +117,12 @@ def _check(report: FileReport, limit_bytes: int, progress: ProgressBar) -> None:
 
 
 def _check_lines(
-    report: FileReport, reader: Reader, limit_bytes: int, progress: ProgressBar
+    report: FileReport, reader: Reader, options: argparse.Namespace, progress: ProgressBar
 ) -> None:
     # A function of its own: up to CPython 3.13, Ctrl-C at the jump from the end of such a loop to
     # its start skips the end of a `with` around it.
     for line in reader.lines():
-        one = check(line, limit_bytes)
+        one = check(line, options.batch_bytes, options.plan)
         if one.problems:
             report.problems.add(one.number, one.problems)
         report.events += bool(one.text)
@@ -155,6 +155,7 @@ def _parser() -> CommandParser:
     parser = CommandParser("fslog validate", _DESCRIPTION, _EPILOG)
     parser.add_argument("files", nargs="+", metavar="FILE", help="NDJSON; - for standard input")
     parser.add_argument("--strict", action="store_true", help="treat warnings as problems")
+    add_plan_option(parser, "hold the events against this tracking plan")
     parser.add_argument(
         "--batch-bytes",
         type=whole(),
