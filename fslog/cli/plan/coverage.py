@@ -12,7 +12,7 @@ from typing import Any
 from fslog.cli.options import CommandParser
 from fslog.cli.output import Part, Printer, count
 from fslog.cli.plan.arrivals import Arrivals, add_sources, report_invalid
-from fslog.cli.plan.reading import read_plan
+from fslog.cli.plan.reading import read_plan, today
 from fslog.plan.coverage import Coverage, Sightings
 from fslog.plan.plan import PlannedEvent
 
@@ -43,9 +43,7 @@ def add_command(commands: Any, prog: str) -> None:
     parser.set_defaults(act=run_coverage)
 
 
-def run_coverage(
-    options: argparse.Namespace, clock: Callable[[], datetime.date] = datetime.date.today
-) -> int:
+def run_coverage(options: argparse.Namespace, clock: Callable[[], datetime.date] = today) -> int:
     """Print the coverage.
 
     Raises:
@@ -56,12 +54,12 @@ def run_coverage(
     for event in arrivals.events():
         coverage.add(event)
     report_invalid(arrivals)
-    today = clock()
+    day = clock()
     if options.json:
-        print(json.dumps(as_json(coverage, today)))
+        print(json.dumps(as_json(coverage, day)))
         return 0
     printer = Printer(sys.stdout)
-    for row in rows(coverage, today):
+    for row in rows(coverage, day):
         printer.line(*row)
     return 0
 

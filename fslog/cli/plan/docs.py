@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import re
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fslog.cli.options import CommandParser
 from fslog.cli.output import count
-from fslog.cli.plan.reading import read_plan
+from fslog.cli.plan.reading import read_plan, today
 from fslog.plan.keywords import TYPES, Property
 from fslog.plan.plan import Plan, PlannedEvent
 
@@ -63,7 +62,7 @@ def _places(plan: str, paths: Sequence[str]) -> Mapping[str, EventPlaces] | None
     from fslog.cli.plan.findings import hold
     from fslog.cli.plan.source.calls import read
 
-    return hold(expected(plan, None, None), read(paths), datetime.date.today()).events
+    return hold(expected(plan, None, None), read(paths), today()).events
 
 
 def catalogue(plan: Plan, places: Mapping[str, EventPlaces] | None = None) -> Iterator[str]:

@@ -149,7 +149,8 @@ class Kind:
         self.count += 1
         self._extend_period(event["createdAt"], event["createdAt"])
         for name, value in event.items():
-            if name not in self.constants and name not in REQUIRED:
+            # A plan has no property whose name is blank.
+            if name not in self.constants and name not in REQUIRED and name.strip():
                 self._add(name, value)
 
     def _add(self, name: str, value: Any, times: int = 1) -> None:
@@ -279,6 +280,5 @@ def name_of(constants: Mapping[str, str]) -> str:
     rest = " / ".join(constants[name] for name in IDENTIFYING[1:] if name in constants)
     if action == "moduleEnd" and rest:
         return f"time in {rest}"
-    if action == "feature" and rest:
-        return rest
-    return f"{action} {rest}".rstrip()
+    name = rest if action == "feature" and rest else f"{action} {rest}"
+    return name.strip() or "blank"

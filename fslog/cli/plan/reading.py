@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 import tempfile
@@ -43,3 +44,8 @@ def read_piped_plan(format_of: str) -> Plan:
 def read_either(path: str, other: str) -> Plan:
     """Return the plan in a file, or on standard input in the format of the other one."""
     return read_piped_plan(other) if path == STDIN else read_plan(path)
+
+
+def today() -> datetime.date:
+    """Return the day by which events expire, in UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).date()

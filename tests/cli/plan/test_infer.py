@@ -5,14 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fslog.cli.plan.inference import MOST_NAMES, MOST_VALUES, Inference
+from fslog.cli.plan.proposals import json_plan, toml_plan, yaml_plan
 from fslog.collector import Collector
+from fslog.plan.judgement import problems
+from fslog.plan.plan import Plan
 from fslog.viewer.server import Viewer
 from uploads import Command
 from viewing import event
@@ -130,6 +137,15 @@ def test_a_name_of_strange_characters_is_kept(fslog: Command, tmp_path: Path) ->
         assert list(found["properties"]) == sorted([f"{name}?", "total"])
 
 
+def test_a_blank_name(fslog: Command, tmp_path: Path) -> None:
+    """What a plan cannot name is left out, and a blank action has a name."""
+    events = [export(0, action=" ", module=None, feature=None, **{" ": 1, "": 2})]
+    plan = yaml.safe_load(fslog("plan", "infer", written(tmp_path / "events", events)).out)
+    (found,) = plan["events"].items()
+    assert found[0] == "blank"
+    assert list(found[1]["properties"]) == ["total"]
+
+
 def test_equal_names_are_numbered(fslog: Command, tmp_path: Path) -> None:
     """Two kinds of events for which the same name would do are two planned events."""
     events = [export(0, module="a / b", feature="c"), export(0, module="a", feature="b / c")]
@@ -192,3 +208,41 @@ def test_what_is_no_viewer(fslog: Command) -> None:
         url = other.url
     assert "is not a viewer" in fslog("plan", "infer", "--viewer", url).err
     assert fslog("plan", "infer", "--viewer", "ftp://x").code == 2
+
+
+NAMES = st.sampled_from(["reports", "a: b", "{x}", " ", "y", "-", "#", "null", "1", "\u2028", "é"])
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=3),
+    st.lists(st.one_of(st.integers(0, 2), st.text(max_size=1), st.lists(st.none())), max_size=2),
+    st.just({"a": {"b": 1}}),
+)
+EVENTS = st.builds(
+    lambda given, more: {**event(0, module=None, feature=None), **more, **given},
+    st.fixed_dictionaries(
+        {"action": st.one_of(st.sampled_from(["feature", "moduleEnd"]), NAMES)},
+        optional={"module": st.one_of(NAMES, VALUES), "feature": st.one_of(NAMES, VALUES)},
+    ),
+    st.dictionaries(st.one_of(NAMES, st.text(max_size=2)).filter(str.strip), VALUES, max_size=3),
+)
+
+
+@given(st.lists(EVENTS, min_size=1, max_size=20))
+def test_each_event_is_as_the_inferred_plan_says(events: list[dict[str, Any]]) -> None:
+    """Nothing that was seen is unplanned, in whatever format the plan is written."""
+    found = Inference()
+    for one in events:
+        found.add(one)
+    writers = {".yaml": yaml_plan, ".json": json_plan, ".toml": toml_plan}
+    with tempfile.TemporaryDirectory() as directory:
+        for extension, write in writers.items():
+            if extension == ".toml" and sys.version_info < (3, 11):
+                continue
+            path = Path(directory, f"plan{extension}")
+            path.write_text("\n".join(write("events", found)), encoding="utf-8")
+            plan = Plan.read(path)
+            for one in events:
+                assert problems(plan, one) == []
