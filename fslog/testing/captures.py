@@ -119,6 +119,7 @@ class Capture:
         self._override.stop()
         overlay.end()
         self._collector.stop()
+        self._captured.events()  # for observers
 
     def _make_sink(self, is_forked: bool) -> Sink:
         if not is_forked:

@@ -74,6 +74,10 @@ def place_of(record: logging.LogRecord) -> str:
     return f"{path.removeprefix(here)}:{seen('lineno')}, logger {seen('name')!r}"
 
 
+observers: list[Callable[[dict[str, Any]], None]] = []
+"""Are called with each valid event of every capture, once it is parsed."""
+
+
 class Captured:
     """Keep events and findings from any thread, signal handler or finalizer."""
 
@@ -124,6 +128,9 @@ class Captured:
 
     def _extend(self, parsed: ParsedBody) -> None:
         self._events += parsed.events
+        for observe in observers:
+            for event in parsed.events:
+                observe(event)
         self._findings += [finding(p) for bad in parsed.invalid for p in bad.problems]
 
     def wait_until(
