@@ -24,6 +24,7 @@ from typing import Any
 from fslog.config import did_you_mean, nearest, one_of
 from fslog.config.documents import document
 from fslog.config.files import SourceError
+from fslog.interrupts import unless_interrupt
 from fslog.mapping import schema, templates
 from fslog.mapping.rules import Rules
 from fslog.plan.keywords import Property, as_sent, compile_property, text
@@ -243,7 +244,7 @@ _last: dict[Any, Plan] = {}
 def _version(path: str) -> Any:
     try:
         found = os.stat(path)
-    except (OSError, ValueError):  # reading it reports that
+    except unless_interrupt(OSError, ValueError):  # reading it reports that
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
 
