@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fslog.cli.options import CommandError
-from fslog.cli.plan.inference import Inference
-from fslog.cli.plan.proposals import (
+from fslog.cli.upload.ndjson import reason_of
+from fslog.config.documents import document
+from fslog.config.files import SourceError
+from fslog.plan.inference import Inference
+from fslog.plan.plan import Plan
+from fslog.plan.proposals import (
     Proposal,
     json_plan,
     toml_event,
@@ -22,10 +26,6 @@ from fslog.cli.plan.proposals import (
     yaml_flow_event,
     yaml_plan,
 )
-from fslog.cli.upload.ndjson import reason_of
-from fslog.config.documents import document
-from fslog.config.files import SourceError
-from fslog.plan.plan import Plan
 
 _BOM = b"\xef\xbb\xbf"
 _COMMENT = re.compile(r"#.*")

@@ -12,7 +12,9 @@ from fslog.cli.options import CommandError, CommandParser
 from fslog.cli.output import Printer, count
 from fslog.cli.plan.arrivals import Arrivals, add_sources, report_invalid
 from fslog.cli.plan.extending import create, extend, format_of
-from fslog.cli.plan.inference import (
+from fslog.cli.plan.reading import read_plan
+from fslog.plan import yaml
+from fslog.plan.inference import (
     FEWEST_SEEN,
     LONGEST_VALUE,
     MOST_NAMES,
@@ -20,10 +22,8 @@ from fslog.cli.plan.inference import (
     Inference,
     Kind,
 )
-from fslog.cli.plan.proposals import proposals, seen, yaml_plan
-from fslog.cli.plan.reading import read_plan
-from fslog.cli.suggest import yaml
 from fslog.plan.plan import PlannedEvent
+from fslog.plan.proposals import proposals, seen, yaml_plan
 
 _DESCRIPTION = f"""\
 Write a first plan (YAML) from the valid events in files, in a running viewer or

@@ -11,10 +11,11 @@ from fslog import EventFormatter
 from fslog.cli.check.frameworks import PRESETS
 from fslog.cli.options import CommandParser
 from fslog.cli.output import count
-from fslog.cli.suggest import calls, identity, requests, yaml
+from fslog.cli.suggest import calls, identity, requests
 from fslog.cli.suggest.proposals import Proposal, counted, merged
 from fslog.cli.suggest.reading import Kind, read
 from fslog.mapping.paths import Unreadable
+from fslog.plan import yaml
 
 _DESCRIPTION = """\
 Propose rules and fields for the records that `fslog record` has kept in FILE,

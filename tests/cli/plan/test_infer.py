@@ -15,11 +15,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog.cli.plan.inference import MOST_NAMES, MOST_VALUES, Inference
-from fslog.cli.plan.proposals import json_plan, toml_plan, yaml_plan
 from fslog.collector import Collector
+from fslog.plan.inference import MOST_NAMES, MOST_VALUES, Inference
 from fslog.plan.judgement import problems
 from fslog.plan.plan import Plan
+from fslog.plan.proposals import json_plan, toml_plan, yaml_plan
 from fslog.viewer.server import Viewer
 from uploads import Command
 from viewing import event

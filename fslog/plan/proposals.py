@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from fslog.cli.output import count
-from fslog.cli.plan.inference import Inference, Kind, name_of
-from fslog.cli.suggest import yaml
+from fslog.plan import yaml
+from fslog.plan.inference import Inference, Kind, name_of
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _STEP = 2
@@ -67,7 +66,7 @@ def _proposal(name: str, kind: Kind, common: Collection[str]) -> Proposal:
         value["properties"] = {one: kind.keywords(one) for one in own}
     comment = f"seen {_times(kind.count)}{_period(kind)}"
     if kind.others:
-        comment += f"; it has more properties, with {count(kind.others, 'value')}"
+        comment += f"; it has more properties, with {_counted(kind.others, 'value')}"
     return Proposal(name, value, comment, {one: seen(kind, one) for one in own})
 
 
@@ -83,6 +82,10 @@ def seen(kind: Kind, name: str) -> str:
         each = (f"{value} {times:,}" for value, times in sorted(values.values().items()))
         text += f": {', '.join(each)}"
     return text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def _times(number: int) -> str:
@@ -151,7 +154,7 @@ def yaml_plan(label: str, found: Inference) -> Iterator[str]:
 
 
 def _introduction(label: str, found: Inference) -> Iterator[str]:
-    total = count(sum(kind.count for kind in found.kinds()), "event")
+    total = _counted(sum(kind.count for kind in found.kinds()), "event")
     yield from yaml.comment(f"Inferred by fslog plan infer from {total} of {label}.")
     yield from yaml.comment(
         "These are guesses: a comment says in how many events a property was seen, and how often "
