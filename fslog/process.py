@@ -6,6 +6,8 @@ deliver, so that the events of a handler that a second `dictConfig` replaced are
 How a process ends, and what runs then:
   return from main, an exception, `sys.exit`: `atexit`, after the non-daemon threads have ended and
   before `logging.shutdown`, which was registered earlier and so runs later;
+  a task of Airflow, a fork that forgets its parent's `atexit` callbacks: one of its own, registered
+  when it first has something to deliver;
   a child of `multiprocessing`, which ends by `os._exit` without `atexit`: a `Finalize` of its own,
   set after the child's bootstrap has cleared all inherited ones, or at the latest when the child
   first has something to deliver;
@@ -95,6 +97,7 @@ def handlers() -> list[Any]:
 def track(delivery: Finishable) -> None:
     """Keep a delivery alive, and finish it when the process ends, until it is untracked."""
     _tracked[delivery] = os.getpid()
+    _watch_exit()
     _watch_multiprocessing()
     _watch_celery()
     _watch_uwsgi()
@@ -161,6 +164,32 @@ def _finish_all() -> None:
         attempt(join_threads)
     if raised:
         raise raised[0]
+
+
+class _Registered:
+    """An object that equals nothing, and knows whether `atexit` has `finish_all`."""
+
+    is_so = False
+
+    def __eq__(self, other: object) -> bool:
+        self.is_so = self.is_so or other is finish_all
+        return False
+
+
+_exit_pid = os.getpid()
+"""The process of which it is known that `atexit` has `finish_all`."""
+
+
+def _watch_exit() -> None:
+    """In a forked child that has cleared its parent's `atexit` callbacks, register ours again."""
+    global _exit_pid
+    if _exit_pid == os.getpid():
+        return
+    _exit_pid = os.getpid()
+    registered: Any = _Registered()
+    atexit.unregister(registered)  # compares it with each callback
+    if not registered.is_so:
+        atexit.register(finish_all)
 
 
 class _Anchor:

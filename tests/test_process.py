@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import logging
@@ -218,6 +219,27 @@ def test_a_fork_that_runs_no_hook_finishes_nothing_of_its_parents(heard: Heard) 
     process._after_fork_in_child()
     assert heard.since() == ["theirs closes what it inherited", "ours is forked"]
     assert list(process._tracked) == [ours]
+
+
+def test_a_fork_that_clears_its_exit_callbacks_finishes_its_own_deliveries(heard: Heard) -> None:
+    """Airflow's tasks run only what they have registered themselves, and end by `os._exit`."""
+
+    def keep() -> None:
+        before = callbacks._ncallbacks()
+        process.track(heard.witness("one"))
+        assert callbacks._ncallbacks() == before
+
+    def clear() -> None:
+        callbacks._clear()
+        for name in ("one", "other"):
+            process.track(heard.witness(name))
+        assert callbacks._ncallbacks() == 1
+        callbacks._run_exitfuncs()
+
+    callbacks: Any = atexit
+    assert forked(keep) == 0
+    assert forked(clear) == 0
+    assert heard.since() == ["one begins", "other begins", "one ends", "other ends"]
 
 
 def test_a_handler_is_registered_weakly_and_once(heard: Heard) -> None:
