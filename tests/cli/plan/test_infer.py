@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fslog import FreshsuccessHandler
 from fslog.collector import Collector
 from fslog.plan.inference import MOST_NAMES, MOST_VALUES, Inference
 from fslog.plan.judgement import problems
@@ -246,3 +248,17 @@ def test_each_event_is_as_the_inferred_plan_says(events: list[dict[str, Any]]) -
             plan = Plan.read(path)
             for one in events:
                 assert problems(plan, one) == []
+
+
+def test_a_spool(fslog: Command, tmp_path: Path, keys: None) -> None:
+    """The events that wait in a spool are read, and stay in it; what is no spool is an error."""
+    log, directory = logging.Logger("shop"), tmp_path / "spool"
+    handler = FreshsuccessHandler(endpoint="http://127.0.0.1:9", spool=str(directory))
+    log.addHandler(handler)
+    for n in range(3):
+        log.info("exported", extra={"event": export(n)})
+    said = fslog("plan", "infer", "--spool", directory)
+    assert handler.stats().pending == 3
+    handler.close()
+    assert "  # seen 3 times, on 2023-11-14\n" in said.out
+    assert fslog("plan", "infer", "--spool", tmp_path).code == 2
