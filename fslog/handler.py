@@ -230,7 +230,7 @@ class FreshsuccessHandler(logging.Handler):
 
     def _name_by(self, name: str | None, caller: FrameType | None) -> None:
         super().set_name(name)  # type: ignore[arg-type]
-        self._watch.named(name or "", caller)
+        self._watch.named(self, name or "", caller)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Use another `EventFormatter`.

@@ -30,13 +30,15 @@ RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 
 DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
 HOSTS = {
+    "delivery": {"celery"},
     "pytest_plugin": {"pytest"},
     "integrations": {"aiohttp", "asgiref", "celery", "django", "flask", "rq"},
     "process": {"_interpreters", "_xxsubinterpreters"},
 }
 """Imports that are not dependencies.
 
-pytest itself loads the plugin, and an application of a framework its integration. Each CPython has
+pytest itself loads the plugin, and an application of a framework its integration; of Celery the
+module with its signals is imported if the application has imported Celery. Each CPython has
 at most one of the two modules of `process`.
 """
 

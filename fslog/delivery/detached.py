@@ -2,9 +2,10 @@
 
 Whatever loads a logging configuration first closes all handlers, while it holds logging's module
 lock, then removes them from the loggers that it configures, and may disable the others (uvicorn,
-alembic). Celery empties the loggers' lists instead; nothing refers to the handler then, and it dies
-without having been closed. Another one may be attached soon after, so the loggers are searched
-later, by a thread that lives as long, and at the end of the process.
+alembic). Others empty the loggers' lists; nothing but cyclic garbage refers to the handler then,
+and it dies without having been closed when that is collected. Celery does so, and sends a signal.
+Another handler may be attached soon after, so the loggers are searched later, by a thread that
+lives as long, and at the end of the process.
 
 Never reported: a handler that no logger had (one behind a `QueueListener`), one that the
 application closes itself, and any if a logger has another of fslog's.
@@ -13,11 +14,14 @@ application closes itself, and any if a logger has another of fslog's.
 from __future__ import annotations
 
 import atexit
+import importlib
 import logging
 import os
 import sys
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -30,6 +34,11 @@ from fslog.net.redaction import internal_work
 
 DELAY_SECONDS = 2.0
 """How long after a handler was detached an application may attach another one."""
+
+_configured: weakref.WeakSet[Watch] = weakref.WeakSet()
+"""Those of handlers that `dictConfig` has made."""
+
+_has_celery = False
 
 _suspects: dict[Watch, int] = {}
 """The handlers that were perhaps detached, with the process in which they were."""
@@ -47,8 +56,10 @@ class Watch:
         """Whether a configuration, and not the end of the application, has detached the handler."""
         self.is_over: bool = False
         """Whether nothing is reported any more."""
+        self.handler: Callable[[], logging.Handler | None] = lambda: None
+        """Returns the handler as long as it lives, if `dictConfig` has made it."""
 
-    def named(self, name: str, caller: FrameType | None) -> None:
+    def named(self, handler: logging.Handler, name: str, caller: FrameType | None) -> None:
         """Note the loggers to which `dictConfig`, if that is the caller, will attach the handler.
 
         Nothing else knows them if they lose it before its first record.
@@ -66,6 +77,9 @@ class Watch:
             )
         except unless_interrupt(Exception):  # dictConfig reports what is wrong with them
             return
+        self.handler = weakref.ref(handler)
+        _configured.add(self)
+        _watch_celery()
 
     def closing(self, handler: logging.Handler) -> None:
         """Note that the handler is closed: for good, or by a configuration that is loaded."""
@@ -79,6 +93,29 @@ class Watch:
         """Note that nothing refers to the handler any more. A finalizer calls this."""
         if self.loggers and not self.is_over:
             _suspect(self)
+
+
+def _watch_celery() -> None:
+    """Have Celery call us when it has set up logging in its way."""
+    global _has_celery
+    if "celery" not in sys.modules or _has_celery:
+        return
+    _has_celery = True
+    try:
+        # Celery imports it when an application is made, which may be later.
+        signals = importlib.import_module("celery.signals")
+        # Kept strongly: nothing else refers to it.
+        signals.after_setup_logger.connect(lambda **sent: _suspect_unheld(), weak=False)
+    except unless_interrupt(Exception):  # an application's own module of that name
+        return
+
+
+def _suspect_unheld() -> None:
+    for watch in list(_configured):
+        handler = watch.handler()
+        if handler is not None and watch.loggers and not loggers.holders(handler):
+            watch.is_sure = True
+            _suspect(watch)
 
 
 def _suspect(watch: Watch) -> None:
