@@ -132,10 +132,11 @@ class EventFormatter(JsonFormatter):
         self._excluded = _matcher(config.names("exclude", exclude))
         self._no_value = frozenset(config.names("no_value", no_value, may_be_empty=True))
         self._roots = frozenset(parse(path)[0] for path in paths.values())
-        self._plan = _read_plan(plan)
+        with config.garbage_kept():  # of a large plan, and its rules
+            self._plan = _read_plan(plan)
+            further = () if self._plan is None else self._plan.named_rules()
+            self._rules = Rules(rules, self._is_known, further)
         judge = None if self._plan is None else _judge_of(self._plan)
-        further = () if self._plan is None else self._plan.named_rules()
-        self._rules = Rules(rules, self._is_known, further)
         for name, path in paths.items():
             if path in self._rules.preset_names:
                 raise ValueError(
@@ -492,7 +493,7 @@ def _read_plan(given: Any) -> Plan | None:
     from fslog.plan.plan import Plan
 
     try:
-        return Plan.read(source)
+        return Plan.read(source, checks_rules=False)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{name}: {error}") from None
 

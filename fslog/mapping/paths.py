@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
@@ -67,6 +68,11 @@ def parse(text: object) -> tuple[str, ...]:
     """
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is not a path; expected a string such as 'request.user.id'")
+    return _parse(text)
+
+
+@lru_cache(maxsize=1_024)
+def _parse(text: str) -> tuple[str, ...]:
     parts = tuple(text.split("."))
     if not all(parts):
         raise ValueError(f"the path {text!r} has an empty part")

@@ -24,13 +24,14 @@ dictionary look-up.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fslog.config import did_you_mean, nearest
+from fslog.config import did_you_mean, garbage_kept, nearest
 from fslog.mapping import presets, schema, templates
 from fslog.mapping.conditions import Condition, Match, compile_pattern, equal, prefixed, searching
 from fslog.mapping.paths import (
@@ -46,6 +47,7 @@ from fslog.mapping.paths import (
 )
 
 _MAX_LOGGERS = 4096
+_MANY = 500
 
 _CONVERSION = re.compile(r"%(\([^)]*\))?[#0 +-]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
 
@@ -79,13 +81,12 @@ class Rules:
             raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
         self.report: Callable[[str], None] = lambda text: None
         """Is called, once, for each placeholder that none of a rule's records has a value for."""
-        self._rules = [
-            _compile(where, rule, known, lambda text: self.report(text))
-            for where, rule in (
-                *((f"rules[{index}]", rules[index]) for index in range(len(rules))),
-                *further,
-            )
-        ]
+        named = [*((f"rules[{index}]", rules[index]) for index in range(len(rules))), *further]
+        with garbage_kept() if len(named) > _MANY else contextlib.nullcontext():
+            self._rules = [
+                _compile(where, rule, known, lambda text: self.report(text))
+                for where, rule in named
+            ]
         self.preset_names: frozenset[str] = frozenset(
             name for rule in self._rules for name in rule.groups if "." in name
         )
@@ -392,7 +393,7 @@ def _compile_watched(
 
     watch = templates.Watch(report_missing, unwatch)
     constants, made = _compile_event(event, names._replace(watch=watch))
-    _, plain = _compile_event(event, names)
+    plain = [(name, templates.compile_value(event[name], names)[1]) for name, _ in made]
     reads = {
         name: None if known(name.partition(".")[0]) else templates.meant(name, names.groups)
         for name in watch.names()

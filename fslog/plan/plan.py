@@ -13,6 +13,7 @@ is a rule too. Everything is checked when the plan is read.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from fslog.config import did_you_mean, nearest, one_of
+from fslog.config import did_you_mean, garbage_kept, nearest, one_of
 from fslog.config.documents import document
 from fslog.config.files import SourceError
 from fslog.interrupts import unless_interrupt
@@ -97,7 +98,7 @@ class PlannedEvent:
 
 
 class Plan:
-    """A tracking plan, checked.
+    """A tracking plan, checked, but for the rules of its events.
 
     Args:
         given: the plan as a mapping.
@@ -129,13 +130,24 @@ class Plan:
             {"when": planned.when, "event": planned.event} for planned in self.ruled
         ]
         """Their rules."""
+        self._has_checked_rules = False
         self._index = _Index(self.events.values())
         self._siblings: dict[Any, list[str]] | None = None
         self._hints: dict[Any, str] = {}
 
     @classmethod
-    def read(cls, source: str | os.PathLike[str] | Mapping[str, Any] | Plan) -> Plan:
+    def read(
+        cls,
+        source: str | os.PathLike[str] | Mapping[str, Any] | Plan,
+        *,
+        checks_rules: bool = True,
+    ) -> Plan:
         """Return the plan in a file (YAML, JSON, TOML) or a mapping; a plan itself as it is.
+
+        Args:
+            source: the file's path, or the plan.
+            checks_rules: whether the rules are compiled, to check them too. A formatter does that
+                anyway, and knows which extras there are.
 
         Raises:
             TypeError, ValueError: it cannot be read, or has a mistake. The message begins with the
@@ -144,7 +156,11 @@ class Plan:
         if isinstance(source, Plan):
             return source
         if isinstance(source, Mapping):
-            return cls(source)
+            with garbage_kept():
+                found = cls(source)
+            if checks_rules:
+                found.check_rules()
+            return found
         if not isinstance(source, (str, os.PathLike)):
             raise TypeError(f"it is of type {type(source).__name__}; expected a path or a mapping")
         path = os.fspath(source)
@@ -152,9 +168,13 @@ class Plan:
         key = (path, _version(path))
         kept = _last.get(key)
         if kept is None:
-            kept = cls._read(path)
+            with garbage_kept():
+                kept = cls._read(path)
             _last.clear()
             _last[key] = kept
+        if checks_rules:
+            with _named(path):
+                kept.check_rules()
         return kept
 
     @classmethod
@@ -166,10 +186,20 @@ class Plan:
             raise SourceError(
                 f"{path} contains a {type(found).__name__}; expected a plan: version and events"
             )
-        try:
+        with _named(path):
             return cls(found, path)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"{path}: {error}") from None
+
+    def check_rules(self) -> None:
+        """Compile the rules.
+
+        Raises:
+            ValueError: one has a mistake.
+        """
+        if not self._has_checked_rules:
+            rules = [(planned.place, planned.rule() or {}) for planned in self.ruled]
+            # Which extras there are is known to a formatter only.
+            Rules((), lambda name: True, rules)
+            self._has_checked_rules = True
 
     def _check_keys(self, given: Mapping[Any, Any]) -> None:
         for key in given:
@@ -247,6 +277,14 @@ def _version(path: str) -> Any:
     except unless_interrupt(OSError, ValueError):  # reading it reports that
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 class Table:
@@ -458,7 +496,6 @@ def _planned(name: str, given: Any, common: Mapping[str, Property]) -> PlannedEv
             raise ValueError(
                 f"{place}.expires is {planned.expires}; expected a day after since, {planned.since}"
             )
-    _check_rule(place, planned)
     return planned
 
 
@@ -498,13 +535,6 @@ class _AnyGroup(frozenset[str]):
 _ANY = templates.Names(_AnyGroup())
 
 
-def _check_rule(place: str, planned: PlannedEvent) -> None:
-    rule = planned.rule()
-    if rule is not None:
-        # Which extras there are is known to the formatter only.
-        Rules((), lambda name: True, [(place, rule)])
-
-
 def _day(place: str, value: Any) -> datetime.date | None:
     if value is None:
         return None
@@ -535,6 +565,8 @@ def _copied(given: Mapping[str, Any]) -> dict[str, Any]:
         left -= 1
         if left < 0:
             raise ValueError(f"the plan has more than {_MAX_VALUES} values")
+        if type(value) in _PLAIN:
+            return value
         is_mapping = isinstance(value, Mapping)
         if not is_mapping and not isinstance(value, (list, tuple)):
             return value
