@@ -62,6 +62,8 @@ _IMPORTS = {
 }
 _IMPORTED = [name for names in _IMPORTS.values() for name in names]
 _COLUMNS = 88
+_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|[^,\s]+')
+_LITERAL = re.compile(r'Literal\[((?:"(?:[^"\\]|\\.)*"|[^\]"])*)\]')
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -180,7 +182,7 @@ def _keys(name: str, fields: Mapping[str, str], *, optional: bool) -> Iterator[s
     yield f'    "{name}",'
     yield "    {"
     for key, kind in fields.items():
-        yield from _wrapped(f"        {text_literal(key)}: {kind},", "        ")
+        yield from _wrapped("        ", text_literal(key), kind, ",")
     yield "    },"
     if optional:
         yield "    total=False,"
@@ -188,21 +190,20 @@ def _keys(name: str, fields: Mapping[str, str], *, optional: bool) -> Iterator[s
 
 
 def _field(key: str, kind: str) -> Iterator[str]:
-    return _wrapped(f"    {key}: {kind}", "    ")
+    return _wrapped("    ", key, kind)
 
 
-def _wrapped(line: str, indent: str) -> Iterator[str]:
+def _wrapped(indent: str, key: str, kind: str, end: str = "") -> Iterator[str]:
     """Yield a line, with each value of a `Literal` in a line of its own if it is too long."""
-    begin = line.find("Literal[")
-    if len(line) <= _COLUMNS or begin < 0:
+    found = _LITERAL.search(kind)
+    line = f"{indent}{key}: {kind}{end}"
+    if len(line) <= _COLUMNS or found is None:
         yield line
         return
-    begin += len("Literal[")
-    end = line.rindex("]")
-    yield line[:begin]
-    for value in re.findall(r'"(?:[^"\\]|\\.)*"|[^,\s]+', line[begin:end]):
+    yield f"{indent}{key}: {kind[: found.start(1)]}"
+    for value in _VALUE.findall(found[1]):
         yield f"{indent}    {value},"
-    yield f"{indent}{line[end:]}"
+    yield f"{indent}{kind[found.end(1) :]}{end}"
 
 
 def _is_attribute(name: str) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from test_typing import pyright
 
 from fslog.cli.plan.types import class_names, module_text
@@ -64,6 +66,7 @@ events:
   long list:
     event: {action: long}
     properties:
+      "Literal[\"": {enum: [{a: 1}, "a ] long value", "another long value, quite so", "third"]}
       value:
         enum: ["one value, with a comma", "another \"value\"", "a third one of some length", 4]
   "漢字": {event: {action: kanji}}
@@ -88,6 +91,8 @@ Dict(action="dict", userId="ann")
 ExistingCall(action="sale", total=3)
 LongList(action="long", value="one value, with a comma")
 LongList(action="long", value=4)
+LongList({"action": "long", 'Literal["': "third"})
+LongList({"action": "long", 'Literal["': {"a": 1}})
 \u6f22\u5b57(action="kanji")
 """
 
@@ -224,3 +229,47 @@ def test_names_do_not_collide() -> None:
 def test_a_plan_without_events() -> None:
     """The module is valid, and empty."""
     assert run(module_text(Plan({"version": 1, "events": {}})))["__all__"] == []
+
+
+NAMES = st.one_of(
+    st.text(min_size=1, max_size=3).filter(str.strip),
+    st.sampled_from(["Any", "str", "class", "__x", "a-b", "Literal", "TypedDict", "accountId"]),
+)
+VALUES = st.one_of(
+    st.sampled_from([None, True, 1, 1.5, "x" * 30, "] | Literal[", [1], {"a": 1}]), st.text()
+)
+PROPERTIES = st.dictionaries(
+    NAMES,
+    st.fixed_dictionaries(
+        {"required": st.booleans()},
+        optional={"enum": st.lists(VALUES, min_size=1, max_size=6), "description": st.text()},
+    ),
+    max_size=3,
+)
+
+
+@given(st.dictionaries(NAMES, PROPERTIES, max_size=4), PROPERTIES)
+def test_any_plan_gives_a_module_that_runs(
+    events: dict[str, dict[str, Any]], common: dict[str, Any]
+) -> None:
+    """Whatever names and values a plan has, each of its properties is a key of its event's type."""
+    plan = Plan(
+        {
+            "version": 1,
+            "common": common,
+            "events": {
+                name: {"event": {"action": f"a{n}"}, "properties": properties}
+                for n, (name, properties) in enumerate(events.items())
+            },
+        }
+    )
+    names = run(module_text(plan))
+    made = {
+        typing.get_args(typing.get_type_hints(names[name])["action"]): names[name]
+        for name in names["__all__"]
+    }
+    for planned in plan.events.values():
+        found = made[(planned.constants["action"],)]
+        needed = {name for name, one in planned.properties.items() if one.required}
+        assert found.__required_keys__ <= {"action", *needed}
+        assert found.__required_keys__ | found.__optional_keys__ >= {*planned.properties}
