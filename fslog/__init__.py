@@ -5,6 +5,7 @@ The words of the code, of the messages and of the documentation:
 record: a `logging.LogRecord`
 event: the dict made from a record, with the endpoint's property names
 rule: a pattern for records of existing log calls, with the event that it makes of them
+plan: the file that says which events there are, each of them a planned event
 field: a property that is read from a path of the record, such as `request.user.id`
 context: properties bound to the current thread, task or request
 session: a user's visit, named by `sessionId`

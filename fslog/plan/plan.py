@@ -132,7 +132,8 @@ class Plan:
         """Their rules."""
         self._has_checked_rules = False
         self._index = _Index(self.events.values())
-        self._siblings: dict[Any, list[str]] | None = None
+        # Now, not in the log call that makes the first unplanned event.
+        self._siblings = _siblings(self.events.values())
         self._hints: dict[Any, str] = {}
 
     @classmethod
@@ -252,15 +253,12 @@ class Plan:
         return self._hints[key]
 
     def _nearest(self, values: Mapping[str, str]) -> str:
-        siblings = self._siblings
-        if siblings is None:
-            siblings = self._siblings = _siblings(self.events.values())
         for names in self._index.sets:
             if not all(name in values for name in names):
                 continue
             for name in reversed(names):
                 others = tuple((each, values[each]) for each in names if each != name)
-                meant = nearest(values[name], siblings.get((name, others), ()))
+                meant = nearest(values[name], self._siblings.get((name, others), ()))
                 if meant is not None:
                     found = {each: values[each] for each in names} | {name: meant}
                     return f"did you mean {label(found)}?"

@@ -122,6 +122,7 @@ def test_check_explains_by_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
     code, shown = told(capsys, "check", "--plan", "warn.json", "logging.json", "--record", record)
     assert code == 0
     assert "event, by plan.events.time" in shown
+    assert "plan      warn.json: 2 planned events, unplanned: warn" in shown
     record = "name=app,event.action=feature,event.module=reports,event.feature=export,event.total=0"
     given = ("logging.json", "--record", f"{record},accountId=acme,userId=ann")
     code, shown = told(capsys, "check", "--plan", "warn.json", *given)

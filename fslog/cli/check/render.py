@@ -148,6 +148,10 @@ def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tup
         given = {name: info.mapping.get(name) or () for name in _MAPPING}
         texts += [f"{name} {', '.join(map(str, given[name]))}" for name in given if given[name]]
         yield _row("events", "; ".join(texts))
+        if (plan := info.formatter.plan) is not None:
+            named = f"{plan.source}: " if plan.source else ""
+            planned = count(len(plan.events), "planned event")
+            yield _row("plan", f"{named}{planned}, unplanned: {plan.unplanned}")
     if values["extras"]:
         yield _row("reads", f"the extras {', '.join(values['extras'])}, if a log call has them")
     if values["filters"]:
