@@ -195,6 +195,30 @@ def test_the_name_of_a_module(name: str) -> None:
     assert names(only({**dict.fromkeys(others, ""), last: text})) == expected
 
 
+def test_imports_show_which_directories_are_on_the_path() -> None:
+    """Of the directories that may be, those count from which the source imports its modules."""
+    call = only(
+        {
+            "shop/app/__init__.py": "",
+            "shop/app/a.py": "import logging\nlogging.getLogger(__name__).info('x')",
+            "shop/app/b.py": "import logging, json, other.c\nfrom app.a import log\n",
+        }
+    )
+    assert names(call) == {"app.a"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["from app import a", "from . import a", "from .a import f", "import app.a", ""]
+)
+def test_a_script_that_is_imported(statement: str) -> None:
+    """A module that could be run has its own name if another one imports it."""
+    text = "import logging\nlogging.getLogger(__name__).info('x')\nif __name__ == '__main__': f()"
+    call = only(
+        {"app/__init__.py": "", "app/a.py": text, "app/b.py": f"{statement}\nimport logging"}
+    )
+    assert names(call) == ({"app.a"} if statement else {"app.a", "__main__"})
+
+
 @pytest.mark.parametrize(
     ("statement", "called"),
     [
@@ -345,6 +369,8 @@ def test_the_arguments(given: str, expected: Any) -> None:
         ("exception('x')", 40),
         ("log(25, 'x')", 25),
         ("log(logging.INFO, 'x')", 20),
+        ("log(logging.INFO + 5, 'x')", 25),
+        ("log(logging.INFO * 2, 'x')", None),
         ("log(level, 'x')", None),
         ("log(level=10, msg='x')", 10),
     ],

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import gc
 import io
+import os
 import re
 import sys
 import tokenize
@@ -128,22 +129,45 @@ def _without_collection() -> Iterator[None]:
 
 def _read(paths: Sequence[str], program: _Program) -> Source:
     found = Source()
-    for path in python_files(paths):
-        found.files += 1
+    names = program.names
+    files = list(python_files(paths))
+    for path in files:
+        names.of(path)  # so that imports can be settled
         parsed = parse(path)
-        names = program.names.of(path)
-        found.packages.update(name.partition(".")[0] for name in names)
         if isinstance(parsed, Unparsed):
             found.unparsed.append(parsed)
         elif parsed is not None:
-            module = program.add(path, names, parsed.tree)
+            module = program.add(path, parsed.tree)
             found.bound |= module.bound
             if b"fslog:" in parsed.text:
                 found.comments += comments(path, parsed.text)
+    modules = program.modules()
+    names.settle((module.path, name) for module in modules for name in module.imports)
+    for module in modules:
+        module.names = names.of(module.path)
+    _note_imported(modules, names)
+    found.files = len(files)
+    found.packages = {name.partition(".")[0] for path in files for name in names.of(path)}
     evaluator = Evaluator(program)
-    for module in program.modules():
+    for module in modules:
         found.calls += calls(module, evaluator)
     return found
+
+
+def _note_imported(modules: list[ModuleScopes], names: Names) -> None:
+    """Note which modules with code for a script are imported by others."""
+    scripts = {names.real(one.path): one for one in modules if one.is_run}
+    stems = {path.rpartition(os.sep)[2].removesuffix(".py") for path in scripts}
+    for module in modules:
+        for level, name in module.members:
+            if name.rpartition(".")[2] in stems:
+                path = (
+                    names.relative(module.path, level, name)
+                    if level
+                    else names.path_of(name, module.path)
+                )
+                if path in scripts and path is not None and scripts[path] is not module:
+                    scripts[path].is_run = False
 
 
 class _Program:
@@ -152,8 +176,8 @@ class _Program:
         self._read: dict[str, ModuleScopes] = {}
         self._by_path: dict[str, ModuleScopes | None] = {}
 
-    def add(self, path: str, names: tuple[str, ...], tree: ast.Module) -> ModuleScopes:
-        module = scopes(path, names, tree)
+    def add(self, path: str, tree: ast.Module) -> ModuleScopes:
+        module = scopes(path, tree)
         self._read[path] = module
         self._by_path[self.names.real(path)] = module
         return module
@@ -164,7 +188,8 @@ class _Program:
             self._by_path[path] = None  # if it imports itself
             parsed = parse(path, only_with_loggers=False)
             if parsed is not None and not isinstance(parsed, Unparsed):
-                self._by_path[path] = scopes(path, self.names.of(path), parsed.tree)
+                module = self._by_path[path] = scopes(path, parsed.tree)
+                module.names = self.names.of(path)
         return self._by_path[path]
 
     def modules(self) -> list[ModuleScopes]:
@@ -259,13 +284,7 @@ class _Parts:
 
 
 def _level(value: Value) -> int | None:
-    if isinstance(value, int):
-        return value
-    name = getattr(value, "name", "")
-    words = ("CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET")
-    numbers = (50, 50, 40, 30, 30, 20, 10, 0)
-    known = dict(zip((f"logging.{word}" for word in words), numbers, strict=True))
-    return known.get(name) if isinstance(name, str) else None
+    return value if isinstance(value, int) else None
 
 
 def _arguments(values: list[Value]) -> tuple[Value, ...] | Items | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,26 @@ _NAMED_LOGGERS = frozenset(
     }
 )
 """Functions whose argument is the logger's name."""
+
+_LEVELS = {
+    f"logging.{name}": level
+    for name, level in {
+        "CRITICAL": 50,
+        "FATAL": 50,
+        "ERROR": 40,
+        "WARNING": 30,
+        "WARN": 30,
+        "INFO": 20,
+        "DEBUG": 10,
+        "NOTSET": 0,
+    }.items()
+}
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+}
+"""Operators that cannot take long, whatever the numbers are."""
 
 _LOGGER_CLASSES = frozenset({"logging.Logger", "logging.RootLogger"})
 _ADAPTER = "logging.LoggerAdapter"
@@ -181,7 +202,8 @@ class Evaluator:
         if isinstance(node.op, ast.BitOr) and isinstance(left, Items) and isinstance(right, Items):
             return Items({**left, **right}, is_open=left.is_open or right.is_open)
         if isinstance(left, (int, float)) and isinstance(right, (int, float)):
-            return Unknown("number")
+            calculate = _ARITHMETIC.get(type(node.op))
+            return Unknown("number") if calculate is None else calculate(left, right)
         return UNKNOWN
 
     def _negation(self, node: Any, scope: Scope, given: Given) -> Value:
@@ -717,7 +739,8 @@ def _of_logger(
     if isinstance(holder, External):
         if name in METHODS:
             return Method(logger, name)
-        return External(f"{holder.name}.{name}")
+        full = f"{holder.name}.{name}"
+        return _LEVELS.get(full, External(full))
     if name in METHODS:
         return Method(logger, name)
     if name == "name":

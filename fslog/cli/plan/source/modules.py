@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fslog.cli.options import CommandError
@@ -109,7 +109,8 @@ class Names:
     A package's top directory is the one above the uppermost `__init__.py`. Above it there may be
     packages without `__init__.py`: up to the project's own directory, which contains a file such as
     `pyproject.toml`, is called `src`, or is the current one, each directory may be on the module
-    path, so that a module has several possible names.
+    path, so that a module has several possible names. If the source imports modules by absolute
+    names that are files below one of these directories, and of no other, that one is.
     """
 
     def __init__(self, paths: Sequence[str] = (), here: str | None = None) -> None:
@@ -139,6 +140,32 @@ class Names:
             if directory != root
             else stem
             for root in self._roots_of(directory)
+        )
+
+    def settle(self, imports: Iterable[tuple[str, str]]) -> None:
+        """Exclude what is not on the module path, as far as imports show it.
+
+        Args:
+            imports: the path of a file, and the absolute name of a module that it imports.
+        """
+        found = [
+            (os.path.dirname(self.real(path)), name)
+            for path, name in imports
+            if name.partition(".")[0] not in sys.stdlib_module_names
+        ]
+        for roots in {roots for roots in self._roots.values() if len(roots) > 1}:
+            used = tuple(root for root in roots if self._is_used(root, found))
+            if used:
+                for directory in [one for one in self._roots if self._roots[one] == roots]:
+                    self._roots[directory] = used
+
+    def _is_used(self, root: str, imports: list[tuple[str, str]]) -> bool:
+        """Return whether a module below a directory imports another one from there."""
+        inside = root + os.sep
+        return any(
+            self._below(root, name) is not None
+            for directory, name in imports
+            if f"{directory}{os.sep}".startswith(inside)
         )
 
     def path_of(self, name: str, path: str) -> str | None:

@@ -116,14 +116,18 @@ class ModuleScopes:
     """
 
     path: str
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     is_run: bool = False
-    """Whether it has code for `__name__ == "__main__"`."""
+    """Whether it is run as a script: it has code for that, and no module imports it."""
     calls: list[CallNode] = field(default_factory=list)
     apps: list[CallNode] = field(default_factory=list)
     """Calls that create an application of Flask."""
     bound: set[str] = field(default_factory=set)
     """Names of properties that `fslog.context` binds."""
+    imports: set[str] = field(default_factory=set)
+    """The absolute names of the modules that it imports."""
+    members: set[tuple[int, str]] = field(default_factory=set)
+    """What it imports of modules, which may be modules too: the dots that precede, and the name."""
     classes: list[Scope] = field(default_factory=list)
     stores: dict[str, list[AttributeStore]] = field(default_factory=dict)
     of_node: dict[ast.AST, Scope] = field(default_factory=dict)
@@ -137,9 +141,9 @@ class ModuleScopes:
         self._top: Scope = Scope("module", self, ast.Module([], []))
 
 
-def scopes(path: str, names: tuple[str, ...], tree: ast.Module) -> ModuleScopes:
-    """Return the scopes of a module."""
-    module = ModuleScopes(path, names)
+def scopes(path: str, tree: ast.Module) -> ModuleScopes:
+    """Return the scopes of a module, which has no names yet."""
+    module = ModuleScopes(path)
     module.top.node = tree
     module.of_node[tree] = module.top
     todo: list[tuple[ast.AST, Scope]] = [(child, module.top) for child in reversed(tree.body)]
@@ -310,6 +314,8 @@ def _bind_text(name: str | None, scope: Scope) -> None:
 def _import(node: ast.AST, scope: Scope) -> _Work:
     assert isinstance(node, ast.Import)
     for alias in node.names:
+        scope.module.imports.add(alias.name)
+        scope.module.members.add((0, alias.name))
         if alias.asname is None:
             # `import a.b` binds `a`.
             first = alias.name.partition(".")[0]
@@ -321,6 +327,12 @@ def _import(node: ast.AST, scope: Scope) -> _Work:
 
 def _import_from(node: ast.AST, scope: Scope) -> _Work:
     assert isinstance(node, ast.ImportFrom)
+    if not node.level and node.module is not None:
+        scope.module.imports.add(node.module)
+    prefix = f"{node.module}." if node.module else ""
+    scope.module.members.update((node.level, f"{prefix}{alias.name}") for alias in node.names)
+    if node.module:
+        scope.module.members.add((node.level, node.module))
     for alias in node.names:
         if alias.name == "*":
             scope.stars.append(node)
