@@ -135,6 +135,7 @@ class Evaluator:
         self._cycles: set[_Key] = set()
         self._depth = 0
         self._steps = 0
+        self._foreign: dict[str, list[AttributeStore]] | None = None
         self._children: dict[ast.AST, list[ClassValue]] | None = None
         self._lineages: dict[ast.AST, tuple[list[ClassValue], set[str]]] = {}
         self._uses: dict[tuple[Scope, str], set[str] | None] = {}
@@ -474,16 +475,20 @@ class Evaluator:
 
     def _stored_elsewhere(self, name: str) -> Iterator[Value]:
         """Yield the loggers that other code assigns to an attribute of that name."""
-        for module in self._program.modules():
-            for store in module.stores.get(name, ()):
-                if store.value is None or _owner_of(store) is not None:
-                    continue
-                holder = self.of(store.target.value, store.scope)
-                if isinstance(holder, (Instance, ClassValue, ModuleValue)):
-                    continue
-                for value in options(self.of(store.value, store.scope)):
-                    if isinstance(value, Logger):
-                        yield value
+        if self._foreign is None:
+            self._foreign = {}
+            for module in self._program.modules():
+                for stores in module.stores.values():
+                    for store in stores:
+                        if store.value is not None and _owner_of(store) is None:
+                            self._foreign.setdefault(store.target.attr, []).append(store)
+        for store in self._foreign.get(name, ()):
+            holder = self.of(store.target.value, store.scope)
+            if store.value is None or isinstance(holder, (Instance, ClassValue, ModuleValue)):
+                continue
+            for value in options(self.of(store.value, store.scope)):
+                if isinstance(value, Logger):
+                    yield value
 
     def _lineage(self, of: ClassValue) -> tuple[list[ClassValue], set[str]]:
         """Return a class and its bases in the source, and the names of the other ones."""
