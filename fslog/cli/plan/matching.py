@@ -315,6 +315,10 @@ class Matcher:
         for one in options(value) if isinstance(value, Either) else (value,):
             if not isinstance(one, Unknown):
                 found.append(self._holds(condition, _held(one)) if is_known(one) else (MAYBE, {}))
+                continue
+            pattern = compile_pattern("", condition.wanted)
+            if pattern is not None and _proves(pattern.pattern, one):
+                found.append((YES, dict.fromkeys(pattern.groupindex)))
             else:
                 found.append((_text_verdict(condition, one), {}))
         verdicts = {verdict for verdict, _ in found}
@@ -425,6 +429,27 @@ def _text_verdict(condition: Condition, value: Unknown) -> str:
         if not (begin.startswith(value.prefix) or value.prefix.startswith(begin)):
             return NO
     return MAYBE
+
+
+_DEPENDENT = re.compile(r"\\[bBZ0-9]|\$|\(\?(?!P<|:)|\(\?P?<[=!]|[*+?}]\+")
+"""What makes a match depend on text around it: lookarounds, ends, atomic groups; flags, too."""
+
+
+def _proves(pattern: str, value: Unknown) -> bool:
+    """Return whether a pattern is found in a text whatever its unknown parts are.
+
+    It is if it is found in a known part by itself, and does not depend on what surrounds that.
+    """
+    if _DEPENDENT.search(pattern) is not None:
+        return False
+    search = re.compile(pattern).search
+    for number, part in enumerate(value.parts or ()):
+        if part is not None:
+            # Only the first part begins the text: `^` does not hold at the begin of another one.
+            begin = 0 if number == 0 else 1
+            if search("\0" * begin + part, begin) is not None:
+                return True
+    return False
 
 
 def _prefix_verdict(wanted: str, prefix: str) -> str:

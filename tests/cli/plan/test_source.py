@@ -82,6 +82,10 @@ LOGGERS = {
     "imported function": ("from logging import info\ninfo('x')", {"root"}),
     "getattr": ("log = getLogger('a')\ngetattr(log, 'info')('x')", {"a"}),
     "function": ("def make(n):\n    return getLogger('x.' + n)\nmake('y').info('x')", {"x.y"}),
+    "annotated result": (
+        "def make(n) -> logging.Logger:\n    return other(n)\nmake('y').info('x')",
+        {"{...}"},
+    ),
     "default": ("def make(n='d'):\n    return getLogger(n)\nmake().info('x')", {"d"}),
     "local": ("def f():\n    log = getLogger('a')\n    def g():\n        log.info('x')", {"a"}),
     "class": (

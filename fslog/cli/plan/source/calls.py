@@ -216,8 +216,8 @@ def _log_call(
         if not methods:
             return None
         value = either([one.logger for one in methods])
-        names = {one.name for one in methods}
-        method = names.pop() if len(names) == 1 else ""
+        called = {one.name for one in methods}
+        method = called.pop() if len(called) == 1 else ""
         is_called_so = True
     else:
         value = evaluator.of(receiver, call.scope)
@@ -230,13 +230,15 @@ def _log_call(
     others = [one for one in receivers if isinstance(one, Unknown) or _may_be_logger(one)]
     if not found and not (others and (method or is_called_so)):
         return None
-    certainty = "logger" if len(found) == len(receivers) else "likely"
+    is_sure = len(found) == len(receivers) and all(one.is_sure for one in found)
+    certainty = "logger" if is_sure else "likely"
     if not found and not is_called_so:
         certainty = "unlikely"
     parts = _Parts(call, evaluator, method)
     if parts.message is None or (certainty == "unlikely" and not _has_text(parts.message)):
         return None
-    return _made(call, certainty, found, parts)
+    names = [one.name for one in found] + ([UNKNOWN] if len(found) < len(receivers) else [])
+    return _made(call, certainty, found, either(names), parts)
 
 
 def _may_be_logger(value: Value) -> bool:
@@ -295,10 +297,9 @@ def _arguments(values: list[Value]) -> tuple[Value, ...] | Items | None:
     return tuple(values)
 
 
-def _made(call: CallNode, certainty: str, loggers: list[Logger], parts: _Parts) -> LogCall:
-    names = [one.name for one in loggers]
-    if certainty != "logger":
-        names.append(UNKNOWN)
+def _made(
+    call: CallNode, certainty: str, loggers: list[Logger], name: Value, parts: _Parts
+) -> LogCall:
     message = parts.message
     if any(one.is_custom for one in loggers):
         message = UNKNOWN
@@ -309,17 +310,17 @@ def _made(call: CallNode, certainty: str, loggers: list[Logger], parts: _Parts) 
         line=node.lineno,
         end_line=node.end_lineno or node.lineno,
         certainty=certainty,
-        logger=either(names),
+        logger=name,
         level=parts.level,
         message=message,
         args=parts.args,
-        extras=_extras(loggers, parts.extras, certainty),
+        extras=_extras(loggers, parts.extras),
         module=module.path.replace("\\", "/").rpartition("/")[2].rpartition(".")[0],
         function=_function_name(call.scope),
     )
 
 
-def _extras(loggers: list[Logger], given: Value, certainty: str) -> Items:
+def _extras(loggers: list[Logger], given: Value) -> Items:
     own = Items({}) if given is None else given
     if not isinstance(own, Items):
         own = Items({}, is_open=True)

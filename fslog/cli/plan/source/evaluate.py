@@ -7,6 +7,7 @@ import operator
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from fslog.cli.plan.source.modules import Names
@@ -54,6 +55,11 @@ _NAMED_LOGGERS = frozenset(
     }
 )
 """Functions whose argument is the logger's name."""
+
+_STRUCTLOG = frozenset(
+    {"structlog.get_logger", "structlog.getLogger", "structlog.stdlib.get_logger"}
+)
+"""What makes a logger of structlog; without a name it has the module's."""
 
 _LEVELS = {
     f"logging.{name}": level
@@ -554,6 +560,8 @@ class Evaluator:
         if name == "copy" and isinstance(holder, Items):
             return holder
         loggers = [self.logger(one) for one in options(holder)]
+        if name in ("bind", "new", "unbind") and loggers and None not in loggers:
+            return either([one for one in loggers if one is not None and not one.is_sure])
         if name == "getChild" and None not in loggers and arguments:
             return either([_child(one, arguments[0]) for one in loggers if one is not None])
         return None
@@ -578,6 +586,9 @@ class Evaluator:
         if name in _NAMED_LOGGERS:
             given = arguments[0] if arguments else named.get("name")
             return either([_logger_named(one) for one in options(given)])
+        if name in _STRUCTLOG:
+            given = arguments[0] if arguments else self._unbound("__name__", scope)
+            return either([replace(_logger_named(one), is_sure=False) for one in options(given)])
         if name == _ADAPTER:
             return self._adapter(arguments, named)
         if name in _APPS:
@@ -645,7 +656,11 @@ class Evaluator:
                 return UNKNOWN
             bodies = found
         given = self._given(function, arguments, named)
-        return either([self.of(body, function.scope, given) for body in bodies])
+        value = either([self.of(body, function.scope, given) for body in bodies])
+        returns = getattr(node, "returns", None)
+        if value == UNKNOWN and returns is not None:
+            value = self._annotated(returns, function.scope.parent or function.scope)
+        return value
 
     def _given(
         self, function: Function, arguments: list[Value], named: dict[str, Value]

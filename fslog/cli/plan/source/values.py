@@ -130,11 +130,13 @@ class Logger:
         name: a text, or `Unknown`.
         extra: what an adapter puts in the place of the call's extras; None without an adapter.
         is_custom: whether its class may change messages and extras.
+        is_sure: whether it certainly is one of `logging`; structlog's may end elsewhere.
     """
 
     name: Value
     extra: Value = None
     is_custom: bool = False
+    is_sure: bool = True
 
 
 @dataclass(frozen=True)
