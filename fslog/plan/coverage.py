@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from fslog.plan.plan import Plan, PlannedEvent, label
 
 MOST_UNPLANNED = 1_000
 """Different unplanned events that are kept; more of them have ids in their names."""
+
+_IDENTIFYING = ("action", "module", "feature")
+_MOST_CHARACTERS = 200
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Coverage:
         self.seen: dict[str, Sightings] = {}
         """Planned events by name."""
         self.unplanned: dict[str, Sightings] = {}
-        """The others by action, module and feature, as far as they have them as texts."""
+        """The others, as `label_of` calls them."""
         self.others: int = 0
         """Unplanned events beyond `MOST_UNPLANNED` different ones."""
 
@@ -67,7 +70,7 @@ class Coverage:
         if planned is not None:
             self.seen.setdefault(planned.name, Sightings()).add(1, last)
         else:
-            self._add_unplanned(_label(event), 1, last, event)
+            self._add_unplanned(label_of(event), 1, last, event)
 
     def _add_unplanned(
         self, name: str, count: int, last: float | None, event: Mapping[str, Any] | None
@@ -123,10 +126,22 @@ class Coverage:
                 self.unplanned[name].hint = hint
 
 
-def _label(event: Mapping[str, Any]) -> str:
-    names: Sequence[str] = ("action", "module", "feature")
-    texts = {name: event[name] for name in names if type(event.get(name)) is str}
-    return label(texts)
+def label_of(event: Mapping[str, Any]) -> str:
+    """Return what an unplanned event is called: its action, module and feature, not too long.
+
+    >>> label_of({"action": "feature", "module": "reports", "feature": "export", "total": 3})
+    'reports / export'
+    """
+    return label(identifying(event))
+
+
+def identifying(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return the action, the module and the feature, as far as they are texts."""
+    return {
+        name: event[name][:_MOST_CHARACTERS]
+        for name in _IDENTIFYING
+        if type(event.get(name)) is str
+    }
 
 
 def _is_expired(planned: PlannedEvent, today: datetime.date) -> bool:

@@ -182,6 +182,11 @@ def json_plan(label: str, found: Inference) -> Iterator[str]:
     yield from json.dumps(plan, indent=2).split("\n")
 
 
+def json_event(one: Proposal) -> str:
+    """Return an event as an item of a JSON object, without comments."""
+    return f"{json.dumps(one.name)}: {json.dumps(one.value, indent=_STEP)}"
+
+
 # TOML.
 
 

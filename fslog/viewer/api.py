@@ -17,6 +17,7 @@ from fslog.viewer.entries import first_page
 from fslog.viewer.filters import NAMES, Filter
 from fslog.viewer.history import History, JsonObject, Snapshot
 from fslog.viewer.overview import overview, sessions
+from fslog.viewer.planned import PlanCounts
 from fslog.viewer.queries import (
     MAX_ID,
     ApiError,
@@ -52,14 +53,20 @@ class Api:
         history: entries and requests to serve.
         collector: the endpoint, whose answers the API configures.
         hello: returns the properties of the stream's first message.
+        planned: the events by a tracking plan, guarded by the history's lock; None for no plan.
     """
 
     def __init__(
-        self, history: History, collector: Collector, hello: Callable[[], JsonObject]
+        self,
+        history: History,
+        collector: Collector,
+        hello: Callable[[], JsonObject],
+        planned: PlanCounts | None = None,
     ) -> None:
         self._history = history
         self._collector = collector
         self._hello = hello
+        self._planned = planned
         self._long_requests = 0
         self._lock = threading.Lock()
         self._last_overview: tuple[Any, JsonObject, Mapping[int, int] | None] = (None, {}, None)
@@ -70,6 +77,7 @@ class Api:
             "requests": {"GET": (self._requests, ("after", "before", "limit"))},
             "overview": {"GET": (self._overview, NAMES)},
             "sessions": {"GET": (self._sessions, (*NAMES, "limit", "offset"))},
+            "plan": {"GET": (self._plan, ("limit",))},
             "stream": {"GET": (self._stream, ("after", "entries"))},
             "outcomes": {
                 "GET": (self._get_answers, ()),
@@ -91,6 +99,8 @@ class Api:
         methods = self._table.get(name)
         if methods is None and name.startswith("events/"):
             methods = {"GET": (self._event, ())}
+        elif methods is None and name.startswith("plan/"):
+            methods = {"GET": (self._proposal, ())}
         if methods is None:
             raise ApiError(
                 404, f"{PREFIX}{name[:50]} does not exist; `fslog help viewer` lists the API"
@@ -125,10 +135,10 @@ class Api:
         return json_answer(entries_json(some, brief, **counts, more=more))
 
     def _event(self, message: Message, query: Query) -> Answer:
-        text = message.target.partition("?")[0].removeprefix(f"{PREFIX}events/")
-        entry = self._history.entry(Query({"id": text}).number("id", 0, 1, MAX_ID))
+        id = _id(message, "events/")
+        entry = self._history.entry(id)
         if entry is None:
-            raise ApiError(404, f"event {int(text)} does not exist, or is not kept any more")
+            raise ApiError(404, f"event {id} does not exist, or is not kept any more")
         more: JsonObject = {
             "line": entry.text(),
             "received": self._history.request(entry.request),
@@ -136,10 +146,16 @@ class Api:
         }
         if (corrected := correction(entry)) is not None:
             more["hint"] = corrected
+        if self._planned is not None:
+            with self._history.lock:
+                more["unplanned"] = self._planned.id_of(entry)
         return json_answer(entry.json()[:-1] + b"," + json_answer(more).body[1:])
 
     def _clear(self, message: Message, query: Query) -> Answer:
-        self._history.clear()
+        with self._history.lock:
+            self._history.clear()
+            if self._planned is not None:
+                self._planned.clear()
         return _NO_CONTENT
 
     def _count(self, message: Message, query: Query) -> Answer:
@@ -196,6 +212,25 @@ class Api:
         entries = Filter.from_query(query).select(self._history.entries().entries)
         found, total = sessions(entries, limit, offset)
         return json_answer({"sessions": found, "total": total})
+
+    def _plan(self, message: Message, query: Query) -> Answer:
+        limit = query.number("limit", _LIMIT, 1, _MAX_LIMIT)
+        planned = self._required_plan()
+        with self._history.lock:
+            return json_answer(planned.json(limit))
+
+    def _proposal(self, message: Message, query: Query) -> Answer:
+        planned, id = self._required_plan(), _id(message, "plan/")
+        with self._history.lock:
+            found = planned.proposal(id, self._history.entries().entries)
+        if found is None:
+            raise ApiError(404, f"unplanned event {id} does not exist, or is not kept any more")
+        return json_answer(found)
+
+    def _required_plan(self) -> PlanCounts:
+        if self._planned is None:
+            raise ApiError(404, "there is no plan: start the viewer with --plan FILE")
+        return self._planned
 
     def answers(self) -> JsonObject:
         """Return the endpoint's configured answers."""
@@ -259,6 +294,11 @@ class Api:
         finally:
             with self._lock:
                 self._long_requests -= 1
+
+
+def _id(message: Message, parent: str) -> int:
+    text = message.target.partition("?")[0].removeprefix(f"{PREFIX}{parent}")
+    return Query({"id": text}).number("id", 0, 1, MAX_ID)
 
 
 _EVENTS = (*NAMES, "before", "after", "limit", "order", "offset", "brief")

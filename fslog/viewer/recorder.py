@@ -16,6 +16,7 @@ from fslog.plan.plan import Plan
 from fslog.spool.filesystem import FileSystem
 from fslog.viewer.entries import make_entry
 from fslog.viewer.history import History, JsonObject
+from fslog.viewer.planned import PlanCounts
 
 _MAX_FAILED_BODIES = 1_000
 _MAX_TEXT = 200
@@ -28,6 +29,7 @@ class Recorder:
         history: where entries and requests are kept.
         write: called with the accepted lines before any reader can see them; None for no file.
         plan: a tracking plan; None for none.
+        planned: the events by that plan, guarded by the history's lock.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Recorder:
         history: History,
         write: Callable[[Sequence[bytes]], None] | None,
         plan: Plan | None = None,
+        planned: PlanCounts | None = None,
     ) -> None:
         self._plan = plan
+        self._planned = planned
         self._history = history
         self._write = write
         self._failed: OrderedDict[bytes, JsonObject] = OrderedDict()
@@ -52,7 +56,10 @@ class Recorder:
         earlier = self._failed.pop(digest, None) if digest is not None else None
         if earlier is not None:
             recorded |= {"retry_of": earlier["id"], "try": earlier["try"] + 1}
-        self._history.add(recorded, entries)
+        with self._history.lock:
+            if self._planned is not None:
+                self._planned.add(parsed.events)
+            self._history.add(recorded, entries)
         if digest is not None and request.status != 200:
             self._failed[digest] = recorded
             if len(self._failed) > _MAX_FAILED_BODIES:

@@ -15,6 +15,7 @@ from fslog.plan.plan import Plan
 from fslog.version import VERSION
 from fslog.viewer.api import PREFIX, Api
 from fslog.viewer.history import History, JsonObject
+from fslog.viewer.planned import PlanCounts
 from fslog.viewer.queries import ApiError, error_answer
 from fslog.viewer.recorder import LineFile, Recorder
 
@@ -62,7 +63,7 @@ class Viewer:
         store: path of a file to which every line is appended; None for no file.
         allow_hosts: further names (`name` or `name:port`) under which browsers may request the
             page, in addition to `host` and the loopback names.
-        plan: a tracking plan: what is not as planned has a warning.
+        plan: a tracking plan: what is not as planned has a warning, and coverage is counted.
         warn: called with a sentence for each error while the viewer runs.
 
     Raises:
@@ -89,11 +90,12 @@ class Viewer:
         self._history = History(keep, KEEP_BYTES)
         self._line_file = LineFile(store, warn) if store is not None else None
         write = self._line_file.append if self._line_file else None
-        recorder = Recorder(self._history, write, plan)
+        self._planned = None if plan is None else PlanCounts(plan)
+        recorder = Recorder(self._history, write, plan, self._planned)
         self.collector: Collector = Collector(
             host, port, keep=0, on_intake=recorder, route=self._route
         )
-        self._api = Api(self._history, self.collector, self._hello)
+        self._api = Api(self._history, self.collector, self._hello, self._planned)
 
     @property
     def url(self) -> str:
@@ -142,6 +144,7 @@ class Viewer:
             "version": VERSION,
             "endpoint": self.url,
             "keep": self._history.keep,
+            "plan": None if self._planned is None else self._planned.source,
         }
 
     def _route(self, message: Message) -> Answer | None:

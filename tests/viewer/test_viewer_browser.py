@@ -11,6 +11,7 @@ import os
 import re
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from browser import (
     without,
 )
 from fslog import FreshsuccessHandler
+from fslog.plan.plan import Plan
 from fslog.viewer.server import static_files
 from processes import KEYS
 from readme_blocks import ROOT
@@ -48,6 +50,8 @@ CONTENT = {
     "sessions/": ".timeline",
     "requests": "main .requests",
     "server": ".recent .requests",
+    "plan": ".planned",
+    "plan/": ".codebox",
 }
 """What is visible of each view, and of one item in it, when it is complete."""
 
@@ -780,19 +784,24 @@ def accessible(page: Page) -> list[tuple[str, str]]:
     ]
 
 
+def check_names(page: Page, place: str) -> None:
+    """Check that everything in a view has a name."""
+    look_at(page, place)
+    found = accessible(page)
+    roles = {role for role, _ in found}
+    assert {"banner", "navigation", "main", "heading"} <= roles, place
+    unnamed = [role for role, name in found if role in NAMED - UNNAMED_IS_FINE and not name]
+    assert unnamed == [], place
+    assert sum(role == "heading" for role, _ in found) >= 2, place
+
+
 def test_everything_has_a_name_for_a_screen_reader(page: Page, viewer: Viewer) -> None:
     """Controls, rows, images and landmarks of every view have names; a row is one sentence."""
     viewer.post(event(1), without("userId", 2, details={"a": 1}))
     page.see(".row", "export 1")
     newest = viewer.ask("GET", "/api/events?limit=1")["newest"]
     for place in (*VIEWS, f"live/{newest}", "sessions/s"):
-        look_at(page, place)
-        found = accessible(page)
-        roles = {role for role, _ in found}
-        assert {"banner", "navigation", "main", "heading"} <= roles, place
-        unnamed = [role for role, name in found if role in NAMED - UNNAMED_IS_FINE and not name]
-        assert unnamed == [], place
-        assert sum(role == "heading" for role, _ in found) >= 2, place
+        check_names(page, place)
     page.go("#live")
     page.see(".row")
     sentence = next(name for role, name in accessible(page) if role == "option")
@@ -819,6 +828,13 @@ def test_many_events_are_announced_as_one_count(page: Page, viewer: Viewer) -> N
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
+def check_contrast(page: Page, place: str) -> None:
+    """Check the contrast of everything that is shown."""
+    looked, poor = page.run(CONTRAST)
+    assert looked > 20, place
+    assert poor == [], place
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_has_sufficient_contrast(page: Page, viewer: Viewer, scheme: str) -> None:
     """All text has a contrast of at least 4.5:1 (WCAG 2.2, 1.4.3) in both colour schemes."""
@@ -833,9 +849,7 @@ def test_every_text_has_sufficient_contrast(page: Page, viewer: Viewer, scheme: 
     for place in (*VIEWS, f"live/{newest}", f"live/{newest - 1}", "sessions/s"):
         look_at(page, place)
         page.see("#banner")
-        looked, poor = page.run(CONTRAST)
-        assert looked > 20, place
-        assert poor == [], place
+        check_contrast(page, place)
         grounds.add(page.run("return getComputedStyle(document.body).backgroundColor"))
     assert len(grounds) == 1
     assert ("rgb(1" in grounds.pop()) == (scheme == "dark")
@@ -852,6 +866,14 @@ def test_reduced_motion_is_respected(page: Page, viewer: Viewer) -> None:
     assert page.run("return document.getAnimations().length") == 0
 
 
+def check_width(page: Page, place: str) -> None:
+    """Check that a view fits into a narrow window."""
+    inner = "return [...document.querySelectorAll('main, .view, .scroll, .detail-body, .rows')]"
+    widths = page.run(f"{inner}.map((one) => one.scrollWidth)")
+    assert max(widths) <= NARROW, place
+    assert page.run("return document.documentElement.scrollWidth") == NARROW, place
+
+
 def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> None:
     """Every view fits into 380 px, also with a filter, an open event or a failure."""
     page.size(NARROW, 700)
@@ -863,10 +885,7 @@ def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> N
         look_at(page, place)
         page.see("#banner", "503")
         page.see("nav a", "Failures")
-        inner = "return [...document.querySelectorAll('main, .view, .scroll, .detail-body, .rows')]"
-        widths = page.run(f"{inner}.map((one) => one.scrollWidth)")
-        assert max(widths) <= NARROW, place
-        assert page.run("return document.documentElement.scrollWidth") == NARROW, place
+        check_width(page, place)
     page.click("button", "Filter")
     page.type("#filter-user", "ann" + Keys.ENTER)
     page.click(".row", "export 1")
@@ -875,6 +894,98 @@ def test_a_narrow_window_never_scrolls_sideways(page: Page, viewer: Viewer) -> N
     assert page.run("return document.documentElement.scrollWidth") == NARROW
     page.click(".detail .close")
     page.see(".row", "export 1")
+
+
+PLAN: dict[str, Any] = {
+    "version": 1,
+    "events": {
+        "report exported": {
+            "description": "A user downloaded a report as a file",
+            "owner": "reporting@acme.example",
+            "event": {"action": "feature", "module": "reports", "feature": "export"},
+        },
+        "report shared": {"event": {"action": "feature", "module": "reports", "feature": "share"}},
+        "candidate added": {
+            "event": {"action": "feature", "module": "recruit", "feature": "add candidate"}
+        },
+        "time in reports": {"event": {"action": "moduleEnd", "module": "reports"}, "owner": "Ann"},
+        "login": {"event": {"action": "login"}, "description": "A session began"},
+    },
+}
+
+
+@contextlib.contextmanager
+def planned(tmp_path: Path, driver: webdriver.Chrome) -> Iterator[tuple[Page, Viewer]]:
+    """Run a viewer with a plan, and load its page."""
+    path = tmp_path / "usage-plan.json"
+    path.write_text(json.dumps(PLAN))
+    with second(tmp_path, "--plan", str(path)) as viewer:
+        yield fresh(driver, viewer), viewer
+
+
+def test_the_plan_and_what_adds_an_event_to_it(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    """By keyboard: coverage as events arrive, and the text that plans an unplanned one."""
+    with planned(tmp_path, driver) as (page, viewer):
+        allow_clipboard(page)
+        viewer.post(event(1, feature="export"), event(2, feature="exprot"))
+        page.see(".row .badge", "unplanned")
+        assert "did you mean reports / export?" in page.text(".row", "exprot")
+        page.press("6")
+        page.see(".plan-view .count-text", "1 of 5 planned events seen (20 %), in 2 events")
+        page.see(".card", "Planned, never seen (4)")
+        viewer.post(event(3, feature="share"), event(4, feature="exprot"))
+        page.see(".plan-view .count-text", "2 of 5 planned events seen (40 %), in 4 events")
+        page.run("document.querySelector('.planned .add').focus()")
+        viewer.post(event(5, feature="exprot"))
+        page.see(".planned", "last")
+        until(lambda: "3\nAdd" in page.text(".card", "Seen, not planned"), "the new count")
+        name = "Add to plan: reports / exprot"
+        assert page.driver.switch_to.active_element.accessible_name == name
+        page.press(Keys.ENTER)
+        page.see(".plan-view", "Seen 3 times")
+        page.run("document.querySelector('.codebox .copy').focus()")
+        page.press(Keys.ENTER)
+        page.see(".codebox .copy", "Copied")
+        added = json.loads(f"{{{clipboard(page)}}}")
+        assert Plan.read({**PLAN, "events": {**PLAN["events"], **added}}).find(
+            event(feature="exprot")
+        )
+        page.click(".back")
+        page.click(".planned a.name", "reports / exprot")
+        until(lambda: page.count() == "3 events found", "the unplanned events")
+        page.click(".row")
+        page.click(".detail .links a", "Add to plan")
+        page.see(".plan-view h2", name)
+        assert page.console() == []
+
+
+def test_the_plan_is_for_everybody(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    """Its view has names and contrast, fits into a narrow window, and breaks at no value."""
+    with planned(tmp_path, driver) as (page, viewer):
+        viewer.post(event(1, feature="export"), event(2, feature="long " * 60), *hostile_lines())
+        newest = viewer.ask("GET", "/api/plan")["unplanned"][0]["id"]
+        for place in ("plan", f"plan/{newest}"):
+            page.size(1280)
+            check_names(page, place)
+            for scheme in ("light", "dark"):
+                page.prefer(color_scheme=scheme)
+                check_contrast(page, place)
+            page.size(NARROW, 700)
+            check_width(page, place)
+        page.go("#plan/12345")
+        page.see(".note", "does not exist")
+        assert page.run("return window.hit ?? null") is None
+
+
+def test_without_a_plan_there_is_no_such_view(page: Page) -> None:
+    """No link leads to it, its key does nothing, and its address is that of the events."""
+    page.gone("nav a", "Plan")
+    page.press("6")
+    page.press("?")
+    assert "Plan" not in page.text("dialog .keys")
+    page.press(Keys.ESCAPE)
+    page.open("/#plan")
+    until(lambda: page.driver.current_url.endswith("/#live"), "the list of events")
 
 
 def test_a_hidden_tab_closes_its_connection(page: Page, viewer: Viewer) -> None:
@@ -971,7 +1082,7 @@ def story(viewer: Viewer) -> None:
     [("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", NARROW, "light")],
 )
 def test_each_view_has_a_screenshot(
-    page: Page, viewer: Viewer, look: str, width: int, scheme: str
+    page: Page, viewer: Viewer, tmp_path: Path, look: str, width: int, scheme: str
 ) -> None:
     """Screenshots of every view are saved: light, dark and narrow."""
     page.prefer(color_scheme=scheme, reduced_motion="reduce")
@@ -1011,6 +1122,14 @@ def test_each_view_has_a_screenshot(
     page.go("#server")
     page.see("#banner")
     shots.append(shot(page, "server", look))
+    with planned(tmp_path, page.driver) as (page, viewer):
+        page.prefer(color_scheme=scheme, reduced_motion="reduce")
+        page.size(width)
+        story(viewer)
+        look_at(page, "plan")
+        shots.append(shot(page, "plan", look))
+        look_at(page, f"plan/{viewer.ask('GET', '/api/plan')['unplanned'][0]['id']}")
+        shots.append(shot(page, "add-to-plan", look))
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in shots)
     assert len({file.read_bytes() for file in shots}) == len(shots)
 

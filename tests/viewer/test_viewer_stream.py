@@ -49,6 +49,7 @@ def test_the_first_message() -> None:
         "version": VERSION,
         "endpoint": viewer.viewer.url,
         "keep": 2,
+        "plan": None,
         "total": 2,
         "oldest": 2,
         "newest": 3,

@@ -14,7 +14,10 @@ export const FILTERS = [
   "state",
   "q",
 ];
-export const VIEWS = ["live", "overview", "sessions", "requests", "server"];
+export const VIEWS = ["live", "overview", "sessions", "requests", "server", "plan"];
+
+/** Return whether the viewer has a plan, and so the view of it. */
+export const hasPlan = (hello) => typeof hello?.plan === "string";
 
 const changes = new EventTarget();
 

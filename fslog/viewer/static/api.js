@@ -18,6 +18,8 @@ export const clearEvents = () => ask("DELETE", "/api/events");
 export const getRequests = (query) => ask("GET", `/api/requests?${parameters(query)}`);
 export const getOverview = (query = {}) => ask("GET", `/api/overview?${parameters(query)}`);
 export const getSessions = (query) => ask("GET", `/api/sessions?${parameters(query)}`);
+export const getPlan = (query) => ask("GET", `/api/plan?${parameters(query)}`);
+export const getProposal = (id) => ask("GET", `/api/plan/${encodeURIComponent(id)}`);
 export const putAnswer = (answer) => ask("PUT", "/api/outcomes", answer);
 export const scriptAnswers = (answers) => ask("POST", "/api/outcomes", { outcomes: answers });
 export const restoreAnswers = () => ask("DELETE", "/api/outcomes");

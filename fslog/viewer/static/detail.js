@@ -7,7 +7,7 @@ import { linkTo } from "./address.js";
 import { tabbedCode } from "./codebox.js";
 import { button, el, replace } from "./dom.js";
 import { bytes, clock, counted, moment, saved, sizeOf } from "./format.js";
-import { badge, icon } from "./icons.js";
+import { badgeOf, icon } from "./icons.js";
 import { answerText } from "./answers.js";
 import { onlyButton, propertyTable } from "./properties.js";
 import { subject } from "./row.js";
@@ -96,8 +96,9 @@ export class Detail {
     replace(this.title, isolated(action), about, el("span", { class: "number" }, `#${entry.id}`));
     replace(
       this.body,
-      el("p", { class: "summary" }, badge(entry.state), el("span", {}, verdict(entry))),
+      el("p", { class: "summary" }, badgeOf(entry), el("span", {}, verdict(entry))),
       entry.problems.length ? problems(entry) : null,
+      entry.unplanned ? addToPlan(entry.unplanned) : null,
       entry.hint ? correction(entry) : null,
       entry.event ? section("Properties", propertyTable(entry)) : null,
       section("Copy", tabbedCode("Copy the event as", snippets(entry))),
@@ -153,6 +154,11 @@ function problemItem(problem, state) {
 function kind({ code, property }) {
   const label = `${code} ${property}`.trim();
   return el("code", {}, brief(code, 40), onlyButton(`Only problems ${brief(label, 60)}`, { problem: label }));
+}
+
+function addToPlan(id) {
+  const place = linkTo({ view: "plan", id: String(id) });
+  return el("p", { class: "links" }, el("a", place, "Add to plan"));
 }
 
 function correction(entry) {

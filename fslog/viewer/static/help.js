@@ -2,6 +2,7 @@
 // Guarantees: single-key shortcuts can be switched off, since speech input may trigger them; the
 // browser remembers the choice if it allows storage.
 
+import { hasPlan } from "./address.js";
 import { showDialog } from "./dialog.js";
 import { el } from "./dom.js";
 import { tabbedCode } from "./codebox.js";
@@ -17,6 +18,7 @@ const KEYS = [
   [["1", "2", "3", "4", "5"], "Live, Overview, Sessions, Requests, Failures"],
   [["?"], "this help"],
 ];
+const PLAN_KEY = [["6"], "Plan"];
 const STORED = "fslog.single-keys";
 
 /** Return whether single-key shortcuts are on. */
@@ -30,7 +32,8 @@ export function hasSingleKeys() {
 
 /** Show the help dialog. */
 export function showHelp(hello) {
-  const rows = KEYS.map(([keys, does]) => {
+  const keys = hasPlan(hello) ? [...KEYS, PLAN_KEY] : KEYS;
+  const rows = keys.map(([keys, does]) => {
     const names = keys.flatMap((key) => [el("kbd", {}, key), " "]);
     return el("tr", {}, el("th", { scope: "row" }, names), el("td", {}, does));
   });

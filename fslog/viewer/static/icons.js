@@ -22,6 +22,7 @@ const PATHS = {
   overview: "M3 13V8.5M8 13V3M13 13V6",
   sessions: "M4 2.5v11M4 4.5h8M4 8h5.5M4 11.5h7",
   requests: "M2.5 5.5h9.5M9.5 3l2.7 2.5L9.5 8M13.5 10.5H4M6.5 8 3.8 10.5 6.5 13",
+  plan: "M5 3.5H3.5v10h9v-10H11M5.5 2h5v3h-5zM5.5 8h5M5.5 10.8h3",
   server: "M3 3h10v4H3zM3 9h10v4H3zM5.2 5h.3M5.2 11h.3",
 };
 
@@ -36,5 +37,24 @@ export function icon(name) {
 /** Return the badge of a state: colour, icon and word. */
 export function badge(state) {
   const known = WORDS[state] ? state : "invalid";
-  return el("span", { class: `badge is-${known}` }, icon(known), el("span", {}, WORDS[known]));
+  return drawn(known, known, WORDS[known]);
+}
+
+/** Return the badge of an entry: that of its state, or `unplanned` if its event is not planned. */
+export function badgeOf(entry) {
+  return isUnplanned(entry) ? unplannedBadge() : badge(entry.state);
+}
+
+/** Return the badge of an event that is not planned. */
+export function unplannedBadge() {
+  return drawn("warning", "plan", "unplanned");
+}
+
+/** Return whether the event of an entry is not planned. */
+export function isUnplanned({ problems }) {
+  return problems.some((problem) => problem.code === "unplanned");
+}
+
+function drawn(state, name, word) {
+  return el("span", { class: `badge is-${state}` }, icon(name), el("span", {}, word));
 }

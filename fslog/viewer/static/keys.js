@@ -2,7 +2,7 @@
 // Guarantees: no shortcut applies while typing, in a dialog, or together with Ctrl, Alt or Meta;
 // every action is also available without the keyboard.
 
-import { VIEWS, go, read } from "./address.js";
+import { VIEWS, go, hasPlan, read } from "./address.js";
 import { hasSingleKeys, showHelp } from "./help.js";
 
 /** Start listening for keys. */
@@ -17,7 +17,7 @@ export function listen(live, stream) {
     p: () => inLive(() => live.togglePause()),
     "?": () => showHelp(stream.hello),
   };
-  VIEWS.forEach((view, index) => (acts[index + 1] = () => go({ view, id: "" })));
+  VIEWS.forEach((view, index) => (acts[index + 1] = () => change(view, stream.hello)));
   document.addEventListener("keydown", (event) => press(event, acts, live));
 }
 
@@ -43,6 +43,10 @@ function leave(event, live) {
     // An empty list is hidden and cannot have the focus.
     if (document.activeElement === document.body) document.getElementById("main").focus();
   } else if (read().view === "live" && live.closeEntry()) event.preventDefault();
+}
+
+function change(view, hello) {
+  if (view !== "plan" || hasPlan(hello)) go({ view, id: "" });
 }
 
 function search(live) {

@@ -1,6 +1,6 @@
 // Entry point: creates the views and shows the one that the address names.
 
-import { VIEWS, linkTo, onChange, read, write } from "./address.js";
+import { VIEWS, go, hasPlan, linkTo, onChange, read, write } from "./address.js";
 import { Failures } from "./failures.js";
 import { el, replace } from "./dom.js";
 import { Endpoint } from "./endpoint.js";
@@ -8,6 +8,7 @@ import { icon } from "./icons.js";
 import { listen } from "./keys.js";
 import { Live } from "./live.js";
 import { Overview } from "./overview.js";
+import { PlanView } from "./plan.js";
 import { RequestLog } from "./requestlog.js";
 import { Requests } from "./requests.js";
 import { Sessions } from "./sessions.js";
@@ -20,6 +21,7 @@ const NAMES = {
   sessions: "Sessions",
   requests: "Requests",
   server: "Failures",
+  plan: "Plan",
 };
 
 function start() {
@@ -33,8 +35,10 @@ function start() {
     sessions: new Sessions(stream),
     requests: new Requests(log),
     server: new Failures(endpoint, log),
+    plan: new PlanView(stream),
   };
   makeLinks();
+  stream.addEventListener("hello", ({ detail }) => offerPlan(hasPlan(detail)));
   new Status(stream, endpoint);
   listen(live, stream);
   const shown = { view: null };
@@ -46,6 +50,12 @@ function start() {
     document.getElementById("main").focus();
   });
   stream.start();
+}
+
+// Without a plan the viewer has no such view.
+function offerPlan(isThere) {
+  document.getElementById("views").children[VIEWS.indexOf("plan")].hidden = !isThere;
+  if (!isThere && read().view === "plan") go({ view: "live", id: "" }, false);
 }
 
 function display(views, place, shown) {
@@ -62,7 +72,7 @@ function display(views, place, shown) {
 }
 
 function makeLinks() {
-  const link = (view) => el("a", linkTo({ view }), icon(view), el("span", {}, NAMES[view]));
+  const link = (view) => el("a", { hidden: view === "plan", ...linkTo({ view }) }, icon(view), el("span", {}, NAMES[view]));
   replace(document.getElementById("views"), VIEWS.map(link));
 }
 

@@ -3,7 +3,7 @@
 // readers get one sentence with the visible content in the same order.
 
 import { clock, moment } from "./format.js";
-import { badge } from "./icons.js";
+import { badgeOf, isUnplanned } from "./icons.js";
 import { el } from "./dom.js";
 import { brief, isolated } from "./text.js";
 
@@ -27,7 +27,7 @@ export function drawRow(entry, isNew) {
   };
   const who = [cell("account", event.accountId, 60), cell("user", event.userId, 60)];
   const cells = [
-    el("span", { class: "cell state" }, badge(entry.state)),
+    el("span", { class: "cell state" }, badgeOf(entry)),
     cell("action", event.action, 60),
     el("span", { class: "cell what" }, what(entry)),
     el("span", { class: "who" }, who),
@@ -88,5 +88,6 @@ function sentence(entry) {
   const { action, accountId, userId, sessionId } = entry.event || {};
   const what = [shown(action, 60), aboutOf(entry), problemOf(entry)];
   const who = [shown(accountId, 60), shown(userId, 60), shown(sessionId, 40)];
-  return [entry.state, ...what, ...who, clock(entry.at)].filter(Boolean).join(", ");
+  const state = isUnplanned(entry) ? "unplanned" : entry.state;
+  return [state, ...what, ...who, clock(entry.at)].filter(Boolean).join(", ");
 }

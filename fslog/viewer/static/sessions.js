@@ -7,7 +7,7 @@ import { linkTo } from "./address.js";
 import { button, el, keepingFocus, replace, svg } from "./dom.js";
 import { FilterBar, filterError } from "./filterbar.js";
 import { clock, count, counted, lasting, moment, when } from "./format.js";
-import { badge, icon } from "./icons.js";
+import { badgeOf, icon } from "./icons.js";
 import { subject } from "./row.js";
 import { brief, isolated, value } from "./text.js";
 
@@ -212,7 +212,7 @@ function step(entry, first, filter) {
     el(
       "a",
       linkTo({ view: "live", id: entry.id, filter }),
-      entry.state === "valid" ? null : badge(entry.state),
+      entry.state === "valid" ? null : badgeOf(entry),
       el("b", {}, isolated(brief(event.action ?? "no action", 60))),
       isolated(subject(event)),
       problem ? isolated(brief(problem.message, 200), { class: "problem" }) : null,
