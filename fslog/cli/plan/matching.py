@@ -18,6 +18,7 @@ from fslog.cli.plan.source.calls import LogCall
 from fslog.cli.plan.source.values import (
     UNKNOWN,
     Either,
+    Instance,
     Items,
     Unknown,
     Value,
@@ -394,6 +395,8 @@ _OPEN_EXTRAS = "its extras are not literal: they may name an action"
 
 
 def _has_action(held: Value) -> str:
+    if isinstance(held, Instance):  # its class may be a mapping
+        return MAYBE
     if not isinstance(held, Items):
         is_unknown = isinstance(held, (Unknown, Either)) and getattr(held, "kind", "") in (
             "",

@@ -332,6 +332,7 @@ def test_events_that_are_not_as_planned(source: str, code: str | None, message: 
             "its a property is computed",
         ),
         ("def f(n): log.info('x', extra={'event': n})", "extras are not literal"),
+        ("class E(dict): 'own'\nlog.info('x', extra={'event': E(action='a')})", "extras are not"),
         ("def f(n): log.info('x', extra={'event': {'action': 'a'} if n else None})", "extras"),
     ],
 )

@@ -387,6 +387,8 @@ def test_the_level(method: str, level: int | None) -> None:
 
 EXTRAS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "none": ("log.info('x')", {}, False),
+    "typed": ("log.info('x', extra=Sold(action='a', b=n))", {"action": "a", "b": UNKNOWN}, False),
+    "typed in part": ("log.info('x', extra=Sold(action='a', **n))", {"action": "a"}, True),
     "literal": ("log.info('x', extra={'a': 1, 'b': [2, n]})", {"a": 1, "b": [2, UNKNOWN]}, False),
     "dict": ("log.info('x', extra=dict(a=1, **{'b': 2}))", {"a": 1, "b": 2}, False),
     "merged": ("e = {'a': 1}\nlog.info('x', extra={**e, 'b': 2})", {"a": 1, "b": 2}, False),
@@ -421,8 +423,10 @@ def test_the_extras(name: str) -> None:
     """Extras are known if the dict is, with what is added to it; any other use makes them open."""
     text, expected, is_open = EXTRAS[name]
     call = only(
-        "import logging\nfrom logging import LoggerAdapter\nlog = logging.getLogger('a')\n"
-        "def f(n, change):\n" + "".join(f"    {line}\n" for line in text.split("\n"))
+        "import logging\nfrom logging import LoggerAdapter\nfrom typing import TypedDict\n"
+        "class Required(TypedDict): action: str\nclass Sold(Required, total=False): b: int\n"
+        "log = logging.getLogger('a')\ndef f(n, change):\n"
+        + "".join(f"    {line}\n" for line in text.split("\n"))
     )
     assert (dict(call.extras), call.extras.is_open) == (expected, is_open)
 

@@ -82,6 +82,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 """Operators that cannot take long, whatever the numbers are."""
 
 _LOGGER_CLASSES = frozenset({"logging.Logger", "logging.RootLogger"})
+_TYPED_DICTS = frozenset({"typing.TypedDict", "typing_extensions.TypedDict"})
 _ADAPTER = "logging.LoggerAdapter"
 _APPS = frozenset({"flask.Flask", "flask.app.Flask", "quart.Quart", "quart.app.Quart"})
 _CURRENT_APPS = frozenset({"flask.current_app", "flask.globals.current_app", "quart.current_app"})
@@ -611,6 +612,8 @@ class Evaluator:
         self, of: ClassValue, arguments: list[Value], named: dict[str, Value], is_sure: bool
     ) -> Value:
         lineage, bases = self._lineage(of)
+        if _TYPED_DICTS & bases:
+            return _dict_of(arguments, named, [] if is_sure else [UNKNOWN])
         defined = {name for one in lineage for name in one.scope.bindings}
         first = arguments[0] if arguments and is_sure and "__init__" not in defined else UNKNOWN
         if _ADAPTER in bases:
