@@ -105,7 +105,7 @@ def _import_lines(body: str) -> Iterator[str]:
 
 def _blocks(plan: Plan) -> Iterator[list[str]]:
     names = class_names(plan.events)
-    yield ["", *_all(names.values())]
+    yield _all(names.values())
     for name, planned in plan.events.items():
         yield from _event(names[name], planned, plan.common)
 
