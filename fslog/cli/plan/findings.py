@@ -235,8 +235,8 @@ class _Holder:
         ]
         if planned is None:
             if outcome.is_open or unsure:
-                what = ", ".join(unsure) or "a property"
-                self._unsure(call, f"its {what} is computed: whether it is planned is not known")
+                what = f"its {', '.join(unsure)}" if unsure else "a property"
+                self._unsure(call, f"{what} is computed: whether it is planned is not known")
                 return
             hint = plan.nearest(known) or _meant(action, plan.events)
             message = f"an event with {_words(known, plan.names(action))} is not planned"

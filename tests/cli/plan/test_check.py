@@ -75,6 +75,7 @@ def violations(found: Findings) -> list[tuple[str, int]]:
         {"formatted_message": "exported 3 rows"},
         {"formatted_message": r"/exported (?P<n>\d+) rows/"},
         {"args.0": 3},
+        {"shop": "{'name': 'acme'}"},
         {"funcName": "export", "module": "reports", "filename": "reports.py", "lineno": 4},
         {"format": "csv"},
         {"shop.name": "acme", "format": "/csv|xlsx/"},
@@ -117,6 +118,13 @@ def test_a_pattern_that_known_parts_decide(pattern: str, status: str) -> None:
 @pytest.mark.parametrize(
     ("when", "source", "reason"),
     [
+        ({"a.b._c": 1}, "def f(n): log.info('sold', extra={'a': n})", "a is computed"),
+        ({"a.keys.b": 1}, "def f(n): log.info('sold', extra={'a': {'keys': n}})", "a is computed"),
+        ({"formatted_message": "/3/"}, "def f(n): log.info(n)", "message is computed"),
+        ({"formatted_message": "/3/"}, "log.info('sold %d', 'x')", "computed"),
+        ({"formatted_message.a": "3"}, "def f(n): log.info('sold %s', n)", "computed"),
+        ({"args.0": 3}, "def f(n): log.info('sold %s', *n)", "values are computed"),
+        ({"a": "1"}, "def f(n): log.info('sold', extra={'a': [1, n]})", "a is computed"),
         ({"message": "sold"}, "def f(text): log.info(text)", "message is computed"),
         ({"message": "sold it"}, "def f(n): log.info(f'sold {n}')", "computed: sold {...}"),
         ({"message": "sold"}, "log.info('sold' if n else 'bought')", "computed: sold or bought"),
@@ -133,6 +141,7 @@ def test_a_pattern_that_known_parts_decide(pattern: str, status: str) -> None:
         ({"levelname": "INFO"}, "def f(n): log.log(n, 'sold')", "values are computed"),
         ({"message": "sold"}, "def f(n): log.info('sold', **n)", "extras are not literal"),
         ({"message": "sold"}, "audit.info('sold')", "whether it is a logger"),
+        ({"message": "sold"}, "x.audit.info('sold')", "whether it is a logger"),
         ({"message": "sold"}, "import structlog\nstructlog.get_logger().info('sold')", "whether"),
         ({"lineno": 3}, "log.info(\n'sold')", "values are computed"),
         ({"kind.name": "a"}, "def f(n): log.info('sold', extra={'kind': {'name': n}})", "computed"),
@@ -162,6 +171,8 @@ def test_a_call_that_is_undecided(when: dict[str, Any], source: str, reason: str
         ({"levelname": "ERROR"}, "log.info('sold')"),
         ({"formatted_message": "/4/"}, "log.info('sold %s', 3)"),
         ({"message": "sold"}, "audit.info(n)"),
+        ({"message": "sold"}, "audit.info('got')"),
+        ({"a": "1"}, "log.info('sold', extra={'a': [1, 2]})"),
         ({"logger": "x"}, "import structlog\nstructlog.get_logger().bind(a=1).info('sold')"),
         ({"logger": "x"}, "import structlog\nstructlog.get_logger('y').info('sold')"),
         ({"kind": "sale"}, "log.info('sold')\nlog.info('got', extra={'kind': 'get'})"),
@@ -329,7 +340,7 @@ def test_events_that_are_not_as_planned(source: str, code: str | None, message: 
         (call(action="moduleEnd", module="n"), "its module is computed: whether it is planned"),
         (
             "def f(n): log.info('x', extra={'event': {'action': 'moduleEnd', **n}})",
-            "its a property is computed",
+            "a property is computed",
         ),
         ("def f(n): log.info('x', extra={'event': n})", "extras are not literal"),
         ("class E(dict): 'own'\nlog.info('x', extra={'event': E(action='a')})", "extras are not"),
@@ -368,6 +379,38 @@ def test_common_properties_are_given_elsewhere() -> None:
         "events": {"a": {"event": {"action": "a"}}},
     }
     assert held(plan, "log.info('x', extra={'action': 'a'})").violations == []
+
+
+def test_values_that_a_rule_makes() -> None:
+    """What a template makes of unknown values is unknown, and of literals a literal."""
+    event = {
+        **EXPORT,
+        "number": "{args.0:int}",
+        "text": "n={args.0}",
+        "kind": "{kind}",
+        "other": "{other.name}",
+    }
+    properties = {name: {"type": "null", "required": True} for name in ("number", "text", "kind")}
+    properties["other"] = {"required": True}
+    plan = plan_of(a={"event": event, "when": RULE["when"], "properties": properties})
+    found = held(plan, "def f(n): log.info('exported %s rows', n, extra={'kind': 3})")
+    assert [one.message for one in found.violations] == ["kind is an integer; expected null"]
+
+
+def test_an_event_of_a_rule_that_is_not_the_plans() -> None:
+    """The event that a configuration's rule makes is planned by an event without a rule."""
+    plan = plan_of(a={"event": EXPORT})
+    found = held(configuration(plan=plan, rules=[RULE]), "log.info('exported %s rows', 3)")
+    assert [(one.name, one.places) for one in found.events.values()] == [
+        ("rules[0]", ["app/reports.py:3"]),
+        ("a", ["app/reports.py:3"]),
+    ]
+    provided = configuration(
+        plan=plan_of(a={"event": EXPORT, "properties": {"x": {"required": True}}}),
+        rules=[RULE],
+        context_provider="ext://os.getcwd",
+    )
+    assert held(provided, "log.info('exported %s rows', 3)").violations == []
 
 
 def test_an_expired_event() -> None:

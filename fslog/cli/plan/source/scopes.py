@@ -82,14 +82,6 @@ class Scope:
             scope = scope.parent
         return None
 
-    @property
-    def function(self) -> Scope | None:
-        """The innermost function that contains it, comprehensions excluded."""
-        scope: Scope | None = self
-        while scope is not None and scope.kind == "comprehension":
-            scope = scope.parent
-        return scope if scope is not None and scope.kind == "function" else None
-
 
 class AttributeStore(NamedTuple):
     """An assignment to an attribute, such as `self.log = ...`; the value may be unknown."""
