@@ -32,7 +32,7 @@ EXAMPLES = ROOT / "examples"
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 RELAYS = EXAMPLES / "relays"
 NOTEBOOK = EXAMPLES / "notebook.ipynb"
-NO_APPLICATIONS = {"README.md", "demo.json", "relays", "viewer.png", "__pycache__"}
+NO_APPLICATIONS = {"README.md", "demo.json", "relays", "tracking_plan", "viewer.png", "__pycache__"}
 NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.name not in NO_APPLICATIONS)
 MODULES = [name for name in NAMES if name != NOTEBOOK.name]
 
