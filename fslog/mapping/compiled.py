@@ -340,7 +340,8 @@ class _Compiler:
         checks = plan(fixed, kinds, derived)
         key = "".join(f"{variables[name]}, " for name in checks.names)
         self.statements.append(f"check = {self._bind(checks)}[({key})]")
-        self._require(f"check is None or check({', '.join(variables.values())})")
+        arguments = ", ".join(variables[name] for name in checks.arguments)
+        self._require(f"check is None or check({arguments})")
 
     def _begin(self, name: str) -> None:
         self._write(("," if self.line else "{") + _quote(name) + ":")

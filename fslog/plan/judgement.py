@@ -9,7 +9,7 @@ what they do not recognise as planned, `problems` decides.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,12 @@ class Judge:
             action: [(table.key, _Fits(table.events)) for table in tables]
             for action, tables in plan.tables.items()
         }
+        self._judged_names = {
+            name
+            for planned in plan.events.values()
+            for name, expected in planned.properties.items()
+            if _is_judged(expected)
+        } | {"createdAt"}
         self.refuses: bool = plan.unplanned == "refuse"
         """Whether an event with a problem is not sent."""
         self.problems: Callable[[Mapping[str, Any]], list[Problem]] = self.after(lambda event: [])
@@ -170,7 +176,7 @@ class Judge:
         self, fixed: Mapping[str, Any], kinds: Mapping[str, type], derived: frozenset[str]
     ) -> ShapeChecks:
         """Return the checks of a call shape, see `ShapeChecks`."""
-        return ShapeChecks(self._plan, fixed, kinds, derived)
+        return ShapeChecks(self._plan, fixed, kinds, derived, self._judged_names)
 
     def _judged(self, event: Mapping[str, Any]) -> list[PlanProblem]:
         try:
@@ -247,7 +253,7 @@ _OF_JSON = {"string": (str,), "integer": (int,), "number": (int, float), "boolea
 
 def _any_condition(expected: Property, bound: _Bound) -> str:
     """Return the expression that `value` fits a property; "" if every value does."""
-    if not any((expected.types, expected.enum, _has_bounds(expected), expected.items)):
+    if not _is_judged(expected):
         return ""
     usual = {kind for name in expected.types or _OF_JSON for kind in _OF_JSON.get(name, ())}
     if expected.enum is not None:
@@ -259,6 +265,10 @@ def _any_condition(expected: Property, bound: _Bound) -> str:
             of_kind = f"type(value) is {_KINDS[kind]}"
             alternatives.append(f"({of_kind} and {condition})" if condition else of_kind)
     return f"({' or '.join([*alternatives, f'{bound(expected.problem)}(value) is None'])})"
+
+
+def _is_judged(expected: Property) -> bool:
+    return any((expected.types, expected.enum, _has_bounds(expected), expected.items))
 
 
 def _has_bounds(expected: Property) -> bool:
@@ -301,14 +311,15 @@ Check = Callable[..., bool]
 class ShapeChecks(dict[tuple[Any, ...], "Check | None"]):
     """The checks of one call shape: by the values that identify an event, what else they need.
 
-    A check's arguments are the values of the shape's properties and `createdAt`. It is None if the
-    shape alone says that the event is as planned. A `KeyError`: `problems` decides.
+    A check is None if the shape alone says that the event is as planned. A `KeyError`: `problems`
+    decides.
 
     Args:
         plan: the plan.
         fixed: the properties whose values are always the same.
-        kinds: the exact types of the others, in the order of the check's arguments.
+        kinds: the exact types of the others, with that of `createdAt`.
         derived: the names of properties whose values are not known to the check.
+        judged: the names of properties that have conditions in some planned event.
     """
 
     def __init__(
@@ -317,23 +328,33 @@ class ShapeChecks(dict[tuple[Any, ...], "Check | None"]):
         fixed: Mapping[str, Any],
         kinds: Mapping[str, type],
         derived: frozenset[str],
+        judged: Set[str],
     ) -> None:
         super().__init__()
         self._plan = plan
         self._fixed = fixed
         self._kinds = kinds
         self._derived = derived
+        self._compiled: dict[Any, Check | None] = {}
         self.names: tuple[str, ...] = tuple(
             name for name in plan.names(str(fixed.get("action"))) if name in kinds
         )
         """The properties whose values are a key, in order."""
+        self.arguments: tuple[str, ...] = tuple(name for name in kinds if name in judged)
+        """The properties whose values are the arguments of a check, in order."""
 
     def __missing__(self, key: tuple[Any, ...]) -> Check | None:
         event = {**self._fixed, **dict(zip(self.names, key, strict=True))}
         planned = self._plan.find(event)
         if planned is None or len(self) >= _MAX_CHECKS:
             raise KeyError(key)
-        self[key] = check = self._compile(planned)
+        # Events that differ in their constants only share a check, which the processor then has
+        # in its caches.
+        names = (tuple(planned.event), tuple(planned.constants))
+        kind = (tuple(map(id, planned.properties.values())), planned.expires, names)
+        if kind not in self._compiled:
+            self._compiled[kind] = self._compile(planned)
+        self[key] = check = self._compiled[kind]
         return check
 
     def _compile(self, planned: PlannedEvent) -> Check | None:
@@ -341,11 +362,12 @@ class ShapeChecks(dict[tuple[Any, ...], "Check | None"]):
         if not all(map(planned.allows, names)):
             raise KeyError(planned.name)
         bound = _Bound()
-        variables = {name: f"v{number}" for number, name in enumerate(self._kinds)}
+        variables = {name: f"v{number}" for number, name in enumerate(self.arguments)}
         conditions = []
         for name, expected in planned.properties.items():
-            if name in variables:
-                condition = _condition(expected, self._kinds[name], variables[name], bound)
+            if name in self._kinds:
+                variable = variables.get(name, "")  # without one, every value fits
+                condition = _condition(expected, self._kinds[name], variable, bound)
             elif name in self._fixed:
                 condition = None if expected.problem(self._fixed[name]) else ""
             elif name in self._derived:

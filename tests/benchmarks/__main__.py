@@ -38,6 +38,8 @@ def _takes(measure: str, name: str) -> bool:
         return measure in ("burst", "slow")
     if measure == "tight":
         return True
+    if name == "fslog-plan":
+        return False
     if measure == "scale":
         return name in ("null", "fslog", "fslog-spool")
     if measure == "outage":

@@ -128,6 +128,11 @@ def fslog_spool(url: str) -> Made:
     return explicit(handler), _flushed(handler)
 
 
+def fslog_plan(url: str) -> Made:
+    handler = _fslog(url, plan=workload.plan())
+    return explicit(handler), _flushed(handler)
+
+
 def fslog_context(url: str) -> Made:
     from fslog import context
 
@@ -190,6 +195,7 @@ ALL: dict[str, Contender] = {
         Contender("minimal", minimal),
         Contender("fslog", fslog_default, **_FSLOG),
         Contender("fslog-spool", fslog_spool, **_FSLOG),
+        Contender("fslog-plan", fslog_plan, **_FSLOG, note="a plan of 50 events"),
         Contender("fslog-large", fslog_large, **_FSLOG, note="batches of 8 MiB"),
         Contender("fslog-window", fslog_default, "window", "null-window", **_FSLOG),
         Contender("fslog-context", fslog_context, "bound", "null-bound", **_FSLOG),

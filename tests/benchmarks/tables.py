@@ -183,6 +183,7 @@ def _growth(results: Results) -> float | None:
 
 TARGETS = [
     Target("call, explicit event, x NullHandler", _to("tight", "fslog", "call_us", "null"), 1.7),
+    Target("call with a plan, x without", _to("tight", "fslog-plan", "call_us", "fslog"), 1.1),
     Target("paced p99 of a call, x NullHandler", _to("paced", "fslog", "p99_us", "null"), 1.3),
     Target("events/s, x minimal sender", _to("burst", "fslog", "per_s", "minimal"), 1.25, True),
     Target("events/s, x the best peer", _to_peer("per_s", Results.best_peer), 2.0, True),

@@ -36,6 +36,26 @@ def properties() -> list[dict[str, Any]]:
     ]
 
 
+def plan() -> dict[str, Any]:
+    """Return a tracking plan of all features, which every event fulfils."""
+    common = {
+        "accountId": {"type": "string", "pattern": "^[0-9a-z-]{2,40}$"},
+        "product": {"enum": [MARK.decode()]},
+        "total": {"type": "integer", "minimum": 1, "required": True},
+    }
+    planned = {
+        f"feature {number}": {
+            "event": {
+                "action": "feature",
+                "module": f"module-{number % 7}",
+                "feature": f"feature-{number:02d}",
+            }
+        }
+        for number in range(FEATURES)
+    }
+    return {"version": 1, "common": common, "events": planned}
+
+
 def _extra(event: dict[str, Any], *without: str) -> dict[str, Any]:
     # `logging` rejects an extra named `module`.
     flat = {name: value for name, value in event.items() if name not in {"module", *without}}
