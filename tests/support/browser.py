@@ -332,3 +332,14 @@ def clipboard(page: Page) -> str:
         "navigator.clipboard.readText().then(arguments[0], (error) => arguments[0](`${error}`))"
     )
     return str(page.driver.execute_async_script(script))
+
+
+MISNAMED = """
+    const plain = (text) => text.toLowerCase().replace(/[^\\p{L}\\p{N}]+/gu, " ").trim();
+    return [...document.querySelectorAll("button, a, [role=option]")]
+      .filter((one) => one.hasAttribute("aria-label"))
+      .filter((one) => one.checkVisibility())
+      .map((one) => [plain(one.textContent), plain(one.getAttribute("aria-label"))])
+      .filter(([seen, name]) => !name.includes(seen));
+"""
+"""Return text and name of controls whose name lacks the text (WCAG 2.5.3)."""

@@ -21,6 +21,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from browser import (
+    MISNAMED,
     Page,
     Viewer,
     allow_clipboard,
@@ -967,6 +968,7 @@ def test_the_plan_is_for_everybody(driver: webdriver.Chrome, tmp_path: Path) -> 
         for place in ("plan", f"plan/{newest}"):
             page.size(1280)
             check_names(page, place)
+            assert page.run(MISNAMED) == [], place
             for scheme in ("light", "dark"):
                 page.prefer(color_scheme=scheme)
                 check_contrast(page, place)

@@ -13,7 +13,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from browser import Page, Viewer, allow_clipboard, event, until, without
+from browser import MISNAMED, Page, Viewer, allow_clipboard, event, until, without
 
 pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")]
 
@@ -487,16 +487,6 @@ def test_the_table_of_requests_breaks_no_word(page: Page, viewer: Viewer, width:
 
 
 # Names and focus
-
-MISNAMED = """
-    const plain = (text) => text.toLowerCase().replace(/[^\\p{L}\\p{N}]+/gu, " ").trim();
-    return [...document.querySelectorAll("button, a, [role=option]")]
-      .filter((one) => one.hasAttribute("aria-label"))
-      .filter((one) => one.checkVisibility())
-      .map((one) => [plain(one.textContent), plain(one.getAttribute("aria-label"))])
-      .filter(([seen, name]) => !name.includes(seen));
-"""
-"""Return text and name of controls whose name lacks the text (WCAG 2.5.3)."""
 
 
 def test_the_name_of_a_control_contains_its_text(page: Page, viewer: Viewer) -> None:

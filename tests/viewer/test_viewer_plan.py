@@ -88,10 +88,11 @@ def test_what_plans_an_event_is_what_the_command_writes(
     path.write_text(f"version: 1\ncommon: {json.dumps(PLAN['common'])}\nevents:\n")
     with viewing(plan=Plan.read(path)) as viewer:
         viewer.post(misspelt(1), event(2, feature=None), misspelt(3), misspelt(4))
-        (one, _) = viewer.get("plan")["unplanned"]
+        (one, other) = viewer.get("plan")["unplanned"]
         found = viewer.get(f"plan/{one['id']}")
         assert found == {**one, "plan": str(path), "format": "YAML", "text": found["text"]}
         assert viewer.get("events/1")["unplanned"] == one["id"]
+        assert "exprot" not in viewer.get(f"plan/{other['id']}")["text"]
         url = viewer.viewer.url
         pasted = path.read_text() + found["text"]
         assert plan_command(["infer", "--viewer", url, "--into", str(path)]) == 0
