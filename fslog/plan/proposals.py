@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from fslog.interrupts import unless_interrupt
 from fslog.plan import yaml
 from fslog.plan.inference import Inference, Kind, name_of
 
@@ -107,7 +108,7 @@ def day(at_ms: float | None) -> str:
     """
     try:
         return f"{datetime.fromtimestamp((at_ms or 0) / 1000, timezone.utc):%Y-%m-%d}"
-    except (OverflowError, OSError, ValueError):
+    except unless_interrupt(OverflowError, OSError, ValueError):
         return ""
 
 
