@@ -352,6 +352,15 @@ def test_stars_that_lead_nowhere() -> None:
         assert (call.logger, call.certainty) == (UNKNOWN, "likely")
 
 
+def test_a_star_after_a_binding() -> None:
+    """A later star may bind the name anew; an earlier one does not matter."""
+    for text, expected in (
+        ("log = logging.getLogger('a')\nfrom other import *", {"a", "{...}"}),
+        ("from other import *\nlog = logging.getLogger('a')", {"a"}),
+    ):
+        assert names(only({"a.py": f"import logging\n{text}\nlog.info('x')"})) == expected
+
+
 def test_names_of_other_modules() -> None:
     """A module's `__name__` is read from outside, too, and relative imports climb."""
     call = only(
@@ -505,6 +514,11 @@ def test_the_level(method: str, level: int | None) -> None:
 
 
 EXTRAS: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "changed inside": (
+        "e = {'a': [1], 'b': 2}\ne['a'].append(2)\nlog.info('x', extra=e)",
+        {"a": Unknown("array"), "b": 2},
+        False,
+    ),
     "made": ("log.info('x', extra={a: 1 for a in n})", {}, True),
     "copied": ("e = {'a': 1}\nlog.info('x', extra=e.copy())", {"a": 1}, False),
     "compared": (

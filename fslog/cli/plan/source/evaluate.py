@@ -145,7 +145,7 @@ class Evaluator:
         self._foreign: dict[str, list[AttributeStore]] | None = None
         self._children: dict[ast.AST, list[ClassValue]] | None = None
         self._lineages: dict[ast.AST, tuple[list[ClassValue], set[str]]] = {}
-        self._uses: dict[tuple[Scope, str], set[str] | None] = {}
+        self._uses: dict[tuple[Scope, str], tuple[set[str] | None, bool]] = {}
 
     def of(self, node: ast.AST, scope: Scope, given: Given = _NONE) -> Value:
         """Return the value of an expression in a scope."""
@@ -286,6 +286,8 @@ class Evaluator:
             ((owner, name), id(given) if given else 0),
             lambda: either([self._bound(one, owner, given) for one in owner.bindings[name]]),
         )
+        if _is_imported_over(owner, name):
+            value = either([value, UNKNOWN])
         if isinstance(value, (Items, list)):
             return self._unchanged(name, owner, value)
         return value
@@ -360,13 +362,14 @@ class Evaluator:
         key = (scope, name)
         if key not in self._uses:
             self._uses[key] = _added_keys(name, scope)
-        added = self._uses[key]
+        added, is_read = self._uses[key]
         if isinstance(value, list):
             return value if added == set() else Unknown("array")
         if added is None:
             return Items(value, is_open=True)
         unsure = Unknown(may_be_absent=True)
-        return Items({**value, **dict.fromkeys(added, unsure)}, is_open=value.is_open)
+        kept = {key: _unless_changed(one) for key, one in value.items()} if is_read else value
+        return Items({**kept, **dict.fromkeys(added, unsure)}, is_open=value.is_open)
 
     # Imports.
 
@@ -848,13 +851,32 @@ def _returns(node: FunctionNode) -> list[ast.expr] | None:
     return found
 
 
-def _added_keys(name: str, scope: Scope) -> set[str] | None:
-    """Return the keys that may be added to the dict that a name is bound to; None for any.
+def _is_imported_over(scope: Scope, name: str) -> bool:
+    """Return whether a later `from module import *` may bind a name anew.
 
-    A name that is only read, as `extra=name`, `**name` or `name["key"]`, leaves the dict as it is.
+    A name that is imported itself is probably the same one there.
+    """
+    found = [one for one in scope.bindings[name] if one.kind != "import"]
+    lines = [getattr(one.node, "lineno", 0) for one in found]
+    return bool(lines) and any(star.lineno > min(lines) for star in scope.stars)
+
+
+def _unless_changed(value: Value) -> Value:
+    """Return an item of a dict that something else may have changed since."""
+    if isinstance(value, Items):
+        return Items(value, is_open=True)
+    return Unknown("array") if isinstance(value, list) else value
+
+
+def _added_keys(name: str, scope: Scope) -> tuple[set[str] | None, bool]:
+    """Return the keys that may be added to the dict that a name is bound to, and if it is read.
+
+    None means any key. A name that is only read, as `extra=name`, `**name` or `name["key"]`, leaves
+    the dict as it is.
     """
     added: set[str] = set()
     allowed: set[int] = set()
+    reads: set[int] = set()
     used: list[ast.Name] = []
     for node in ast.walk(scope.node):
         if isinstance(node, ast.Name):
@@ -868,6 +890,7 @@ def _added_keys(name: str, scope: Scope) -> set[str] | None:
         elif isinstance(node, ast.Subscript):
             if isinstance(node.ctx, ast.Load):
                 allowed.add(id(node.value))
+                reads.add(id(node.value))
             elif isinstance(node.value, ast.Name) and node.value.id == name:
                 key = node.slice
                 if isinstance(key, ast.Constant) and isinstance(key.value, str):
@@ -876,6 +899,7 @@ def _added_keys(name: str, scope: Scope) -> set[str] | None:
         elif isinstance(node, ast.Attribute):
             if node.attr in _READING:
                 allowed.add(id(node.value))
+                reads.add(id(node.value))
         elif isinstance(node, ast.BinOp):
             allowed.update((id(node.left), id(node.right)))
         elif isinstance(node, ast.Compare):
@@ -883,7 +907,8 @@ def _added_keys(name: str, scope: Scope) -> set[str] | None:
         elif isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name) and node.func.id in ("dict", "len", "str", "repr"):
                 allowed.update(map(id, node.args))
-    return added if all(id(one) in allowed for one in used) else None
+    is_read = any(id(one) in reads for one in used)
+    return (added if all(id(one) in allowed for one in used) else None), is_read
 
 
 def is_log_name(node: ast.AST) -> bool:
