@@ -234,7 +234,9 @@ def test_a_text_that_logs_itself_is_bounded() -> None:
 
 
 @nested
-@pytest.mark.parametrize("settings", ["", pytest.param("batch_events=2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "settings", ["", pytest.param("batch_events=2, shutdown_timeout=90", marks=pytest.mark.slow)]
+)
 def test_finalizers_that_log_during_appends(settings: str) -> None:
     """Finalizers that log run anywhere in an append: each event arrives once."""
     program = f"""

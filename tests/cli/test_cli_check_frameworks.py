@@ -118,7 +118,7 @@ def of_celery(report: dict[str, Any]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("more", "root", "found"),
     [
-        pytest.param("", True, [("error", "root")], marks=pytest.mark.slow),
+        ("", True, [("error", "root")]),
         pytest.param(
             "app.conf.worker_hijack_root_logger = False", True, [], marks=pytest.mark.slow
         ),

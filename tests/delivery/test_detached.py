@@ -32,6 +32,11 @@ LOST = {
     ),
     "alembic": (ROOT, "fileConfig('logging.ini')", "the root logger"),
     "Celery": (ROOT, "logging.root.handlers = []", "the root logger"),
+    "Celery, before any garbage is collected": (
+        f"import celery; {ROOT}; kept = logging.root.handlers",
+        "logging.root.handlers = []; celery.signals.after_setup_logger.send(None)",
+        "the root logger",
+    ),
     "basicConfig": (ROOT, "logging.basicConfig(force=True)", "the root logger"),
     "a disabled logger": (SHOP, "dictConfig({'version': 1}); later.pop()(); other()", "'shop'"),
     "two loggers": (
