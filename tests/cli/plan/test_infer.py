@@ -250,15 +250,17 @@ def test_each_event_is_as_the_inferred_plan_says(events: list[dict[str, Any]]) -
                 assert problems(plan, one) == []
 
 
-def test_a_spool(fslog: Command, tmp_path: Path, keys: None) -> None:
+def test_a_spool(fslog: Command, tmp_path: Path, collector: Collector) -> None:
     """The events that wait in a spool are read, and stay in it; what is no spool is an error."""
     log, directory = logging.Logger("shop"), tmp_path / "spool"
-    handler = FreshsuccessHandler(endpoint="http://127.0.0.1:9", spool=str(directory))
+    handler = FreshsuccessHandler(spool=str(directory), flush_interval=600)
     log.addHandler(handler)
     for n in range(3):
         log.info("exported", extra={"event": export(n)})
     said = fslog("plan", "infer", "--spool", directory)
     assert handler.stats().pending == 3
+    assert handler.flush(30)
     handler.close()
+    assert len(collector.events) == 3
     assert "  # seen 3 times, on 2023-11-14\n" in said.out
     assert fslog("plan", "infer", "--spool", tmp_path).code == 2
