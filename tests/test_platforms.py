@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fslog.collector import Collector
 from platforms import HIDING
 from readme_blocks import environment
@@ -66,6 +68,7 @@ def test_the_handler_delivers_in_order_until_the_process_ends(
     assert collector.invalid == []
 
 
+@pytest.mark.slow
 def test_a_spool_is_an_error_when_the_handler_is_created(tmp_path: Path) -> None:
     """`spool` is a ValueError that names what the platform lacks; no directory is created."""
     program = """
@@ -83,6 +86,7 @@ except ValueError as error:
     )
 
 
+@pytest.mark.slow
 def test_a_capture_works(collector: Collector, tmp_path: Path) -> None:
     """`fslog.testing` receives the events of a test there, and nothing is sent."""
     program = """

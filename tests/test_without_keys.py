@@ -52,6 +52,7 @@ def test_a_thousand_events_without_keys() -> None:
         assert collector.requests == []
 
 
+@pytest.mark.slow
 def test_the_notice_is_a_warning_on_the_logger_fslog() -> None:
     """Where logging is configured the notice is a record, not a line on stderr."""
     program = f"""{CONFIGURED}
@@ -91,6 +92,7 @@ def test_a_parent_without_handlers_whose_children_have_no_keys() -> None:
     run(program, "", settings=BARE, flags=FORKING, err=f"{OFF}\n" * 2)
 
 
+@pytest.mark.slow
 def test_a_handler_that_is_disabled_on_purpose_reports_nothing() -> None:
     """With FSLOG_ENABLED=no stderr stays empty."""
     settings = {**BARE, "FSLOG_ENABLED": "no"}

@@ -1121,6 +1121,7 @@ def test_help(check: Check) -> None:
         assert part in out
 
 
+@pytest.mark.slow
 def test_as_a_process(tmp_path: Path) -> None:
     """As a process, it exits at once, without warnings, and leaves nothing behind."""
     arguments = ["check", "logging.json", "--record", RECORD]

@@ -763,6 +763,7 @@ def test_rules_that_never_match(check: Check) -> None:
     )
 
 
+@pytest.mark.slow
 def test_logs_from_anywhere(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log may be compressed, missing or truncated."""
     text = json.dumps(LINES[0]).encode() + b"\n"

@@ -136,6 +136,7 @@ def test_a_terminal_gets_the_words_that_a_pipe_gets(
     assert too_wide == []
 
 
+@pytest.mark.slow
 def test_a_long_state_is_printed_to_its_end(where: Path) -> None:
     """The sentence about a dead process's events is complete, in whole words."""
     _, lines = on_a_terminal(["spool", "ls", "spool"], where, "http://127.0.0.1:9")
@@ -143,6 +144,7 @@ def test_a_long_state_is_printed_to_its_end(where: Path) -> None:
     assert "dead: sent by drain, or by any process that uses the spool" in words
 
 
+@pytest.mark.slow
 def test_a_command_to_copy_is_in_one_line(where: Path) -> None:
     """A command is never wrapped by fslog, so that it can be copied."""
     with Collector(keys=KEYS) as collector:

@@ -348,6 +348,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert said == (130, "", "")
 
 
+@pytest.mark.slow
 def test_a_pipe(tmp_path: Path) -> None:
     """Piped output is plain, one fact per line; a closed pipe exits with 141."""
     with Collector() as collector:

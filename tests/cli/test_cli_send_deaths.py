@@ -191,6 +191,7 @@ def test_ctrl_c_in_a_pause(tmp_path: Path) -> None:
     assert found["files"][0]["next_line"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_gzip", slow_but([True], [True, False]))
 def test_a_pipe_is_sent(is_gzip: bool, tmp_path: Path) -> None:
     """`-` reads stdin to its end; invalid lines go to the current directory; no checkpoint."""
@@ -254,6 +255,7 @@ def on_a_terminal(*arguments: object, endpoint: str, where: Path) -> tuple[int, 
     return code, shown.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     """It shows rate, time left and rejected lines, and is removed at the end."""
     (tmp_path / "events.ndjson").write_bytes(lines(range(60)) + b"{\n" + lines(range(60, 100)))

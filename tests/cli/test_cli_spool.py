@@ -93,6 +93,7 @@ def put_in_quarantine(path: Path, text: bytes, reason: str = "why") -> str:
     return "00000001-aaaaaaaa-00000007-0"
 
 
+@pytest.mark.slow
 def test_living_and_dead_processes(tmp_path: Path, command: Spool) -> None:
     """A killed process's segments are listed as a dead owner's, others with the process id."""
     path = tmp_path / "spool"

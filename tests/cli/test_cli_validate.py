@@ -183,6 +183,7 @@ def test_standard_input(tmp_path: Path) -> None:
     assert said.out.startswith("standard input: 1 valid event, 1 invalid line\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--json"], ["--quiet"]])
 def test_ctrl_c(more: list[str], tmp_path: Path) -> None:
     """An interrupted check prints what it found so far, and exits at once with 130."""

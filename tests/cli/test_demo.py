@@ -221,6 +221,7 @@ def test_a_pipe_gets_no_colours(shown: Ended) -> None:
     assert ESCAPE not in shown.out + shown.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", slow_but([200], [1, 2, 200]))
 def test_the_number_of_events(count: int) -> None:
     """`--events` sets the number of events; there is always one invalid event."""
@@ -473,6 +474,7 @@ def on_terminal(columns: int, settings: Mapping[str, str]) -> list[str]:
     return shown.decode().splitlines()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours() -> None:
     """On a terminal the rows are coloured."""
     lines = on_terminal(100, {"TERM": "xterm", "NO_COLOR": ""})

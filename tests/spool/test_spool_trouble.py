@@ -115,6 +115,7 @@ def test_a_full_disk_does_not_affect_the_application() -> None:
     assert sum("the spool can be written again" in w for w in words) == 1
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_tears_no_line() -> None:
     """If the system writes only a part of a line, the whole line is sent all the same."""
     program = """
@@ -166,6 +167,7 @@ def test_a_read_only_directory_is_an_error_at_construction() -> None:
     assert "Permission denied" in ended.facts["mine"]
 
 
+@pytest.mark.slow
 def test_a_directory_that_becomes_read_only() -> None:
     """New events continue in memory; those on disk are delivered, too."""
     program = f"""{AS_NOBODY}
@@ -188,6 +190,7 @@ def test_a_directory_that_becomes_read_only() -> None:
     assert ended.err.count("the spool cannot be written: Permission denied") == 1
 
 
+@pytest.mark.slow
 def test_a_removed_directory_is_created_again() -> None:
     """The open segment is read back from its descriptor; later events are in files again."""
     program = """
@@ -236,6 +239,7 @@ def test_removed_segments_are_abandoned() -> None:
     assert ended.err.count("a segment of the spool cannot be read: somebody removed it") == 1
 
 
+@pytest.mark.slow
 def test_order_does_not_depend_on_the_clock() -> None:
     """The clock is set back an hour between two processes; the earlier one's events go first."""
     program = """

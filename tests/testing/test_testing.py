@@ -451,6 +451,7 @@ CHILDREN = """
     """
 
 
+@pytest.mark.slow
 def test_children() -> None:
     """The events of forked children and started programs are captured as well."""
     with Collector() as endpoint:
@@ -542,6 +543,7 @@ UNITTEST = """
     """
 
 
+@pytest.mark.slow
 def test_unittest() -> None:
     """A unittest case has a capture per test or class; a failure shows the message only."""
     with Collector() as endpoint:
