@@ -300,7 +300,7 @@ class Table:
         self.names = names
         self.key: Callable[[Mapping[str, Any]], Any] = itemgetter(*names)
         self.events: dict[Any, PlannedEvent] = {}
-        self.has_flags = False
+        self.has_flags: bool = False
 
     def add(self, planned: PlannedEvent) -> None:
         other = self.events.setdefault(self.key(planned.constants), planned)

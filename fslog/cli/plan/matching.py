@@ -66,7 +66,14 @@ class Hole:
     def __str__(self) -> str:
         raise _Undecided
 
-    __int__ = __float__ = __index__ = __str__
+    def __int__(self) -> int:
+        raise _Undecided
+
+    def __float__(self) -> float:
+        raise _Undecided
+
+    def __index__(self) -> int:
+        raise _Undecided
 
 
 class CallRecord(logging.LogRecord):
@@ -94,7 +101,7 @@ class CallRecord(logging.LogRecord):
             funcName=Hole() if call.function is None else call.function,
             lineno=call.line if call.line == call.end_line else Hole(),
         )
-        self.is_open_ = call.extras.is_open
+        self.is_open_: bool = call.extras.is_open
         self.call_ = call
         for name, value in call.extras.items():
             values[name] = _held(value)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-METHODS = {
+METHODS: dict[str, int | None] = {
     "debug": 10,
     "info": 20,
     "warn": 30,
