@@ -187,7 +187,7 @@ def test_the_sdist_says_nothing_of_its_builder(built: Built) -> None:
     assert len({info.mtime for info in infos}) == 1
     assert {oct(info.mode) for info in infos if info.isdir()} == {"0o755"}
     executable = [info.name for info in infos if info.isfile() and info.mode != 0o644]
-    assert executable == [f"{NAME}/.ci/run"]
+    assert executable == [f"{NAME}/.ci/run", f"{NAME}/examples/tracking_plan/ci.sh"]
 
 
 def test_the_wheel_holds_the_package(built: Built) -> None:
