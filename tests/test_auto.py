@@ -710,13 +710,10 @@ def test_a_fork_while_another_thread_logs_the_first_record() -> None:
         "handlers": {"usage": {**HANDLER, "context_provider": "ext://actor.current"}},
     }
     actor = """
-    import threading
-    import time
     import __main__
 
     __main__.began.set()
     __main__.forking.wait(60)
-    time.sleep(0.2)  # until the fork waits, or else is through
 
     def current():
         return {}
@@ -728,7 +725,7 @@ def test_a_fork_while_another_thread_logs_the_first_record() -> None:
     thread = threading.Thread(target=say, args=(1,))
     thread.start()
     began.wait(60)
-    forking.set()
+    os.register_at_fork(before=forking.set)  # is called before those of fslog
     if (pid := os.fork()) == 0:
         say(2)
         sys.exit()

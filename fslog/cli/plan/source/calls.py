@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import gc
 import io
 import os
 import re
 import sys
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fslog.cli.plan.source.evaluate import Evaluator, candidates, is_log_name
@@ -27,6 +25,7 @@ from fslog.cli.plan.source.values import (
     either,
     options,
 )
+from fslog.config import garbage_kept
 
 _COMMENT = re.compile(r"#\s*fslog:\s*(?P<rest>.*)")
 _EVENT = re.compile(r"""event\s*=\s*(?:"([^"]*)"|'([^']*)')\s*""")
@@ -111,20 +110,8 @@ def read(paths: Sequence[str], here: str | None = None) -> Source:
     Raises:
         CommandError: a path is neither.
     """
-    with _without_collection():
+    with garbage_kept():
         return _read(paths, _Program(Names(paths, here)))
-
-
-@contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
-    """Pause the garbage collector: it would visit the syntax trees again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _read(paths: Sequence[str], program: _Program) -> Source:
