@@ -50,7 +50,8 @@ def test_eight_threads(settings: str) -> None:
         expected = {f"thread {n}": list(range(1000)) for n in range(8)}
         assert _by_source(collector) == expected
         if settings == "batch_events=7":
-            assert {request.events for request in collector.requests} <= {7, 8000 % 7}
+            # The first event, or what waits after a pause, is posted at once.
+            assert max(request.events for request in collector.requests) == 7
 
 
 def test_order_across_batches_and_failures() -> None:
