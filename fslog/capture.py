@@ -27,7 +27,10 @@ class Sink(Protocol):
     """What a handler needs of the object that accepts its lines, such as a `Delivery`."""
 
     skipped: Counter
+    excluded: Counter
+    limited: Counter
     invalid: Counter
+    derived: Counter
 
     @property
     def append(self) -> Callable[[bytes], bool]: ...

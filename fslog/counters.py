@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,12 +13,15 @@ class Stats:
     """The numbers of a handler in this process, since it started or was forked.
 
     Two balances hold exactly while no log call is in progress:
-    `emitted == skipped + invalid + refused + accepted` and
+    `emitted + derived == skipped + excluded + limited + invalid + refused + accepted` and
     `accepted + adopted == delivered + pending + abandoned`.
 
     Args:
         emitted: records that reached the handler, without those of internal work.
+        derived: events that fslog made from others, without a record of their own.
         skipped: records that are not events.
+        excluded: events of those for whom the configuration allows no event.
+        limited: events beyond the configured rate.
         invalid: events that the endpoint would drop without an error.
         refused: events for which there was no room.
         accepted: events that were stored for delivery.
@@ -36,7 +40,10 @@ class Stats:
     """
 
     emitted: int = 0
+    derived: int = 0
     skipped: int = 0
+    excluded: int = 0
+    limited: int = 0
     invalid: int = 0
     refused: int = 0
     accepted: int = 0
@@ -75,3 +82,27 @@ class Counter:
     def value(self) -> int:
         """Return how often `add` was called."""
         return int(repr(self._count)[len("count(") : -1])
+
+
+class RecordCounters:
+    """Count what became of each record that is not accepted, and the events without a record."""
+
+    def __init__(self) -> None:
+        self.skipped: Counter = Counter()
+        self.excluded: Counter = Counter()
+        self.limited: Counter = Counter()
+        self.invalid: Counter = Counter()
+        self.derived: Counter = Counter()
+
+    def numbers(self, *, refused: int, accepted: int) -> dict[str, Any]:
+        """Return these counts by their names in `Stats`, with the balance of records."""
+        counts = {
+            "skipped": self.skipped.value(),
+            "excluded": self.excluded.value(),
+            "limited": self.limited.value(),
+            "invalid": self.invalid.value(),
+            "refused": refused,
+        }
+        derived = self.derived.value()
+        emitted = sum(counts.values()) + accepted - derived
+        return {"emitted": emitted, "derived": derived, **counts}

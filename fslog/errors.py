@@ -34,6 +34,10 @@ class Problem:
         return f"{self.code} {self.property}"
 
 
+class ExcludedEvent(Exception):
+    """An event of someone for whom the configuration allows none; it never leaves fslog."""
+
+
 class InvalidEvent(ValueError):
     """An event that the endpoint would drop without an error.
 

@@ -27,7 +27,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from fslog import config, context
 from fslog.delivery import notices
-from fslog.errors import InvalidEvent, Problem
+from fslog.errors import ExcludedEvent, InvalidEvent, Problem
 from fslog.interrupts import unless_interrupt
 from fslog.mapping import schema, sessions
 from fslog.mapping.compiled import EncoderCache
@@ -175,10 +175,15 @@ class EventFormatter(JsonFormatter):
             self.warnings = judge.after(schema.warnings)
         self.fast_line: Callable[[logging.LogRecord], bytes | None] | None = None
         """Return a record's line, `b""` if it is not an event, or None: call `event`."""
+        self.fast_skip: Callable[[logging.LogRecord], bytes | None] | None = None
+        """Return `b""` if a record is not an event, or None: call `event`."""
         if is_ours:
-            self.fast_line = _fast_line(self.encoders, self._rules)
-            if self._has_places:
-                self.fast_line = _unless_nested(self.nested, self.fast_line)
+            self.fast_line = self._fast(self.encoders)
+            self.fast_skip = self._fast(None)
+
+    def _fast(self, encoders: EncoderCache | None) -> Callable[[logging.LogRecord], bytes | None]:
+        fast = _fast_line(encoders, self._rules)
+        return _unless_nested(self.nested, fast) if self._has_places else fast
 
     @property
     def plan(self) -> Plan | None:
@@ -191,14 +196,26 @@ class EventFormatter(JsonFormatter):
         return self._rules
 
     def event(self, record: logging.LogRecord) -> dict[str, Any] | None:
-        """Return the checked event of a record; None if the record is not an event.
+        """Return the checked event of a record; None if it is not an event, or excluded.
 
         Raises:
             InvalidEvent: the endpoint would drop the event; it has every problem.
         """
         try:
+            return self.allowed_event(record)
+        except ExcludedEvent:
+            return None
+
+    def allowed_event(self, record: logging.LogRecord) -> dict[str, Any] | None:
+        """Return the checked event of a record; None if it is not an event.
+
+        Raises:
+            InvalidEvent: the endpoint would drop the event; it has every problem.
+            ExcludedEvent: the configuration allows no event.
+        """
+        try:
             return self._event(record)
-        except InvalidEvent:
+        except (InvalidEvent, ExcludedEvent):
             raise
         except Unreadable as error:
             message = f"whether a rule matches is unknown: {error}"
@@ -371,8 +388,11 @@ class EventFormatter(JsonFormatter):
         return is_kept and name not in RECORD_ATTRIBUTES
 
 
-def _fast_line(encoders: EncoderCache, rules: Rules) -> Callable[[logging.LogRecord], bytes | None]:
-    find_encoder, find_filter = encoders.encoders.get, rules.filters.get
+def _fast_line(
+    encoders: EncoderCache | None, rules: Rules
+) -> Callable[[logging.LogRecord], bytes | None]:
+    find_encoder = ({} if encoders is None else encoders.encoders).get
+    find_filter = rules.filters.get
     bound = context.current
 
     def fast_line(record: logging.LogRecord) -> bytes | None:

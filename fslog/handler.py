@@ -29,7 +29,7 @@ from fslog.counters import Stats
 from fslog.delivery import notices, sigterm
 from fslog.delivery.delivery import Delivery
 from fslog.delivery.detached import Watch
-from fslog.errors import InvalidEvent, Problem
+from fslog.errors import ExcludedEvent, InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
 from fslog.mapping.encoding import encode
@@ -193,6 +193,8 @@ class FreshsuccessHandler(logging.Handler):
         self._enabled = is_enabled
         self._batch_bytes = settings.batch_bytes
         self._watch = Watch()
+        # Whether some option needs each event as a dict, so that no encoder is compiled.
+        self._sees_events = False
         super().__init__(settings.level)
         self.formatter: EventFormatter = formatter
         self._deliveries: dict[int, Delivery] = {}
@@ -252,11 +254,14 @@ class FreshsuccessHandler(logging.Handler):
         self._use_formatter()
 
     def _use_formatter(self) -> None:
-        self._event = self.formatter.event
+        formatter = self.formatter
+        is_own = type(formatter).event is not EventFormatter.event
+        self._event = formatter.event if is_own else formatter.allowed_event
         self._warnings = self.formatter.warnings
         # A subclass that overrides emit() sees every record, so it gets no fast path.
         is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
-        self._fast_line = self.formatter.fast_line if is_plain else None
+        fast_line = formatter.fast_skip if self._sees_events else formatter.fast_line
+        self._fast_line = fast_line if is_plain else None
         if self._enabled:
             redact = self._destination.redact
             self.formatter.rules.report = partial(_log_warning, weakref.ref(self), redact)
@@ -301,6 +306,8 @@ class FreshsuccessHandler(logging.Handler):
                 sink.skipped.add()
                 return
             line, warnings = encode(event), self._warnings(event)
+        except ExcludedEvent:
+            sink.excluded.add()
         except InvalidEvent as error:
             self._reject(sink, record, error.problems)
         except unless_interrupt(Exception) as error:
@@ -319,7 +326,7 @@ class FreshsuccessHandler(logging.Handler):
             self._reject(sink, record, (Problem("too_large", "", message, event),))
         elif not sink.submit(line):
             self._refuse(sink, record, event)
-        elif not warnings:
+        elif not (warnings or self._sees_events):
             self._compile(sink, record, event)
         if warnings:
             self._report(sink, record, warnings)

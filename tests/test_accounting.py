@@ -98,7 +98,8 @@ class Ledger:
         """Compare the counts when no log call is in progress."""
         stats = self.handler.stats()
         assert stats.emitted == self.calls
-        assert stats.emitted == stats.skipped + stats.invalid + stats.refused + stats.accepted
+        unsent = stats.skipped + stats.excluded + stats.limited + stats.invalid + stats.refused
+        assert stats.emitted + stats.derived == unsent + stats.accepted
         assert stats.accepted + stats.adopted == stats.delivered + stats.pending + stats.abandoned
         assert (stats.skipped, stats.invalid) == (self.skipped, self.invalid)
         assert stats.accepted + stats.refused == len(self.valid)

@@ -254,9 +254,10 @@ def ended_badly(worker: Worker) -> list[str]:
     if handlers != worker.plan.handlers:
         found.append(f"{worker.source} told the numbers of {handlers} handlers")
     for stats in worker.stats:
-        emitted = [stats[name] for name in ("skipped", "invalid", "refused", "accepted")]
+        records = ("skipped", "excluded", "limited", "invalid", "refused", "accepted")
+        emitted = [stats[name] for name in records]
         settled = [stats[name] for name in ("delivered", "pending", "abandoned")]
-        if stats["emitted"] != sum(emitted):
+        if stats["emitted"] + stats["derived"] != sum(emitted):
             found.append(f"{worker.source}: emitted does not balance: {stats}")
         if stats["accepted"] + stats["adopted"] != sum(settled):
             found.append(f"{worker.source}: accepted does not balance: {stats}")

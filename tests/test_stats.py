@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fslog.counters import Counter, Stats
+from fslog.counters import Counter, RecordCounters, Stats
 
 FIELDS = [
     "emitted",
+    "derived",
     "skipped",
+    "excluded",
+    "limited",
     "invalid",
     "refused",
     "accepted",
@@ -191,3 +194,19 @@ def test_a_counter_is_exact_when_a_finalizer_adds_to_it() -> None:
         counter.add()
     gc.collect()
     assert counter.value() == 6_000
+
+
+def test_each_record_and_each_derived_event_is_in_the_balance() -> None:
+    """What came of records and of derived events adds up to both."""
+    counters = RecordCounters()
+    for counter in ("skipped", "excluded", "limited", "limited", "invalid", "derived"):
+        getattr(counters, counter).add()
+    assert counters.numbers(refused=3, accepted=4) == {
+        "emitted": 11,
+        "derived": 1,
+        "skipped": 1,
+        "excluded": 1,
+        "limited": 2,
+        "invalid": 1,
+        "refused": 3,
+    }

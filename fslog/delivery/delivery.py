@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from fslog import process
 from fslog.config import Settings
 from fslog.config.loggers import is_locked_here
-from fslog.counters import Counter, Stats
+from fslog.counters import Counter, RecordCounters, Stats
 from fslog.delivery import notices
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.buffer import Buffer, wait
@@ -57,7 +57,7 @@ class _Parts(NamedTuple):
     listener: Listener
 
 
-class Delivery:
+class Delivery(RecordCounters):
     """Accept lines, deliver them, and account for them.
 
     Args:
@@ -85,6 +85,7 @@ class Delivery:
         write: Callable[[str], None] = notices.write_stderr,
         is_forked: bool = False,
     ) -> None:
+        super().__init__()
         self._destination = destination
         self._transport = transport
         self._settings = settings
@@ -100,8 +101,6 @@ class Delivery:
         self._shutdown_seconds = settings.shutdown_timeout
         self._timed_out: tuple[int, int, float] | None = None
         self._reports = Counter()
-        self.skipped: Counter = Counter()
-        self.invalid: Counter = Counter()
         self.append: Callable[[bytes], bool] = _append_nothing
         """Append a line if there is room; if it returns False, call `submit`."""
 
@@ -466,13 +465,9 @@ class Delivery:
     def stats(self) -> Stats:
         """Return the current counts."""
         counts = self._parts.buffer.counts()
-        skipped, invalid = self.skipped.value(), self.invalid.value()
         refused = self._parts.buffer.refused.value()
         return Stats(
-            emitted=skipped + invalid + refused + counts["accepted"],
-            skipped=skipped,
-            invalid=invalid,
-            refused=refused,
+            **self.numbers(refused=refused, accepted=counts["accepted"]),
             retries=self._parts.listener.retries.value(),
             last_error=self._parts.listener.last_error,
             **counts,

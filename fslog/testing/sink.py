@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fslog.collector.judge import ParsedBody, parse_body
-from fslog.counters import Counter, Stats
+from fslog.counters import Counter, RecordCounters, Stats
 from fslog.errors import Problem
 from fslog.mapping import schema
 from fslog.plan.judgement import is_warning
@@ -157,7 +157,7 @@ class Captured:
                 self._bells = tuple(other for other in self._bells if other is not bell)
 
 
-class CaptureSink:
+class CaptureSink(RecordCounters):
     """Accept one handler's lines at once, without a thread, a socket or a file.
 
     Args:
@@ -165,10 +165,9 @@ class CaptureSink:
     """
 
     def __init__(self, captured: Captured) -> None:
+        super().__init__()
         self._captured = captured
         self._accepted = Counter()
-        self.skipped: Counter = Counter()
-        self.invalid: Counter = Counter()
         self.append: Callable[[bytes], bool] = self.submit
 
     def submit(self, line: bytes) -> bool:
@@ -203,12 +202,9 @@ class CaptureSink:
 
     def stats(self) -> Stats:
         """Return the numbers of this capture."""
-        skipped, invalid = self.skipped.value(), self.invalid.value()
         accepted = self._accepted.value()
         return Stats(
-            emitted=skipped + invalid + accepted,
-            skipped=skipped,
-            invalid=invalid,
+            **self.numbers(refused=0, accepted=accepted),
             accepted=accepted,
             delivered=accepted,
         )
