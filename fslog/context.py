@@ -11,13 +11,18 @@ cannot change what another has inherited from it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ContextDecorator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from functools import wraps
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from weakref import ref
+
+from fslog.events import log_event
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -81,15 +86,20 @@ class bound(ContextDecorator):
     {}
     """
 
+    _label = "context.bound"
+
     def __init__(self, /, **properties: Any) -> None:
         self._properties = _checked(properties)
 
     def __enter__(self) -> None:
+        self._enter(None)
+
+    def _enter(self, stretch: _Stretch | None) -> None:
         before, outer = _bound.get(), _blocks.get()
         while outer is not None and outer.owner() is None:  # it ended in another context
             outer = outer.outer
         try:
-            _blocks.set(_Block(ref(self), before, outer))
+            _blocks.set(_Block(ref(self), before, outer, stretch))
             _bound.set({**before, **self._properties})
         except BaseException:
             # A signal handler may raise right after either, and `__exit__` would not be called.
@@ -105,8 +115,8 @@ class bound(ContextDecorator):
             map(inspect.isasyncgenfunction, (function, call))
         ):
             raise TypeError(
-                f"context.bound cannot decorate the generator function {_name(function)}: "
-                "use `with context.bound(...)` inside it, between two yields"
+                f"{self._label} cannot decorate the generator function {_name(function)}: "
+                f"use `with {self._label}(...)` inside it, between two yields"
             )
         if any(map(inspect.iscoroutinefunction, (function, call))):
             return self._around_coroutine(function)  # type: ignore[return-value]
@@ -125,12 +135,207 @@ class bound(ContextDecorator):
         return bound(**self._properties)
 
 
+class module(bound):
+    """Time what runs in a `with` block, or in a function, as the user's time in a module.
+
+    At the end, also by an exception, one event `moduleEnd` is logged at INFO on the logger
+    `fslog.events`, with the milliseconds as `timeSpent` and the identity that is bound then. While
+    an inner block of the kind runs, in whatever task or thread, the outer one is suspended: no time
+    counts twice. Less than half a millisecond is no event.
+
+    Inside the block `module`, and `product` if it is given, are bound as by `bound`. It decorates
+    what `bound` does.
+
+    Args:
+        name: of the module.
+        product: to which it belongs; None leaves the product that is bound.
+        clock: monotonic seconds.
+
+    Raises:
+        TypeError, ValueError: a name that is not a string, or empty; it decorates a generator
+            function.
+
+    >>> with module("reports"):
+    ...     dict(current())
+    {'module': 'reports'}
+    """
+
+    _label = "context.module"
+
+    def __init__(
+        self,
+        name: str,
+        /,
+        *,
+        product: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        given: dict[str, Any]
+        given = {"module": name} if product is None else {"module": name, "product": product}
+        for argument, value in given.items():
+            if not isinstance(value, str):
+                kind = "None" if value is None else f"of type {type(value).__name__}"
+                raise TypeError(f"{argument} is {kind}; expected a string")
+            if not value:
+                raise ValueError(f"{argument} is empty; expected a non-empty string")
+        super().__init__(**given)
+        self._clock = clock
+        self._open: dict[_Stretch, Context] = {}
+
+    def __enter__(self) -> None:
+        stretch = _Stretch(self._clock(), _timed())
+        try:
+            self._enter(stretch)
+            self._open[stretch] = copy_context()
+            if stretch.outer is not None:
+                stretch.outer.suspend(stretch)
+        except BaseException:  # a signal handler's: `__exit__` would not be called
+            self._open.pop(stretch, None)
+            stretch.end(stretch.began_at)
+            _restore(self)
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        block = _block_of(self)
+        try:
+            if block is not None and block.stretch is not None:
+                self._open.pop(block.stretch, None)
+                self._end(block.stretch)
+            elif self._open:
+                self._end_elsewhere()
+        finally:
+            _restore(self)
+
+    def _end_elsewhere(self) -> None:
+        """End a block that began in another context, with the identity that was bound there.
+
+        An async generator's may: the event loop closes it in any task, perhaps of another user. If
+        several blocks of this object are open, nothing says which of them ended: no event.
+        """
+        is_certain = len(self._open) == 1
+        stretch = next(iter(self._open))
+        where = self._open.pop(stretch)
+        if is_certain:
+            where.run(self._end, stretch)
+        else:
+            stretch.end(self._clock())
+
+    def _end(self, stretch: _Stretch) -> None:
+        milliseconds = round(stretch.end(self._clock()) * 1000)
+        if milliseconds > 0:
+            event = {"action": "moduleEnd", **self._properties, "timeSpent": milliseconds}
+            log_event("time in the module %s", self._properties["module"], event=event)
+
+    def _recreate_cm(self) -> module:
+        found = self._properties
+        return module(found["module"], product=found.get("product"), clock=self._clock)
+
+
+class _Merged(NamedTuple):
+    """The time up to an instant in which a stretch was suspended, and what suspends it now."""
+
+    seconds: float
+    until: float
+    running: tuple[_Stretch, ...]
+
+
+_MANY = 32
+"""How many inner stretches are kept before those that have ended are merged."""
+
+
+class _Stretch:
+    """The time of one block, without those in which at least one inner block ran.
+
+    Inner blocks may run at once, in tasks and threads that inherited the context, and end in any
+    order, even after the outer one. So the outer one has them all, and subtracts the union of their
+    times. No lock is waited for; what two threads do at once is done again without harm.
+    """
+
+    __slots__ = ("_inner", "_merged", "_merging", "began_at", "ended_at", "outer")
+
+    def __init__(self, began_at: float, outer: _Stretch | None) -> None:
+        self.began_at = began_at
+        self.ended_at: float | None = None
+        self.outer = outer
+        self._inner: deque[_Stretch] = deque()
+        self._merged = _Merged(0.0, began_at, ())
+        self._merging = threading.Lock()
+
+    def suspend(self, inner: _Stretch) -> None:
+        """Do not count the time of an inner stretch, from its begin to its end."""
+        self._inner.append(inner)
+        if len(self._inner) > _MANY and self._merging.acquire(blocking=False):
+            try:
+                found = self._inner.copy()
+                self._merged = self._merge(found)
+                for _ in found:
+                    self._inner.popleft()
+            finally:
+                self._merging.release()
+
+    def _merge(self, inner: Iterable[_Stretch]) -> _Merged:
+        """Return what is merged together with further inner stretches.
+
+        Those that have ended after one that still runs began are forgotten: its time covers theirs.
+        """
+        seconds, until, running = self._merged
+        kept: list[_Stretch] = []
+        for one in sorted({*running, *inner}, key=lambda found: found.began_at):
+            if one.ended_at is None:
+                kept.append(one)
+            elif not kept and one.ended_at > until:
+                seconds += one.ended_at - max(one.began_at, until)
+                until = one.ended_at
+        return _Merged(seconds, until, tuple(kept))
+
+    def end(self, now: float) -> float:
+        """Return the seconds that count; 0 if it has ended already."""
+        if self.ended_at is not None:
+            return 0.0
+        self.ended_at = now
+        # The inner ones first: one that is merged meanwhile is found twice, which changes nothing.
+        inner = self._inner.copy()
+        seconds, until, running = self._merge(inner)
+        if running:
+            seconds += max(0.0, now - max(running[0].began_at, until))
+            if (outer := _not_ended(self.outer)) is not None:
+                for one in running:
+                    one.outer = outer
+                    outer.suspend(one)
+        return max(0.0, now - self.began_at - seconds)
+
+
+def _not_ended(stretch: _Stretch | None) -> _Stretch | None:
+    while stretch is not None and stretch.ended_at is not None:
+        stretch = stretch.outer
+    return stretch
+
+
+def _timed() -> _Stretch | None:
+    """Return the stretch of the innermost timed block in this context."""
+    block = _blocks.get()
+    while block is not None:
+        if block.stretch is not None and block.stretch.ended_at is None:
+            return block.stretch
+        block = block.outer
+    return None
+
+
 class _Block(NamedTuple):
     """A `with` block that runs in this context, what was bound before it, and the outer block."""
 
     owner: ref[bound]  # weak: a block that no longer exists cannot end
     before: Mapping[str, Any]
     outer: _Block | None
+    stretch: _Stretch | None
+
+
+def _block_of(owner: bound) -> _Block | None:
+    """Return the innermost block of `owner` in this context."""
+    block = _blocks.get()
+    while block is not None and block.owner() is not owner:
+        block = block.outer
+    return block
 
 
 def _restore(owner: bound) -> None:
@@ -152,7 +357,7 @@ def _restore(owner: bound) -> None:
         _bound.set(block.before)
     outer = block.outer
     for number, kept in enumerate(reversed(inner)):
-        outer = _Block(kept.owner, kept.before if number else block.before, outer)
+        outer = kept._replace(before=kept.before if number else block.before, outer=outer)
     _blocks.set(outer)
 
 

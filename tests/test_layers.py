@@ -19,7 +19,10 @@ PACKAGE = Path(fslog.__file__).resolve().parent
 # The rows of the table in the guide's topic `design`, the lowest layer first. An entry is a
 # top-level module, or a package with all of its modules; `__init__` is the package fslog itself.
 ROWS = [
-    ["version", "errors", "counters", "context", "types", "interrupts", "process", "config"],
+    [
+        *("version", "errors", "counters", "events", "context"),
+        *("types", "interrupts", "process", "config"),
+    ],
     ["mapping", "net"],
     ["plan"],
     ["formatter", "capture", "spool", "delivery", "collector"],

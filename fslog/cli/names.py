@@ -23,6 +23,7 @@ TOPICS = (
     "rules",
     "plan",
     "context",
+    "time",
     "configuration",
     "delivery",
     "spool",
