@@ -37,28 +37,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fslog import context
-from fslog.counters import Stats
+from fslog.counters import Health, Stats
 from fslog.errors import InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 
 if TYPE_CHECKING:
-    from fslog.handler import FreshsuccessHandler, aflush, flush, stats
+    from fslog.handler import FreshsuccessHandler, aflush, flush, health, stats
 
 __all__ = [
     "EventFormatter",
     "FreshsuccessHandler",
+    "Health",
     "InvalidEvent",
     "Problem",
     "Stats",
     "aflush",
     "context",
     "flush",
+    "health",
     "stats",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("FreshsuccessHandler", "aflush", "flush", "stats"):
+    if name in ("FreshsuccessHandler", "aflush", "flush", "health", "stats"):
         from fslog import handler
 
         return getattr(handler, name)

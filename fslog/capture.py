@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fslog import process
-from fslog.counters import Counter, Stats
+from fslog.counters import Counter, Health, Stats
 from fslog.errors import Problem
 
 if TYPE_CHECKING:  # it imports http.client, which the plugin of pytest does not need
@@ -43,6 +43,8 @@ class Sink(Protocol):
 
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None: ...
 
+    def reject(self) -> None: ...
+
     def flush(self, timeout: float | None = None) -> bool: ...
 
     def close(self) -> None: ...
@@ -52,6 +54,8 @@ class Sink(Protocol):
     def end_soon(self) -> None: ...
 
     def stats(self) -> Stats: ...
+
+    def health(self) -> Health: ...
 
 
 class SinkOverride:

@@ -1,11 +1,14 @@
-"""Numbers that account for every event, and a counter that threads share without a lock."""
+"""Numbers that account for every event, a judgement on them, and a counter without a lock."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+HealthState = Literal["ok", "degraded", "failing"]
+"""From the best to the worst."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,82 @@ class Stats:
     spool_segments: int = 0
     spool_bytes: int = 0
     spool_oldest_age: float | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether events arrive, and if not, why, and since when.
+
+    Ages are seconds; None: it never happened, or does not hold now. An age of something that
+    happens once, such as `refused_age`, is that of the last time.
+
+    Args:
+        state: `"ok"`; `"degraded"`: events wait and are retried, or some were invalid lately;
+            `"failing"`: events are being lost, or wait until somebody corrects the configuration.
+        reasons: a sentence for each reason, with what to do; free of the keys.
+        enabled: whether the handler accepts events; if not, it is `"ok"`, and a reason says why.
+        last_delivery_age: since a body was answered with 200.
+        oldest_waiting_age: since the oldest event that waits; of all processes, with a spool.
+        outage_age: since the endpoint was first unavailable, without a delivery in between.
+        misconfigured_age: since the endpoint first rejected the keys, without one in between.
+        spool_failed_age: since the spool could not be written; events are in memory since then.
+        refused_age: since an event was refused, because there was no room.
+        abandoned_age: since a single event was abandoned, because the endpoint found it too large.
+        invalid_age: since an event was invalid.
+        handlers: those of each handler by name, as in `fslog.stats()`; None for a handler's own.
+    """
+
+    state: HealthState = "ok"
+    reasons: tuple[str, ...] = ()
+    enabled: bool = True
+    last_delivery_age: float | None = None
+    oldest_waiting_age: float | None = None
+    outage_age: float | None = None
+    misconfigured_age: float | None = None
+    spool_failed_age: float | None = None
+    refused_age: float | None = None
+    abandoned_age: float | None = None
+    invalid_age: float | None = None
+    handlers: Mapping[str, Health] | None = None
+
+    @classmethod
+    def of_all(cls, found: Mapping[str, Health]) -> Health:
+        """Return the worst state of several handlers, with the reasons of each.
+
+        Of the ages that of the last time, and of what holds now the greatest.
+        """
+        states: tuple[HealthState, ...] = get_args(HealthState)
+        ages: dict[str, float] = {}
+        for name in (field.name for field in fields(cls) if field.name.endswith("_age")):
+            known = [age for one in found.values() if (age := getattr(one, name)) is not None]
+            if known:
+                ages[name] = min(known) if name in _LAST_TIMES else max(known)
+        return cls(
+            state=max((one.state for one in found.values()), key=states.index, default="ok"),
+            reasons=tuple(f"{name}: {why}" for name in found for why in found[name].reasons),
+            enabled=any(one.enabled for one in found.values()),
+            handlers=dict(found),
+            **ages,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, for a probe's answer.
+
+        >>> Health("degraded", ("it rains",)).as_dict()["reasons"]
+        ['it rains']
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, float):
+                values[name] = round(value, 3)
+        values["reasons"] = list(self.reasons)
+        del values["handlers"]
+        if self.handlers is not None:
+            values["handlers"] = {name: one.as_dict() for name, one in self.handlers.items()}
+        return values
+
+
+_LAST_TIMES = ("last_delivery_age", "refused_age", "abandoned_age", "invalid_age")
 
 
 class Counter:

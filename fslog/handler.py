@@ -25,7 +25,7 @@ from fslog import capture, config, process
 from fslog.capture import Sink
 from fslog.config import Settings
 from fslog.context import current
-from fslog.counters import Stats
+from fslog.counters import Health, Stats
 from fslog.delivery import notices, sigterm
 from fslog.delivery.delivery import Delivery
 from fslog.delivery.detached import Watch
@@ -332,7 +332,7 @@ class FreshsuccessHandler(logging.Handler):
             self._report(sink, record, warnings)
 
     def _reject(self, sink: Sink, record: logging.LogRecord, problems: Any) -> None:
-        sink.invalid.add()
+        sink.reject()
         self._report(sink, record, problems)
 
     def _refuse(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:
@@ -394,6 +394,22 @@ class FreshsuccessHandler(logging.Handler):
     def stats(self) -> Stats:
         """Return the numbers of this process, see `Stats`."""
         return (self._in_use() or self._own).stats()
+
+    def health(self) -> Health:
+        """Return whether events arrive, and if not, why and since when, see `Health`.
+
+        Quick enough for a probe: it waits for no lock, thread or network. With a spool it looks
+        into the directory, every 5 seconds at most.
+        """
+        sink = self._in_use()
+        if sink is not None:
+            return sink.health()
+        why = "it is switched off for a test"
+        if self._settings.enabled is False:
+            why = "enabled, or FSLOG_ENABLED, is no"
+        elif self._settings.enabled is None and not self._destination.has_keys():
+            why = "FSLOG_AUTH_KEY and FSLOG_API_KEY are not set"
+        return Health(reasons=(f"the handler is off and accepts no events: {why}",), enabled=False)
 
     def ping(self) -> float:
         """Return how many seconds the endpoint took to answer a ping.
@@ -570,12 +586,25 @@ def stats() -> dict[str, Stats]:
     Returns:
         The oldest handler's first. Events of a handler that no longer exists are not counted.
     """
-    found: dict[str, Stats] = {}
+    return {name: handler.stats() for name, handler in _by_name().items()}
+
+
+def health() -> Health:
+    """Return whether the events of every live handler of this process arrive.
+
+    Returns:
+        The worst of them; its `handlers` has those of each, by the names of `stats`.
+    """
+    return Health.of_all({name: handler.health() for name, handler in _by_name().items()})
+
+
+def _by_name() -> dict[str, FreshsuccessHandler]:
+    found: dict[str, FreshsuccessHandler] = {}
     for handler in sorted(process.handlers(), key=lambda one: -int(one._number)):
         name = str(handler.name or "")
         if not name or name in found:
             name = f"{name or type(handler).__name__}-{handler._number}"
         while name in found:
             name = f"{name}-{handler._number}"
-        found[name] = handler.stats()
+        found[name] = handler
     return dict(reversed(found.items()))

@@ -28,12 +28,14 @@ INSTALLED = os.environ.get("FSLOG_TEST_INSTALLED") == "1"
 PUBLIC = [
     "EventFormatter",
     "FreshsuccessHandler",
+    "Health",
     "InvalidEvent",
     "Problem",
     "Stats",
     "aflush",
     "context",
     "flush",
+    "health",
     "stats",
 ]
 TOP_LEVEL = {

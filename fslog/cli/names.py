@@ -32,6 +32,7 @@ TOPICS = (
     "testing",
     "privacy",
     "deploying",
+    "monitoring",
     "relays",
     "performance",
     "design",

@@ -6,6 +6,7 @@ others from a store, so that a long backlog on disk needs little memory.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import deque
@@ -146,6 +147,17 @@ class Backlog:
         for item in itertools.chain(self._loaded, self._waiting):
             if not item.settled:
                 return int(item.number)
+        return None
+
+    def oldest_at(self) -> float | None:
+        """Return when the oldest batch was begun; None if none waits, or it is not in memory.
+
+        Any thread may call it.
+        """
+        for items in (self._loaded, self._waiting):
+            with contextlib.suppress(IndexError):
+                at: float | None = getattr(items[0], "opened_at", None)
+                return at
         return None
 
     def interrupted(self) -> None:

@@ -74,7 +74,6 @@ class Buffer:
         self._announced = False
         self._is_closed = False
         self._is_late = False
-        self._is_failing = False
         self._sealing: tuple[Sealed, int, int, int] | None = None
         self._unsettled: dict[Batch, None] = {}
         self._held_bytes = 0
@@ -82,7 +81,10 @@ class Buffer:
         self._number = 0
         self._sealed_events = 0
         self.opened_at: float = 0.0
+        self.failing_since: float | None = None
+        """When the store began to fail; None if it works."""
         self.refused: Counter = Counter()
+        self.refused_at: float | None = None
         self.adopted = self.delivered = self.abandoned = self.batches = 0
         self.bytes_encoded = self.bytes_sent = 0
 
@@ -211,7 +213,7 @@ class Buffer:
     def _append_parked_item(self, item: Any) -> None:
         if isinstance(item, bytes):
             if not self._append(item):
-                self.refused.add()
+                self.refuse()
             return
         # It is a batch already, whose number is higher than that of the open one.
         if self._lines:
@@ -278,7 +280,8 @@ class Buffer:
             self._open = None
             opened.discard()
         self._open = OpenBatch(next(self._numbers), may_stay_open=False)
-        self._is_failing = True
+        if self.failing_since is None:
+            self.failing_since = self._clock()
         self._hold(0)
         self._failed(error)
 
@@ -286,12 +289,14 @@ class Buffer:
         """Put the open batch on the queue."""
         opened: Any = self._open
         # A full disk has room for a file, and for a line now and then: that is no recovery.
-        if self._is_failing and opened.write is not None:
-            self._is_failing = False
+        if self.failing_since is not None and opened.write is not None:
+            self.failing_since = None
             self._failed(None)
         self._record_seal(opened.seal(self._lines, self._open_bytes))
 
     def _record_seal(self, sealed: Sealed) -> None:
+        if isinstance(sealed, Batch) and self._lines:
+            sealed.opened_at = self.opened_at
         # Computed first and assigned once, with a limit that sends the next line here to finish
         # it: an exception out of a signal handler may end this between any two steps.
         recorded = (
@@ -364,6 +369,11 @@ class Buffer:
         A call that interrupted it must not wait for the listener, which waits for the lock.
         """
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+    def refuse(self) -> None:
+        """Count an event for which there is no room."""
+        self.refused_at = self._clock()
+        self.refused.add()
 
     def seal(self) -> int | None:
         """Seal the open batch, if it has lines.

@@ -17,10 +17,11 @@ from typing import NamedTuple, Protocol
 from fslog import process
 from fslog.config import Settings
 from fslog.config.loggers import is_locked_here
-from fslog.counters import Counter, RecordCounters, Stats
+from fslog.counters import Counter, Health, RecordCounters, Stats
 from fslog.delivery import notices
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.buffer import Buffer, wait
+from fslog.delivery.health import Ages, health_of
 from fslog.delivery.listener import Flush, Listener
 from fslog.delivery.queue import WakeQueue
 from fslog.delivery.store import Store
@@ -34,6 +35,9 @@ _MOMENT_SECONDS = 1.0
 
 _POLL_SECONDS = 0.2
 """How often a log call that waits for room tries again, because other processes may make room."""
+
+_LOOK_SECONDS = 5.0
+"""How long `health` uses what it has found in the store."""
 
 _serials = itertools.count()
 
@@ -101,6 +105,9 @@ class Delivery(RecordCounters):
         self._shutdown_seconds = settings.shutdown_timeout
         self._timed_out: tuple[int, int, float] | None = None
         self._reports = Counter()
+        self._store_error = ""
+        self._invalid_at: float | None = None
+        self._looked: tuple[float, float | None] | None = None
         self.append: Callable[[bytes], bool] = _append_nothing
         """Append a line if there is room; if it returns False, call `submit`."""
 
@@ -197,7 +204,7 @@ class Delivery(RecordCounters):
                 return True
         if process.is_finishing():  # meanwhile
             return self._submit_late(line)
-        self._parts.buffer.refused.add()
+        self._parts.buffer.refuse()
         if self._notices.is_first("full"):
             refused = self._parts.buffer.refused.value()
             self.run_on_listener(lambda: self._notices.full(refused, *self.bound()))
@@ -211,6 +218,7 @@ class Delivery(RecordCounters):
     def _store_failed(self, error: Exception | None) -> None:
         # Called with the buffer's lock held: the listener reports it.
         if error is not None:
+            self._store_error = getattr(error, "strerror", None) or str(error)
             self._parts.queue.put(lambda: self._notices.spool_failed(error))
         else:
             self._parts.queue.put(self._notices.spool_works)
@@ -231,7 +239,7 @@ class Delivery(RecordCounters):
             return True
         else:
             why = f"is refused when the process ends, because {self.bound()[0]} is full"
-        self._parts.buffer.refused.add()
+        self._parts.buffer.refuse()
         if self._notices.is_first("late"):
             self._write(f"an event for {self._destination.host} {why}, as are any after it")
         return False
@@ -244,6 +252,11 @@ class Delivery(RecordCounters):
         self._parts.queue.put(notice)
         if not self._parts.listener.is_alive():
             self._opened()
+
+    def reject(self) -> None:
+        """Count an invalid event."""
+        self._invalid_at = self._clock()
+        self.invalid.add()
 
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Report a problem of an event with its call site: the first of its kind only."""
@@ -474,9 +487,53 @@ class Delivery(RecordCounters):
             **self._store.usage(self._now()),
         )
 
+    def health(self) -> Health:
+        """Return whether events arrive, and if not, why; waits for no lock and no thread."""
+        listener, buffer, now = self._parts.listener, self._parts.buffer, self._clock()
+        ages = Ages(
+            last_delivery_age=_age(listener.delivered_at, now),
+            oldest_waiting_age=self._oldest_waiting_age(now),
+            outage_age=_age(listener.outage_since, now),
+            misconfigured_age=_age(listener.misconfigured_since, now),
+            spool_failed_age=_age(buffer.failing_since, now),
+            refused_age=_age(buffer.refused_at, now),
+            abandoned_age=_age(listener.abandoned_at, now),
+            invalid_age=_age(self._invalid_at, now),
+        )
+        return health_of(
+            ages,
+            host=self._destination.host,
+            bound=self.bound(),
+            last_error=listener.last_error or "",
+            store_error=self._store_error,
+            is_durable=self._store.is_durable,
+        )
+
+    def _oldest_waiting_age(self, now: float) -> float | None:
+        oldest_at = self._parts.backlog.oldest_at()
+        if oldest_at is None:
+            oldest_at = self._parts.buffer.open_since()
+        stored_at = self._oldest_stored_at(now)
+        found = [at for at in (oldest_at, stored_at) if at is not None]
+        return _age(min(found, default=None), now)
+
+    def _oldest_stored_at(self, now: float) -> float | None:
+        """Return when the oldest segment was written, monotonic, as of a few seconds ago."""
+        if not self._store.is_durable:
+            return None
+        looked = self._looked
+        if looked is None or now - looked[0] > _LOOK_SECONDS:
+            age = self._store.usage(self._now()).get("spool_oldest_age")
+            looked = self._looked = (now, None if age is None else now - age)
+        return looked[1]
+
     def may_wait(self) -> bool:
         """Return whether blocking on the listener is safe here (no deadlock)."""
         if active_redactor() is not None or self._parts.buffer.is_locked_here():
             return False
         # The listener may need that lock to log a notice.
         return not is_locked_here()
+
+
+def _age(at: float | None, now: float) -> float | None:
+    return None if at is None else max(0.0, now - at)

@@ -141,6 +141,14 @@ class Listener(QueueListener):
         self.worker: Worker = Worker(self._serve, start=start)
         self.retries: Counter = Counter()
         self.last_error: str | None = None
+        self.delivered_at: float | None = None
+        """When a body was delivered last."""
+        self.outage_since: float | None = None
+        """When a POST failed first since then, of those that are repeated after a pause."""
+        self.misconfigured_since: float | None = None
+        """When the endpoint rejected the keys first since then."""
+        self.abandoned_at: float | None = None
+        """When a single event was abandoned last."""
 
     def wake(self) -> bool:
         """Make a thread check the clock; start one if none runs, return False if none can start.
@@ -263,6 +271,7 @@ class Listener(QueueListener):
     def _report_internal_error(self, error: Exception) -> None:
         self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
         self._retry_at = self._clock() + self._max_backoff
+        self._begin_outage()
         self._notices.down(self.last_error, self._pending(), self._max_backoff)
         with Suppressed(Exception):  # perhaps the same error
             self._answer_flushes()
@@ -387,6 +396,8 @@ class Listener(QueueListener):
         self._answer_flushes()
 
     def _delivered(self, batch: Batch, outcome: Outcome) -> None:
+        self.delivered_at = self._clock()
+        self.outage_since = self.misconfigured_since = None
         self._backlog.delivered()
         self._notices.up()
         self._report_if_empty()
@@ -394,10 +405,17 @@ class Listener(QueueListener):
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
         if self._retry_at is not None:
+            self._begin_outage()
             self._notices.down(outcome.reason, self._pending(), self._max_backoff)
+
+    def _begin_outage(self) -> None:
+        if self.outage_since is None:
+            self.outage_since = self._clock()
 
     def _misconfigured(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)
+        if self.misconfigured_since is None:
+            self.misconfigured_since = self._clock()
         self._notices.misconfigured(outcome.reason, self._pending(), self._max_backoff)
 
     def _too_large(self, batch: Batch, outcome: Outcome) -> None:
@@ -408,6 +426,8 @@ class Listener(QueueListener):
             self._notices.split(body_bytes)
         else:
             is_kept = self._backlog.abandon(outcome.reason)
+            if not is_kept:
+                self.abandoned_at = self._clock()
             self._notices.abandoned_one(batch.encoded_bytes, is_kept)
             self._report_if_empty()
 

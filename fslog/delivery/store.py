@@ -43,6 +43,8 @@ class Batch:
         self.number = number
         self.settled = False
         self.is_queued = False
+        self.opened_at: float | None = None
+        """When its first line was appended, monotonic; None if it was read back."""
         self.stored: Stored | None = None
 
     @property
@@ -79,6 +81,7 @@ class Batch:
         for half in halves:
             half.pack(encoding, level)
             half.settled = True
+            half.opened_at = self.opened_at
         return halves
 
 

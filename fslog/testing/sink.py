@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fslog.collector.judge import ParsedBody, parse_body
-from fslog.counters import Counter, RecordCounters, Stats
+from fslog.counters import Counter, Health, RecordCounters, Stats
 from fslog.errors import Problem
 from fslog.mapping import schema
 from fslog.plan.judgement import is_warning
@@ -184,6 +184,10 @@ class CaptureSink(RecordCounters):
         """Call a function here: the next log call goes the same way as in production."""
         function()
 
+    def reject(self) -> None:
+        """Count an invalid event."""
+        self.invalid.add()
+
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Keep a problem of an event, with its call site."""
         self._captured.add(finding(problem, place_of(record)))
@@ -208,3 +212,7 @@ class CaptureSink(RecordCounters):
             accepted=accepted,
             delivered=accepted,
         )
+
+    def health(self) -> Health:
+        """Return that nothing is wrong: every event arrives at once."""
+        return Health()
