@@ -102,6 +102,8 @@ class FreshsuccessHandler(logging.Handler):
         flush_on_sigterm: `"auto"`: also if SIGTERM ends it by its default action; False: not then.
         spool: a directory that keeps events until they are delivered; else `FSLOG_SPOOL`.
         spool_max_bytes: maximum size of the spool, of all processes together.
+        spool_min_free: how much of the spool's file system has to stay free, in bytes or in percent
+            of its size (`"5%"`); while less is, new events are refused. 0: no limit.
         spool_fsync: what is flushed to the disk itself: `"never"` (events survive the death of
             the process), each `"segment"` or each `"line"` (and of the machine).
         ca_certs: a PEM file or a directory of certificates instead of the system's.
@@ -141,6 +143,7 @@ class FreshsuccessHandler(logging.Handler):
         flush_on_sigterm: bool | str = config.AUTO,
         spool: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 1_073_741_824,
+        spool_min_free: int | str = "5%",
         spool_fsync: SpoolFsync = "never",
         ca_certs: str | None = None,
         proxy: str | None = None,
@@ -336,8 +339,7 @@ class FreshsuccessHandler(logging.Handler):
         self._report(sink, record, problems)
 
     def _refuse(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:
-        name, limit_bytes = sink.bound()
-        message = f"there is no room: {name} ({limit_bytes}) are in use"
+        message = f"there is no room: {sink.shortage()}"
         self._call_on_problem(record, Problem("refused", "", message, event))
 
     def _compile(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:

@@ -64,7 +64,7 @@ def test_the_defaults_are_the_design_s() -> None:
     }
     assert defaults.pop("compression_level") in range(1, 10)  # by measurement
     mapping = {name for name in defaults if repr(defaults[name]) == "EventFormatter's"}
-    left_out = {*mapping, "spool", "spool_max_bytes", "spool_fsync"}
+    left_out = {*mapping, "spool", "spool_max_bytes", "spool_min_free", "spool_fsync"}
     assert {name: defaults[name] for name in defaults if name not in left_out} == {
         "auth_key": None,
         "api_key": None,
@@ -234,6 +234,11 @@ WRONG_VALUES: list[tuple[str, Any, list[str]]] = [
     ("fields", {"userId": "_x"}, ["userId", "underscore"]),
     ("fields", {"userId": "user.id()"}, ["userId", "user.id()", "ends with a call"]),
     ("overflow", "blokc", ["did you mean 'block'?"]),
+    *[
+        ("spool_min_free", wrong, [repr(wrong), "'5%'"])
+        for wrong in ("5", "", "-1%", "100%", "5%%")
+    ],
+    ("spool_min_free", -1, ["-1", "0 or more"]),
     ("session", "windw", ["did you mean 'window'?"]),
     ("enabled", "atuo", ["did you mean 'auto'?"]),
     ("defaults", {"action": "x"}, ["action"]),
@@ -334,6 +339,8 @@ def test_an_unknown_argument_is_refused(name: str) -> None:
         {"enabled": "Yes"},
         {"enabled": True},
         {"overflow": "block"},
+        {"spool_min_free": 0},
+        {"spool_min_free": " 2.5 % "},
         {"auth_key": f" {AUTH}\n"},
         {"on_problem": print},
         {"rules": None, "fields": None, "defaults": None, "include": None, "exclude": None},
@@ -580,6 +587,8 @@ def test_a_disabled_handler_checks_its_arguments(name: str, value: Any, allowed:
         (lambda value: config.seconds("x", value), 5),
         (lambda value: config.seconds("x", value, zero=True), 0),
         (lambda value: config.whole("x", value, least=0), 0),
+        (lambda value: config.min_free("x", value.bytes), config.MinFree(bytes=7)),
+        (lambda value: config.min_free("x", str(value)), config.MinFree(percent=7.5)),
         (lambda value: config.text("x", value), "a"),
         (lambda value: config.function("x", value), None),
         (lambda value: config.names("x", value), ("a",)),

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from fslog.errors import Problem
 from fslog.types import Compression, Overflow, SpoolFsync
@@ -23,6 +25,8 @@ ENCODINGS: tuple[str, ...] = get_args(Compression)
 
 AUTO = "auto"
 """A handler is enabled if it has both keys, and disabled if it has neither."""
+
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
 
 _OTHER_LOCALS = ("self", "unknown", "__class__")
 """Local variables of `__init__` that are not arguments with names."""
@@ -91,6 +95,42 @@ def whole(name: str, value: Any, *, least: int = 1, most: int | None = None) -> 
         bounds = f"{least} or more" if most is None else f"{least} to {most}"
         raise ValueError(f"{name} is {_shown(value)}; expected a whole number, {bounds}")
     return value
+
+
+class MinFree(NamedTuple):
+    """How much of a file system has to stay free, in bytes or in percent of its size; 0 for none.
+
+    >>> MinFree(percent=5.0).of(1000), MinFree(bytes=20).of(1000), str(MinFree(percent=2.5))
+    (50, 20, '2.5%')
+    """
+
+    bytes: int = 0
+    percent: float = 0.0
+
+    def of(self, total_bytes: int) -> int:
+        """Return how many bytes of a file system of that size have to stay free."""
+        return max(self.bytes, math.ceil(total_bytes * self.percent / 100.0))
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.percent else f"{self.bytes} bytes"
+
+
+NO_LIMIT = MinFree()
+
+
+def min_free(name: str, value: Any) -> MinFree:
+    """Return a number of bytes, or a percentage of a file system, as a string such as `"5%"`."""
+    if isinstance(value, str):
+        found = _PERCENT.fullmatch(value.strip())
+        if found is None or float(found[1]) >= 100.0:
+            raise ValueError(
+                f"{name} is {value!r}; expected a percentage of the file system below 100, such as "
+                "'5%', or a number of bytes"
+            )
+        return MinFree(percent=float(found[1]))
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {_type(value)}; expected a whole number of bytes, or '5%'")
+    return MinFree(bytes=whole(name, value, least=0))
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> Any:
@@ -227,6 +267,7 @@ class Settings:
     shutdown_timeout: float
     flush_on_sigterm: bool
     spool_max_bytes: int
+    spool_min_free: MinFree
     spool_fsync: SpoolFsync
     ca_certs: str | None
     enabled: bool | None
@@ -257,6 +298,7 @@ class Settings:
             shutdown_timeout=seconds("shutdown_timeout", given["shutdown_timeout"], zero=True),
             flush_on_sigterm=flushes_on_sigterm(given["flush_on_sigterm"]),
             spool_max_bytes=whole("spool_max_bytes", given["spool_max_bytes"]),
+            spool_min_free=min_free("spool_min_free", given["spool_min_free"]),
             spool_fsync=one_of("spool_fsync", given["spool_fsync"], get_args(SpoolFsync)),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
             enabled=enabled_state(given["enabled"]),

@@ -205,15 +205,24 @@ class Delivery(RecordCounters):
         if process.is_finishing():  # meanwhile
             return self._submit_late(line)
         self._parts.buffer.refuse()
-        if self._notices.is_first("full"):
-            refused = self._parts.buffer.refused.value()
-            self.run_on_listener(lambda: self._notices.full(refused, *self.bound()))
+        shortage = self._store.shortage()
+        if self._notices.is_first("low" if shortage else "full"):
+            if shortage:
+                self.run_on_listener(lambda: self._notices.low(shortage))
+            else:
+                refused = self._parts.buffer.refused.value()
+                self.run_on_listener(lambda: self._notices.full(refused, *self.bound()))
         return False
 
     def bound(self) -> tuple[str, int]:
         """Return the name and the value of the argument that bounds what is held now."""
         name = self._parts.buffer.bound()
         return name, getattr(self._settings, name)
+
+    def shortage(self) -> str:
+        """Return why there is no room, in words."""
+        name, limit_bytes = self.bound()
+        return self._store.shortage() or f"{name} ({limit_bytes}) are in use"
 
     def _store_failed(self, error: Exception | None) -> None:
         # Called with the buffer's lock held: the listener reports it.
@@ -238,7 +247,8 @@ class Delivery(RecordCounters):
                 self.finish(self._ask_last(number))
             return True
         else:
-            why = f"is refused when the process ends, because {self.bound()[0]} is full"
+            full = "the disk" if self._store.shortage() else self.bound()[0]
+            why = f"is refused when the process ends, because {full} is full"
         self._parts.buffer.refuse()
         if self._notices.is_first("late"):
             self._write(f"an event for {self._destination.host} {why}, as are any after it")
@@ -504,6 +514,7 @@ class Delivery(RecordCounters):
             ages,
             host=self._destination.host,
             bound=self.bound(),
+            min_free=str(self._settings.spool_min_free) if self._store.shortage() else "",
             last_error=listener.last_error or "",
             store_error=self._store_error,
             is_durable=self._store.is_durable,

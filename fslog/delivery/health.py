@@ -29,6 +29,7 @@ def health_of(
     *,
     host: str,
     bound: tuple[str, int],
+    min_free: str,
     last_error: str,
     store_error: str,
     is_durable: bool,
@@ -41,18 +42,24 @@ def health_of(
         ages: of the delivery.
         host: of the endpoint.
         bound: the name and value of the argument that bounds what is held.
+        min_free: how much of the spool's file system should be free; empty if it is.
         last_error: of a POST, without the keys; empty if there was none.
         store_error: why the spool could not be written.
         is_durable: whether what waits survives the process.
     """
-    failing = list(_failing(ages, host, bound, last_error, store_error))
+    failing = list(_failing(ages, host, bound, min_free, last_error, store_error))
     degraded = list(_degraded(ages, host, last_error, is_durable))
     state: HealthState = "failing" if failing else "degraded" if degraded else "ok"
     return Health(state, (*failing, *degraded), **ages)
 
 
 def _failing(
-    ages: Ages, host: str, bound: tuple[str, int], last_error: str, store_error: str
+    ages: Ages,
+    host: str,
+    bound: tuple[str, int],
+    min_free: str,
+    last_error: str,
+    store_error: str,
 ) -> Iterator[str]:
     if ages["misconfigured_age"] is not None:
         yield (
@@ -64,7 +71,12 @@ def _failing(
             f"the spool cannot be written: {store_error}. New events are in memory, and are lost "
             "if the process ends: make room on the disk, or correct its permissions"
         )
-    if _is_recent(ages["refused_age"]):
+    if min_free:
+        yield (
+            f"less than spool_min_free ({min_free}) of the spool's file system is free, and new "
+            "events are refused: make room on the disk, or choose another spool_min_free"
+        )
+    elif _is_recent(ages["refused_age"]):
         name, limit_bytes = bound
         yield f"events were refused, because {name} ({limit_bytes}) was in use: increase {name}"
     if _is_recent(ages["abandoned_age"]):

@@ -23,9 +23,9 @@ _logged_once: dict[str, object] = {}
 
 _MAX_KINDS = 100
 _MAX_WORDS = 20
-_STATES = ("full", "split", "abandoned", "spool")
+_STATES = ("full", "split", "abandoned", "spool", "low")
 
-_FLAPPING = ("full", "spool")
+_FLAPPING = ("full", "spool", "low")
 """States that may change many times a second: a small buffer under load, a full disk."""
 
 _MUTE_SECONDS = 60.0
@@ -209,11 +209,29 @@ class Notices:
             'or set overflow="block" to make log calls wait',
         )
 
+    def low(self, shortage: str) -> None:
+        """WARNING, once until there is room, and at most once a minute: the disk is almost full.
+
+        The caller has checked `is_first("low")`.
+        """
+        self._log(
+            logging.WARNING,
+            f"{shortage}: new events are refused until there is room. Free some space, or choose "
+            "another spool_min_free (0 for no limit)",
+        )
+
+    def enough(self) -> None:
+        """INFO, if too little of the disk was free before: now there is enough."""
+        if self._logged.pop("low", None) is not None:
+            self._log(logging.INFO, "the spool's file system has room again: events are accepted")
+
     def emptied(self, refused: int) -> None:
         """INFO, if events were refused before: nothing is pending any more.
 
         Events that are refused while "full" is muted are reported a minute later.
         """
+        if "low" in self._logged:  # that nothing is pending makes no room on the disk
+            return
         count = refused - (self._refused_before or 0)
         was_logged = self._logged.pop("full", None) is not None
         is_due = self._refused_before is not None and count and not self._is_muted("full")

@@ -162,7 +162,11 @@ class Store:
     """What this process's sealed batches occupy there. The buffer keeps it."""
 
     def prepare(self) -> bool:
-        """Prepare what must not wait for the first line; return whether anything waits there."""
+        """Prepare what must not wait for the first line.
+
+        Returns:
+            Whether there is something to do or to report before that: lines wait, or no room is.
+        """
         return False
 
     def open(self, number: int, size_bytes: int, unused: OpenBatch | None) -> OpenBatch | None:
@@ -189,6 +193,10 @@ class Store:
 
     def release_room(self, open_bytes: int) -> None:
         """Release room that neither `used_bytes` nor an open batch of so many bytes needs."""
+
+    def shortage(self) -> str:
+        """Return which room the device lacks, in words; empty if that is not why it refuses."""
+        return ""
 
     def is_followed(self) -> bool:
         """Return whether a process waits to send what is in the store when this one ends."""

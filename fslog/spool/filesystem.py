@@ -129,6 +129,11 @@ class FileSystem:
         finally:
             os.close(fd)
 
+    def space(self, path: str) -> tuple[int, int]:
+        """Return how many bytes of a path's file system this user may use yet, and its size."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
     def make_directory(self, path: str) -> None:
         """Create a directory, and its parents, for this user only, unless it exists."""
         with contextlib.suppress(FileExistsError):

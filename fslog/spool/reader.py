@@ -605,6 +605,7 @@ class DiskSource(Source):
 
     def adopt(self) -> list[Pending]:
         """Return the segments of owners that have died, the oldest owner first."""
+        self._report_space()
         try:
             orphans = self._share.orphans(self._now())
         except unless_interrupt(OSError):
@@ -615,6 +616,13 @@ class DiskSource(Source):
         if orphans:
             self._notices.adopted(sum(len(orphan.segments) for orphan in orphans))
         return [SegmentQueue(self._share, orphan.owner.name, orphan) for orphan in orphans]
+
+    def _report_space(self) -> None:
+        shortage = self._share.check_space()
+        if not shortage:
+            self._notices.enough()
+        elif self._notices.is_first("low"):
+            self._notices.low(shortage)
 
     def end(self, under_way: Batch | None, *, is_exclusive: bool) -> None:
         if not is_exclusive:

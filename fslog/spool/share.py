@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fslog.config import NO_LIMIT, MinFree
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.spool import owners
 from fslog.spool.directory import OWNERS, SpoolDirectory
@@ -28,7 +29,8 @@ _PASSING = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, er
 """Errors that are not about an owner's file: it was removed, or the next search may succeed."""
 
 _FULL_SECONDS = 0.05
-"""How long after a failed claim no other is tried: each costs several system calls."""
+"""How long after a failed claim no other is tried, and the disk not looked at again after it was
+found almost full: each costs system calls."""
 
 
 class OpenSegment:
@@ -119,6 +121,7 @@ class SpoolShare:
         fsync: see `fslog.types.SpoolFsync`.
         chunk_bytes: how much room is claimed at a time.
         clock: monotonic seconds.
+        min_free: how much of the file system has to stay free.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class SpoolShare:
         fsync: str,
         chunk_bytes: int,
         clock: Callable[[], float],
+        min_free: MinFree = NO_LIMIT,
     ) -> None:
         self.directory = directory
         self.fs: FileSystem = directory.fs
@@ -141,9 +145,13 @@ class SpoolShare:
         self._open_owners: set[Owner] = set()  # those two, and any that is about to become one
         self._claimed_bytes = 0
         self._full_until = 0.0
+        self._min_free = min_free
+        self._low_until = 0.0
         self._quarantined_bytes = 0
         self._searches = 0
         self.used_bytes: int = 0
+        self.shortage: str = ""
+        """How much too little of the file system is free, in words; empty if enough is."""
         self.left_some: bool = False
         """Whether the last search left orphans because `_MAX_ORPHANS` were adopted."""
         self.remarks: list[str] = []
@@ -165,7 +173,13 @@ class SpoolShare:
         return self._owner
 
     def reserve(self, open_bytes: int) -> bool:
-        """Claim room for an open segment of `open_bytes`; return False if the spool is full."""
+        """Claim room for an open segment of `open_bytes`; return False if there is none.
+
+        It is asked for each new segment, so that no more than one batch is written before it is
+        noticed that the disk is almost full.
+        """
+        if self._is_low():
+            return False
         need = self.used_bytes + open_bytes
         owner = self.ensure_owner()
         if need <= self._claimed_bytes:
@@ -180,6 +194,27 @@ class SpoolShare:
         owner.claim(self._claimed_bytes)
         self._full_until = self._clock() + _FULL_SECONDS
         return False
+
+    def _is_low(self) -> bool:
+        if not any(self._min_free):
+            return False
+        return self._clock() < self._low_until or bool(self.check_space())
+
+    def check_space(self) -> str:
+        """Look how much of the file system is free, and return and keep the shortage."""
+        shortage = ""
+        try:
+            free, total = self.fs.space(self.directory.path) if any(self._min_free) else (0, 0)
+        except unless_interrupt(OSError):  # unknown: a write will tell
+            free = total = 0
+        if total and free < self._min_free.of(total):
+            shortage = (
+                f"the spool's file system has {free} of {total} bytes free, less than "
+                f"spool_min_free ({self._min_free})"
+            )
+        self._low_until = self._clock() + _FULL_SECONDS if shortage else 0.0
+        self.shortage = shortage
+        return shortage
 
     def _total_bytes(self) -> int:
         claimed = owners.claimed_bytes(self.fs, self.directory.join(OWNERS))
@@ -264,7 +299,7 @@ class SpoolShare:
             self._claimed_bytes = need
             with Suppressed(OSError):
                 self._owner.claim(need)
-        self._full_until = 0.0
+        self._full_until = self._low_until = 0.0
 
     def orphans(self, now: float) -> list[Orphan]:
         """Adopt dead owners, at most `_MAX_ORPHANS` at the same time.

@@ -131,6 +131,7 @@ class DiskStore(Store):
             fsync=settings.spool_fsync,
             chunk_bytes=settings.batch_bytes,
             clock=clock,
+            min_free=settings.spool_min_free,
         )
         limits = Limits(
             settings.batch_events,
@@ -149,10 +150,10 @@ class DiskStore(Store):
         self._share.used_bytes = used_bytes
 
     def prepare(self) -> bool:
-        """Keep processes with other keys away; return whether segments wait."""
+        """Keep processes with other keys away; return whether segments wait, or no room is."""
         with Suppressed(OSError, ValueError):  # it was possible a moment ago
             self._share.ensure_owner()
-        return self._share.directory.has_segments()
+        return self._share.directory.has_segments() or bool(self._share.check_space())
 
     def open(self, number: int, size_bytes: int, unused: OpenBatch | None) -> OpenBatch | None:
         if not self._share.reserve(size_bytes):
@@ -177,6 +178,9 @@ class DiskStore(Store):
 
     def release_room(self, open_bytes: int) -> None:
         self._share.release_room(open_bytes)
+
+    def shortage(self) -> str:
+        return self._share.shortage
 
     def is_followed(self) -> bool:
         return self._share.directory.is_followed()

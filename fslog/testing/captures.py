@@ -15,7 +15,7 @@ from typing import Any
 
 from fslog.capture import Sink, SinkOverride
 from fslog.collector import Collector
-from fslog.config import Settings
+from fslog.config import NO_LIMIT, Settings
 from fslog.counters import Stats
 from fslog.delivery.delivery import Delivery
 from fslog.net.destination import Destination
@@ -42,6 +42,7 @@ _CHILD_SETTINGS = Settings(
     shutdown_timeout=1.0,
     flush_on_sigterm=False,
     spool_max_bytes=1,
+    spool_min_free=NO_LIMIT,
     spool_fsync="never",
     ca_certs=None,
     enabled=True,

@@ -176,9 +176,9 @@ class CaptureSink(RecordCounters):
         self._captured.add(line)
         return True
 
-    def bound(self) -> tuple[str, int]:
-        """Return no setting: nothing bounds what is kept."""
-        return "nothing", 0
+    def shortage(self) -> str:
+        """Return nothing: there is always room."""
+        return ""
 
     def run_on_listener(self, function: Callable[[], None]) -> None:
         """Call a function here: the next log call goes the same way as in production."""

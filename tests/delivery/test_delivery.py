@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fslog import process
-from fslog.config import Settings
+from fslog.config import NO_LIMIT, Settings
 from fslog.delivery.delivery import Delivery
 from fslog.errors import Problem
 from fslog.net import wire
@@ -83,6 +83,7 @@ class Case:
             "shutdown_timeout": 5.0,
             "flush_on_sigterm": False,
             "spool_max_bytes": 1,
+            "spool_min_free": NO_LIMIT,
             "spool_fsync": "never",
             "ca_certs": None,
             "enabled": True,

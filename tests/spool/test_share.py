@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fslog.config import MinFree
 from fslog.spool.directory import FOLLOWED
 from fslog.spool.segments import SegmentName, owner_name, parse_name
 from fslog.spool.share import OpenSegment
@@ -328,6 +329,61 @@ def test_the_quarantine_counts_against_the_limit(tmp_path: Path) -> None:
         share.look()
         assert share.reserve(3900)
         assert not share.reserve(4100)
+
+
+def used(share: Share, free: int, total: int = 1000) -> None:
+    """Let the share see a file system of which so many bytes are free."""
+    share.watched.hooks["space"] = lambda path: (free, total)
+    share.now += 1
+
+
+def test_nothing_is_claimed_while_too_little_of_the_disk_is_free(tmp_path: Path) -> None:
+    """Neither a new segment nor more room in one; as soon as enough is free again, both are."""
+    given = {"min_free": MinFree(percent=5.0), "chunk_bytes": 0}
+    with shares(tmp_path, 1, **given) as [share]:
+        used(share, 50)
+        assert share.reserve(100)
+        used(share, 49)
+        assert not share.reserve(100)
+        assert not share.reserve(200)
+        assert share.shortage == (
+            "the spool's file system has 49 of 1000 bytes free, less than spool_min_free (5%)"
+        )
+        assert share.claims() == 100
+        used(share, 50)
+        assert share.reserve(200)
+        assert share.shortage == ""
+
+
+def test_a_disk_that_is_almost_full_is_looked_at_twenty_times_a_second(tmp_path: Path) -> None:
+    """However many log calls are refused; a segment that was removed is a reason to look again."""
+    with shares(tmp_path, 1, min_free=MinFree(bytes=10)) as [share]:
+        used(share, 9)
+        for _ in range(100):
+            assert not share.reserve(1)
+        assert share.watched.names("space") == ["space"]
+        share.now += 0.06
+        assert not share.reserve(1)
+        share.release_room(0)
+        assert not share.reserve(1)
+        assert len(share.watched.names("space")) == 3
+
+
+@pytest.mark.parametrize("answer", [lambda path: (0, 0), failing(errno.ENOSYS)])
+def test_a_file_system_that_does_not_tell_its_size(answer: Any, tmp_path: Path) -> None:
+    """Nothing is refused: the writes will tell."""
+    with shares(tmp_path, 1, min_free=MinFree(percent=99.0)) as [share]:
+        share.watched.hooks["space"] = answer
+        assert share.reserve(1)
+        assert share.check_space() == ""
+
+
+def test_without_a_limit_the_disk_is_not_asked(tmp_path: Path) -> None:
+    """`spool_min_free=0` costs no system call."""
+    with shares(tmp_path, 1) as [share]:
+        assert share.reserve(1)
+        assert share.check_space() == ""
+        assert share.watched.names("space") == []
 
 
 def test_only_dead_owners_are_adopted(tmp_path: Path) -> None:

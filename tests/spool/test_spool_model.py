@@ -535,6 +535,10 @@ class Lives(RuleBasedStateMachine):
     def fill(self, room_bytes: int | None) -> None:
         self.world.volume.room_bytes = room_bytes
 
+    @rule(free_percent=st.sampled_from([50, 50, 5, 4, 0]))
+    def use(self, free_percent: int) -> None:
+        self.world.volume.free_percent = free_percent
+
     @precondition(lambda self: self.world.living)
     @rule(which=WHICH, is_up=st.booleans(), trouble=TROUBLE)
     def end(self, which: int, is_up: bool, trouble: Any) -> None:

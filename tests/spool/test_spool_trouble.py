@@ -86,13 +86,15 @@ def through_an_outage(program: str, fact: str, **options: Any) -> tuple[Ended, l
 
 @pytest.mark.needs("namespaces")
 def test_a_full_disk_does_not_affect_the_application() -> None:
-    """Events continue in memory, one notice says so, and all arrive once, in order."""
+    """With `spool_min_free=0` events continue in memory, one notice says so, and all arrive."""
     inner = """
     import logging
     from counted import *
     logging.getLogger("fslog").addHandler(logging.StreamHandler(sys.stderr))
     logging.getLogger("fslog").setLevel("INFO")
-    handler = handle(spool="spool", batch_events=50, flush_interval=0.1, max_backoff=0.2)
+    handler = handle(
+        spool="spool", spool_min_free=0, batch_events=50, flush_interval=0.1, max_backoff=0.2
+    )
     for number in range(2000):
         say(number)
     stats = handler.stats()
@@ -113,6 +115,64 @@ def test_a_full_disk_does_not_affect_the_application() -> None:
     why = "the spool cannot be written: (No space left on device|only a part of a line was written)"
     assert sum(re.search(why, word) is not None for word in words) == 1
     assert sum("the spool can be written again" in w for w in words) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.needs("namespaces")
+def test_the_application_s_disk_is_not_filled() -> None:
+    """Events are refused, counted and explained while little is free, and accepted after that.
+
+    What was accepted arrives; of each change one notice tells, the first before any log call.
+    """
+    inner = """
+    import logging, os, time
+    from counted import *
+    logging.getLogger("fslog").addHandler(logging.StreamHandler(sys.stderr))
+    logging.getLogger("fslog").setLevel("INFO")
+    def fill(left):
+        with open("spool/.filler", "ab", buffering=0) as filler:
+            while (found := os.statvfs("spool")).f_bavail * found.f_frsize > left:
+                filler.write(bytes(4096))
+    def until(is_true):
+        deadline = time.monotonic() + 30
+        while not is_true():
+            assert time.monotonic() < deadline, handler.stats()
+            time.sleep(0.01)
+    heard, problems = [], []
+    listening = logging.Handler()
+    listening.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger("fslog").addHandler(listening)
+    free = 20_000
+    fill(8_000)
+    given = dict(spool="spool", spool_min_free=free, batch_bytes=4096, max_backoff=0.2)
+    handler = handle(flush_interval=0.1, on_problem=problems.append, **given)
+    until(lambda: any("new events are refused" in text for text in heard))
+    assert handler.stats().emitted == 0
+    say(0)
+    assert (handler.stats().refused, handler.stats().accepted) == (1, 0)
+    assert [problem.code for problem in problems] == ["refused"]
+    assert f"less than spool_min_free ({free} bytes)" in problems[0].message
+    os.unlink("spool/.filler")
+    time.sleep(0.06)
+    for number in range(1, 1000):
+        say(number)
+    stats = handler.stats()
+    assert stats.refused > 1 < stats.accepted and stats.pending == stats.accepted, stats
+    found = os.statvfs("spool")
+    # Below the limit by less than a batch, and a page for each of its files.
+    assert free - 4096 * 3 <= found.f_bavail * found.f_frsize, found
+    tell(full=stats.accepted)
+    until(lambda: handler.flush(1))
+    until(lambda: "the spool's file system has room again: events are accepted" in heard)
+    say(1000)
+    until(lambda: handler.flush(1))
+    assert sum("new events are refused" in text for text in heard) <= 2, heard
+    tell(accepted=handler.stats().accepted)
+    balance(handler)
+    """
+    files = {"inner.py": inner}
+    ended, arrived = through_an_outage(IN_A_SMALL_FILE_SYSTEM, "full", files=files)
+    assert arrived == [*range(1, ended.facts["full"] + 1), 1000]
 
 
 @pytest.mark.slow
@@ -165,6 +225,50 @@ def test_a_read_only_directory_is_an_error_at_construction() -> None:
     ended = run(program, CLOSED)
     assert "Permission denied" in ended.facts["mine/spool"]
     assert "Permission denied" in ended.facts["mine"]
+
+
+@pytest.mark.slow
+def test_a_lower_limit_than_what_waits(tmp_path: Path) -> None:
+    """A restart with a lower `spool_max_bytes` begins, refuses new events, and delivers the old.
+
+    From when there is room within the new limit, events are accepted.
+    """
+    program = """
+    import os
+    from counted import *
+    first, limit, count = map(int, sys.argv[2:])
+    given = dict(spool=sys.argv[1], spool_max_bytes=limit, batch_events=50, max_backoff=0.2)
+    handler = handle(flush_interval=30, **given)
+    for number in range(first, first + count):
+        say(number)
+    stats = handler.stats()
+    tell(accepted=stats.accepted, refused=stats.refused, waits=stats.spool_bytes)
+    if limit < 10**6:
+        assert handler.flush(30), handler.stats()
+        say(first + count)
+        assert handler.flush(30), handler.stats()
+        stats = handler.stats()
+        assert stats.accepted + stats.adopted == stats.delivered, stats
+        tell(after=stats.accepted, delivered=stats.delivered)
+    else:
+        os._exit(0)
+    """
+    with Collector() as collector:
+        collector.always(Answer(503))
+        spool = str(tmp_path / "spool")
+        before = run(program, collector.url, arguments=[spool, "0", "10000000", "300"], err=None)
+        assert before.facts["accepted"] == 300
+        limit = before.facts["waits"] // 3
+        arguments = [spool, "300", str(limit), "10"]
+        with started(program, collector.url, arguments=arguments) as process:
+            waits(process, "refused")
+            collector.always(None)
+            after = process.end(40)
+        assert after.code == 0, after.err
+        assert after.facts["refused"] == 10
+        assert after.facts["waits"] == before.facts["waits"]
+        assert (after.facts["after"], after.facts["delivered"]) == (1, 301)
+        assert numbers(collector) == [*range(300), 310]
 
 
 @pytest.mark.slow

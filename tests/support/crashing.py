@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fslog.config import MinFree
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.buffer import Buffer
 from fslog.delivery.listener import WAKE, Flush, Listener
@@ -39,7 +40,10 @@ CALLS = frozenset(name for name in vars(FileSystem) if not name.startswith("_"))
 """All calls of a spool: it reaches the disk in no other way."""
 
 LOOKING = frozenset(
-    {"fstat", "fsync", "is_locked", "listdir", "lstat", "read", "read_from", "sizes", "sync"}
+    {
+        *("fstat", "fsync", "is_locked", "listdir", "lstat", "read", "read_from", "sizes"),
+        *("space", "sync"),
+    }
 )
 """The calls that change nothing: for them before and after is the same."""
 
@@ -95,10 +99,14 @@ def since(when: int, names: frozenset[str], fault: Fault) -> Plan:
 
 
 class Volume:
-    """The room on a disk that all processes share; None for no limit."""
+    """The room on a disk that all processes share; None for no limit.
+
+    The disk says that so much is free; what is written does not change that here.
+    """
 
     def __init__(self) -> None:
         self.room_bytes: int | None = None
+        self.free_percent = 50
 
     def fault(self, name: str, args: tuple[Any, ...]) -> Fault | None:
         """Use the room that a call needs; return a fault if there is not enough."""
@@ -202,8 +210,14 @@ def _at_once(result: Any) -> Any:
     return iter(list(result)) if isinstance(result, Iterator) else result
 
 
+def _space(self: Disk, path: str) -> tuple[int, int]:
+    found: tuple[int, int] = self.call("space", (path,), lambda: (self.volume.free_percent, 100))
+    return found
+
+
 for _name in CALLS:
     setattr(Disk, _name, _counted(_name))
+setattr(Disk, "space", _space)  # noqa: B010 - mypy has it as a method
 
 
 class Process:
@@ -257,6 +271,7 @@ class Process:
             fsync=fsync,
             chunk_bytes=batch_bytes,
             clock=world.clock,
+            min_free=MinFree(percent=5.0),
         )
         store = DiskStore(self.spool, Limits(batch_events, batch_bytes, None, 6))
         self.buffer = Buffer(
@@ -551,7 +566,7 @@ class World:
 
     def finish(self) -> None:
         """End all faults and processes, let a new process send the rest, and check everything."""
-        self.volume.room_bytes = None
+        self.volume.room_bytes, self.volume.free_percent = None, 50
         self.outcomes, self.is_up = [], True
         for process in list(self.living):
             process.disk.plan = nothing
