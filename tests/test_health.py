@@ -163,6 +163,21 @@ def test_a_spool_that_cannot_be_written_is_failing(collector: Collector, tmp_pat
     assert shop.health().state == "ok"
 
 
+def test_a_disk_that_is_almost_full_is_failing(collector: Collector, tmp_path: Path) -> None:
+    """It is said at once, before any log call; afterwards that events were refused, and why."""
+    shop = Shop(collector, spool=tmp_path / "spool", spool_min_free="99.999999%")
+    assert eventually(lambda: shop.health().state == "failing")
+    assert "less than spool_min_free (99.999999%)" in shop.health().reasons[0]
+    shop.sell()
+    assert (shop.handler.stats().refused, shop.handler.stats().accepted) == (1, 0)
+    ages: Any = {**NEVER, "refused_age": 1.0}
+    given: Any = {"host": "h", "bound": ("spool_max_bytes", 1), "min_free": "", "is_durable": True}
+    health = health_of(ages, was_low=True, last_error="", store_error="", **given)
+    assert [reason.partition(":")[0] for reason in health.reasons] == [
+        "events were refused, because the spool's disk was almost full"
+    ]
+
+
 def test_an_event_that_is_too_large_for_the_endpoint_is_failing(
     collector: Collector, tmp_path: Path
 ) -> None:
@@ -199,6 +214,8 @@ def test_what_happened_once_counts_for_five_minutes(name: str) -> None:
         given: Any = {
             "host": "h",
             "bound": ("buffer_bytes", 1),
+            "min_free": "",
+            "was_low": False,
             "last_error": "",
             "store_error": "",
         }

@@ -106,6 +106,7 @@ class Delivery(RecordCounters):
         self._timed_out: tuple[int, int, float] | None = None
         self._reports = Counter()
         self._store_error = ""
+        self._was_low = False
         self._invalid_at: float | None = None
         self._looked: tuple[float, float | None] | None = None
         self.append: Callable[[bytes], bool] = _append_nothing
@@ -206,6 +207,7 @@ class Delivery(RecordCounters):
             return self._submit_late(line)
         self._parts.buffer.refuse()
         shortage = self._store.shortage()
+        self._was_low = bool(shortage)
         if self._notices.is_first("low" if shortage else "full"):
             if shortage:
                 self.run_on_listener(lambda: self._notices.low(shortage))
@@ -515,6 +517,7 @@ class Delivery(RecordCounters):
             host=self._destination.host,
             bound=self.bound(),
             min_free=str(self._settings.spool_min_free) if self._store.shortage() else "",
+            was_low=self._was_low,
             last_error=listener.last_error or "",
             store_error=self._store_error,
             is_durable=self._store.is_durable,

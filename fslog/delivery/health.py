@@ -30,6 +30,7 @@ def health_of(
     host: str,
     bound: tuple[str, int],
     min_free: str,
+    was_low: bool,
     last_error: str,
     store_error: str,
     is_durable: bool,
@@ -43,11 +44,12 @@ def health_of(
         host: of the endpoint.
         bound: the name and value of the argument that bounds what is held.
         min_free: how much of the spool's file system should be free; empty if it is.
+        was_low: whether that was so when an event was refused the last time.
         last_error: of a POST, without the keys; empty if there was none.
         store_error: why the spool could not be written.
         is_durable: whether what waits survives the process.
     """
-    failing = list(_failing(ages, host, bound, min_free, last_error, store_error))
+    failing = list(_failing(ages, host, bound, min_free, was_low, last_error, store_error))
     degraded = list(_degraded(ages, host, last_error, is_durable))
     state: HealthState = "failing" if failing else "degraded" if degraded else "ok"
     return Health(state, (*failing, *degraded), **ages)
@@ -58,6 +60,7 @@ def _failing(
     host: str,
     bound: tuple[str, int],
     min_free: str,
+    was_low: bool,
     last_error: str,
     store_error: str,
 ) -> Iterator[str]:
@@ -76,6 +79,8 @@ def _failing(
             f"less than spool_min_free ({min_free}) of the spool's file system is free, and new "
             "events are refused: make room on the disk, or choose another spool_min_free"
         )
+    elif _is_recent(ages["refused_age"]) and was_low:
+        yield "events were refused, because the spool's disk was almost full: make room on it"
     elif _is_recent(ages["refused_age"]):
         name, limit_bytes = bound
         yield f"events were refused, because {name} ({limit_bytes}) was in use: increase {name}"
