@@ -34,6 +34,7 @@ class Stats:
         abandoned: events that are lost: at the end of the process, or answered singly with 413.
         retries: POSTs that failed and were, or will be, repeated.
         batches: delivered bodies.
+        merged: delivered events that had no line of their own, because `aggregate` merged them.
         bytes_encoded: size of the delivered lines before compression.
         bytes_sent: size of the delivered bodies.
         last_error: description of the latest failure, without the keys; None if there was none.
@@ -56,6 +57,7 @@ class Stats:
     abandoned: int = 0
     retries: int = 0
     batches: int = 0
+    merged: int = 0
     bytes_encoded: int = 0
     bytes_sent: int = 0
     last_error: str | None = None

@@ -92,6 +92,8 @@ class FreshsuccessHandler(logging.Handler):
             (`too_large`).
         flush_interval: maximum seconds that an event waits for others: on disk, or while a POST is
             under way; else it is posted at once, five times a second at most.
+        aggregate: merge `feature` events of a batch that differ only in `createdAt`, by at most so
+            many seconds, and in `total`, which is summed; an event waits as long for others.
         buffer_bytes: maximum size of the events in memory, as they are kept there: waiting
             batches are compressed.
         overflow: what happens beyond that: `"refuse"` the newest event, or `"block"` the log call.
@@ -134,6 +136,7 @@ class FreshsuccessHandler(logging.Handler):
         batch_events: int = 5_000,
         batch_bytes: int = 1_048_576,
         flush_interval: float = 5.0,
+        aggregate: float | None = None,
         buffer_bytes: int = 67_108_864,
         overflow: Overflow = "refuse",
         block_timeout: float = 10.0,

@@ -75,6 +75,7 @@ def test_the_defaults_are_the_design_s() -> None:
         "batch_events": 5_000,
         "batch_bytes": 1024 * 1024,
         "flush_interval": 5.0,
+        "aggregate": None,
         "buffer_bytes": 64 * 1024 * 1024,
         "overflow": "refuse",
         "block_timeout": 10.0,
@@ -160,7 +161,14 @@ def test_every_argument_of_the_formatter_is_one_of_the_handler(
 
 
 WHOLE = ["batch_events", "batch_bytes", "buffer_bytes", "compression_level"]
-SECONDS = ["flush_interval", "block_timeout", "timeout", "max_backoff", "shutdown_timeout"]
+SECONDS = [
+    "flush_interval",
+    "aggregate",
+    "block_timeout",
+    "timeout",
+    "max_backoff",
+    "shutdown_timeout",
+]
 WORDS = {
     "datacenter": ["'us'", "'eu'"],
     "compression": ["'deflate'", "'gzip'", "None"],
@@ -185,6 +193,7 @@ WRONG_TYPES: list[tuple[str, Any, list[str]]] = [
         (name, wrong, ["seconds"])
         for name in SECONDS
         for wrong in (None, "5", True, [5], timedelta(seconds=5), Decimal(5), 5j)
+        if not (name == "aggregate" and wrong is None)
     ],
     *[("enabled", wrong, ["bool"]) for wrong in (5, 1, 0, 1.0, ["yes"])],
     *[("on_problem", wrong, ["callable"]) for wrong in (5, ["f"], {})],
@@ -224,7 +233,7 @@ WRONG_VALUES: list[tuple[str, Any, list[str]]] = [
     *[(name, wrong, ["1 or more"]) for name in WHOLE[:3] for wrong in (0, -1)],
     *[(name, wrong, ["finite"]) for name in SECONDS for wrong in (-1, -0.1, math.nan, math.inf)],
     *[(name, wrong, ["seconds"]) for name in SECONDS for wrong in (1e12, 1e300, HUGE)],
-    *[(name, 0, ["more than 0"]) for name in ("timeout", "max_backoff")],
+    *[(name, 0, ["more than 0"]) for name in ("timeout", "max_backoff", "aggregate")],
     *[("overflow", wrong, WORDS["overflow"]) for wrong in ("drop", "", "Block")],
     ("ca_certs", "/nonexistent/ca.pem", ["/nonexistent/ca.pem", "PEM"]),
     *[("proxy", wrong, ["http"]) for wrong in ("socks5://h:1", "http://", "http://h:99999")],

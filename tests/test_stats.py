@@ -30,6 +30,7 @@ FIELDS = [
     "abandoned",
     "retries",
     "batches",
+    "merged",
     "bytes_encoded",
     "bytes_sent",
     "last_error",

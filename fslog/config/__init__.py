@@ -259,6 +259,8 @@ class Settings:
     batch_events: int
     batch_bytes: int
     flush_interval: float
+    aggregate: float | None
+    """None: no events are merged."""
     buffer_bytes: int
     block_timeout: float | None
     """None: `overflow` is `"refuse"`."""
@@ -283,7 +285,7 @@ class Settings:
         """
         may_block = one_of("overflow", overflow, get_args(Overflow)) == "block"
         seconds_blocked = seconds("block_timeout", block_timeout, zero=True)
-        ca_certs = given["ca_certs"]
+        ca_certs, aggregate = given["ca_certs"], given["aggregate"]
         return cls(
             level=level(given["level"]),
             compression=one_of("compression", given["compression"], (*ENCODINGS, None)),
@@ -291,6 +293,7 @@ class Settings:
             batch_events=whole("batch_events", given["batch_events"]),
             batch_bytes=whole("batch_bytes", given["batch_bytes"]),
             flush_interval=seconds("flush_interval", given["flush_interval"], zero=True),
+            aggregate=None if aggregate is None else seconds("aggregate", aggregate),
             buffer_bytes=whole("buffer_bytes", given["buffer_bytes"]),
             block_timeout=seconds_blocked if may_block else None,
             timeout=seconds("timeout", given["timeout"]),

@@ -9,7 +9,9 @@ The application's threads append lines; one listener thread per handler and proc
 A batch is sealed when it has `batch_events`, when the next line would exceed `batch_bytes`, or when
 it is `flush_interval` old; in memory, if no other one is pending, at once, five times a second at
 most. In an outage it may grow until one of the first two. Batches are posted
-one at a time, in the order of their numbers. Backoff is an instant, `retry_at`, not a sleep: until
+one at a time, in the order of their numbers. With `aggregate` the listener merges equal events of a
+batch when it packs it; what is accounted for, split, set aside or on disk are the lines as they
+were accepted. Backoff is an instant, `retry_at`, not a sleep: until
 then the listener goes on accepting and compressing batches, and a flush or the end finds it ready.
 
 Locks

@@ -26,6 +26,7 @@ class Backlog:
     Args:
         buffer: accounts for them.
         encoding, level: how bodies are compressed.
+        aggregate: within how many seconds equal events are merged; None: never.
         source: what waits in a store.
         clock: monotonic seconds.
         is_forked: whether to leave the first adoption, and the last one, to the parent. Children
@@ -41,13 +42,13 @@ class Backlog:
         encoding: str | None,
         level: int,
         *,
+        aggregate: float | None = None,
         source: Source | None = None,
         clock: Callable[[], float] = time.monotonic,
         is_forked: bool = False,
     ) -> None:
         self._buffer = buffer
-        self._encoding = encoding
-        self._level = level
+        self._packing = encoding, level, aggregate
         self._source = Source() if source is None else source
         self._clock = clock
         self._is_forked = is_forked
@@ -72,7 +73,7 @@ class Backlog:
         # In this order: if interrupted in between, it is here twice, and is posted once.
         self._waiting.append(sealed)
         sealed.is_queued = True
-        self._buffer.pack(sealed, self._encoding, self._level)
+        self._buffer.pack(sealed, *self._packing)
 
     def head(self) -> Batch | None:
         """Return the batch to be posted now, packed; None if nothing waits."""
@@ -85,7 +86,7 @@ class Backlog:
             if self._loaded and not self._loaded[0].settled:
                 batch = self._posted = self._loaded[0]
                 if batch.body is None:  # there was no memory for it before
-                    self._buffer.pack(batch, self._encoding, self._level)
+                    self._buffer.pack(batch, *self._packing)
                 return batch
 
     def _load(self) -> bool:
@@ -134,7 +135,7 @@ class Backlog:
         batch = self._loaded[0]
         if batch.settled:
             return
-        halves = batch.halves(self._encoding, self._level)
+        halves = batch.halves(*self._packing)
         self._loaded.extendleft([*reversed(halves), batch])
         del self._loaded[len(halves) + 1]
         self._buffer.replace(batch, halves)

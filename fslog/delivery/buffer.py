@@ -85,7 +85,7 @@ class Buffer:
         """When the store began to fail; None if it works."""
         self.refused: Counter = Counter()
         self.refused_at: float | None = None
-        self.adopted = self.delivered = self.abandoned = self.batches = 0
+        self.adopted = self.delivered = self.abandoned = self.batches = self.merged = 0
         self.bytes_encoded = self.bytes_sent = 0
 
     def append(self, line: bytes) -> bool:
@@ -422,10 +422,12 @@ class Buffer:
         # Not in the block: from 3.14 on this is a loop, whose jumps the block would not contain.
         return all(batch.stored is not None for batch in unsettled)
 
-    def pack(self, batch: Batch, encoding: str | None, level: int) -> None:
+    def pack(
+        self, batch: Batch, encoding: str | None, level: int, aggregate: float | None = None
+    ) -> None:
         """Compress a batch, and count it as it is held from now on."""
         before = batch.held_bytes
-        batch.pack(encoding, level)
+        batch.pack(encoding, level, aggregate)
         self.locked(lambda: self._hold(0 if batch.settled else batch.held_bytes - before))
 
     def load(self, batches: list[Batch], expected_events: int | None) -> None:
@@ -513,7 +515,7 @@ class Buffer:
             nonlocal is_first
             if batch.settled:
                 return
-            held_bytes = batch.held_bytes
+            held_bytes, unmerged_bytes = batch.held_bytes, len(batch.unmerged or b"")
             self._unsettled.pop(batch, None)
             # From here on nothing is called, so that nothing is interrupted.
             is_first = batch.settled = True
@@ -521,8 +523,9 @@ class Buffer:
             if delivered:
                 self.delivered += batch.events
                 self.batches += 1
+                self.merged += batch.merged
                 self.bytes_encoded += batch.encoded_bytes
-                self.bytes_sent += held_bytes
+                self.bytes_sent += held_bytes - unmerged_bytes
             else:
                 self.abandoned += batch.events
             self._hold(0)
@@ -596,6 +599,7 @@ class Buffer:
                 "abandoned": self.abandoned,
                 "pending": accepted + self.adopted - self.delivered - self.abandoned,
                 "batches": self.batches,
+                "merged": self.merged,
                 "bytes_encoded": self.bytes_encoded,
                 "bytes_sent": self.bytes_sent,
             }

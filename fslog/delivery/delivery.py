@@ -145,7 +145,13 @@ class Delivery(RecordCounters):
         )
         source = self._store.source(buffer, self._notices, self._now)
         backlog = Backlog(
-            buffer, encoding, level, source=source, clock=self._clock, is_forked=self._is_forked
+            buffer,
+            encoding,
+            level,
+            aggregate=settings.aggregate,
+            source=source,
+            clock=self._clock,
+            is_forked=self._is_forked,
         )
         listener = Listener(
             queue,
@@ -153,6 +159,7 @@ class Delivery(RecordCounters):
             backlog,
             self._transport.post,
             flush_interval=settings.flush_interval,
+            aggregate=settings.aggregate,
             max_backoff=settings.max_backoff,
             notices=self._notices,
             redact=self._destination.redact,

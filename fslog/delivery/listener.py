@@ -81,6 +81,8 @@ class Listener(QueueListener):
         post: posts a body, never raises; its second argument is the timeout in seconds, None for
             the transport's own.
         flush_interval: the greatest age of the open batch, in seconds.
+        aggregate: within how many seconds equal events are merged: the open batch becomes as old,
+            even if nothing else waits; None if they are not.
         max_backoff: the longest pause between two attempts, in seconds, and the pause after an
             answer that means a configuration error.
         notices: reports changes of state.
@@ -104,6 +106,7 @@ class Listener(QueueListener):
         post: Callable[[bytes, float | None], Outcome],
         *,
         flush_interval: float,
+        aggregate: float | None = None,
         max_backoff: float,
         notices: Notices,
         redact: Redact,
@@ -121,7 +124,8 @@ class Listener(QueueListener):
         self._buffer = buffer
         self._backlog = backlog
         self._post = post
-        self._flush_interval = flush_interval
+        self._flush_interval = max(flush_interval, aggregate or 0.0)
+        self._aggregate = aggregate
         self._max_backoff = max_backoff
         self._notices = notices
         self._redact = redact
@@ -353,13 +357,13 @@ class Listener(QueueListener):
         As Nagle's algorithm (RFC 896) does it: what is alone leaves at once, and while a POST is
         under way others gather, since this thread is the one that posts. What is on disk is not in
         a hurry: it cannot be lost, and if each process of a job, which ends by `os._exit`, began
-        its own POST, most events would be sent twice.
+        its own POST, most events would be sent twice. Nor is what may be merged with later events.
         """
         opened_at = self._buffer.open_since()
         if opened_at is None or (self._backlog and self._buffer.may_stay_open()):
             return None
         latest_at = opened_at + self._flush_interval
-        if self._backlog or self._buffer.is_stored():
+        if self._backlog or self._aggregate is not None or self._buffer.is_stored():
             return latest_at
         return min(latest_at, self._posted_at + _GAP_SECONDS)
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from fslog.delivery.aggregation import merged
 from fslog.delivery.notices import Notices
 from fslog.net import wire
 
@@ -31,13 +32,21 @@ class Stored(Protocol):
 
 
 class Batch:
-    """Lines that are posted together: as lines until packed, as one body from then on."""
+    """Lines that are posted together: as lines until packed, as one body from then on.
+
+    If events were merged, the lines as they were accepted are kept beside the body: what is split,
+    quarantined or written back to a store is these.
+    """
 
     stored_bytes = 0
 
     def __init__(self, lines: list[bytes], encoded_bytes: int, number: int) -> None:
         self.lines: list[bytes] = lines
         self.body: bytes | None = None
+        self.unmerged: bytes | None = None
+        """The lines before events were merged, compressed as the body; None if none were."""
+        self.merged: int = 0
+        """How many of the events have no line of their own in the body."""
         self.events: int = len(lines)
         self.encoded_bytes = encoded_bytes
         self.number = number
@@ -50,23 +59,39 @@ class Batch:
     @property
     def held_bytes(self) -> int:
         """What the batch occupies in memory now."""
-        return self.encoded_bytes if self.body is None else len(self.body)
+        if self.body is None:
+            return self.encoded_bytes
+        return len(self.body) + len(self.unmerged or b"")
 
     @property
     def is_adopted(self) -> bool:
         """Whether another process wrote it."""
         return self.stored is not None and self.stored.is_adopted
 
-    def pack(self, encoding: str | None, level: int) -> None:
-        """Replace the lines by the body."""
-        self.body = wire.pack(self.lines, encoding, level)
-        self.lines = []
+    def pack(self, encoding: str | None, level: int, aggregate: float | None = None) -> None:
+        """Replace the lines by the body.
+
+        Args:
+            encoding, level: how it is compressed.
+            aggregate: within how many seconds equal events are merged; None: never.
+        """
+        lines = self.lines if aggregate is None else merged(self.lines, aggregate)
+        body, unmerged, size = wire.pack(lines, encoding, level), None, self.encoded_bytes
+        if lines is not self.lines:
+            unmerged, size = wire.pack(self.lines, encoding, level), sum(map(len, lines))
+        less = len(self.lines) - len(lines)
+        self.unmerged, self.merged, self.encoded_bytes = unmerged, less, size
+        self.body, self.lines = body, []
 
     def text(self, encoding: str | None) -> bytes:
-        """Return the lines as one piece, also when packed."""
-        return b"".join(self.lines) if self.body is None else wire.unpack(self.body, encoding)
+        """Return the lines as they were accepted, as one piece, also when packed."""
+        if self.body is None:
+            return b"".join(self.lines)
+        return wire.unpack(self.body if self.unmerged is None else self.unmerged, encoding)
 
-    def halves(self, encoding: str | None, level: int) -> list[Batch]:
+    def halves(
+        self, encoding: str | None, level: int, aggregate: float | None = None
+    ) -> list[Batch]:
         """Return two packed batches with the first and the second half of the events.
 
         They count as settled until `Buffer.replace` counts them. Only a 413 requires this, so the
@@ -79,7 +104,7 @@ class Batch:
             for part in (lines[:middle], lines[middle:])
         ]
         for half in halves:
-            half.pack(encoding, level)
+            half.pack(encoding, level, aggregate)
             half.settled = True
             half.opened_at = self.opened_at
         return halves

@@ -418,12 +418,13 @@ def divide(
 
 
 class Limits(NamedTuple):
-    """What a batch that is read back holds at most, and how it is compressed."""
+    """What a batch that is read back holds at most, and how it becomes a body."""
 
     batch_events: int
     batch_bytes: int
     encoding: str | None
     level: int
+    aggregate: float | None = None
 
 
 class DiskSource(Source):
@@ -474,12 +475,12 @@ class DiskSource(Source):
 
     def load(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
         """Read the next segments, and append their batches."""
-        events, size_bytes, encoding, level = self._limits
+        events, size_bytes, encoding, level, aggregate = self._limits
         found, expected = self._read(waiting)
         segments = [segment for read in found for segment in read]
         batches = batches_of(segments, waiting[0].number, events, size_bytes, self._done)
         for batch in batches:
-            batch.pack(encoding, level)
+            batch.pack(encoding, level, aggregate)
         self._accounts.load(batches, expected)
         for queue, read in zip(waiting, found, strict=False):
             queue.advance(read)

@@ -107,7 +107,7 @@ class DiskStore(Store):
 
     Args:
         share: of the spool's directory.
-        limits: how much is read back at a time, and how it is compressed.
+        limits: how much is read back at a time, and how it becomes a body.
     """
 
     bound: str = DiskBatch.bound
@@ -138,6 +138,7 @@ class DiskStore(Store):
             settings.batch_bytes,
             settings.compression,
             settings.compression_level,
+            settings.aggregate,
         )
         return cls(share, limits)
 

@@ -35,6 +35,7 @@ _CHILD_SETTINGS = Settings(
     batch_events=1_000,
     batch_bytes=2**40,
     flush_interval=0.02,
+    aggregate=None,
     buffer_bytes=2**40,
     block_timeout=None,
     timeout=5.0,

@@ -76,6 +76,7 @@ class Case:
             "batch_events": 1000,
             "batch_bytes": 10_000,
             "flush_interval": 30.0,
+            "aggregate": None,
             "buffer_bytes": 10**9,
             "block_timeout": None,
             "timeout": 10.0,

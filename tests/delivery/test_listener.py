@@ -48,6 +48,7 @@ class World:
         queue: WakeQueue | None = None,
         encoding: str | None = "deflate",
         flush_interval: float = 5.0,
+        aggregate: float | None = None,
         max_backoff: float = 60.0,
         **limits: int,
     ) -> None:
@@ -70,9 +71,10 @@ class World:
         self.listener = Listener(
             self.queue,
             self.buffer,
-            Backlog(self.buffer, encoding, 6),
+            Backlog(self.buffer, encoding, 6, aggregate=aggregate),
             self._post,
             flush_interval=flush_interval,
+            aggregate=aggregate,
             max_backoff=max_backoff,
             notices=Notices("events.example", lambda *words: self.said.append(words), self.clock),
             redact=lambda text: text.replace("s3cret", "***"),

@@ -202,6 +202,7 @@ class Process:
 
     def __init__(self, path: Path, *, keys: str = KEYS, share: Any = None, **given: Any) -> None:
         is_forked = given.pop("is_forked", False)
+        aggregate = given.pop("aggregate", None)
         numbers = {"batch_events": 100, "batch_bytes": 10_000, **given}
         self.path = path
         self.now = 100.0
@@ -213,7 +214,7 @@ class Process:
         self.opened: Callable[[], Any] = lambda: None
         self.said: list[str] = []
         most_events, most_bytes = numbers["batch_events"], numbers["batch_bytes"]
-        store = DiskStore(self.share, Limits(most_events, most_bytes, "deflate", 6))
+        store = DiskStore(self.share, Limits(most_events, most_bytes, "deflate", 6, aggregate))
         self.buffer = Buffer(
             self.queue,
             lambda: self.opened() is not False,
@@ -228,6 +229,7 @@ class Process:
             self.buffer,
             "deflate",
             6,
+            aggregate=aggregate,
             source=self.source,
             clock=lambda: self.now,
             is_forked=is_forked,
