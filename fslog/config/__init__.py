@@ -112,7 +112,7 @@ class MinFree(NamedTuple):
         return max(self.bytes, math.ceil(total_bytes * self.percent / 100.0))
 
     def __str__(self) -> str:
-        return f"{self.percent:g}%" if self.percent else f"{self.bytes} bytes"
+        return f"{self.percent:.9g}%" if self.percent else f"{self.bytes} bytes"
 
 
 NO_LIMIT = MinFree()
