@@ -28,20 +28,22 @@ ROWS = [
     ["formatter", "capture", "spool", "delivery", "collector"],
     ["handler"],
     ["__init__"],
-    ["testing", "viewer", "pytest_plugin", "integrations", "auto", "cli", "__main__"],
+    ["metrics", "testing", "viewer", "pytest_plugin", "integrations", "auto", "cli", "__main__"],
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 
 DEPENDENCIES = {"pythonjsonlogger", "urllib3", "backoff"}
 HOSTS = {
     "delivery": {"celery"},
+    "metrics": {"opentelemetry"},
     "pytest_plugin": {"pytest"},
     "integrations": {"aiohttp", "asgiref", "celery", "django", "flask", "rq"},
     "process": {"_interpreters", "_xxsubinterpreters"},
 }
 """Imports that are not dependencies.
 
-pytest itself loads the plugin, and an application of a framework its integration; of Celery the
+pytest itself loads the plugin, and an application of a framework its integration, one with
+OpenTelemetry that of its metrics; of Celery the
 module with its signals is imported if the application has imported Celery. Each CPython has
 at most one of the two modules of `process`.
 """

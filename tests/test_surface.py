@@ -25,7 +25,7 @@ from fslog.cli import COMMANDS, main
 RECORD = Path(__file__).resolve().parent / "fixtures" / "surface.json"
 
 MODULES = [
-    *("fslog", "fslog.context", "fslog.collector", "fslog.testing", "fslog.types"),
+    *("fslog", "fslog.context", "fslog.collector", "fslog.metrics", "fslog.testing", "fslog.types"),
     *(
         f"fslog.integrations.{name}"
         for name in ("aiohttp", "asgi", "aws", "celery", "django", "flask", "rq", "wsgi")
