@@ -27,6 +27,7 @@ class Backlog:
         buffer: accounts for them.
         encoding, level: how bodies are compressed.
         aggregate: within how many seconds equal events are merged; None: never.
+        sample: is given the lines of each batch that is packed here.
         source: what waits in a store.
         clock: monotonic seconds.
         is_forked: whether to leave the first adoption, and the last one, to the parent. Children
@@ -43,12 +44,14 @@ class Backlog:
         level: int,
         *,
         aggregate: float | None = None,
+        sample: Callable[[list[bytes]], None] = lambda lines: None,
         source: Source | None = None,
         clock: Callable[[], float] = time.monotonic,
         is_forked: bool = False,
     ) -> None:
         self._buffer = buffer
         self._packing = encoding, level, aggregate
+        self._sample = sample
         self._source = Source() if source is None else source
         self._clock = clock
         self._is_forked = is_forked
@@ -73,6 +76,7 @@ class Backlog:
         # In this order: if interrupted in between, it is here twice, and is posted once.
         self._waiting.append(sealed)
         sealed.is_queued = True
+        self._sample(sealed.lines)
         self._buffer.pack(sealed, *self._packing)
 
     def head(self) -> Batch | None:

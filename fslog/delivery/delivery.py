@@ -149,6 +149,7 @@ class Delivery(RecordCounters):
             encoding,
             level,
             aggregate=settings.aggregate,
+            sample=self._notices.names.sample,
             source=source,
             clock=self._clock,
             is_forked=self._is_forked,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from fslog.delivery.names import CODE, MOST, Names
 from fslog.interrupts import unless_interrupt
 
 LOGGER = "fslog"
@@ -127,6 +128,7 @@ class Notices:
         """The first words of kinds, of which there are too many."""
         self._muted_until: dict[str, float] = {}
         self._refused_before: int | None = None
+        self.names: Names = Names(self.many_names)
 
     def down(self, reason: str, pending: int, max_backoff: float) -> None:
         """WARNING, once per outage: the endpoint is unreachable or overloaded."""
@@ -301,6 +303,21 @@ class Notices:
         """WARNING, once for each text: something in the spool is unexpected."""
         if self.is_first(f"unexpected {text}"):
             self._log(logging.WARNING, text)
+
+    def many_names(self, name: str, one: str, other: str) -> None:
+        """WARNING, once for each property: what is shown by its names takes very many values.
+
+        Args:
+            name: of the property.
+            one, other: two of its values.
+        """
+        self._log(
+            logging.WARNING,
+            f"{name} has more than {MOST} values in this process, such as {one!r} and {other!r}: "
+            "Freshsuccess shows each as one of its own. Write a fixed text in the log call or the "
+            f"rule, and give what varies a property of its own [{CODE}]. Logged once for each "
+            "property",
+        )
 
     def problem(
         self, code: str, message: str, where: str, more: str = "; on_problem receives every one"

@@ -480,6 +480,7 @@ class DiskSource(Source):
         segments = [segment for read in found for segment in read]
         batches = batches_of(segments, waiting[0].number, events, size_bytes, self._done)
         for batch in batches:
+            self._notices.names.sample(batch.lines)
             batch.pack(encoding, level, aggregate)
         self._accounts.load(batches, expected)
         for queue, read in zip(waiting, found, strict=False):

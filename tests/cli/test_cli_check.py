@@ -494,6 +494,22 @@ def test_a_misspelt_action(check: Check) -> None:
     ]
 
 
+MANY = ["{id}", "{order.id}", "export {customerId}", '{user.email|"none"}', "{args.pk:str}"]
+FEW = ["{args.0}", "{rows}", "{{id}}", "{paid}", '{kind|"id"}', "export", "{video}"]
+
+
+@pytest.mark.parametrize("name", ["feature", "module", "product", "action"])
+def test_a_name_that_is_made_of_data(check: Check, name: str) -> None:
+    """An id in a property that Freshsuccess shows by its values is a warning; a placeholder that
+    may have few values, and an id in any other property, are none."""
+    for template, is_data in [*((one, True) for one in MANY), *((one, False) for one in FEW)]:
+        event = {"action": "x", "orderId": "{order.id}", name: template}
+        found = warnings(check, usage(rules=[{"when": {"logger": "app"}, "event": event}]))
+        texts = [text for _, text in found if "[many_names]" in text]
+        assert len(texts) == is_data, (template, found)
+        assert all(text.startswith(f"{name} is made of {{") for text in texts)
+
+
 def test_extras_that_placeholders_read_are_listed(check: Check) -> None:
     """Without a record nobody knows whether they exist: a person may see a wrong name."""
     given = reading(a="{rows}", b="{user.id}", c="{user.name} {args.0}", d="{feature}")

@@ -11,6 +11,7 @@ import importlib.metadata
 import logging
 import logging.handlers
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +22,18 @@ from fslog.cli.check.frameworks import HIJACKED
 from fslog.cli.check.routing import ABOVE_ALL, logger_label
 from fslog.cli.output import count
 from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
+from fslog.delivery.names import CODE, PROPERTIES
 from fslog.mapping.presets import PRESETS
 from fslog.mapping.rules import Rule
 from fslog.mapping.schema import ACTIONS, nearest_action
 from fslog.spool.directory import examine
 from fslog.spool.filesystem import FileSystem
+
+_DATA = re.compile(
+    r"(?:\A|[._])(?:id|pk|uuid|guid|email|token|date|time|timestamp|asctime|created|"
+    r"formatted_message)\Z|[a-z]I[dD]\Z"
+)
+"""The names of placeholders whose values are certainly not few."""
 
 
 def lint(
@@ -191,6 +199,22 @@ def _lint_names(config: Configuration, info: EventHandlerInfo) -> None:
                     f"{{{name}}} is no named group and no attribute of every record; did you mean "
                     f"{{{near}}}?",
                 )
+        for name in PROPERTIES:
+            for data in _data_in(rule.event.get(name)):
+                config.warn(
+                    where,
+                    f"{name} is made of {{{data}}}, which has very many values: Freshsuccess shows "
+                    f"each as one of its own [{CODE}]; write a fixed text there, and give the "
+                    "value a property of its own",
+                )
+
+
+def _data_in(template: Any) -> list[str]:
+    """Return the placeholders of a template that stand for ids and times."""
+    text = template.replace("{{", "").replace("}}", "") if isinstance(template, str) else ""
+    inside = re.findall(r"\{([^{}]+)\}", text)
+    names = [name.strip() for one in inside for name in one.split(":")[0].split("|")]
+    return [name for name in names if _DATA.search(name)]
 
 
 def lint_records(config: Configuration, info: EventHandlerInfo, summary: Summary) -> None:
