@@ -56,6 +56,10 @@ class Keeper:
         self.came.append(("line", line.decode()))
         return True
 
+    def reject(self) -> None:
+        """Count an invalid event."""
+        self.invalid.add()
+
     def run_on_listener(self, function: Callable[[], None]) -> None:
         """Call it here, or never."""
         if self._compiles:
