@@ -29,15 +29,16 @@ from fslog import config, context
 from fslog.delivery import notices
 from fslog.errors import ExcludedEvent, InvalidEvent, Problem
 from fslog.interrupts import unless_interrupt
-from fslog.mapping import schema, sessions
+from fslog.mapping import privacy, schema, sessions
 from fslog.mapping.compiled import EncoderCache
 from fslog.mapping.encoding import encode
+from fslog.mapping.extras import judging_extras
 from fslog.mapping.nested import PLACES, Nested, unshared
 from fslog.mapping.paths import MISSING, RECORD_ATTRIBUTES, Unreadable, compile_path, parse
 from fslog.mapping.rules import Partial, Rules
 from fslog.mapping.templates import text_of
 from fslog.net.redaction import active_redactor, internal_work, is_internal
-from fslog.types import Names, PresetRule, Rule, Session
+from fslog.types import ExcludedIds, Extras, Names, PresetRule, Redact, Rule, Session
 
 if TYPE_CHECKING:
     from fslog.plan.judgement import Judge
@@ -83,6 +84,12 @@ class EventFormatter(JsonFormatter):
         session: how to derive a missing sessionId: `"window"`, `"idle"` or `"none"`.
         plan: the path of a tracking plan, or a mapping: which events there are. Else `FSLOG_PLAN`.
             Its rules stand after `rules`; see the guide's topic `plan`.
+        redact: property, or path inside of one (`details.email`) → `"drop"`, `"hash"` or `"keep"`.
+            A hash needs the environment variable `FSLOG_HASH_KEY`, or `FSLOG_HASH_KEY_FILE`.
+        excluded: people without events: lists of ids or globs (`{"users": ["*@staff.example"]}`),
+            or a callable that is called with each event and returns whether it is excluded.
+        extras: `"declared"`: events have only properties that the configuration names, and those
+            of known actions; `"all"`: explicit events have all extras.
         context_provider: called without arguments for each event; returns a mapping, or None. If
             it raises, the event is made without it, with a warning; but then `defaults` do not
             apply to `accountId` and `userId`.
@@ -119,6 +126,9 @@ class EventFormatter(JsonFormatter):
         session: Session = "window",
         context_provider: Callable[[], Mapping[str, Any] | None] | None = None,
         plan: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        redact: Mapping[str, Redact] | None = None,
+        excluded: ExcludedIds | Callable[[Mapping[str, Any]], bool] | None = None,
+        extras: Extras = "all",
         **unknown: NoReturn,
     ) -> None:
         config.reject_unknown("EventFormatter", unknown, locals())
@@ -129,7 +139,7 @@ class EventFormatter(JsonFormatter):
         self._fields = [(name, compile_path(path)) for name, path in paths.items()]
         self._defaults = _without_action("defaults", config.mapping("defaults", defaults))
         self._included = _matcher(config.names("include", include))
-        self._excluded = _matcher(config.names("exclude", exclude))
+        self._left_out = _matcher(config.names("exclude", exclude))
         self._no_value = frozenset(config.names("no_value", no_value, may_be_empty=True))
         self._roots = frozenset(parse(path)[0] for path in paths.values())
         with config.garbage_kept():  # of a large plan, and its rules
@@ -143,6 +153,13 @@ class EventFormatter(JsonFormatter):
                     f"fields.{name}: only rules with a preset read {path}; write "
                     f'{name}: "{{{path}}}" in their event'
                 )
+        planned = {} if self._plan is None else self._plan.pii
+        actions = privacy.read_redact(redact, planned)
+        self._redaction = privacy.redaction(actions)
+        self._is_excluded = privacy.exclusion(excluded)
+        self._declared = _Kept(_declared(self._declared_names(actions), self._included))
+        self._sends_declared = config.one_of("extras", extras, get_args(Extras)) == "declared"
+        self._is_private = bool(self._redaction or self._is_excluded or self._sends_declared)
         self._provider = config.function("context_provider", context_provider)
         self._session = _session_ids(session)
         self._explicit = _Kept(self._is_property)
@@ -163,16 +180,18 @@ class EventFormatter(JsonFormatter):
             fields=paths,
             defaults=self._defaults,
             session=self._session,
-            enabled=is_ours and self._provider is None and "event" in places,
+            enabled=is_ours and not (self._provider or self._is_private) and "event" in places,
             plan=None if judge is None else judge.checks,
         )
-        self.warnings: Callable[[Mapping[str, Any]], list[Problem]] = schema.warnings
+        self.warnings: Callable[[Mapping[str, Any]], list[Problem]] = judging_extras(
+            schema.warnings, self._declared.__getitem__
+        )
         """Return the warnings for a valid event; usually none."""
         self._refusals: Callable[[Mapping[str, Any]], Sequence[Problem]] | None = None
         if judge is not None and judge.refuses:
             self._refusals = judge.problems
         elif judge is not None:
-            self.warnings = judge.after(schema.warnings)
+            self.warnings = judge.after(self.warnings)
         self.fast_line: Callable[[logging.LogRecord], bytes | None] | None = None
         """Return a record's line, `b""` if it is not an event, or None: call `event`."""
         self.fast_skip: Callable[[logging.LogRecord], bytes | None] | None = None
@@ -218,7 +237,7 @@ class EventFormatter(JsonFormatter):
         except (InvalidEvent, ExcludedEvent):
             raise
         except Unreadable as error:
-            message = f"whether a rule matches is unknown: {error}"
+            message = f"whether a rule matches is unknown: {self._described(error)}"
             raise InvalidEvent([Problem("unreadable", "", message)]) from error
         except unless_interrupt(Exception) as error:
             # An attribute of the record is missing, or has an unusual type.
@@ -300,7 +319,7 @@ class EventFormatter(JsonFormatter):
             try:
                 bound = {**self._provided(), **bound}
             except unless_interrupt(Exception) as error:  # the application's own function
-                failure = f"context_provider failed: {type(error).__name__}: {text_of(error)}"
+                failure = f"context_provider failed: {self._described(error)}"
                 # The user that it would have named is unknown, and not the one of `defaults`.
                 defaults = {name: defaults[name] for name in defaults if name not in schema.IDS}
         event = own
@@ -310,7 +329,7 @@ class EventFormatter(JsonFormatter):
                 unread = self._read_fields(event, record, own, unread)
             event.update(own)
         if unread:
-            _raise_unreadable(event, own, unread)
+            self._raise_unreadable(event, own, unread)
         if "createdAt" not in event:
             event["createdAt"] = math.floor(record.created * 1000 + 0.5)
         return schema.Warned(event, failure) if failure else event
@@ -339,6 +358,39 @@ class EventFormatter(JsonFormatter):
             event[name] = value
         return unread
 
+    def _raise_unreadable(
+        self, event: dict[str, Any], own: dict[str, Any], unread: dict[str, Unreadable]
+    ) -> None:
+        """Raise `InvalidEvent` for properties that cannot be read, unless the call gives them.
+
+        No other source applies: context and defaults may name another user.
+        """
+        unread = {name: error for name, error in unread.items() if name not in own}
+        known = {name: value for name, value in event.items() if name not in unread}
+        problems = [
+            Problem("unreadable", name, f"{name} cannot be read: {self._described(error)}", known)
+            for name, error in unread.items()
+        ]
+        if problems:
+            self._raise_invalid(problems, known)
+
+    def _described(self, error: Exception) -> str:
+        """Return an exception in words; its text, which may be personal, only without `redact`."""
+        raised = error.error if isinstance(error, Unreadable) else error
+        text = type(raised).__name__
+        if self._redaction is None:
+            return str(error) if raised is not error else f"{text}: {text_of(error)}"
+        return f"{error.place} raised {text}" if isinstance(error, Unreadable) else text
+
+    def _raise_invalid(self, problems: Sequence[Problem], event: Mapping[str, Any]) -> NoReturn:
+        """Raise `InvalidEvent` with what of the event may be shown."""
+        if self._sends_declared:
+            event = self._only_declared(event)
+            problems = [replace(problem, event=event) for problem in problems]
+        if self._redaction is not None:
+            problems = self._redaction.reported(problems, event)
+        raise InvalidEvent(problems)
+
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
         derive = None if "sessionId" in event else self._session
         if derive is not None:
@@ -355,12 +407,47 @@ class EventFormatter(JsonFormatter):
                         else problem
                         for problem in problems
                     ]
-                raise InvalidEvent(problems)
+                self._raise_invalid(problems, event)
+        if self._is_private:
+            event = self._private(event, derive is not None)
         if derive is not None:
             event["sessionId"] = derive(event["accountId"], event["userId"], event["createdAt"])
         if self._refusals is not None and (found := self._refusals(event)):
             raise InvalidEvent(found)
         return event
+
+    def _private(self, event: dict[str, Any], is_derived: bool) -> dict[str, Any]:
+        """Return what of a valid event may leave.
+
+        Raises:
+            ExcludedEvent, InvalidEvent: nothing.
+        """
+        if is_derived:  # from what leaves: else it would tell who a hashed user is
+            del event["sessionId"]
+        if self._is_excluded is not None:
+            try:
+                is_excluded = self._is_excluded(event)
+            except unless_interrupt(Exception) as error:  # the application's own function
+                message = (
+                    f"excluded raised {type(error).__name__}, so whether the event may be sent is "
+                    "unknown"
+                )
+                self._raise_invalid([Problem("exclusion", "", message, event)], event)
+            if is_excluded:
+                raise ExcludedEvent
+        if self._sends_declared:
+            event = self._only_declared(event)
+        return event if self._redaction is None else self._redaction.redacted(event)
+
+    def _only_declared(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        action = event.get("action")
+        known = schema.ACTIONS.get(action, ((), ())) if type(action) is str else ((), ())
+        kept = {
+            name: value
+            for name, value in event.items()
+            if name in known[0] or name in known[1] or self._declared[name]
+        }
+        return schema.Warned(kept, event.message) if isinstance(event, schema.Warned) else kept
 
     def _provided(self) -> Mapping[str, Any]:
         provided = self._provider()
@@ -372,16 +459,28 @@ class EventFormatter(JsonFormatter):
             raise ValueError("it returned an action, which only a log call or a rule can give")
         return dict(provided)
 
+    def _declared_names(self, actions: Mapping[str, str]) -> frozenset[str]:
+        """Return the properties that the configuration names, and paths inside of them."""
+        planned = () if self._plan is None else self._plan.events.values()
+        return frozenset(
+            {
+                *(*schema.REQUIRED, *self._defaults, *(name for name, _ in self._fields)),
+                *(name for rule in self._rules for name in rule.event),
+                *(name for one in planned for name in (*one.event, *one.properties)),
+                *(name for name, action in actions.items() if action != "drop"),
+            }
+        )
+
     def _is_known(self, name: str) -> bool:
         return name in self._roots or name in schema.REQUIRED or self._included(name)
 
     def _is_property(self, name: Any) -> bool:
-        is_kept = self._included(name) or not (name in self._roots or self._excluded(name))
+        is_kept = self._included(name) or not (name in self._roots or self._left_out(name))
         return is_kept and name not in RECORD_ATTRIBUTES
 
     def _is_nested_property(self, name: Any) -> bool:
         # Also one that `LogRecord` reserves, such as `module`.
-        return self._included(name) or not self._excluded(name)
+        return self._included(name) or not self._left_out(name)
 
     def _is_taken_by_rules(self, name: Any) -> bool:
         is_kept = (name in schema.REQUIRED and name not in self._roots) or self._included(name)
@@ -428,23 +527,6 @@ def _unless_nested(
     return fast_line_unless_nested
 
 
-def _raise_unreadable(
-    event: dict[str, Any], own: dict[str, Any], unread: dict[str, Unreadable]
-) -> None:
-    """Raise `InvalidEvent` for properties that cannot be read, unless the call gives them.
-
-    No other source applies: context and defaults may name another user.
-    """
-    unread = {name: error for name, error in unread.items() if name not in own}
-    known = {name: value for name, value in event.items() if name not in unread}
-    problems = [
-        Problem("unreadable", name, f"{name} cannot be read: {error}", known)
-        for name, error in unread.items()
-    ]
-    if problems:
-        raise InvalidEvent(problems)
-
-
 class _Kept(dict[Any, bool]):
     """Whether an extra is a property, by its name; decided once."""
 
@@ -478,6 +560,10 @@ def _extras(record: logging.LogRecord, kept: _Kept) -> dict[str, Any]:
         return {name: value for name, value in items if kept[name]}
     except unless_interrupt(RuntimeError):  # another thread changed it meanwhile
         return {name: value for name, value in list(attributes.items()) if kept[name]}
+
+
+def _declared(names: frozenset[str], included: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda name: name in names or included(name)
 
 
 def _matcher(patterns: tuple[str, ...]) -> Callable[[Any], bool]:

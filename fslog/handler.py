@@ -33,6 +33,7 @@ from fslog.errors import ExcludedEvent, InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
 from fslog.mapping.encoding import encode
+from fslog.mapping.privacy import key_needed
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
 from fslog.net.redaction import Redactor, active_redactor, current_mark, internal_work, is_internal
@@ -44,9 +45,12 @@ from fslog.spool.writer import DiskStore
 from fslog.types import (
     Compression,
     Datacenter,
+    ExcludedIds,
+    Extras,
     Names,
     Overflow,
     PresetRule,
+    Redact,
     Rule,
     Session,
     SpoolFsync,
@@ -64,7 +68,7 @@ _NOT_GIVEN: Any = _NotGiven()
 
 _MAPPING = (
     *("fields", "rules", "defaults", "include", "exclude", "no_value", "nested", "session"),
-    *("plan", "context_provider"),
+    *("plan", "context_provider", "redact", "excluded", "extras"),
 )
 
 _numbers = itertools.count(1)
@@ -115,7 +119,7 @@ class FreshsuccessHandler(logging.Handler):
             `fslog` reports once per process; else `FSLOG_ENABLED`, else `"auto"`.
         on_problem: called with a `Problem` in the thread of the log call.
         fields, rules, defaults, include, exclude, no_value, nested, session, context_provider,
-            plan: see `EventFormatter`; not together with `setFormatter`.
+            plan, redact, excluded, extras: see `EventFormatter`; not together with `setFormatter`.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
@@ -162,6 +166,9 @@ class FreshsuccessHandler(logging.Handler):
         session: Session = _NOT_GIVEN,
         context_provider: Callable[[], Mapping[str, Any] | None] | None = _NOT_GIVEN,
         plan: str | os.PathLike[str] | Mapping[str, Any] | None = _NOT_GIVEN,
+        redact: Mapping[str, Redact] | None = _NOT_GIVEN,
+        excluded: ExcludedIds | Callable[[Mapping[str, Any]], bool] | None = _NOT_GIVEN,
+        extras: Extras = _NOT_GIVEN,
         **unknown: NoReturn,
     ) -> None:
         given = locals()
@@ -190,7 +197,8 @@ class FreshsuccessHandler(logging.Handler):
         # Made now, not in the listener's thread: a fork amid the making would leave a lock of
         # OpenSSL locked in the child. And if the certificates cannot be used, it raises now.
         self._tls = tls_context(settings.ca_certs)
-        formatter = EventFormatter(**mapping)
+        with key_needed(self._uses_own):
+            formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
         if self._uses_own and self._spool is not None:
             self._spool.check()

@@ -22,6 +22,8 @@ from uuid import UUID
 __all__ = [
     "Compression",
     "Datacenter",
+    "ExcludedIds",
+    "Extras",
     "FeatureEvent",
     "IdentifyAccountEvent",
     "IdentifyUserEvent",
@@ -29,6 +31,7 @@ __all__ = [
     "Names",
     "Overflow",
     "PresetRule",
+    "Redact",
     "Rule",
     "Session",
     "SessionSyncEvent",
@@ -41,8 +44,14 @@ Compression = Literal["deflate", "gzip"]
 Datacenter = Literal["us", "eu"]
 """Where the service runs."""
 
+Extras = Literal["all", "declared"]
+"""Which properties are sent: all that a log call gives, or those that the configuration names."""
+
 Overflow = Literal["refuse", "block"]
 """What happens if there is no room: the newest event is refused, or the log call waits."""
+
+Redact = Literal["drop", "hash", "keep"]
+"""What becomes of a property."""
 
 Session = Literal["window", "idle", "none"]
 """How a missing `sessionId` is derived."""
@@ -52,6 +61,13 @@ SpoolFsync = Literal["never", "segment", "line"]
 
 Names = list[str] | tuple[str, ...] | Set[str]
 """Names or globs of extras. Not any iterable: a single string is one, and is not allowed."""
+
+
+class ExcludedIds(TypedDict, total=False):
+    """The ids of those for whom there is no event, or globs of them."""
+
+    accounts: Sequence[str | int | UUID]
+    users: Sequence[str | int | UUID]
 
 
 class Rule(TypedDict):

@@ -9,7 +9,7 @@ import logging.config
 import logging.handlers
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ def actor() -> dict[str, str]:
 def tell(problem: Problem) -> None:
     """Record a problem, as a function of an application would."""
     told.append(problem)
+
+
+def is_staff(event: Mapping[str, Any]) -> bool:
+    """Tell who has no events, as a function of an application would."""
+    return str(event["userId"]).startswith("staff-")
 
 
 def only_starts(record: logging.LogRecord) -> bool:
@@ -139,6 +144,9 @@ handlers:
     include: [sku]
     exclude: [internal]
     session: idle
+    redact: {email: drop}
+    excluded: ext://test_dictconfig.is_staff
+    extras: all
 root:
   level: DEBUG
   handlers: [freshsuccess]
@@ -159,7 +167,9 @@ def test_all_arguments_can_be_configured_in_a_file(collector: Collector, languag
     logging.config.dictConfig(configuration)
     logging.getLogger("shop.reports.pdf").info("exported %s rows", 3, extra={"user": {"id": 7}})
     logging.getLogger("shop").info("bought bread", extra={"sku": 1, "internal": 2, "x": 3})
-    logging.getLogger("elsewhere").info("x", extra={**EVENT, "internal": 2, "x": 3})
+    extra = {**EVENT, "internal": 2, "email": "a@b.example", "x": 3}
+    logging.getLogger("elsewhere").info("x", extra=extra)
+    logging.getLogger("elsewhere").info("x", extra={**EVENT, "userId": "staff-1"})
     logging.getLogger("elsewhere").debug("x", extra=EVENT)
     logging.getLogger("elsewhere").info("x", extra={"action": ""})
     assert handler_of().flush()

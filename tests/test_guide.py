@@ -35,7 +35,7 @@ PACKAGE = Path(fslog.__file__).parent
 
 MAPPING = (
     *("fields", "rules", "defaults", "include", "exclude", "no_value", "nested", "session"),
-    *("plan", "context_provider"),
+    *("plan", "context_provider", "redact", "excluded", "extras"),
 )
 
 
@@ -167,6 +167,8 @@ def test_every_environment_variable_is_documented() -> None:
     assert {code(name) for name, *_ in rows} == in_the_code
     arguments = {name: argument for name, argument, _ in rows}
     assert arguments.pop("`FSLOG_CONFIG`") == "`fslog run --config`"  # not the handler's
+    # A secret is not in a configuration that is reviewed.
+    assert {arguments.pop(f"`FSLOG_HASH_KEY{end}`") for end in ("", "_FILE")} == {"none"}
     for name, argument in arguments.items():
         assert name == f"`FSLOG_{code(argument).upper()}`"
         assert code(argument) in inspect.signature(FreshsuccessHandler).parameters

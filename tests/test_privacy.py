@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import io
 import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog import EventFormatter, FreshsuccessHandler, context
+from fslog import EventFormatter, FreshsuccessHandler, Problem, context
+from fslog.mapping.privacy import hashed
 from fslog.mapping.schema import REQUIRED
 from rawserver import RawServer, answer
 
@@ -218,6 +224,117 @@ def test_the_headers_reveal_nothing_about_the_machine() -> None:
     (agent,) = [line for line in head.splitlines() if line.lower().startswith("user-agent:")]
     assert agent.split("/")[0].endswith("fslog")
     assert "python" not in agent.lower()
+
+
+KEY = "correct horse battery staple"
+ANN = "ann-4711"
+PRIVATE = {"email": "drop", "userId": "hash", "details.email": "drop", "ip": "drop"}
+
+
+@pytest.mark.parametrize("spool", [False, True], ids=["memory", "spool"])
+def test_what_is_redacted_does_not_leave(
+    spool: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a request, not in the spool, not in a problem, not on a logger: only as a hash."""
+    monkeypatch.setenv("FSLOG_HASH_KEY", KEY)
+    told: list[Problem] = []
+    arguments: dict[str, Any] = {"spool": tmp_path} if spool else {}
+    with (
+        sent(redact=PRIVATE, on_problem=told.append, **arguments) as (logger, requests),
+        logged() as records,
+    ):
+        private = {"email": ANN, "details": {"email": ANN, "role": "x"}, "ip": ANN}
+        for _ in range(3):
+            logger.info("x", extra={**WHO, "userId": ANN, "action": "x", **private})
+        for user in (ANN, 1.0625):
+            extra = {**WHO, "userId": user, "action": "features", **private}
+            logger.info("x", extra=extra)
+        on_disk = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        raw = requests()
+    said = [record.getMessage() for record in records]
+    for text in (b"".join(raw).decode(), on_disk.decode(errors="replace"), repr(told), *said):
+        assert KEY not in text
+        assert ANN not in text
+    events = events_in(raw)
+    digest = hmac.new(KEY.encode(), ANN.encode(), hashlib.sha256).hexdigest()
+    assert [event["userId"] for event in events] == [digest] * 4
+    assert all(event["details"] == {"role": "x"} for event in events)
+    assert {problem.code for problem in told} == {"looks_misspelt", "wrong_type"}
+
+
+@contextmanager
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """Collect what the logger `fslog` says."""
+    found: list[logging.LogRecord] = []
+    listening = logging.Handler()
+    listening.emit = found.append  # type: ignore[method-assign]
+    logger = logging.getLogger("fslog")
+    logger.addHandler(listening)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listening)
+
+
+def test_who_is_excluded_does_not_leave() -> None:
+    """Their events are counted as such, are no problem, and reach neither endpoint nor spool."""
+    told: list[Problem] = []
+    with sent(excluded={"users": ["*@staff.example"]}, on_problem=told.append) as (
+        logger,
+        requests,
+    ):
+        handler = logger.handlers[0]
+        assert isinstance(handler, FreshsuccessHandler)
+        for user in ("ann", "canary@staff.example", "bob", "", "canary2@staff.example"):
+            logger.info("x", extra={"accountId": "acme", "userId": user, "action": "x"})
+        logger.info("said")
+        raw = requests()
+        stats = handler.stats()
+    assert CANARY.encode() not in b"".join(raw).lower()
+    assert [event["userId"] for event in events_in(raw)] == ["ann", "bob"]
+    assert [problem.code for problem in told] == ["empty"]
+    assert (stats.emitted, stats.skipped, stats.excluded) == (6, 1, 2)
+    assert (stats.invalid, stats.accepted, stats.delivered) == (1, 2, 2)
+
+
+def test_an_exclusion_that_fails_lets_nothing_out() -> None:
+    """Its events are invalid; that is said once, without the text of the exception."""
+    told: list[Problem] = []
+
+    def fail(event: Mapping[str, Any]) -> bool:
+        raise LookupError(event["userId"])
+
+    with (
+        sent(excluded=fail, on_problem=told.append) as (logger, requests),
+        logged() as records,
+    ):
+        handler = logger.handlers[0]
+        assert isinstance(handler, FreshsuccessHandler)
+        for number in range(3):
+            logger.info("x", extra={**WHO, "userId": f"canary{number}", "action": "x"})
+        assert requests() == []
+        assert handler.stats().invalid == 3
+    assert [problem.code for problem in told] == ["exclusion"] * 3
+    (message,) = [record.getMessage() for record in records]
+    assert "excluded raised LookupError" in message
+    assert "canary0" not in message
+
+
+def test_a_relay_redacts_and_excludes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain handler writes the same lines, and none of who is excluded."""
+    monkeypatch.setenv("FSLOG_HASH_KEY", KEY)
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    formatter = EventFormatter(redact=PRIVATE, excluded={"accounts": ["test-*"]})
+    handler.setFormatter(formatter)
+    handler.addFilter(formatter)
+    logger = logging.Logger("app")
+    logger.addHandler(handler)
+    logger.info("x", extra={**WHO, "userId": CANARY, "action": "x", "email": CANARY})
+    logger.info("x", extra={**WHO, "accountId": "test-1", "userId": CANARY, "action": "x"})
+    (line,) = stream.getvalue().splitlines()
+    assert CANARY not in line
+    assert json.loads(line)["userId"] == hashed(CANARY, KEY.encode())
 
 
 NAMES = ["accountId", "userId", "sku", "order_id", "order_no", "x", "xy", "tenant", "_z", "a.b"]

@@ -18,7 +18,7 @@ import numbers
 import re
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -97,6 +97,8 @@ WARNINGS = frozenset(
         "looks_like_seconds",
         "looks_like_user",
         "looks_misspelt",
+        "looks_secret",
+        "not_plain",
     }
 )
 """The codes of problems that only warn: the event is sent."""
@@ -118,12 +120,25 @@ MOST_MS = int(sys.float_info.max)
 """A larger number reads as infinity wherever numbers are doubles."""
 
 
-class Warned(dict[str, Any]):
-    """An event made without the context provider's properties, and the message that warns of it."""
+IdWarnings = tuple[tuple[str, str, str], ...]
+"""Code, property and message of each problem of an event's ids."""
 
-    def __init__(self, event: Mapping[str, Any], message: str) -> None:
+
+class Warned(dict[str, Any]):
+    """An event with warnings that it does not show.
+
+    Args:
+        event: its properties.
+        message: why it was made without the context provider's; "" if it was not.
+        ids: the warnings for its ids before they were redacted; None if they were not.
+    """
+
+    def __init__(
+        self, event: Mapping[str, Any], message: str, ids: IdWarnings | None = None
+    ) -> None:
         super().__init__(event)
         self.message = message
+        self.ids = ids
 
 
 def is_plain(event: Mapping[str, Any]) -> bool:
@@ -282,15 +297,19 @@ def warnings(event: Mapping[str, Any]) -> list[Problem]:
             found.append(Problem("looks_misspelt", "action", message, event))
     elif action != "feature" or not _is_plain_feature(event):
         found = _broken(event, action)
+    ids: IdWarnings | None = None
+    if isinstance(event, Warned):
+        ids = event.ids
+        if event.message:
+            found.insert(0, Problem("context_provider", "", event.message, event))
     # An application's own formatter may leave them out: a capture, or the endpoint, judges that.
-    if "accountId" in event and "userId" in event:
+    if ids is None and "accountId" in event and "userId" in event:
         account, user = event["accountId"], event["userId"]
         if type(account) is not str or type(user) is not str:
             account, user = _as_text(account), _as_text(user)
-        for code, name, message in id_warnings(account, user):
-            found.append(Problem(code, name, message, event))
-    if isinstance(event, Warned):
-        found.insert(0, Problem("context_provider", "", event.message, event))
+        ids = id_warnings(account, user)
+    for code, name, message in ids or ():
+        found.append(Problem(code, name, message, event))
     at = _plain_number(event["createdAt"])
     if at is not None and at < EARLIEST_MS:
         message = f"createdAt is {at}, which looks like seconds; expected milliseconds"
@@ -312,10 +331,14 @@ _E_MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]+")
 
 
 @lru_cache(maxsize=16_384)
-def id_warnings(account: str, user: str) -> tuple[tuple[str, str, str], ...]:
+def id_warnings(account: str, user: str, hidden: Set[str] = frozenset()) -> IdWarnings:
     """Return code, property and message of what is probably wrong with a valid event's ids.
 
     Equal numbers are not reported: the rows of two tables may well have the same one.
+
+    Args:
+        account, user: the ids.
+        hidden: the properties whose values a message may not show.
 
     >>> [found[:2] for found in id_warnings("acme", "None")]
     [('looks_anonymous', 'userId')]
@@ -328,8 +351,9 @@ def id_warnings(account: str, user: str) -> tuple[tuple[str, str, str], ...]:
     for name, value in zip(IDS, (account, user), strict=True):
         if value.strip().lower() in CATCH_ALL:
             kind = KINDS_OF_ID[name]
+            actual = "" if name in hidden else f"is {value.strip()!r}, which "
             message = (
-                f"{name} is {value.strip()!r}, which names nobody: Freshsuccess shows "
+                f"{name} {actual}names nobody: Freshsuccess shows "
                 f"it as one more {kind}; expected the id of one {kind}, or no event"
             )
             found.append(("looks_anonymous", name, message))

@@ -3,7 +3,8 @@
 The keywords are `type`, `enum`, `minimum`, `maximum`, `pattern`, `maxLength`, `items`, `required`
 and `description`. They mean what they mean in JSON Schema, with two differences: `required` is a
 boolean of the property, and a keyword that cannot apply to any of the property's types is an error.
-A value is checked as the JSON value that fslog sends for it.
+A value is checked as the JSON value that fslog sends for it. One keyword is not JSON Schema's:
+`pii` says what becomes of personal data before that, as the argument `redact` does.
 
 >>> total = compile_property("report exported", "total", {"type": "integer", "minimum": 1})
 >>> total.problem(3), total.problem(0)
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from fslog.config import did_you_mean
+from fslog.config import did_you_mean, one_of
 from fslog.interrupts import unless_interrupt
+from fslog.mapping import privacy
 from fslog.mapping.encoding import plain
 
 TYPES = {
@@ -45,7 +47,7 @@ _APPLY = {
 }
 """The keywords that say something of values of some types only."""
 
-KEYWORDS = ("type", "enum", *_APPLY, "required", "description")
+KEYWORDS = ("type", "enum", *_APPLY, "required", "pii", "description")
 """The keywords that a property may have."""
 
 _SYNONYMS = {
@@ -82,6 +84,7 @@ class Property:
         items: what is planned for each item of an array.
         required: whether an event without the property has a problem.
         description: for people.
+        pii: what becomes of its value, see `fslog.mapping.privacy`; None: the plan does not say.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Property:
     items: Property | None = None
     required: bool = False
     description: str = ""
+    pii: str | None = None
 
     @cached_property
     def matches(self) -> Callable[[str], bool]:
@@ -222,8 +226,22 @@ def compile_property(event: str, name: str, given: Any) -> Property:
         TypeError, ValueError: a keyword that is unknown, or has a wrong type or value. The message
             names the event, the property, the keyword, the value and what is allowed.
     """
-    place = f"events.{event}.properties.{name}" if event else f"common.{name}"
-    return _compile(place, name, {} if given is None else given)
+    place = property_place(event, name)
+    found = _compile(place, name, {} if given is None else given)
+    if found.pii == "drop" and found.required:
+        raise ValueError(f"{place} is required, but its pii is 'drop': no event would have it")
+    problem = found.problem(privacy.EXAMPLE) if found.pii == "hash" else None
+    if problem is not None:
+        raise ValueError(
+            f"{place}.pii is 'hash', but a hash, which is a string of {len(privacy.EXAMPLE)} "
+            f"hexadecimal digits, is not allowed: {problem[1]}"
+        )
+    return found
+
+
+def property_place(event: str, name: str) -> str:
+    """Return what a property is called in messages."""
+    return f"events.{event}.properties.{name}" if event else f"common.{name}"
 
 
 def _compile(place: str, name: str, given: Any) -> Property:
@@ -244,6 +262,8 @@ def _compile(place: str, name: str, given: Any) -> Property:
                 f"{_alternatives(map(repr, applicable))}"
             )
     items = _compile(f"{place}.items", name, given["items"]) if "items" in given else None
+    if items is not None and items.pii is not None:
+        raise ValueError(f"{place}.items.pii has no effect; expected {place}.pii")
     found = Property(
         name=name,
         types=types,
@@ -254,6 +274,7 @@ def _compile(place: str, name: str, given: Any) -> Property:
         items=items,
         required=_required(place, given),
         description=text(f"{place}.description", given.get("description")),
+        pii=one_of(f"{place}.pii", given["pii"], privacy.ACTIONS) if "pii" in given else None,
     )
     if None not in (found.minimum, found.maximum) and found.minimum > found.maximum:  # type: ignore[operator]
         raise ValueError(

@@ -26,9 +26,9 @@ from fslog.config import did_you_mean, garbage_kept, nearest, one_of
 from fslog.config.documents import document
 from fslog.config.files import SourceError
 from fslog.interrupts import unless_interrupt
-from fslog.mapping import schema, templates
+from fslog.mapping import privacy, schema, templates
 from fslog.mapping.rules import Rules
-from fslog.plan.keywords import Property, as_sent, compile_property, text
+from fslog.plan.keywords import Property, as_sent, compile_property, property_place, text
 
 VERSION = 1
 """The version of the format."""
@@ -122,6 +122,8 @@ class Plan:
         self.events: dict[str, PlannedEvent] = {
             name: _planned(name, events[name], self.common) for name in events
         }
+        self.pii: dict[str, str] = _pii(self.common, self.events.values())
+        """What becomes of properties, by name: of all events, so of those that are not planned."""
         self.ruled: list[PlannedEvent] = [
             planned for planned in self.events.values() if planned.when is not None
         ]
@@ -518,6 +520,37 @@ def _constants(place: str, event: Mapping[str, Any], *, has_rule: bool) -> dict[
     if not isinstance(action, str) or not action:
         raise ValueError(f"{place}.event has no literal action; expected one such as 'feature'")
     return found
+
+
+def _pii(common: Mapping[str, Property], events: Iterable[PlannedEvent]) -> dict[str, str]:
+    """Return what the properties' `pii` say together.
+
+    Raises:
+        ValueError: they contradict each other, or what identifies an event.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    planned = [("", common), *((one.name, one.properties) for one in events)]
+    for event, properties in planned:
+        for name, one in properties.items():
+            if one.pii is None or (event and one is common.get(name)):
+                continue
+            place = property_place(event, name)
+            pii, other = found.setdefault(name, (one.pii, place))
+            if pii != one.pii:
+                raise ValueError(
+                    f"{place}.pii is {one.pii!r}, but {other}.pii is {pii!r}; expected the same "
+                    "in all events"
+                )
+    actions = {name: pii for name, (pii, _) in found.items()}
+    privacy.check_redact("pii of ", actions)
+    for one_event in events:
+        for name in one_event.constants:
+            if actions.get(name, "keep") != "keep":
+                raise ValueError(
+                    f"{found[name][1]}.pii is {actions[name]!r}, but {name} identifies "
+                    f"{one_event.place}; expected 'keep'"
+                )
+    return actions
 
 
 class _AnyGroup(frozenset[str]):

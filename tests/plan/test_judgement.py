@@ -264,7 +264,7 @@ def test_a_handler_has_a_plan_or_a_formatter_that_has_one() -> None:
     keys = {"auth_key": "a", "api_key": "b", "endpoint": "http://127.0.0.1:9"}
     handler = FreshsuccessHandler(**keys, plan=GIVEN)
     assert handler.formatter.plan is not None
-    with pytest.raises(ValueError, match="plan and context_provider are given to both"):
+    with pytest.raises(ValueError, match=r"plan, context_provider, .* are given to both"):
         handler.setFormatter(EventFormatter())
 
 

@@ -1,7 +1,7 @@
 """What changes between two plans, and what of it is breaking.
 
-A change is breaking if an event that was as planned no longer is, or if log calls that made an
-event no longer make it.
+A change is breaking if an event that was as planned no longer is, if log calls that made an event
+no longer make it, or if personal data is sent in another form.
 """
 
 from __future__ import annotations
@@ -131,6 +131,10 @@ def _of_properties(
             yield Change(now.required, event, name, text)
         for is_breaking, text in _of_values(was, now):
             yield Change(is_breaking, event, name, text)
+        if now.pii != was.pii:
+            # A hashed id is another person for who reads it; one that is kept now leaves.
+            is_other = (now.pii or "keep") != (was.pii or "keep")
+            yield Change(is_other, event, name, f"has the pii {_changed(was.pii, now.pii)}")
         if now.description != was.description:
             yield Change(False, event, name, "description is changed")
     for name in old:

@@ -16,9 +16,9 @@ from fslog.cli.upload.ndjson import STDIN
 _DESCRIPTION = """\
 Print what changes from one plan to another, and what of it is breaking: an
 event that was as planned no longer is (it is removed; a property is removed,
-newly required, or allows fewer types or values), or existing log calls no
-longer make it (its rule is removed). Events are compared by what identifies
-them, so a new name alone breaks nothing."""
+newly required, or allows fewer types or values), existing log calls no longer
+make it (its rule is removed), or personal data is sent in another form (pii).
+Events are compared by what identifies them, so a new name alone breaks nothing."""
 
 _EPILOG = """\
 examples:

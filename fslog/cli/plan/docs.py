@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fslog.cli.options import CommandParser
@@ -80,12 +80,12 @@ def catalogue(plan: Plan, places: Mapping[str, EventPlaces] | None = None) -> It
         yield ""
         yield from _overview(plan)
     for planned in plan.events.values():
-        yield from _event(planned, plan.common)
+        yield from _event(planned, plan)
         if places is not None:
             yield from ("", _in_the_code(places.get(planned.name)))
     if plan.common:
         yield from ("", "## Properties of every event", "")
-        yield from _properties(plan.common.values())
+        yield from _properties(plan.common.values(), plan.pii)
 
 
 def _overview(plan: Plan) -> Iterator[str]:
@@ -112,7 +112,7 @@ def _list(places: Sequence[str]) -> str:
     return ", ".join(map(code, places))
 
 
-def _event(planned: PlannedEvent, common: Mapping[str, Property]) -> Iterator[str]:
+def _event(planned: PlannedEvent, plan: Plan) -> Iterator[str]:
     yield from ("", f"## {escaped(planned.name)}")
     if planned.description:
         yield from ("", planned.description.strip())
@@ -127,27 +127,35 @@ def _event(planned: PlannedEvent, common: Mapping[str, Property]) -> Iterator[st
     listed = {name: Property(name) for name in templates} | {
         name: one
         for name, one in planned.properties.items()
-        if name not in planned.constants and one is not common.get(name)
+        if name not in planned.constants and one is not plan.common.get(name)
     }
     if listed:
         yield ""
-        yield from _properties(listed.values())
+        yield from _properties(listed.values(), plan.pii)
     if planned.when is not None:
         when = (f"{escaped(key)} {code(_text(value))}" for key, value in planned.when.items())
         yield from ("", f"Existing log calls make it: {', '.join(when)}.")
 
 
-def _properties(properties: Iterable[Property]) -> Iterator[str]:
-    yield from _row("property", "type", "in each event", "allowed", "meaning")
-    yield from _row("---", "---", "---", "---", "---")
+def _properties(properties: Collection[Property], pii: Mapping[str, str]) -> Iterator[str]:
+    # Most plans say nothing of personal data: no empty column for it.
+    has_pii = any(one.name in pii for one in properties)
+    heads = ["property", "type", "in each event", "allowed", *["leaves"] * has_pii, "meaning"]
+    yield from _row(*heads)
+    yield from _row(*["---"] * len(heads))
     for one in properties:
         yield from _row(
             code(one.name),
             " or ".join(name for name in TYPES if name in one.types) or "any",
             "yes" if one.required else "",
             ", ".join(_allowed(one)),
+            *[_LEAVES.get(pii.get(one.name, ""), "")] * has_pii,
             one.description,
         )
+
+
+_LEAVES = {"keep": "as it is", "hash": "as a hash", "drop": "never"}
+"""What becomes of personal data."""
 
 
 def _allowed(one: Property) -> Iterator[str]:

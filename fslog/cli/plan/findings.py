@@ -370,6 +370,8 @@ def _known(event: Mapping[str, Value]) -> dict[str, Any]:
 
 def _problem(wanted: Any, value: Value) -> tuple[str, str] | None:
     """Return what is certainly wrong with a value, of which perhaps only the type is known."""
+    if wanted.pii in ("drop", "hash"):  # what is sent is another value
+        return None
     if is_known(value):
         found: tuple[str, str] | None = wanted.problem(value)
         return found

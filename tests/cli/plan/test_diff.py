@@ -74,6 +74,10 @@ def of_value(old: Any, new: Any) -> list[tuple[str, str]]:
             {"type": ["null", "string"]},
             [(FINE, "has the type string or null, formerly string")],
         ),
+        ({}, {"pii": "hash"}, [(BREAKING, "has the pii hash, formerly none")]),
+        ({"pii": "drop"}, {}, [(BREAKING, "has the pii none, formerly drop")]),
+        ({"pii": "drop"}, {"pii": "hash"}, [(BREAKING, "has the pii hash, formerly drop")]),
+        ({"pii": "keep"}, {}, [(FINE, "has the pii none, formerly keep")]),
         ({"enum": ["a", "b"]}, {"enum": ["b", "a"]}, []),
         (
             {"enum": ["a", "b"]},

@@ -150,3 +150,35 @@ def test_a_plan_without_events() -> None:
 def test_code(text: str, shown: str) -> None:
     """A value is shown as it is, whatever is in it, on one line."""
     assert code(text) == shown
+
+
+def test_what_becomes_of_personal_data() -> None:
+    """A column says it in tables that have such properties, whichever event says it."""
+    plan = Plan(
+        {
+            "version": 1,
+            "common": {"userId": {"pii": "hash"}, "product": {}},
+            "events": {
+                "a": {
+                    "event": {"action": "a"},
+                    "properties": {"email": {"pii": "drop"}, "ip": {"pii": "keep"}},
+                },
+                "b": {"event": {"action": "b"}, "properties": {"email": {}, "x": {}}},
+                "c": {"event": {"action": "c"}, "properties": {"x": {}}},
+            },
+        }
+    )
+    rows = [line for line in catalogue(plan) if line.startswith(("| property", "| `"))]
+    assert rows == [
+        "| property | type | in each event | allowed | leaves | meaning |",
+        "| `email` | any |  |  | never |  |",
+        "| `ip` | any |  |  | as it is |  |",
+        "| property | type | in each event | allowed | leaves | meaning |",
+        "| `email` | any |  |  | never |  |",
+        "| `x` | any |  |  |  |  |",
+        "| property | type | in each event | allowed | meaning |",
+        "| `x` | any |  |  |  |",
+        "| property | type | in each event | allowed | leaves | meaning |",
+        "| `userId` | any |  |  | as a hash |  |",
+        "| `product` | any |  |  |  |  |",
+    ]
