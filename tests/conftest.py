@@ -7,8 +7,10 @@ import contextlib
 import gc
 import importlib
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,8 +58,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package once."""
+    """Compile the package once; stop if the disk is so full that a spool refuses all events."""
     if not hasattr(config, "workerinput"):
+        found = shutil.disk_usage(tempfile.gettempdir())
+        if found.free < found.total * 0.06:  # `spool_min_free` is 5 % by default
+            raise pytest.UsageError(
+                f"the file system of {tempfile.gettempdir()} is {found.used / found.total:.0%} "
+                "full: make room on it, or name a directory on another one in TMPDIR"
+            )
         compileall.compile_dir(sys.modules["fslog"].__path__[0], quiet=2)
 
 
