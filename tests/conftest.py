@@ -63,8 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
         found = shutil.disk_usage(tempfile.gettempdir())
         if found.free < found.total * 0.06:  # `spool_min_free` is 5 % by default
             raise pytest.UsageError(
-                f"the file system of {tempfile.gettempdir()} is {found.used / found.total:.0%} "
-                "full: make room on it, or name a directory on another one in TMPDIR"
+                f"{found.free / found.total:.1%} of the file system of {tempfile.gettempdir()} is "
+                "free: make room on it, or name a directory on another one in TMPDIR"
             )
         compileall.compile_dir(sys.modules["fslog"].__path__[0], quiet=2)
 
