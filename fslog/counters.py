@@ -31,7 +31,10 @@ class Stats:
         adopted: events of orphaned segments, left by dead processes; 0 without a spool.
         delivered: events of bodies that were answered with 200.
         pending: events that are stored, or in flight, now.
-        abandoned: events that are lost: at the end of the process, or answered singly with 413.
+        abandoned: events that this process will not deliver: lost at its end, answered singly with
+            413, expired, forgotten, or not to be sent because their lines are garbled.
+        expired: those of them that waited in the spool for longer than `spool_max_age`.
+        quarantined: those of them that the spool's quarantine keeps.
         retries: POSTs that failed and were, or will be, repeated.
         batches: delivered bodies.
         merged: delivered events that had no line of their own, because `aggregate` merged them.
@@ -55,6 +58,8 @@ class Stats:
     delivered: int = 0
     pending: int = 0
     abandoned: int = 0
+    expired: int = 0
+    quarantined: int = 0
     retries: int = 0
     batches: int = 0
     merged: int = 0

@@ -110,6 +110,8 @@ class FreshsuccessHandler(logging.Handler):
         spool_max_bytes: maximum size of the spool, of all processes together.
         spool_min_free: how much of the spool's file system has to stay free, in bytes or in percent
             of its size (`"5%"`); while less is, new events are refused. 0: no limit.
+        spool_max_age: seconds after which what waits in the spool is quarantined instead of sent;
+            None: never.
         spool_fsync: what is flushed to the disk itself: `"never"` (events survive the death of
             the process), each `"segment"` or each `"line"` (and of the machine).
         ca_certs: a PEM file or a directory of certificates instead of the system's.
@@ -151,6 +153,7 @@ class FreshsuccessHandler(logging.Handler):
         spool: str | os.PathLike[str] | None = None,
         spool_max_bytes: int = 1_073_741_824,
         spool_min_free: int | str = "5%",
+        spool_max_age: float | None = None,
         spool_fsync: SpoolFsync = "never",
         ca_certs: str | None = None,
         proxy: str | None = None,

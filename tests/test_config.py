@@ -65,6 +65,7 @@ def test_the_defaults_are_the_design_s() -> None:
     assert defaults.pop("compression_level") in range(1, 10)  # by measurement
     mapping = {name for name in defaults if repr(defaults[name]) == "EventFormatter's"}
     left_out = {*mapping, "spool", "spool_max_bytes", "spool_min_free", "spool_fsync"}
+    left_out |= {"spool_max_age"}
     assert {name: defaults[name] for name in defaults if name not in left_out} == {
         "auth_key": None,
         "api_key": None,
@@ -233,7 +234,10 @@ WRONG_VALUES: list[tuple[str, Any, list[str]]] = [
     *[(name, wrong, ["1 or more"]) for name in WHOLE[:3] for wrong in (0, -1)],
     *[(name, wrong, ["finite"]) for name in SECONDS for wrong in (-1, -0.1, math.nan, math.inf)],
     *[(name, wrong, ["seconds"]) for name in SECONDS for wrong in (1e12, 1e300, HUGE)],
-    *[(name, 0, ["more than 0"]) for name in ("timeout", "max_backoff", "aggregate")],
+    *[
+        (name, 0, ["more than 0"])
+        for name in ("timeout", "max_backoff", "aggregate", "spool_max_age")
+    ],
     *[("overflow", wrong, WORDS["overflow"]) for wrong in ("drop", "", "Block")],
     ("ca_certs", "/nonexistent/ca.pem", ["/nonexistent/ca.pem", "PEM"]),
     *[("proxy", wrong, ["http"]) for wrong in ("socks5://h:1", "http://", "http://h:99999")],
@@ -349,6 +353,7 @@ def test_an_unknown_argument_is_refused(name: str) -> None:
         {"enabled": True},
         {"overflow": "block"},
         {"spool_min_free": 0},
+        {"spool_max_age": 0.5},
         {"spool_min_free": " 2.5 % "},
         {"auth_key": f" {AUTH}\n"},
         {"on_problem": print},

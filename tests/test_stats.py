@@ -28,6 +28,8 @@ FIELDS = [
     "delivered",
     "pending",
     "abandoned",
+    "expired",
+    "quarantined",
     "retries",
     "batches",
     "merged",

@@ -270,6 +270,7 @@ class Settings:
     flush_on_sigterm: bool
     spool_max_bytes: int
     spool_min_free: MinFree
+    spool_max_age: float | None
     spool_fsync: SpoolFsync
     ca_certs: str | None
     enabled: bool | None
@@ -286,6 +287,7 @@ class Settings:
         may_block = one_of("overflow", overflow, get_args(Overflow)) == "block"
         seconds_blocked = seconds("block_timeout", block_timeout, zero=True)
         ca_certs, aggregate = given["ca_certs"], given["aggregate"]
+        max_age = given["spool_max_age"]
         return cls(
             level=level(given["level"]),
             compression=one_of("compression", given["compression"], (*ENCODINGS, None)),
@@ -302,6 +304,7 @@ class Settings:
             flush_on_sigterm=flushes_on_sigterm(given["flush_on_sigterm"]),
             spool_max_bytes=whole("spool_max_bytes", given["spool_max_bytes"]),
             spool_min_free=min_free("spool_min_free", given["spool_min_free"]),
+            spool_max_age=None if max_age is None else seconds("spool_max_age", max_age),
             spool_fsync=one_of("spool_fsync", given["spool_fsync"], get_args(SpoolFsync)),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
             enabled=enabled_state(given["enabled"]),

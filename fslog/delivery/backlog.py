@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fslog.delivery.buffer import Buffer
-from fslog.delivery.store import Batch, Source
+from fslog.delivery.store import EXPIRED, Batch, Source
 
 ADOPT_SECONDS = 10.0
 """How often a process looks for events that ended processes left."""
@@ -124,12 +124,12 @@ class Backlog:
     def abandon(self, reason: str) -> bool:
         """Abandon the first batch, a single event; return whether a quarantine keeps it."""
         is_kept = self._source.quarantine(self._loaded[0], reason)
-        self._settle(delivered=False)
+        self._settle(delivered=False, is_kept=is_kept)
         return is_kept
 
-    def _settle(self, *, delivered: bool) -> None:
+    def _settle(self, **how: bool) -> None:
         batch = self._loaded[0]
-        self._buffer.settle(batch, delivered=delivered)
+        self._buffer.settle(batch, **how)
         self._loaded.popleft()
         if batch.stored is not None:
             batch.stored.release(batch)
@@ -170,12 +170,20 @@ class Backlog:
         self.is_uncertain = self._source.reads_back
 
     def adopt_if_due(self) -> None:
-        """Adopt the segments of dead processes, if a search is due."""
+        """Adopt the segments of dead processes, and abandon expired events, if that is due."""
         if self.adopt_at is None or self._clock() < self.adopt_at:
             return
         self.adopt_at = self._clock() + ADOPT_SECONDS
         self._source.retry_removals()
+        self._expire()
         self._adopt()
+
+    def _expire(self) -> None:
+        """Abandon what waits in the store for too long; no POST is in progress."""
+        while self._loaded and self._source.is_expired(self._loaded[0]):
+            is_kept = self._source.quarantine(self._loaded[0], EXPIRED)
+            self._settle(delivered=False, is_kept=is_kept, is_expired=True)
+        self._source.expire(self._waiting, self._loaded)
 
     def adopt_last(self) -> None:
         """Adopt now, because the process ends."""

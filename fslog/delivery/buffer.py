@@ -19,7 +19,7 @@ from typing import Any
 
 from fslog.counters import Counter
 from fslog.delivery.queue import WakeQueue
-from fslog.delivery.store import Batch, OpenBatch, Sealed, Store
+from fslog.delivery.store import NOTHING, Aside, Batch, OpenBatch, Sealed, Store
 from fslog.interrupts import new_lock, unless_interrupt
 
 
@@ -86,6 +86,7 @@ class Buffer:
         self.refused: Counter = Counter()
         self.refused_at: float | None = None
         self.adopted = self.delivered = self.abandoned = self.batches = self.merged = 0
+        self.expired = self.quarantined = 0
         self.bytes_encoded = self.bytes_sent = 0
 
     def append(self, line: bytes) -> bool:
@@ -430,22 +431,31 @@ class Buffer:
         batch.pack(encoding, level, aggregate)
         self.locked(lambda: self._hold(0 if batch.settled else batch.held_bytes - before))
 
-    def load(self, batches: list[Batch], expected_events: int | None) -> None:
+    def load(
+        self, batches: list[Batch], expected_events: int | None, aside: Aside = NOTHING
+    ) -> None:
         """Account for batches that were read back from the store.
 
         Args:
             batches: in memory from now on.
             expected_events: how many this process had written there; None for another's.
+            aside: what was read and will not be sent.
         """
-        found = sum(batch.events for batch in batches)
+        found = sum(batch.events for batch in batches) + aside.expired
+        if expected_events is None:
+            adopted, more, lost = found + aside.rejected, 0, aside.rejected
+        else:
+            adopted, more = 0, max(0, found - expected_events)
+            lost = max(0, expected_events - found)
+        lost += aside.expired
+        kept = min(aside.kept, lost)  # a torn line was not accepted
 
         def change() -> None:
-            if expected_events is None:
-                self.adopted += found
-            elif found >= expected_events:
-                self._sealed_events += found - expected_events
-            else:
-                self.abandoned += expected_events - found
+            self.adopted += adopted
+            self._sealed_events += more
+            self.abandoned += lost
+            self.expired += aside.expired
+            self.quarantined += kept
             self._unsettled |= dict.fromkeys(batches)
             self._hold(sum(batch.held_bytes for batch in batches))
 
@@ -503,8 +513,16 @@ class Buffer:
 
         self.locked(replace)
 
-    def settle(self, batch: Batch, *, delivered: bool) -> bool:
+    def settle(
+        self, batch: Batch, *, delivered: bool, is_kept: bool = False, is_expired: bool = False
+    ) -> bool:
         """Account for the end of a batch. Only the first call has an effect.
+
+        Args:
+            batch: that nothing more is done with.
+            delivered: whether it was; it is abandoned otherwise.
+            is_kept: whether the quarantine has it.
+            is_expired: whether it waited for too long.
 
         Returns:
             Whether this was the first call.
@@ -528,6 +546,8 @@ class Buffer:
                 self.bytes_sent += held_bytes - unmerged_bytes
             else:
                 self.abandoned += batch.events
+                self.quarantined += batch.events if is_kept else 0
+                self.expired += batch.events if is_expired else 0
             self._hold(0)
             self._wake()
 
@@ -597,6 +617,8 @@ class Buffer:
                 "adopted": self.adopted,
                 "delivered": self.delivered,
                 "abandoned": self.abandoned,
+                "expired": self.expired,
+                "quarantined": self.quarantined,
                 "pending": accepted + self.adopted - self.delivered - self.abandoned,
                 "batches": self.batches,
                 "merged": self.merged,

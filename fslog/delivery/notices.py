@@ -289,6 +289,25 @@ class Notices:
                 f"moved {counted(lines, 'line')} of a segment to the spool's quarantine: {reason}",
             )
 
+    def expired(self) -> None:
+        """WARNING, once: events wait for longer than `spool_max_age`."""
+        if self.is_first("expired"):
+            self._log(
+                logging.WARNING,
+                "events in the spool have waited for longer than spool_max_age: they are not sent, "
+                "but moved to its quarantine, as others will be; stats() counts them",
+            )
+
+    def quarantine_full(self, limit_bytes: int) -> None:
+        """WARNING, once: the quarantine has no room."""
+        if self.is_first("quarantine"):
+            self._log(
+                logging.WARNING,
+                f"the spool's quarantine is full ({limit_bytes} bytes, a quarter of "
+                "spool_max_bytes): what cannot be sent is lost from now on. Look at it by "
+                "`fslog spool quarantine`, then requeue or remove it; stats() counts what is lost",
+            )
+
     def unreadable(self, reason: str, events: int) -> None:
         """WARNING, once for each reason: a segment cannot be read."""
         if self.is_first(f"unreadable {reason}"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fslog.delivery.aggregation import merged
 from fslog.delivery.notices import Notices
@@ -29,6 +29,27 @@ class Stored(Protocol):
 
     def divide(self, batch: Batch, halves: list[Batch]) -> None:
         """Give each half its share, so that it can be released by itself."""
+
+
+EXPIRED = "expired: it waited for longer than spool_max_age"
+"""The reason in the quarantine."""
+
+
+class Aside(NamedTuple):
+    """How many lines of segments will not be sent.
+
+    Args:
+        rejected: those that are not valid events.
+        expired: events that waited for too long.
+        kept: how many of both the quarantine keeps.
+    """
+
+    rejected: int = 0
+    expired: int = 0
+    kept: int = 0
+
+
+NOTHING = Aside()
 
 
 class Batch:
@@ -255,7 +276,9 @@ class Store:
 class Accounts(Protocol):
     """The methods of the buffer that a source calls."""
 
-    def load(self, batches: list[Batch], expected_events: int | None) -> None: ...
+    def load(
+        self, batches: list[Batch], expected_events: int | None, aside: Aside = NOTHING
+    ) -> None: ...
 
     def removed(self, size_bytes: int) -> None: ...
 
@@ -312,6 +335,13 @@ class Source:
     def quarantine(self, batch: Batch, reason: str) -> bool:
         """Quarantine a single refused event; return False if it is lost."""
         return False
+
+    def is_expired(self, batch: Batch) -> bool:
+        """Return whether a loaded batch has waited for too long to be sent."""
+        return False
+
+    def expire(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
+        """Quarantine what has waited for too long in the store."""
 
     def retry_removals(self) -> None:
         """Remove what was delivered and could not be removed."""

@@ -35,17 +35,26 @@ owner has the old ones, and takes the directory over otherwise.
 Claims
 ------
 
-An owner's file contains how many bytes the owner claims. All claims, and the quarantine as of the
-last search for orphans, together stay within `spool_max_bytes`. An owner raises its claim, in
-chunks, before it writes: it writes the new claim first and adds up all claims then. Of two owners
-that do so at once, at least one sees both claims and withdraws its own. The claim is lowered when
-segments are removed. Only the segments of interrupting calls are counted after they were written.
+An owner's file contains how many bytes the owner claims. All claims together stay within
+`spool_max_bytes`. While less than `spool_min_free` of the file system is free, nothing is claimed
+and no segment is begun. An owner raises its claim, in chunks, before it writes: it writes the new
+claim first and adds up all claims then. Of two owners that do so at once, at least one sees both
+claims and withdraws its own. The claim is lowered when segments are removed. Only the segments of
+interrupting calls are counted after they were written.
+
+The quarantine takes no room of the segments: it may have a quarter of `spool_max_bytes` in
+addition. What comes when it is full is lost, counted in `Stats.abandoned` and reported; what it has
+stays.
 
 Delivery and adoption
 ---------------------
 
 A segment is removed when all of its events are settled. One that is larger than a batch is read in
 pieces; after each piece the owner's file records up to where the segment is settled.
+
+A segment expires `spool_max_age` after its last line was written, by the time of its file, so that
+none of its events is younger, and a requeued one has its time again. It is quarantined, in pieces,
+when its turn comes, or at a search for dead owners; so is a batch whose POST failed.
 
 A process looks for dead owners when it starts, every 10 seconds, and when it ends (a forked child
 leaves the first and the last time to its parent). It tries to lock each owner's file; if that
@@ -98,7 +107,13 @@ Invariants, and the tests that hold them
   test_two_sets_of_keys_never_both_get_an_owner.
 - The order is that of the owners and of their log calls, whatever the clock says:
   test_orphans_come_first_and_in_order, test_the_clock_set_back_changes_no_order.
-- Nothing is deleted because it cannot be sent: test_a_segment_that_cannot_be_quarantined_stays,
-  test_rejected_lines_stay_if_the_quarantine_fails, test_the_quarantine_is_never_overwritten.
+- Nothing is deleted because it cannot be sent, unless the quarantine is full:
+  test_a_segment_that_cannot_be_quarantined_stays,
+  test_rejected_lines_stay_if_the_quarantine_fails, test_the_quarantine_is_never_overwritten,
+  test_expired_events_stay_if_the_quarantine_cannot_be_written,
+  test_a_full_quarantine_loses_what_is_counted.
+- No event is refused because of the quarantine: test_the_quarantine_takes_no_room_of_events.
+- The disk is not filled: test_nothing_is_claimed_while_too_little_of_the_disk_is_free,
+  test_the_application_s_disk_is_not_filled.
 - No failing system call raises in a log call, or keeps a lock: test_any_system_call_may_fail.
 """

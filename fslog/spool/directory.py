@@ -260,6 +260,13 @@ class SpoolDirectory:
             if self.fs.write(fd, part) != len(part):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def is_quarantined(self, stem: str, place: str, text: bytes) -> bool:
+        """Return whether `quarantine` has written these bytes before."""
+        try:
+            return self.fs.read(self.join(QUARANTINE, f"{stem}-{place}.ndjson")) == text
+        except unless_interrupt(OSError):
+            return False
+
     def quarantine(self, stem: str, place: str, text: bytes, reason: str) -> None:
         """Write bytes that cannot be sent, and the reason, to the quarantine.
 

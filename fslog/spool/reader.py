@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from fslog.delivery.notices import Notices
-from fslog.delivery.store import Accounts, Batch, Pending, Source
+from fslog.delivery.store import EXPIRED, Accounts, Aside, Batch, Pending, Source
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import wire
 from fslog.spool.filesystem import FileSystem
@@ -60,6 +60,8 @@ class LoadedSegment:
         # Once it is shortened: how large it is, and where the next piece begins.
         self.moved: tuple[int, int] = (0, 0)
         self.kept: list[RejectedLine] = []  # what could not be quarantined
+        self.is_expired = False
+        self.written_at = 0.0
         self.is_unreadable = False
         self.batches: list[Batch] = []
         self.settled: int = 0
@@ -69,6 +71,8 @@ class LoadedSegment:
         """Reset what was read, for the next piece."""
         self.lines: list[bytes] = []
         self.rejected: list[RejectedLine] = []
+        self.aside: Aside = Aside()
+        self.is_dropped = False  # the quarantine had no room for some of it
         self.ends: array[int] = array("Q")
         self.end = 0
         self.expected = 0
@@ -210,6 +214,22 @@ class SegmentQueue:
             expected += segments[-1].expected
         return segments, expected if self.orphan is None else None
 
+    def starts_expired(self, now: float) -> bool:
+        """Return whether what is read next is too old to be sent."""
+        if not self or self._share.max_age is None:
+            return False
+        if self._piece is not None:
+            return self._piece.is_expired
+        try:
+            found = self._share.fs.lstat(self.path(self._numbers[self._at]))
+        except unless_interrupt(OSError):  # it is reported when its turn comes
+            return False
+        return self._share.is_expired(found.st_mtime, now)
+
+    def read_one(self, most_events: int, most_bytes: int, now: float, lost: Lost) -> LoadedSegment:
+        """Read the next segment, or a piece of it, as `read` does."""
+        return self._read(self._at, most_events, most_bytes, now, lost)
+
     def _read(
         self, at: int, most_events: int, most_bytes: int, now: float, lost: Lost
     ) -> LoadedSegment:
@@ -223,6 +243,7 @@ class SegmentQueue:
         try:
             found = fs.lstat(segment.path)
             segment.disk_bytes, written_at_ns = found.st_size, found.st_mtime_ns
+            segment.written_at = written_at_ns / 1e9
             segment.end = segment.next_at(found.st_size)
             if segment.at is None and self.orphan is not None:
                 segment.end = self.orphan.state.settled_bytes(segment.name.number, found.st_size)
@@ -237,6 +258,9 @@ class SegmentQueue:
             lost(error.strerror or str(error), segment.events)
             return segment
         begin, segment.end = segment.end, segment.end + len(text)
+        if text and (segment.is_expired or self._share.is_expired(segment.written_at, now)):
+            self._expire(segment, begin, text)
+            return segment
         fresh = 0 <= now - written_at_ns / 1e9 < _FRESH_SECONDS
         if fresh and not begin and self._is_untouched(at, text, written_at_ns):
             segment.lines = text.splitlines(keepends=True)
@@ -269,13 +293,37 @@ class SegmentQueue:
             and text.count(b"\n") == self._events[at]
         )
 
+    def _expire(self, segment: LoadedSegment, begin: int, text: bytes) -> None:
+        """Quarantine a whole piece. What follows it in its segment expires with it."""
+        segment.is_expired = True
+        events = sum(bool(line.strip()) for line in text.split(b"\n")[:-1])
+        if not segment.is_whole:
+            segment.expected = min(segment.events, events)
+        segment.rejected = [RejectedLine(begin, text, EXPIRED)]
+        self._quarantine(segment)
+        is_kept = bool(segment.rejected)
+        segment.aside = Aside(expired=events, kept=events if is_kept else 0)
+
     def _quarantine(self, segment: LoadedSegment) -> None:
-        directory = self._share.directory
+        """Quarantine what is rejected, or drop it from `rejected` if the quarantine is full."""
+        kept = []
         for line in segment.rejected:
             try:
-                directory.quarantine(segment.name.stem, str(line.offset), line.text, line.reason)
+                if not self._share.quarantine(
+                    segment.name.stem, str(line.offset), line.text, line.reason
+                ):
+                    segment.is_dropped = True
+                    continue
             except unless_interrupt(OSError):
                 segment.is_kept = True
+            kept.append(line)
+        # An orphan's torn line is not an event: its log call had not returned.
+        counted = [line for line in segment.rejected if self._counts(line)]
+        segment.aside = Aside(rejected=len(counted), kept=sum(map(self._counts, kept)))
+        segment.rejected = kept
+
+    def _counts(self, line: RejectedLine) -> bool:
+        return self.orphan is None or line.text.endswith(b"\n")
 
     def advance(self, segments: list[LoadedSegment]) -> None:
         """Continue after segments that were read, or after the piece of the last one."""
@@ -475,22 +523,38 @@ class DiskSource(Source):
 
     def load(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
         """Read the next segments, and append their batches."""
-        events, size_bytes, encoding, level, aggregate = self._limits
         found, expected = self._read(waiting)
-        segments = [segment for read in found for segment in read]
-        batches = batches_of(segments, waiting[0].number, events, size_bytes, self._done)
+        self._load(list(zip(waiting, found, strict=False)), expected, loaded)
+
+    def _load(
+        self,
+        found: list[tuple[SegmentQueue, list[LoadedSegment]]],
+        expected: int | None,
+        loaded: deque[Batch],
+    ) -> None:
+        events, size_bytes, encoding, level, aggregate = self._limits
+        segments = [segment for _, read in found for segment in read]
+        batches = batches_of(segments, found[0][0].number, events, size_bytes, self._done)
         for batch in batches:
             self._notices.names.sample(batch.lines)
             batch.pack(encoding, level, aggregate)
-        self._accounts.load(batches, expected)
-        for queue, read in zip(waiting, found, strict=False):
+        aside = Aside(*map(sum, zip(*(segment.aside for segment in segments), strict=True)))
+        self._accounts.load(batches, expected, aside)
+        for queue, read in found:
             queue.advance(read)
         loaded.extend(batches)
         for segment in segments:
-            if segment.rejected:
-                self._notices.quarantined(len(segment.rejected), segment.rejected[0].reason)
+            self._report_aside(segment)
             if not segment.batches:
                 self._done(segment)
+
+    def _report_aside(self, segment: LoadedSegment) -> None:
+        if segment.is_dropped:
+            self._notices.quarantine_full(self._share.quarantine_max_bytes)
+        if segment.aside.expired:
+            self._notices.expired()
+        elif segment.rejected:
+            self._notices.quarantined(len(segment.rejected), segment.rejected[0].reason)
 
     def _read(self, waiting: deque[Any]) -> tuple[list[list[LoadedSegment]], int | None]:
         """Read segments of the first queue and, if they are an orphan's, of orphans after it.
@@ -593,14 +657,33 @@ class DiskSource(Source):
         shares = _shares(batch)
         stem = shares[0][0].name.stem if shares else f"memory-{batch.number:08d}"
         text = batch.text(self._limits.encoding)
+        if reason == EXPIRED:
+            self._notices.expired()
         try:
-            self._share.directory.quarantine(stem, "refused", text, reason)
+            if not self._share.quarantine(stem, "refused", text, reason):
+                self._notices.quarantine_full(self._share.quarantine_max_bytes)
+                return False
         except unless_interrupt(OSError) as error:
             self._notices.spool_failed(error)
             for segment, _ in shares:  # it stays in its segment until it can be quarantined
                 segment.keep(RejectedLine(0, text, reason))
             return bool(shares)
         return True
+
+    def is_expired(self, batch: Batch) -> bool:
+        shares, now = _shares(batch), self._now()
+        return bool(shares) and all(
+            self._share.is_expired(segment.written_at, now) for segment, _ in shares
+        )
+
+    def expire(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
+        if self._share.max_age is None:
+            return
+        events, size_bytes = self._limits[:2]
+        for queue in list(waiting):
+            while isinstance(queue, SegmentQueue) and queue.starts_expired(self._now()):
+                found = queue.read_one(events, size_bytes, self._now(), self._notices.unreadable)
+                self._load([(queue, [found])], found.expected if not queue.orphan else None, loaded)
 
     def can_adopt(self) -> bool:
         return self._share.left_some and self._share.has_room_for_orphans()

@@ -22,6 +22,9 @@ from fslog.spool.segments import SegmentName, creation_order
 _MAX_ORPHANS = 32
 """How many orphans one process adopts at the same time: each needs a descriptor."""
 
+_QUARANTINE_PART = 4
+"""The quarantine may have so many times less than `spool_max_bytes`, in addition to that."""
+
 _STRAYS_EVERY = 6
 """Every so many searches all segments are listed, in case an owner's file was removed."""
 
@@ -122,6 +125,7 @@ class SpoolShare:
         chunk_bytes: how much room is claimed at a time.
         clock: monotonic seconds.
         min_free: how much of the file system has to stay free.
+        max_age: for how many seconds a segment is sent after its last line was written.
     """
 
     def __init__(
@@ -133,6 +137,7 @@ class SpoolShare:
         chunk_bytes: int,
         clock: Callable[[], float],
         min_free: MinFree = NO_LIMIT,
+        max_age: float | None = None,
     ) -> None:
         self.directory = directory
         self.fs: FileSystem = directory.fs
@@ -147,7 +152,9 @@ class SpoolShare:
         self._full_until = 0.0
         self._min_free = min_free
         self._low_until = 0.0
-        self._quarantined_bytes = 0
+        self._quarantined_bytes: int | None = None
+        self.quarantine_max_bytes: int = max_bytes // _QUARANTINE_PART
+        self.max_age: float | None = max_age
         self._searches = 0
         self.used_bytes: int = 0
         self.shortage: str = ""
@@ -217,8 +224,7 @@ class SpoolShare:
         return shortage
 
     def _total_bytes(self) -> int:
-        claimed = owners.claimed_bytes(self.fs, self.directory.join(OWNERS))
-        return claimed + self._quarantined_bytes
+        return owners.claimed_bytes(self.fs, self.directory.join(OWNERS))
 
     def open(self, number: int) -> OpenSegment:
         """Create a segment of this process."""
@@ -311,7 +317,7 @@ class SpoolShare:
             Those that no other process adopted, the earliest first; `left_some` is set if there
             are more. None while another process follows the directory.
         """
-        self._quarantined_bytes = self.directory.quarantined_bytes()
+        self._quarantined_bytes = None  # a person may have removed something
         self.left_some = False
         if not self.directory.may_adopt():
             return []
@@ -349,6 +355,30 @@ class SpoolShare:
             else:
                 self.end_orphan(owner)
         return sorted(found, key=lambda orphan: creation_order(orphan.owner.name))
+
+    def quarantine(self, stem: str, place: str, text: bytes, reason: str) -> bool:
+        """Write bytes that are not sent to the quarantine; return False if it is full.
+
+        What is there already is not written again, and is not in the way of events: the quarantine
+        has a limit of its own. Two processes at the same time may exceed it by what they write.
+
+        Raises:
+            OSError: they could not be written.
+        """
+        if self.directory.is_quarantined(stem, place, text):
+            return True
+        if self._quarantined_bytes is None:
+            self._quarantined_bytes = self.directory.quarantined_bytes()
+        size_bytes = len(text) + len(reason) + 1
+        if self._quarantined_bytes + size_bytes > self.quarantine_max_bytes:
+            return False
+        self.directory.quarantine(stem, place, text, reason)
+        self._quarantined_bytes += size_bytes
+        return True
+
+    def is_expired(self, written_at: float, now: float) -> bool:
+        """Return whether a segment that was last written at a time is too old to be sent."""
+        return self.max_age is not None and now - written_at > self.max_age
 
     def has_room_for_orphans(self) -> bool:
         """Return whether another orphan may be adopted."""

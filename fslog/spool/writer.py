@@ -132,6 +132,7 @@ class DiskStore(Store):
             chunk_bytes=settings.batch_bytes,
             clock=clock,
             min_free=settings.spool_min_free,
+            max_age=settings.spool_max_age,
         )
         limits = Limits(
             settings.batch_events,

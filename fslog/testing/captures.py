@@ -44,6 +44,7 @@ _CHILD_SETTINGS = Settings(
     flush_on_sigterm=False,
     spool_max_bytes=1,
     spool_min_free=NO_LIMIT,
+    spool_max_age=None,
     spool_fsync="never",
     ca_certs=None,
     enabled=True,

@@ -127,7 +127,7 @@ def test_the_listing_of_a_dead_owner(tmp_path: Path, spool: Path, command: Spool
     assert "  dead: sent by drain, or by any process that uses the spool, " in lines[3]
     assert f"{size:,} bytes claimed" in lines[3]
     assert " d " in lines[3]
-    assert lines[5] == "quarantine  1 line in 1 file"
+    assert lines[5] == "quarantine  1 line in 1 file, 4 bytes"
     assert lines[6].split()[0] == name
     assert lines[6].endswith("the line is torn")
 

@@ -26,6 +26,7 @@ from spools import (
     failing,
     fork,
     line,
+    quarantined,
     segments,
     shares,
 )
@@ -321,14 +322,33 @@ def test_unneeded_room_is_released(tmp_path: Path) -> None:
         assert first.reserve(900)
 
 
-def test_the_quarantine_counts_against_the_limit(tmp_path: Path) -> None:
-    """From the next search for orphans on."""
+def test_the_quarantine_takes_no_room_of_events(tmp_path: Path) -> None:
+    """However large it is, the segments may have all of `spool_max_bytes`."""
     with shares(tmp_path, 1, max_bytes=10_000, chunk_bytes=0) as [share]:
         share.ensure_owner()
-        share.directory.quarantine("stem", "0", b"x" * 6000, "why")
+        share.directory.quarantine("stem", "0", b"x" * 60_000, "why")
         share.look()
-        assert share.reserve(3900)
-        assert not share.reserve(4100)
+        assert share.reserve(10_000)
+        assert not share.reserve(10_001)
+
+
+def test_the_quarantine_is_bounded(tmp_path: Path) -> None:
+    """It has a quarter of `spool_max_bytes`; what is there stays, and is not written again.
+
+    When a person has removed something, it has room from the next search on.
+    """
+    with shares(tmp_path, 1, max_bytes=4_000) as [share]:
+        share.ensure_owner()
+        assert share.quarantine("a", "0", b"x" * 900, "why")
+        assert not share.quarantine("b", "0", b"x" * 93, "why")
+        assert share.quarantine("a", "0", b"x" * 900, "why")
+        assert share.quarantine("b", "1", b"x" * 92, "why")
+        names = {"a-0.ndjson", "a-0.reason", "b-1.ndjson", "b-1.reason"}
+        assert set(quarantined(tmp_path)) == names
+        assert not share.quarantine("c", "0", b"x", "why")
+        os.unlink(tmp_path / "quarantine" / "a-0.ndjson")
+        share.look()
+        assert share.quarantine("c", "0", b"x", "why")
 
 
 def used(share: Share, free: int, total: int = 1000) -> None:

@@ -486,6 +486,7 @@ class Lives(RuleBasedStateMachine):
         buffer_bytes=st.sampled_from([100_000, 700]),
         fsync=st.sampled_from(["never", "segment", "line"]),
         is_careful=st.booleans(),
+        max_age=st.sampled_from([None, None, 60.0, 15.0]),
         dies_at=st.sampled_from([None] * 12 + list(range(40))),
     )
     def start(self, dies_at: int | None, **preferences: Any) -> None:

@@ -228,6 +228,7 @@ class Process:
         number: its own.
         batch_events, batch_bytes, buffer_bytes, max_bytes, fsync: as the handler's arguments.
         is_careful: whether what it reads back is checked line by line, as after a minute.
+        max_age: as the handler's `spool_max_age`.
     """
 
     def __init__(
@@ -242,6 +243,7 @@ class Process:
         max_bytes: int = 1 << 30,
         fsync: str = "never",
         is_careful: bool = False,
+        max_age: float | None = None,
     ) -> None:
         self.world = world
         self.number = number
@@ -272,6 +274,7 @@ class Process:
             chunk_bytes=batch_bytes,
             clock=world.clock,
             min_free=MinFree(percent=5.0),
+            max_age=max_age,
         )
         store = DiskStore(self.spool, Limits(batch_events, batch_bytes, None, 6))
         self.buffer = Buffer(
@@ -285,6 +288,8 @@ class Process:
         )
         notices = Notices("events.example", lambda level, text: self.said.append(text), world.clock)
         notices.unreadable = self._unreadable  # type: ignore[method-assign]
+        notices.expired = self._expired  # type: ignore[method-assign]
+        notices.quarantine_full = self._full  # type: ignore[method-assign]
 
         def now() -> float:
             return world.epoch() + (3600.0 if is_careful else 0.0)
@@ -311,6 +316,14 @@ class Process:
         # No test here removes a segment, and too many open files are not an error of it.
         if reason == "somebody removed it" or self.disk.failed_with == errno.EMFILE:
             self.world.wrong.append(f"process {self.number} gives a segment up: {reason}")
+
+    def _expired(self) -> None:
+        assert self.spool.max_age is not None
+        self.world.has_expired = True
+
+    def _full(self, limit_bytes: int) -> None:
+        assert self.world.aside_bytes() * 2 > limit_bytes - 1200
+        self.world.is_aside_full = True
 
     def _post(self, body: bytes, timeout: float | None) -> Outcome:
         self.posts += 1
@@ -398,8 +411,11 @@ class Process:
         assert counts["accepted"] == len(self.taken)
         assert self.refused + self.buffer.refused.value() == self.refused
         assert counts["delivered"] == self.answered
-        assert counts["abandoned"] == self.alone + self.lost
-        own = len(self.taken - self.settled) - self.lost
+        assert counts["abandoned"] == self.alone + self.lost + counts["expired"]
+        assert counts["quarantined"] <= counts["abandoned"]
+        if not (self.world.is_aside_full or self.world.is_unread or self.lost or self.alone):
+            assert counts["quarantined"] == counts["expired"]
+        own = len(self.taken - self.settled) - self.lost - counts["expired"]
         assert counts["pending"] == own + counts["adopted"] - self.foreign
         assert counts["adopted"] >= self.foreign
         error = self.listener.last_error or ""
@@ -435,6 +451,7 @@ class World:
         self.wrong: list[str] = []
         self.failed: set[str] = set()
         self.is_unread = False
+        self.has_expired = self.is_aside_full = False
         self._numbers = itertools.count(1)
         self._tokens = itertools.count(1)
         self._counts: dict[int, int] = defaultdict(int)
@@ -556,6 +573,10 @@ class World:
         """Return the total size of the segments."""
         return sum((self.path / name).stat().st_size for name in self.segments())
 
+    def aside_bytes(self) -> int:
+        """Return the total size of the quarantine."""
+        return sum((self.path / QUARANTINE / one).stat().st_size for one in self.names(QUARANTINE))
+
     def quarantined(self) -> list[bytes]:
         """Return the content of all files in the quarantine."""
         return [
@@ -588,13 +609,18 @@ class World:
         for ident in (self.kept | self.held) - self.given_up - came:
             if ident in self.too_large & self.held and self.failed:
                 continue  # rejected alone, and the quarantine could not be written
+            if self.is_aside_full and (self.has_expired or ident in self.too_large):
+                continue
             assert self.lines[ident] in whole, f"{ident} is lost"
-            assert ident in self.too_large or self.is_unread, f"{ident} is quarantined"
+            is_explained = ident in self.too_large or self.is_unread or self.has_expired
+            assert is_explained, f"{ident} is quarantined"
         # The truncated part of a line is not quarantined.
         explained = {self.lines[ident] for ident in self.too_large} | set(self.unsure.values())
-        assert set(aside) <= explained or self.is_unread or self.failed & {"truncate", "fstat"}
+        is_open = self.is_unread or self.has_expired or self.failed & {"truncate", "fstat"}
+        assert set(aside) <= explained or is_open
         for ident, torn in self.unsure.items():
             is_aside = any(torn in text for text in aside)
+            is_aside |= self.is_aside_full
             assert ident in came or not torn or is_aside, f"{ident} is neither whole nor torn"
         for number in {process for process, _ in self.order}:
             ours = [ident for ident in self.order if ident[0] == number]

@@ -35,8 +35,9 @@ _DESCRIPTION = """\
 List and show what could not be sent, requeue it, or remove it.
 
 The quarantine contains torn lines (after a power cut), garbled lines, invalid
-events, single events that the endpoint rejects as too large, and segments that
-could not be read. The files are plain text: edit them, then requeue them."""
+events, single events that the endpoint rejects as too large, events that waited
+for longer than spool_max_age, and segments that could not be read. The files
+are plain text: edit them, then requeue them."""
 
 _EPILOG = """\
 commands:
@@ -107,9 +108,10 @@ def add_commands(commands: Any) -> None:
 def list_files(contents: SpoolContents, printer: Printer) -> None:
     """Write one row for each file of the quarantine."""
     files = contents.quarantine
-    lines = sum(one.lines for one in files)
+    lines, size = sum(one.lines for one in files), sum(one.bytes for one in files)
     printer.line(
-        ("quarantine", "bold"), (f"  {count(lines, 'line')} in {count(len(files), 'file')}", "")
+        ("quarantine", "bold"),
+        (f"  {count(lines, 'line')} in {count(len(files), 'file')}, {size:,} bytes", ""),
     )
     now = time.time()
     for one in files:
