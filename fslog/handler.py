@@ -21,7 +21,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
-from fslog import capture, config, process
+from fslog import capture, config, events, process
 from fslog.capture import Sink
 from fslog.config import Settings
 from fslog.context import current
@@ -29,6 +29,7 @@ from fslog.counters import Health, Stats
 from fslog.delivery import notices, sigterm
 from fslog.delivery.delivery import Delivery
 from fslog.delivery.detached import Watch
+from fslog.delivery.tracking import Tracking
 from fslog.errors import ExcludedEvent, InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
@@ -120,6 +121,10 @@ class FreshsuccessHandler(logging.Handler):
             `"auto"`: True if both keys are set, False if neither is, which a WARNING on the logger
             `fslog` reports once per process; else `FSLOG_ENABLED`, else `"auto"`.
         on_problem: called with a `Problem` in the thread of the log call.
+        track_time: True: derive `sessionSync` and `moduleEnd` from the events of this process.
+        idle_after: the longest gap between two events, in seconds, that counts as time.
+        time_properties: action → the property of its milliseconds, if it is not `activeDuration`
+            of a `sessionSync` and `timeSpent` of a `moduleEnd`.
         fields, rules, defaults, include, exclude, no_value, nested, session, context_provider,
             plan, redact, excluded, extras: see `EventFormatter`; not together with `setFormatter`.
 
@@ -159,6 +164,9 @@ class FreshsuccessHandler(logging.Handler):
         proxy: str | None = None,
         enabled: bool | str | None = None,
         on_problem: Callable[[Problem], None] | None = None,
+        track_time: bool = False,
+        idle_after: float = config.IDLE_SECONDS,
+        time_properties: Mapping[str, str] | None = None,
         fields: Mapping[str, str] | None = _NOT_GIVEN,
         rules: Sequence[Rule | PresetRule] | None = _NOT_GIVEN,
         defaults: Mapping[str, Any] | None = _NOT_GIVEN,
@@ -210,8 +218,12 @@ class FreshsuccessHandler(logging.Handler):
         self._enabled = is_enabled
         self._batch_bytes = settings.batch_bytes
         self._watch = Watch()
+        self._time_property = settings.time_properties["moduleEnd"]
+        self._is_time_renamed = self._time_property != config.TIME_PROPERTIES["moduleEnd"]
         # Whether some option needs each event as a dict, so that no encoder is compiled.
-        self._sees_events = False
+        self._sees_events = settings.track_time or self._is_time_renamed
+        self._tracking: Tracking | None = None
+        self._end_tracking: Any = None
         super().__init__(settings.level)
         self.formatter: EventFormatter = formatter
         self._deliveries: dict[int, Delivery] = {}
@@ -322,7 +334,10 @@ class FreshsuccessHandler(logging.Handler):
             if event is None:
                 sink.skipped.add()
                 return
-            line, warnings = encode(event), self._warnings(event)
+            warnings = self._warnings(event)
+            if self._is_time_renamed and record.name == events.LOGGER:
+                self._rename_time(event)
+            line = encode(event)
         except ExcludedEvent:
             sink.excluded.add()
         except InvalidEvent as error:
@@ -334,6 +349,20 @@ class FreshsuccessHandler(logging.Handler):
             self.handleError(record)
         else:
             self._submit(sink, record, event, line, warnings)
+            if self._tracking is not None:
+                self._observe(self._tracking, record, event)
+
+    def _rename_time(self, event: dict[str, Any]) -> None:
+        """Give the time of a block of `context.module` the name that is configured."""
+        name = config.TIME_PROPERTIES["moduleEnd"]
+        if event.get("action") == "moduleEnd" and name in event:
+            event[self._time_property] = event.pop(name)
+
+    def _observe(self, tracking: Tracking, record: logging.LogRecord, event: Any) -> None:
+        try:
+            tracking.observe(event)
+        except unless_interrupt(Exception):  # an error of fslog, or of a subclass
+            self.handleError(record)
 
     def _submit(
         self, sink: Sink, record: logging.LogRecord, event: Any, line: bytes, warnings: Any
@@ -397,6 +426,8 @@ class FreshsuccessHandler(logging.Handler):
             caller holds logging's module lock, as `dictConfig` does, if some are pending.
         """
         sink = self._in_use()
+        if self._tracking is not None:
+            self._tracking.sync()
         return sink is None or sink.flush(timeout)
 
     def close(self) -> None:
@@ -405,6 +436,8 @@ class FreshsuccessHandler(logging.Handler):
             self._watch.closing(self)
         super().close()
         if (sink := self._in_use()) is not None:
+            if self._tracking is not None:
+                self._tracking.finish()
             sink.close()
 
     def stats(self) -> Stats:
@@ -445,7 +478,10 @@ class FreshsuccessHandler(logging.Handler):
 
     def end_soon(self) -> None:
         """Deliver every later event at once: the process ends."""
-        self._current().end_soon()
+        sink = self._current()
+        if self._tracking is not None:
+            self._tracking.finish()
+        sink.end_soon()
         self._own.end_soon()
 
     def after_fork_in_parent(self) -> None:
@@ -470,8 +506,28 @@ class FreshsuccessHandler(logging.Handler):
                 self._sink = self._own
             self._enabled = uses_own or override is not None
             self._use_formatter()
+            if self._settings.track_time:
+                self._track()
             if capture.override() is override and capture.is_off() == is_off:
                 return
+
+    def _track(self) -> None:
+        """Derive times for the sink in use; what another one's events have begun ends there."""
+        before = self._tracking
+        if before is not None:
+            if before.sink is self._sink:
+                return
+            self._end_tracking.detach()
+        self._tracking = Tracking(
+            self._sink,
+            idle_after=self._settings.idle_after,
+            properties=self._settings.time_properties,
+        )
+        # Called before the delivery's: the newest finalizer is the first.
+        self._end_tracking = weakref.finalize(self, self._tracking.finish)
+        self._end_tracking.atexit = False
+        if before is not None:
+            before.finish()
 
     def _in_use(self) -> Sink | None:
         """Return the sink that accepts records, or did before it was switched off."""

@@ -88,6 +88,9 @@ def test_the_defaults_are_the_design_s() -> None:
         "proxy": None,
         "enabled": None,
         "on_problem": None,
+        "track_time": False,
+        "idle_after": 300.0,
+        "time_properties": None,
     }
     assert {parameter.kind for parameter in parameters.values()} <= {
         inspect.Parameter.KEYWORD_ONLY,
@@ -170,6 +173,9 @@ SECONDS = [
     "max_backoff",
     "shutdown_timeout",
 ]
+SHORT = "idle_after"
+"""Seconds, but at most half an hour."""
+
 WORDS = {
     "datacenter": ["'us'", "'eu'"],
     "compression": ["'deflate'", "'gzip'", "None"],
@@ -192,12 +198,14 @@ WRONG_TYPES: list[tuple[str, Any, list[str]]] = [
     ],
     *[
         (name, wrong, ["seconds"])
-        for name in SECONDS
+        for name in (*SECONDS, SHORT)
         for wrong in (None, "5", True, [5], timedelta(seconds=5), Decimal(5), 5j)
         if not (name == "aggregate" and wrong is None)
     ],
     *[("enabled", wrong, ["bool"]) for wrong in (5, 1, 0, 1.0, ["yes"])],
     *[("on_problem", wrong, ["callable"]) for wrong in (5, ["f"], {})],
+    *[("track_time", wrong, ["bool"]) for wrong in (None, 1, ["yes"])],
+    *[("time_properties", wrong, ["mapping"]) for wrong in (5, "moduleEnd", ["moduleEnd"])],
     ("on_problem", "myapp.tell", ["callable", "ext://"]),
     ("context_provider", "myapp.actor", ["callable", "ext://"]),
     ("context_provider", 5, ["callable"]),
@@ -232,11 +240,22 @@ WRONG_VALUES: list[tuple[str, Any, list[str]]] = [
     *[("compression", wrong, WORDS["compression"]) for wrong in ("zstd", "br", "Deflate", "")],
     *[("compression_level", wrong, ["1 to 9"]) for wrong in (0, -1, 10, HUGE)],
     *[(name, wrong, ["1 or more"]) for name in WHOLE[:3] for wrong in (0, -1)],
-    *[(name, wrong, ["finite"]) for name in SECONDS for wrong in (-1, -0.1, math.nan, math.inf)],
+    *[
+        (name, wrong, ["finite"])
+        for name in (*SECONDS, SHORT)
+        for wrong in (-1, -0.1, math.nan, math.inf)
+    ],
     *[(name, wrong, ["seconds"]) for name in SECONDS for wrong in (1e12, 1e300, HUGE)],
     *[
         (name, 0, ["more than 0"])
-        for name in ("timeout", "max_backoff", "aggregate", "spool_max_age")
+        for name in ("timeout", "max_backoff", "aggregate", "spool_max_age", SHORT)
+    ],
+    (SHORT, 1_801, ["at most 1800"]),
+    *[("track_time", wrong, ["'true'", "'off'"]) for wrong in ("maybe", "", "auto")],
+    ("time_properties", {"moduleEnds": "spent"}, ["'moduleEnds'", "did you mean 'moduleEnd'?"]),
+    *[
+        ("time_properties", {"sessionSync": wrong}, ["time_properties.sessionSync", repr(wrong)])
+        for wrong in ("", "userId", "module")
     ],
     *[("overflow", wrong, WORDS["overflow"]) for wrong in ("drop", "", "Block")],
     ("ca_certs", "/nonexistent/ca.pem", ["/nonexistent/ca.pem", "PEM"]),
@@ -304,6 +323,11 @@ def test_a_wrong_value_is_a_value_error(name: str, value: Any, allowed: list[str
         assert repr(value) in message or value == HUGE
 
 
+def test_the_name_of_a_property_is_a_string() -> None:
+    """The error says of which action."""
+    refused("time_properties", {"moduleEnd": 5}, TypeError, ["time_properties.moduleEnd", "int"])
+
+
 @pytest.mark.parametrize("name", ["overflow", "session"])
 def test_none_is_not_one_of_the_words(name: str) -> None:
     """If None has no meaning, it is a TypeError like any other."""
@@ -357,6 +381,7 @@ def test_an_unknown_argument_is_refused(name: str) -> None:
         {"spool_min_free": " 2.5 % "},
         {"auth_key": f" {AUTH}\n"},
         {"on_problem": print},
+        {"track_time": "yes", "idle_after": 1_800, "time_properties": {"moduleEnd": "spent"}},
         {"rules": None, "fields": None, "defaults": None, "include": None, "exclude": None},
     ],
     ids=repr,

@@ -134,6 +134,8 @@ def default_of(argument: str) -> str:
         return "none"
     if isinstance(value, str):
         return f'`"{value}"`'
+    if isinstance(value, bool):
+        return f"`{value}`"
     if isinstance(value, tuple):
         return ", ".join("`{}`".format(item or '""') for item in value)
     if isinstance(value, float):

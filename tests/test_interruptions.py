@@ -247,6 +247,14 @@ def test_an_exception_out_of_a_signal_handler(action: str) -> None:
         judge(collector, run(text, collector.url, deadline=250.0).facts, action)
 
 
+@pytest.mark.parametrize("action", slow_but(["close"], ["a log call that seals", "flush", "close"]))
+def test_an_exception_while_time_is_tracked(action: str) -> None:
+    """The same: what is derived may be lost, but no event."""
+    with Collector() as collector:
+        text = program(action, "Ctrl-C", STEP, "track_time=True")
+        judge(collector, run(text, collector.url, deadline=250.0).facts, action)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("exception", EXCEPTIONS)
 @pytest.mark.parametrize(("action", "settings"), CASES)

@@ -107,6 +107,7 @@ INTERRUPT = """
 ACTIONS = {
     "a log call": ("", "lambda: say(next(outer))"),
     "a log call that seals": ("batch_events=2", "lambda: say(next(outer))"),
+    "a log call that counts time": ("track_time=True", "lambda: say(next(outer))"),
     "a log call that has to wait": (
         "batch_events=2, overflow='block', buffer_bytes=600, compression=None, block_timeout=20",
         "lambda: say(next(outer))",

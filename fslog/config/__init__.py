@@ -16,6 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
 from fslog.errors import Problem
@@ -27,6 +28,22 @@ AUTO = "auto"
 """A handler is enabled if it has both keys, and disabled if it has neither."""
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
+
+TIME_PROPERTIES: Mapping[str, str] = MappingProxyType(
+    {"sessionSync": "activeDuration", "moduleEnd": "timeSpent"}
+)
+"""Action → its property with milliseconds; names and unit are inferred."""
+
+NOT_TIMES = frozenset(
+    {"accountId", "userId", "createdAt", "action", "sessionId", "module", "product"}
+)
+"""The other properties of these actions."""
+
+IDLE_SECONDS = 300.0
+"""The longest gap between two events that counts as activity."""
+
+MAX_IDLE_SECONDS = 1_800.0
+"""A longer one ends a session."""
 
 _OTHER_LOCALS = ("self", "unknown", "__class__")
 """Local variables of `__init__` that are not arguments with names."""
@@ -74,15 +91,24 @@ def flushes_on_sigterm(value: Any = AUTO) -> bool:
     return _state("flush_on_sigterm", value) is not False
 
 
-def seconds(name: str, value: Any, *, zero: bool = False) -> float:
+def flag(name: str, value: Any) -> bool:
+    """Return a bool, or what a word means."""
+    if (found := _state(name, value)) is None:
+        raise ValueError(f"{name} is {value!r}; expected one of {_words(_FLAGS)}")
+    return found
+
+
+def seconds(
+    name: str, value: Any, *, zero: bool = False, most: float = threading.TIMEOUT_MAX
+) -> float:
     """Return a duration in seconds, above zero (or from zero on), that a lock can wait for."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is {_type(value)}; expected a number of seconds")
-    if not 0 <= value <= threading.TIMEOUT_MAX or (value == 0 and not zero):
+    if not 0 <= value <= most or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
-        most = f"at most {threading.TIMEOUT_MAX:.0f}"
         raise ValueError(
-            f"{name} is {_shown(value)}; expected a finite number of seconds, {least}, {most}"
+            f"{name} is {_shown(value)}; expected a finite number of seconds, {least}, "
+            f"at most {most:.0f}"
         )
     return float(value)
 
@@ -276,6 +302,9 @@ class Settings:
     enabled: bool | None
     """None: `auto`."""
     on_problem: Callable[[Problem], None] | None
+    track_time: bool = False
+    idle_after: float = IDLE_SECONDS
+    time_properties: Mapping[str, str] = TIME_PROPERTIES
 
     @classmethod
     def checked(cls, *, overflow: Any, block_timeout: Any, **given: Any) -> Settings:
@@ -309,7 +338,29 @@ class Settings:
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
             enabled=enabled_state(given["enabled"]),
             on_problem=function("on_problem", given["on_problem"]),
+            track_time=flag("track_time", given["track_time"]),
+            idle_after=seconds("idle_after", given["idle_after"], most=MAX_IDLE_SECONDS),
+            time_properties=_time_properties(given["time_properties"]),
         )
+
+
+def _time_properties(value: Any) -> Mapping[str, str]:
+    given = mapping("time_properties", value)
+    for action, name in given.items():
+        if action not in TIME_PROPERTIES:
+            hint = did_you_mean(action, TIME_PROPERTIES)
+            raise ValueError(
+                f"time_properties has the action {action!r}; expected one of "
+                f"{_words(TIME_PROPERTIES)}{hint}"
+            )
+        if not isinstance(name, str):
+            raise TypeError(f"time_properties.{action} is {_type(name)}; expected a string")
+        if not name or name in NOT_TIMES:
+            raise ValueError(
+                f"time_properties.{action} is {name!r}; expected the name of a property "
+                "that has no other meaning"
+            )
+    return {**TIME_PROPERTIES, **given}
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
