@@ -23,6 +23,9 @@ it. While it is held only this may be called: the store; `WakeQueue.put`; `Worke
 takes no lock and waits for nothing; `process.track`. Never: the network, `logging`, a function of
 the application. No log call waits for the listener, unless `overflow` is `"block"`.
 
+With `track_time` there is another one, of `tracking`, re-entrant too. While it is held only
+`mapping.activity` is called; what that derives is appended to the buffer after its release.
+
 A call that waits for the listener (flush, close, a full buffer that blocks) checks first that the
 listener cannot be waiting for it: it does not wait inside internal work, inside the buffer's
 lock, or while its thread holds logging's module lock, which a notice of the listener may need.
