@@ -168,6 +168,24 @@ def test_what_is_no_event_is_no_activity(collector: Collector, handler: Make) ->
     assert (stats.emitted, stats.skipped, stats.invalid, stats.accepted) == (4, 1, 2, 1)
 
 
+def test_what_is_redacted_and_who_is_excluded(
+    collector: Collector, handler: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Derived events have the ids that are sent; of an excluded user there are none."""
+    monkeypatch.setenv("FSLOG_HASH_KEY", "a hash key of many characters: 0f3b97c1")
+    made = handler(redact={"userId": "hash"}, excluded={"users": ["bob"]})
+    for at in (0, 10):
+        for user in ("ann", "bob"):
+            made.handle(record(at, user=user))
+    made.close()
+    users = {one["userId"] for one in collector.events}
+    assert len(users) == 1
+    assert not users & {"ann", "bob"}
+    assert [at for _, _, at in times(collector.events)] == [10.0, 10.0]
+    stats = made.stats()
+    assert (stats.emitted, stats.excluded, stats.derived, stats.accepted) == (4, 2, 2, 4)
+
+
 def test_without_room_it_is_counted(collector: Collector, handler: Make) -> None:
     """What is derived may be refused like any event, and the numbers say so."""
     collector.script(*[Answer(503)] * 5)
