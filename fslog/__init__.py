@@ -43,6 +43,7 @@ from fslog.formatter import EventFormatter
 
 if TYPE_CHECKING:
     from fslog.handler import FreshsuccessHandler, aflush, flush, health, stats
+    from fslog.identify import identify_account, identify_user
 
 __all__ = [
     "EventFormatter",
@@ -55,6 +56,8 @@ __all__ = [
     "context",
     "flush",
     "health",
+    "identify_account",
+    "identify_user",
     "stats",
 ]
 
@@ -64,6 +67,10 @@ def __getattr__(name: str) -> Any:
         from fslog import handler
 
         return getattr(handler, name)
+    if name in ("identify_account", "identify_user"):
+        from fslog import identify
+
+        return getattr(identify, name)
     raise AttributeError(f"module 'fslog' has no attribute {name!r}")
 
 

@@ -21,6 +21,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
+import fslog.identify  # noqa: F401 - now: no call of its functions imports it in some thread
 from fslog import capture, config, events, process
 from fslog.capture import Sink
 from fslog.config import Settings

@@ -26,7 +26,7 @@ ROWS = [
     ["mapping", "net"],
     ["plan"],
     ["formatter", "capture", "spool", "delivery", "collector"],
-    ["handler"],
+    ["handler", "identify"],
     ["__init__"],
     ["metrics", "testing", "viewer", "pytest_plugin", "integrations", "auto", "cli", "__main__"],
 ]

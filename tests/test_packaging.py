@@ -36,6 +36,8 @@ PUBLIC = [
     "context",
     "flush",
     "health",
+    "identify_account",
+    "identify_user",
     "stats",
 ]
 TOP_LEVEL = {

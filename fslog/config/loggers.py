@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fslog import process
+from fslog import events, process
 
 
 def every() -> list[logging.Logger]:
@@ -38,6 +38,29 @@ def takes_events(handler: Any, beside: Sequence[Any] = ()) -> bool:
     if not hasattr(handler, "queue") or getattr(handler, "listener", None) is not None:
         return False
     return any(one not in beside and not holders(one) for one in process.handlers())
+
+
+def may_lead_to_events(start: logging.Logger, level: int) -> bool:
+    """Return whether a record of an enabled logger may become an event; False if certainly not.
+
+    A handler that is neither fslog's nor one of the standard library may pass it on anywhere.
+    """
+    return events.is_attached or any(
+        handler.level <= level and (takes_events(handler) or _may_pass_on(handler))
+        for logger in _chain(start)
+        for handler in logger.handlers
+    )
+
+
+def _may_pass_on(handler: Any) -> bool:
+    if type(handler).__module__ not in ("logging", "logging.handlers"):
+        return True
+    makes_lines = any(hasattr(one, "takes_events") for one in (handler.formatter, *handler.filters))
+    return makes_lines or any(hasattr(handler, name) for name in _PASSING)
+
+
+_PASSING = ("queue", "target", "makePickle", "mapLogRecord")
+"""Attributes of the standard library's handlers that pass records on."""
 
 
 def holders(handler: Any) -> list[str]:

@@ -72,14 +72,19 @@ def off_without_keys(spool: str = "") -> None:
     Args:
         spool: the path of its spool, if events of earlier processes wait in it.
     """
+    waiting = f", and events wait in the spool {spool!r}" if spool else ""
+    log_once(
+        "off",
+        f"fslog is off: FSLOG_AUTH_KEY and FSLOG_API_KEY are not set{waiting}; "
+        "FSLOG_ENABLED=yes makes this an error",
+    )
+
+
+def log_once(kind: str, text: str) -> None:
+    """WARNING, once per process for each kind; see `log`."""
     mark = object()
-    if _logged_once.setdefault("off", mark) is mark:
-        waiting = f", and events wait in the spool {spool!r}" if spool else ""
-        log(
-            logging.WARNING,
-            f"fslog is off: FSLOG_AUTH_KEY and FSLOG_API_KEY are not set{waiting}; "
-            "FSLOG_ENABLED=yes makes this an error",
-        )
+    if _logged_once.setdefault(kind, mark) is mark:
+        log(logging.WARNING, text)
 
 
 def write_stderr(text: str, stream: TextIO | None = None) -> None:

@@ -36,6 +36,9 @@ def identity(
         who: a function, or a coroutine function, called with the request; returns a mapping of
             properties (`{"accountId": "acme", "userId": "ann"}`) or None. Properties that are None
             are left out. What it raises is logged once, and the request's events are not sent.
+            `details` and `accountDetails` among the properties are mappings of what is known of the
+            user and of the account; they are not bound, but sent if they have changed, as by
+            `fslog.identify_user` and `identify_account`.
 
     Raises:
         TypeError: `who` is not callable.

@@ -30,6 +30,9 @@ class Identity:
             properties (`{"accountId": "acme", "userId": "ann"}`) or None. Properties that are None
             are left out. What it raises is logged once, and the request's events are not sent.
             Without `who`, only the context is cleared, for applications that bind the user later.
+            `details` and `accountDetails` among the properties are mappings of what is known of the
+            user and of the account; they are not bound, but sent if they have changed, as by
+            `fslog.identify_user` and `identify_account`.
 
     Raises:
         TypeError: an argument is not callable.

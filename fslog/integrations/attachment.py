@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fslog import events
 from fslog.config import loggers
 from fslog.delivery import detached, sigterm
 from fslog.integrations.configured import Configured
@@ -92,6 +93,7 @@ class Attachment:
         self._call_before = kind.callHandlers
         for name, method in self._methods().items():
             setattr(kind, name, method)
+        events.is_attached = True
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fslog import config, context
 from fslog.integrations.identity import (
+    DETAILS,
     Unusable,
     Who,
     lacks_session,
@@ -33,6 +34,11 @@ class IdentityMiddleware:
     function returns a mapping or None. Properties without a value are left out: for an anonymous
     user nothing is bound. What the function or a path raises is logged once, and the request's
     events are not sent. In an asynchronous project both run where Django allows queries.
+
+    `details` and `accountDetails` among the properties are mappings of what is known of the user
+    and of the account, in the setting of its paths. They are not bound, but sent if they have
+    changed, as by `fslog.identify_user` and `identify_account`; they are read for each request of a
+    known user, so that a query in a path costs one.
 
     If the user is known and has no `sessionId`, it is a digest of the key of `request.session`,
     which is itself a secret and never sent; but only of a session that the user was read from, so
@@ -119,24 +125,47 @@ def _function(setting: Any) -> tuple[Callable[[Any], Any], str]:
     return _reader(config.mapping(SETTING, setting)), SETTING
 
 
-def _reader(paths: Mapping[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """Return a function that reads the properties at these paths of a request."""
-    for name, path in paths.items():
+def _reader(setting: Mapping[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """Return a function that reads the properties at these paths of a request, and the details."""
+    paths = {name: path for name, path in setting.items() if name not in DETAILS}
+    for name in paths:
         if name == "action":
             raise ValueError(f"{SETTING} has an action, which only a log call or a rule can give")
-        near = None if name in _KNOWN else config.nearest(name, _KNOWN)
+        near = None if name in _KNOWN else config.nearest(name, (*_KNOWN, *DETAILS))
         if near is not None:
             raise ValueError(f"{SETTING} has the property {name!r}; did you mean {near!r}?")
+    read_properties = _reader_of(SETTING, paths)
+    readers = {
+        name: _reader_of(f"{SETTING}[{name!r}]", config.mapping(f"{SETTING}[{name!r}]", nested))
+        for name, nested in setting.items()
+        if name in DETAILS
+    }
+
+    def read(request: Any) -> dict[str, Any]:
+        found = read_properties(request)
+        for name, read_details in readers.items() if found.get("userId") is not None else ():
+            try:
+                found[name] = read_details(request)
+            except Unusable as error:  # the user is known nevertheless
+                found[name] = error
+        return found
+
+    return read
+
+
+def _reader_of(setting: str, paths: Mapping[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    for name, path in paths.items():
+        place = f"{setting}[{name!r}]"
         try:
             parse(path)
         except ValueError as error:
-            raise ValueError(f"{SETTING}[{name!r}]: {error}") from None
+            raise ValueError(f"{place}: {error}") from None
         if path.startswith("request."):
             start = path.removeprefix("request.")
-            raise ValueError(f"{SETTING}[{name!r}] is {path!r}; write {start!r}: it begins there")
+            raise ValueError(f"{place} is {path!r}; write {start!r}: it begins there")
         if path == "session.session_key":
             raise ValueError(
-                f"{SETTING}[{name!r}] is the session's key, which is a secret; without it, the "
+                f"{place} is the session's key, which is a secret; without it, the "
                 "sessionId is its digest"
             )
     reads = {name: compile_path(f"request.{path}") for name, path in paths.items()}

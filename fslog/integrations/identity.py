@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fslog import context
+from fslog import context, identify
 from fslog.delivery import notices
 from fslog.interrupts import unless_interrupt
 from fslog.mapping import schema
@@ -23,6 +23,9 @@ The ids are None rather than missing: `defaults` would replace missing ones, and
 CARRIED = (*schema.IDS, "sessionId")
 """What a message of a queue carries of the context."""
 
+DETAILS = {"details": "identifyUser", "accountDetails": "identifyAccount"}
+"""What `who` may return beside properties: details of the user, of the account → their action."""
+
 _MAX_ID_BYTES = 512
 
 Properties = Mapping[str, Any]
@@ -34,6 +37,9 @@ class Who:
     It returns a mapping or None; properties that are None are left out. An exception of it, and
     a value that cannot be bound, are logged once, as a WARNING on the logger `fslog`. The request
     goes on then, and `UNKNOWN` is bound, so that its events are invalid and not somebody else's.
+
+    `details` and `accountDetails` of a known user are not bound: they are logged by `identify`, if
+    they have changed. What is wrong with them is logged once, and concerns nothing else.
 
     Args:
         function: called with the framework's request; for `abind`, it may return an awaitable.
@@ -60,32 +66,53 @@ class Who:
         """Clear the context, then bind the user of the request."""
         context.clear()
         try:
-            context.bind(**self._check(self._function(request)))
+            found = self._function(request)
+            context.bind(**self._check(found))
         except unless_interrupt(Exception) as error:  # the application's own function
             self._failed(error)
+        else:
+            self._identify(found)
 
     async def abind(self, request: Any) -> None:
         """Clear the context, then bind the user of the request in the running task."""
         context.clear()
         try:
             found = self._function(request)
-            context.bind(**self._check(await found if inspect.isawaitable(found) else found))
+            found = await found if inspect.isawaitable(found) else found
+            context.bind(**self._check(found))
         except unless_interrupt(Exception) as error:  # the application's own function
             self._failed(error)
+        else:
+            self._identify(found)
+
+    def _identify(self, found: Any) -> None:
+        """Log the details that `who` has returned of a known user and of their account."""
+        if self._check is not _properties or not isinstance(found, Mapping):
+            return
+        bound = context.current()
+        if "userId" not in bound:
+            return
+        ids = {name: bound[name] for name in schema.IDS if name in bound}
+        for name, action in DETAILS.items():
+            try:
+                if details := _details(name, found.get(name)):
+                    identify.identify(action, ids, details)
+            except unless_interrupt(Exception) as error:  # also a filter of the application's
+                self._log_once(name, error, f"its {name} are not sent")
 
     def _failed(self, error: Exception) -> None:
         context.clear()
         context.bind(**UNKNOWN)
+        result = f"the events of such a {self._noun} have no user and are not sent"
+        self._log_once("failed", error, result)
+
+    def _log_once(self, kind: str, error: Exception, result: str) -> None:
         mark = object()
-        if self._logged.setdefault("failed", mark) is mark:
+        if self._logged.setdefault(kind, mark) is mark:
             why = str(error) if isinstance(error, Unusable) else f"raised {type(error).__name__}"
             # Redaction changes nothing: of the exception, the text has only the type.
             with internal_work(str):
-                notices.log(
-                    logging.WARNING,
-                    f"{self._name} {why}: the events of such a {self._noun} have no user and are "
-                    "not sent. Logged once",
-                )
+                notices.log(logging.WARNING, f"{self._name} {why}: {result}. Logged once")
 
 
 class Unusable(Exception):
@@ -102,7 +129,26 @@ def _properties(found: Any) -> Properties:
         raise Unusable("returned a property whose name is not a string")
     if "action" in properties:
         raise Unusable("returned an action, which only a log call or a rule can give")
-    return {name: value for name, value in properties.items() if value is not None}
+    return {
+        name: value
+        for name, value in properties.items()
+        if value is not None and name not in DETAILS
+    }
+
+
+def _details(name: str, found: Any) -> Mapping[str, Any] | None:
+    """Return the details among the result of `who`.
+
+    Raises:
+        Unusable: they are no mapping of names; or `found` itself, which says why they are unknown.
+    """
+    if isinstance(found, Unusable):
+        raise found
+    if found is not None and not isinstance(found, Mapping):
+        raise Unusable(f"returned {name} of type {type(found).__name__}, not a mapping or None")
+    if found is not None and not all(isinstance(each, str) for each in found):
+        raise Unusable(f"returned {name} with a name that is not a string")
+    return found
 
 
 def to_message() -> dict[str, str | None]:

@@ -390,7 +390,24 @@ def _broken(event: Mapping[str, Any], action: str) -> list[Problem]:
             actual = "not finite" if kind == "number" and _is_float(event[name]) else None
             message = f"{name} is {actual or _kind(event[name])}; expected {words}"
             found.append(Problem("expected_type", name, message, event))
+        elif kind == "object" and type(event[name]) is dict:
+            found += _time_warnings(event, name)
     return found
+
+
+def _time_warnings(event: Mapping[str, Any], name: str) -> list[Problem]:
+    """Return a warning for the first time in an object: the endpoint gets a text."""
+    for key, value in event[name].copy().items():
+        if issubclass(type(value), datetime.date) and type(key) is str:
+            message = f"{name}.{key} is {_time_kind(value)}, sent as text; expected milliseconds"
+            return [Problem("expected_type", name, message, event)]
+    return []
+
+
+def _time_kind(value: datetime.date) -> str:
+    if isinstance(value, datetime.datetime) and value.tzinfo is None:
+        return "a datetime without a time zone or offset"
+    return _kind(value)
 
 
 def _fits(value: Any, types: Any) -> bool:

@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
+from fslog import events
 from fslog.interrupts import unless_interrupt
 
 Redact = Callable[[str], str]
@@ -161,6 +162,7 @@ def is_internal(logger: object) -> bool:
         active_redactor() is not None
         and isinstance(logger, str)
         and logger.partition(".")[0] in _LOGGERS
+        and logger != events.LOGGER  # which is for the application
     )
 
 

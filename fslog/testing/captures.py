@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from fslog import identify
 from fslog.capture import Sink, SinkOverride
 from fslog.collector import Collector
 from fslog.config import NO_LIMIT, Settings
@@ -112,6 +113,7 @@ class Capture:
         self._override = SinkOverride(Destination(url, *keys), self._make_sink)
         self._overlay = Overlay(dict(zip(VARIABLES, (url, *keys, "yes", None), strict=True)))
         self._override.start()
+        identify.forget()  # else the test would miss what an earlier one has logged
         return self
 
     def stop(self) -> None:
@@ -120,6 +122,7 @@ class Capture:
         if overlay is None or self._override is None:
             return
         self._override.stop()
+        identify.forget()  # what was captured is not delivered
         overlay.end()
         self._collector.stop()
         self._captured.events()  # for observers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from fslog import context
+from fslog import FreshsuccessHandler, context
 from fslog.integrations.django import IdentityMiddleware
 from fslog.integrations.identity import UNKNOWN
+from fslog.testing import Capture
 
 Configure = Callable[..., None]
 
@@ -143,6 +145,83 @@ def test_a_failure(
     assert "token-of-bob" not in caplog.text
 
 
+DETAILS = {
+    "details": {"name": "user.name", "joinDate": "user.date_joined", "title": "user.title"},
+    "accountDetails": {"tier": "user.account.tier"},
+}
+JOINED = datetime.datetime(2026, 1, 31, tzinfo=datetime.timezone.utc)
+
+
+@pytest.fixture
+def usage(freshsuccess: Capture) -> Iterator[logging.Handler]:
+    """Return a handler of the root logger."""
+    handler = FreshsuccessHandler()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+    handler.close()
+
+
+def who_with_details(request: Any) -> Any:
+    details = {"name": "Ann", "joinDate": JOINED}
+    return {**ANN, "details": details, "accountDetails": {"tier": "gold"}}
+
+
+@MODES
+@pytest.mark.parametrize("identity", [{**PATHS, **DETAILS}, who_with_details])
+def test_details_are_sent_once_and_not_bound(
+    respond: Any,
+    identity: Any,
+    configure: Configure,
+    freshsuccess: Capture,
+    usage: logging.Handler,
+) -> None:
+    """Paths of details are read like others; what has no value is left out."""
+    configure(identity)
+    account = SimpleNamespace(tier="gold")
+    user = SimpleNamespace(**vars(USER), name="Ann", date_joined=JOINED, account=account)
+    for _ in range(2):
+        assert respond(SimpleNamespace(user=user)) == ANN
+    found = [(event["action"], event["details"]) for event in freshsuccess.events]
+    assert found == [
+        ("identifyUser", {"name": "Ann", "joinDate": 1_769_817_600_000}),
+        ("identifyAccount", {"tier": "gold"}),
+    ]
+
+
+@MODES
+def test_details_that_cannot_be_read(
+    respond: Any,
+    configure: Configure,
+    freshsuccess: Capture,
+    usage: logging.Handler,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The user is bound, and other details are sent; of an anonymous user none are read."""
+
+    class User:
+        account_id = "acme"
+        account = SimpleNamespace(tier="gold")
+
+        def __init__(self, pk: Any) -> None:
+            self.pk = pk
+            self.reads = 0
+
+        @property
+        def name(self) -> str:
+            self.reads += 1
+            raise LookupError("token-of-bob")
+
+    configure({**PATHS, **DETAILS})
+    user, anonymous = User(7), User(None)
+    assert respond(SimpleNamespace(user=user)) == ANN
+    assert respond(SimpleNamespace(user=anonymous)) == {"accountId": "acme"}
+    assert (user.reads, anonymous.reads) == (1, 0)
+    assert [event["action"] for event in freshsuccess.events] == ["identifyAccount"]
+    (text,) = [record.getMessage() for record in caplog.records if record.name == "fslog"]
+    assert text.startswith("FSLOG_IDENTITY (request.user.name) raised LookupError: its details ")
+
+
 @pytest.mark.parametrize(
     ("identity", "message"),
     [
@@ -158,6 +237,9 @@ def test_a_failure(
         ({"userId": 7}, "FSLOG_IDENTITY['userId']: 7 is not a path"),
         ({"userId": "request.user.pk"}, "FSLOG_IDENTITY['userId'] is 'request.user.pk'; write "),
         ({"sessionId": "session.session_key"}, "FSLOG_IDENTITY['sessionId'] is the session's key"),
+        ({"details": "user.profile"}, "FSLOG_IDENTITY['details'] is of type str; expected a mappi"),
+        ({"details": {"name": 7}}, "FSLOG_IDENTITY['details']['name']: 7 is not a path"),
+        ({"accountDetail": {}}, "the property 'accountDetail'; did you mean 'accountDetails'?"),
         ("who", "FSLOG_IDENTITY is 'who', which cannot be imported"),
         (f"{__name__}.whom", f"FSLOG_IDENTITY is '{__name__}.whom', which cannot be imported"),
         (f"{__name__}.PATHS", f"FSLOG_IDENTITY ({__name__}.PATHS) is of type dict"),

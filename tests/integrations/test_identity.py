@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import logging
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from fslog import FreshsuccessHandler, context
 from fslog.integrations import aiohttp, asgi, flask, wsgi
-from fslog.integrations.identity import UNKNOWN, Who
+from fslog.integrations.identity import UNKNOWN, Who, of_message
 from fslog.testing import Capture
 from needs import slow_but
 from readme_blocks import environment
@@ -103,6 +104,107 @@ def test_what_was_bound_before_is_cleared(serve: Serve) -> None:
     assert serve(lambda _: ANN) == ANN
     context.bind(userId="bob", plan="gold")
     assert serve(lambda _: None) == {}
+
+
+DETAILS = {"role": "admin", "since": datetime.date(2026, 1, 31)}
+
+
+@pytest.fixture
+def usage(freshsuccess: Capture) -> Iterator[logging.Handler]:
+    """Return a handler of the root logger."""
+    handler = FreshsuccessHandler()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+    handler.close()
+
+
+@ALL
+def test_details_are_sent_and_not_bound(
+    serve: Serve, freshsuccess: Capture, usage: logging.Handler
+) -> None:
+    """Those of user and account are sent inside the request, once until they change."""
+    more = {"details": DETAILS, "accountDetails": {"tier": "gold"}, "sessionId": "s"}
+    bound = {**ANN, "sessionId": "s"}
+    for _ in range(3):
+        assert serve(lambda _: {**ANN, **more}) == bound
+    assert serve(lambda _: {**ANN, **more, "accountDetails": None}) == bound
+    assert serve(lambda _: {**ANN, **more, "accountDetails": {"tier": "silver"}}) == bound
+    user, account, silver = freshsuccess.events
+    assert user["details"] == {"role": "admin", "since": 1_769_817_600_000}
+    assert (account["details"], silver["details"]) == ({"tier": "gold"}, {"tier": "silver"})
+    for event, action in [(user, "identifyUser"), (account, "identifyAccount")]:
+        assert {**event, "action": action, **bound} == event
+
+
+@ALL
+def test_details_of_nobody_are_not_sent(
+    serve: Serve, freshsuccess: Capture, usage: logging.Handler
+) -> None:
+    """Without a known user no event is made, not even an invalid one."""
+    for nobody in ({}, {"userId": None}, {"accountId": "acme"}):
+        found = {**nobody, "details": DETAILS, "accountDetails": {"tier": "gold"}}
+        assert "details" not in serve(lambda _: found)  # noqa: B023
+    assert freshsuccess.events == []
+    assert freshsuccess.problems == []
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        (["ann-the-admin"], "returned details of type list, not a mapping or None: its details "),
+        ({7: "ann-the-admin"}, "returned details with a name that is not a string: its details "),
+    ],
+)
+def test_wrong_details(
+    serve: Serve,
+    details: Any,
+    said: str,
+    freshsuccess: Capture,
+    usage: logging.Handler,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The user is bound nevertheless; what is wrong is logged, without the details."""
+    found = {**ANN, "details": details, "accountDetails": {"tier": "gold"}}
+    assert serve(lambda _: found) == ANN
+    assert [event["action"] for event in freshsuccess.events] == ["identifyAccount"]
+    (text,) = [one.getMessage() for one in caplog.records if one.name == "fslog"]
+    assert said in text
+    assert "are not sent. Logged once" in text
+    assert "ann-the-admin" not in text
+
+
+def test_what_details_raise_is_logged_once_and_reaches_no_request(
+    freshsuccess: Capture, usage: logging.Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even if a filter of the application's raises in the log call, its user stays bound."""
+
+    def fail(record: logging.LogRecord) -> bool:
+        raise LookupError("token-of-ann")
+
+    logger = logging.getLogger("fslog.events")
+    logger.addFilter(fail)
+    try:
+        for role in ("admin", "owner"):
+            found = {**ANN, "details": {"role": role}}
+            assert by_wsgi(lambda _: found) == ANN  # noqa: B023
+            made = Who(lambda _: found, "who")  # noqa: B023
+            made.bind(None)
+            made.bind(None)
+    finally:
+        logger.removeFilter(fail)
+    texts = [one.getMessage() for one in caplog.records]
+    assert len([text for text in texts if text.startswith("who raised LookupError: ")]) == 2
+    assert "token-of-ann" not in caplog.text
+
+
+def test_a_message_of_a_queue_has_no_details(freshsuccess: Capture, usage: logging.Handler) -> None:
+    """Only what `who` returns is trusted to: a message that names details is not read for them."""
+    who = Who(lambda _: {**ANN, "details": DETAILS}, "a message", check=of_message)
+    who.bind(None)
+    assert dict(context.current()) == ANN
+    assert freshsuccess.events == []
 
 
 def raises(_: Any) -> None:
