@@ -38,6 +38,14 @@ class ExcludedEvent(Exception):
     """An event of someone for whom the configuration allows none; it never leaves fslog."""
 
 
+class LimitedEvent(Exception):
+    """An event beyond the rate that the configuration allows; `problem` says so."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem: Problem = problem
+
+
 class InvalidEvent(ValueError):
     """An event that the endpoint would drop without an error.
 

@@ -31,11 +31,12 @@ from fslog.delivery import notices, sigterm
 from fslog.delivery.delivery import Delivery
 from fslog.delivery.detached import Watch
 from fslog.delivery.tracking import Tracking
-from fslog.errors import ExcludedEvent, InvalidEvent, Problem
+from fslog.errors import ExcludedEvent, InvalidEvent, LimitedEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.interrupts import unless_interrupt
 from fslog.mapping.encoding import encode
 from fslog.mapping.privacy import key_needed
+from fslog.mapping.rates import RateLimit
 from fslog.net import wire
 from fslog.net.destination import Destination, destination
 from fslog.net.redaction import Redactor, active_redactor, current_mark, internal_work, is_internal
@@ -121,6 +122,8 @@ class FreshsuccessHandler(logging.Handler):
         enabled: False: accept nothing and start nothing; True: without keys, raise ValueError;
             `"auto"`: True if both keys are set, False if neither is, which a WARNING on the logger
             `fslog` reports once per process; else `FSLOG_ENABLED`, else `"auto"`.
+        max_per_second: how many events of each action and feature are sent in a second at most;
+            those beyond are counted as `limited`.
         on_problem: called with a `Problem` in the thread of the log call.
         track_time: True: derive `sessionSync` and `moduleEnd` from the events of this process.
         idle_after: the longest gap between two events, in seconds, that counts as time.
@@ -164,6 +167,7 @@ class FreshsuccessHandler(logging.Handler):
         ca_certs: str | None = None,
         proxy: str | None = None,
         enabled: bool | str | None = None,
+        max_per_second: float | None = None,
         on_problem: Callable[[Problem], None] | None = None,
         track_time: bool = False,
         idle_after: float = config.IDLE_SECONDS,
@@ -222,7 +226,9 @@ class FreshsuccessHandler(logging.Handler):
         self._time_property = settings.time_properties["moduleEnd"]
         self._is_time_renamed = self._time_property != config.TIME_PROPERTIES["moduleEnd"]
         # Whether some option needs each event as a dict, so that no encoder is compiled.
-        self._sees_events = settings.track_time or self._is_time_renamed
+        is_limited = settings.max_per_second is not None
+        self._sees_events = settings.track_time or self._is_time_renamed or is_limited
+        self._rate: RateLimit | None = None
         self._tracking: Tracking | None = None
         self._end_tracking: Any = None
         super().__init__(settings.level)
@@ -286,7 +292,8 @@ class FreshsuccessHandler(logging.Handler):
     def _use_formatter(self) -> None:
         formatter = self.formatter
         is_own = type(formatter).event is not EventFormatter.event
-        self._event = formatter.event if is_own else formatter.allowed_event
+        event = formatter.event if is_own else formatter.allowed_event
+        self._event = event if self._rate is None else self._rate.checked(event)
         self._warnings = self.formatter.warnings
         # A subclass that overrides emit() sees every record, so it gets no fast path.
         is_plain = self._enabled and type(self).emit is FreshsuccessHandler.emit
@@ -341,6 +348,9 @@ class FreshsuccessHandler(logging.Handler):
             line = encode(event)
         except ExcludedEvent:
             sink.excluded.add()
+        except LimitedEvent as error:
+            sink.limited.add()
+            self._report(sink, record, (error.problem,))
         except InvalidEvent as error:
             self._reject(sink, record, error.problems)
         except unless_interrupt(Exception) as error:
@@ -553,6 +563,8 @@ class FreshsuccessHandler(logging.Handler):
         )
         # setdefault is atomic: if several threads are here at once, one wins.
         delivery = self._deliveries.setdefault(pid, made)
+        if delivery is made and self._settings.max_per_second is not None:
+            self._rate = RateLimit(self._settings.max_per_second)
         for other in self._deliveries.keys() - {pid}:
             parents = self._deliveries.pop(other, None)
             if parents is not None:

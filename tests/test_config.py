@@ -87,6 +87,7 @@ def test_the_defaults_are_the_design_s() -> None:
         "ca_certs": None,
         "proxy": None,
         "enabled": None,
+        "max_per_second": None,
         "on_problem": None,
         "track_time": False,
         "idle_after": 300.0,
@@ -202,6 +203,7 @@ WRONG_TYPES: list[tuple[str, Any, list[str]]] = [
         for wrong in (None, "5", True, [5], timedelta(seconds=5), Decimal(5), 5j)
         if not (name == "aggregate" and wrong is None)
     ],
+    *[("max_per_second", wrong, ["events a second"]) for wrong in ("5", True, [5], Decimal(5))],
     *[("enabled", wrong, ["bool"]) for wrong in (5, 1, 0, 1.0, ["yes"])],
     *[("on_problem", wrong, ["callable"]) for wrong in (5, ["f"], {})],
     *[("track_time", wrong, ["bool"]) for wrong in (None, 1, ["yes"])],
@@ -256,6 +258,10 @@ WRONG_VALUES: list[tuple[str, Any, list[str]]] = [
     *[
         ("time_properties", {"sessionSync": wrong}, ["time_properties.sessionSync", repr(wrong)])
         for wrong in ("", "userId", "module")
+    ],
+    *[
+        ("max_per_second", wrong, ["events a second", repr(wrong)])
+        for wrong in (0, -1, 1e-7, 1e10, math.nan, math.inf)
     ],
     *[("overflow", wrong, WORDS["overflow"]) for wrong in ("drop", "", "Block")],
     ("ca_certs", "/nonexistent/ca.pem", ["/nonexistent/ca.pem", "PEM"]),

@@ -20,7 +20,7 @@ from fslog import EventFormatter, FreshsuccessHandler
 from fslog.collector import Collector
 from fslog.delivery import names
 from fslog.formatter import EXCLUDE
-from fslog.mapping import schema
+from fslog.mapping import rates, schema
 from fslog.net.destination import DATACENTERS
 from fslog.plan.judgement import CODES
 from fslog.testing import Capture
@@ -112,11 +112,12 @@ def test_every_code_is_documented() -> None:
     """The guide lists each code, and says that an event with a warning is sent."""
     rows = tables(section("events", "Problems"))[0]
     fate = {code(name): fate for name, fate, _ in rows}
-    assert set(fate) == codes_in_the_code() | {names.CODE}
+    assert set(fate) == codes_in_the_code() | {names.CODE, rates.CODE}
     sent = {name for name, fate in fate.items() if fate == "sent"}
     assert sent == schema.WARNINGS | {names.CODE}
     assert {name for name, fate in fate.items() if fate == "refused"} == {"refused"}
-    assert set(fate.values()) == {"sent", "refused", "invalid"}
+    assert {name for name, fate in fate.items() if fate == "limited"} == {rates.CODE}
+    assert set(fate.values()) == {"sent", "refused", "limited", "invalid"}
     of_plans = tables(section("events", "Problems"))[1]
     assert {code(name) for name, _ in of_plans} == CODES
 

@@ -113,6 +113,23 @@ def seconds(
     return float(value)
 
 
+def rate(name: str, value: Any) -> float | None:
+    """Return a number of events a second, above 0, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is {_type(value)}; expected a number of events a second, or None")
+    if not _LEAST_RATE <= value <= _MOST_RATE:
+        raise ValueError(
+            f"{name} is {_shown(value)}; expected a number of events a second, "
+            f"{_LEAST_RATE:g} to {_MOST_RATE:g}"
+        )
+    return float(value)
+
+
+_LEAST_RATE, _MOST_RATE = 1e-6, 1e9
+
+
 def whole(name: str, value: Any, *, least: int = 1, most: int | None = None) -> int:
     """Return a whole number between two bounds, both included."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -301,6 +318,8 @@ class Settings:
     ca_certs: str | None
     enabled: bool | None
     """None: `auto`."""
+    max_per_second: float | None
+    """None: no event is limited."""
     on_problem: Callable[[Problem], None] | None
     track_time: bool = False
     idle_after: float = IDLE_SECONDS
@@ -337,6 +356,7 @@ class Settings:
             spool_fsync=one_of("spool_fsync", given["spool_fsync"], get_args(SpoolFsync)),
             ca_certs=None if ca_certs is None else text("ca_certs", ca_certs),
             enabled=enabled_state(given["enabled"]),
+            max_per_second=rate("max_per_second", given["max_per_second"]),
             on_problem=function("on_problem", given["on_problem"]),
             track_time=flag("track_time", given["track_time"]),
             idle_after=seconds("idle_after", given["idle_after"], most=MAX_IDLE_SECONDS),

@@ -49,6 +49,7 @@ _CHILD_SETTINGS = Settings(
     spool_fsync="never",
     ca_certs=None,
     enabled=True,
+    max_per_second=None,
     on_problem=None,
 )
 """Of forked children: they deliver soon, because a test waits for them."""

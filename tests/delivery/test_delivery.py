@@ -89,6 +89,7 @@ class Case:
             "spool_fsync": "never",
             "ca_certs": None,
             "enabled": True,
+            "max_per_second": None,
             "on_problem": None,
         }
         self.delivery = Delivery(
