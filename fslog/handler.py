@@ -89,6 +89,8 @@ class FreshsuccessHandler(logging.Handler):
 
     Args:
         auth_key, api_key: the source's two keys; else `FSLOG_AUTH_KEY`, `FSLOG_API_KEY`.
+        auth_key_file, api_key_file: files that contain them, instead; else `FSLOG_AUTH_KEY_FILE`,
+            `FSLOG_API_KEY_FILE`. They are read again when the endpoint rejects the keys.
         datacenter: `"us"` or `"eu"`; else `FSLOG_DATACENTER`, else `"us"`.
         endpoint: base URL instead of the data center's; else `FSLOG_ENDPOINT`.
         level: as for any handler.
@@ -143,6 +145,8 @@ class FreshsuccessHandler(logging.Handler):
         *,
         auth_key: str | None = None,
         api_key: str | None = None,
+        auth_key_file: str | os.PathLike[str] | None = None,
+        api_key_file: str | os.PathLike[str] | None = None,
         datacenter: Datacenter | None = None,
         endpoint: str | None = None,
         level: int | str = logging.NOTSET,
@@ -198,6 +202,8 @@ class FreshsuccessHandler(logging.Handler):
         self._destination = destination(
             auth_key=auth_key,
             api_key=api_key,
+            auth_key_file=auth_key_file,
+            api_key_file=api_key_file,
             datacenter=datacenter,
             endpoint=endpoint,
             proxy="" if is_captured else proxy,

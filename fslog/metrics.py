@@ -70,6 +70,8 @@ _NUMBERS = (
     _Number("adopted", "counter", "Events that dead processes left.", "fslog.adopted"),
     _Number("delivered", "counter", "Events that were answered with 200.", _EXPORTED),
     _Number("abandoned", "counter", "Events that are lost.", _EXPORTED, "rejected"),
+    _Number("quarantined", "counter", "Abandoned events in quarantine.", "fslog.quarantined"),
+    _Number("expired", "counter", "Abandoned events that expired.", "fslog.expired"),
     _Number("pending", "up_down_counter", "Events that wait.", _INFLIGHT),
     _Number("retries", "counter", "POSTs that failed.", "fslog.retries", "", "{request}"),
     _Number("batches", "counter", "Delivered bodies.", "fslog.batches", "", "{request}"),

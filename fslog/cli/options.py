@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fslog import config
 from fslog.cli.output import folded
+from fslog.net.keys import known_keys
 from fslog.net.redaction import Redactor, printable
 from fslog.spool.filesystem import CAN_LOCK
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 KEYS = ("FSLOG_AUTH_KEY", "FSLOG_API_KEY")
 
 _NO_KEYS = (
-    "the keys of the source are read from FSLOG_AUTH_KEY and FSLOG_API_KEY, never from arguments, "
-    "which every user of the machine can read in the list of processes"
+    "the keys of the source are read from FSLOG_AUTH_KEY and FSLOG_API_KEY, or from the files that "
+    "FSLOG_AUTH_KEY_FILE and FSLOG_API_KEY_FILE name, never from arguments, which every user of "
+    "the machine can read in the list of processes"
 )
 
 _POSIX = ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "fchmod", "pread", "pwrite", "geteuid")
@@ -82,7 +84,7 @@ def report_error(prog: str, error: CommandError) -> int:
 
 def _safe(message: str) -> str:
     # A key may have been pasted into an argument.
-    return printable(Redactor(*map(os.environ.get, KEYS))(message))
+    return printable(Redactor(*known_keys(os.environ))(message))
 
 
 def require_posix(what: str, remedy: str) -> None:
@@ -215,7 +217,7 @@ def destination_of(
 
     if needs_keys:
         for name in KEYS:
-            if not environ.get(name, "").strip():
+            if not (environ.get(name, "").strip() or environ.get(f"{name}_FILE", "").strip()):
                 raise CommandError(f"{name} is not set: {_NO_KEYS}")
     if options.datacenter is not None:
         environ = {name: environ[name] for name in environ if name != "FSLOG_ENDPOINT"}

@@ -110,7 +110,7 @@ def _check_keys(section: Mapping[str, Any], arguments: Mapping[str, Any]) -> Non
     """Raise what an enabled handler raises if a key is missing."""
     from fslog.net.destination import destination
 
-    keys = ("auth_key", "api_key")
+    keys = ("auth_key", "api_key", "auth_key_file", "api_key_file")
     if all((name in section) == (name in arguments) for name in keys):
         destination(
             **{name: arguments.get(name) for name in (*keys, "datacenter", "endpoint", "proxy")},

@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from fslog import process
@@ -154,6 +155,9 @@ class Delivery(RecordCounters):
             clock=self._clock,
             is_forked=self._is_forked,
         )
+        reread_keys = None
+        if self._destination.has_key_files():
+            reread_keys = partial(self._reread_keys, buffer)
         listener = Listener(
             queue,
             buffer,
@@ -169,8 +173,15 @@ class Delivery(RecordCounters):
             begun=lambda: process.track(self),
             closed=lambda: self._closed(backlog),
             is_turn=self._is_turn,
+            reread_keys=reread_keys,
         )
         return _Parts(queue, buffer, backlog, listener)
+
+    def _reread_keys(self, buffer: Buffer) -> bool:
+        if not self._destination.reread_keys():
+            return False
+        self._store.use_keys(self._destination.keys_digest(), buffer.locked)
+        return True
 
     def begin(self) -> None:
         """Lock out other keys and adopt orphans, which must not wait for a log call."""

@@ -92,6 +92,9 @@ class Listener(QueueListener):
         begun: called if the thread continues, because an item arrived while it was ending.
         closed: called before the last flush of a process is answered.
         is_turn: returns whether this listener may post; False while others have older events.
+        reread_keys: called if the endpoint rejects the keys; reads them again from their files, and
+            returns whether there are other ones (`ValueError`: they cannot be read). None if they
+            are not in files.
         jitter: returns a random part of a pause.
         start: starts a bare thread.
         is_brief: whether the thread ends whenever nothing is pending, as it must in a
@@ -115,6 +118,7 @@ class Listener(QueueListener):
         begun: Callable[[], None] = lambda: None,
         closed: Callable[[], None] = lambda: None,
         is_turn: Callable[[], bool] = lambda: True,
+        reread_keys: Callable[[], bool] | None = None,
         jitter: Callable[[float], float] = full_jitter,
         start: Start = start_thread,
         is_brief: bool = IN_SUBINTERPRETER,
@@ -134,6 +138,7 @@ class Listener(QueueListener):
         self._begun = begun
         self._closed = closed
         self._is_turn = is_turn
+        self._reread_keys = reread_keys
         self._backoff = Backoff(max_backoff, jitter)
         self._received: deque[Any] = deque()
         self._flushes: list[Flush] = []
@@ -420,7 +425,17 @@ class Listener(QueueListener):
         self._failed(outcome)
         if self.misconfigured_since is None:
             self.misconfigured_since = self._clock()
-        self._notices.misconfigured(outcome.reason, self._pending(), self._max_backoff)
+        reason = outcome.reason
+        if self._reread_keys is not None:
+            try:
+                if self._reread_keys():
+                    self._retry_at = None
+                    self._notices.rekeyed()
+                    return
+            except unless_interrupt(ValueError) as error:
+                reason = self.last_error = self._redact(f"{reason}; {error}")
+        in_files = self._reread_keys is not None
+        self._notices.misconfigured(reason, self._pending(), self._max_backoff, in_files=in_files)
 
     def _too_large(self, batch: Batch, outcome: Outcome) -> None:
         self._failed(outcome)

@@ -143,13 +143,33 @@ class Notices:
             f"retried with growing pauses, at least every {max_backoff:g} s",
         )
 
-    def misconfigured(self, reason: str, pending: int, max_backoff: float) -> None:
-        """WARNING, once per outage: the endpoint rejects every event, a configuration error."""
+    def misconfigured(
+        self, reason: str, pending: int, max_backoff: float, *, in_files: bool = False
+    ) -> None:
+        """WARNING, once per outage: the endpoint rejects every event, a configuration error.
+
+        Args:
+            reason: of the endpoint.
+            pending: how many events are kept.
+            max_backoff: when the next attempt is made.
+            in_files: whether the keys are in files, which are read again.
+        """
+        effect = "a corrected configuration takes effect at restart"
+        if in_files:
+            effect = "other keys in the files take effect then"
         self._log_failure(
             "misconfigured",
             f"{self._host} rejects the events: {reason}. Check whether auth_key, api_key and "
             f"datacenter (or endpoint) belong together. {counted(pending, 'event')} kept, "
-            f"retried every {max_backoff:g} s; a corrected configuration takes effect at restart",
+            f"retried every {max_backoff:g} s; {effect}",
+        )
+
+    def rekeyed(self) -> None:
+        """INFO: other keys were found in the files, and are used from now on."""
+        self._log(
+            logging.INFO,
+            f"{self._host} rejects the keys, and there are other ones in their files: these are "
+            "used from now on",
         )
 
     def _log_failure(self, kind: str, text: str) -> None:

@@ -248,6 +248,16 @@ class Store:
         """Return whether a process waits to send what is in the store when this one ends."""
         return False
 
+    def use_keys(self, digest: str, locked: Callable[[Callable[[], object]], object]) -> None:
+        """Record that other keys of the same source are used from now on.
+
+        Called without the buffer's lock, in the thread that delivers.
+
+        Args:
+            digest: of the new keys.
+            locked: calls a function with the buffer's lock held.
+        """
+
     def end(self) -> None:
         """Release everything, because nothing of this process is in the store any more."""
 

@@ -12,6 +12,7 @@ from fslog import EventFormatter
 from fslog.config import AUTO, did_you_mean, flushes_on_sigterm
 from fslog.config.files import SourceError
 from fslog.delivery.notices import write_stderr
+from fslog.net.keys import known_keys
 from fslog.net.redaction import Redactor, printable
 
 CLASSES = ("fslog.FreshsuccessHandler", "fslog.handler.FreshsuccessHandler")
@@ -24,7 +25,6 @@ DEFAULT: Mapping[str, Any] = {
 }
 """The configuration if none is given."""
 
-_KEYS = ("auth_key", "api_key")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -175,9 +175,7 @@ class Configured:
     def redactor(self) -> Redactor:
         """Return what removes the keys, of the environment and of the handlers, from a text."""
         sections = [self._given["handlers"][name] for name in self._names]
-        keys = [os.environ.get(f"FSLOG_{name.upper()}") for name in _KEYS]
-        keys += [one.get(name) for one in sections for name in _KEYS]
-        return Redactor(*(str(key).strip() for key in keys if key))
+        return Redactor(*known_keys(os.environ, *sections))
 
 
 def class_of(section: Any) -> Any:

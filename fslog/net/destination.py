@@ -10,6 +10,7 @@ import base64
 import hashlib
 import ipaddress
 import logging
+import os
 import re
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -17,7 +18,9 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fslog import config
+from fslog.interrupts import unless_interrupt
 from fslog.net import wire
+from fslog.net.keys import NAMES, find_key, read_key_file, variable_of
 from fslog.net.redaction import LEAST_LENGTH, Redactor, internal_work
 
 DATACENTERS = {
@@ -30,9 +33,6 @@ _LONGEST_WORD = 12
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
-# RFC 3986's pchar without the percent sign: characters that need no encoding in a path.
-_KEY = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
-
 _mentioned: set[str] = set()
 """The keys, by name, that this process has already reported as too short."""
 
@@ -42,24 +42,60 @@ class Destination:
 
     Args:
         base: scheme, host, port and path prefix, checked by `endpoint_url`.
-        auth_key, api_key: checked by `key`; None for a disabled handler.
+        auth_key, api_key: checked by `find_key`; None for a disabled handler.
         proxy: the proxy's URL; None for a direct connection.
+        key_files: the paths of the files with the two keys; None for one that was given itself.
     """
 
     def __init__(
-        self, base: str, auth_key: str | None, api_key: str | None, proxy: str | None = None
+        self,
+        base: str,
+        auth_key: str | None,
+        api_key: str | None,
+        proxy: str | None = None,
+        key_files: tuple[str | None, str | None] = (None, None),
     ) -> None:
         parts = urlsplit(base)
         self._base = base
         self._keys = (auth_key, api_key)
+        self._key_files = key_files
         self._proxy = proxy
         self.host: str = parts.netloc
         self.redact: Redactor = Redactor(auth_key, api_key, *_credentials(proxy))
 
     def is_reached_as(self, other: Destination) -> bool:
         """Return whether endpoint, keys and proxy are the same."""
-        mine = (self._base, self._keys, self._proxy)
-        return mine == (other._base, other._keys, other._proxy)
+        mine = (self._base, self._key_sources(), self._proxy)
+        return mine == (other._base, other._key_sources(), other._proxy)
+
+    def _key_sources(self) -> list[tuple[bool, str | None]]:
+        """Return where each key is from: of two handlers, one may have read a new one already."""
+        both = zip(self._keys, self._key_files, strict=True)
+        return [(path is not None, value if path is None else path) for value, path in both]
+
+    def has_key_files(self) -> bool:
+        """Return whether `reread_keys` may find other keys."""
+        return any(self._key_files)
+
+    def reread_keys(self) -> bool:
+        """Read the keys that are from files again, and use them from now on.
+
+        Returns:
+            Whether one has changed. The old ones are still redacted.
+
+        Raises:
+            ValueError: a file cannot be read; both keys are as before.
+        """
+        found = tuple(
+            value if path is None else read_key_file(f"{name}_file", path)
+            for name, value, path in zip(NAMES, self._keys, self._key_files, strict=True)
+        )
+        if found == self._keys:
+            return False
+        self.redact.add(*found)  # before any of them is used
+        auth_key, api_key = found
+        self._keys = (auth_key, api_key)
+        return True
 
     def has_keys(self) -> bool:
         """Return whether events can be posted."""
@@ -77,6 +113,27 @@ class Destination:
         auth_key, api_key = (key or "" for key in self._keys)
         text = f"{len(auth_key)}:{auth_key}{api_key}".encode()
         return hashlib.blake2b(text, digest_size=16, person=b"fslog spool keys").hexdigest()
+
+    def files_digest(self) -> str:
+        """Return a digest that identifies the files of the keys; empty if there are none.
+
+        It stays the same when other keys are in the files: the directory does, also if the files
+        are replaced, as Kubernetes does it. Of a key that was given itself, it depends on the key.
+        """
+        sources = []
+        for value, path in zip(self._keys, self._key_files, strict=True):
+            if path is None:
+                sources.append(f"{value}")
+                continue
+            try:
+                found = os.stat(os.path.dirname(os.path.abspath(path)))
+            except unless_interrupt(OSError, ValueError):
+                return ""
+            sources.append(f"{found.st_dev} {found.st_ino} {os.path.basename(path)}")
+        if not self.has_key_files():
+            return ""
+        text = "".join(f"{len(source)}:{source}" for source in sources).encode("utf-8", "replace")
+        return hashlib.blake2b(text, digest_size=16, person=b"fslog key files").hexdigest()
 
     def ping_url(self) -> str:
         """Return the URL of a ping; it contains no key."""
@@ -115,22 +172,26 @@ def destination(
     needs_keys: bool | None,
     environ: Mapping[str, str],
     log: Callable[[int, str], None],
+    auth_key_file: Any = None,
+    api_key_file: Any = None,
 ) -> Destination:
     """Return the destination that a handler's arguments and the environment describe.
 
     Args:
-        auth_key, api_key, datacenter, endpoint, proxy: a handler's; None: the environment's.
-        needs_keys: whether missing keys are an error; None: only if one of the two is missing.
+        auth_key, api_key, datacenter, endpoint, proxy, auth_key_file, api_key_file: a handler's;
+            None: the environment's.
+        needs_keys: whether missing keys are an error; None: only if one of the two is missing, or a
+            file cannot be read.
         environ: environment variables.
         log: called with a logging level and a text, once for each key that is too short.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.
     """
-    auth_key = key("auth_key", auth_key, environ, needed=needs_keys is True)
-    api_key = key("api_key", api_key, environ, needed=needs_keys is True)
+    auth = find_key("auth_key", auth_key, auth_key_file, environ, needed=needs_keys)
+    api = find_key("api_key", api_key, api_key_file, environ, needed=needs_keys)
     if needs_keys is None:
-        _check_pair({"auth_key": auth_key, "api_key": api_key})
+        _check_pair({"auth_key": auth.value, "api_key": api.value})
     if datacenter is None:
         datacenter = config.environment("FSLOG_DATACENTER", environ) or "us"
     if isinstance(datacenter, str) and len(datacenter) > _LONGEST_WORD:
@@ -140,9 +201,11 @@ def destination(
         endpoint = config.environment("FSLOG_ENDPOINT", environ)
     if endpoint is not None:
         base = endpoint_url(endpoint)
-    to = Destination(base, auth_key, api_key, proxy_url(base, proxy, environ))
-    if needs_keys is not False and auth_key and api_key:
-        _mention_short(to, log, {"auth_key": auth_key, "api_key": api_key})
+    to = Destination(
+        base, auth.value, api.value, proxy_url(base, proxy, environ), (auth.path, api.path)
+    )
+    if needs_keys is not False and auth.value and api.value:
+        _mention_short(to, log, {"auth_key": auth.value, "api_key": api.value})
     return to
 
 
@@ -153,7 +216,7 @@ def _check_pair(keys: Mapping[str, str | None]) -> None:
         [given] = keys.keys() - set(missing)
         raise ValueError(
             f"{missing[0]} is missing, although {given} is set: give it as an argument or in "
-            f"{_variable(missing[0])}"
+            f"{variable_of(missing[0])}, or its file in {variable_of(missing[0])}_FILE"
         )
 
 
@@ -171,38 +234,6 @@ def _mention_short(
                     f"{name} has fewer than {LEAST_LENGTH} characters: is it a placeholder? Such a "
                     "key is masked in URLs only, not in other texts",
                 )
-
-
-def key(name: str, given: Any, environ: Mapping[str, str], *, needed: bool) -> str | None:
-    r"""Return one of the two keys, without surrounding blanks and newlines (of mounted files).
-
-    An empty or blank one counts as not set, as a template of a configuration may have it.
-
-    >>> key("api_key", "k3y\n", {}, needed=True)
-    'k3y'
-    """
-    if given is not None and not isinstance(given, str):
-        raise TypeError(f"{name} is of type {type(given).__name__}; expected a string")
-    variable = _variable(name)
-    value = (given or "").strip() or environ.get(variable, "").strip()
-    if not value:
-        if needed:
-            raise ValueError(f"{name} is missing: give it as an argument or in {variable}")
-        return None
-    match = _KEY.match(value)
-    good = match.end() if match else 0
-    if good < len(value):
-        raise ValueError(
-            f"{name} has a character that a URL's path cannot contain, at position {good + 1} "
-            f"of {len(value)} (the value is not shown)"
-        )
-    if value in (".", ".."):
-        raise ValueError(f"{name} consists of dots only, which are removed from a URL's path")
-    return value
-
-
-def _variable(name: str) -> str:
-    return f"FSLOG_{name.upper()}"
 
 
 def endpoint_url(value: Any) -> str:

@@ -68,7 +68,13 @@ class Redactor:
     """
 
     def __init__(self, *secrets: str | None) -> None:
-        forms = {form for secret in secrets if secret for form in (secret, quote(secret, safe=""))}
+        self._secrets: set[str] = set()
+        self.add(*secrets)
+
+    def add(self, *secrets: str | None) -> None:
+        """Replace further secrets from now on, and still those from before."""
+        self._secrets |= {secret for secret in secrets if secret}
+        forms = {form for secret in self._secrets for form in (secret, quote(secret, safe=""))}
         ordered = sorted(forms, key=len, reverse=True)
         sure = [re.escape(form) for form in ordered if len(form) >= LEAST_LENGTH]
         self._pattern = re.compile("|".join(sure), re.IGNORECASE) if sure else None

@@ -8,7 +8,7 @@ journal, only files, their names and the kernel's locks. Delivery is at least on
 Layout
 ------
 
-    spool.json                              the format, and a digest of the keys
+    spool.json                              the format, and digests of the keys and their files
     owners/{generation}-{token}             one file for each owner
     {generation}-{token}-{number}.ndjson    segments: plain NDJSON, one event per line
     quarantine/{segment}-{place}.ndjson     what cannot be sent, unchanged,
@@ -30,7 +30,10 @@ lock, and creates an owner of its own. If somebody removes the file or the direc
 creates both again with the next batch.
 
 A directory belongs to the keys in `spool.json`. A process with other keys is refused while a living
-owner has the old ones, and takes the directory over otherwise.
+owner has the old ones, and takes the directory over otherwise. Keys that are in files may change
+while processes live, each of which reads the new ones when the endpoint rejects the old ones. So
+`spool.json` also identifies the files, by their directory and names, and processes that read their
+keys from the same files share a directory whatever keys each of them has at the moment.
 
 Claims
 ------
@@ -104,7 +107,9 @@ Invariants, and the tests that hold them
   test_segments_never_exceed_the_limit.
 - A replaced file is seen as it was or as it is, never in part: test_a_file_is_replaced_atomically.
 - Of processes with different keys one at most gets an owner:
-  test_two_sets_of_keys_never_both_get_an_owner.
+  test_two_sets_of_keys_never_both_get_an_owner; but for a rotation in the same files:
+  test_processes_of_the_same_files_share_a_spool_during_a_rotation,
+  test_other_files_are_another_destination.
 - The order is that of the owners and of their log calls, whatever the clock says:
   test_orphans_come_first_and_in_order, test_the_clock_set_back_changes_no_order.
 - Nothing is deleted because it cannot be sent, unless the quarantine is full:

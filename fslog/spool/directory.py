@@ -72,7 +72,11 @@ def spool_directory(
         )
     if not CAN_LOCK:
         raise ValueError("spool needs file locks (flock), which this platform does not have")
-    return SpoolDirectory(os.path.abspath(path), destination.keys_digest())
+    return SpoolDirectory(
+        os.path.abspath(path),
+        destination.keys_digest(),
+        files_digest=destination.files_digest(),
+    )
 
 
 class SpoolDirectory:
@@ -81,6 +85,7 @@ class SpoolDirectory:
     Args:
         path: absolute.
         digest: of the keys.
+        files_digest: of the files that contain the keys; empty if they do not come from files.
         token: returns random hexadecimal digits.
         fs: the file system.
         pause: waits a moment for another process.
@@ -93,9 +98,11 @@ class SpoolDirectory:
         token: Callable[[], str] = lambda: os.urandom(6).hex(),
         fs: FileSystem | None = None,
         pause: Callable[[], None] = lambda: time.sleep(0.002),
+        files_digest: str = "",
     ) -> None:
         self.path = path
         self.digest = digest
+        self.files_digest = files_digest
         self.fs: FileSystem = fs or FileSystem()
         self.foreign_names: list[str] = []
         """Entries that are not a spool's, which are left alone."""
@@ -200,25 +207,51 @@ class SpoolDirectory:
             self.fs, folder, self.digest, self._token, former_name, open_owners
         )
         try:
-            if owners.is_used_with_other_keys(self.fs, folder, self.digest, self._pause):
+            if (
+                owners.is_used_with_other_keys(self.fs, folder, self.digest, self._pause)
+                and not self._is_rotation()
+            ):
                 raise _unusable(
                     self.path,
                     "a living process uses it with other keys; a spool belongs to one destination",
                 )
-            self._write_marker()
+            self.write_marker()
         except BaseException:
             owner.remove()
             raise
         return owner
 
-    def _write_marker(self) -> None:
-        """Write whose keys the directory belongs to: ours, since no other owner is alive."""
+    def _is_rotation(self) -> bool:
+        """Return whether the other keys are those that were in the same files before, or are now.
+
+        Of the processes that read their keys from the same files, some may have read new ones.
+        """
+        return self._has_same_files(read_marker(self.fs, self.join(MARKER)) or {})
+
+    def _has_same_files(self, marker: Mapping[str, Any]) -> bool:
+        return bool(self.files_digest) and marker.get("files") == self.files_digest
+
+    def is_of(self, marker: Mapping[str, Any]) -> bool:
+        """Return whether a marker is that of our keys, or of other ones in the same files.
+
+        Args:
+            marker: as `read_marker` returns it; an empty one is everybody's.
+        """
+        return self._has_same_files(marker) or marker.get("keys") in (None, self.digest)
+
+    def write_marker(self) -> None:
+        """Write whose keys the directory belongs to: ours.
+
+        No living process has other keys, but those that were in the same files before.
+        """
         path = self.join(MARKER)
         marker = read_marker(self.fs, path)
         if marker is not None and marker.get("format", 0) != FORMAT:
             raise _unusable(self.path, f"it has {describe_format(marker)}, not format {FORMAT}")
         expected = {"format": FORMAT, "keys": self.digest}
-        if marker != expected:
+        if self.files_digest:
+            expected["files"] = self.files_digest
+        if marker is None or not expected.items() <= marker.items():
             self.write(path, json.dumps(expected).encode("ascii") + b"\n")
 
     def clear_owner_path(self, owner: str) -> str:

@@ -154,6 +154,12 @@ class Owner:
         text = f"{self._digest} {self._claim_bytes:0{_NUMBER_DIGITS}d} {tries:0{_TRIES_DIGITS}d}"
         self._fs.write_at_start(self._fd(), f"{text:{_OFFSETS_AT - 1}}\n".encode("ascii"))
 
+    def use_keys(self, digest: str) -> None:
+        """Write the digest of other keys."""
+        self._digest = digest
+        with Suppressed(OSError):  # the next claim writes it
+            self.claim(self._claim_bytes)
+
     def write_offset(self, offset: SettledOffset) -> None:
         """Write up to where a segment is settled; a process that adopts it starts there.
 

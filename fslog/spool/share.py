@@ -445,6 +445,11 @@ class SpoolShare:
         if owner is not None:
             owner.remove()
 
+    def use_keys(self, digest: str) -> None:
+        """Write the digest of other keys into the files of all owners that this process has."""
+        for owner in list(self._open_owners):
+            owner.use_keys(digest)
+
     def restore_tries(self, but: set[str]) -> None:
         """Withdraw this process's tries of undelivered orphans, because it ends in order.
 

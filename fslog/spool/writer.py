@@ -187,6 +187,12 @@ class DiskStore(Store):
     def is_followed(self) -> bool:
         return self._share.directory.is_followed()
 
+    def use_keys(self, digest: str, locked: Callable[[Callable[[], object]], object]) -> None:
+        self._share.directory.digest = digest
+        locked(lambda: self._share.use_keys(digest))
+        with Suppressed(OSError, ValueError):  # the next owner that is created writes it
+            self._share.directory.write_marker()
+
     def end(self) -> None:
         self._share.end()
 

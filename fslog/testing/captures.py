@@ -72,7 +72,10 @@ def capture() -> Capture:
     return Capture()
 
 
-VARIABLES = ("FSLOG_ENDPOINT", "FSLOG_AUTH_KEY", "FSLOG_API_KEY", "FSLOG_ENABLED", "FSLOG_SPOOL")
+VARIABLES = (
+    *("FSLOG_ENDPOINT", "FSLOG_AUTH_KEY", "FSLOG_API_KEY", "FSLOG_ENABLED", "FSLOG_SPOOL"),
+    *("FSLOG_AUTH_KEY_FILE", "FSLOG_API_KEY_FILE"),
+)
 """The environment variables that a capture sets or unsets."""
 
 
@@ -82,8 +85,8 @@ class Capture:
     It receives the events of every `FreshsuccessHandler` of this process, existing or new, disabled
     or not, whatever its endpoint, keys, proxy or spool. Programs that the test starts find an
     embedded endpoint in the environment (`FSLOG_ENDPOINT`, `FSLOG_AUTH_KEY`, `FSLOG_API_KEY`,
-    `FSLOG_ENABLED`; `FSLOG_SPOOL` is unset). Events from before are delivered as usual, captured
-    ones never.
+    `FSLOG_ENABLED`; `FSLOG_SPOOL` and the files of keys are unset). Events from before are
+    delivered as usual, captured ones never.
 
     `stop` restores everything; a handler that was created meanwhile accepts nothing more. If there
     are several captures, the newest receives events. A capture is used once; its events remain.
@@ -112,7 +115,8 @@ class Capture:
         url = _NOWHERE if self._why_not else self._collector.url
         keys = (f"auth-{secrets.token_hex(8)}", f"api-{secrets.token_hex(8)}")
         self._override = SinkOverride(Destination(url, *keys), self._make_sink)
-        self._overlay = Overlay(dict(zip(VARIABLES, (url, *keys, "yes", None), strict=True)))
+        values = (url, *keys, "yes", None, None, None)
+        self._overlay = Overlay(dict(zip(VARIABLES, values, strict=True)))
         self._override.start()
         identify.forget()  # else the test would miss what an earlier one has logged
         return self

@@ -842,7 +842,8 @@ def test_the_help(fslog: Command) -> None:
     assert said.code == 0
     for words in (
         "examples:\n  fslog send events.ndjson\n",
-        "FSLOG_AUTH_KEY and FSLOG_API_KEY. There is\nno option for them",
+        "FSLOG_AUTH_KEY and FSLOG_API_KEY, or from\nthe files that",
+        "There is no\noption for them",
         "With --resume an upload\ncontinues after any interruption",
         "The exit code is 0 if all events were sent",
     ):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from fslog.cli.check.configuration import Configuration, parse
-from fslog.cli.check.dry_run import KEYS, EventHandlerInfo, dry_run, event_handlers
+from fslog.cli.check.dry_run import EventHandlerInfo, dry_run, event_handlers
 from fslog.cli.check.explain import RESULTS, Explainer, Explanation, Summary
 from fslog.cli.check.frameworks import hijacks_handlers, task_log_reader
 from fslog.cli.check.lint import lint, lint_airflow, lint_records
@@ -22,6 +22,7 @@ from fslog.cli.options import CommandError, CommandParser, add_plan_option, whol
 from fslog.cli.output import Printer
 from fslog.cli.upload.ndjson import DamagedInput, InputFile, Reader, input_file
 from fslog.config.files import SourceError
+from fslog.net.keys import known_keys
 from fslog.net.redaction import Redactor
 
 _DETAILS = 10
@@ -143,10 +144,9 @@ def _print_error(text: str) -> None:
 
 def _redactors(handlers: Sequence[EventHandlerInfo]) -> list[Redactor]:
     """Return what removes the keys, wherever they are given, and the passwords of proxies."""
-    keys = [os.environ.get(variable, "") for variable in KEYS.values()]
-    keys += [str(info.arguments.get(name) or "") for info in handlers for name in KEYS]
+    keys = known_keys(os.environ, *(info.arguments for info in handlers))
     destinations = [info.destination.redact for info in handlers if info.destination is not None]
-    return [Redactor(*(key.strip() for key in keys)), *destinations]
+    return [Redactor(*keys), *destinations]
 
 
 def _in_turn(steps: Sequence[Callable[[str], str]]) -> Callable[[str], str]:

@@ -165,7 +165,8 @@ def _create_posting(
 ) -> None:
     section = config.given["handlers"].get(info.name)
     if isinstance(section, Mapping):  # where its keys are is reported even if it is invalid
-        info.arguments = {name: section[name] for name in KEYS if name in section}
+        names = [*KEYS, *(f"{name}_file" for name in KEYS)]
+        info.arguments = {name: section[name] for name in names if name in section}
     handler: Any = None
     with _reported(config, info.where):
         handler = _handler(config, info.name)
@@ -194,7 +195,7 @@ def _handler(config: Configuration, name: str) -> FreshsuccessHandler:
 
 
 def _find_destination(config: Configuration, info: EventHandlerInfo) -> None:
-    names = ("auth_key", "api_key", "datacenter", "endpoint", "proxy")
+    names = [*KEYS, *(f"{name}_file" for name in KEYS), "datacenter", "endpoint", "proxy"]
     given = {name: info.arguments.get(name) for name in names}
     state = enabled_state(info.arguments.get("enabled"))
     info.enabled, info.is_auto = state is not False, state is None

@@ -135,7 +135,7 @@ def _lint_keys(config: Configuration, info: EventHandlerInfo) -> None:
     for name, variable in KEYS.items():
         given = section.get(name) if isinstance(section, Mapping) else None
         if isinstance(given, str) and "://" not in given and config.is_file:
-            message = f"the key is in the file; use {variable} to keep it out"
+            message = f"the key is in the file; use {variable}, or {name}_file, to keep it out"
             config.warn(f"{info.where}.{name}", message)
 
 
@@ -329,7 +329,7 @@ def _lint_spool(config: Configuration, info: EventHandlerInfo) -> None:
         config.error(where, f"{info.spool.path!r} cannot be used: {reason}")
         return
     contents = _contents(info.spool.path)
-    if contents is None or contents.digest in (None, info.spool.digest):
+    if contents is None or contents.belongs_to(info.spool.digest, info.spool.files_digest):
         return
     if any(owner.is_living for owner in contents.owners):
         config.error(where, "a living process uses it with other keys than this configuration")

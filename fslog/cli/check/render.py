@@ -366,7 +366,10 @@ def _key_origin(info: EventHandlerInfo, name: str) -> str | None:
     """Return where a key is from; None if it is missing."""
     if str(info.arguments.get(name) or "").strip():
         return "configuration"
-    return KEYS[name] if environment(KEYS[name]) else None
+    if str(info.arguments.get(f"{name}_file") or "").strip():
+        return f"{name}_file"
+    variables = (KEYS[name], f"{KEYS[name]}_FILE")
+    return next((one for one in variables if environment(one)), None)
 
 
 def _extras(info: EventHandlerInfo) -> list[str]:

@@ -129,14 +129,21 @@ class SpoolContents:
     Args:
         path: absolute.
         digest: of the keys that it belongs to; None if its marker is not readable.
+        files_digest: of the files of these keys; empty if they are not known to be in files.
         owners: in the order in which they were created.
         quarantine: by name.
     """
 
     path: str
     digest: str | None
+    files_digest: str
     owners: tuple[OwnerInfo, ...]
     quarantine: tuple[QuarantinedFile, ...]
+
+    def belongs_to(self, digest: str, files_digest: str) -> bool:
+        """Return whether the directory belongs to some keys, or to other ones in the same files."""
+        is_same = bool(files_digest) and files_digest == self.files_digest
+        return is_same or self.digest in (None, digest)
 
     def waiting(self, *, living: bool) -> list[OwnerInfo]:
         """Return the living, or the dead, owners that have segments."""
@@ -153,9 +160,10 @@ def read_contents(path: str, fs: FileSystem | None = None) -> SpoolContents:
     path = os.path.abspath(path)
     try:
         names = _names(fs, path)
-        digest = _digest(fs, path) if MARKER in names else None
+        digest, files_digest = _digests(fs, path) if MARKER in names else (None, "")
         quarantine = _quarantine(fs, os.path.join(path, QUARANTINE))
-        return SpoolContents(path, digest, tuple(_owners(fs, path)), tuple(quarantine))
+        found = tuple(_owners(fs, path))
+        return SpoolContents(path, digest, files_digest, found, tuple(quarantine))
     except OSError as error:
         raise NotASpool(f"{path!r} cannot be read: {error.strerror or error}") from None
 
@@ -171,15 +179,15 @@ def _names(fs: FileSystem, path: str) -> set[str]:
     return names
 
 
-def _digest(fs: FileSystem, path: str) -> str | None:
-    """Return the digest in the marker; None if a power cut tore it."""
+def _digests(fs: FileSystem, path: str) -> tuple[str | None, str]:
+    """Return the digests of keys and of files in the marker; None if a power cut tore it."""
     marker = read_marker(fs, os.path.join(path, MARKER))
     if marker is None or not isinstance(marker.get("keys"), str):
-        return None
+        return None, ""
     if marker.get("format") != FORMAT:
         found = describe_format(marker)
         raise NotASpool(f"{path!r} is a spool with {found}; this version reads format {FORMAT}")
-    return str(marker["keys"])
+    return str(marker["keys"]), str(marker.get("files", ""))
 
 
 def _owners(fs: FileSystem, path: str) -> Iterator[OwnerInfo]:

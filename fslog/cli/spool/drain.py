@@ -64,7 +64,8 @@ def run_drain(contents: SpoolContents, options: argparse.Namespace, printer: Pri
     """
     to = destination_of(options, needs_keys=True)
     printer.redact = to.redact
-    if contents.digest not in (None, to.keys_digest()) and not options.take_over:
+    is_ours = contents.belongs_to(to.keys_digest(), to.files_digest())
+    if not (is_ours or options.take_over):
         raise CommandError(OTHER_KEYS)
     if SpoolDirectory(contents.path, to.keys_digest()).is_followed():
         raise CommandError(FOLLOWED_ALREADY.format(contents.path))

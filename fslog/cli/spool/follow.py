@@ -106,7 +106,7 @@ def _followed(options: argparse.Namespace, to: Destination) -> Iterator[SpoolDir
         directory = spool_directory(options.directory, to, {})
         if directory is None:
             raise CommandError("the directory is empty; expected a path")
-        if not options.take_over and _digest(directory) not in (None, directory.digest):
+        if not (options.take_over or _is_ours(directory)):
             raise CommandError(OTHER_KEYS)
         directory.check()
         is_first = directory.follow()
@@ -122,10 +122,10 @@ def _followed(options: argparse.Namespace, to: Destination) -> Iterator[SpoolDir
         directory.unfollow()
 
 
-def _digest(directory: SpoolDirectory) -> object:
+def _is_ours(directory: SpoolDirectory) -> bool:
     with contextlib.suppress(OSError):  # `check` has the message
-        return (read_marker(directory.fs, directory.join(MARKER)) or {}).get("keys")
-    return None
+        return directory.is_of(read_marker(directory.fs, directory.join(MARKER)) or {})
+    return True
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -250,7 +250,9 @@ def requeue(
             f"{contents.path!r} has no readable marker ({MARKER}): start a process that uses the "
             "spool, which writes a new one, and try again"
         )
-    directory = SpoolDirectory(contents.path, contents.digest, fs=fs)
+    directory = SpoolDirectory(
+        contents.path, contents.digest, fs=fs, files_digest=contents.files_digest
+    )
     owner = directory.create_owner()
     try:
         for number, name in enumerate(names, start=1):

@@ -43,8 +43,9 @@ After each batch, FILE.fslog-sent records what was sent. With --resume an upload
 continues after any interruption, kill -9 included; at most one batch is sent
 twice. A stream (-, a pipe) cannot be resumed.
 
-The keys of the source are read from FSLOG_AUTH_KEY and FSLOG_API_KEY. There is
-no option for them: any user of a machine can read the arguments of a process."""
+The keys of the source are read from FSLOG_AUTH_KEY and FSLOG_API_KEY, or from
+the files that FSLOG_AUTH_KEY_FILE and FSLOG_API_KEY_FILE name. There is no
+option for them: any user of a machine can read the arguments of a process."""
 
 _EPILOG = """\
 examples:
