@@ -582,6 +582,12 @@ class FreshsuccessHandler(logging.Handler):
         self._own = delivery
         if self._uses_own and self._settings.flush_on_sigterm:
             sigterm.watch()
+            server = process.uwsgi()
+            if server is not None and process.skips_atexit(server):
+                with contextlib.suppress(ImportError):  # of `ctypes`
+                    from fslog.delivery import uwsgi
+
+                    uwsgi.watch(server, self._settings.shutdown_timeout)
         self._choose_sink()
         self._fork_flag[0] = 1
         return self._sink

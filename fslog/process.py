@@ -12,7 +12,8 @@ How a process ends, and what runs then:
   set after the child's bootstrap has cleared all inherited ones, or at the latest when the child
   first has something to deliver;
   a process of Celery's pool, which ends by `os._exit` too: Celery's own signal before it;
-  a worker of uWSGI, which may end without `atexit`: `uwsgi.atexit`, uWSGI's own callback;
+  a worker of uWSGI, which may end without `atexit`: `uwsgi.atexit`, uWSGI's own callback; with
+  `--skip-atexit`, by `_exit`: what `fslog.delivery.uwsgi` has set;
   SIGTERM, if its action is the default one: the handler of `fslog.delivery.sigterm`;
   `os._exit`, another signal's default action: nothing.
 """
@@ -239,21 +240,46 @@ def _watch_celery() -> None:
         signals.worker_process_shutdown.connect(lambda **sent: finish_all(), weak=False)
 
 
+_watch_signals: Callable[[], object] | None = None
+
+
+def watch_signals_by(watch: Callable[[], object]) -> None:
+    """Have a function called in a process of uWSGI whenever there is something to deliver.
+
+    It may be called in any thread, and under the lock of a buffer.
+    """
+    global _watch_signals
+    _watch_signals = watch
+
+
+def uwsgi() -> Any:
+    """Return the module of uWSGI, if that runs this process and calls this interpreter."""
+    server: Any = sys.modules.get("uwsgi")
+    # An application's own module of this name has a file. The callback is called in the main
+    # interpreter, which is not always the one of the application.
+    return None if hasattr(server, "__file__") or IN_SUBINTERPRETER else server
+
+
+def skips_atexit(server: Any) -> bool:
+    """Return whether uWSGI's option `skip-atexit` is set, in the words that it takes."""
+    value = getattr(server, "opt", {}).get("skip-atexit")
+    return value is not None and value not in (b"false", b"off", b"no", b"0")
+
+
 def _watch_uwsgi() -> None:
     """Have uWSGI call us before one of its processes ends, after what the application has set.
 
     With `--gevent` and `--skip-atexit-teardown` it does not finalize the interpreter, and so runs
-    no callback of `atexit`. With `--skip-atexit` it calls nothing: `_exit` in a handler of signals
-    in C.
+    no callback of `atexit`. With `--skip-atexit` it mostly calls nothing.
     """
-    server: Any = sys.modules.get("uwsgi")
-    # An application's own module of this name has a file. The callback is called in the main
-    # interpreter, which is not always the one of the application.
-    if server is None or hasattr(server, "__file__") or IN_SUBINTERPRETER:
+    server = uwsgi()
+    if server is None:
         return
     before = getattr(server, "atexit", None)
     if getattr(before, "func", None) is not _end_uwsgi:
         server.atexit = functools.partial(_end_uwsgi, before)
+    if _watch_signals is not None:
+        _watch_signals()
 
 
 def _end_uwsgi(before: Callable[[], object] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -62,6 +63,31 @@ FILES = {
             if environ["PATH_INFO"] == "/gate":
                 open("gate").close()
             return wsgi.app(environ, start_response)
+        """,
+    "forking.py": """
+        import json
+        import os
+        import signal
+        import subprocess
+        import time
+        import wsgi
+
+        def status(pid):
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        def app(environ, start_response):
+            if environ["PATH_INFO"] != "/fork":
+                return wsgi.app(environ, start_response)
+            wsgi.usage.use()
+            command = subprocess.Popen(["sleep", "100"])
+            command.terminate()
+            pid = os.fork()
+            if pid == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(100)
+            told = json.dumps([os.getpid(), command.wait(), status(pid)]).encode()
+            start_response("200 OK", [("Content-Length", str(len(told)))])
+            return [told]
         """,
     "asgi.py": """
         import usage
@@ -201,6 +227,9 @@ MASTER = (
 )
 SOCKET = ("--http-socket", "127.0.0.1:{port}")
 GRACEFUL = ("--hook-master-start", "unix_signal:15 gracefully_kill_them_all")
+END_CODE = 30
+"""The status with which uWSGI's handler of a signal ends a process."""
+
 ROUTED = ("--http", "127.0.0.1:{port}", "--lazy-apps")
 
 UWSGI = {
@@ -231,9 +260,15 @@ def _uwsgi(
     given = [part.replace("{stats}", str(stats)) for part in (*MASTER, *arguments)]
     with Server([PROGRAM, *given], _project(where), settings_for(collector, where)) as server:
         server.until(lambda: server.is_ready({}))
-        for _ in range(REQUESTS):
-            assert server.ask("POST", "/reports") == 200
+        _use(server)
         yield server, is_idle
+
+
+def _use(server: Server) -> None:
+    for _ in range(REQUESTS):
+        assert server.ask("POST", "/reports") == 200
+    for _ in range(REQUESTS):  # so that each of several threads answers one
+        assert server.ask("GET", "/reports") == 200
 
 
 @pytest.mark.needs("pyuwsgi>=2")
@@ -293,6 +328,162 @@ def test_a_busy_worker_of_uwsgi_loses_nothing_if_it_ends_gracefully(tmp_path: Pa
             ended = server.end(DEADLINE)
         assert ended.code == 0, ended.err
         assert len(collector.events) == REQUESTS + 1, ended.err
+
+
+SKIPS = ("--skip-atexit", "--module", "gated:app")
+
+SKIPPING = {
+    "SIGINT": (signal.SIGINT, SOCKET),
+    "SIGTERM": (signal.SIGTERM, (*SOCKET, "--die-on-term")),
+    "SIGTERM, gracefully": (signal.SIGTERM, (*SOCKET, *GRACEFUL)),
+    "SIGINT, lazy apps": (signal.SIGINT, ROUTED),
+    "SIGINT, workers": (signal.SIGINT, (*SOCKET, "--workers", "2")),
+    "SIGTERM, threads": (signal.SIGTERM, (*SOCKET, "--threads", "4", "--die-on-term")),
+    "SIGINT, gevent": (signal.SIGINT, (*SOCKET, "--gevent", "10", "--gevent-monkey-patch")),
+}
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+@pytest.mark.parametrize("name", SKIPPING)
+def test_uwsgi_that_skips_atexit_loses_nothing(name: str, tmp_path: Path) -> None:
+    """Although it then ends a worker by `_exit`, in its handler of signals in C."""
+    number, arguments = SKIPPING[name]
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        with _uwsgi(collector, tmp_path, *arguments, *SKIPS) as (server, is_idle):
+            server.until(is_idle)
+            server.send(number)
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert "Traceback" not in ended.err, ended.err
+        assert "NO MERCY" not in ended.err, ended.err
+        assert len(collector.events) == REQUESTS, ended.err
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_uwsgi_that_skips_atexit_loses_nothing_when_it_is_reloaded(
+    number: int, threads: str, tmp_path: Path
+) -> None:
+    """Gracefully or, by SIGTERM, brutally; and the new workers lose nothing either."""
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        arguments = (*SOCKET, "--threads", threads, *SKIPS)
+        with _uwsgi(collector, tmp_path, *arguments) as (server, is_idle):
+            server.until(is_idle)
+            server.send(number)
+            collector.wait_for(REQUESTS)
+            server.until(lambda: "(RE)spawned uWSGI master" in server.written("err"))
+            server.until(lambda: _is_ready_again(server))
+            _use(server)
+            server.until(is_idle)
+            server.send(signal.SIGINT)
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert len(collector.events) == 2 * REQUESTS, ended.err
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+def test_a_busy_worker_of_uwsgi_that_skips_atexit_loses_nothing(tmp_path: Path) -> None:
+    """SIGINT cuts off its request, as it would without fslog."""
+    os.mkfifo(tmp_path / "gate")
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        with _uwsgi(collector, tmp_path, *SOCKET, *SKIPS) as (server, is_idle):
+            with contextlib.closing(server.connect()) as connection:
+                connection.request("POST", "/gate")
+                server.until(lambda: not is_idle())
+                server.send(signal.SIGINT)
+                with pytest.raises(ConnectionError):
+                    connection.getresponse()
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert len(collector.events) == REQUESTS, ended.err
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_worker_of_uwsgi_that_skips_atexit_may_log_after_the_signal(
+    threads: str, tmp_path: Path
+) -> None:
+    """What a request logs that is under way at SIGHUP is delivered before the worker ends."""
+    os.mkfifo(tmp_path / "gate")
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        arguments = (*SOCKET, *GRACEFUL, "--threads", threads, *SKIPS)
+        with _uwsgi(collector, tmp_path, *arguments) as (server, is_idle):
+            with contextlib.closing(server.connect()) as connection:
+                connection.request("POST", "/gate")
+                server.until(lambda: not is_idle())
+                server.send(signal.SIGTERM)
+                server.until(lambda: "Gracefully killing worker" in server.written("err"))
+                (tmp_path / "gate").write_bytes(b"")
+                assert connection.getresponse().status == 200
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert len(collector.events) == REQUESTS + 1, ended.err
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_worker_of_uwsgi_that_skips_atexit_and_ends_by_itself_loses_nothing(
+    threads: str, tmp_path: Path
+) -> None:
+    """After `--max-requests`, several times."""
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        limits = ("--max-requests", "15", "--min-worker-lifetime", "0")
+        arguments = (*SOCKET, *limits, "--threads", threads, *SKIPS)
+        with _uwsgi(collector, tmp_path, *arguments) as (server, is_idle):
+            server.until(lambda: _is_ready_again(server))
+            server.until(is_idle)
+            server.send(signal.SIGINT)
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert "The work of process" in ended.err, ended.err
+        assert len(collector.events) == REQUESTS, ended.err
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+def test_uwsgi_that_skips_atexit_sees_no_other_end_of_its_worker(tmp_path: Path) -> None:
+    """The worker's status is uWSGI's own, not that of the signal."""
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        with _uwsgi(collector, tmp_path, *SOCKET, *SKIPS) as (server, is_idle):
+            server.until(is_idle)
+            spawned = re.search(r"spawned uWSGI worker 1 \(pid: (\d+)", server.written("err"))
+            assert spawned is not None
+            os.kill(int(spawned[1]), signal.SIGTERM)
+            collector.wait_for(REQUESTS)
+            server.until(lambda: f"pid: {spawned[1]}) died :(" in server.written("err"))
+            server.until(lambda: _is_ready_again(server))
+            server.send(signal.SIGINT)
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert "killed by signal" not in ended.err, ended.err
+
+
+@pytest.mark.needs("pyuwsgi>=2")
+def test_children_of_a_worker_of_uwsgi_that_skips_atexit_end_as_ever(tmp_path: Path) -> None:
+    """A command by the signal, a fork by uWSGI's handler; the worker itself is not ended."""
+    with Collector() as collector:
+        collector.always(Answer(delay=0.1))
+        arguments = (*SOCKET, "--skip-atexit", "--module", "forking:app")
+        with _uwsgi(collector, tmp_path, *arguments) as (server, is_idle):
+            workers = set()
+            for _ in range(3):
+                with contextlib.closing(server.connect()) as connection:
+                    connection.request("POST", "/fork")
+                    worker, command, fork = json.load(connection.getresponse())
+                assert (command, fork) == (-signal.SIGTERM, END_CODE)
+                workers.add(worker)
+            assert len(workers) == 1
+            server.until(is_idle)
+            server.send(signal.SIGINT)
+            ended = server.end(DEADLINE)
+        assert ended.code == 0, ended.err
+        assert len(collector.events) == REQUESTS + 3, ended.err
 
 
 def test_a_scheduler_loses_nothing(tmp_path: Path) -> None:
