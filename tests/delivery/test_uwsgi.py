@@ -224,6 +224,10 @@ def test_a_fork_gives_the_signals_back(fork: str, slow: Collector) -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert status == signal.SIGTERM, status
     assert not is_uwsgis(signal.SIGTERM)
+    handler.flush()
+    assert not uwsgi.process.is_finishing()
+    for number in range(5, 10):
+        say(number)
     tell(ready=True)
     wait()
     """
@@ -232,7 +236,7 @@ def test_a_fork_gives_the_signals_back(fork: str, slow: Collector) -> None:
         found.send(signal.SIGTERM)
         end = found.end(60.0)
     assert (end.code, end.err) == (signal.SIGTERM, "")
-    assert numbers(slow) == list(range(5))
+    assert numbers(slow) == list(range(10))
 
 
 class Flushed:
