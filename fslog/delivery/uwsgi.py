@@ -7,8 +7,8 @@ functions in C are its handlers of the signals that end a worker: `end_me` (SIGI
 
 `watch` prepares that, when a handler is created. From the first event in a worker on:
 
-- Where the handler of a signal is one of these two functions, Python's replaces it. The function in
-  Python does nothing: `signal.set_wakeup_fd` tells a thread of its own.
+- Where the handler of a signal is one of these two functions, Python's replaces it. By
+  `signal.set_wakeup_fd` it tells a thread, whatever the main thread does.
 - The thread delivers, within `shutdown_timeout`, puts uWSGI's handler back, and sends the signal
   once more. So uWSGI ends the worker as it always does; meanwhile the worker goes on, and what it
   logs then is delivered by its own log call (`process.is_finishing`).
@@ -25,8 +25,8 @@ the like, `uwsgi.after_req_hook` flushes.
 Nothing is replaced, and all is as it would be without this module, if the handlers are not those
 two (gevent's, the application's), if somebody uses `set_wakeup_fd` before or later, in processes
 that are not children of uWSGI's master, and if the system or the build of uWSGI lacks what is
-needed. Not covered: `--cheaper` and `--max-worker-lifetime`, by which the main thread just ends,
-and a C extension that does not release the interpreter's lock.
+needed. Not covered: `--cheaper` and `--max-worker-lifetime`, by which the main thread just ends.
+C code that keeps the interpreter's lock holds the end back, for as long as uWSGI's master waits.
 """
 
 from __future__ import annotations
