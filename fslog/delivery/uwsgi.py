@@ -32,7 +32,6 @@ C code that keeps the interpreter's lock holds the end back, for as long as uWSG
 from __future__ import annotations
 
 import _thread
-import contextlib
 import ctypes
 import functools
 import os
@@ -48,7 +47,7 @@ from typing import Any
 
 from fslog import process
 from fslog.delivery.worker import is_green, start_thread
-from fslog.interrupts import unless_interrupt
+from fslog.interrupts import Suppressed, unless_interrupt
 
 _SIGNALS: tuple[int, ...] = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
@@ -284,7 +283,7 @@ def _pass_on(number: int, frame: FrameType | None) -> None:
     if _caught is None:
         return
     if _caught.pid == os.getpid():
-        with contextlib.suppress(OSError):
+        with Suppressed(OSError):
             _caught.sender.send(bytes([number]))
     else:  # a fork that ran no hook of Python
         _caught.end()
@@ -314,6 +313,6 @@ def _deliver() -> None:
         finally:
             is_done.release()
 
-    with contextlib.suppress(RuntimeError):  # no thread can be started
+    with Suppressed(RuntimeError):  # no thread can be started
         start_thread(finish, ())
         is_done.acquire(timeout=_seconds + _MARGIN_SECONDS)

@@ -7,7 +7,6 @@ the number of the signal as its status. The real server is in `test_sigterm_serv
 from __future__ import annotations
 
 import signal
-import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -259,7 +258,7 @@ REQUESTS = {
         {"delta_requests": 7},
         0,
     ),
-    "too young": ({"max-requests": b"5"}, {"delta_requests": 5, "last_spawn": time.time() + 60}, 0),
+    "too young": ({"max-requests": b"5"}, {"delta_requests": 5, "last_spawn": 2**40}, 0),
     "small": ({"reload-on-rss": b"100"}, {"rss": 99 << 20}, 0),
     "large": ({"reload-on-rss": b"100"}, {"rss": 100 << 20}, 1),
     "large in addresses": ({"reload-on-as": b"100"}, {"vsz": 100 << 20}, 1),
