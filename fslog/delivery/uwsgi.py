@@ -213,10 +213,11 @@ class _Caught:
     """
 
     def __init__(self, actions: dict[int, Any]) -> None:
-        self.pid = os.getpid()
-        self.is_over = False
+        self.pid: int = os.getpid()
+        self.is_over: bool = False
         self._actions = actions.copy()
-        self._receiver, self.sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sender: socket.socket = sender
         self._receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.sender.setblocking(False)
 
