@@ -396,6 +396,7 @@ def interrupted(call: Callable[[], object], step: int) -> bool:
 
     before = sys.gettrace()
     try:
+        sys._getframe().f_trace_opcodes = True  # or 3.12 would trace none
         sys.settrace(trace)
         call()
     except Interrupt:
@@ -508,6 +509,51 @@ def test_a_child_has_none_of_its_parent_s_time(fork: str, child: str) -> None:
     assert [at for module, at in ann if module] == [30.0]
     assert max(at for module, at in ann if not module) == 30.0
     assert bob == [("home", 5.0), ("", 5.0)]
+
+
+@pytest.mark.slow
+def test_forks_amid_the_log_calls_of_threads() -> None:
+    """Fifty children of a process whose threads log have their own times, and none of its."""
+    program = f"""{TRACKED}
+    import threading
+
+    ends = threading.Event()
+
+    def work(number):
+        at = 0
+        while not ends.is_set():
+            at += 1
+            use(at, f"m{{at // 90}}", user=f"thread{{number}}")
+        use(at + 1, "last", user=f"thread{{number}}")
+        tell(**{{f"thread{{number}}": at + 1}})
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(50):
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+        else:
+            use(0, user=f"child{{number}}")
+            use(5, user=f"child{{number}}")
+            handler.close()
+            os._exit(0)
+    ends.set()
+    for thread in threads:
+        thread.join()
+    """
+    with Collector() as collector:
+        facts = run(program, collector.url, flags=FORKING).facts
+        found = times(collector.events)
+    for number in range(50):
+        theirs = [(module, at) for user, module, at in found if user == f"child{number}"]
+        assert theirs == [("home", 5.0), ("", 5.0)]
+    for number in range(3):
+        theirs = [(module, at) for user, module, at in found if user == f"thread{number}"]
+        synced = [at for module, at in theirs if not module]
+        assert synced == sorted(set(synced))
+        assert synced[-1] == sum(at for module, at in theirs if module)
+        assert synced[-1] == facts[f"thread{number}"] - 1
 
 
 @pytest.mark.slow
