@@ -87,6 +87,7 @@ class bound(ContextDecorator):
     """
 
     _label = "context.bound"
+    _restores_all = True
 
     def __init__(self, /, **properties: Any) -> None:
         self._properties = _checked(properties)
@@ -99,7 +100,7 @@ class bound(ContextDecorator):
         while outer is not None and outer.owner() is None:  # it ended in another context
             outer = outer.outer
         try:
-            _blocks.set(_Block(ref(self), before, outer, stretch))
+            _blocks.set(_Block(ref(self), before, outer, stretch, self._restores_all))
             _bound.set({**before, **self._properties})
         except BaseException:
             # A signal handler may raise right after either, and `__exit__` would not be called.
@@ -139,12 +140,13 @@ class module(bound):
     """Time what runs in a `with` block, or in a function, as the user's time in a module.
 
     At the end, also by an exception, one event `moduleEnd` is logged at INFO on the logger
-    `fslog.events`, with the milliseconds as `timeSpent` and the identity that is bound then. While
-    an inner block of the kind runs, in whatever task or thread, the outer one is suspended: no time
-    counts twice. Less than half a millisecond is no event.
+    `fslog.events`, with the milliseconds as `timeSpent`. Its user is who was bound when the block
+    began; if nobody was, who is bound at its end. While an inner block of the kind runs, in
+    whatever task or thread, the outer one is suspended: no time counts twice. Less than half a
+    millisecond is no event.
 
-    Inside the block `module`, and `product` if it is given, are bound as by `bound`. It decorates
-    what `bound` does.
+    Inside the block `module`, and `product` if it is given, are bound; what else is bound there
+    stays. It decorates what `bound` does.
 
     Args:
         name: of the module.
@@ -161,6 +163,7 @@ class module(bound):
     """
 
     _label = "context.module"
+    _restores_all = False
 
     def __init__(
         self,
@@ -199,8 +202,11 @@ class module(bound):
         block = _block_of(self)
         try:
             if block is not None and block.stretch is not None:
-                self._open.pop(block.stretch, None)
-                self._end(block.stretch)
+                where = self._open.pop(block.stretch, None)
+                if where is not None and "userId" in where.get(_bound, _EMPTY):
+                    where.run(self._end, block.stretch)
+                else:
+                    self._end(block.stretch)
             elif self._open:
                 self._end_elsewhere()
         finally:
@@ -328,6 +334,8 @@ class _Block(NamedTuple):
     before: Mapping[str, Any]
     outer: _Block | None
     stretch: _Stretch | None
+    restores_all: bool
+    """Whether its end restores everything from before, and not only its own properties."""
 
 
 def _block_of(owner: bound) -> _Block | None:
@@ -354,11 +362,27 @@ def _restore(owner: bound) -> None:
     if block is None:
         return
     if not inner:
-        _bound.set(block.before)
+        _bound.set(_restored(block, owner, _bound.get()))
     outer = block.outer
-    for number, kept in enumerate(reversed(inner)):
-        outer = kept._replace(before=kept.before if number else block.before, outer=outer)
+    if inner:
+        last = inner.pop()
+        outer = last._replace(
+            before=_restored(block, owner, last.before),
+            outer=outer,
+            restores_all=last.restores_all or block.restores_all,
+        )
+    for kept in reversed(inner):
+        outer = kept._replace(outer=outer)
     _blocks.set(outer)
+
+
+def _restored(block: _Block, owner: bound, now: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is bound after a block at whose end this is bound."""
+    before, own = block.before, owner._properties
+    if block.restores_all:
+        return before
+    kept = {name: value for name, value in now.items() if name not in own}
+    return {**kept, **{name: before[name] for name in own if name in before}}
 
 
 def _name(function: Any) -> str:

@@ -99,13 +99,31 @@ def test_the_module_is_bound_inside(noted: Noted, clock: Clock) -> None:
     assert dict(context.current()) == {"module": "home", "userId": "ann"}
 
 
-def test_the_identity_is_that_of_the_end(noted: Noted, clock: Clock) -> None:
-    """A user who is bound inside the block, as by a sign-in, is the event's."""
+def test_the_time_is_that_of_who_began_it(noted: Noted, clock: Clock) -> None:
+    """A generator that is closed in the next request of the thread does not become its user's."""
+
+    def numbers() -> Iterator[int]:
+        with context.module("stream", clock=clock):
+            yield 1
+
+    context.bind(accountId="acme", userId="ann")
+    some = numbers()
+    next(some)
+    clock.passes(1.0)
+    context.clear()
+    context.bind(accountId="zeta", userId="bob")
+    some.close()  # type: ignore[attr-defined]
+    assert noted.records[0][1] == {"accountId": "acme", "userId": "ann", "module": "stream"}
+    assert dict(context.current()) == {"accountId": "zeta", "userId": "bob"}
+
+
+def test_the_user_may_be_known_only_at_the_end(noted: Noted, clock: Clock) -> None:
+    """If nobody was bound, a user who is bound inside, as by a sign-in, is it, and stays bound."""
     with context.module("reports", clock=clock):
         clock.passes(1.0)
         context.bind(accountId="acme", userId="ann")
     assert noted.records[0][1] == {"accountId": "acme", "userId": "ann", "module": "reports"}
-    assert dict(context.current()) == {}
+    assert dict(context.current()) == {"accountId": "acme", "userId": "ann"}
 
 
 def test_the_event_arrives() -> None:
@@ -261,6 +279,24 @@ def test_blocks_that_end_in_the_wrong_order(
         clock.passes(1_000.0)
     assert noted.seen == [("first", 1_000), ("second", 110_000), ("around", 1_000_000)]
     assert dict(context.current()) == {}
+
+
+def test_kinds_of_blocks_that_end_in_the_wrong_order(clock: Clock) -> None:
+    """Each takes away what it has bound itself, and nothing else."""
+    timed, bound = context.module("reports", clock=clock), context.bound(userId="ann")
+    context.bind(module="home", accountId="acme")
+    timed.__enter__()
+    bound.__enter__()
+    timed.__exit__(None, None, None)
+    assert context.current()["userId"] == "ann"
+    bound.__exit__(None, None, None)
+    assert dict(context.current()) == {"module": "home", "accountId": "acme"}
+    bound.__enter__()
+    timed.__enter__()
+    bound.__exit__(None, None, None)
+    assert context.current()["module"] == "reports"
+    timed.__exit__(None, None, None)
+    assert dict(context.current()) == {"module": "home", "accountId": "acme"}
 
 
 def test_tasks_suspend_what_they_inherit_once(
