@@ -154,15 +154,21 @@ class EventFormatter(JsonFormatter):
                     f'{name}: "{{{path}}}" in their event'
                 )
         planned = {} if self._plan is None else self._plan.pii
-        actions = privacy.read_redact(redact, planned)
-        self._redaction = privacy.redaction(actions)
+        self.redact: Mapping[str, str] = privacy.read_redact(redact, planned)
+        """What becomes of properties, by name or path; the plan's, too."""
+        self.redaction: privacy.Redaction | None = privacy.redaction(self.redact)
+        """Redacts events; None if each property is kept."""
         self._is_excluded = privacy.exclusion(excluded)
-        self._declared = _Kept(_declared(self._declared_names(actions), self._included))
-        self._sends_declared = config.one_of("extras", extras, get_args(Extras)) == "declared"
-        self._is_private = bool(self._redaction or self._is_excluded or self._sends_declared)
+        self.declared: frozenset[str] = self._declared_names()
+        """The properties that the configuration names, less those that match `include`."""
+        self._declared = _Kept(_declared(self.declared, self._included))
+        kind = config.one_of("extras", extras, get_args(Extras))
+        self.sends_declared: bool = kind == "declared"
+        """Whether other properties are left out."""
+        self._is_private = bool(self.redaction or self._is_excluded or self.sends_declared)
         self._provider = config.function("context_provider", context_provider)
         self._session = _session_ids(session)
-        self._explicit = _Kept(self._is_property)
+        self._explicit = _Kept(self.is_property)
         places = _places(nested)
         self.nested: Nested = Nested(places, self._is_nested_property)
         """Find an explicit event in one place of a record."""
@@ -378,17 +384,17 @@ class EventFormatter(JsonFormatter):
         """Return an exception in words; its text, which may be personal, only without `redact`."""
         raised = error.error if isinstance(error, Unreadable) else error
         text = type(raised).__name__
-        if self._redaction is None:
+        if self.redaction is None:
             return str(error) if raised is not error else f"{text}: {text_of(error)}"
         return f"{error.place} raised {text}" if isinstance(error, Unreadable) else text
 
     def _raise_invalid(self, problems: Sequence[Problem], event: Mapping[str, Any]) -> NoReturn:
         """Raise `InvalidEvent` with what of the event may be shown."""
-        if self._sends_declared:
+        if self.sends_declared:
             event = self._only_declared(event)
             problems = [replace(problem, event=event) for problem in problems]
-        if self._redaction is not None:
-            problems = self._redaction.reported(problems, event)
+        if self.redaction is not None:
+            problems = self.redaction.reported(problems, event)
         raise InvalidEvent(problems)
 
     def _checked(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -435,9 +441,9 @@ class EventFormatter(JsonFormatter):
                 self._raise_invalid([Problem("exclusion", "", message, event)], event)
             if is_excluded:
                 raise ExcludedEvent
-        if self._sends_declared:
+        if self.sends_declared:
             event = self._only_declared(event)
-        return event if self._redaction is None else self._redaction.redacted(event)
+        return event if self.redaction is None else self.redaction.redacted(event)
 
     def _only_declared(self, event: Mapping[str, Any]) -> dict[str, Any]:
         action = event.get("action")
@@ -459,22 +465,22 @@ class EventFormatter(JsonFormatter):
             raise ValueError("it returned an action, which only a log call or a rule can give")
         return dict(provided)
 
-    def _declared_names(self, actions: Mapping[str, str]) -> frozenset[str]:
-        """Return the properties that the configuration names, and paths inside of them."""
+    def _declared_names(self) -> frozenset[str]:
         planned = () if self._plan is None else self._plan.events.values()
         return frozenset(
             {
                 *(*schema.REQUIRED, *self._defaults, *(name for name, _ in self._fields)),
                 *(name for rule in self._rules for name in rule.event),
                 *(name for one in planned for name in (*one.event, *one.properties)),
-                *(name for name, action in actions.items() if action != "drop"),
+                *(name for name, action in self.redact.items() if action != "drop"),
             }
         )
 
     def _is_known(self, name: str) -> bool:
         return name in self._roots or name in schema.REQUIRED or self._included(name)
 
-    def _is_property(self, name: Any) -> bool:
+    def is_property(self, name: Any) -> bool:
+        """Return whether an extra of that name is a property of an explicit event."""
         is_kept = self._included(name) or not (name in self._roots or self._left_out(name))
         return is_kept and name not in RECORD_ATTRIBUTES
 

@@ -36,6 +36,9 @@ from fslog.types import Redact
 ACTIONS: tuple[str, ...] = get_args(Redact)
 """What may become of a property: `drop`, `hash`, `keep`."""
 
+FORMS = {"keep": "as it is", "hash": "as a hash", "drop": "never"}
+"""In which form a property leaves by each of them, in words."""
+
 HASH_KEY = "FSLOG_HASH_KEY"
 """The environment variable of the key; that of its file has `_FILE` at the end."""
 

@@ -14,6 +14,7 @@ code.
     obstacles      what other programs do to loggers
     records        a JSON log line, or `--record`       ->  a log record
     explain        a record                             ->  its event, or the reason for none
+    leaves         the handlers                         ->  the page of what leaves the process
     render         diagnostics and explanations         ->  text, or JSON
 
 `frameworks` knows what gunicorn, Django, Celery, Jupyter and Airflow change; `check` is the command

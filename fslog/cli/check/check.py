@@ -13,6 +13,7 @@ from fslog.cli.check.configuration import Configuration, parse
 from fslog.cli.check.dry_run import EventHandlerInfo, dry_run, event_handlers
 from fslog.cli.check.explain import RESULTS, Explainer, Explanation, Summary
 from fslog.cli.check.frameworks import hijacks_handlers, task_log_reader
+from fslog.cli.check.leaves import Leaves, print_text, values
 from fslog.cli.check.lint import lint, lint_airflow, lint_records
 from fslog.cli.check.obstacles import obstacles
 from fslog.cli.check.records import RecordError, from_line, from_text, parse_values
@@ -57,6 +58,7 @@ examples:
   fslog check mysite.settings --log app.log --only invalid,skipped
   fslog check gunicorn.conf.py:logconfig_dict \\
       --record name=gunicorn.access,args.m=POST,args.U=/board/sort,args.s=200,args.u=ann
+  fslog check logging.yaml --leaves > leaves.txt
   fslog check logging.yaml --context accountId=acme,userId=ann --log - --json < app.log
 
 The exit code is 0 if there is no error, 1 if the configuration has an error or a
@@ -69,6 +71,8 @@ def run(arguments: Sequence[str]) -> int:
     Ctrl-C raises `KeyboardInterrupt` after the results so far are written.
     """
     options = _parser().parse_args(arguments)
+    if options.leaves and (options.log is not None or options.record):
+        raise CommandError("--leaves: what leaves depends on no record; omit --log and --record")
     try:
         log = None if options.log is None else input_file(options.log)
         with dry_run(options.plan) as arguments_of:
@@ -79,10 +83,34 @@ def run(arguments: Sequence[str]) -> int:
                 lint_airflow(config, task_log_reader(found.scope))
                 lint(config, handlers, hijacks_handlers(found.scope))
                 config.obstacles = obstacles(config, handlers, found.scope)
+            if options.leaves:
+                return _report_leaves(options, label, config, handlers)
             return _report(options, log, label, config, handlers)
     except SourceError as error:
         _print_error(str(error))
         return 1
+
+
+def _report_leaves(
+    options: argparse.Namespace, label: str, config: Configuration, handlers: list[EventHandlerInfo]
+) -> int:
+    """Print what leaves through each handler, or through the one that is asked for."""
+    chosen = handlers if options.handler is None else [_chosen(options.handler, handlers)]
+    found = [Leaves(info) for info in chosen if info is not None and info.formatter is not None]
+    redactors = _redactors(handlers)
+    printer = Printer(sys.stdout, _in_turn(redactors))
+    if options.json:
+        report = {
+            "configuration": label,
+            "ok": not config.has_errors,
+            "diagnostics": [vars(one) for one in config.diagnostics],
+            "leaves": [values(one) for one in found],
+        }
+        printer.raw(printer.json(report))
+    else:
+        print_text(printer, label, found)
+        Text(printer, 0).diagnostics(config)
+    return int(config.has_errors)
 
 
 def _report(
@@ -225,6 +253,12 @@ def _parser() -> CommandParser:
         default=_DETAILS,
         metavar="N",
         help=f"explain at most N records in full (default: {_DETAILS}); all are counted",
+    )
+    parser.add_argument(
+        "--leaves",
+        action="store_true",
+        help="print which properties of which log calls leave the process, in which form: a page "
+        "for whoever has to agree to it",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

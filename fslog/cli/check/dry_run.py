@@ -25,6 +25,7 @@ from fslog.cli.check.configuration import Configuration, HandlerConfig, makes
 from fslog.cli.check.routing import Routing
 from fslog.config import enabled_state
 from fslog.delivery import notices
+from fslog.mapping.privacy import key_needed
 from fslog.mapping.rules import Rule
 from fslog.net.destination import Destination, destination
 from fslog.plan.plan import Plan
@@ -77,6 +78,7 @@ def dry_run(plan: Plan | None = None) -> Iterator[ArgumentsOf]:
         (logging.config, "fileConfig", lambda *given, **named: None),
     ]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(key_needed(False))  # who checks a configuration may not have the key
         for owner, name, replacement in replacements:
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, replacement)

@@ -6,6 +6,7 @@ rules, which `Condition` offers one by one.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 from fslog import context
 from fslog.cli.check.dry_run import EventHandlerInfo
 from fslog.cli.check.records import recover_args
-from fslog.errors import InvalidEvent, Problem
+from fslog.errors import ExcludedEvent, InvalidEvent, Problem
 from fslog.formatter import EventFormatter
 from fslog.mapping import schema
 from fslog.mapping.conditions import Condition
@@ -26,7 +27,7 @@ from fslog.mapping.rules import Rule
 from fslog.mapping.templates import Names, compile_value
 from fslog.plan.judgement import is_warning
 
-RESULTS = ("event", "warning", "invalid", "skipped", "stopped", "unreadable")
+RESULTS = ("event", "warning", "invalid", "excluded", "skipped", "stopped", "unreadable")
 """In this order: an event; one with a warning, which is sent; one that is not sent; no event; a
 record that does not reach the handler; a line that is not a record."""
 
@@ -158,9 +159,10 @@ class Explainer:
             made.absent = tuple(name for name in rule.reads if _read(name, record) is MISSING)
         if made.event is not None:
             made.left_out += tuple(self._empty_fields(record, made))
+            made.left_out += tuple(self._withheld(record, made, nested, rule))
             made.sources = {
                 name: f"the call's {place}"
-                if _is_same(nested.get(name, MISSING), made.event[name])
+                if self._is_sent(name, nested.get(name, MISSING), made.event[name])
                 else self._source(name, record, made, rule)
                 for name in made.event
             }
@@ -199,8 +201,13 @@ class Explainer:
         return groups
 
     def _create_event(self, record: logging.LogRecord, made: Explanation) -> None:
+        formatter = self._formatter
+        is_own = type(formatter).event is not EventFormatter.event
         try:
-            event = self._formatter.event(record)
+            event = formatter.event(record) if is_own else formatter.allowed_event(record)
+        except ExcludedEvent:
+            made.result, made.reason = "excluded", "the configuration excludes whose event it is"
+            return
         except InvalidEvent as error:
             made.result, made.problems = "invalid", error.problems
             made.event = next((p.event for p in error.problems if p.event is not None), None)
@@ -233,6 +240,33 @@ class Explainer:
                 note = ", no value" if isinstance(value, str) else ""
                 yield f"{name}: fields reads {path}, which is {what}{note}"
 
+    def _withheld(
+        self,
+        record: logging.LogRecord,
+        made: Explanation,
+        nested: Mapping[str, Any],
+        rule: Rule | None,
+    ) -> Iterator[str]:
+        """Yield the properties that the event would have if the configuration let them leave."""
+        given = {*nested, *self._fields, *context.current()}
+        given |= {*(self._handler.mapping.get("defaults") or {})}
+        if made.is_explicit:
+            given |= {name for name in record.__dict__ if self._formatter.is_property(name)}
+        elif rule is not None:
+            given |= {*rule.event}
+        for name in sorted(given - (made.event or {}).keys()):
+            if self._formatter.redact.get(name) == "drop":
+                yield f"{name}: redact drops it"
+            elif self._formatter.sends_declared and name not in self._formatter.declared:
+                yield f"{name}: it is not declared"
+
+    def _is_sent(self, name: str, value: Any, sent: Any) -> bool:
+        """Return whether a property with a value is sent as another one."""
+        redaction = self._formatter.redaction
+        if redaction is None or value is MISSING:
+            return _is_same(value, sent)
+        return _is_same(redaction.sent(name, value), sent)
+
     def _source(
         self, name: str, record: logging.LogRecord, made: Explanation, rule: Rule | None
     ) -> str:
@@ -240,15 +274,16 @@ class Explainer:
         of_rule = rule.where if rule is not None and name in rule.event else ""
         if of_rule and name not in schema.REQUIRED:
             return of_rule
-        if name not in RECORD_ATTRIBUTES and _is_same(record.__dict__.get(name, MISSING), value):
+        is_sent = functools.partial(self._is_sent, name, sent=value)
+        if name not in RECORD_ATTRIBUTES and is_sent(record.__dict__.get(name, MISSING)):
             return "the call"
         if of_rule:
             return of_rule
-        if name in self._fields and _is_same(_read(self._fields[name], record), value):
+        if name in self._fields and is_sent(_read(self._fields[name], record)):
             return f"fields: {self._fields[name]}"
-        if _is_same(context.current().get(name, MISSING), value):
+        if is_sent(context.current().get(name, MISSING)):
             return "context"
-        if _is_same((self._handler.mapping.get("defaults") or {}).get(name, MISSING), value):
+        if is_sent((self._handler.mapping.get("defaults") or {}).get(name, MISSING)):
             return "defaults"
         derived = {"createdAt": "the record's time", "sessionId": "derived"}
         provided = "context_provider" if self._handler.mapping.get("context_provider") else ""

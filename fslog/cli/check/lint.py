@@ -24,6 +24,7 @@ from fslog.cli.output import count
 from fslog.cli.spool.contents import NotASpool, SpoolContents, read_contents
 from fslog.delivery.names import CODE, PROPERTIES
 from fslog.mapping.presets import PRESETS
+from fslog.mapping.privacy import HASH_KEY, hash_key
 from fslog.mapping.rules import Rule
 from fslog.mapping.schema import ACTIONS, nearest_action
 from fslog.spool.directory import examine
@@ -55,6 +56,7 @@ def lint(
             _lint_spool(config, info)
         else:
             _lint_filters(config, info)
+        _lint_hash_key(config, info)
         _lint_rule_order(config, info)
         _lint_names(config, info)
         _lint_rule_loggers(config, info)
@@ -99,6 +101,17 @@ def _lint_loggers(config: Configuration, info: EventHandlerInfo) -> None:
                 f"it accepts {logging.getLevelName(level)} and above ({why}): calls of log.info() "
                 "do not reach fslog; set its level to INFO",
             )
+
+
+def _lint_hash_key(config: Configuration, info: EventHandlerInfo) -> None:
+    formatter = info.formatter
+    hashes = formatter is not None and "hash" in formatter.redact.values()
+    if hashes and info.enabled and hash_key() is None:
+        config.warn(
+            info.where,
+            f"redact has a hash, and {HASH_KEY} is not set here; without it, or {HASH_KEY}_FILE, "
+            "the application does not start",
+        )
 
 
 def _lint_celery(config: Configuration, info: EventHandlerInfo, *, is_certain: bool) -> None:

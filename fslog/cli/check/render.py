@@ -30,13 +30,14 @@ _VALUE_COLUMNS = 40
 
 _NO_KEYS = "no keys"
 
-_MAPPING = ("fields", "defaults", "include", "nested")
+_MAPPING = ("fields", "defaults", "include", "nested", "redact")
 """The arguments of a formatter of which the names are reported."""
 
 _VERDICTS = {
     "event": ("event", "green"),
     "warning": ("event, with a warning", "yellow"),
     "invalid": ("invalid, not sent", "red"),
+    "excluded": ("excluded, not sent", "dim"),
     "skipped": ("no event", "dim"),
     "stopped": ("does not reach the handler", "yellow"),
     "unreadable": ("not a log record", "yellow"),
@@ -45,6 +46,7 @@ _COUNTED = {
     "event": ("event", "events"),
     "warning": ("event with a warning", "events with a warning"),
     "invalid": ("invalid event, not sent", "invalid events, not sent"),
+    "excluded": ("excluded event, not sent", "excluded events, not sent"),
     "skipped": ("record without an event", "records without an event"),
     "stopped": ("record does not reach the handler", "records do not reach the handler"),
     "unreadable": ("line is not a log record", "lines are not log records"),
@@ -69,9 +71,10 @@ class Text:
             self._printer.line()
             for row in _handler_rows(config, info):
                 self._printer.line(*row)
-        self._diagnostics(config)
+        self.diagnostics(config)
 
-    def _diagnostics(self, config: Configuration) -> None:
+    def diagnostics(self, config: Configuration) -> None:
+        """Write the diagnostics that are not written yet."""
         new = config.diagnostics[self._shown :]
         self._shown = len(config.diagnostics)
         for kind, style in (("error", "red"), ("warning", "yellow")):
@@ -117,7 +120,7 @@ class Text:
             invalid: how many records give an invalid event.
             failed: whether the log could not be read to its end.
         """
-        self._diagnostics(config)
+        self.diagnostics(config)
         if config.obstacles:
             self._printer.line()
             self._printer.line(("if nothing arrives", "bold"))

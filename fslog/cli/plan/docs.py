@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fslog.cli.options import CommandParser
 from fslog.cli.output import count
 from fslog.cli.plan.reading import read_plan, today
+from fslog.mapping.privacy import FORMS
 from fslog.plan.keywords import TYPES, Property
 from fslog.plan.plan import Plan, PlannedEvent
 
@@ -149,13 +150,9 @@ def _properties(properties: Collection[Property], pii: Mapping[str, str]) -> Ite
             " or ".join(name for name in TYPES if name in one.types) or "any",
             "yes" if one.required else "",
             ", ".join(_allowed(one)),
-            *[_LEAVES.get(pii.get(one.name, ""), "")] * has_pii,
+            *[FORMS.get(pii.get(one.name, ""), "")] * has_pii,
             one.description,
         )
-
-
-_LEAVES = {"keep": "as it is", "hash": "as a hash", "drop": "never"}
-"""What becomes of personal data."""
 
 
 def _allowed(one: Property) -> Iterator[str]:

@@ -355,7 +355,7 @@ class Matcher:
         return YES if YES in verdicts else MAYBE if MAYBE in verdicts else NO
 
     def _explicit_outcome(self, call: LogCall) -> Outcome:
-        takes = self._expected.formatter._is_property
+        takes = self._expected.formatter.is_property
         nested: dict[str, Value] = {}
         is_open = call.extras.is_open
         for place in self._expected.places:
