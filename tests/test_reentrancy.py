@@ -205,7 +205,7 @@ def test_a_text_that_logs() -> None:
             def __str__(self):
                 say(self.number, source="inner")
                 return "text"
-        handle(batch_events=2)
+        handle(batch_events=2, redact={"value": "keep"})
         for number in range(10):
             say(number, value=Chatty(number))
         """
