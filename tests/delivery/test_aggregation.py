@@ -205,6 +205,16 @@ def test_only_the_time_of_the_event_itself_is_its_time(at: int) -> None:
         one, two = {"details": value, **use(1)}, {"details": other, **use(2)}
         assert merge(one, two, {**one, "createdAt": 3}) == [{**one, "total": 2}, two]
         assert merge(two, one, {**two, "createdAt": 3}) == [{**two, "total": 2}, one]
+        # The event's own time may be its first property.
+        first, last = {"createdAt": 1, **one}, {"createdAt": 1, **two}
+        assert merge(first, last, first) == [{**first, "total": 2}, {**last, "createdAt": 2}]
+
+
+def test_a_name_may_be_written_in_escapes() -> None:
+    """Of two properties of one name the last counts, as for any reader of JSON."""
+    line = b'{"action":"feature","createdAt":%d,"createdA\\u0074":9}\n'
+    [one] = merged([line % 5, line % 100_005], WINDOW)
+    assert json.loads(one)["total"] == 2
 
 
 def test_lines_that_are_all_different_are_not_touched() -> None:

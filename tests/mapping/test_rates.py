@@ -127,6 +127,26 @@ def test_threads_that_make_room_lose_no_bucket(restless: None) -> None:
     assert Counter(allowed) == {True: 100, False: 7_900}
 
 
+def test_a_bucket_that_another_thread_has_made_is_used() -> None:
+    """While a bucket is put into its place, others make room and one of its own: that counts."""
+    limit = RateLimit(1, clock=Clock(), limit=4)
+    allowed: list[bool] = []
+
+    class Slow(dict[Any, Any]):
+        """Buckets, where the other threads run before the first one gets its place."""
+
+        def setdefault(self, key: Any, default: Any = None) -> Any:
+            if not allowed:
+                allowed.append(True)
+                allowed.extend(limit.allows(("sale", str(number))) for number in range(3))
+                allowed.append(limit.allows(KEY))
+            return super().setdefault(key, default)
+
+    limit._generation.buckets = Slow()
+    assert limit.allows(KEY) is False
+    assert allowed == [True] * 5
+
+
 def test_the_number_of_buckets_is_bounded() -> None:
     """At most `limit` are kept, and the newest half always."""
     limit = RateLimit(1, clock=Clock(), limit=100)
