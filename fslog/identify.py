@@ -192,15 +192,16 @@ class _Logged:
         own = _Entry(details)
         entry = recent.setdefault(about, before.get(about, own))
         before.pop(about, None)  # else it would keep all its successors alive
-        while True:
+        while entry is not own:
             while entry.next:
                 entry = entry.next[0]
-            if entry is own:
-                recent[about] = own
-                return own
             if entry.details == details:
                 return None
             entry.next.append(own)
+            # At once: it may have a successor by now, and would be appended to that.
+            if entry.next[0] is own:
+                recent[about] = entry = own
+        return own
 
 
 _logged = _Logged()

@@ -302,6 +302,25 @@ def test_threads_log_each_change_once(freshsuccess: Capture, usage: Freshsuccess
     assert sorted(one["visits"] for one in details(freshsuccess)) == list(range(150))
 
 
+def test_another_thread_changes_them_during_a_change() -> None:
+    """Both changes are logged, the other thread's counts as the last, and no claim is endless."""
+    logged = identify._Logged()
+
+    class Interrupted(list[Any]):
+        def append(self, entry: Any) -> None:
+            super().append(entry)
+            others.append(logged.claim(b"ann", b"3"))
+
+    others: list[Any] = []
+    first = logged.claim(b"ann", b"1")
+    assert first is not None
+    first.next = Interrupted()
+    assert logged.claim(b"ann", b"2")
+    assert others[0]
+    again = [bool(logged.claim(b"ann", details)) for details in (b"3", b"2", b"2")]
+    assert again == [False, True, False]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_sends_what_its_parent_has_not(
     freshsuccess: Capture, usage: FreshsuccessHandler
