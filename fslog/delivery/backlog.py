@@ -34,6 +34,9 @@ class Backlog:
             often end in the middle of a POST, and what they had adopted would be sent repeatedly.
     """
 
+    is_to_forget: bool = False
+    """Whether `forget` is to be called, as soon as all sealed batches were added."""
+
     is_uncertain: bool = False
     """Whether some of what is pending may wait where only the next process finds it."""
 
@@ -177,6 +180,18 @@ class Backlog:
         self._source.retry_removals()
         self._expire()
         self._adopt()
+        self._seal_to_forget()
+
+    def _seal_to_forget(self) -> None:
+        """Seal the open batch, if a person's events are to be removed: it is on the queue then."""
+        self.is_to_forget = self._source.is_asked_to_forget()
+        if self.is_to_forget:
+            self._buffer.seal()
+
+    def forget(self) -> None:
+        """Remove events of persons; no POST is in progress, and no sealed batch on the queue."""
+        self.is_to_forget = False
+        self._source.forget(self._waiting, self._loaded)
 
     def _expire(self) -> None:
         """Abandon what waits in the store for too long; no POST is in progress."""

@@ -513,6 +513,32 @@ class Buffer:
 
         self.locked(replace)
 
+    def shorten(self, batch: Batch, rest: Batch) -> None:
+        """Replace what a batch holds by a part of it, and abandon the other events."""
+
+        def shorten() -> None:
+            if batch.settled:
+                return
+            fewer, more_bytes = batch.events - rest.events, rest.held_bytes - batch.held_bytes
+            # From here on nothing is called, so that nothing is interrupted.
+            batch.lines, batch.body, batch.unmerged = rest.lines, rest.body, rest.unmerged
+            batch.merged, batch.events = rest.merged, rest.events
+            batch.encoded_bytes = rest.encoded_bytes
+            self.abandoned += fewer
+            self._held_bytes += more_bytes
+            self._hold(0)
+            self._wake()
+
+        self.locked(shorten)
+
+    def lose(self, events: int) -> None:
+        """Abandon events of this process's own that wait in the store, and were removed there."""
+
+        def lose() -> None:
+            self.abandoned += events
+
+        self.locked(lose)
+
     def settle(
         self, batch: Batch, *, delivered: bool, is_kept: bool = False, is_expired: bool = False
     ) -> bool:

@@ -269,6 +269,7 @@ class Listener(QueueListener):
             for step in (
                 self._adopt,  # first: a flush includes what it adopts
                 self._process_received,
+                self._forget,
                 self._seal_if_due,
                 lambda: self._post_if_due(deadline_at, token),
             ):
@@ -304,6 +305,10 @@ class Listener(QueueListener):
         except unless_interrupt(Exception) as error:
             # Adoption is attempted again; what is here can be posted meanwhile.
             self.last_error = self._redact(f"internal error: {type(error).__name__}: {error}")
+
+    def _forget(self) -> None:
+        if self._backlog.is_to_forget and not self._received:
+            self._backlog.forget()
 
     def work_until(self, deadline_at: float) -> None:
         """Do the thread's work in the calling one, if no thread can run, until all is settled.

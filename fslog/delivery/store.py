@@ -292,6 +292,12 @@ class Accounts(Protocol):
 
     def removed(self, size_bytes: int) -> None: ...
 
+    def shorten(self, batch: Batch, rest: Batch) -> None: ...
+
+    def lose(self, events: int) -> None: ...
+
+    def settle(self, batch: Batch, *, delivered: bool) -> bool: ...
+
     def end_store(self, *, is_exclusive: bool) -> None: ...
 
 
@@ -349,6 +355,13 @@ class Source:
     def is_expired(self, batch: Batch) -> bool:
         """Return whether a loaded batch has waited for too long to be sent."""
         return False
+
+    def is_asked_to_forget(self) -> bool:
+        """Return whether another process asks to remove a person's events."""
+        return False
+
+    def forget(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
+        """Remove the events of persons of whom `is_asked_to_forget` has found the request."""
 
     def expire(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
         """Quarantine what has waited for too long in the store."""

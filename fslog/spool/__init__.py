@@ -15,6 +15,7 @@ Layout
     quarantine/{segment}-{place}.reason     and why
     *.new                                   drafts: each replaces another file when it is complete
     .followed                               locked by `fslog spool drain --follow`
+    .forget/                                requests of `fslog spool forget`, and their answers
 
 An owner is one handler in one process. Its open batch is its open segment, to which lines are only
 appended; sealing the batch closes the file, and nothing is copied. A log call that interrupts
@@ -72,6 +73,13 @@ While it lives no other one adopts, and a process that ends lets a POST that is 
 attempts no other: its segments are orphans a moment later. Every process may adopt again when the
 kernel has released that lock.
 
+Forgetting a person
+-------------------
+
+`fslog spool forget` locks each dead owner as an adopter does, and rewrites its segments without the
+person's lines and without what is settled. A living owner rewrites its own: a file in `.forget/`
+asks it to, as long as the process that asks has the lock on that file. See `fslog.spool.forget`.
+
 What a crash leaves
 -------------------
 
@@ -88,6 +96,8 @@ What a crash leaves
     after it quarantined a line         the line in two places      quarantined once: the name and
                                                                     the bytes are the same
     during an adoption                  the orphans as they were    adopted by the next process
+    while it forgets a person           some segments as they were  sent, unless it is repeated
+    while it asks others to forget      a request without a lock    removed by the next that looks
 
 If the disk fails instead, the batch continues in memory, and the next batch is tried on disk again.
 
@@ -117,6 +127,9 @@ Invariants, and the tests that hold them
   test_rejected_lines_stay_if_the_quarantine_fails, test_the_quarantine_is_never_overwritten,
   test_expired_events_stay_if_the_quarantine_cannot_be_written,
   test_a_full_quarantine_loses_what_is_counted.
+- Forgetting a person loses nobody else's event and sends none twice:
+  test_who_forgets_may_die_at_any_system_call,
+  test_a_process_may_die_at_any_system_call_while_it_forgets, test_a_living_process_forgets.
 - No event is refused because of the quarantine: test_the_quarantine_takes_no_room_of_events.
 - The disk is not filled: test_nothing_is_claimed_while_too_little_of_the_disk_is_free,
   test_the_application_s_disk_is_not_filled.

@@ -6,6 +6,7 @@
     quarantine/{segment}-{offset}.ndjson    what could not be sent, unchanged
     quarantine/{segment}-{offset}.reason    why
     .followed                               locked by a process that follows the directory
+    .forget/                                requests to remove a person's events, see `forget`
 
 Directories are 0700 and files 0600; nothing contains a key.
 """
@@ -33,6 +34,7 @@ OWNERS = "owners"
 QUARANTINE = "quarantine"
 DRAFT = ".new"
 FOLLOWED = ".followed"
+FORGET = ".forget"
 
 _MAX_ATTEMPTS = 50
 
@@ -109,6 +111,10 @@ class SpoolDirectory:
         self._token = token
         self._pause = pause
         self._follow_fd: int | None = None
+
+    def new_token(self) -> str:
+        """Return random hexadecimal digits for a new name."""
+        return self._token()
 
     def join(self, *names: str) -> str:
         """Return the path of an entry of the directory."""

@@ -180,6 +180,13 @@ class Owner:
         self._claim_bytes = state.claim_bytes
         self._earlier_tries, self.tries = state.tries, state.tries + 1
 
+    def keep(self, state: OwnerState) -> None:
+        """Continue from the state of a dead owner, to which nothing is sent for: it is no try."""
+        self.state = state
+        self._digest = state.digest or self._digest
+        self._claim_bytes = state.claim_bytes
+        self._earlier_tries = self.tries = state.tries
+
     def reset_tries(self) -> None:
         """Reset the count of failed tries; the next claim writes it."""
         self._earlier_tries = self.tries = 0
@@ -328,6 +335,28 @@ def adopt(
                     if found.digest != digest:
                         raise
                 return owner
+    except BaseException:
+        owner.close()
+        raise
+    owner.close()
+    return None
+
+
+def hold(fs: FileSystem, folder: str, name: str, digest: str) -> Owner | None:
+    """Lock a dead owner for a moment, without adopting it; None if it is alive, or was removed.
+
+    Args:
+        folder, name: of its file, which is created if it is missing.
+        digest: of the keys, for such a file.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    owner = _open(fs, os.path.join(folder, name), digest, None, new=False, make=True)
+    try:
+        if owner.try_lock():
+            owner.keep(owner.read_state())
+            return owner
     except BaseException:
         owner.close()
         raise

@@ -21,6 +21,15 @@ from fslog.delivery.store import EXPIRED, Accounts, Aside, Batch, Pending, Sourc
 from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net import wire
 from fslog.spool.filesystem import FileSystem
+from fslog.spool.forget import (
+    Answer,
+    Person,
+    answer,
+    count_in,
+    lines_of,
+    open_requests,
+    rewrite,
+)
 from fslog.spool.owners import Owner, SettledOffset
 from fslog.spool.segments import RejectedLine, SegmentName, creation_order, partition_lines
 from fslog.spool.share import Orphan, SpoolShare
@@ -107,8 +116,18 @@ class LoadedSegment:
         self.is_kept = True
         self.kept.append(line)
 
-    def rest(self, fs: FileSystem, encoding: str | None) -> Iterator[bytes]:
-        """Yield what is not settled or could not be quarantined: first the part that was read."""
+    def unread_at(self, fs: FileSystem) -> int | None:
+        """Return where the part begins that was not read yet; None if there is none."""
+        return None if self.is_whole else self.next_at(fs.lstat(self.path).st_size)
+
+    def rest(
+        self, fs: FileSystem, encoding: str | None, person: Person | None = None
+    ) -> Iterator[bytes]:
+        """Yield what is not settled or could not be quarantined: first the part that was read.
+
+        Args:
+            person: whose lines are left out.
+        """
         head = [line.text for line in self.kept if line.text.endswith(b"\n")]
         for batch in self.batches:
             lines = list(wire.lines_of(batch.text(encoding)))
@@ -118,10 +137,15 @@ class LoadedSegment:
                     head += lines[at : at + count]
                 at += count
         yield b"".join(head)
-        at = 0 if self.is_whole else self.next_at(fs.lstat(self.path).st_size)
-        while not self.is_whole and (text := fs.read(self.path, at, _COPY_BYTES)):
-            yield text
-            at += len(text)
+        begin = self.unread_at(fs)
+        if begin is not None and person is not None:
+            for line in lines_of(fs, self.path, begin):
+                if not person.matches_line(line):
+                    yield line
+        elif begin is not None:
+            while text := fs.read(self.path, begin, _COPY_BYTES):
+                yield text
+                begin += len(text)
         # A torn line is the last one.
         yield b"".join(line.text for line in self.kept if not line.text.endswith(b"\n"))
 
@@ -325,6 +349,39 @@ class SegmentQueue:
     def _counts(self, line: RejectedLine) -> bool:
         return self.orphan is None or line.text.endswith(b"\n")
 
+    def forget(self, person: Person) -> tuple[int, int, bool]:
+        """Remove a person's lines from the segments that were not read yet.
+
+        Returns:
+            How many were removed, for how many of them this process accounts, and whether none is
+            left.
+        """
+        removed = own = 0
+        is_complete = True
+        for at in range(self._at + (self._piece is not None), len(self._numbers)):
+            path, begin = self.path(self._numbers[at]), 0
+            try:
+                if self.orphan is not None:
+                    size_bytes = self._share.fs.lstat(path).st_size
+                    begin = self.orphan.state.settled_bytes(self._numbers[at], size_bytes)
+                count = rewrite(self._share.directory, path, person, begin)
+            except FileNotFoundError:
+                continue
+            except unless_interrupt(OSError):
+                is_complete = False
+                continue
+            removed += count
+            if count and self.orphan is None:
+                fewer = min(count, self._events[at])
+                self._events[at] -= fewer
+                own += fewer
+        return removed, own, is_complete
+
+    @property
+    def piece(self) -> LoadedSegment | None:
+        """The segment of which the next piece is read."""
+        return self._piece
+
     def advance(self, segments: list[LoadedSegment]) -> None:
         """Continue after segments that were read, or after the piece of the last one."""
         for segment in segments:
@@ -502,6 +559,8 @@ class DiskSource(Source):
         self._notices = notices
         self._now = now
         self._pending_removals: list[LoadedSegment] = []
+        self._requests: dict[str, Person] = {}
+        self._answered: set[str] = set()
 
     def enqueue(self, sealed: Any, waiting: deque[Any]) -> None:
         """Append a `StoredBatch` to the queue of its owner, unless it is there already."""
@@ -597,20 +656,30 @@ class DiskSource(Source):
         else:
             segment.queue.record_offset(segment)
 
-    def _rewrite_rest(self, segment: LoadedSegment) -> None:
-        """Leave on disk only what is not settled, because an offset cannot express it."""
+    def _rewrite_rest(self, segment: LoadedSegment, person: Person | None = None) -> bool:
+        """Leave on disk only what is not settled, because an offset cannot express it.
+
+        Args:
+            person: whose lines are left out.
+
+        Returns:
+            Whether it could be written.
+        """
         sizes: list[int] = []
+        is_written = False
 
         def rest() -> Iterator[bytes]:
-            for text in segment.rest(self._share.fs, self._limits.encoding):
+            for text in segment.rest(self._share.fs, self._limits.encoding, person):
                 sizes.append(len(text))
                 yield text
 
         with Suppressed(OSError):  # a full disk: it would be sent twice, not lost
-            is_synced = self._share.fsync != "never"
+            is_synced = self._share.fsync != "never" or person is not None
             self._share.directory.write(segment.path, rest(), is_synced=is_synced)
+            is_written = True
         if sizes:  # whether it took effect is seen when the file is read next
             segment.moved = sum(sizes), sizes[0]
+        return is_written
 
     def _remove(self, segment: LoadedSegment) -> None:
         if self._finish_removal(segment):
@@ -684,6 +753,107 @@ class DiskSource(Source):
             while isinstance(queue, SegmentQueue) and queue.starts_expired(self._now()):
                 found = queue.read_one(events, size_bytes, self._now(), self._notices.unreadable)
                 self._load([(queue, [found])], found.expected if not queue.orphan else None, loaded)
+
+    def is_asked_to_forget(self) -> bool:
+        self._requests = open_requests(self._share.directory, self._answered)
+        return bool(self._requests)
+
+    def forget(self, waiting: deque[Any], loaded: deque[Batch]) -> None:
+        self.retry_removals()
+        for token, person in self._requests.items():
+            removed, is_complete = self._forget(person, waiting, loaded)
+            self._answered.add(token)
+            with Suppressed(OSError):  # it is reported that this process has not answered
+                names = self._share.owner_names()
+                answer(self._share.directory, token, Answer(names, removed, is_complete))
+        self._requests = {}
+
+    def _forget(
+        self, person: Person, waiting: deque[Any], loaded: deque[Batch]
+    ) -> tuple[int, bool]:
+        """Remove a person's events; return how many, and whether none is left."""
+        removed, is_complete = 0, True
+        queues = [one for one in waiting if isinstance(one, SegmentQueue)]
+        segments = {id(one.piece): one.piece for one in queues if one.piece is not None}
+        for batch in (*loaded, *(one for one in waiting if isinstance(one, Batch))):
+            segments |= {id(segment): segment for segment, _ in _shares(batch)}
+        touched: dict[int, LoadedSegment] = {}
+        for batch in (*loaded, *(one for one in waiting if isinstance(one, Batch))):
+            if not batch.settled:
+                removed += self._forget_in(batch, person, touched)
+        for key, segment in segments.items():
+            count, is_done = self._forget_unread(segment, person, is_touched=key in touched)
+            removed, is_complete = removed + count, is_complete and is_done
+        for queue in queues:
+            count, own, is_done = queue.forget(person)
+            self._accounts.lose(own)
+            removed, is_complete = removed + count, is_complete and is_done
+        if removed:
+            with Suppressed(OSError):
+                self._share.fs.sync(self._share.directory.path)
+        return removed, is_complete and not self._pending_removals
+
+    def _forget_in(self, batch: Batch, person: Person, touched: dict[int, LoadedSegment]) -> int:
+        """Remove a person's lines from a batch in memory; return how many.
+
+        Args:
+            touched: the segments that have to be rewritten; some are added.
+        """
+        encoding, level, aggregate = self._limits[2:]
+        lines = list(wire.lines_of(batch.text(encoding)))
+        kept = person.others(lines)
+        if len(kept) == len(lines):
+            return 0
+        shares, at = _shares(batch), 0
+        for number, (segment, count) in enumerate(shares):
+            fewer = sum(map(person.matches_line, lines[at : at + count]))
+            at += count
+            if fewer:
+                shares[number] = (segment, count - fewer)
+                segment.is_kept = True  # an offset cannot express it
+                touched[id(segment)] = segment
+        if kept:
+            rest = Batch(kept, sum(map(len, kept)), batch.number)
+            if batch.body is not None:
+                rest.pack(encoding, level, aggregate)
+            self._accounts.shorten(batch, rest)
+        else:
+            self._accounts.settle(batch, delivered=False)
+            if batch.stored is not None:
+                batch.stored.release(batch)
+        return len(lines) - len(kept)
+
+    def _forget_unread(
+        self, segment: LoadedSegment, person: Person, *, is_touched: bool
+    ) -> tuple[int, bool]:
+        """Remove a person's lines from the file of a segment of which a part was read.
+
+        Returns:
+            How many were in the part that was not read, and whether none is left.
+        """
+        if segment.is_whole and not segment.batches:  # it was removed with its last event
+            return 0, True
+        fs = self._share.fs
+        kept = person.others(line.text for line in segment.kept)
+        is_touched |= len(kept) < len(segment.kept)
+        segment.kept = [line for line in segment.kept if line.text in kept]
+        try:
+            at = segment.unread_at(fs)
+            count = 0 if at is None else count_in(fs, segment.path, person, at)
+        except FileNotFoundError:  # somebody removed it
+            return 0, True
+        except unless_interrupt(OSError):
+            return 0, False
+        if not count and not is_touched:
+            return 0, True
+        segment.is_kept = True
+        if not self._rewrite_rest(segment, person):
+            return 0, False
+        if segment.queue.orphan is None:
+            own = min(count, segment.events)
+            segment.events -= own
+            self._accounts.lose(own)
+        return count, True
 
     def can_adopt(self) -> bool:
         return self._share.left_some and self._share.has_room_for_orphans()

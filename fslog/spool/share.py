@@ -277,6 +277,10 @@ class SpoolShare:
         """The name of this process's owner; empty if there is none."""
         return self._owner.name if self._owner is not None else ""
 
+    def owner_names(self) -> list[str]:
+        """Return the names of the owners whose locks this process has."""
+        return [name for name in (self.owner_name, *self._adopted) if name]
+
     def owner(self, name: str) -> Owner | None:
         """Return this process's owner if it has that name."""
         owner = self._owner  # a log call may replace it at any time

@@ -41,7 +41,9 @@ from crashing import (
     nothing,
     since,
 )
+from fslog.spool.directory import SpoolDirectory
 from fslog.spool.filesystem import FileSystem
+from fslog.spool.forget import Request
 
 RAM = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 ANYTHING = 1 << 30
@@ -440,6 +442,111 @@ def test_two_processes_may_start_at_once() -> None:
             assert world.arrived == {(1, 1): 1, (2, 1): 1}
 
 
+def text_on_disk(world: World) -> bytes:
+    """Return everything that waits, and the quarantine."""
+    paths = [path for path in world.path.rglob("*.ndjson*") if path.is_file()]
+    return b"".join(path.read_bytes() for path in paths)
+
+
+def forget_the_dead(world: World, plan: Plan = nothing) -> list[str]:
+    """Run `fslog spool forget` after two processes have died; return its system calls."""
+    large = world.start(batch_events=50, batch_bytes=5000)
+    assert large is not None
+    assert world.do(large, lambda: log_all(large, [150] * 8))
+    world.kill(large)
+    leave_an_orphan(world)
+    reader = world.start(batch_events=2, batch_bytes=400)  # it delivers a part of the first
+    assert reader is not None
+    world.outcomes, world.limit_bytes = [OK] + [DOWN] * 50, 400
+    assert world.do(reader, reader.flush)
+    world.kill(reader)
+    world.outcomes, world.limit_bytes = [], ANYTHING
+    return world.forget(plan).calls
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [None, errno.EIO, errno.ENOSPC])
+def test_who_forgets_may_die_at_any_system_call(error: int | None) -> None:
+    """No line of others is lost or sent twice; repeated, nothing of the person is left or sent."""
+    with a_world("without a fault") as world:
+        calls = forget_the_dead(world)
+        before = set(world.order)
+        assert b'"userId":"v"' not in text_on_disk(world)
+        world.finish()
+        assert not (set(world.order) - before) & world.forgotten
+        assert len(world.order) >= 9
+    for number, name in enumerate(calls):
+        moments = ["before"] + ["after"] * (name not in LOOKING) + list(PARTS) * (name in APPENDING)
+        for moment in moments:
+            with a_world(f"{moment} call {number}, {name}") as world:
+                forget_the_dead(world, at(number, Fault(moment, error)))
+                before = set(world.order)
+                world.now += 3600.0  # drafts are old then
+                again = world.forget()
+                assert not again.failed
+                left = [one for one in world.path.rglob("*") if one.suffix != ".new"]
+                assert not any(b'"userId":"v"' in one.read_bytes() for one in left if one.is_file())
+                world.finish()
+                assert not (set(world.order) - before) & world.forgotten
+
+
+def forget_alive(world: World, plan: Plan = nothing) -> tuple[Process, list[str]]:
+    """Let a living process forget a person, while events wait in all of its states.
+
+    Returns:
+        The process, which may be dead, and its system calls meanwhile.
+    """
+    leave_an_orphan(world)
+    process = world.start(batch_events=3, batch_bytes=700)
+    assert process is not None
+    world.outcomes = [DOWN] * 99
+    assert world.do(process, lambda: log_all(process, [150] * 8))
+    assert world.do(process, lambda: process.run(2.5))
+    large = world.start(batch_events=50, batch_bytes=5000)
+    assert large is not None
+    assert world.do(large, lambda: log_all(large, [150] * 8))
+    world.kill(large)
+    request = Request(SpoolDirectory(str(world.path), "digest"), world.begin_to_forget())
+    try:
+        process.disk.plan, before = nothing, len(process.disk.calls)
+        process.disk.plan = lambda number, name: plan(number - before, name)
+        world.do(process, lambda: process.run(12.5))
+        process.disk.plan = nothing
+        answers = request.answers()
+        assert answers or process.disk.is_dead or process.disk.failed
+        for answer in answers:
+            names = [name for name in world.segments() if name.rpartition("-")[0] in answer.owners]
+            texts = [(world.path / name).read_bytes() for name in names]
+            assert not answer.is_complete or not any(b'"userId":"v"' in text for text in texts)
+        if plan is nothing:
+            assert len(answers) == 1
+            assert answers[0].is_complete
+            assert b'"userId":"v"' not in text_on_disk(world)
+    finally:
+        request.close()
+    world.outcomes = []
+    return process, process.disk.calls[before:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [None, errno.EIO])
+def test_a_process_may_die_at_any_system_call_while_it_forgets(error: int | None) -> None:
+    """Lines of others arrive once and in order; all counts are right; it tells what is left."""
+    with a_world("without a fault") as world:
+        process, calls = forget_alive(world)
+        assert process.gone >= 2
+        world.finish()
+        assert not set(world.order) & world.forgotten
+        assert len(world.order) == 4 + 6 + 6
+        assert max(world.arrived.values()) == 1
+    for number, name in enumerate(calls):
+        is_done = name not in LOOKING and name != "write"
+        for moment in ["before"] + ["after"] * is_done + list(PARTS) * (name in APPENDING):
+            with a_world(f"{moment} call {number}, {name}") as world:
+                forget_alive(world, at(number, Fault(moment, error)))
+                world.finish()
+
+
 FAULTS = st.tuples(
     st.integers(0, 8) | st.integers(0, 60),
     st.builds(
@@ -539,6 +646,23 @@ class Lives(RuleBasedStateMachine):
     @rule(free_percent=st.sampled_from([50, 50, 5, 4, 0]))
     def use(self, free_percent: int) -> None:
         self.world.volume.free_percent = free_percent
+
+    @precondition(lambda self: self.world.living)
+    @rule(which=WHICH, is_up=st.booleans(), trouble=TROUBLE)
+    def forget(self, which: int, is_up: bool, trouble: Any) -> None:
+        if not self.world.path.exists():
+            return
+        self.world.is_up = is_up
+        person = self.world.begin_to_forget()
+        request = Request(SpoolDirectory(str(self.world.path), "digest"), person)
+        self.do(which, lambda process: process.run(12.5), trouble)
+        request.close()
+        self.world.is_up = True
+
+    @rule(trouble=TROUBLE)
+    def forget_dead(self, trouble: Any) -> None:
+        if self.world.path.exists():
+            self.world.forget(at(*trouble) if trouble is not None else nothing)
 
     @precondition(lambda self: self.world.living)
     @rule(which=WHICH, is_up=st.booleans(), trouble=TROUBLE)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fslog.cli.spool.contents import NotASpool, read_contents
+from fslog.cli.spool.forget import forget
 from fslog.config import MinFree
 from fslog.delivery.backlog import Backlog
 from fslog.delivery.buffer import Buffer
@@ -25,8 +27,9 @@ from fslog.delivery.listener import WAKE, Flush, Listener
 from fslog.delivery.notices import Notices
 from fslog.delivery.queue import WakeQueue
 from fslog.net.retry import Kind, Outcome
-from fslog.spool.directory import MARKER, OWNERS, QUARANTINE, SpoolDirectory
+from fslog.spool.directory import FORGET, MARKER, OWNERS, QUARANTINE, SpoolDirectory
 from fslog.spool.filesystem import FileSystem
+from fslog.spool.forget import Person
 from fslog.spool.reader import Limits
 from fslog.spool.segments import parse_name
 from fslog.spool.share import SpoolShare
@@ -254,7 +257,7 @@ class Process:
         self.fresh: set[Ident] = set()
         self.excused: set[Ident] = set()
         self.refused = self.answered = self.alone = self.lost = self.posts = 0
-        self.foreign = 0
+        self.foreign = self.gone = 0
         self.steps = 0
         self.is_ended = False
         self.said: list[str] = []
@@ -296,6 +299,8 @@ class Process:
 
         source = store.source(self.buffer, notices, now)
         self.backlog = Backlog(self.buffer, None, 6, source=source, clock=world.clock)
+        self._really_forget = self.backlog.forget
+        self.backlog.forget = self._forget  # type: ignore[method-assign]
         self.listener = Listener(
             self.queue,
             self.buffer,
@@ -316,6 +321,13 @@ class Process:
         # No test here removes a segment, and too many open files are not an error of it.
         if reason == "somebody removed it" or self.disk.failed_with == errno.EMFILE:
             self.world.wrong.append(f"process {self.number} gives a segment up: {reason}")
+
+    def _forget(self) -> None:
+        before = self.buffer.abandoned
+        try:
+            self._really_forget()
+        finally:
+            self.gone += self.buffer.abandoned - before
 
     def _expired(self) -> None:
         assert self.spool.max_age is not None
@@ -411,11 +423,16 @@ class Process:
         assert counts["accepted"] == len(self.taken)
         assert self.refused + self.buffer.refused.value() == self.refused
         assert counts["delivered"] == self.answered
-        assert counts["abandoned"] == self.alone + self.lost + counts["expired"]
+        gone = counts["abandoned"] - self.alone - self.lost - counts["expired"]
+        if self.world.forgotten and self.disk.failed and gone > self.gone:
+            # A segment was replaced, although the call failed: it is seen when it is read.
+            assert gone <= len(self.taken & self.world.forgotten)
+            self.gone = gone
+        assert gone == self.gone
         assert counts["quarantined"] <= counts["abandoned"]
         if not (self.world.is_aside_full or self.world.is_unread or self.lost or self.alone):
             assert counts["quarantined"] == counts["expired"]
-        own = len(self.taken - self.settled) - self.lost - counts["expired"]
+        own = len(self.taken - self.settled) - self.lost - counts["expired"] - self.gone
         assert counts["pending"] == own + counts["adopted"] - self.foreign
         assert counts["adopted"] >= self.foreign
         error = self.listener.last_error or ""
@@ -446,6 +463,7 @@ class World:
         self.permits: dict[Ident, int] = defaultdict(int)
         self.too_large: set[Ident] = set()
         self.given_up: set[Ident] = set()
+        self.forgotten: set[Ident] = set()
         self.arrived: dict[Ident, int] = defaultdict(int)
         self.order: list[Ident] = []
         self.wrong: list[str] = []
@@ -472,7 +490,8 @@ class World:
         """Create the next line of a process."""
         self._counts[process] += 1
         ident = (process, self._counts[process])
-        event = {"p": process, "n": ident[1], "accountId": "a", "userId": "u", "action": "x"}
+        user = "v" if ident[1] % 3 == 0 else "u"
+        event = {"p": process, "n": ident[1], "accountId": "a", "userId": user, "action": "x"}
         event |= {"sessionId": "s", "createdAt": 1_700_000_000_000, "pad": ""}
         text = json.dumps(event, separators=(",", ":"))
         pad = "x" * max(0, size_bytes - len(text) - 1)
@@ -558,6 +577,26 @@ class World:
             self.permits[ident] += 1
         self.failed |= set(process.disk.failed)
 
+    def begin_to_forget(self) -> Person:
+        """Let all lines of the user `v` be forgotten from now on, and return the person."""
+        self.forgotten |= {ident for ident in self.lines if ident[1] % 3 == 0}
+        return Person(frozenset("v"))
+
+    def forget(self, plan: Plan = nothing) -> Disk:
+        """Run `fslog spool forget` for the user `v`, with no time for living processes."""
+        disk = Disk(self.volume, self.epoch)
+        disk.plan = plan
+        person = self.begin_to_forget()
+        try:
+            forget(read_contents(str(self.path)), person, 0.0, disk)
+            is_closed = not disk.open or {"close", "fstat"} & set(disk.failed)
+            assert is_closed, "a descriptor was not closed"
+        except (Crash, OSError, NotASpool):
+            assert disk.is_dead or disk.failed
+        finally:
+            disk.die()
+        return disk
+
     def names(self, *under: str) -> list[str]:
         """Return the names in the directory."""
         try:
@@ -606,7 +645,7 @@ class World:
         aside = self.quarantined()
         whole = {line for text in aside for line in text.splitlines(keepends=True)}
         came = {ident for ident, times in self.arrived.items() if times}
-        for ident in (self.kept | self.held) - self.given_up - came:
+        for ident in (self.kept | self.held) - self.given_up - self.forgotten - came:
             if ident in self.too_large & self.held and self.failed:
                 continue  # rejected alone, and the quarantine could not be written
             if self.is_aside_full and (self.has_expired or ident in self.too_large):
@@ -620,7 +659,7 @@ class World:
         assert set(aside) <= explained or is_open
         for ident, torn in self.unsure.items():
             is_aside = any(torn in text for text in aside)
-            is_aside |= self.is_aside_full
+            is_aside |= self.is_aside_full or ident in self.forgotten
             assert ident in came or not torn or is_aside, f"{ident} is neither whole nor torn"
         for number in {process for process, _ in self.order}:
             ours = [ident for ident in self.order if ident[0] == number]
@@ -631,7 +670,7 @@ class World:
             )
         assert self.segments() == []
         assert self.names(OWNERS) == []
-        assert set(self.names()) - {QUARANTINE} == {MARKER, OWNERS}
+        assert set(self.names()) - {QUARANTINE, FORGET} == {MARKER, OWNERS}
         assert not [name for name in self.names(QUARANTINE) if name.endswith(".new")]
         reasons = {name for name in self.names(QUARANTINE) if name.endswith(".reason")}
         for name in self.names(QUARANTINE):

@@ -10,14 +10,15 @@ from functools import partial
 
 from fslog.cli.options import CommandParser, add_endpoint_options, require_posix, seconds
 from fslog.cli.output import Printer, count, duration
-from fslog.cli.spool import quarantine, show
+from fslog.cli.spool import forget, quarantine, show
 from fslog.cli.spool.contents import OwnerInfo, Segment, SpoolContents, as_json, read_contents
 from fslog.spool.owners import COOLDOWN_SECONDS, MAX_FAILED_TRIES
 
 _PATIENCE_SECONDS = 30.0
 
 _DESCRIPTION = """\
-Show what waits in a spool's directory, send it, and manage its quarantine.
+Show what waits in a spool's directory, send or remove it, and manage its
+quarantine.
 Listing and showing change nothing and disturb no process that uses the
 directory."""
 
@@ -27,6 +28,7 @@ commands:
   show         the waiting events, the next to be sent first
   drain        send what dead processes left, once or as a service
   quarantine   ls, show, requeue, rm: what could not be sent
+  forget       remove what waits of a user
 
 examples:
   fslog spool ls /var/spool/myapp
@@ -35,6 +37,7 @@ examples:
   FSLOG_AUTH_KEY=... FSLOG_API_KEY=... fslog spool drain /var/spool/myapp
   fslog spool drain --follow /var/spool/myapp
   fslog spool quarantine requeue /var/spool/myapp --all
+  fslog spool forget /var/spool/myapp --user ann
 
 The exit code is 0 on success, 1 if something could not be sent, requeued or
 removed, 2 for an invalid argument (such as a directory that is not a spool),
@@ -70,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser("fslog spool", _DESCRIPTION, _EPILOG)
-    parser.usage = "fslog spool [-h] ls|show|drain|quarantine ... DIR"
+    parser.usage = "fslog spool [-h] ls|show|drain|quarantine|forget ... DIR"
     commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
 
     add = partial(show.add_command, commands, parser.prog)
@@ -99,6 +102,8 @@ def _parser() -> CommandParser:
     )
     drain.add_argument("--json", action="store_true", help="print the summary as a JSON object")
     quarantine.add_commands(commands)
+    forgetting = add("forget", forget.run_forget, forget.DESCRIPTION, forget.EPILOG)
+    forget.add_arguments(forgetting)
     return parser
 
 
