@@ -426,7 +426,7 @@ class Process:
         gone = counts["abandoned"] - self.alone - self.lost - counts["expired"]
         if self.world.forgotten and self.disk.failed and gone > self.gone:
             # A segment was replaced, although the call failed: it is seen when it is read.
-            assert gone <= len(self.taken & self.world.forgotten)
+            assert gone <= len(self.world.forgotten - set(self.world.order)), (gone, self.gone)
             self.gone = gone
         assert gone == self.gone
         assert counts["quarantined"] <= counts["abandoned"]
