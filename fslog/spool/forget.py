@@ -112,38 +112,43 @@ def rewrite(directory: SpoolDirectory, path: str, person: Person, at: int = 0) -
     return count
 
 
-def forget_dead(directory: SpoolDirectory, name: str, person: Person) -> int | None:
+def forget_dead(directory: SpoolDirectory, name: str, person: Person) -> tuple[int, OSError | None]:
     """Remove a person's events from the segments of an owner, if it is dead.
 
     Returns:
-        How many were removed; None if a process holds the owner's lock.
+        How many were removed, none if a process holds the owner's lock; and why some remain.
 
     Raises:
-        OSError: some of them remain.
+        OSError: the owner's file cannot be used.
     """
     fs = directory.fs
     owner = owners.hold(fs, directory.join(OWNERS), name, directory.digest)
     if owner is None:
-        return None
+        return 0, None
     try:
         # Listed under the lock: nobody removes or adds any.
         segments = directory.segments().get(name, [])
         removed, left = 0, dict(segments)
+        failed: OSError | None = None
         for number, size_bytes in segments:
             path = directory.segment_path(SegmentName(name, number))
-            count = rewrite(directory, path, person, owner.state.settled_bytes(number, size_bytes))
-            removed += count
-            left[number] = fs.lstat(path).st_size
-            if count and not left[number]:
-                fs.unlink(path)
-                del left[number]
+            begin = owner.state.settled_bytes(number, size_bytes)
+            try:
+                count = rewrite(directory, path, person, begin)
+                removed += count
+                left[number] = fs.lstat(path).st_size
+                if count and not left[number]:
+                    fs.unlink(path)
+                    del left[number]
+            except unless_interrupt(OSError) as error:  # the others are not affected
+                failed = error
         if removed:
             fs.sync(directory.path)
         if not left:
             owner.remove()
         elif removed and owner.state.digest:
             owner.claim(sum(left.values()))
-        return removed
+        return removed, failed
     finally:
         owner.close()
 

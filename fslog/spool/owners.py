@@ -181,7 +181,7 @@ class Owner:
         self._earlier_tries, self.tries = state.tries, state.tries + 1
 
     def keep(self, state: OwnerState) -> None:
-        """Continue from the state of a dead owner, to which nothing is sent for: it is no try."""
+        """Continue from the state of a dead owner that is not adopted: this counts as no try."""
         self.state = state
         self._digest = state.digest or self._digest
         self._claim_bytes = state.claim_bytes

@@ -108,17 +108,28 @@ def test_what_cannot_be_rewritten_is_said(
 ) -> None:
     """With the owner and the reason; the rest is removed, and the exit code is 1."""
 
-    def fail(given: object, name: str, person: object) -> int:
-        if name.startswith("00000001"):
+    def fail(given: object, path: str, person: object, at: int = 0) -> int:
+        if "00000001-" in os.path.basename(path) and "0002." in path:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return spool_forget.forget_dead(given, name, person) or 0  # type: ignore[arg-type]
+        return rewrite(given, path, person, at)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("fslog.cli.spool.forget.forget_dead", fail)
+    rewrite = spool_forget.rewrite
+    monkeypatch.setattr(spool_forget, "rewrite", fail)
     code, out, err = command(spool, "--user", "ann")
     assert code == 1
-    assert out == "3 events removed: 1 of dead processes, 2 of the quarantine\n"
-    assert "2 events could not be removed yet from 00000001-" in err
+    assert out == "4 events removed: 2 of dead processes, 2 of the quarantine\n"
+    assert "1 event could not be removed yet from 00000001-" in err
     assert "Input/output error; run the command again later" in err
+
+
+def test_what_cannot_be_read_is_said(spool: Path, command: Spool) -> None:
+    """Nobody knows what it holds: the exit code is 1, and the rest is removed."""
+    first, *_ = sorted(spool.glob("*.ndjson"))
+    first.rename(spool / "quarantine" / "elsewhere")
+    first.mkdir()
+    code, out, err = command(spool, "--user", "ann")
+    assert (code, out.partition(":")[0]) == (1, "4 events removed")
+    assert "events, perhaps, could not be removed yet from 00000001-" in err
 
 
 def test_help(command: Spool) -> None:

@@ -503,6 +503,18 @@ def test_an_interrupted_drain(spool: Path) -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_a_disk_that_is_almost_full_is_drained(
+    spool: Path, command: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That makes room; nothing is said of events that are refused, because there are none."""
+    monkeypatch.setattr(FileSystem, "space", lambda self, path: (1, 100))
+    with Collector() as collector:
+        code, _, err = command("drain", spool, "--endpoint", collector.url)
+        assert (code, err) == (0, "")
+        assert len(collector.events) == 3
+
+
+@pytest.mark.usefixtures("keys")
 def test_other_keys(spool: Path, monkeypatch: pytest.MonkeyPatch, command: Spool) -> None:
     """A directory with other keys is refused, and drained with --take-over."""
     monkeypatch.setenv("FSLOG_API_KEY", "the-key-of-another")

@@ -104,13 +104,13 @@ def test_a_dead_owner_s_segments(tmp_path: Path) -> None:
         log(dead, 1, 2, 3, 4, 6, 8, 5, 7, 9)
     name = segments(tmp_path)[0].rpartition("-")[0]
     before = (tmp_path / segments(tmp_path)[2]).stat()
-    assert forget_dead(directory(tmp_path), name, ANN) == 4
+    assert forget_dead(directory(tmp_path), name, ANN) == (4, None)
     assert on_disk(tmp_path) == [1, 3, 5, 7, 9]
     assert [one[-11:-7] for one in segments(tmp_path)] == ["0001", "0003"]
     assert (tmp_path / segments(tmp_path)[1]).stat() == before
     claim = int((tmp_path / "owners" / name).read_bytes().split()[1])
     assert claim == sum((tmp_path / one).stat().st_size for one in segments(tmp_path))
-    assert forget_dead(directory(tmp_path), name, ANN) == 0
+    assert forget_dead(directory(tmp_path), name, ANN) == (0, None)
     assert recover(tmp_path) == [1, 3, 5, 7, 9]
 
 
@@ -120,7 +120,7 @@ def test_an_owner_of_whom_nothing_is_left_is_removed(tmp_path: Path) -> None:
         log(dead, 2, 4)
     name = segments(tmp_path)[0].rpartition("-")[0]
     os.unlink(tmp_path / "owners" / name)  # somebody has removed it: it is locked all the same
-    assert forget_dead(directory(tmp_path), name, ANN) == 2
+    assert forget_dead(directory(tmp_path), name, ANN) == (2, None)
     assert segments(tmp_path) == os.listdir(tmp_path / "owners") == []
 
 
@@ -134,7 +134,7 @@ def test_what_was_delivered_is_not_sent_again(tmp_path: Path) -> None:
         assert process.post(most=1) == [1, 2]
         process.die()
         name = segments(tmp_path)[0].rpartition("-")[0]
-        assert forget_dead(directory(tmp_path), name, ANN) == 3
+        assert forget_dead(directory(tmp_path), name, ANN) == (3, None)
     assert recover(tmp_path) == [3, 5, 7]
 
 
@@ -143,7 +143,7 @@ def test_a_living_owner_is_left_alone(tmp_path: Path) -> None:
     with processes(tmp_path) as [living]:
         log(living, 1, 2)
         name = segments(tmp_path)[0].rpartition("-")[0]
-        assert forget_dead(directory(tmp_path), name, ANN) is None
+        assert forget_dead(directory(tmp_path), name, ANN) == (0, None)
         assert on_disk(tmp_path) == [1, 2]
 
 

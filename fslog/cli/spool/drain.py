@@ -114,6 +114,7 @@ def drain(
             enabled=True,
             max_backoff=_MAX_BACKOFF_SECONDS,
             shutdown_timeout=0.0,
+            spool_min_free=0,  # it logs nothing, and makes room
             **given,
         )
     except (TypeError, ValueError) as error:

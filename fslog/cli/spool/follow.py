@@ -142,6 +142,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         "timeout": options.timeout,
         "shutdown_timeout": options.timeout,
         "ca_certs": options.ca_certs,
+        "spool_min_free": 0,  # it logs nothing, and makes room
     }
     return Settings.checked(**given)
 

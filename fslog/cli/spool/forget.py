@@ -152,21 +152,20 @@ def _forget_dead(
     for owner in contents.owners:
         if not owner.is_living and owner.segments:
             try:
-                result.dead += forget_dead(directory, owner.name, person) or 0
+                removed, failed = forget_dead(directory, owner.name, person)
+                result.dead += removed
             except OSError as error:
-                result.errors[owner.name] = error.strerror or str(error)
+                failed = error
+            if failed is not None:
+                result.errors[owner.name] = failed.strerror or str(failed)
 
 
 def _count(directory: SpoolDirectory, owner: OwnerInfo, person: Person) -> int:
-    """Return how many lines of an owner are the person's."""
-    total = 0
-    for segment in owner.segments:
-        try:
-            path = directory.segment_path(segment.name)
-            total += count_in(directory.fs, path, person, segment.begin)
-        except FileNotFoundError:
-            continue
-    return total
+    """Return how many lines of an owner, in files that can be read, are the person's."""
+    return sum(
+        _count_in(directory, directory.segment_path(segment.name), person, segment.begin)
+        for segment in owner.segments
+    )
 
 
 def _ask_living(
@@ -229,8 +228,9 @@ def _left(
     """Yield what is left of a person: where, how many lines, and why."""
     for owner in read_contents(directory.path, directory.fs).owners:
         lines = _count(directory, owner, person)
-        if lines:
-            yield owner.name, lines, result.errors.get(owner.name) or _why(owner)
+        error = result.errors.get(owner.name, "")
+        if lines or error:
+            yield owner.name, lines, error or _why(owner)
     for folder in (directory.path, directory.join(QUARANTINE)):
         try:
             names = directory.fs.listdir(folder)
@@ -244,9 +244,9 @@ def _left(
                     yield name, lines, "another process uses the file"
 
 
-def _count_in(directory: SpoolDirectory, path: str, person: Person) -> int:
+def _count_in(directory: SpoolDirectory, path: str, person: Person, at: int = 0) -> int:
     try:
-        return count_in(directory.fs, path, person)
+        return count_in(directory.fs, path, person, at)
     except OSError:
         return 0
 
@@ -270,5 +270,6 @@ def _write_summary(result: Forgotten, printer: Printer) -> None:
     elif not result.left:
         printer.line(("nothing waits of this user", ""))
     for where, lines, why in result.left:
-        text = f"{count(lines, 'event')} could not be removed yet from {where}: {why}"
+        what = count(lines, "event") if lines else "events, perhaps,"
+        text = f"{what} could not be removed yet from {where}: {why}"
         Printer(sys.stderr).line((f"fslog spool: {text}; run the command again later", "red"))
