@@ -148,6 +148,20 @@ def test_only_what_is_declared(check: Check) -> None:
     assert "extras    declared: only the names on this page" in out
 
 
+def test_what_is_derived(check: Check) -> None:
+    """Times in product are events of their own, with the ids as they leave."""
+    assert "time in product" not in rows(check)
+    found = rows(check, track_time=True, redact={"module": "drop"})["time in product"]
+    assert found == {
+        **dict.fromkeys(
+            ("accountId", "userId", "sessionId", "product"), ("keep", "as in these events")
+        ),
+        "module": ("drop", "as in these events"),
+        "activeDuration": ("keep", "milliseconds, of sessionSync events"),
+        "timeSpent": ("keep", "milliseconds, of moduleEnd events"),
+    }
+
+
 def test_functions_of_the_application(check: Check) -> None:
     """Who excludes, who provides and who makes the events is named: their code is to be read."""
     given = usage(

@@ -14,6 +14,7 @@ from typing import Any
 from fslog.cli.check.dry_run import EventHandlerInfo
 from fslog.cli.check.explain import is_expression, shown
 from fslog.cli.output import Part, Printer
+from fslog.config import TIME_PROPERTIES
 from fslog.formatter import EXCLUDE, NESTED, EventFormatter
 from fslog.mapping import schema
 from fslog.mapping.privacy import FORMS
@@ -125,6 +126,9 @@ class Leaves:
             about = "log calls that a rule above makes an event of"
             yield Group("every rule", about, [*self._of_every_rule()])
         yield Group("explicit events", self._explicit_calls(), [*self._explicit()])
+        if self.info.arguments.get("track_time"):
+            about = "made of the events on this page (track_time)"
+            yield Group("time in product", about, [*self._times()])
         plan = self._formatter.plan
         for planned in () if plan is None else plan.events.values():
             if planned.when is None:
@@ -210,6 +214,14 @@ class Leaves:
             names = ", ".join(self._exclude)
             except_for = f", except {names}" if names else ""
             yield Row("any other extra", "keep", f"all extras{except_for}{read}")
+
+    def _times(self) -> Iterator[Row]:
+        names = {**TIME_PROPERTIES, **(self.info.arguments.get("time_properties") or {})}
+        ids = [name for name in schema.REQUIRED if name not in ("createdAt", "action")]
+        for name in (*ids, "module", "product"):
+            yield from self._row(name, "as in these events")
+        for action, name in names.items():
+            yield Row(name, "keep", f"milliseconds, of {action} events")
 
     def _planned(self, planned: PlannedEvent) -> Iterator[Row]:
         for name, value in planned.event.items():
