@@ -28,7 +28,7 @@ from pythonjsonlogger.json import JsonFormatter
 from fslog import config, context
 from fslog.delivery import notices
 from fslog.errors import ExcludedEvent, InvalidEvent, Problem
-from fslog.interrupts import unless_interrupt
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.mapping import privacy, schema, sessions
 from fslog.mapping.compiled import EncoderCache
 from fslog.mapping.encoding import encode
@@ -211,6 +211,11 @@ class EventFormatter(JsonFormatter):
         return _unless_nested(self.nested, fast) if self._has_places else fast
 
     @property
+    def derives_session(self) -> bool:
+        """Whether a missing sessionId is derived."""
+        return self._session is not None
+
+    @property
     def plan(self) -> Plan | None:
         """The tracking plan."""
         return self._plan
@@ -389,7 +394,17 @@ class EventFormatter(JsonFormatter):
         return f"{error.place} raised {text}" if isinstance(error, Unreadable) else text
 
     def _raise_invalid(self, problems: Sequence[Problem], event: Mapping[str, Any]) -> NoReturn:
-        """Raise `InvalidEvent` with what of the event may be shown."""
+        """Raise `InvalidEvent` with what of the event may be shown.
+
+        Raises:
+            ExcludedEvent: it is known, in spite of the problems, that there may be no event.
+        """
+        if self._is_excluded is not None:
+            is_excluded = False
+            with Suppressed(Exception):  # of the application's function: it gets an invalid event
+                is_excluded = bool(self._is_excluded(event))
+            if is_excluded:
+                raise ExcludedEvent
         if self.sends_declared:
             event = self._only_declared(event)
             problems = [replace(problem, event=event) for problem in problems]

@@ -30,6 +30,7 @@ from fslog.counters import Health, Stats
 from fslog.delivery import notices, sigterm
 from fslog.delivery.delivery import Delivery
 from fslog.delivery.detached import Watch
+from fslog.delivery.rejects import check_rejects, rejected_line
 from fslog.delivery.tracking import Tracking
 from fslog.errors import ExcludedEvent, InvalidEvent, LimitedEvent, Problem
 from fslog.formatter import EventFormatter
@@ -127,6 +128,8 @@ class FreshsuccessHandler(logging.Handler):
         max_per_second: how many events of each action and feature are sent in a second at most;
             those beyond are counted as `limited`.
         on_problem: called with a `Problem` in the thread of the log call.
+        rejects: a file to which invalid events are written, to be corrected and sent with
+            `fslog send`.
         track_time: True: derive `sessionSync` and `moduleEnd` from the events of this process.
         idle_after: the longest gap between two events, in seconds, that counts as time.
         time_properties: action → the property of its milliseconds, if it is not `activeDuration`
@@ -173,6 +176,7 @@ class FreshsuccessHandler(logging.Handler):
         enabled: bool | str | None = None,
         max_per_second: float | None = None,
         on_problem: Callable[[Problem], None] | None = None,
+        rejects: str | os.PathLike[str] | None = None,
         track_time: bool = False,
         idle_after: float = config.IDLE_SECONDS,
         time_properties: Mapping[str, str] | None = None,
@@ -222,6 +226,8 @@ class FreshsuccessHandler(logging.Handler):
         with key_needed(self._uses_own):
             formatter = EventFormatter(**mapping)
         self._is_mapped = bool(mapping)
+        if self._uses_own:
+            check_rejects(settings.rejects, self._destination.redact)
         if self._uses_own and self._spool is not None:
             self._spool.check()
         self._settings = settings
@@ -396,7 +402,16 @@ class FreshsuccessHandler(logging.Handler):
 
     def _reject(self, sink: Sink, record: logging.LogRecord, problems: Any) -> None:
         sink.reject()
+        if self._settings.rejects is not None:
+            self._keep_rejected(sink, record, problems)
         self._report(sink, record, problems)
+
+    def _keep_rejected(self, sink: Sink, record: logging.LogRecord, problems: Any) -> None:
+        derives_session = self.formatter.derives_session
+        try:
+            sink.keep_rejected(rejected_line(record, problems, derives_session=derives_session))
+        except unless_interrupt(Exception):  # a record made by hand
+            self.handleError(record)
 
     def _refuse(self, sink: Sink, record: logging.LogRecord, event: Any) -> None:
         message = f"there is no room: {sink.shortage()}"

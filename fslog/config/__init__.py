@@ -273,6 +273,15 @@ def names(name: str, value: Any, *, may_be_empty: bool = False) -> tuple[str, ..
     return found
 
 
+def path(name: str, value: Any) -> str | None:
+    """Return a path, with the home directory for `~`; None if it is None or empty."""
+    if value is None:
+        return None
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} is {_type(value)}; expected a path, as a string")
+    return os.path.expanduser(os.fspath(value)) or None
+
+
 @contextlib.contextmanager
 def garbage_kept() -> Iterator[None]:
     """Pause the garbage collector while the block creates very many objects, all of which stay.
@@ -321,6 +330,7 @@ class Settings:
     max_per_second: float | None
     """None: no event is limited."""
     on_problem: Callable[[Problem], None] | None
+    rejects: str | None = None
     track_time: bool = False
     idle_after: float = IDLE_SECONDS
     time_properties: Mapping[str, str] = TIME_PROPERTIES
@@ -358,6 +368,7 @@ class Settings:
             enabled=enabled_state(given["enabled"]),
             max_per_second=rate("max_per_second", given["max_per_second"]),
             on_problem=function("on_problem", given["on_problem"]),
+            rejects=path("rejects", given["rejects"]),
             track_time=flag("track_time", given["track_time"]),
             idle_after=seconds("idle_after", given["idle_after"], most=MAX_IDLE_SECONDS),
             time_properties=_time_properties(given["time_properties"]),

@@ -25,6 +25,7 @@ from fslog.delivery.buffer import Buffer, wait
 from fslog.delivery.health import Ages, health_of
 from fslog.delivery.listener import Flush, Listener
 from fslog.delivery.queue import WakeQueue
+from fslog.delivery.rejects import Rejects
 from fslog.delivery.store import Store
 from fslog.errors import Problem
 from fslog.net.destination import Destination
@@ -100,6 +101,8 @@ class Delivery(RecordCounters):
         self._write = write
         self._notices = notices.Notices(destination.host, say, clock)
         self._is_forked = is_forked
+        rejects = settings.rejects
+        self._rejects = None if rejects is None else Rejects(rejects, self._rejects_failed)
         self._store = Store() if store is None else store
         self._serial = next(_serials)
         self._last_flush: Flush | None = None
@@ -289,6 +292,24 @@ class Delivery(RecordCounters):
         self._invalid_at = self._clock()
         self.invalid.add()
 
+    def keep_rejected(self, line: bytes) -> None:
+        """Have the line of an invalid event written to the reject file."""
+        if self._rejects is None:
+            return
+        if process.is_finishing():  # no thread may come to it any more
+            self._rejects.add(line, lambda write: write())
+        else:
+            self._rejects.add(line, self.run_on_listener)
+
+    def _write_rejects(self) -> None:
+        """Write in this thread what waits for the listener, which may be busy with a POST."""
+        if self._rejects is not None:
+            self._rejects.write()
+
+    def _rejects_failed(self, error: OSError) -> None:
+        with internal_work(self._destination.redact):
+            self._notices.rejects_failed(error)
+
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Report a problem of an event with its call site: the first of its kind only."""
         where = notices.call_site(record)
@@ -422,6 +443,7 @@ class Delivery(RecordCounters):
             if not sys.is_finalizing():
                 self.finish(self.begin_finish())
             return
+        self._write_rejects()
         counts = self._parts.buffer.counts()
         if counts["pending"] and not self._just_timed_out(counts):
             self.flush()
@@ -457,6 +479,7 @@ class Delivery(RecordCounters):
             What `finish` waits for; None inside an append of this very thread.
         """
         self._parts.listener.worker.wait_begun()
+        self._write_rejects()
         number = self._seal()
         return None if number is None else self._ask_last(number)
 

@@ -301,6 +301,15 @@ class Notices:
         if self._logged.pop("spool", None) is not None:
             self._log(logging.INFO, "the spool can be written again")
 
+    def rejects_failed(self, error: OSError) -> None:
+        """WARNING, once: the reject file cannot be written."""
+        if self.is_first("rejects"):
+            self._log(
+                logging.WARNING,
+                f"the reject file cannot be written: {error.strerror or error}. Invalid events are "
+                "lost, those that could not be written included",
+            )
+
     def adopted(self, segments: int) -> None:
         """INFO, once, and DEBUG from then on: segments of dead processes are adopted."""
         level = logging.INFO if self.is_first("adopted") else logging.DEBUG

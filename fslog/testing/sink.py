@@ -188,6 +188,9 @@ class CaptureSink(RecordCounters):
         """Count an invalid event."""
         self.invalid.add()
 
+    def keep_rejected(self, line: bytes) -> None:
+        """Write no file: a test's invalid events are among its findings."""
+
     def report_problem(self, problem: Problem, record: logging.LogRecord) -> None:
         """Keep a problem of an event, with its call site."""
         self._captured.add(finding(problem, place_of(record)))

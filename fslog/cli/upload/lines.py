@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fslog.cli.output import Part
 from fslog.cli.upload.ndjson import DamagedInput, Line
 from fslog.collector.judge import parse_body
+from fslog.delivery.rejects import corrected
 from fslog.errors import Problem
 from fslog.mapping.schema import warnings
 from fslog.net import wire
@@ -70,12 +71,13 @@ def check(line: Line, limit_bytes: int, plan: Plan | None = None) -> CheckedLine
     number, raw, is_whole = line
     if not is_whole:
         return CheckedLine(number, raw, b"", (_too_large(limit_bytes),), (), False)
-    parsed = parse_body(raw, None)
+    sent = corrected(raw)
+    parsed = parse_body(sent, None)
     if parsed.invalid:
         return CheckedLine(number, raw, b"", tuple(_reworded(parsed.invalid[0].problems, raw)))
     if not parsed.events:
         return CheckedLine(number, raw, b"")
-    text = next(wire.lines_of(raw))
+    text = next(wire.lines_of(sent))
     if len(text) > limit_bytes:
         return CheckedLine(number, raw, b"", (_too_large(limit_bytes),))
     found: Sequence[Problem] = warnings(parsed.events[0])
