@@ -523,6 +523,17 @@ def test_a_wrong_configuration(config: Any, message: str) -> None:
         Configured(config, "usage.json").create()
 
 
+@pytest.mark.usefixtures("keys")
+def test_what_sends_nothing_needs_no_hash_key() -> None:
+    """The formatters that say which records are events before a handler is created do not."""
+    handler = {**HANDLER, "redact": {"userId": "hash"}}
+    config = {**INFO, "handlers": {"usage": handler}}
+    configured = Configured(config, "usage.json")
+    assert configured.formatters()["usage"].redact == {"userId": "hash"}
+    with pytest.raises(ValueError, match="FSLOG_HASH_KEY"):
+        configured.create()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "message"),

@@ -12,6 +12,7 @@ from fslog import EventFormatter
 from fslog.config import AUTO, did_you_mean, flushes_on_sigterm
 from fslog.config.files import SourceError
 from fslog.delivery.notices import write_stderr
+from fslog.mapping.privacy import key_needed
 from fslog.net.keys import known_keys
 from fslog.net.redaction import Redactor, printable
 
@@ -122,9 +123,9 @@ class Configured:
                     made[name] = configurator.config["formatters"].get(formatter)
                 else:
                     known = EventFormatter.__init__.__kwdefaults__ or {}
-                    made[name] = EventFormatter(
-                        **{key: section[key] for key in known if key in section}
-                    )
+                    given = {key: section[key] for key in known if key in section}
+                    with key_needed(False):  # of these, no event is sent
+                        made[name] = EventFormatter(**given)
         return made
 
     def create(self) -> dict[str, Any]:

@@ -34,10 +34,13 @@ Warnings = Callable[[Mapping[str, Any]], "list[Problem]"]
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET = re.compile(
-    r"(?:.*(?:password|passwd|passphrase|secret|token|apikey|authorization|cookie|credential)"
-    r"|pwd|jwt)(?P<plural>s?)"
+    r"(?:.*(?:password|passwd|passphrase|passcode|secret|token|apikey|authorization|cookie"
+    r"|credential)|pwd|jwt|otp|csrf|xsrf|cvc|cvv|ssn|iban)(?P<plural>s?)"
 )
-_KEYS = frozenset({"access", "api", "encryption", "private", "secret", "signing", "ssh"})
+"""Words of names that are hardly anything else. What `fslog record` masks is more: what looks like
+a secret by chance costs it nothing, and here a warning."""
+
+_KEYS = frozenset({"access", "api", "auth", "encryption", "private", "secret", "signing", "ssh"})
 """What makes a key one that is secret: other keys, of databases and caches, are not."""
 
 _HARMLESS_ENDS = frozenset(
@@ -142,9 +145,11 @@ def _kind(name: Any) -> str:
     words = [word.lower() for word in _WORD.findall(str(name))]
     if not words or words[-1] in _HARMLESS_ENDS:
         return ""
-    pairs = itertools.pairwise(words)
-    if any(last in ("key", "keys") and first in _KEYS for first, last in pairs):
-        return "secret" if len(words) == 2 and words[1] == "key" else "part"
+    pairs = list(itertools.pairwise(words))
+    if ("card", "number") in pairs or any(
+        last in ("key", "keys") and first in _KEYS for first, last in pairs
+    ):
+        return "secret" if len(words) == 2 and words[1] != "keys" else "part"
     found = [match for match in map(_SECRET.fullmatch, words) if match is not None]
     if not found:
         return ""

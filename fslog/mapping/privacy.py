@@ -97,8 +97,11 @@ def hash_key(environ: Mapping[str, str] = os.environ) -> bytes | None:
 
 @contextlib.contextmanager
 def key_needed(needed: bool) -> Iterator[None]:
-    """Let a formatter that is created in the block do without the key, if it never sends."""
-    token = _needs_key.set(needed)
+    """Let a formatter that is created in the block do without the key, if it never sends.
+
+    In a block that needs none, an inner one needs none either.
+    """
+    token = _needs_key.set(needed and _needs_key.get())
     try:
         yield
     finally:

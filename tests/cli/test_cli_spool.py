@@ -428,6 +428,22 @@ def test_drain_sends_what_a_killed_process_left(tmp_path: Path, command: Spool) 
 
 
 @pytest.mark.usefixtures("keys")
+def test_drain_needs_no_hash_key(
+    tmp_path: Path, command: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is redacted already, also if the application's plan hashes something."""
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"version": 1, "common": {"userId": {"pii": "hash"}}}))
+    monkeypatch.setenv("FSLOG_PLAN", str(plan))
+    path = tmp_path / "spool"
+    leave(path, line(1) + line(2), line(3))
+    with Collector(keys=KEYS) as collector:
+        code, _, err = command("drain", path, "--endpoint", collector.url)
+        assert (code, err) == (0, "")
+        assert len(collector.events) == 3
+
+
+@pytest.mark.usefixtures("keys")
 def test_nothing_to_drain(tmp_path: Path, command: Spool) -> None:
     """A spool without dead owners is drained at once, with a message."""
     directory(tmp_path / "spool").check()

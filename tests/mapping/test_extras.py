@@ -48,6 +48,7 @@ SECRETS = [
     *("passphrase", "secret", "client_secret", "clientSecret", "token", "access_token"),
     *("accessToken", "refresh-token", "csrftoken", "jwt", "authorization", "Authorization"),
     *("http_authorization", "api_key", "apiKey", "X-API-Key", "apikey", "APIKey", "private_key"),
+    *("passcode", "auth_key", "cardNumber", "card_number", "cvv", "iban", "ssn", "X-CSRF", "otp"),
     *("cookie", "cookies", "Set-Cookie", "credential", "credentials", "aws.credentials"),
 ]
 HARMLESS = [

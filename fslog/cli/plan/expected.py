@@ -16,6 +16,7 @@ from fslog.config.documents import document
 from fslog.config.files import SourceError
 from fslog.formatter import NESTED
 from fslog.mapping import schema
+from fslog.mapping.privacy import key_needed
 from fslog.mapping.rules import Rule
 from fslog.plan.plan import Plan, PlannedEvent
 
@@ -102,7 +103,8 @@ def expected(config: str, key: str | None, handler: str | None) -> Expected:
         for option, value in (("--key", key), ("--handler", handler)):
             if value is not None:
                 raise CommandError(f"{option}: {config} is a plan; a configuration is expected")
-        formatter = EventFormatter(plan=config, session="none")
+        with key_needed(False):
+            formatter = EventFormatter(plan=config, session="none")
         # What all events have is probably given by `fields`, `defaults` or a context.
         given = frozenset({*schema.REQUIRED, *plan.common} - {"action"})
         return _expected(f"{config} (plan)", formatter, {}, given)

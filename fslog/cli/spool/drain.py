@@ -20,6 +20,7 @@ from fslog.cli.output import Printer, ProgressBar, count, duration
 from fslog.cli.spool.contents import OwnerInfo, SpoolContents, read_contents
 from fslog.counters import Stats
 from fslog.handler import FreshsuccessHandler
+from fslog.mapping.privacy import key_needed
 from fslog.net.wire import PING_PATH
 from fslog.spool.directory import SpoolDirectory
 
@@ -109,14 +110,15 @@ def drain(
     """
     began_at = time.monotonic()
     try:
-        handler = FreshsuccessHandler(
-            spool=before.path,
-            enabled=True,
-            max_backoff=_MAX_BACKOFF_SECONDS,
-            shutdown_timeout=0.0,
-            spool_min_free=0,  # it logs nothing, and makes room
-            **given,
-        )
+        with key_needed(False):  # what waits is redacted already
+            handler = FreshsuccessHandler(
+                spool=before.path,
+                enabled=True,
+                max_backoff=_MAX_BACKOFF_SECONDS,
+                shutdown_timeout=0.0,
+                spool_min_free=0,  # it logs nothing, and makes room
+                **given,
+            )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from None
     interrupt: KeyboardInterrupt | None = None
