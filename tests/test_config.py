@@ -69,6 +69,8 @@ def test_the_defaults_are_the_design_s() -> None:
     assert {name: defaults[name] for name in defaults if name not in left_out} == {
         "auth_key": None,
         "api_key": None,
+        "auth_key_file": None,
+        "api_key_file": None,
         "datacenter": None,
         "endpoint": None,
         "level": logging.NOTSET,
@@ -88,6 +90,7 @@ def test_the_defaults_are_the_design_s() -> None:
         "proxy": None,
         "enabled": None,
         "max_per_second": None,
+        "rejects": None,
         "on_problem": None,
         "track_time": False,
         "idle_after": 300.0,
@@ -511,7 +514,9 @@ def test_words_that_enable(
     if way == "variable":
         monkeypatch.setenv("FSLOG_ENABLED", word)
     given = {"enabled": word} if way == "argument" else {}
-    with pytest.raises(ValueError, match=r"^auth_key is missing: .* FSLOG_AUTH_KEY$"):
+    with pytest.raises(
+        ValueError, match=r"^auth_key is missing: .* FSLOG_AUTH_KEY, or its file in"
+    ):
         FreshsuccessHandler(**given)
     made = handler(**KEYS, **given, endpoint="http://127.0.0.1:1")
     assert accepts(made)
@@ -539,7 +544,7 @@ def test_auto_goes_by_the_keys(
     assert len(caplog.messages) == 1
     for name, other in (("auth_key", "api_key"), ("api_key", "auth_key")):
         variable = f"FSLOG_{name.upper()}"
-        with pytest.raises(ValueError, match=rf"^{name} is missing, .*{other} .* {variable}$"):
+        with pytest.raises(ValueError, match=rf"^{name} is missing, .*{other} .* {variable}, or"):
             FreshsuccessHandler(**given, **{other: KEYS[other]})
 
 
