@@ -172,8 +172,8 @@ class Redaction:
     """Drop or hash properties of events.
 
     Args:
-        actions: by a property's name; with dots it is also the path of a value inside of a
-            property, in mappings, and in each item of a list.
+        actions: by a property's name, which is also that of a value in `details`; with dots it is
+            also the path of a value inside of a property, in mappings, and in each item of a list.
         key: for hashes; None if there are none.
     """
 
@@ -184,6 +184,12 @@ class Redaction:
         """Of the properties that are not kept."""
         self._key = key or b""
         self._paths = [(name.split("."), self.actions[name]) for name in self.actions]
+        # Who drops `email` does not expect `identify_user` to send it in another place.
+        self._paths += [
+            (["details", name], action)
+            for name, action in self.actions.items()
+            if "." not in name and name not in schema.REQUIRED and f"details.{name}" not in actions
+        ]
         self._ids = frozenset(self.actions).intersection(schema.IDS)
 
     def redacted(self, event: dict[str, Any]) -> dict[str, Any]:

@@ -142,6 +142,19 @@ def test_a_path_leads_into_a_property(details: Any) -> None:
     assert details in (DETAILS, Person(**DETAILS))
 
 
+def test_a_name_holds_in_details_as_well() -> None:
+    """Who drops `email` does not send it in the details of a person, unless that is said."""
+    details = {"email": "ann@acme.example", "name": "Ann", "userId": "ann"}
+    formatter = EventFormatter(redact={"email": "drop", "name": "hash", "userId": "hash"})
+    event = sent(formatter, record(details=details, email="ann@acme.example"))
+    assert "email" not in event
+    assert event["details"] == {"name": digest("Ann"), "userId": "ann"}
+    formatter = EventFormatter(redact={"email": "drop", "details.email": "keep"})
+    event = sent(formatter, record(details=details, email="ann@acme.example"))
+    assert "email" not in event
+    assert event["details"] == details
+
+
 def test_a_path_leads_into_each_item_of_a_list() -> None:
     """Deeper ones, too, and lists of lists; a name with dots is found as it is."""
     formatter = EventFormatter(redact={"a.b.c": "drop"})
