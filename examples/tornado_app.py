@@ -30,7 +30,7 @@ log = logging.getLogger("app")
 
 class Handler(tornado.web.RequestHandler):
     def prepare(self):
-        context.clear()
+        context.renew()
         # The proxy that authenticates users sets these headers.
         user = {"accountId": "X-Account", "userId": "X-User"}
         headers = self.request.headers

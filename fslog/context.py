@@ -65,6 +65,16 @@ def clear() -> None:
     _bound.set(_EMPTY)
 
 
+def renew() -> None:
+    """Unbind all properties for a new request: no block that is open here restores any at its end.
+
+    It is one that an earlier request left open, in a generator that nobody has closed yet: what was
+    bound before it is not of this request.
+    """
+    _blocks.set(None)
+    _bound.set(_EMPTY)
+
+
 class bound(ContextDecorator):
     """Bind properties during a `with` block, or during each call of a function.
 

@@ -53,7 +53,7 @@ class Identity:
         """Handle one request, one websocket, or the lifespan."""
         if scope["type"] in ("http", "websocket"):
             if self._who is None:
-                context.clear()
+                context.renew()
             else:
                 await self._who.abind(scope)
         await self._app(scope, receive, send)

@@ -60,11 +60,13 @@ class Who:
         self._name = name or name_of(function)
         self._noun = noun
         self._check = check or _properties
+        # A task may run inside of another one, or of a request, whose blocks go on after it.
+        self._clear = context.renew if check is None else context.clear
         self._logged: dict[str, object] = {}
 
     def bind(self, request: Any) -> None:
         """Clear the context, then bind the user of the request."""
-        context.clear()
+        self._clear()
         try:
             found = self._function(request)
             context.bind(**self._check(found))
@@ -75,7 +77,7 @@ class Who:
 
     async def abind(self, request: Any) -> None:
         """Clear the context, then bind the user of the request in the running task."""
-        context.clear()
+        self._clear()
         try:
             found = self._function(request)
             found = await found if inspect.isawaitable(found) else found

@@ -53,7 +53,7 @@ class Identity:
         """Handle one request."""
         try:
             if self._who is None:
-                context.clear()
+                context.renew()
             else:
                 self._who.bind(environ)
             return _clearing(self._app(environ, start_response), environ)

@@ -109,6 +109,30 @@ def test_what_was_bound_before_is_cleared(serve: Serve) -> None:
 DETAILS = {"role": "admin", "since": datetime.date(2026, 1, 31)}
 
 
+def test_a_generator_of_an_earlier_request_does_not_bind_its_user_again() -> None:
+    """What an earlier request left open ends in a later one on the same thread, and stays away."""
+    open_ones: list[Iterator[bytes]] = []
+    seen: list[dict[str, Any]] = []
+
+    def rows() -> Iterator[bytes]:
+        with context.bound(report="sales"):
+            yield b"1"
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["user"] == "ann":
+            open_ones.append(rows())
+            return [next(open_ones[0])]
+        open_ones.pop().close()  # type: ignore[attr-defined]
+        seen.append(dict(context.current()))
+        return []
+
+    served = wsgi.Identity(app, lambda environ: {"userId": environ["user"]})
+    for user in ("ann", "bob"):
+        body: Any = served({"user": user}, None)
+        body.close()
+    assert seen == [{"userId": "bob"}]
+
+
 @pytest.fixture
 def usage(freshsuccess: Capture) -> Iterator[logging.Handler]:
     """Return a handler of the root logger."""
