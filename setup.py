@@ -215,7 +215,7 @@ setup(
             "loguru>=0.7",
             "traitlets>=5.10",
             "selenium",
-            "opentelemetry-sdk>=1.28",
+            "opentelemetry-sdk>=1.33",
             "prometheus_client>=0.20",
             "opentelemetry-instrumentation-urllib3",
             "sentry-sdk",

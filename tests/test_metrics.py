@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint, Sum
-from opentelemetry.semconv._incubating.metrics import otel_metrics
-from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 import fslog
 from fslog import FreshsuccessHandler, Health, Stats, process
 from fslog.collector import Answer, Collector
 from fslog.metrics import _NUMBERS, prometheus_text, register_otel
 from processes import FORKING, KEYS, run
+
+otel_metrics = pytest.importorskip("opentelemetry.semconv._incubating.metrics.otel_metrics")
+prometheus_client = pytest.importorskip("prometheus_client")
+sdk = pytest.importorskip("opentelemetry.sdk.metrics")
+export = pytest.importorskip("opentelemetry.sdk.metrics.export")
+parser = pytest.importorskip("prometheus_client.parser")
 
 EVENT = {"accountId": "acme", "userId": "ann", "action": "pageView", "page": "start"}
 GUIDE = Path(fslog.__file__).parent / "guide" / "monitoring.md"
@@ -66,7 +67,9 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def scraped(text: str | None = None) -> Samples:
     """Return the samples that Prometheus's parser finds, by name and labels."""
     found: Samples = {}
-    for family in text_string_to_metric_families(prometheus_text() if text is None else text):
+    for family in parser.text_string_to_metric_families(
+        prometheus_text() if text is None else text
+    ):
         for sample in family.samples:
             key = (sample.name, frozenset(sample.labels.items()))
             assert key not in found, f"{key} is there twice"
@@ -83,8 +86,8 @@ class Exported:
     """What an SDK's reader collects from the instruments."""
 
     def __init__(self) -> None:
-        self.reader = InMemoryMetricReader()
-        self.provider = MeterProvider([self.reader])
+        self.reader = export.InMemoryMetricReader()
+        self.provider = sdk.MeterProvider([self.reader])
         register_otel(self.provider.get_meter("fslog"))
 
     def collect(self) -> dict[str, Any]:
@@ -103,7 +106,7 @@ class Exported:
         found: Samples = {}
         for name, metric in self.collect().items():
             for point in metric.data.data_points:
-                assert isinstance(point, NumberDataPoint)
+                assert isinstance(point, export.NumberDataPoint)
                 attributes = {str(key): str(one) for key, one in (point.attributes or {}).items()}
                 assert attributes.pop("otel.component.type") == "fslog.FreshsuccessHandler"
                 found[name, frozenset(attributes.items())] = point.value
@@ -141,7 +144,9 @@ def test_prometheus_reads_the_numbers() -> None:
         assert usage.flush(10)
         stats = usage.stats()
         assert (stats.delivered, stats.invalid, stats.skipped) == (2, 1, 1)
-        families = {one.name: one for one in text_string_to_metric_families(prometheus_text())}
+        families = {
+            one.name: one for one in parser.text_string_to_metric_families(prometheus_text())
+        }
         samples = scraped()
         for number in _NUMBERS:
             if number.field != "spool_oldest_age":
@@ -194,10 +199,10 @@ def test_a_label_is_utf_8() -> None:
 
 def test_the_text_joins_that_of_prometheus_client() -> None:
     """An application appends it to its own metrics, on one page."""
-    registry = CollectorRegistry()
-    Counter("orders", "Orders.", registry=registry).inc(3)
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.Counter("orders", "Orders.", registry=registry).inc(3)
     handler = make("usage")
-    samples = scraped(generate_latest(registry).decode() + prometheus_text())
+    samples = scraped(prometheus_client.generate_latest(registry).decode() + prometheus_text())
     assert value(samples, "orders_total") == 3.0
     assert value(samples, "fslog_emitted_total", handler="usage") == 0.0
     assert handler.name == "usage"
@@ -242,7 +247,7 @@ def test_names_kinds_and_units_are_those_of_the_conventions(exported: Exported) 
     ):
         assert found[metric].unit == "{log_record}"
         data = found[metric].data
-        assert isinstance(data, Sum)
+        assert isinstance(data, export.Sum)
         assert data.is_monotonic is (metric != otel_metrics.OTEL_SDK_EXPORTER_LOG_INFLIGHT)
     assert {name for name in found if name.startswith("otel.")} < {
         one for one in vars(otel_metrics).values() if isinstance(one, str)
