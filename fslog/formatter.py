@@ -28,7 +28,7 @@ from pythonjsonlogger.json import JsonFormatter
 from fslog import config, context
 from fslog.delivery import notices
 from fslog.errors import ExcludedEvent, InvalidEvent, Problem
-from fslog.interrupts import Suppressed, unless_interrupt
+from fslog.interrupts import unless_interrupt
 from fslog.mapping import privacy, schema, sessions
 from fslog.mapping.compiled import EncoderCache
 from fslog.mapping.encoding import encode
@@ -399,10 +399,14 @@ class EventFormatter(JsonFormatter):
         Raises:
             ExcludedEvent: it is known, in spite of the problems, that there may be no event.
         """
-        if self._is_excluded is not None:
-            is_excluded = False
-            with Suppressed(Exception):  # of the application's function: it gets an invalid event
-                is_excluded = bool(self._is_excluded(event))
+        if self._is_excluded is not None and problems[0].code != "exclusion":
+            try:
+                is_excluded = self._is_excluded(event)
+            except unless_interrupt(Exception) as error:  # of the application's function
+                is_excluded = False
+                # Without an id it may raise for that; else it is unknown what may be shown.
+                if all(type(event.get(name)) is str for name in schema.IDS):
+                    problems = [*problems, _exclusion_problem(error, event)]
             if is_excluded:
                 raise ExcludedEvent
         if self.sends_declared:
@@ -449,11 +453,7 @@ class EventFormatter(JsonFormatter):
             try:
                 is_excluded = self._is_excluded(event)
             except unless_interrupt(Exception) as error:  # the application's own function
-                message = (
-                    f"excluded raised {type(error).__name__}, so whether the event may be sent is "
-                    "unknown"
-                )
-                self._raise_invalid([Problem("exclusion", "", message, event)], event)
+                self._raise_invalid([_exclusion_problem(error, event)], event)
             if is_excluded:
                 raise ExcludedEvent
         if self.sends_declared:
@@ -506,6 +506,11 @@ class EventFormatter(JsonFormatter):
     def _is_taken_by_rules(self, name: Any) -> bool:
         is_kept = (name in schema.REQUIRED and name not in self._roots) or self._included(name)
         return is_kept and name not in RECORD_ATTRIBUTES
+
+
+def _exclusion_problem(error: Exception, event: Mapping[str, Any]) -> Problem:
+    message = f"excluded raised {type(error).__name__}, so whether the event may be sent is unknown"
+    return Problem("exclusion", "", message, event)
 
 
 def _fast_line(

@@ -332,6 +332,12 @@ def exclusion(given: Any) -> IsExcluded | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):
+        if not callable(given) and not isinstance(given, str):
+            kind = type(given).__name__
+            raise TypeError(
+                f"excluded is of type {kind}; expected a mapping with accounts or users, or a "
+                "callable"
+            )
         function = config.function("excluded", given)
         if inspect.iscoroutinefunction(function):
             raise TypeError("excluded is a coroutine function; expected a plain function")
@@ -346,7 +352,14 @@ def exclusion(given: Any) -> IsExcluded | None:
     tests = [(_KINDS[key], _one_of(f"excluded.{key}", lists[key])) for key in lists]
     if not any(lists.values()):
         return None
-    return lambda event: any(test(event[name]) for name, test in tests)
+    return lambda event: any(test(_sent_id(event.get(name))) for name, test in tests)
+
+
+def _sent_id(value: Any) -> str:
+    """Return an id as it would be sent; of an invalid event it may be missing, or anything."""
+    if type(value) is str:
+        return value
+    return str(value) if type(value) in (int, uuid.UUID) else ""
 
 
 def _asking(function: Callable[[Mapping[str, Any]], Any]) -> IsExcluded:

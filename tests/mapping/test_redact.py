@@ -507,11 +507,59 @@ def test_the_callable_gets_the_event_and_cannot_change_it() -> None:
 
 
 def test_an_invalid_event_is_invalid_before_it_is_excluded() -> None:
-    """So the callable sees valid events only."""
+    """What it lacks is reported, and not that the callable needs it."""
     formatter = EventFormatter(excluded=lambda event: bool(event["userId"]))
     made = record()
     del made.userId
     assert [one.code for one in problems_of(formatter, made)] == ["missing"]
+
+
+@pytest.mark.parametrize("lists", [["users", "accounts"], ["accounts", "users"]])
+@pytest.mark.parametrize("name", ["accountId", "userId"])
+@pytest.mark.parametrize("value", [..., "", None, ["x"], {"x": 1}])
+def test_one_of_the_ids_excludes_whatever_the_other_is(
+    lists: list[str], name: str, value: Any
+) -> None:
+    """Nothing is reported of a staff account if the user is missing, or of a wrong type."""
+    ids = {"users": [WHO["userId"]], "accounts": [WHO["accountId"]]}
+    formatter = EventFormatter(excluded={key: ids[key] for key in lists})
+    made = record(**{name: value})
+    if value is ...:
+        del made.__dict__[name]
+    with pytest.raises(ExcludedEvent):
+        formatter.allowed_event(made)
+
+
+class Broken:
+    """An object with an attribute that cannot be read."""
+
+    @property
+    def plan(self) -> str:
+        raise RuntimeError("no connection")
+
+
+def test_an_id_that_is_a_number_excludes_an_unreadable_event() -> None:
+    """Ids are compared as they would be sent, also if the event cannot be completed."""
+    fields = {"plan": "account.plan"}
+    formatter = EventFormatter(fields=fields, excluded={"users": ["7"]})
+    with pytest.raises(ExcludedEvent):
+        formatter.allowed_event(record(userId=7, account=Broken()))
+
+
+def test_a_callable_that_raises_of_an_invalid_event_is_one_of_its_problems() -> None:
+    """So it is known that the event may be of an excluded person; it is asked once."""
+    asked: list[Any] = []
+
+    def fail(event: Mapping[str, Any]) -> bool:
+        asked.append(event["userId"])
+        raise LookupError
+
+    found = problems_of(EventFormatter(excluded=fail), record(createdAt="today"))
+    assert [one.code for one in found] == ["wrong_type", "exclusion"]
+    assert [one.code for one in problems_of(EventFormatter(excluded=fail), record())] == [
+        "exclusion"
+    ]
+    assert len(asked) == 2
 
 
 def test_a_callable_that_raises_lets_nothing_out() -> None:
@@ -534,7 +582,7 @@ async def _coroutine(event: Mapping[str, Any]) -> bool:
     ("excluded", "words"),
     [
         ("app.excluded", ["excluded", "str", "callable", "ext://"]),
-        (["ann"], ["excluded", "list"]),
+        (["ann"], ["excluded", "list", "accounts or users", "callable"]),
         ({"user": ["ann"]}, ["'user'", "accounts or users", "did you mean 'users'?"]),
         ({"users": "ann"}, ["excluded.users", "str", "list of ids"]),
         ({"users": 7}, ["excluded.users", "int", "list of ids"]),
