@@ -16,6 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
@@ -407,23 +408,29 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """
     if len(word) > _MAX_WORD:
         return None
-    letters = _letters(word)
-    found = [(_edits(letters, _letters(one)), one) for one in known]
+    letters, different, _ = _letters(word)
+    found = []
+    for one in known:
+        expected, others, most = _letters(one)
+        # An edit changes two letters at most: words that have less in common are not compared.
+        if abs(len(letters) - len(expected)) <= most and len(different ^ others) <= 2 * most:
+            found.append((_edits(letters, expected, most), one))
     return min(((edits, one) for edits, one in found if edits is not None), default=(0, None))[1]
 
 
 _MAX_WORD = 100
 
 
-def _letters(word: str) -> str:
-    return "".join(filter(str.isalnum, word)).lower()
+@lru_cache(maxsize=1_024)
+def _letters(word: str) -> tuple[str, frozenset[str], int]:
+    """Return the letters of a word, the different ones, and how many of them may be edited."""
+    letters = "".join(filter(str.isalnum, word)).lower()
+    most = 0 if len(letters) < 4 else 1 if len(letters) < 11 else 2
+    return letters, frozenset(letters), most
 
 
-def _edits(word: str, known: str) -> int | None:
+def _edits(word: str, known: str, most: int) -> int | None:
     """Return how many single edits lead from one word to the other; None for too many."""
-    most = 0 if len(known) < 4 else 1 if len(known) < 11 else 2
-    if abs(len(word) - len(known)) > most:
-        return None
     before: list[int] = []
     row = list(range(len(known) + 1))
     for at, letter in enumerate(word, 1):

@@ -86,21 +86,26 @@ class _Yaml:
         self._yaml = yaml
         self._text = text
         self._loader = yaml.SafeLoader("")
+        # Any text that begins otherwise is a string.
+        self._firsts = yaml.SafeLoader.yaml_implicit_resolvers
         self._plain: dict[str, Any] = {}
         self._anchors: dict[str, Any] = {}
 
     def document(self) -> Any:
         yaml = self._yaml
-        events: Iterable[Any] = yaml.parse(
-            self._text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+        parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(self._text)
         root: list[Any] = []
         # The containers that are open: their values, or alternating keys and values.
         values, stack = root, []
-        for event in events:
+        scalar, plain = yaml.ScalarEvent, self._plain
+        for event in iter(parser.get_event, None):
             kind = type(event)
-            if kind is yaml.ScalarEvent:
-                value = self._scalar(event)
+            if kind is scalar:
+                # Most events are strings in quotes, or plain words that have been there before.
+                value = event.value
+                if event.tag is not None or event.implicit[0]:
+                    if event.tag is not None or (value := plain.get(value, _ABSENT)) is _ABSENT:
+                        value = self._scalar(event)
             elif kind is yaml.AliasEvent:
                 value = self._alias(event)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
@@ -136,13 +141,9 @@ class _Yaml:
 
     def _scalar(self, event: Any) -> Any:
         text = event.value
-        if event.tag is None:
-            if not event.implicit[0]:
-                return text
-            try:
-                return self._plain[text]
-            except KeyError:
-                pass
+        if event.tag is None and text[:1] not in self._firsts and None not in self._firsts:
+            self._plain[text] = text
+            return text
         node_type, loader = self._yaml.ScalarNode, self._loader
         tag = event.tag or loader.resolve(node_type, text, (True, False))
         if tag == "tag:yaml.org,2002:merge":
@@ -156,13 +157,13 @@ class _Yaml:
 
 
 def _mapping(values: list[Any], event: Any) -> dict[Any, Any]:
-    keys = values[::2]
+    both = iter(values)
     try:
-        found = dict(zip(keys, values[1::2], strict=True))
+        found = dict(zip(both, both, strict=True))
     except TypeError:
         raise SourceError(f"{_place(event)}: a key is a list or a mapping") from None
-    if len(found) != len(keys):
-        twice = "<<" if (key := _repeated(keys)) is _MERGE else key
+    if len(found) * 2 != len(values):
+        twice = "<<" if (key := _repeated(values[::2])) is _MERGE else key
         raise SourceError(f"{_place(event)}: the key {twice!r} occurs twice in this mapping")
     if _MERGE in found:
         merged = found.pop(_MERGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fslog.mapping import templates
@@ -52,6 +53,7 @@ def compile_pattern(place: str, value: Any) -> re.Pattern[str] | None:
     return None
 
 
+@lru_cache(maxsize=1_024)
 def prefixed(prefix: str) -> Match:
     """Return the condition on a logger's name: it is the prefix, or a child of it."""
     dotted = f"{prefix}."

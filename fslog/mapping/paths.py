@@ -127,6 +127,12 @@ def compile_path(text: object) -> Read:
     >>> compile_path("args.0")(record), compile_path("args.1")(record) is MISSING
     (3, True)
     """
+    parse(text)
+    return _reader(str(text))
+
+
+@lru_cache(maxsize=1_024)
+def _reader(text: str) -> Read:
     first, *rest = parse(text)
     first = WORDS.get(first, first)
     steps = tuple(

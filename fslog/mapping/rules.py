@@ -29,6 +29,7 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from fslog.config import did_you_mean, garbage_kept, nearest
@@ -81,12 +82,10 @@ class Rules:
             raise TypeError(f"rules is of type {type(rules).__name__}; expected a list of mappings")
         self.report: Callable[[str], None] = lambda text: None
         """Is called, once, for each placeholder that none of a rule's records has a value for."""
+        report = lambda text: self.report(text)  # noqa: E731
         named = [*((f"rules[{index}]", rules[index]) for index in range(len(rules))), *further]
         with garbage_kept() if len(named) > _MANY else contextlib.nullcontext():
-            self._rules = [
-                _compile(where, rule, known, lambda text: self.report(text))
-                for where, rule in named
-            ]
+            self._rules = [_compile(where, rule, known, report) for where, rule in named]
         self.preset_names: frozenset[str] = frozenset(
             name for rule in self._rules for name in rule.groups if "." in name
         )
@@ -191,17 +190,28 @@ class _Candidates:
 
     def __init__(self, rules: list[tuple[Rule, Mapping[str, Any]]]) -> None:
         self._others = tuple(pair for pair in rules if pair[0].message is None)
-        self._by_message = {
-            literal: tuple(pair for pair in rules if pair[0].message in (None, literal))
-            for literal in {rule.message for rule, _ in rules if rule.message is not None}
-        }
+        self._count = len(rules)
+        self._numbered: dict[str | None, list[tuple[int, tuple[Rule, Mapping[str, Any]]]]] = {}
+        for number, pair in enumerate(rules):
+            self._numbered.setdefault(pair[0].message, []).append((number, pair))
+        self._by_message: dict[str, tuple[tuple[Rule, Mapping[str, Any]], ...]] = {}
 
     def get(self, record: logging.LogRecord) -> tuple[tuple[Rule, Mapping[str, Any]], ...]:
-        if not self._by_message:
+        if len(self._others) == self._count:
             return self._others
         message = record.__dict__.get("msg")
         text = message if type(message) is str else templates.text_of(message)
-        return self._others if text is None else self._by_message.get(text, self._others)
+        if text is None:
+            return self._others
+        found = self._by_message.get(text)
+        if found is None:
+            if text not in self._numbered:
+                return self._others
+            # Now, and not for each of a thousand messages when the first record comes.
+            both = [*self._numbered.get(None, ()), *self._numbered[text]]
+            found = tuple(pair for _, pair in sorted(both, key=itemgetter(0)))
+            self._by_message[text] = found
+        return found
 
 
 class Partial(dict[str, Any]):
@@ -306,8 +316,7 @@ def _compile(
                 hint = "; it may lack one if a regular expression has the groups module and feature"
             raise ValueError(f"{where} has no {part}, or one that is not a mapping{hint}")
     try:
-        parts = preset, when, event, known
-        return _compile_parts(where, *parts, lambda text: report(f"{where}: {text}"))
+        return _compile_parts(where, preset, when, event, known, report)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from None
 
@@ -356,10 +365,17 @@ def _compile_parts(
             if pattern is None and is_attribute and message is None:
                 needed = (WORDS.get(key, key), str(when[key]))
     names = templates.Names(frozenset(groups), _arguments(message))
-    roots = {parse(key)[0] for key in when}
-    constants, made, reads = _compile_watched(
-        event, names, lambda name: name in roots or known(name), report
-    )
+    constants, made = _compile_event(event, names)
+    watched = {each for name, _ in made for each in templates.watched(event[name], names)}
+    reads: dict[str, str | None] = {}
+    if watched:
+        roots = {parse(key)[0] for key in when}
+        for each in sorted(watched):
+            first = each.partition(".")[0]
+            is_known = first in roots or known(first)
+            reads[each] = None if is_known else templates.meant(each, names.groups)
+        values = [(name, event[name]) for name, _ in made]
+        made = _watched(values, names, made, reads, lambda text: report(f"{where}: {text}"))
     return Rule(
         where=where,
         when=all_of_them,
@@ -375,13 +391,17 @@ def _compile_parts(
     )
 
 
-def _compile_watched(
-    event: Mapping[str, Any],
+def _watched(
+    values: list[tuple[str, Any]],
     names: templates.Names,
-    known: Callable[[str], bool],
+    plain: list[tuple[str, templates.Make]],
+    reads: Mapping[str, str | None],
     report: Callable[[str], None],
-) -> tuple[dict[str, Any], list[tuple[str, templates.Make]], dict[str, str | None]]:
-    """Compile a rule's event, which is watched as long as a placeholder may be misspelt."""
+) -> list[tuple[str, templates.Make]]:
+    """Return what makes a rule's properties, watched as long as a placeholder may be misspelt.
+
+    The watch begins with the first record that the rule matches: a large plan has many rules.
+    """
 
     def report_missing(name: str) -> None:
         near = reads[name]
@@ -391,18 +411,24 @@ def _compile_watched(
     def unwatch() -> None:
         made[:] = plain  # at once, with the same properties: other threads may read it
 
-    watch = templates.Watch(report_missing, unwatch)
-    constants, made = _compile_event(event, names._replace(watch=watch))
-    plain = [(name, templates.compile_value(event[name], names)[1]) for name, _ in made]
-    reads = {
-        name: None if known(name.partition(".")[0]) else templates.meant(name, names.groups)
-        for name in watch.names()
-    }
-    return constants, made, reads
+    begun: dict[str, dict[str, templates.Make]] = {}
+
+    def begin() -> dict[str, templates.Make]:
+        watched = names._replace(watch=templates.Watch(report_missing, unwatch))
+        found = {name: templates.compile_value(value, watched)[1] for name, value in values}
+        return begun.setdefault("", found)  # another thread may have been faster
+
+    def watching(name: str) -> templates.Make:
+        return lambda record, groups: (begun.get("") or begin())[name](record, groups)
+
+    made = [(name, watching(name)) for name, _ in plain]
+    return made
 
 
 _LEVEL = {"level": "levelname"}
 """What an attribute is called by mistake, and its name."""
+
+_KEYS = SOURCES | _LEVEL.keys()
 
 
 def _check_key(key: Any, known: Callable[[str], bool]) -> None:
@@ -413,19 +439,25 @@ def _check_key(key: Any, known: Callable[[str], bool]) -> None:
     misspellings.
     """
     first = parse(key)[0]
-    words = SOURCES | _LEVEL.keys()
-    near = None if first in words or known(first) else nearest(first, sorted(words))
-    if near is None or first.count("_") != near.count("_"):
-        return
-    if not all(map(nearest, first.split("_"), ([part] for part in near.split("_")))):
-        return
-    letters, expected = first.lower(), near.lower()
-    has_ends = len(near) > 4 and (letters[0], letters[-1]) == (expected[0], expected[-1])
-    if has_ends or sorted(letters) == sorted(expected):
+    near = None if first in _KEYS or known(first) else _misspelt(first)
+    if near is not None:
         raise ValueError(
             f"when has the key {key!r}; did you mean {_LEVEL.get(near, near)!r}? To read an extra "
             "of that name, add it to include"
         )
+
+
+@functools.lru_cache(maxsize=1_024)
+def _misspelt(first: str) -> str | None:
+    """Return the attribute of every record that was meant; None for an extra."""
+    near = nearest(first, _KEYS)
+    if near is None or first.count("_") != near.count("_"):
+        return None
+    if not all(map(nearest, first.split("_"), ([part] for part in near.split("_")))):
+        return None
+    letters, expected = first.lower(), near.lower()
+    has_ends = len(near) > 4 and (letters[0], letters[-1]) == (expected[0], expected[-1])
+    return near if has_ends or sorted(letters) == sorted(expected) else None
 
 
 def _compile_event(
@@ -448,9 +480,10 @@ def _compile_event(
         raise ValueError("event has no action: a rule must name the action of its event")
     checked = dict(constants)
     schema.coerce(checked)
-    for problem in schema.problems(checked):
-        if problem.property in constants:
-            raise ValueError(f"event.{problem.property}: {problem.message}")
+    for name in schema.REQUIRED:
+        problem = schema.problem_of(checked, name) if name in checked else None
+        if problem is not None:
+            raise ValueError(f"event.{name}: {problem.message}")
     return checked, made
 
 

@@ -242,11 +242,16 @@ def problems(event: Mapping[str, Any]) -> list[Problem]:
             message = f"{name} is missing: {_REQUIRED[name][1]}"
             found.append(Problem("missing", name, message, event))
             continue
-        judge = _time_problem if name == "createdAt" else _name_problem
-        problem = judge(event, name)
+        problem = problem_of(event, name)
         if problem is not None:
             found.append(problem)
     return found
+
+
+def problem_of(event: Mapping[str, Any], name: str) -> Problem | None:
+    """Return the problem of a required property that an event has; None if it is valid."""
+    judge = _time_problem if name == "createdAt" else _name_problem
+    return judge(event, name)
 
 
 def _name_problem(event: Mapping[str, Any], name: str) -> Problem | None:

@@ -13,7 +13,8 @@ compiled, so a misspelt name shows later, by a `Watch`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from logging import LogRecord
 from typing import Any, NamedTuple
 
@@ -97,9 +98,17 @@ def meant(name: str, groups: Iterable[str]) -> str | None:
     ('message', 'args.0', 'feature', None)
     """
     first, dot, rest = name.partition(".")
-    known = SOURCES if dot else {*groups, *SOURCES}
-    found = None if first in known else nearest(first, sorted(known))
+    others = () if dot else tuple(groups)
+    if first in SOURCES or first in others:
+        return None
+    source = _nearest_source(first)
+    found = nearest(first, others if source is None else (*others, source)) if others else source
     return None if found is None else f"{found}{dot}{rest}"
+
+
+@lru_cache(maxsize=1_024)
+def _nearest_source(name: str) -> str | None:
+    return nearest(name, SOURCES)
 
 
 def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
@@ -121,6 +130,23 @@ def compile_value(value: Any, names: Names) -> tuple[bool, Any]:
     if isinstance(value, (list, tuple)):
         return _compile_list([compile_value(item, names) for item in value])
     return True, value
+
+
+def watched(value: Any, names: Names) -> Iterator[str]:
+    """Yield what a `Watch` would watch: the placeholders that only some records have.
+
+    >>> list(watched(["{args.0} {levelname}", "{user|args}"], Names(frozenset())))
+    ['args.0']
+    """
+    if isinstance(value, str):
+        if "{" in value:
+            yield from _compile_unwatched(value, names)[2]
+    elif isinstance(value, Mapping):
+        for key in value:
+            yield from watched(value[key], names)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from watched(item, names)
 
 
 def _compile_mapping(parts: dict[Any, tuple[bool, Any]]) -> tuple[bool, Any]:
@@ -148,6 +174,25 @@ def _compile_list(parts: list[tuple[bool, Any]]) -> tuple[bool, Any]:
 def _compile_text(text: str, names: Names) -> tuple[bool, Any]:
     if "{" not in text and "}" not in text:
         return True, text
+    if names.watch is not None:
+        return _compile_template(text, names)
+    return _compile_unwatched(text, names)[:2]
+
+
+@lru_cache(maxsize=4_096)
+def _compile_unwatched(text: str, names: Names) -> tuple[bool, Any, tuple[str, ...]]:
+    """Compile a text, once for all rules that have it; return also what is to be watched in it.
+
+    The rules of a large plan have few different templates.
+    """
+    watch = Watch(lambda name: None, lambda: None)
+    compiled = _compile_template(text, names._replace(watch=watch))
+    if watch.names():
+        compiled = _compile_template(text, names)
+    return *compiled, watch.names()
+
+
+def _compile_template(text: str, names: Names) -> tuple[bool, Any]:
     pieces: list[str | Make] = []
     end = 0
     for token in _TOKEN.finditer(text):
@@ -233,6 +278,8 @@ def _split(text: str, separator: str, most: int = 0) -> list[str]:
     >>> _split('a|b|"c|d"', "|")
     ['a', 'b', '"c|d"']
     """
+    if '"' not in text:
+        return text.split(separator, most or -1)
     masked = _QUOTED.sub(lambda quoted: "q" * len(quoted[0]), text)
     parts, start = [], 0
     for part in masked.split(separator, most or -1):

@@ -15,6 +15,7 @@ A value is checked as the JSON value that fslog sends for it. One keyword is not
 
 from __future__ import annotations
 
+import marshal
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -49,6 +50,8 @@ _APPLY = {
 
 KEYWORDS = ("type", "enum", *_APPLY, "required", "pii", "description")
 """The keywords that a property may have."""
+
+_ALONE = {name: frozenset({name}) for name in TYPES}
 
 _SYNONYMS = {
     "str": "string",
@@ -214,20 +217,45 @@ _INTEGER, _NUMBER = frozenset({"integer", "number"}), frozenset({"number"})
 _OBJECT, _ARRAY = frozenset({"object"}), frozenset({"array"})
 
 
-def compile_property(event: str, name: str, given: Any) -> Property:
+def compile_property(
+    event: str, name: str, given: Any, compiled: dict[Any, Property] | None = None
+) -> Property:
     """Compile what a plan says of one property.
 
     Args:
         event: the planned event's name; "" for a property that is common to all.
         name: the property's name.
         given: its keywords; None for a property with any value.
+        compiled: the properties of other events: of equal keywords one is made.
 
     Raises:
         TypeError, ValueError: a keyword that is unknown, or has a wrong type or value. The message
             names the event, the property, the keyword, the value and what is allowed.
     """
-    place = property_place(event, name)
-    found = _compile(place, name, {} if given is None else given)
+    key = None if compiled is None else _key(name, given)
+    found = compiled.get(key) if compiled and key else None
+    if found is None:
+        found = _checked(property_place(event, name), name, {} if given is None else given)
+        if compiled is not None and key is not None:
+            compiled[key] = found
+    return found
+
+
+def _key(name: str, given: Any) -> Any:
+    try:
+        # These bytes tell 1 from True, which it equals in Python.
+        return name, marshal.dumps(given, 2)
+    except ValueError:  # a value that no JSON has, such as a date
+        return None
+
+
+def property_place(event: str, name: str) -> str:
+    """Return what a property is called in messages."""
+    return f"events.{event}.properties.{name}" if event else f"common.{name}"
+
+
+def _checked(place: str, name: str, given: Any) -> Property:
+    found = _compile(place, name, given)
     if found.pii == "drop" and found.required:
         raise ValueError(f"{place} is required, but its pii is 'drop': no event would have it")
     problem = found.problem(privacy.EXAMPLE) if found.pii == "hash" else None
@@ -239,13 +267,8 @@ def compile_property(event: str, name: str, given: Any) -> Property:
     return found
 
 
-def property_place(event: str, name: str) -> str:
-    """Return what a property is called in messages."""
-    return f"events.{event}.properties.{name}" if event else f"common.{name}"
-
-
 def _compile(place: str, name: str, given: Any) -> Property:
-    if not isinstance(given, Mapping):
+    if not isinstance(given, (dict, Mapping)):  # of a dict this is quicker
         hint = f"; did you mean {{type: {given}}}?" if given in list(TYPES) else ""
         raise TypeError(f"{place} is {_type(given)}; expected a mapping of keywords{hint}")
     for keyword in given:
@@ -256,36 +279,33 @@ def _compile(place: str, name: str, given: Any) -> Property:
             )
     types = _types(place, given.get("type"))
     for keyword, applicable in _APPLY.items():
-        if keyword in given and types and types.isdisjoint(applicable):
+        if types and keyword in given and types.isdisjoint(applicable):
             raise ValueError(
                 f"{place}.{keyword} has no effect: the type is {_words(sorted(types))}; expected "
                 f"{_alternatives(map(repr, applicable))}"
             )
-    items = _compile(f"{place}.items", name, given["items"]) if "items" in given else None
-    if items is not None and items.pii is not None:
-        raise ValueError(f"{place}.items.pii has no effect; expected {place}.pii")
-    found = Property(
-        name=name,
-        types=types,
-        minimum=_bound(place, "minimum", given),
-        maximum=_bound(place, "maximum", given),
-        pattern=_pattern(place, given),
-        max_length=_length(place, given),
-        items=items,
-        required=_required(place, given),
-        description=text(f"{place}.description", given.get("description")),
-        pii=one_of(f"{place}.pii", given["pii"], privacy.ACTIONS) if "pii" in given else None,
-    )
+    parts: dict[str, Any] = {"name": name, "types": types}
+    if "items" in given:
+        items = _compile(f"{place}.items", name, given["items"])
+        if items.pii is not None:
+            raise ValueError(f"{place}.items.pii has no effect; expected {place}.pii")
+        parts["items"] = items
+    for keyword, (argument, check) in _CHECKS.items():
+        if keyword in given:
+            parts[argument] = check(f"{place}.{keyword}", given[keyword])
+    found = Property(**parts)
     if None not in (found.minimum, found.maximum) and found.minimum > found.maximum:  # type: ignore[operator]
         raise ValueError(
             f"{place}.minimum is {found.minimum}; expected at most maximum, {found.maximum}"
         )
-    return _with_enum(place, found, given)
+    return Property(**parts, enum=_enum(place, found, given)) if "enum" in given else found
 
 
 def _types(place: str, given: Any) -> frozenset[str]:
     if given is None:
         return frozenset()
+    if isinstance(given, str) and given in _ALONE:
+        return _ALONE[given]
     names = given if isinstance(given, (list, tuple)) else [given]
     if not names:
         raise ValueError(f"{place}.type is an empty list; expected {_words(TYPES)}")
@@ -299,54 +319,40 @@ def _types(place: str, given: Any) -> frozenset[str]:
     return frozenset(names)
 
 
-def _bound(place: str, keyword: str, given: Mapping[str, Any]) -> int | float | None:
-    if keyword not in given:
-        return None
-    value = given[keyword]
+def _bound(place: str, value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{place}.{keyword} is {_actual(value)}; expected a number")
+        raise TypeError(f"{place} is {_actual(value)}; expected a number")
     if not math.isfinite(value):
-        raise ValueError(f"{place}.{keyword} is {value}; expected a finite number")
+        raise ValueError(f"{place} is {value}; expected a finite number")
     return value
 
 
-def _pattern(place: str, given: Mapping[str, Any]) -> str | None:
-    if "pattern" not in given:
-        return None
-    value = given["pattern"]
+def _pattern(place: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{place}.pattern is {_actual(value)}; expected a regular expression")
+        raise TypeError(f"{place} is {_actual(value)}; expected a regular expression")
     try:
         _compiled(value)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(
-            f"{place}.pattern is {value!r}; expected a regular expression: {error}"
-        ) from None
+        raise ValueError(f"{place} is {value!r}; expected a regular expression: {error}") from None
     return value
 
 
-def _length(place: str, given: Mapping[str, Any]) -> int | None:
-    if "maxLength" not in given:
-        return None
-    value = given["maxLength"]
+def _length(place: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{place}.maxLength is {_actual(value)}; expected a whole number")
+        raise TypeError(f"{place} is {_actual(value)}; expected a whole number")
     if value < 0:
-        raise ValueError(f"{place}.maxLength is {value}; expected 0 or more")
+        raise ValueError(f"{place} is {value}; expected 0 or more")
     return value
 
 
-def _required(place: str, given: Mapping[str, Any]) -> bool:
-    value = given.get("required", False)
+def _required(place: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{place}.required is {_actual(value)}; expected true or false")
+        raise TypeError(f"{place} is {_actual(value)}; expected true or false")
     return value
 
 
-def _with_enum(place: str, found: Property, given: Mapping[str, Any]) -> Property:
-    """Return a property with its `enum`, each of whose values must fit the other keywords."""
-    if "enum" not in given:
-        return found
+def _enum(place: str, found: Property, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the values of an `enum`, each of which must fit the other keywords."""
     values = given["enum"]
     if not isinstance(values, (list, tuple)):
         raise TypeError(f"{place}.enum is {_actual(values)}; expected a list of values")
@@ -356,8 +362,7 @@ def _with_enum(place: str, found: Property, given: Mapping[str, Any]) -> Propert
         problem = found._problem(as_sent(value), f"{place}.enum[{index}]")
         if problem is not None:
             raise ValueError(problem[1])
-    parts = {name: getattr(found, name) for name in Property.__dataclass_fields__}
-    return Property(**{**parts, "enum": tuple(map(as_sent, values))})
+    return tuple(map(as_sent, values))
 
 
 def text(place: str, value: Any) -> str:
@@ -371,6 +376,18 @@ def text(place: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{place} is {_actual(value)}; expected a string")
     return value
+
+
+_CHECKS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "minimum": ("minimum", _bound),
+    "maximum": ("maximum", _bound),
+    "pattern": ("pattern", _pattern),
+    "maxLength": ("max_length", _length),
+    "required": ("required", _required),
+    "description": ("description", text),
+    "pii": ("pii", lambda place, value: one_of(place, value, privacy.ACTIONS)),
+}
+"""By keyword: the argument of `Property`, and what checks the value."""
 
 
 @lru_cache(maxsize=4_096)

@@ -119,8 +119,9 @@ class Plan:
             name: compile_property("", name, common[name]) for name in common
         }
         events = _section("events", given.get("events"))
+        compiled: dict[Any, Property] = {}
         self.events: dict[str, PlannedEvent] = {
-            name: _planned(name, events[name], self.common) for name in events
+            name: _planned(name, events[name], self.common, compiled) for name in events
         }
         self.pii: dict[str, str] = _pii(self.common, self.events.values())
         """What becomes of properties, by name: of all events, so of those that are not planned."""
@@ -258,9 +259,10 @@ class Plan:
         for names in self._index.sets:
             if not all(name in values for name in names):
                 continue
-            for name in reversed(names):
-                others = tuple((each, values[each]) for each in names if each != name)
-                meant = nearest(values[name], self._siblings.get((name, others), ()))
+            own = tuple(map(values.__getitem__, names))
+            siblings = self._siblings.get(names, {})
+            for at, name in reversed(list(enumerate(names))):
+                meant = nearest(own[at], siblings.get(_without(own, at), ()))
                 if meant is not None:
                     found = {each: values[each] for each in names} | {name: meant}
                     return f"did you mean {label(found)}?"
@@ -337,7 +339,7 @@ class _Index:
     def __init__(self, events: Iterable[PlannedEvent]) -> None:
         tables: dict[Any, Table] = {}
         for planned in events:
-            names = _names(planned)
+            names = _names(planned.constants)
             key = (planned.constants["action"], names)
             if key not in tables:
                 tables[key] = Table(names)
@@ -400,24 +402,36 @@ class _Index:
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
-def _names(planned: PlannedEvent) -> tuple[str, ...]:
-    return ("action", *sorted(planned.constants.keys() - {"action"}))
+def _names(constants: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("action", *sorted(name for name in constants if name != "action"))
 
 
-def _siblings(events: Iterable[PlannedEvent]) -> dict[Any, list[str]]:
-    """Return, for each constant, the strings that it has in events whose others are the same."""
-    found: dict[Any, list[str]] = {}
+def _siblings(events: Iterable[PlannedEvent]) -> dict[Any, dict[Any, list[str]]]:
+    """Return, for each constant, the strings that it has in events whose others are the same.
+
+    The keys are the constants' names, and the values of the others.
+    """
+    found: dict[Any, dict[Any, list[str]]] = {}
     for planned in events:
         constants = planned.constants
         if not all(type(value) is str for value in constants.values()):
             continue
-        names = _names(planned)
-        for name in names:
-            others = tuple((each, constants[each]) for each in names if each != name)
-            values = found.setdefault((name, others), [])
-            if len(values) < _MAX_SIBLINGS:
-                values.append(constants[name])
+        names = _names(constants)
+        values = tuple(map(constants.__getitem__, names))
+        of_names = found.setdefault(names, {})
+        for at, value in enumerate(values):
+            key = _without(values, at)
+            siblings = of_names.get(key)
+            if siblings is None:
+                of_names[key] = [value]
+            elif len(siblings) < _MAX_SIBLINGS:
+                siblings.append(value)
     return found
+
+
+def _without(values: tuple[str, ...], at: int) -> tuple[str | None, ...]:
+    """Return the values of an event but for one, which its siblings have in common with it."""
+    return (*values[:at], None, *values[at + 1 :])
 
 
 def label(constants: Mapping[str, Any]) -> str:
@@ -456,7 +470,9 @@ def _place(name: str) -> str:
     return f"events.{name}"
 
 
-def _planned(name: str, given: Any, common: Mapping[str, Property]) -> PlannedEvent:
+def _planned(
+    name: str, given: Any, common: Mapping[str, Property], compiled: dict[Any, Property]
+) -> PlannedEvent:
     place = _place(name)
     if not isinstance(given, Mapping):
         raise TypeError(f"{place} is {_type(given)}; expected a mapping with event")
@@ -475,7 +491,9 @@ def _planned(name: str, given: Any, common: Mapping[str, Property]) -> PlannedEv
     when = given.get("when")
     constants = _constants(place, event, has_rule=when is not None)
     own = _section(f"{place}.properties", given.get("properties"))
-    properties = {**common, **{each: compile_property(name, each, own[each]) for each in own}}
+    properties = dict(common)
+    for each in own:
+        properties[each] = compile_property(name, each, own[each], compiled)
     for each, value in constants.items():
         problem = properties[each].problem(value) if each in properties else None
         if problem is not None:
@@ -556,6 +574,12 @@ def _pii(common: Mapping[str, Property], events: Iterable[PlannedEvent]) -> dict
 class _AnyGroup(frozenset[str]):
     """Groups of regular expressions that are not known yet: `Rules` checks them."""
 
+    # A cache of compiled templates tells it from no groups.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
     def __contains__(self, name: object) -> bool:
         return True
 
@@ -593,24 +617,22 @@ def _copied(given: Mapping[str, Any]) -> dict[str, Any]:
 
     def copied(value: Any) -> Any:
         nonlocal left
-        left -= 1
-        if left < 0:
-            raise ValueError(f"the plan has more than {_MAX_VALUES} values")
-        if type(value) in _PLAIN:
-            return value
-        is_mapping = isinstance(value, Mapping)
+        is_mapping = isinstance(value, (dict, Mapping))  # of a dict this is quicker
         if not is_mapping and not isinstance(value, (list, tuple)):
             return value
         if id(value) in path:
             raise ValueError("the plan contains a mapping or list that contains itself")
         if len(path) >= _MAX_DEPTH:
             raise ValueError(f"the plan is nested more than {_MAX_DEPTH} levels deep")
+        left -= len(value)
+        if left < 0:
+            raise ValueError(f"the plan has more than {_MAX_VALUES} values")
         path.append(id(value))
         # By key: dictConfig's mappings resolve `ext://` and `cfg://` only then.
         found = (
-            {key: copied(value[key]) for key in value}
+            {key: one if type(one := value[key]) in _PLAIN else copied(one) for key in value}
             if is_mapping
-            else [copied(each) for each in value]
+            else [one if type(one) in _PLAIN else copied(one) for one in value]
         )
         path.pop()
         return found
