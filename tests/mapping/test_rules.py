@@ -7,8 +7,10 @@ import gc
 import logging
 import re
 import textwrap
+import threading
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -1010,3 +1012,25 @@ def test_when_all_is_found_nothing_is_watched() -> None:
     assert [make for _, make in compiled.made] == watched
     formatter.event(logging.makeLogRecord({"name": "app", "msg": "sold", "mesage": 7}))
     assert not set(watched) & {make for _, make in compiled.made}
+
+
+def test_threads_may_be_the_first_to_match_a_rule_at_the_same_time() -> None:
+    """Each of them gets its event, and the watch of the placeholders ends."""
+    threads = 8
+    for _ in range(20):
+        formatter = EventFormatter(rules=[REPORTING], defaults={"accountId": "a", "userId": "u"})
+        (compiled,) = formatter.rules
+        watched = [make for _, make in compiled.made]
+        record = logging.makeLogRecord({"name": "app", "msg": "sold", "rows": 7, "mesage": 8})
+        barrier = threading.Barrier(threads)
+
+        def use() -> object:
+            barrier.wait(timeout=60)  # noqa: B023
+            return formatter.event(record)  # noqa: B023
+
+        with ThreadPoolExecutor(threads) as pool:
+            made = [each.result() for each in [pool.submit(use) for _ in range(threads)]]
+        expected = formatter.event(record)
+        assert expected is not None
+        assert made == [expected] * threads
+        assert not set(watched) & {make for _, make in compiled.made}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fslog.mapping.rules import Rules
 from fslog.plan.plan import Plan
 
 EXPORT = {"action": "feature", "module": "reports", "feature": "export"}
@@ -367,3 +368,36 @@ def test_yaml_is_read_without_the_parser_in_c(
     expected = Plan.read(path).events
     monkeypatch.delattr("yaml.CSafeLoader", raising=False)
     assert Plan.read(path).events == expected
+
+
+def test_events_share_equal_properties_only() -> None:
+    """Python's 1 equals True and 1.0, which are other values of a keyword."""
+    given = {"type": "number", "minimum": 1}
+    found = plan(
+        one={"event": EXPORT, "properties": {"total": given, "count": given}},
+        two={"event": {**EXPORT, "feature": "share"}, "properties": {"total": dict(given)}},
+        three={
+            "event": {**EXPORT, "feature": "print"},
+            "properties": {"total": {**given, "minimum": 1.0}},
+        },
+    )
+    one, two, three = (each.properties["total"] for each in found.events.values())
+    assert one is two
+    assert (type(one.minimum), type(three.minimum)) == (int, float)
+    assert found.events["one"].properties["count"].name == "count"
+    with pytest.raises(TypeError, match=r"events\.two\.properties\.total\.minimum is True"):
+        plan(
+            one={"event": EXPORT, "properties": {"total": given}},
+            two={"event": EXPORT, "properties": {"total": {**given, "minimum": True}}},
+        )
+
+
+def test_templates_are_checked_with_the_groups_of_their_own_rule() -> None:
+    """The plan reads a template before its rule's groups are known: both readings are kept."""
+    event = {**EXPORT, "total": "{args.0.rows}"}
+    for _ in range(2):
+        found = plan(one={"event": event, "when": {"logger": "app"}})
+        found.check_rules()
+        record = logging.LogRecord("app", 20, "", 0, "sold %s", ({"rows": 3}, 0), None)
+        rules = Rules((), further=found.named_rules())
+        assert rules.properties(record) == {**EXPORT, "total": 3}
