@@ -98,6 +98,8 @@ class _Yaml:
         # The containers that are open: their values, or alternating keys and values.
         values, stack = root, []
         scalar, plain = yaml.ScalarEvent, self._plain
+        starts = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+        ends = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
         for event in iter(parser.get_event, None):
             kind = type(event)
             if kind is scalar:
@@ -106,9 +108,7 @@ class _Yaml:
                 if event.tag is not None or event.implicit[0]:
                     if event.tag is not None or (value := plain.get(value, _ABSENT)) is _ABSENT:
                         value = self._scalar(event)
-            elif kind is yaml.AliasEvent:
-                value = self._alias(event)
-            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+            elif kind in starts:
                 stack.append((values, event))
                 if len(stack) > _MAX_DEPTH:
                     raise SourceError(f"{_place(event)}: it is nested too deep")
@@ -116,15 +116,18 @@ class _Yaml:
                     self._anchors[event.anchor] = _OPEN
                 values = []
                 continue
-            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            elif kind in ends:
                 inner = values
                 values, event = stack.pop()
-                value = _mapping(inner, event) if kind is yaml.MappingEndEvent else inner
+                value = _mapping(inner, event) if kind is ends[0] else inner
+            elif kind is yaml.AliasEvent:
+                values.append(self._alias(event))
+                continue
             elif kind is yaml.DocumentStartEvent and root:
                 raise SourceError(f"{_place(event)}: a second document begins; expected one")
             else:
                 continue
-            if kind is not yaml.AliasEvent and event.anchor:
+            if event.anchor:
                 self._anchors[event.anchor] = value
             values.append(value)
         return root[0] if root else None
@@ -148,9 +151,8 @@ class _Yaml:
         tag = event.tag or loader.resolve(node_type, text, (True, False))
         if tag == "tag:yaml.org,2002:merge":
             return _MERGE
-        value = loader.construct_object(
-            node_type(tag, text, event.start_mark, event.end_mark), deep=True
-        )
+        node = node_type(tag, text, event.start_mark, event.end_mark)
+        value = loader.construct_object(node, deep=True)
         if event.tag is None:
             self._plain[text] = value
         return value
