@@ -192,7 +192,7 @@ class Activity:
             return
         visit.last_ms = at_ms  # first: if this is interrupted, nothing counts twice
         visit.active_ms += gap_ms
-        visit.module_ms += max(0.0, gap_ms - own_ms)
+        visit.module_ms += max(0.0, gap_ms - max(0.0, own_ms))
         if visit.active_ms - visit.synced_ms >= SYNC_SECONDS * 1000:
             self._sync(visit, at_ms)
 
@@ -258,4 +258,5 @@ def _text(value: Any) -> str:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return type(value) in (int, float) and abs(value) < math.inf
+    # Greater ones have no use, and an int may be too large for a float.
+    return type(value) in (int, float) and abs(value) < 2**53

@@ -294,6 +294,18 @@ def test_the_time_of_an_own_module_end_is_nobody_elses() -> None:
     ]
 
 
+@pytest.mark.parametrize("spent", [-1e9, 10**400, -(10**400), float("inf"), True, "20000", None])
+def test_an_own_module_end_with_an_impossible_time(spent: Any) -> None:
+    """It adds nothing to the module around it, and raises nothing."""
+    world = World()
+    world.see(0, "home")
+    world.see(30, "editor", action="moduleEnd", timeSpent=spent)
+    assert world.finished() == [
+        ("moduleEnd", "home", 30.0, 30.0),
+        ("sessionSync", None, 30.0, 30.0),
+    ]
+
+
 def test_an_own_session_sync_is_not_derived_again() -> None:
     """From the application's first one of a session on, none is derived for that session."""
     world = World()
