@@ -21,8 +21,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
-import fslog.identify  # noqa: F401 - now: no call of its functions imports it in some thread
-from fslog import capture, config, events, process
+from fslog import capture, config, events, identify, process
 from fslog.capture import Sink
 from fslog.config import Settings
 from fslog.context import current
@@ -362,6 +361,8 @@ class FreshsuccessHandler(logging.Handler):
             sink.excluded.add()
         except LimitedEvent as error:
             sink.limited.add()
+            if record.name == events.LOGGER:  # its details are sent with a later call
+                identify.not_sent(record)
             self._report(sink, record, (error.problem,))
         except InvalidEvent as error:
             self._reject(sink, record, error.problems)

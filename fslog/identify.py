@@ -127,10 +127,7 @@ def identify(
     if not loggers.may_lead_to_events(logger, logging.INFO):
         _notice("identify unreachable", _UNREACHABLE)
     elif all(type(value) is str and value for value in ids.values()):
-        about = {"action": action, **ids}
-        if action == "identifyAccount":  # an account has the same details for all of its users
-            about.pop("userId", None)
-        entry = _logged.claim(_digest(about), _digest(dict(sorted(found.items()))))
+        entry = _logged.claim(_about(action, ids), _digest(dict(sorted(found.items()))))
         if entry is None:
             return
     extra = {"event": {"action": action, **ids, "details": found}}
@@ -141,6 +138,14 @@ def identify(
         if entry is not None:
             entry.details = b""
         raise
+
+
+def not_sent(record: logging.LogRecord) -> None:
+    """Forget the details in a record of `identify` that a handler may not send now."""
+    event = record.__dict__.get("event")
+    if isinstance(event, Mapping) and event.get("action") in _MESSAGES:
+        ids = {name: event.get(name) for name in ("accountId", "userId")}
+        _logged.forget(_about(event["action"], ids))
 
 
 def forget() -> None:
@@ -203,6 +208,11 @@ class _Logged:
                 recent[about] = entry = own
         return own
 
+    def forget(self, about: bytes) -> None:
+        """Forget what was logged last; a thread that logs at once may log it again."""
+        for generation in self._generations:
+            generation.pop(about, None)
+
 
 _logged = _Logged()
 
@@ -236,6 +246,13 @@ def _unbound() -> Iterator[None]:
     with context.bound():
         context.clear()
         yield
+
+
+def _about(action: str, ids: Mapping[str, Any]) -> bytes:
+    about = {"action": action, **ids}
+    if action == "identifyAccount":  # an account has the same details for all of its users
+        about.pop("userId", None)
+    return _digest(dict(sorted(about.items())))
 
 
 def _digest(properties: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fslog import EventFormatter, FreshsuccessHandler, Problem
+from fslog import EventFormatter, FreshsuccessHandler, Problem, identify
 from fslog.collector import Collector
 from fslog.mapping.rates import RateLimit, key_of
 from memory import Memory
@@ -318,6 +318,27 @@ def test_an_invalid_event_takes_no_token(collector: Collector) -> None:
     app.use("export", 5)
     stats = app.stats()
     assert (stats.invalid, stats.accepted, stats.limited) == (10, 5, 0)
+    app.handler.close()
+
+
+@pytest.mark.parametrize("action", ["identifyUser", "identifyAccount"])
+def test_details_beyond_the_rate_are_sent_later(collector: Collector, action: str) -> None:
+    """Many people who sign in at once are each identified, by the next call that is allowed."""
+    app = App(collector)
+    root = logging.getLogger()
+    root.addHandler(app.handler)
+    identify.forget()
+    try:
+        for _ in range(4):
+            for number in range(12):
+                ids = {"accountId": f"account {number}", "userId": f"user {number}"}
+                identify.identify(action, ids, {"name": "a name"})
+            app.clock.now += 1.0
+    finally:
+        root.removeHandler(app.handler)
+    assert (app.stats().accepted, app.stats().limited) == (12, 7 + 2)
+    assert app.handler.flush(10.0)
+    assert len({event["userId"] for event in collector.events}) == 12
     app.handler.close()
 
 
