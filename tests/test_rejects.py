@@ -165,6 +165,21 @@ def test_an_event_of_an_excluded_person_is_not_written(collector: Collector, pat
     assert "eve-17" not in path.read_text()
 
 
+def test_a_relative_path_is_that_of_the_directory_at_the_start(
+    collector: Collector, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that goes to another directory writes to the file that was checked."""
+    monkeypatch.chdir(path.parent)
+    log, handler = shop(Path(path.name))
+    elsewhere = path.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    log.info("x", extra={**EVENT, "userId": ""})
+    assert handler.flush(10)
+    handler.close()
+    assert len(lines(path)) == 1
+
+
 def test_values_that_are_no_json_and_long_events(collector: Collector, path: Path) -> None:
     """Every line is strict JSON; an event of many kilobytes has its ids only."""
     log, handler = shop(path)

@@ -283,6 +283,11 @@ def path(name: str, value: Any) -> str | None:
     return os.path.expanduser(os.fspath(value)) or None
 
 
+def _absolute(found: str | None) -> str | None:
+    """Return a path that stays the same when a daemon changes its directory."""
+    return None if found is None else os.path.abspath(found)
+
+
 @contextlib.contextmanager
 def garbage_kept() -> Iterator[None]:
     """Pause the garbage collector while the block creates very many objects, all of which stay.
@@ -369,7 +374,7 @@ class Settings:
             enabled=enabled_state(given["enabled"]),
             max_per_second=rate("max_per_second", given["max_per_second"]),
             on_problem=function("on_problem", given["on_problem"]),
-            rejects=path("rejects", given["rejects"]),
+            rejects=_absolute(path("rejects", given["rejects"])),
             track_time=flag("track_time", given["track_time"]),
             idle_after=seconds("idle_after", given["idle_after"], most=MAX_IDLE_SECONDS),
             time_properties=_time_properties(given["time_properties"]),

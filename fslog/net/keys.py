@@ -80,11 +80,13 @@ def find_key(
         if value and path:
             raise ValueError(f"{variable} and {label} are both set; expected one of the two")
     if path:
+        # A daemon may change its directory before the file is read again.
+        absolute = os.path.abspath(path)
         try:
-            return Key(read_key_file(label, path), path)
+            return Key(read_key_file(label, path), absolute)
         except unless_interrupt(ValueError):
             if needed is False:
-                return Key(None, path)
+                return Key(None, absolute)
             raise
     if not value:
         if needed:

@@ -157,6 +157,17 @@ def test_new_keys_are_used_and_old_ones_still_redacted(files: tuple[str, str]) -
     assert to.events_url().endswith(f"/v1/{OTHER}/{API}")
 
 
+def test_a_relative_path_is_that_of_the_directory_at_the_start(
+    files: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that goes to another directory reads the same files again."""
+    monkeypatch.chdir(os.path.dirname(files[0]))
+    to = make(auth_key_file=os.path.basename(files[0]), api_key_file=files[1])
+    monkeypatch.chdir("/")
+    Path(files[0]).write_text(OTHER)
+    assert to.reread_keys()
+
+
 def test_a_key_that_was_given_itself_is_not_reread(files: tuple[str, str]) -> None:
     """Only what is from a file can change."""
     to = make(auth_key=AUTH, api_key_file=files[1])
