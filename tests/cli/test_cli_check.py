@@ -425,6 +425,16 @@ def test_what_a_person_reads(check: Check) -> None:
     ]
 
 
+def test_options_that_change_the_events_are_named(check: Check) -> None:
+    """Those that are on; `track_time: "no"` is off, on the page of what leaves, too."""
+    given = usage(track_time="yes", aggregate=10, max_per_second=2.5)
+    out = check(as_file(given))[1]
+    assert "  options   aggregate: 10, max_per_second: 2.5, track_time: True\n" in out
+    given = usage(track_time="no")
+    assert "options" not in check(as_file(given))[1]
+    assert "time in product" not in check(as_file(given), "--leaves")[1]
+
+
 @pytest.mark.parametrize(
     ("given", "record", "verdict"),
     [

@@ -23,7 +23,7 @@ from typing import Any
 from fslog import EventFormatter, FreshsuccessHandler
 from fslog.cli.check.configuration import Configuration, HandlerConfig, makes
 from fslog.cli.check.routing import Routing
-from fslog.config import enabled_state
+from fslog.config import enabled_state, flag
 from fslog.delivery import notices
 from fslog.mapping.privacy import key_needed
 from fslog.mapping.rules import Rule
@@ -122,6 +122,15 @@ class EventHandlerInfo:
     def rules(self) -> list[Rule]:
         """The rules of its formatter; none without one."""
         return [] if self.formatter is None else list(self.formatter.rules)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What changes which events there are, if it is on; the arguments are valid."""
+        given = {name: self.arguments.get(name) for name in ("aggregate", "max_per_second")}
+        found = {name: value for name, value in given.items() if value is not None}
+        if self.part.posts and flag("track_time", self.arguments.get("track_time", False)):
+            found["track_time"] = True
+        return found
 
     @property
     def batch_bytes(self) -> int | None:

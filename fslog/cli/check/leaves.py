@@ -126,7 +126,7 @@ class Leaves:
             about = "log calls that a rule above makes an event of"
             yield Group("every rule", about, [*self._of_every_rule()])
         yield Group("explicit events", self._explicit_calls(), [*self._explicit()])
-        if self.info.arguments.get("track_time"):
+        if "track_time" in self.info.options:
             about = "made of the events on this page (track_time)"
             yield Group("time in product", about, [*self._times()])
         plan = self._formatter.plan

@@ -151,6 +151,8 @@ def _handler_rows(config: Configuration, info: EventHandlerInfo) -> Iterator[tup
         given = {name: info.mapping.get(name) or () for name in _MAPPING}
         texts += [f"{name} {', '.join(map(str, given[name]))}" for name in given if given[name]]
         yield _row("events", "; ".join(texts))
+        if options := values["options"]:
+            yield _row("options", ", ".join(f"{name}: {options[name]}" for name in options))
         if (plan := info.formatter.plan) is not None:
             named = f"{plan.source}: " if plan.source else ""
             planned = count(len(plan.events), "planned event")
@@ -332,6 +334,7 @@ def _handler_values(info: EventHandlerInfo) -> dict[str, Any]:
         "extras": _extras(info),
         **{name: sorted(map(str, info.mapping.get(name) or ())) for name in _MAPPING},
         "session": info.mapping.get("session", "window"),
+        "options": {} if info.formatter is None else info.options,
         "filters": [
             one if isinstance(one, str) else type(one).__name__ for one in info.part.filters
         ],
