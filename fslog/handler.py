@@ -224,6 +224,7 @@ class FreshsuccessHandler(logging.Handler):
         self._tls = tls_context(settings.ca_certs)
         with key_needed(self._uses_own):
             formatter = EventFormatter(**mapping)
+        _check_times(formatter, settings)
         self._is_mapped = bool(mapping)
         if self._uses_own:
             check_rejects(settings.rejects, self._destination.redact)
@@ -285,7 +286,8 @@ class FreshsuccessHandler(logging.Handler):
         """Use another `EventFormatter`.
 
         Raises:
-            ValueError: it is not one, or the handler has mapping arguments of its own.
+            ValueError: it is not one, redacts a time that the handler makes, or the handler has
+                mapping arguments of its own.
         """
         if not isinstance(fmt, EventFormatter):
             raise ValueError(
@@ -297,6 +299,7 @@ class FreshsuccessHandler(logging.Handler):
                 f"{', '.join(_MAPPING[:-1])} and {_MAPPING[-1]} are given "
                 "to both the handler and a formatter; give them to one of the two"
             )
+        _check_times(fmt, self._settings)
         super().setFormatter(fmt)
         self._use_formatter()
 
@@ -616,6 +619,18 @@ class FreshsuccessHandler(logging.Handler):
             timeout=self._settings.timeout,
             tls=self._tls,
         )
+
+
+def _check_times(formatter: EventFormatter, settings: Settings) -> None:
+    """Raise `ValueError` if a time is redacted that is made after the redaction."""
+    for action, name in settings.time_properties.items():
+        is_made = settings.track_time or name != config.TIME_PROPERTIES[action]
+        became = formatter.redact.get(name, "keep")
+        if is_made and became != "keep":
+            raise ValueError(
+                f"redact.{name} is {became!r}, but {name} is the time in {action} events (by "
+                "track_time or time_properties); expected 'keep', or no such time"
+            )
 
 
 def _log_warning(handler: weakref.ref[FreshsuccessHandler], redact: Redactor, text: str) -> None:

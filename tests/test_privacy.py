@@ -320,6 +320,31 @@ def test_an_exclusion_that_fails_lets_nothing_out() -> None:
     assert "canary0" not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("activeDuration", {"track_time": True}),
+        ("timeSpent", {"track_time": True}),
+        ("spent", {"time_properties": {"moduleEnd": "spent"}}),
+    ],
+)
+def test_a_time_that_is_made_after_the_redaction_cannot_be_redacted(
+    name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would leave, although `redact` says that it never does; as an extra it can be dropped."""
+    monkeypatch.setenv("FSLOG_HASH_KEY", KEY)
+    for became in ("drop", "hash"):
+        words = rf"redact\.{name} is '{became}'.*track_time"
+        with pytest.raises(ValueError, match=words):
+            FreshsuccessHandler(enabled=False, redact={name: became}, **arguments)
+        with pytest.raises(ValueError, match=words):
+            FreshsuccessHandler(enabled=False, **arguments).setFormatter(
+                EventFormatter(redact={name: became})
+            )
+        FreshsuccessHandler(enabled=False, redact={name: became}).close()
+    FreshsuccessHandler(enabled=False, redact={name: "keep"}, **arguments).close()
+
+
 def test_a_relay_redacts_and_excludes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain handler writes the same lines, and none of who is excluded."""
     monkeypatch.setenv("FSLOG_HASH_KEY", KEY)
