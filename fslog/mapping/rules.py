@@ -374,8 +374,8 @@ def _compile_parts(
             first = each.partition(".")[0]
             is_known = first in roots or known(first)
             reads[each] = None if is_known else templates.meant(each, names.groups)
-        values = [(name, event[name]) for name, _ in made]
-        made = _watched(values, names, made, reads, lambda text: report(f"{where}: {text}"))
+        values = {name: event[name] for name, _ in made}
+        made = _Watching(values, names, made, reads, where, report).made
     return Rule(
         where=where,
         when=all_of_them,
@@ -391,38 +391,53 @@ def _compile_parts(
     )
 
 
-def _watched(
-    values: list[tuple[str, Any]],
-    names: templates.Names,
-    plain: list[tuple[str, templates.Make]],
-    reads: Mapping[str, str | None],
-    report: Callable[[str], None],
-) -> list[tuple[str, templates.Make]]:
-    """Return what makes a rule's properties, watched as long as a placeholder may be misspelt.
+class _Watching:
+    """What makes a rule's properties, watched as long as a placeholder may be misspelt.
 
     The watch begins with the first record that the rule matches: a large plan has many rules.
     """
 
-    def report_missing(name: str) -> None:
-        near = reads[name]
+    __slots__ = ("_begun", "_names", "_plain", "_reads", "_report", "_values", "_where", "made")
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        names: templates.Names,
+        plain: list[tuple[str, templates.Make]],
+        reads: Mapping[str, str | None],
+        where: str,
+        report: Callable[[str], None],
+    ) -> None:
+        self._values = values
+        self._names = names
+        self._plain = plain
+        self._reads = reads
+        self._where = where
+        self._report = report
+        self._begun: dict[str, templates.Make] | None = None
+        self.made: list[tuple[str, templates.Make]] = [
+            (name, functools.partial(self._make, name)) for name, _ in plain
+        ]
+
+    def _make(self, name: str, record: logging.LogRecord, groups: templates.Groups) -> Any:
+        return (self._begun or self._begin())[name](record, groups)
+
+    def _begin(self) -> dict[str, templates.Make]:
+        names = self._names._replace(watch=templates.Watch(self._report_missing, self._end))
+        # Threads may begin at the same time: what one of them counts alone is not reported.
+        self._begun = begun = {
+            name: templates.compile_value(value, names)[1] for name, value in self._values.items()
+        }
+        return begun
+
+    def _report_missing(self, name: str) -> None:
+        near = self._reads[name]
         hint = f"; did you mean {{{near}}}?" if near else ""
-        report(f"none of {templates.Watch.ENOUGH} records that it matches has {{{name}}}{hint}")
+        missing = f"none of {templates.Watch.ENOUGH} records that it matches has {{{name}}}{hint}"
+        self._report(f"{self._where}: {missing}")
 
-    def unwatch() -> None:
-        made[:] = plain  # at once, with the same properties: other threads may read it
-
-    begun: dict[str, dict[str, templates.Make]] = {}
-
-    def begin() -> dict[str, templates.Make]:
-        watched = names._replace(watch=templates.Watch(report_missing, unwatch))
-        found = {name: templates.compile_value(value, watched)[1] for name, value in values}
-        return begun.setdefault("", found)  # another thread may have been faster
-
-    def watching(name: str) -> templates.Make:
-        return lambda record, groups: (begun.get("") or begin())[name](record, groups)
-
-    made = [(name, watching(name)) for name, _ in plain]
-    return made
+    def _end(self) -> None:
+        self.made[:] = self._plain  # at once, with the same properties: other threads may read it
 
 
 _LEVEL = {"level": "levelname"}
