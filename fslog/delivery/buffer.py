@@ -523,7 +523,7 @@ class Buffer:
             # From here on nothing is called, so that nothing is interrupted.
             batch.lines, batch.body, batch.unmerged = rest.lines, rest.body, rest.unmerged
             batch.merged, batch.events = rest.merged, rest.events
-            batch.encoded_bytes = rest.encoded_bytes
+            batch.encoded_bytes, batch.stored = rest.encoded_bytes, rest.stored
             self.abandoned += fewer
             self._held_bytes += more_bytes
             self._hold(0)

@@ -7,7 +7,8 @@ request any more. The listener finds it within 10 seconds, seals the open batch,
 person's events from all that it has in memory and on disk, and writes an answer beside it.
 
 Each file is replaced by one without these events, or removed if it has no others. After a crash at
-any moment it is as it was or as it is to be; the command can be repeated.
+any moment it is as it was or as it is to be; the command can be repeated. What is left in a file
+expires later: as if it had been written then.
 """
 
 from __future__ import annotations
@@ -71,10 +72,6 @@ class Person(NamedTuple):
     def others(self, lines: Iterable[bytes]) -> list[bytes]:
         """Return the lines that are not the person's."""
         return [line for line in lines if not self.matches_line(line)]
-
-    def others_in(self, text: bytes) -> bytes:
-        """Return a text without the person's lines."""
-        return b"".join(self.others(text.splitlines(keepends=True)))
 
 
 def lines_of(fs: FileSystem, path: str, at: int = 0) -> Iterator[bytes]:

@@ -804,16 +804,17 @@ class DiskSource(Source):
         kept = person.others(lines)
         if len(kept) == len(lines):
             return 0
-        shares, at = _shares(batch), 0
-        for number, (segment, count) in enumerate(shares):
-            fewer = sum(map(person.matches_line, lines[at : at + count]))
+        shares: list[tuple[LoadedSegment, int]] = []
+        at = 0
+        for segment, count in _shares(batch):
+            shares.append((segment, len(person.others(lines[at : at + count]))))
             at += count
-            if fewer:
-                shares[number] = (segment, count - fewer)
+            if shares[-1][1] < count:
                 segment.is_kept = True  # an offset cannot express it
                 touched[id(segment)] = segment
         if kept:
             rest = Batch(kept, sum(map(len, kept)), batch.number)
+            rest.stored = SharesOfSegments(shares, self._done) if shares else None
             if batch.body is not None:
                 rest.pack(encoding, level, aggregate)
             self._accounts.shorten(batch, rest)
