@@ -297,13 +297,17 @@ def test_an_event_in_memory_that_is_too_large_is_quarantined(
 
 
 def test_rejected_lines_of_an_orphan(tmp_path: Path) -> None:
-    """Torn, garbled and invalid ones are quarantined with their reasons, the others sent."""
+    """Torn, garbled and invalid ones are quarantined with their reasons, the others sent.
+
+    They count as adopted and abandoned, but for a torn line, which was never an event.
+    """
     bad = b"garbled\n" + line(3) + b"\0\0\0\0\n" + b"{}\n" + line(4)[:-1] + b"\r\n\n" + b'{"torn'
     name = died(tmp_path, [1, 2], bad=bad)
     with processes(tmp_path) as [process]:
         process.backlog.adopt_if_due()
         assert process.post() == [1, 2, 3, 4]
-        assert process.counts("adopted", "delivered", "pending") == [4, 4, 0]
+        names = ("adopted", "delivered", "abandoned", "quarantined", "pending")
+        assert process.counts(*names) == [7, 4, 3, 3, 0]
         assert segments(tmp_path) == []
         found = quarantined(tmp_path)
         stem, at = name[: -len(".ndjson")], 2 * SIZE
