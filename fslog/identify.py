@@ -143,9 +143,11 @@ def identify(
 def not_sent(record: logging.LogRecord) -> None:
     """Forget the details in a record of `identify` that a handler may not send now."""
     event = record.__dict__.get("event")
-    if isinstance(event, Mapping) and event.get("action") in _MESSAGES:
-        ids = {name: event.get(name) for name in ("accountId", "userId")}
-        _logged.forget(_about(event["action"], ids))
+    if type(event) is not dict:  # not of `identify`
+        return
+    action, *ids = map(event.get, ("action", "accountId", "userId"))
+    if type(action) is str and action in _MESSAGES and all(type(value) is str for value in ids):
+        _logged.forget(_about(action, dict(zip(("accountId", "userId"), ids, strict=True))))
 
 
 def forget() -> None:

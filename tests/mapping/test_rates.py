@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import pytest
@@ -340,6 +340,17 @@ def test_details_beyond_the_rate_are_sent_later(collector: Collector, action: st
     assert app.handler.flush(10.0)
     assert len({event["userId"] for event in collector.events}) == 12
     app.handler.close()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, {"action": []}, {"action": "identifyUser", "userId": object()}, MappingProxyType({})],
+)
+def test_a_record_on_that_logger_that_is_of_the_application(event: Any) -> None:
+    """Whatever it has as its event, its log call raises nothing when it is beyond the rate."""
+    record = logging.LogRecord("fslog.events", logging.INFO, "a.py", 1, "used", (), None)
+    record.event = event
+    identify.not_sent(record)
 
 
 def test_the_rate_limits_a_formatter_of_the_application_too(collector: Collector) -> None:
