@@ -16,10 +16,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from fslog import FreshsuccessHandler
 from fslog.cli import main
 from fslog.cli.spool import contents as spool_contents
 from fslog.cli.spool import drain, quarantine
@@ -466,6 +467,25 @@ def test_more_dead_owners_than_are_adopted_at_once(tmp_path: Path, command: Spoo
     told = json.loads(out)
     assert (code, told["delivered"], told["left"], told["last_error"]) == (0, 50, 0, None)
     assert os.listdir(path / "owners") == []
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_what_is_adopted_during_the_last_look_is_waited_for(
+    tmp_path: Path, is_settled: bool
+) -> None:
+    """What the handler adopts while the directory is read is settled before the drain ends."""
+    path = tmp_path / "spool"
+    leave(path, line(1))
+    results = iter([True, True, is_settled])
+
+    class Adopting:
+        def flush(self, timeout: float) -> bool:
+            for name in os.listdir(path / "owners"):  # adopted: no dead process has it any more
+                os.unlink(path / "owners" / name)
+            return next(results)
+
+    assert drain._wait(cast(FreshsuccessHandler, Adopting()), str(path), 5.0) is is_settled
+    assert list(results) == []
 
 
 @pytest.mark.usefixtures("keys")

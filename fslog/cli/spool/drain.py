@@ -154,7 +154,8 @@ def _wait(handler: FreshsuccessHandler, path: str, patience: float) -> bool:
         # Twice: before its first search for orphans the handler has nothing to flush.
         is_settled = handler.flush(patience) and handler.flush(patience)
         if is_settled and not read_contents(path).waiting(living=False):
-            return True
+            # Again: what the handler was adopting meanwhile looked as if a living process had it.
+            return handler.flush(patience)
         stats = handler.stats()
         if stats.delivered > delivered:
             delivered, progress_at = stats.delivered, time.monotonic()
