@@ -15,7 +15,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
@@ -339,7 +339,7 @@ class Settings:
     rejects: str | None = None
     track_time: bool = False
     idle_after: float = IDLE_SECONDS
-    time_properties: Mapping[str, str] = TIME_PROPERTIES
+    time_properties: Mapping[str, str] = field(default_factory=lambda: TIME_PROPERTIES)
 
     @classmethod
     def checked(cls, *, overflow: Any, block_timeout: Any, **given: Any) -> Settings:

@@ -66,6 +66,16 @@ _MAX_VALUES = 100
 """Values inside of one property that are judged."""
 
 
+def secrets(event: Mapping[str, Any]) -> list[Problem]:
+    """Return the warnings of names that look like a secret, in an event of JSON values.
+
+    >>> [problem.property for problem in secrets({"details": {"token": "t"}, "pwd": "p"})]
+    ['details.token', 'pwd']
+    """
+    found = dict.fromkeys(suspicious(event, lambda name: False))
+    return [Problem(*each, event) for each in found]
+
+
 def judging_extras(warnings: Warnings, is_declared: IsDeclared) -> Warnings:
     """Return a function that adds these warnings to those of another one."""
     harmless: set[Any] = {*schema.REQUIRED, *schema.PROPERTIES}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from fslog.collector.judge import InvalidLine
 from fslog.errors import Problem
-from fslog.mapping import schema
+from fslog.mapping import extras, schema
 from fslog.plan.judgement import CODES
 from fslog.plan.judgement import problems as plan_problems
 from fslog.plan.plan import Plan
@@ -179,7 +179,7 @@ def make_entry(
             raw = raw[:_MAX_UNPARSED_BYTES]
     else:
         raw, value = line
-        found = schema.warnings(value) if "action" in value else ()
+        found = [*schema.warnings(value), *extras.secrets(value)] if "action" in value else ()
         if plan is not None:
             found = [*found, *plan_problems(plan, value)]
         state = "warning" if found else "valid"
@@ -260,6 +260,9 @@ def describe_problem(problem: Problem, value: Any) -> LineProblem:
     if code == "not_an_object":
         got, expected = describe_value(value), "one JSON object per line"
         return LineProblem(code, name, f"the line is {got}; expected {expected}", got, expected)
+    if code == "looks_secret":  # the page shows the value, where it stands; no message repeats it
+        message = f"{name} looks like a secret: leave it out of the log call, or exclude it"
+        return LineProblem(code, name, message, "a value that is not shown here", "no secret")
     found = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
     got, expected = describe_value(found), _expected(code, name, found)
     message = problem.message

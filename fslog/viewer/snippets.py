@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fslog.mapping import schema
+from fslog.mapping.privacy import Redaction
 from fslog.plan.judgement import CODES
 from fslog.viewer import literals
 from fslog.viewer.entries import MAX_TIME_MS, Entry
@@ -151,6 +152,9 @@ def _corrected(event: Mapping[str, Any], entry: Entry) -> tuple[dict[str, Any], 
     corrected, notes = dict(event), dict[str, str]()
     for problem in entry.problems:
         if problem.code in CODES:
+            continue
+        if problem.code == "looks_secret":
+            corrected = Redaction({problem.property: "drop"}).redacted(corrected)
             continue
         _correct(corrected, problem.property)
         was = _WAS_LIKE.get(problem.code) or _WAS[problem.got.partition(" ")[0]]

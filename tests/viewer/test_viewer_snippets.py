@@ -347,10 +347,25 @@ def by_rule(rule: str) -> dict[str, Any] | None:
 @example(value=event(total=3, version="2"))
 def test_valid_properties_stay(value: dict[str, Any]) -> None:
     """A correction does not change a property without a problem."""
-    assume(not warnings(value))
+    assume(entry(value).state == "valid")
     found = correction(entry({**value, "userId": 5}))
     assert found is not None
     assert called(found["python"]) == {**value, "userId": "5"}
+
+
+def test_what_looks_like_a_secret_is_shown_and_left_out_of_the_correction() -> None:
+    """An event with a name that looks like a secret is marked; its problems do not repeat it."""
+    details = {"token": "t-1", "name": "Ann"}
+    found = entry(event(api_key="k-3", details=details))
+    assert found.state == "warning"
+    labels = [(problem.code, problem.property) for problem in found.problems]
+    names = ["details.token", "api_key"]
+    assert sorted(labels) == sorted(("looks_secret", name) for name in names)
+    assert not any(text in str(found.problems) for text in ("t-1", "k-3"))
+    corrected = correction(found)
+    assert corrected is not None
+    made = called(corrected["python"])
+    assert made == event(details={"name": "Ann"})
 
 
 @pytest.mark.parametrize(
