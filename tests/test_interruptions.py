@@ -269,7 +269,9 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
         judge(collector, run(text, collector.url, deadline=590.0).facts, action)
 
 
-@pytest.mark.parametrize("call", ["handler.flush(10)", "handler.close()"])
+@pytest.mark.parametrize(
+    "call", ["handler.flush(10)", pytest.param("handler.close()", marks=pytest.mark.slow)]
+)
 def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str) -> None:
     """The application needs no further call: the thread was woken, or wakes up by itself."""
     text = f"""{INTERRUPTED}
