@@ -69,7 +69,7 @@ class Batch:
         self.merged: int = 0
         """How many of the events have no line of their own in the body."""
         self.events: int = len(lines)
-        self.encoded_bytes = encoded_bytes
+        self.encoded_bytes: int = encoded_bytes
         self.number = number
         self.settled = False
         self.is_queued = False

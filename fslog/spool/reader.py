@@ -70,7 +70,7 @@ class LoadedSegment:
         self.moved: tuple[int, int] = (0, 0)
         self.kept: list[RejectedLine] = []  # what could not be quarantined
         self.is_expired = False
-        self.written_at = 0.0
+        self.written_at: float = 0.0
         self.is_unreadable = False
         self.batches: list[Batch] = []
         self.settled: int = 0
