@@ -20,7 +20,8 @@ The language of a block determines how it is executed:
 Any other language must be marked `prose`; a language that is executed must not be.
 
 While a block runs, an embedded endpoint listens at `FSLOG_ENDPOINT`, with the keys in
-`FSLOG_AUTH_KEY` and `FSLOG_API_KEY`. The block fails if the endpoint receives an invalid event.
+`FSLOG_AUTH_KEY` and `FSLOG_API_KEY`; there is a `FSLOG_HASH_KEY`, too. The block fails if the
+endpoint receives an invalid event.
 
 Marks are written in an HTML comment on the line directly above the fence, separated by spaces:
 `<!-- test: name=settings.yaml parse -->`.
@@ -83,7 +84,11 @@ EXECUTED = SHELL | DATA | {"python"}
 NOT_EXECUTED = {"ci", "event", "output", "prose", "wheel"}
 """Marks of blocks that the suite does not execute separately."""
 
-KEYS = {"FSLOG_AUTH_KEY": "readme-auth-key", "FSLOG_API_KEY": "readme-api-key"}
+KEYS = {
+    "FSLOG_AUTH_KEY": "readme-auth-key",
+    "FSLOG_API_KEY": "readme-api-key",
+    "FSLOG_HASH_KEY": "readme-hash-key-of-16-bytes",
+}
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})\s*(?P<language>[^\s`]*)[^`]*$")
 _MARKS = re.compile(r"^\s*<!-- test:(?P<marks>.*)-->\s*$")
