@@ -627,7 +627,6 @@ def test_an_async_generator_closed_by_another_task_leaves_that_task_alone() -> N
     assert asyncio.run(main()) == {"accountId": "second"}
 
 
-@pytest.mark.slow
 def test_blocks_that_end_elsewhere_take_no_memory_here() -> None:
     """A worker that abandons many generators does not accumulate their blocks."""
 

@@ -465,7 +465,6 @@ def test_which_of_several_ended_elsewhere_is_not_guessed(noted: Noted, clock: Cl
     assert len(noted.records) == 1
 
 
-@pytest.mark.slow
 def test_blocks_that_ended_take_no_memory(
     noted: Noted,
     clock: Clock,

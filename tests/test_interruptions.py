@@ -269,9 +269,7 @@ def test_any_exception_out_of_a_signal_handler_anywhere(
         judge(collector, run(text, collector.url, deadline=590.0).facts, action)
 
 
-@pytest.mark.parametrize(
-    "call", ["handler.flush(10)", pytest.param("handler.close()", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("call", ["handler.flush(10)", "handler.close()"])
 def test_what_an_interrupted_call_leaves_is_delivered_without_another(call: str) -> None:
     """The application needs no further call: the thread was woken, or wakes up by itself."""
     text = f"""{INTERRUPTED}

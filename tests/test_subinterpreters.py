@@ -66,7 +66,7 @@ LAST = {
 
 
 @pytest.mark.parametrize("last", LAST)
-@pytest.mark.parametrize("kind", [pytest.param("legacy", marks=pytest.mark.slow), "isolated"])
+@pytest.mark.parametrize("kind", ["legacy", "isolated"])
 def test_a_sub_interpreter_ends_with_its_thread(kind: str, last: str) -> None:
     """Its events arrive, and its end neither aborts the process nor leaves a thread running."""
     if kind == "isolated" and sys.version_info < (3, 13):

@@ -385,7 +385,6 @@ def batch_lines(body: bytes | None) -> list[bytes]:
     return list(wire.lines_of(wire.unpack(body or b"", "deflate")))
 
 
-@pytest.mark.slow
 @given(rounds=ROUNDS, events=st.integers(2, 9))
 def test_no_number_of_uses_changes_through_a_spool(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[Any], events: int

@@ -507,7 +507,6 @@ def test_a_debugger_steps_through_an_encoder() -> None:
     assert all(each and each in source for each in stepped)
 
 
-@pytest.mark.slow
 def test_sources_are_removed_with_their_formatter() -> None:
     """The next configuration removes what a replaced one left in `linecache`, and no other's.
 

@@ -285,8 +285,7 @@ def deliver_a_large_segment(world: World, plan: Plan = nothing) -> list[str]:
     return process.disk.calls
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("error", [None, errno.EIO])
+@pytest.mark.parametrize("error", [None, pytest.param(errno.EIO, marks=pytest.mark.slow)])
 def test_a_large_segment_at_any_system_call(error: int | None) -> None:
     """A process that delivers it in pieces may die or fail at any call: one batch is sent twice."""
     with a_world("without a fault") as world:
@@ -304,7 +303,7 @@ def test_a_large_segment_at_any_system_call(error: int | None) -> None:
                 assert sum(times > 1 for times in world.arrived.values()) <= 2
 
 
-@pytest.mark.parametrize("error", [None, pytest.param(errno.EIO, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("error", [None, errno.EIO])
 def test_an_offset_may_be_torn(error: int | None) -> None:
     """A process may die, or the disk fail, while it writes up to where a segment is settled."""
     for number, name in enumerate(calls_of_a_life()):

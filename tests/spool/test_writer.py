@@ -154,7 +154,6 @@ def test_memory_is_limited_if_the_disk_fails(tmp_path: Path) -> None:
         assert process.counts("accepted", "delivered") == [4, 4]
 
 
-@pytest.mark.slow
 def test_a_full_disk_and_a_full_memory_refuse(tmp_path: Path) -> None:
     """If no line can be written and memory is full, events are refused, without recursion."""
     with processes(tmp_path, buffer_bytes=3 * SIZE) as [process]:
