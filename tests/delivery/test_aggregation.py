@@ -178,7 +178,7 @@ UNCHANGED = [
     b'{"action":"feature","createdAt":1e999}\n',
     b'{"action":"feature","feature":"x"}\n',
     b'{"action":["feature"],"createdAt":1}\n',
-    b'{"action":"feature","createdAt":1,"details":%s}\n' % (b"[" * 50_000 + b"]" * 50_000),
+    b'{"action":"feature","createdAt":1,"details":%s}\n' % (b"[" * 1_000_000 + b"]" * 1_000_000),
     b'{"action":"\xff","feature":"feature","createdAt":1}\n',
 ]
 
