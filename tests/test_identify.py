@@ -322,6 +322,7 @@ def test_another_thread_changes_them_during_a_change() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the runner has threads
 def test_a_forked_child_sends_what_its_parent_has_not(
     freshsuccess: Capture, usage: FreshsuccessHandler
 ) -> None:
