@@ -235,7 +235,6 @@ def test_processes_share_the_file(path: Path, collector: Collector) -> None:
         assert numbers == [*range(300)][300 - len(numbers) :]
 
 
-@pytest.mark.slow
 def test_forked_processes_share_the_file(path: Path, collector: Collector) -> None:
     """A child writes its own events, none of its parent's again, into the same file."""
     program = f"""
@@ -252,7 +251,7 @@ def test_forked_processes_share_the_file(path: Path, collector: Collector) -> No
                 continue
             for n in range(100):
                 wrong(number * 1000 + n)
-            handler.close()
+            assert handler.flush(10)
             os._exit(0)
         for child in children:
             assert os.waitpid(child, 0)[1] == 0

@@ -47,6 +47,8 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _FLAGS |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 _MAX_ATTEMPTS = 3
+_LOCK_ATTEMPTS = 500
+_LOCK_SECONDS = 1.0
 
 _SESSION = {"sessionId": "to be derived"}
 
@@ -232,7 +234,21 @@ class Rejects:
             return False
         return True
 
+    def _lock(self, fd: int) -> None:
+        """Keep other processes out until the descriptor is closed, unless one is stopped in there.
+
+        Not every file system appends at once: without a lock, the half of a write can be seen.
+        """
+        for _ in range(_LOCK_ATTEMPTS):
+            try:
+                if fcntl is not None:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except unless_interrupt(OSError):
+                time.sleep(_LOCK_SECONDS / _LOCK_ATTEMPTS)
+
     def _append(self, fd: int, text: bytes) -> None:
+        self._lock(fd)
         size = os.fstat(fd).st_size
         if size:  # a full disk, or a crash, may have left a part of a line
             os.lseek(fd, size - 1, os.SEEK_SET)

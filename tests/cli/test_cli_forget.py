@@ -177,7 +177,6 @@ def test_a_living_process_forgets_within_seconds(tmp_path: Path, command: Spool)
         assert [number for _, number in said(collector)] == [0, 2, 4, 6, 8]
 
 
-@pytest.mark.slow
 def test_a_process_that_does_not_answer_is_named(tmp_path: Path, command: Spool) -> None:
     """A stopped one, by its process id; when it has ended, the command removes the rest."""
     path = tmp_path / "spool"
