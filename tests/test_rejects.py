@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,30 @@ def test_values_that_are_no_json_and_long_events(collector: Collector, path: Pat
     assert second[NOTE]["size_bytes"] > 100_000
     assert third[NOTE]["size_bytes"] > 100_000
     assert path.stat().st_size < 200_000
+
+
+def test_who_writes_waits_for_what_another_thread_is_writing(path: Path) -> None:
+    """`handler.close` alone suffices: what the listener has begun to write is in the file, too."""
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(Rejects):
+        def _append(self, fd: int, text: bytes) -> None:
+            begun.set()
+            assert go.wait(10)
+            super()._append(fd, text)
+
+    rejects = Slow(str(path), lambda error: None)
+    listener = threading.Thread(target=rejects.write)
+    rejects.add(b"{}\n", lambda write: listener.start())
+    assert begun.wait(10)
+    closing = threading.Thread(target=rejects.write)
+    closing.start()
+    closing.join(0.3)
+    assert closing.is_alive()
+    go.set()
+    closing.join(10)
+    assert path.read_bytes() == b"{}\n"
+    listener.join(10)
 
 
 def test_the_file_is_bounded(path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from fslog.counters import Counter
 from fslog.errors import Problem
-from fslog.interrupts import unless_interrupt
+from fslog.interrupts import new_lock, unless_interrupt
 from fslog.mapping import schema, sessions
 from fslog.mapping.encoding import encode
 from fslog.net.redaction import Redactor
@@ -49,6 +49,8 @@ _FLAGS |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(o
 _MAX_ATTEMPTS = 3
 _LOCK_ATTEMPTS = 500
 _LOCK_SECONDS = 1.0
+_MAX_WAIT_SECONDS = 2.0
+"""How long a thread waits at most for another one's write, which may wait `_LOCK_SECONDS`."""
 
 _SESSION = {"sessionId": "to be derived"}
 
@@ -162,6 +164,7 @@ class Rejects:
         self._max_bytes = max_bytes
         self._waiting: deque[bytes] = deque()
         self._is_scheduled = False
+        self._writing = new_lock()
         self.lost: Counter = Counter()
         """The lines that were not written."""
 
@@ -185,8 +188,17 @@ class Rejects:
                 raise
 
     def write(self) -> None:
-        """Write what was added."""
+        """Write what was added; return when what another thread is writing is in the file, too."""
         self._is_scheduled = False  # before the lines are taken: a later one schedules again
+        # A disk may stand still: then it is better to write beside the other thread than to wait.
+        try:
+            self._writing.acquire(timeout=_MAX_WAIT_SECONDS)
+            self._write_waiting()
+        finally:  # a signal handler may have raised before or after `acquire` returned
+            if self._writing._is_owned():  # type: ignore[attr-defined]
+                self._writing.release()
+
+    def _write_waiting(self) -> None:
         lines = []
         while self._waiting:
             with contextlib.suppress(IndexError):
