@@ -12,7 +12,7 @@ import pytest
 
 from fslog.collector import Answer
 from processes import Process
-from redisserver import LOGGING, NEVER, Site, site
+from redisserver import ENDS, LOGGING, NEVER, Site, site
 
 pytestmark = [pytest.mark.services, pytest.mark.needs("redis-server")]
 
@@ -76,7 +76,7 @@ def _queue(at: Site, task: str, *wanted: int) -> None:
 def _stop(process: Process) -> None:
     """End a worker by SIGTERM, and check that it reported no error."""
     process.send(signal.SIGTERM)
-    ended = process.end(30.0)
+    ended = process.end(ENDS)
     assert ended.code == 0, ended.err
     assert "WARNING fslog:" not in ended.err, ended.err
 
@@ -119,7 +119,7 @@ def test_a_child_is_killed_in_the_middle_of_a_task(tmp_path: Path) -> None:
             _queue(at, "use", *range(200, 210))
             at.until(process, lambda: at.has_recorded(range(200, 210)) and 100 in at.arrived)
             process.send(signal.SIGTERM)
-            assert "WARNING fslog:" not in process.end(30.0).err
+            assert "WARNING fslog:" not in process.end(ENDS).err
         assert victim not in [at.recorded[number] for number in range(200, 210)]
         _deliver_the_rest(at, 21)
         at.assert_all_arrived([*range(10), 100, *range(200, 210)])

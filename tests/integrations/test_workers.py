@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from processes import run
-from redisserver import NEVER, Site, site
+from redisserver import ENDS, NEVER, Site, site
 from users import CALLS, USERS, USERS_OF_24, users
 
 pytestmark = [pytest.mark.services, pytest.mark.needs("redis-server")]
@@ -142,7 +142,7 @@ def test_celery(pool: str, tmp_path: Path) -> None:
             ends = ("] succeeded in ", "] raised unexpected: ", "] retry: ")
             at.until(process, lambda: sum(map(process.written("err").count, ends)) == 66)
             process.send(signal.SIGTERM)
-            assert process.end(30.0).code == 0
+            assert process.end(ENDS).code == 0
         calls = {("ann", "ann"): 22, ("bob", "bob"): 22}
         lines = dict.fromkeys(calls, 22 - 3)  # "retry" has no arguments of the task
         assert users(at.collector) == (calls, lines)

@@ -66,6 +66,10 @@ LOGGING = {
 # Longer than any test: events are posted when the process ends, or never.
 NEVER = "600"
 
+# A child of Celery's pool waits up to 30 seconds until its parent has read the last result, which a
+# parent that gets SIGTERM just then does not (billiard's `_ensure_messages_consumed`).
+ENDS = 60.0
+
 
 class RedisServer(Server):
     """Redis on a loopback port, without a file on disk; killed at `__exit__`."""
