@@ -9,12 +9,15 @@ is part of the burst. A run that fails is repeated twice at most.
 from __future__ import annotations
 
 import http.client
+import shutil
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+import fslog
 from tests.benchmarks import contenders, measures, tables, workload
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.endpoint import Endpoint
@@ -77,6 +80,60 @@ def test_a_burst_is_delivered_about_as_fast_as_by_a_minimal_sender(endpoint: End
         if mine >= least * others:
             return
     pytest.fail(f"fslog is {', '.join(found)} times as fast; expected {least} or more")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "to", "most"),
+    [
+        pytest.param("fslog", "null", 1.6, id="an explicit event"),
+        pytest.param("fslog-spool", "null", 1.65, id="into a spool"),
+        pytest.param("fslog-no-match", "null-plain", 1.28, id="no event"),
+    ],
+)
+def test_what_is_off_adds_no_instruction(
+    name: str, to: str, most: float, endpoint: Endpoint
+) -> None:
+    """A log call executes at most so many times the bytecode that logging alone does.
+
+    Unlike a time, the number is the same in each run: the bounds are 2 or 3 % above the highest of
+    all Pythons, so that each thing that is off by default has to stay off the way of the call.
+    """
+    runner = Runner(endpoint, timeout=60)
+    samples = list(runner.rounds("instructions", [to, name], 1))
+    ratio = tables.Results(samples).ratio("instructions", name, "instructions", to)
+    assert ratio is not None, told(samples)
+    assert 1.0 < ratio <= most
+
+
+@pytest.mark.slow
+def test_an_earlier_fslog_is_measured_in_the_same_rounds(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """`--against` shows what has changed since, and takes turns in who is the first."""
+    earlier = tmp_path / "earlier"
+    shutil.copytree(Path(fslog.__file__).parent, earlier / "fslog")
+    with (earlier / "fslog" / "handler.py").open("a", encoding="utf-8") as file:
+        file.write(
+            "\n\ndef _slower(self, record, before=FreshsuccessHandler.handle):"
+            "\n    return [before(self, record) for _ in range(1)][0]"
+            "\n\n\nFreshsuccessHandler.handle = _slower\n"
+        )
+    runner = Runner(endpoint, sizes=measures.Sizes(warm=500, traced=50), against=earlier)
+    samples = list(runner.rounds("instructions", ["null", "fslog"], 2))
+    assert [(one.contender, one.is_earlier) for one in samples] == [
+        ("null", False),
+        ("fslog", False),
+        ("fslog", True),
+        ("null", False),
+        ("fslog", True),
+        ("fslog", False),
+    ]
+    results = tables.Results([one for one in samples if not one.is_earlier])
+    before = tables.Results([one for one in samples if one.is_earlier])
+    (line,) = tables.changes(results, before)
+    assert line["what"] == "instructions, fslog: instructions"
+    assert 0.9 < line["ratio"] < 1.0
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def _takes(measure: str, name: str) -> bool:
     contender = contenders.ALL[name]
     if name == "fslog-large":
         return measure in ("burst", "slow")
-    if measure == "tight":
+    if measure in ("tight", "instructions"):
         return True
     if name == "fslog-plan":
         return False
@@ -84,7 +84,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--rounds", type=int, help="how often each contender is measured (5; with --quick 2)")
     add("--quick", action="store_true", help="smaller numbers: a few minutes instead of an hour")
-    for name in ("calls", "warm", "rate", "events", "slow-events", "outage"):
+    for name in ("calls", "warm", "rate", "events", "slow-events", "outage", "traced"):
         add(f"--{name}", type=int, help="see Sizes in measures.py")
     add("--seconds", type=float, help="duration of a paced run")
     add("--scale", type=lambda text: tuple(map(int, text.split(","))), help="numbers of events")
@@ -93,6 +93,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--cache", type=Path, help="directory of the peers' environment (default: temporary)")
     add("--here", action="store_true", help="install nothing: use the packages of the interpreter")
     add("--fslog", type=Path, default=ROOT, help="the checkout of the fslog to measure")
+    add("--against", type=Path, help="a checkout of an earlier fslog, to show what changed since")
     add("--json", type=Path, help="file for the results (default: in the temporary directory)")
     return parser.parse_args(words)
 
@@ -143,6 +144,12 @@ def _show(results: tables.Results, names: Sequence[str]) -> None:
         )
 
 
+def _show_changes(results: tables.Results, earlier: tables.Results) -> None:
+    print("\nthe earlier fslog, and this one relative to it (medians)")
+    for line in tables.changes(results, earlier):
+        print(f"  {line['what']:44} {line['earlier']:10,.2f} {line['ratio']:6.3f}")
+
+
 def _measured(chosen: argparse.Namespace, runner: Runner, rounds: int) -> Iterator[Sample]:
     terminal = sys.stderr if sys.stderr.isatty() else None
     for measure in chosen.measures:
@@ -162,7 +169,15 @@ def main(words: Sequence[str] | None = None) -> int:
     written: dict[str, Any] = {"began_at": time.time(), "platform": platform.platform()}
     samples: list[Sample] = []
     with _environment(chosen) as here, Endpoint() as endpoint:
-        runner = Runner(endpoint, here.python, fslog, sizes(chosen), chosen.timeout, here.failures)
+        runner = Runner(
+            endpoint,
+            here.python,
+            fslog,
+            sizes(chosen),
+            chosen.timeout,
+            here.failures,
+            against=chosen.against and chosen.against.resolve(),
+        )
         print(f"Python {here.versions['python']}, {os.cpu_count()} CPUs, {rounds} rounds, {fslog}")
         print(*(f"{k} {v or 'missing'}" for k, v in here.versions.items()), sep=", ")
         notes = {name: contenders.ALL[name].note for name in chosen.contenders}
@@ -172,8 +187,10 @@ def main(words: Sequence[str] | None = None) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             for sample in _measured(chosen, runner, rounds):
                 samples.append(sample)  # noqa: PERF402 - an interrupt keeps earlier samples
-    results = tables.Results(samples)
+    results = tables.Results([sample for sample in samples if not sample.is_earlier])
     _show(results, chosen.measures)
+    if chosen.against:
+        _show_changes(results, tables.Results([one for one in samples if one.is_earlier]))
     written |= {
         "took_s": time.time() - written["began_at"],
         "sizes": dataclasses.asdict(runner.sizes),

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from tests.benchmarks import workload
@@ -43,6 +44,7 @@ class Sizes:
         slow_events: events in a burst to a slow endpoint.
         scale: the numbers of events that `scale` compares.
         outage: events while the endpoint is down.
+        traced: calls of which the instructions are counted.
     """
 
     calls: int = 50_000
@@ -53,6 +55,7 @@ class Sizes:
     slow_events: int = 100_000
     scale: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     outage: int = 1_000_000
+    traced: int = 200
 
 
 def _loop(call: Callable[[Any], object], items: Any) -> None:
@@ -90,6 +93,35 @@ def tight(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
         "cpu_us": statistics.mean(parts) / calls * 1e6,
         "calm_us": statistics.mean(parts[: PARTS // 4]) / calls * 1e6,
     }
+
+
+def instructions(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
+    """Count the bytecode instructions that a call executes in the calling thread.
+
+    The number is the same in each run on the same Python, regardless of the machine and its load.
+    It shows what a call has to do more or less than before; it is no time: calls of C functions
+    count as one instruction.
+    """
+    call, finish = _warmed(contender, url, sizes.warm)
+    items = list(workload.stream(contender.kind, sizes.traced))
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # else 3.12 counts nothing
+    sys.settrace(trace)
+    try:
+        for item in items:
+            call(item)
+    finally:
+        sys.settrace(before)
+    finish()
+    return {"events": sizes.warm + sizes.traced, "instructions": count / sizes.traced}
 
 
 def paced(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
@@ -204,7 +236,8 @@ def outage(contender: Contender, url: str, sizes: Sizes) -> dict[str, Any]:
 
 
 ALL: dict[str, Callable[[Contender, str, Sizes], dict[str, Any]]] = {
-    measure.__name__: measure for measure in (tight, paced, burst, slow, threads, scale, outage)
+    measure.__name__: measure
+    for measure in (tight, instructions, paced, burst, slow, threads, scale, outage)
 }
 
 

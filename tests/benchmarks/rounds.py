@@ -28,6 +28,7 @@ class Sample:
     Args:
         values: the numbers from the contender and from the endpoint.
         error: the reason for missing or invalid numbers, empty if they are valid.
+        is_earlier: whether the earlier fslog was measured (`Runner.against`).
     """
 
     measure: str
@@ -35,6 +36,7 @@ class Sample:
     round: int
     values: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    is_earlier: bool = False
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Runner:
         sizes: the sizes of the measures.
         timeout: the time limit of one process in seconds.
         missing: by package, the reason that it is not installed.
+        against: the checkout of an earlier fslog, which is measured in the same rounds.
     """
 
     endpoint: Endpoint
@@ -56,33 +59,49 @@ class Runner:
     sizes: Sizes = field(default_factory=Sizes)
     timeout: float = 180.0
     missing: dict[str, str] = field(default_factory=dict)
+    against: Path | None = None
 
     def rounds(self, measure: str, names: Sequence[str], count: int) -> Iterator[Sample]:
-        """Yield one sample of each contender per round.
+        """Yield one sample of each contender per round, and one of each with the earlier fslog.
 
         A contender that fails is not run in later rounds.
         """
-        failed: set[str] = set()
+        failed: set[tuple[str, bool]] = set()
         for number in range(count):
-            for name in names:
-                if name not in failed:
-                    sample = self.run(measure, contenders.ALL[name], number)
+            for name, is_earlier in self._turns(names, number):
+                if (name, is_earlier) not in failed:
+                    contender = contenders.ALL[name]
+                    sample = self.run(measure, contender, number, is_earlier=is_earlier)
                     if sample.error:
-                        failed.add(name)
+                        failed.add((name, is_earlier))
                     yield sample
 
-    def run(self, measure: str, contender: Contender, number: int = 0) -> Sample:
+    def _turns(self, names: Sequence[str], number: int) -> Iterator[tuple[str, bool]]:
+        for name in names:
+            if self.against is None or contenders.ALL[name].group != "fslog":
+                yield name, False
+            else:  # who is the first may find another machine than the second
+                first = number % 2 == 1
+                yield name, first
+                yield name, not first
+
+    def run(
+        self, measure: str, contender: Contender, number: int = 0, *, is_earlier: bool = False
+    ) -> Sample:
         """Run one contender once."""
         for package in contender.packages:
             if reason := self.missing.get(package):
                 return Sample(measure, contender.name, number, error=f"not installed: {reason}")
         self.endpoint.reset(**ANSWERS.get(measure, {}))
-        values, error = self._child(measure, contender)
+        fslog = self.against if is_earlier else self.fslog
+        values, error = self._child(measure, contender, fslog)
         if not error:
             values, error = self._joined(contender, values)
-        return Sample(measure, contender.name, number, values, error)
+        return Sample(measure, contender.name, number, values, error, is_earlier)
 
-    def _child(self, measure: str, contender: Contender) -> tuple[dict[str, Any], str]:
+    def _child(
+        self, measure: str, contender: Contender, fslog: Path | None
+    ) -> tuple[dict[str, Any], str]:
         spec = {
             "measure": measure,
             "contender": contender.name,
@@ -90,7 +109,7 @@ class Runner:
             "sizes": dataclasses.asdict(self.sizes),
         }
         command = [self.python, "-m", "tests.benchmarks.child", json.dumps(spec)]
-        paths = [path for path in (self.fslog, ROOT) if path is not None]
+        paths = [path for path in (fslog, ROOT) if path is not None]
         # The directory receives files and spools. It also keeps ROOT, the usual directory, from
         # being first on the import path, where it would hide the fslog to measure.
         with tempfile.TemporaryDirectory(prefix="fslog-benchmark-") as where:

@@ -16,6 +16,7 @@ COLUMNS: dict[str, list[tuple[str, str, str]]] = {
         ("cpu_us", "CPU us", "{:.2f}"),
         ("calm_us", "calm us", "{:.2f}"),
     ],
+    "instructions": [("instructions", "instructions", "{:.1f}")],
     "paced": [
         ("p50_us", "p50 us", "{:.1f}"),
         ("p99_us", "p99 us", "{:.1f}"),
@@ -41,6 +42,7 @@ COLUMNS["slow"] = COLUMNS["threads"] = COLUMNS["burst"]
 
 RATIOS = {
     "tight": ("call_us", ""),
+    "instructions": ("instructions", ""),
     "paced": ("p99_us", ""),
     "burst": ("per_s", "minimal"),
     "slow": ("per_s", "minimal"),
@@ -229,3 +231,22 @@ def targets(results: Results) -> Iterator[dict[str, Any]]:
                 "sign": ">=" if target.least else "<=",
                 "met": target.is_met(value),
             }
+
+
+def changes(results: Results, earlier: Results) -> Iterator[dict[str, Any]]:
+    """Yield each number of the earlier fslog, and the ratio of this one's to it.
+
+    The ratio is the median over the rounds, of numbers of the same round.
+    """
+    for measure in dict.fromkeys(sample.measure for sample in earlier.samples):
+        for name in earlier.names(measure):
+            for key, title, _ in _columns(results, measure):
+                mine = results.values(measure, name, key)
+                others = earlier.values(measure, name, key)
+                ratios = [mine[n] / others[n] for n in mine if others.get(n)]
+                if ratios:
+                    yield {
+                        "what": f"{measure}, {name}: {title}",
+                        "earlier": statistics.median(others.values()),
+                        "ratio": statistics.median(ratios),
+                    }
