@@ -11,6 +11,7 @@ cannot change what another has inherited from it.
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 import time
 from collections import deque
@@ -153,7 +154,7 @@ class module(bound):
     `fslog.events`, with the milliseconds as `timeSpent`. Its user is who was bound when the block
     began; if nobody was, who is bound at its end. While an inner block of the kind runs, in
     whatever task or thread, the outer one is suspended: no time counts twice. Less than half a
-    millisecond is no event.
+    millisecond is no event. If the process forks in the block, the event is the parent's.
 
     Inside the block `module`, and `product` if it is given, are bound; what else is bound there
     stays. It decorates what `bound` does.
@@ -238,7 +239,7 @@ class module(bound):
 
     def _end(self, stretch: _Stretch) -> None:
         milliseconds = round(stretch.end(self._clock()) * 1000)
-        if milliseconds > 0:
+        if milliseconds > 0 and stretch.pid == os.getpid():
             event = {"action": "moduleEnd", **self._properties, "timeSpent": milliseconds}
             log_event("time in the module %s", self._properties["module"], event=event)
 
@@ -267,12 +268,13 @@ class _Stretch:
     times. No lock is waited for; what two threads do at once is done again without harm.
     """
 
-    __slots__ = ("_inner", "_merged", "_merging", "began_at", "ended_at", "outer")
+    __slots__ = ("_inner", "_merged", "_merging", "began_at", "ended_at", "outer", "pid")
 
     def __init__(self, began_at: float, outer: _Stretch | None) -> None:
         self.began_at = began_at
         self.ended_at: float | None = None
         self.outer = outer
+        self.pid = os.getpid()
         self._inner: deque[_Stretch] = deque()
         self._merged = _Merged(0.0, began_at, ())
         self._merging = threading.Lock()

@@ -17,6 +17,7 @@ import pytest
 
 from fslog import FreshsuccessHandler, context
 from fslog.collector import Collector
+from processes import FORKING, run
 
 Seen = list[tuple[str, int]]
 
@@ -557,3 +558,33 @@ def test_a_filter_that_raises_ends_the_block_all_the_same(noted: Noted, clock: C
         with pytest.raises(ZeroDivisionError), context.module("reports", clock=clock):
             clock.passes(1.0)
     assert dict(context.current()) == {}
+
+
+def test_a_fork_in_a_block_counts_its_time_once() -> None:
+    """Parent and child both leave the block: the event is the parent's; the child's own are its."""
+    program = """
+        import os
+        from counted import *
+        from fslog import context
+        now = [0.0]
+        handler = handle(logging.getLogger("fslog.events"))
+        logging.getLogger("fslog.events").setLevel(logging.INFO)
+        def module(name):
+            return context.module(name, clock=lambda: now[0])
+        with context.bound(accountId="a", userId="u"), module("reports"):
+            now[0] += 60
+            if not (child := os.fork()):
+                with module("editor"):
+                    now[0] += 7
+            else:
+                now[0] += 3
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+        assert handler.flush(10)
+        if not child:
+            os._exit(0)
+        """
+    with Collector() as collector:
+        run(program, collector.url, flags=FORKING)
+        found = [(event["module"], event["timeSpent"]) for event in collector.events]
+    assert sorted(found) == [("editor", 7_000), ("reports", 63_000)]
