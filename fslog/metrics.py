@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, get_args
 
 from fslog import process
 from fslog.counters import Health, HealthState, Stats
+from fslog.interrupts import new_lock
 
 __all__ = ["prometheus_text", "register_otel"]
 
@@ -120,7 +120,7 @@ class _Ledger:
     """The last counts of each handler of one process, so that they outlast it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()  # a signal handler may ask, too
         self._counts: dict[str, dict[int, dict[str, int]]] = {}
 
     def read(self) -> dict[str, _Reading]:

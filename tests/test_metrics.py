@@ -386,6 +386,28 @@ def test_a_forked_child_counts_from_zero() -> None:
         run(program, collector.url, flags=FORKING)
 
 
+def test_a_signal_handler_may_ask_too() -> None:
+    """Whatever it interrupts, of the same function too, it gets the metrics."""
+    program = """
+        import signal
+        from fslog import metrics
+        from counted import *
+        handler = handle(flush_interval=600)
+        say(0)
+        seen = []
+        def ask(number, frame):
+            seen.append("fslog_accepted_total" in metrics.prometheus_text())
+        signal.signal(signal.SIGALRM, ask)
+        for number in range(50):
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            while len(seen) == number:
+                metrics.prometheus_text()
+        assert all(seen)
+        """
+    with Collector() as collector:
+        run(program, collector.url)
+
+
 def test_the_guide_lists_every_name() -> None:
     """The table of the guide has the names of both, field by field."""
     text = GUIDE.read_text(encoding="utf-8")
