@@ -32,7 +32,7 @@ Time = float | datetime.date
 """Epoch milliseconds, an aware datetime, or a date; a datetime is a date."""
 
 _KEY = os.urandom(16)
-_MESSAGES = {"identifyUser": "user identified", "identifyAccount": "account identified"}
+MESSAGES = {"identifyUser": "user identified", "identifyAccount": "account identified"}
 _ATOMS = frozenset({str, int, float, bool})
 _MAX_DEPTH = 16
 _MAX_VALUES = 10_000
@@ -133,7 +133,7 @@ def identify(
     extra = {"event": {"action": action, **ids, "details": found}}
     try:
         with _unbound() if _is_another_bound(ids) else nullcontext():
-            logger.info(_MESSAGES[action], extra=extra, stacklevel=stacklevel + 1)
+            logger.info(MESSAGES[action], extra=extra, stacklevel=stacklevel + 1)
     except BaseException:  # the application's own filter, or a signal handler
         if entry is not None:
             entry.details = b""
@@ -146,7 +146,7 @@ def not_sent(record: logging.LogRecord) -> None:
     if type(event) is not dict:  # not of `identify`
         return
     action, *ids = map(event.get, ("action", "accountId", "userId"))
-    if type(action) is str and action in _MESSAGES and all(type(value) is str for value in ids):
+    if type(action) is str and action in MESSAGES and all(type(value) is str for value in ids):
         _logged.forget(_about(action, dict(zip(("accountId", "userId"), ids, strict=True))))
 
 

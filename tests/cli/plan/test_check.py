@@ -355,6 +355,27 @@ def test_explicit_events_that_are_undecided(source: str, reason: str) -> None:
     assert found.decided == 0
 
 
+def test_time_and_identity_are_planned_events_too() -> None:
+    """`context.module` and `identify_user` are log calls: a misspelt module is not planned."""
+    plan = plan_of(
+        time_in_reports={
+            "event": {"action": "moduleEnd", "module": "reports"},
+            "properties": {"timeSpent": {"type": "integer"}},
+        },
+        who={"event": {"action": "identifyUser"}, "properties": {"details": {"type": "object"}}},
+    )
+    source = """
+        import fslog
+        from fslog import context
+        with context.module("reports"): pass
+        with context.module("reprots"): pass
+        fslog.identify_user("u", "a", name="Ann")
+        """
+    found = held(configuration(plan=plan), {"app/reports.py": source})
+    assert violations(found) == [("unplanned", 5)]
+    assert "did you mean moduleEnd / reports?" in found.violations[0].message
+
+
 def test_what_else_gives_properties() -> None:
     """A property that `fields`, `defaults` or a bound context gives is not missing."""
     plan = plan_of(

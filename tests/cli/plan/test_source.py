@@ -623,6 +623,98 @@ def test_names_that_context_binds() -> None:
     assert source.bound == {"accountId", "plan"}
 
 
+OWN = {
+    "a block": (
+        "from fslog import context\nwith context.module('reports'):\n    pass",
+        {"action": "moduleEnd", "module": "reports", "timeSpent": Unknown("integer")},
+    ),
+    "a decorator": (
+        "import fslog.context\n@fslog.context.module('jobs', product='core', clock=f)\n"
+        "def run(): pass",
+        {
+            "action": "moduleEnd",
+            "module": "jobs",
+            "product": "core",
+            "timeSpent": Unknown("integer"),
+        },
+    ),
+    "a computed name": (
+        "from fslog.context import module as timed\nasync def f(name):\n"
+        "    async with g(), timed(name): pass",
+        {"action": "moduleEnd", "module": UNKNOWN, "timeSpent": Unknown("integer")},
+    ),
+    "a user": (
+        "import fslog\nfslog.identify_user('u', 'a', name='Ann', role=None, plan=3)",
+        {
+            "action": "identifyUser",
+            "userId": "u",
+            "accountId": "a",
+            "details": {"name": "Ann", "plan": 3},
+        },
+    ),
+    "an account": (
+        "from fslog import identify_account as about\nabout(accountId='a', **more)",
+        {"action": "identifyAccount", "accountId": "a", "details": {}},
+    ),
+    "arguments that are unknown": (
+        "from fslog.identify import identify_user\nidentify_user(*ids)",
+        {"action": "identifyUser", "userId": UNKNOWN, "details": {}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_fslogs_own_functions(name: str) -> None:
+    """What they log is known without a logger in the file: the event, and the logger's name."""
+    source, event = OWN[name]
+    call = only({"app.py": source})
+    assert (call.certainty, call.logger, call.level) == ("logger", "fslog.events", 20)
+    assert call.extras == {"event": event}
+    details = call.extras["event"].get("details", Items({}))
+    assert details.is_open is ("**" in source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from elsewhere import context\nwith context.module('reports'): pass",
+        "def identify_user(*ids): pass\nidentify_user('u', 'a')",
+        "import fslog\nfslog.module('x')",
+        "from fslog import context\ncontext.module",
+    ],
+)
+def test_functions_of_such_names_that_are_not_fslogs(source: str) -> None:
+    """A name alone makes no event."""
+    assert source_of({"app.py": source}).calls == []
+
+
+def test_what_fslogs_own_functions_log_is_what_the_source_says(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The calls, made in truth, have the logger, the level, the message and the event."""
+    source = """
+        import fslog
+        from fslog import context
+        def clock(times=[0.0, 2.0]):
+            return times.pop(0)
+        with context.bound(userId="u", accountId="a"), context.module("reports", clock=clock):
+            pass
+        fslog.identify_user("u", "a", name="Ann")
+        fslog.identify_account("a", userId="u", tier="gold")
+        """
+    calls = source_of({"app.py": source}).calls
+    caplog.set_level("INFO", "fslog.events")
+    exec(dedent(source), {})
+    records = caplog.records
+    assert [one.name for one in records] == [one.logger for one in calls]
+    assert [one.levelno for one in records] == [one.level for one in calls]
+    assert [(one.msg, one.args) for one in records] == [(one.message, one.args) for one in calls]
+    events = [dict(vars(one)["event"]) for one in records]
+    found = [dict(one.extras["event"]) for one in calls]
+    assert (events[0].pop("timeSpent"), found[0].pop("timeSpent")) == (2000, Unknown("integer"))
+    assert events == found
+
+
 def test_files_that_are_left_out() -> None:
     """Virtual environments, caches and hidden directories are not read, nor a file twice."""
     source = source_of(

@@ -11,6 +11,7 @@ import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fslog.cli.plan.source import own
 from fslog.cli.plan.source.evaluate import Evaluator, candidates, is_log_name
 from fslog.cli.plan.source.modules import Names, Unparsed, parse, python_files
 from fslog.cli.plan.source.scopes import METHODS, CallNode, ModuleScopes, Scope, scopes
@@ -191,6 +192,10 @@ def calls(module: ModuleScopes, evaluator: Evaluator) -> list[LogCall]:
         made = _log_call(call, receiver, method, evaluator)
         if made is not None:
             found.append(made)
+    for call in module.own:
+        logged = own.event(call, evaluator)
+        if logged is not None:
+            found.append(_own_call(call, *logged))
     return sorted(found, key=lambda one: one.line)
 
 
@@ -290,19 +295,35 @@ def _made(
     message = parts.message
     if any(one.is_custom for one in loggers):
         message = UNKNOWN
-    module = call.scope.module
-    node = call.node
+    said = name, parts.level, message, parts.args, _extras(loggers, parts.extras)
+    return _placed(call, certainty, *said)
+
+
+def _own_call(call: CallNode, message: str, args: tuple[Value, ...], event: Items) -> LogCall:
+    return _placed(call, "logger", own.LOGGER, own.LEVEL, message, args, Items({"event": event}))
+
+
+def _placed(
+    call: CallNode,
+    certainty: str,
+    logger: Value,
+    level: int | None,
+    message: Value,
+    args: tuple[Value, ...] | Items | None,
+    extras: Items,
+) -> LogCall:
+    path, node = call.scope.module.path, call.node
     return LogCall(
-        path=module.path,
+        path=path,
         line=node.lineno,
         end_line=node.end_lineno or node.lineno,
         certainty=certainty,
-        logger=name,
-        level=parts.level,
+        logger=logger,
+        level=level,
         message=message,
-        args=parts.args,
-        extras=_extras(loggers, parts.extras),
-        module=module.path.replace("\\", "/").rpartition("/")[2].rpartition(".")[0],
+        args=args,
+        extras=extras,
+        module=path.replace("\\", "/").rpartition("/")[2].rpartition(".")[0],
         function=_function_name(call.scope),
     )
 

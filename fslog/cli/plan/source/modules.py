@@ -20,10 +20,10 @@ _MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", "manage.py", "PKG-INFO", 
 _SOURCES = frozenset({"src", "lib", "site-packages", "dist-packages"})
 
 _WORDS = re.compile(
-    rb"[Ll]ogg|(?<![A-Za-z0-9])_?logs?(?![a-z0-9])|fslog:"
+    rb"[Ll]ogg|(?<![A-Za-z0-9])_?logs?(?![a-z0-9])|fslog"
     rb"|\.\s*(?:debug|info|warn|warning|error|critical|exception|fatal)\s*\("
 )
-"""What a file contains if it makes a logger, or calls one."""
+"""What a file contains if it makes a logger, calls one, or uses fslog."""
 
 
 class Unparsed(NamedTuple):

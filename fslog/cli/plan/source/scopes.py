@@ -26,6 +26,7 @@ METHODS: dict[str, int | None] = {
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _FLASK = frozenset({"Flask", "Quart"})
+_OWN = frozenset({"module", "identify_user", "identify_account"})
 
 
 class Binding(NamedTuple):
@@ -114,6 +115,10 @@ class ModuleScopes:
     calls: list[CallNode] = field(default_factory=list)
     apps: list[CallNode] = field(default_factory=list)
     """Calls that create an application of Flask."""
+    own: list[CallNode] = field(default_factory=list)
+    """Calls that may be of fslog's own functions that log an event."""
+    own_names: set[str] = field(default_factory=lambda: set(_OWN))
+    """What these functions are called in the module."""
     bound: set[str] = field(default_factory=set)
     """Names of properties that `fslog.context` binds."""
     imports: set[str] = field(default_factory=set)
@@ -326,6 +331,8 @@ def _import_from(node: ast.AST, scope: Scope) -> _Work:
     if node.module:
         scope.module.members.add((node.level, node.module))
     for alias in node.names:
+        if alias.name in _OWN and alias.asname is not None:
+            scope.module.own_names.add(alias.asname)
         if alias.name == "*":
             scope.stars.append(node)
         else:
@@ -343,6 +350,8 @@ def _call(node: ast.AST, scope: Scope) -> _Work:
         scope.module.calls.append(CallNode(scope, node))
     if word in _FLASK:
         scope.module.apps.append(CallNode(scope, node))
+    if word in scope.module.own_names:
+        scope.module.own.append(CallNode(scope, node))
     if word in ("bind", "bound"):
         scope.module.bound.update(one.arg for one in node.keywords if one.arg is not None)
     return _in_scope(node, scope)
