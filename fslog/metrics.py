@@ -141,14 +141,18 @@ class _Ledger:
         return _Reading(_numbers(counts, stats), Health.of_all(healths))
 
     def _counts_of(self, label: str, stats: Mapping[int, Stats]) -> dict[int, dict[str, int]]:
-        counts = {
-            number: {one.field: int(getattr(each, one.field)) for one in _COUNTS}
-            for number, each in stats.items()
-        }
-        ended = [one for n, one in self._counts.get(label, {}).items() if n not in counts]
+        before = self._counts.get(label, {})
+        counts = {number: _at_least(before.get(number, {}), each) for number, each in stats.items()}
+        ended = [one for n, one in before.items() if n not in counts]
         if ended:
             counts[_FORMER] = {one.field: sum(each[one.field] for each in ended) for one in _COUNTS}
         return counts
+
+
+def _at_least(before: Mapping[str, int], stats: Stats) -> dict[str, int]:
+    # A signal handler may have read later ones, after these and before they are kept.
+    found = {one.field: int(getattr(stats, one.field)) for one in _COUNTS}
+    return {field: max(count, before.get(field, 0)) for field, count in found.items()}
 
 
 def _numbers(

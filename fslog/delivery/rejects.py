@@ -190,21 +190,33 @@ class Rejects:
     def write(self) -> None:
         """Write what was added; return when what another thread is writing is in the file, too."""
         self._is_scheduled = False  # before the lines are taken: a later one schedules again
+        error = None
         # A disk may stand still: then it is better to write beside the other thread than to wait.
         try:
             self._writing.acquire(timeout=_MAX_WAIT_SECONDS)
-            self._write_waiting()
+            error = self._write_waiting()
         finally:  # a signal handler may have raised before or after `acquire` returned
+            self._release()
+        if error is not None:
+            self._failed(error)
+
+    def _release(self) -> None:
+        try:
             if self._writing._is_owned():  # type: ignore[attr-defined]
                 self._writing.release()
+        except BaseException:  # a signal handler's, in between
+            if self._writing._is_owned():  # type: ignore[attr-defined]
+                self._writing.release()
+            raise
 
-    def _write_waiting(self) -> None:
+    def _write_waiting(self) -> OSError | None:
+        """Write what waits; return why it could not be written."""
         lines = []
         while self._waiting:
             with contextlib.suppress(IndexError):
                 lines.append(self._waiting.popleft())
         if not lines:
-            return
+            return None
         text = b"".join(lines)
         try:
             fd = self._open(len(text))
@@ -215,7 +227,8 @@ class Rejects:
         except unless_interrupt(OSError) as error:
             for _ in lines:
                 self.lost.add()
-            self._failed(error)
+            return error
+        return None
 
     def _open(self, more_bytes: int) -> int:
         """Open the file, or a new one if it is full."""

@@ -15,7 +15,7 @@ from typing import Any
 from fslog.cli.plan.expected import Expected, ExpectedRule
 from fslog.cli.plan.matching import YES, Failure, Fit, Matcher, Outcome
 from fslog.cli.plan.source.calls import Comment, LogCall, Source
-from fslog.cli.plan.source.values import Items, Unknown, Value, is_known, options
+from fslog.cli.plan.source.values import UNKNOWN, Items, Unknown, Value, is_known, options
 from fslog.config import did_you_mean, nearest
 from fslog.mapping import schema
 from fslog.mapping.paths import MISSING
@@ -238,6 +238,9 @@ class _Holder:
                 what = f"its {', '.join(unsure)}" if unsure else "a property"
                 self._unsure(call, f"{what} is computed: whether it is planned is not known")
                 return
+            if elsewhere := [each for each in plan.names(action) if self._may_come(each, event)]:
+                self._unsure(call, f"its {', '.join(elsewhere)} may come from elsewhere")
+                return
             hint = plan.nearest(known) or _meant(action, plan.events)
             message = f"an event with {_words(known, plan.names(action))} is not planned"
             self._violate("unplanned", "", f"{message}{hint and f'; {hint}'}", call)
@@ -267,7 +270,7 @@ class _Holder:
                 self._violate("unplanned_property", planned.name, message, call)
         for name, wanted in planned.properties.items():
             if name in event:
-                problem = _problem(wanted, event[name])
+                problem = _problem(wanted, _as_sent(name, event[name]))
                 if problem is not None:
                     self._violate(problem[0], planned.name, problem[1], call)
             elif wanted.required and self._is_missing(name, outcome):
@@ -279,10 +282,13 @@ class _Holder:
 
     def _is_missing(self, name: str, outcome: Outcome) -> bool:
         """Return whether nothing can give a property: no field, default, context, or extra."""
+        return not outcome.is_open and not self._may_come(name, {})
+
+    def _may_come(self, name: str, event: Mapping[str, Value]) -> bool:
+        """Return whether the configuration, or the context, may give what an event lacks."""
         expected = self._expected
-        if outcome.is_open or expected.has_provider:
-            return False
-        return name not in expected.given and name not in self._source.bound
+        is_given = expected.has_provider or name in expected.given or name in self._source.bound
+        return is_given and name not in event
 
     # Rules.
 
@@ -309,7 +315,8 @@ class _Holder:
             return False
         if one.logger is None:
             return True
-        known = {name for call in self._source.calls for name in options(call.logger)}
+        calls = [call for call in self._source.calls if not call.is_own]
+        known = {name for call in calls for name in options(call.logger)}
         names = {name.partition(".")[0] for name in known if isinstance(name, str)}
         first = one.logger.partition(".")[0]
         return first in self._source.packages | names or nearest(first, names) is not None
@@ -318,7 +325,7 @@ class _Holder:
         """Return the log call that most probably made the event before, and what differs."""
         best: tuple[float, LogCall, str] | None = None
         for call in self._source.calls:
-            if call.certainty == "unlikely":
+            if call.certainty == "unlikely" or call.is_own:
                 continue
             similar = _similarity(one, call)
             if similar < _SIMILAR or (best is not None and similar <= best[0]):
@@ -366,6 +373,16 @@ def _has_text(call: LogCall) -> bool:
 
 def _known(event: Mapping[str, Value]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if is_known(value)}
+
+
+def _as_sent(name: str, value: Value) -> Value:
+    """Return an id as a string if it is an integer: that is how it is sent."""
+    if name in schema.IDS:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if isinstance(value, Unknown) and value.kind in ("integer", "number"):
+            return UNKNOWN
+    return value
 
 
 def _problem(wanted: Any, value: Value) -> tuple[str, str] | None:

@@ -376,6 +376,43 @@ def test_time_and_identity_are_planned_events_too() -> None:
     assert "did you mean moduleEnd / reports?" in found.violations[0].message
 
 
+def test_nobody_rewords_what_fslogs_own_functions_log() -> None:
+    """A library's rule whose message resembles theirs is about the library, not about them."""
+    rule = {"when": {"logger": "lib.x", "message": "user verified"}, "event": EXPORT}
+    source = "import fslog\nfslog.identify_user('u', 'a')\n"
+    found = held(configuration(rules=[rule]), {"app/reports.py": source})
+    assert found.violations == []
+    assert found.events["rules[0]"].status == "outside"
+
+
+def test_a_product_that_the_context_gives() -> None:
+    """Whether an event is planned is not known if what identifies it may be bound."""
+    plan = plan_of(
+        jobs={
+            "event": {"action": "moduleEnd", "module": "jobs", "product": "core"},
+            "properties": {"timeSpent": {"type": "integer"}},
+        }
+    )
+    source = """
+        from fslog import context
+        {bound}
+        with context.module("jobs"): pass
+        """
+    for bound, code in (("", [("unplanned", 4)]), ("context.bind(product='core')", [])):
+        files = {"app/reports.py": source.format(bound=bound)}
+        assert violations(held(configuration(plan=plan), files)) == code
+
+
+@pytest.mark.parametrize("given", ["42", "int(x)", "len(x)"])
+def test_an_id_that_is_an_integer_is_sent_as_a_string(given: str) -> None:
+    """The plan's type is that of what arrives."""
+    plan = plan_of(
+        who={"event": {"action": "x"}, "properties": {"userId": {"type": "string"}}},
+    )
+    source = f"log.info('x', extra={{'action': 'x', 'userId': {given}}})"
+    assert violations(held(configuration(plan=plan), source)) == []
+
+
 def test_what_else_gives_properties() -> None:
     """A property that `fields`, `defaults` or a bound context gives is not missing."""
     plan = plan_of(

@@ -657,8 +657,17 @@ OWN = {
         {"action": "identifyAccount", "accountId": "a", "details": {}},
     ),
     "arguments that are unknown": (
-        "from fslog.identify import identify_user\nidentify_user(*ids)",
-        {"action": "identifyUser", "userId": UNKNOWN, "details": {}},
+        "from fslog.identify import identify_user\nidentify_user('u', *ids)",
+        {"action": "identifyUser", "userId": "u", "accountId": UNKNOWN, "details": {}},
+    ),
+    "a detail that is called clock": (
+        "import fslog\nfslog.identify_user('u', 'a', clock=5)",
+        {
+            "action": "identifyUser",
+            "userId": "u",
+            "accountId": "a",
+            "details": {"clock": 5},
+        },
     ),
 }
 
@@ -670,8 +679,35 @@ def test_fslogs_own_functions(name: str) -> None:
     call = only({"app.py": source})
     assert (call.certainty, call.logger, call.level) == ("logger", "fslog.events", 20)
     assert call.extras == {"event": event}
-    details = call.extras["event"].get("details", Items({}))
-    assert details.is_open is ("**" in source)
+    found = call.extras["event"]
+    assert found.is_open is found.get("details", found).is_open is ("**" in source)
+
+
+def test_a_function_of_fslogs_that_may_be_missing() -> None:
+    """What is imported if fslog is installed is probably fslog's."""
+    call = only(
+        {
+            "app.py": """
+            try:
+                from fslog import context
+            except ImportError:
+                context = None
+            def f(product=None):
+                with context.module("reports", product=product):
+                    pass
+            """
+        }
+    )
+    assert call.certainty == "likely"
+    assert call.extras["event"].keys() == {"action", "module", "timeSpent"}
+    assert call.extras["event"].is_open  # a product that is None is left out
+
+
+def test_what_context_module_binds() -> None:
+    """A log call in the block has the module and the product."""
+    source = "from fslog import context\n@context.module('jobs', product='core')\ndef f(): pass"
+    assert source_of({"app.py": source}).bound == {"module", "product"}
+    assert source_of({"app.py": "from other import context\ncontext.module('x')"}).bound == set()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ class LogCall:
         """The path and the line, as compilers write it."""
         return f"{self.path}:{self.line}"
 
+    @property
+    def is_own(self) -> bool:
+        """Whether a function of fslog's own logs it, whose message nobody rewords."""
+        return bool(self.logger == own.LOGGER)
+
 
 @dataclass(frozen=True)
 class Comment:
@@ -125,8 +130,7 @@ def _read(paths: Sequence[str], program: _Program) -> Source:
         if isinstance(parsed, Unparsed):
             found.unparsed.append(parsed)
         elif parsed is not None:
-            module = program.add(path, parsed.tree)
-            found.bound |= module.bound
+            program.add(path, parsed.tree)
             if b"fslog:" in parsed.text:
                 found.comments += comments(path, parsed.text)
     modules = program.modules()
@@ -139,6 +143,7 @@ def _read(paths: Sequence[str], program: _Program) -> Source:
     evaluator = Evaluator(program)
     for module in modules:
         found.calls += calls(module, evaluator)
+        found.bound |= module.bound
     return found
 
 
@@ -193,9 +198,10 @@ def calls(module: ModuleScopes, evaluator: Evaluator) -> list[LogCall]:
         if made is not None:
             found.append(made)
     for call in module.own:
-        logged = own.event(call, evaluator)
+        logged = own.own_event(call, evaluator)
         if logged is not None:
-            found.append(_own_call(call, *logged))
+            module.bound.update(logged.binds)
+            found.append(_own_call(call, logged))
     return sorted(found, key=lambda one: one.line)
 
 
@@ -299,8 +305,10 @@ def _made(
     return _placed(call, certainty, *said)
 
 
-def _own_call(call: CallNode, message: str, args: tuple[Value, ...], event: Items) -> LogCall:
-    return _placed(call, "logger", own.LOGGER, own.LEVEL, message, args, Items({"event": event}))
+def _own_call(call: CallNode, logged: own.OwnEvent) -> LogCall:
+    certainty = "logger" if logged.is_sure else "likely"
+    extras = Items({"event": logged.event})
+    return _placed(call, certainty, own.LOGGER, own.LEVEL, logged.message, logged.args, extras)
 
 
 def _placed(
