@@ -69,7 +69,7 @@ def clear() -> None:
 def renew() -> None:
     """Unbind all properties for a new request: no block that is open here restores any at its end.
 
-    It is one that an earlier request left open, in a generator that nobody has closed yet: what was
+    An earlier request left such a block open, in a generator that nobody has closed yet: what was
     bound before it is not of this request.
     """
     _blocks.set(None)
@@ -151,10 +151,11 @@ class module(bound):
     """Time what runs in a `with` block, or in a function, as the user's time in a module.
 
     At the end, also by an exception, one event `moduleEnd` is logged at INFO on the logger
-    `fslog.events`, with the milliseconds as `timeSpent`. Its user is who was bound when the block
-    began; if nobody was, who is bound at its end. While an inner block of the kind runs, in
-    whatever task or thread, the outer one is suspended: no time counts twice. Less than half a
-    millisecond is no event. If the process forks in the block, the event is the parent's.
+    `fslog.events`, with the milliseconds as `timeSpent`. Its user is whoever was bound when the
+    block began, or, if nobody was, whoever is bound at its end. While an inner block of the kind
+    runs, also in a task or thread that inherited the context, the outer one is suspended: no time
+    counts twice. Less than half a millisecond is no event. If the process forks in the block, the
+    event is the parent's.
 
     Inside the block `module`, and `product` if it is given, are bound; what else is bound there
     stays. It decorates what `bound` does.
@@ -261,7 +262,7 @@ _MANY = 32
 
 
 class _Stretch:
-    """The time of one block, without those in which at least one inner block ran.
+    """The time of one block, without the time in which at least one inner block ran.
 
     Inner blocks may run at once, in tasks and threads that inherited the context, and end in any
     order, even after the outer one. So the outer one has them all, and subtracts the union of their
@@ -294,7 +295,8 @@ class _Stretch:
     def _merge(self, inner: Iterable[_Stretch]) -> _Merged:
         """Return what is merged together with further inner stretches.
 
-        Those that have ended after one that still runs began are forgotten: its time covers theirs.
+        One that has ended, and began after one that still runs, is forgotten: the time of the
+        latter covers it.
         """
         seconds, until, running = self._merged
         kept: list[_Stretch] = []
@@ -389,7 +391,7 @@ def _restore(owner: bound) -> None:
 
 
 def _restored(block: _Block, owner: bound, now: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is bound after a block at whose end this is bound."""
+    """Return what is bound after the end of a block, if `now` is bound at its end."""
     before, own = block.before, owner._properties
     if block.restores_all:
         return before

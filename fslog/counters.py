@@ -23,7 +23,7 @@ class Stats:
         emitted: records that reached the handler, without those of internal work.
         derived: events that fslog made from others, without a record of their own.
         skipped: records that are not events.
-        excluded: events of those for whom the configuration allows no event.
+        excluded: events of accounts or users that the configuration excludes.
         limited: events beyond the configured rate.
         invalid: events that the endpoint would drop without an error.
         refused: events for which there was no room.
@@ -85,11 +85,11 @@ class Health:
         enabled: whether the handler accepts events; if not, it is `"ok"`, and a reason says why.
         last_delivery_age: since a body was answered with 200.
         oldest_waiting_age: since the oldest event that waits; of all processes, with a spool.
-        outage_age: since the endpoint was first unavailable, without a delivery in between.
-        misconfigured_age: since the endpoint first rejected the keys, without one in between.
+        outage_age: since the first failed POST after the last delivery.
+        misconfigured_age: since the first rejection of the keys after the last delivery.
         spool_failed_age: since the spool could not be written; events are in memory since then.
         refused_age: since an event was refused, because there was no room.
-        abandoned_age: since a single event was abandoned, because the endpoint found it too large.
+        abandoned_age: since an event was lost, because the endpoint found it too large.
         invalid_age: since an event was invalid.
         handlers: those of each handler by name, as in `fslog.stats()`; None for a handler's own.
     """
@@ -111,7 +111,7 @@ class Health:
     def of_all(cls, found: Mapping[str, Health]) -> Health:
         """Return the worst state of several handlers, with the reasons of each.
 
-        Of the ages that of the last time, and of what holds now the greatest.
+        Of an age of a last time, the smallest counts; of an age of what holds now, the greatest.
         """
         states: tuple[HealthState, ...] = get_args(HealthState)
         ages: dict[str, float] = {}

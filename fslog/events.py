@@ -35,5 +35,5 @@ def logger() -> logging.Logger:
 
 
 def log_event(message: str, *args: object, event: Mapping[str, Any]) -> None:
-    """Log an event at INFO, in the name of whoever called the calling function."""
+    """Log an event at INFO; its call site is two frames above the caller."""
     logger().info(message, *args, extra={"event": event}, stacklevel=4)

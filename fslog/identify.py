@@ -227,14 +227,17 @@ def _notice(kind: str, text: str) -> None:
 
 
 def _bound_user(account: Any) -> Any:
-    """Return the `userId` that is bound, None if with another account."""
-    ids = {"accountId": account}
-    schema.coerce(ids)
-    return None if _is_another_bound(ids) else context.current().get("userId")
+    """Return the `userId` that is bound together with that account; None if there is none."""
+    given, bound = {"accountId": account}, dict(context.current())
+    schema.coerce(given)
+    schema.coerce(bound)
+    found = [ids.get("accountId") for ids in (given, bound)]
+    is_same = all(type(value) is str for value in found) and found[0] == found[1]
+    return bound.get("userId") if is_same else None
 
 
 def _is_another_bound(ids: Mapping[str, Any]) -> bool:
-    """Return whether another user, or another account, is bound than that of coerced ids."""
+    """Return whether the context has another user, or another account, than coerced ids."""
     bound = {name: context.current().get(name) for name in ids}
     schema.coerce(bound)
     return any(

@@ -188,7 +188,9 @@ def test_the_user_of_an_account_is_given_or_bound(
     assert [event["userId"] for event in freshsuccess.events] == ["ann", "bob"]
 
 
-@pytest.mark.parametrize("bound", [{}, UNKNOWN, {"userId": "ann", "accountId": "other"}])
+@pytest.mark.parametrize(
+    "bound", [{}, UNKNOWN, {"userId": "ann"}, {"userId": "ann", "accountId": "other"}]
+)
 def test_no_account_is_given_a_user_of_another(
     bound: Any, freshsuccess: Capture, usage: FreshsuccessHandler
 ) -> None:

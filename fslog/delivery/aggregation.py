@@ -73,7 +73,7 @@ class _Group:
 
 
 def merged(lines: list[bytes], seconds: float) -> list[bytes]:
-    r"""Return lines in which equal `feature` events are one each; `lines` itself if none are.
+    r"""Return lines in which equal `feature` events are merged; `lines` itself if none are equal.
 
     Events are equal if all of their properties are, except `total` and `createdAt`. Those at most
     so many seconds from the first one become one event in its place, with its `createdAt` and the
@@ -106,7 +106,7 @@ def merged(lines: list[bytes], seconds: float) -> list[bytes]:
 
 
 def _reader() -> Callable[[bytes], _Use | None]:
-    """Return a function that parses a line, and knows the same with another time from then on."""
+    """Return a function that parses lines, once for all that differ only in `createdAt`."""
     known: dict[tuple[bytes, bytes], _Use] = {}
 
     def use_of(line: bytes) -> _Use | None:

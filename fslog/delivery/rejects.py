@@ -60,8 +60,8 @@ def rejected_line(
 ) -> bytes:
     """Return the line of an invalid event.
 
-    An event that is very long, or of which it is unknown whether its user is excluded, is left
-    out: the line has the problems and the time only.
+    A very long event is cut to its required properties; if that is still too long, the line has
+    no event and no problems. If it is unknown whether the user is excluded, the event is left out.
 
     Args:
         record: of the log call.
@@ -260,9 +260,9 @@ class Rejects:
         return True
 
     def _lock(self, fd: int) -> None:
-        """Keep other processes out until the descriptor is closed, unless one is stopped in there.
+        """Keep other processes out until the descriptor is closed; go on if one never lets go.
 
-        Not every file system appends at once: without a lock, the half of a write can be seen.
+        Not every file system appends atomically: without a lock, half of a write can be seen.
         """
         for _ in range(_LOCK_ATTEMPTS):
             try:

@@ -7,17 +7,17 @@ functions in C are its handlers of the signals that end a worker: `end_me` (SIGI
 
 `watch` prepares that, when a handler is created. From the first event in a worker on:
 
-- Where the handler of a signal is one of these two functions, Python's replaces it. By
-  `signal.set_wakeup_fd` it tells a thread, whatever the main thread does.
+- If the handler of a signal is one of these two functions, a handler in Python replaces it, and
+  CPython tells a thread by `signal.set_wakeup_fd`, whatever the main thread does.
 - The thread delivers, within `shutdown_timeout`, puts uWSGI's handler back, and sends the signal
   once more. So uWSGI ends the worker as it always does; meanwhile the worker goes on, and what it
   logs then is delivered by its own log call (`process.is_finishing`).
 - Whatever fails, the signal is sent again, with uWSGI's handler.
 
 Why so: the main thread mostly waits inside C code, so that a handler in Python would not run before
-the next request; and the application's child processes would inherit blocked signals, but not
-handlers. A forked child does inherit these, and gives them back. Until it has, its signals reach
-the thread too, which is why that asks the kernel who has sent a byte.
+the next request; and a program that the application starts would inherit blocked signals, but not
+handlers. A fork inherits the handlers, and gives them back. Until then its signals reach the thread
+too, so the thread asks the kernel which process has sent a byte.
 
 A worker that ends by itself is told nothing. After the request that reaches `--max-requests` and
 the like, `uwsgi.after_req_hook` flushes.
@@ -169,7 +169,7 @@ def _catch() -> None:
 
 
 def _called(argument: object) -> int:
-    """In the main thread, when that runs Python code the next time."""
+    """Catch the signals; CPython calls this when the main thread runs Python code."""
     global _is_called
     _is_called = 0
     _catch()
@@ -280,7 +280,7 @@ def _is_ours(number: int) -> bool:
 
 
 def _pass_on(number: int, frame: FrameType | None) -> None:
-    """Tell the thread once more, in case that it missed the first time: the handler in Python."""
+    """Tell the thread once more, as the handler in Python, in case it missed the first time."""
     if _caught is None:
         return
     if _caught.pid == os.getpid():
@@ -304,7 +304,7 @@ def _after_fork() -> None:
 
 
 def _deliver() -> None:
-    """Finish everything; return in time also if that does not."""
+    """Finish all handlers; return after the timeout even if they have not finished."""
     is_done = _thread.allocate_lock()
     is_done.acquire()
 

@@ -4,8 +4,8 @@ As the vendor's browser library measures it: the time between two events of a se
 time, unless the gap is longer than `idle_after`; it belongs to the module of the earlier event. A
 module ends when another one begins, when the user goes idle and when the session ends: that is one
 `moduleEnd` with the time of this stretch. A session ends after 30 minutes of silence or with the
-process. Its `sessionSync` contains all of its active time so far. There is one for each
-`SYNC_SECONDS` of activity, and one at the end, so that a lost process loses little.
+process. Its `sessionSync` contains all of its active time so far. There is one after each
+`SYNC_SECONDS` of activity or more, and one at the end, so that a lost process loses little.
 
 The times are those of the events, so that late and replayed ones count as what they were. No time
 counts twice: the end of a counted gap only moves forward, and never beyond the present.
@@ -58,8 +58,8 @@ class _Visit:
 class Activity:
     """Derive `sessionSync` and `moduleEnd` from events.
 
-    For a module of which the application itself sends a `moduleEnd`, none is derived from then on,
-    and for a session of which it sends a `sessionSync`, none of these.
+    Once the application has sent a `moduleEnd` of its own for a module, none is derived for that
+    module; once it has sent a `sessionSync` for a session, none is derived for that session.
 
     It is not thread-safe, but survives an exception at any instruction: then at most the gap, or
     the derived event, of that instruction is lost.
@@ -182,7 +182,7 @@ class Activity:
         self._sync(before, at_ms)
 
     def _pass(self, visit: _Visit, at_ms: float, own_ms: float = 0.0) -> None:
-        """Count the time since the last event, for the module without its own `moduleEnd`'s."""
+        """Count the time since the last event; `own_ms` of it is not the module's."""
         gap_ms = at_ms - visit.last_ms
         if gap_ms <= 0:  # a late event
             return

@@ -1,8 +1,8 @@
 """Warnings of what a log call probably gives by mistake: a secret, or an object that is no data.
 
-An explicit event has all extras of its log call, so a token among them leaves the process, and the
-text of a request. Whether there is a warning depends on names and types only, never on a value. A
-property that the configuration names was considered there, and has none.
+An explicit event has all extras of its log call, so a token among them, or the text of a request
+object, leaves the process. Whether there is a warning depends on names and types only, never on a
+value. There is none about a property that the configuration names: its author has decided.
 
 >>> event = {"action": "x", "api_key": "k", "details": {"user": object()}}
 >>> [(code, name) for code, name, _ in suspicious(event, lambda name: False)]
@@ -114,7 +114,7 @@ def _judged(path: str, value: Any) -> tuple[str, str, str] | None:
     if _kind(name) and _may_be_secret(name, value):
         message = (
             f"{path} looks like a secret, and is sent: leave it out of the log call, or exclude "
-            f"it; redact: {{{path}: keep}} if it is none"
+            f"it; if it is none, set redact: {{{path}: keep}}"
         )
         return "looks_secret", path, message
     kind = type(value)
@@ -122,8 +122,8 @@ def _judged(path: str, value: Any) -> tuple[str, str, str] | None:
         return None
     sent = "all of its fields are" if dataclasses.is_dataclass(value) else "its text is"
     message = (
-        f"{path} is of type {kind.__name__}, and {sent} sent: give what is meant; "
-        f"redact: {{{path}: keep}} if it is that"
+        f"{path} is of type {kind.__name__}, and {sent} sent: log the value that you mean, or, if "
+        f"it is this, set redact: {{{path}: keep}}"
     )
     return "not_plain", path, message
 
@@ -145,7 +145,7 @@ def _inside(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 @lru_cache(maxsize=_MAX_NAMES)
 def _kind(name: Any) -> str:
-    """Return "secret" if a name says that and no more, "part" if it says so too, else "".
+    """Return "secret" if a name means a secret and no more, "part" if it contains one, else "".
 
     >>> [_kind(name) for name in ("password", "accessToken", "X-Api-Key", "tokens_total")]
     ['secret', 'part', 'part', 'part']

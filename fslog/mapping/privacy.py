@@ -97,7 +97,7 @@ def hash_key(environ: Mapping[str, str] = os.environ) -> bytes | None:
 
 @contextlib.contextmanager
 def key_needed(needed: bool) -> Iterator[None]:
-    """Let a formatter that is created in the block do without the key, if it never sends.
+    """Let formatters that are created in the block do without the key if it is not `needed`.
 
     In a block that needs none, an inner one needs none either.
     """
@@ -132,7 +132,7 @@ def read_redact(given: Any, planned: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_redact(place: str, actions: Mapping[str, str]) -> None:
-    """Raise `ValueError` if an action makes each event invalid, or has no effect.
+    """Raise `ValueError` if an action makes every event invalid, or has no effect.
 
     Args:
         place: what stands before a name in the message.
@@ -144,8 +144,7 @@ def check_redact(place: str, actions: Mapping[str, str]) -> None:
         if action not in allowed:
             words = " or ".join(map(repr, allowed))
             raise ValueError(
-                f"{place}{name} is {action!r}, and no event is valid without {name}; expected "
-                f"{words}"
+                f"{place}{name} is {action!r}, which makes every event invalid; expected {words}"
             )
         for root in _roots(name):
             if actions.get(root, "keep") != "keep":
@@ -193,9 +192,9 @@ class Redaction:
         self._ids = frozenset(self.actions).intersection(schema.IDS)
 
     def redacted(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return what leaves of a valid event, which is changed.
+        """Redact a valid event, which may be changed, and return what is sent of it.
 
-        What is probably wrong with its ids is judged here, where they can be read.
+        Probable mistakes in its ids are found here, while they can still be read.
         """
         if self._ids:
             ids = schema.id_warnings(event["accountId"], event["userId"], self._ids)
@@ -262,7 +261,7 @@ class Redaction:
         text = _text(values[name])
         if text:
             values[name] = hashed(text, self._key)
-        else:  # nobody is behind it
+        else:  # an empty string or null identifies nobody
             values[name] = text
 
 
@@ -314,7 +313,7 @@ def redaction(actions: Mapping[str, str]) -> Redaction | None:
 
 
 IsExcluded = Callable[[Mapping[str, Any]], bool]
-"""Return whether an event belongs to someone for whom there is none."""
+"""Return whether the configuration excludes the account or the user of an event."""
 
 _KINDS = {"accounts": "accountId", "users": "userId"}
 

@@ -1,4 +1,4 @@
-"""The two keys: given themselves, or in files, as Docker and Kubernetes mount secrets.
+"""The two keys: given directly, or in files, as Docker and Kubernetes mount secrets.
 
 No error shows a key. One about a file names the file, unless the path may be a key itself that was
 given as the wrong argument.
@@ -28,7 +28,7 @@ class Key(NamedTuple):
 
     Args:
         value: None if it is missing.
-        path: of the file that it is from; None if it was given itself.
+        path: of the file that it is from; None if it was given directly.
     """
 
     value: str | None
@@ -60,7 +60,7 @@ def find_key(
         given: the key as an argument.
         given_file: the path of its file as an argument.
         environ: environment variables.
-        needed: whether a missing key is an error; None: only a file that cannot be read is.
+        needed: whether a missing key is an error; None: only a file without a usable key is one.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or value, named in the message.

@@ -1,14 +1,14 @@
 """Forgetting a person: whose events are removed, and how processes are asked to remove theirs.
 
 The segments of a dead owner are rewritten by whoever holds the owner's lock. A living owner does
-that itself, since it knows what it has read, sent and counted. It is asked by a file in `.forget/`,
-which is locked by the process that asks for as long as that waits: without that lock it is no
-request any more. The listener finds it within 10 seconds, seals the open batch, removes the
+that itself, since it knows what it has read, sent and counted. A file in `.forget/` asks it to, and
+the process that asks holds a lock on that file while it waits: without the lock the file is no
+request. The listener finds it within 10 seconds, seals the open batch, removes the
 person's events from all that it has in memory and on disk, and writes an answer beside it.
 
 Each file is replaced by one without these events, or removed if it has no others. After a crash at
 any moment it is as it was or as it is to be; the command can be repeated. What is left in a file
-expires later: as if it had been written then.
+counts as written at that moment, so it expires later.
 """
 
 from __future__ import annotations

@@ -26,15 +26,15 @@ from fslog.spool.filesystem import FileSystem
 from fslog.spool.forget import Person, Request, count_in, forget_dead, rewrite
 
 WAIT_SECONDS = 30.0
-"""Twice as long as a process needs: it looks every 10 seconds, after a POST of at most 10."""
+"""More than a process needs: it looks every 10 seconds, after a POST of 10 at most by default."""
 
 _POLL_SECONDS = 0.1
 
 DESCRIPTION = """\
 Remove the events of a user that wait in the directory, the quarantine
 included, while other processes use it. Living processes remove theirs within
-10 seconds, after the request that they are sending. What was sent already is
-not affected, and what is logged from then on neither.
+10 seconds, or once the request that they are sending is answered. What was
+sent already, and what is logged after that, is not affected.
 
 If FSLOG_HASH_KEY or FSLOG_HASH_KEY_FILE is set, events that hold the hash of
 the id are removed as well, as `redact` writes it."""
@@ -51,7 +51,7 @@ class Forgotten:
     Args:
         dead, living, quarantine: how many events of dead and living processes, and of the
             quarantine, were removed.
-        left: where how many lines are left, and why.
+        left: where lines are left, how many, and why.
         errors: the owners whose segments could not be rewritten, and why.
     """
 
@@ -76,7 +76,7 @@ def add_arguments(parser: Any) -> None:
         type=seconds(),
         default=WAIT_SECONDS,
         metavar="SECONDS",
-        help=f"how long living processes have time (default: {WAIT_SECONDS:g})",
+        help=f"how long to wait for living processes (default: {WAIT_SECONDS:g})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
@@ -255,7 +255,7 @@ def _why(owner: OwnerInfo) -> str:
     if not owner.is_living:
         return "it was left there meanwhile"
     process = f"process {owner.pid}" if owner.pid else "a living process"
-    return f"{process} did not answer, or its user has been active again"
+    return f"{process} did not answer, or the user has been active again"
 
 
 def _write_summary(result: Forgotten, printer: Printer) -> None:
