@@ -255,10 +255,17 @@ RAW_FORK = """
                 threading.Event().wait(0.01)  # it is being started
             (task,) = tasks
             with open(f"/proc/self/task/{task}/status") as status:
-                return [line for line in status if "switches" in line]
-        seen = None
-        while seen != (seen := switches()):
+                lines = status.read().splitlines()
+            is_waiting = any(line.startswith("State:") and "S (" in line for line in lines)
+            # Not for an answer, nor for a core of a busy machine.
+            if is_waiting and handler.stats().delivered:
+                return [line for line in lines if "switches" in line]
+        def is_idle():
+            seen = switches()
             threading.Event().wait(0.05)
+            return seen is not None and seen == switches()
+        while not is_idle():
+            pass
         return ctypes.PyDLL(None).fork()
 
     for number in range(4):

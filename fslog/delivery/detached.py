@@ -29,7 +29,7 @@ from fslog import process
 from fslog.config import loggers
 from fslog.delivery import notices
 from fslog.delivery.worker import start_thread
-from fslog.interrupts import unless_interrupt
+from fslog.interrupts import Suppressed, unless_interrupt
 from fslog.net.redaction import internal_work
 
 DELAY_SECONDS = 2.0
@@ -134,7 +134,10 @@ def _suspect(watch: Watch) -> None:
 def _begin() -> None:
     # A finalizer may be what asks for it, and must not wait for the locks of `threading`. Without a
     # thread of that module, the log call of the notice would leave a dummy of it behind.
-    threading.Thread(target=_look_later, name="fslog detached", daemon=True).start()
+    thread = threading.Thread(target=_look_later, name="fslog detached", daemon=True)
+    # None can be started any more when the interpreter shuts down: `atexit` has looked already.
+    with Suppressed(RuntimeError):
+        thread.start()
 
 
 def _look_later() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
 
 from fslog.collector import Collector
+from fslog.delivery import detached
 from processes import FORKING, run, started
 from waiting import eventually
 
@@ -216,3 +218,13 @@ def test_a_server_that_detaches_a_handler(program: str, had: str) -> None:
     with Collector() as collector, started(program, collector.url, **options) as server:
         assert eventually(lambda: bool(NOTICE.search(server.written("err")))), server.written("err")
         assert NOTICE.findall(server.written("err")) == [("the handler 'usage'", had)]
+
+
+def test_the_interpreter_shuts_down_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.12 on no thread begins then: nothing is written on the application's stderr."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    detached._begin()  # what it raised, `_thread` would write
