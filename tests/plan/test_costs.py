@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import logging
@@ -20,6 +21,7 @@ from fslog.testing import capture
 ATTEMPTS, READINGS, ROUNDS, CALLS = 3, 8, 80, 1_000
 MOST = 1.10
 MOST_SECONDS = 0.3
+MOST_COPIES = 15
 
 EXPORT = {"action": "feature", "module": "reports", "feature": "export", "total": "{args.0}"}
 WHEN = {"logger": "app", "message": "exported %s rows"}
@@ -143,7 +145,11 @@ def as_yaml(planned: Mapping[str, Any]) -> str:
 @pytest.mark.parametrize("count", [1_000, 10_000])
 @pytest.mark.parametrize("kind", ["yaml", "json"])
 def test_a_large_plan_is_read_quickly(kind: str, count: int, tmp_path: Path) -> None:
-    """It takes at most 0.3 s of CPU time per thousand events, in the quickest of some rounds."""
+    """It takes at most 0.3 s of CPU time per thousand events, in the quickest of some rounds.
+
+    On a machine that is slow, or slow just then, it may take `MOST_COPIES` times as long as a deep
+    copy of the plan in the same round: 20 ms per thousand events where the 0.3 s were set.
+    """
     path = tmp_path / f"plan.{kind}"
     made = large_plan(count)
     path.write_text(as_yaml(made) if kind == "yaml" else json.dumps(made), encoding="utf-8")
@@ -156,9 +162,15 @@ def test_a_large_plan_is_read_quickly(kind: str, count: int, tmp_path: Path) -> 
         found.append((time.process_time() - began_at) / (count / 1_000))
         assert formatter.plan is not None
         assert len(formatter.plan.events) == len(list(formatter.rules)) == count
-        if found[-1] <= MOST_SECONDS:
+        began_at = time.process_time()
+        copy.deepcopy(made)
+        copied = (time.process_time() - began_at) / (count / 1_000)
+        if found[-1] <= max(MOST_SECONDS, MOST_COPIES * copied):
             return
-    pytest.fail(f"a thousand events took {found} seconds; expected {MOST_SECONDS} or less")
+    pytest.fail(
+        f"a thousand events took {found} seconds, a deep copy {copied:.4f}; expected at most "
+        f"{MOST_SECONDS} seconds, or {MOST_COPIES} copies"
+    )
 
 
 @pytest.mark.timing
