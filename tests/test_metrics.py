@@ -408,6 +408,25 @@ def test_a_signal_handler_may_ask_too() -> None:
         run(program, collector.url)
 
 
+def test_no_count_is_less_than_one_that_was_read_in_between(keys: None) -> None:
+    """If a signal handler asks while metrics are read, its counts are later; both show them."""
+    line, seen = 'fslog_skipped_total{handler="usage"} ', []
+
+    class Interrupted(FreshsuccessHandler):
+        def health(self) -> Health:
+            if not seen:
+                seen.append("")
+                self.handle(logging.makeLogRecord({"msg": "no event"}))
+                seen.append(prometheus_text())
+            return super().health()
+
+    handler = Interrupted()
+    handler.name = "usage"
+    assert f"{line}1" in prometheus_text()
+    assert f"{line}1" in seen[1]
+    handler.close()
+
+
 def test_the_guide_lists_every_name() -> None:
     """The table of the guide has the names of both, field by field."""
     text = GUIDE.read_text(encoding="utf-8")

@@ -222,6 +222,32 @@ def test_who_writes_waits_for_what_another_thread_is_writing(path: Path) -> None
     listener.join(10)
 
 
+def test_a_signal_handler_that_raises_leaves_no_lock(path: Path) -> None:
+    """Wherever it interrupts the end of a write, the next thread writes at once."""
+
+    class Interrupted:
+        def __init__(self, lock: Any) -> None:
+            self.acquire, self.release, self._asks = lock.acquire, lock.release, lock._is_owned
+            self._is_first = True
+
+        def _is_owned(self) -> bool:
+            if self._is_first:
+                self._is_first = False
+                raise KeyboardInterrupt
+            return bool(self._asks())
+
+    rejects = Rejects(str(path), lambda error: None)
+    lock = rejects._writing
+    rejects._writing = Interrupted(lock)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        rejects.write()
+    taken: list[bool] = []
+    other = threading.Thread(target=lambda: taken.append(lock.acquire(timeout=0)))
+    other.start()
+    other.join(10)
+    assert taken == [True]
+
+
 def test_the_file_is_bounded(path: Path) -> None:
     """A full file is renamed, in place of the one before: the newest are kept, at most twice."""
     errors: list[OSError] = []

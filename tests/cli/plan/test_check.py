@@ -385,6 +385,14 @@ def test_nobody_rewords_what_fslogs_own_functions_log() -> None:
     assert found.events["rules[0]"].status == "outside"
 
 
+def test_a_rule_for_fslogs_own_logger_is_not_about_the_source() -> None:
+    """`identify_user` logs on `fslog.events`, which makes `fslog` no logger of the source."""
+    rule = {"when": {"logger": "fslog", "message": "exported %s rows"}, "event": EXPORT}
+    source = "import fslog\nfslog.identify_user('u', 'a')\n"
+    found = held(configuration(rules=[rule]), {"app/reports.py": source})
+    assert (found.violations, found.events["rules[0]"].status) == ([], "outside")
+
+
 def test_a_product_that_the_context_gives() -> None:
     """Whether an event is planned is not known if what identifies it may be bound."""
     plan = plan_of(
