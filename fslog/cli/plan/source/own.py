@@ -12,6 +12,7 @@ from fslog.cli.plan.source.scopes import CallNode
 from fslog.cli.plan.source.values import UNKNOWN, External, Items, Unknown, Value, options
 from fslog.events import LOGGER as EVENTS
 from fslog.identify import MESSAGES
+from fslog.mapping import schema
 
 LOGGER = EVENTS
 LEVEL = logging.INFO
@@ -25,8 +26,6 @@ _FUNCTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fslog.identify.identify_account": (_ACCOUNT, ("accountId",)),
 }
 """By the function's name, the action of its event, and the names of its positional arguments."""
-
-_IDS = ("accountId", "userId")
 
 
 class OwnEvent(NamedTuple):
@@ -59,7 +58,7 @@ def own_event(call: CallNode, evaluator: Evaluator) -> OwnEvent | None:
     given.is_open = any(one.arg is None for one in call.node.keywords)
     if action == _ENDS:
         return _timed(given, is_sure=is_sure)
-    ids = {name: given.pop(name) for name in _IDS if name in given}
+    ids = {name: given.pop(name) for name in schema.IDS if name in given}
     event = Items({"action": action, **ids, "details": given}, is_open=given.is_open)
     return OwnEvent(is_sure, MESSAGES[action], (), event)
 
