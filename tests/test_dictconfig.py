@@ -198,7 +198,8 @@ def test_all_arguments_can_be_configured_in_a_file(collector: Collector, languag
     }
     assert events[2] == {**common, **EVENT, "x": 3}
     assert {request.encoding for request in collector.requests} == {"gzip"}
-    assert [request.events for request in collector.requests] == [2, 1]
+    # The first event leaves at once, with the second if that is there already.
+    assert max(request.events for request in collector.requests) <= 2
     assert [(problem.code, problem.property) for problem in told] == [("empty", "action")]
 
 
