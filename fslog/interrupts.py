@@ -20,7 +20,7 @@ E = TypeVar("E", bound=Exception)
 
 _DELETED: Final = object()
 _CO_VARARGS = 0x04
-"""`inspect.CO_VARARGS`; importing `inspect` would double what `import fslog` loads."""
+"""`inspect.CO_VARARGS`."""
 
 
 def is_interrupt(error: BaseException) -> bool:

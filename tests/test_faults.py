@@ -232,7 +232,8 @@ def test_a_batch_whose_answer_was_lost_is_sent_twice() -> None:
         assert app.delivered()
         app.log(1)
         assert app.handlers[0].flush(30.0)
-        assert numbers(collector.events) == [0, 1, 2, 0, 1, 2, 3]
+        twice = collector.requests[0].events  # the first event may leave alone
+        assert numbers(collector.events) == [*range(twice), *range(4)]
         assert app.stats.delivered == 4
 
 

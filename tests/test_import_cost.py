@@ -13,6 +13,7 @@ COSTLY = [
     "asyncio",
     "backoff",
     "email",
+    "fslog.mapping.presets",
     "fslog.plan.plan",
     "http.client",
     "http.server",

@@ -30,10 +30,10 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fslog.config import did_you_mean, garbage_kept, nearest
-from fslog.mapping import presets, schema, templates
+from fslog.mapping import schema, templates
 from fslog.mapping.conditions import Condition, Match, compile_pattern, equal, prefixed, searching
 from fslog.mapping.paths import (
     FORMATTED,
@@ -46,6 +46,9 @@ from fslog.mapping.paths import (
     compile_path,
     parse,
 )
+
+if TYPE_CHECKING:
+    from fslog.mapping.presets import CompiledPreset
 
 _MAX_LOGGERS = 4096
 _MANY = 500
@@ -302,7 +305,7 @@ def _compile(
         hint = did_you_mean(key, ("when", "event", "preset"))
         raise ValueError(f"{where} has the unknown key {key!r}; expected when and event{hint}")
     try:
-        preset = presets.compile_preset(rule) if "preset" in rule else None
+        preset = _compile_preset(rule) if "preset" in rule else None
     except (ValueError, TypeError) as error:
         raise type(error)(f"{where}: {error}") from None
     when, event = rule.get("when"), rule.get("event")
@@ -321,9 +324,16 @@ def _compile(
         raise type(error)(f"{where}: {error}") from None
 
 
+def _compile_preset(rule: Mapping[str, Any]) -> CompiledPreset:
+    # To compile what it searches for takes a tenth of `import fslog`, and few rules need it.
+    from fslog.mapping.presets import compile_preset
+
+    return compile_preset(rule)
+
+
 def _compile_parts(
     where: str,
-    preset: presets.CompiledPreset | None,
+    preset: CompiledPreset | None,
     when: Any,
     event: Any,
     known: Callable[[str], bool],
