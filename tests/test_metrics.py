@@ -33,7 +33,6 @@ GUIDE = Path(fslog.__file__).parent / "guide" / "monitoring.md"
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide the handlers that other tests have left."""
-    gc.collect()
     others = set(process.handlers())
     alive = process.handlers
     monkeypatch.setattr(process, "handlers", lambda: [one for one in alive() if one not in others])

@@ -107,6 +107,8 @@ def echo(raw: str) -> Script:
 
     def script(conn: socket.socket) -> None:
         request = read_request(conn)
+        if not request:
+            return  # the client's timeout has passed
         path = request.split(b" ")[1].decode()
         text = raw.replace("PATH", path).replace("QUOTED", quote(path, safe=""))
         conn.sendall(text.encode())
