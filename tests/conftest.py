@@ -102,7 +102,6 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         import_share(session.config)
         return (yield)
     finally:
-        gc.collect()
         # hypothesis asks the collector, on newer versions, who refers to its own objects.
         if sys.version_info < (3, 14):
             gc.freeze()
