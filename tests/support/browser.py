@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -42,9 +41,18 @@ _SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--renderer-process-limit=1",  # the tests have one tab; a new process for each load takes long
     "--hide-scrollbars",
     "--lang=en-GB",
 )
+
+# In one script: the page may replace an element at any time, and each question of WebDriver's about
+# an element takes longer than this about a hundred. An option has no box until its list is open.
+_VISIBLE = """[...document.querySelectorAll(arguments[0])].filter((one) => {
+    const box = one.closest("select") || one;
+    return box.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})
+        && box.getClientRects().length && (!arguments[1] || one.innerText.includes(arguments[1]));
+})"""
 
 
 def until(is_so: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
@@ -60,11 +68,6 @@ def until(is_so: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any
                 return found
         assert time.monotonic() < end, f"timed out: {what}"
         threading.Event().wait(0.03)
-
-
-def _has(element: WebElement, text: str) -> bool:
-    # Computing the text of a whole view takes seconds.
-    return not text or text in element.text
 
 
 def _closed() -> bytes:
@@ -199,10 +202,13 @@ class Page:
         self.see("main .view")
         return self
 
-    def find(self, selector: str) -> list[WebElement]:
-        """Return the visible elements, in order."""
-        found = self.driver.find_elements(By.CSS_SELECTOR, selector)
-        return [element for element in found if element.is_displayed()]
+    def find(self, selector: str, text: str = "") -> list[WebElement]:
+        """Return the visible elements that contain a text, in order."""
+        return list(self.run(f"return {_VISIBLE}", selector, text))
+
+    def texts(self, selector: str, text: str = "") -> list[str]:
+        """Return the texts of the visible elements that contain a text, in order."""
+        return list(self.run(f"return {_VISIBLE}.map((one) => one.innerText)", selector, text))
 
     def all(self, selector: str, count: int) -> list[WebElement]:
         """Wait until so many such elements are visible, and return them."""
@@ -214,27 +220,17 @@ class Page:
     def see(self, selector: str, text: str = "") -> WebElement:
         """Wait for a visible element that contains a text."""
         return until(
-            lambda: next((one for one in self.find(selector) if _has(one, text)), None),
-            f"{selector} with {text!r}",
+            lambda: next(iter(self.find(selector, text)), None), f"{selector} with {text!r}"
         )
 
     def text(self, selector: str, text: str = "") -> str:
-        """Wait for a visible element that contains a text, and return the whole text.
-
-        In one step: the page may replace an element at any time, which has no text then.
-        """
-        (found,) = until(
-            lambda: [one.text for one in self.find(selector) if text in one.text][:1],
-            f"{selector} with {text!r}",
-        )
+        """Wait for a visible element that contains a text, and return the whole text."""
+        found = until(lambda: self.texts(selector, text), f"{selector} with {text!r}")[0]
         return str(found)
 
     def gone(self, selector: str, text: str = "") -> None:
         """Wait until no such element is visible."""
-        until(
-            lambda: not any(_has(one, text) for one in self.find(selector)),
-            f"{selector} with {text!r} goes",
-        )
+        until(lambda: not self.find(selector, text), f"{selector} with {text!r} goes")
 
     def click(self, selector: str, text: str = "") -> None:
         """Click a visible element, as soon as that is possible."""

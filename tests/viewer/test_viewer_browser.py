@@ -379,7 +379,7 @@ def test_a_session_is_a_timeline(page: Page, viewer: Viewer) -> None:
     page.click("nav a", "Sessions")
     page.click(".session-list a", "3 events")
     page.see(".timeline")
-    steps = [step.text for step in page.find(".timeline li")]
+    steps = page.texts(".timeline li")
     assert [re.search(r"export \d|\d+ min .*without events", step)[0] for step in steps] == [  # type: ignore[index]
         "export 1",
         "export 2",
@@ -397,7 +397,7 @@ def test_requests_show_answer_encoding_sizes_and_events(page: Page, viewer: View
     viewer.ask("POST", "/v1/a/b", packed, **{"Content-Encoding": "deflate"})
     viewer.ask("POST", "/v1/a/b", plain)
     page.click("nav a", "Requests")
-    rows = [row.text for row in page.find("table.requests tbody tr")]
+    rows = page.texts("table.requests tbody tr")
     assert len(rows) == 2
     assert "none" in rows[0]
     assert all(

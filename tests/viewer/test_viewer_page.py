@@ -122,7 +122,7 @@ def test_every_kept_request_can_be_reached(page: Page, viewer: Viewer) -> None:
     page.see("main .count-text", f"#{first + 50} to #{first + 249} of")
     page.click(".pages a", "Older")
     page.see("main .count-text", f"#{first} to #{first + 49} of")
-    assert [link.text for link in page.find(".pages a")] == [
+    assert page.texts(".pages a") == [
         "Newest requests",
         f"Newer than #{first + 49}",
     ]
@@ -426,9 +426,9 @@ def test_every_session_can_be_reached(page: Page, viewer: Viewer) -> None:
     viewer.post(*[event(n, sessionId=f"s-{n}") for n in range(130)])
     page.go("#sessions")
     page.see(".head .count-text", "The newest 100 of 130 sessions")
-    assert len(page.find(".session-list a")) == 100
+    page.all(".session-list a", 100)
     page.click("button", "Show 30 more")
-    until(lambda: len(page.find(".session-list a")) == 130, "all of them")
+    page.all(".session-list a", 130)
     page.see(".head .count-text", "130 sessions")
     page.gone("button", "more")
 
