@@ -64,11 +64,11 @@ class Names:
         values.add(value[:_MOST_CHARACTERS])
         if len(values) > self._most:
             del self._values[name]
-            self._report(name, *_similar(values))
+            self._report(name, *similar(values))
 
 
-def _similar(values: set[str]) -> tuple[str, str]:
-    """Return the two values with the longest common beginning."""
+def similar(values: set[str]) -> tuple[str, str]:
+    """Return the two values, of two or more, with the longest common beginning."""
 
     def common(pair: tuple[str, str]) -> int:
         same = (at for at, (one, other) in enumerate(zip(*pair, strict=False)) if one != other)

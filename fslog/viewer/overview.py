@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from operator import attrgetter
 
+from fslog.delivery.names import MOST, similar
 from fslog.viewer.entries import STATES, Entry, problem_label
 from fslog.viewer.history import JsonObject
 
@@ -41,6 +42,7 @@ def overview(entries: Sequence[Entry], requests: Sequence[JsonObject]) -> JsonOb
         "accounts": _distinct(Counter(entry.account for entry in entries if entry.account)),
         "users": _distinct(Counter(entry.user for entry in entries if entry.user)),
         "problems": _top(problems, _MAX_KINDS),
+        "many_names": _many_names(entries),
         "sessions": sessions(entries, _NEWEST_SESSIONS)[0],
     }
 
@@ -52,6 +54,16 @@ def _features(entries: Sequence[Entry]) -> list[tuple[str, int, str | None, str]
     for (module, feature), count in counts.most_common(_TOP):
         module, feature = module and module[:_MAX_LABEL], str(feature)[:_MAX_LABEL]
         found.append((f"{module} / {feature}" if module else feature, count, module, feature))
+    return found
+
+
+def _many_names(entries: Sequence[Entry]) -> list[tuple[str, int, str, str]]:
+    """Return what has more values than a warning of the handler allows: their number, and two."""
+    found = []
+    for name in ("action", "module", "feature"):
+        values = {value[:_MAX_LABEL] for entry in entries if (value := getattr(entry, name))}
+        if len(values) > MOST:
+            found.append((name, len(values), *similar(values)))
     return found
 
 

@@ -350,6 +350,16 @@ def test_a_filter_without_matches(page: Page, viewer: Viewer) -> None:
     page.see(".row", "export 1")
 
 
+def test_the_overview_warns_of_too_many_names(page: Page, viewer: Viewer) -> None:
+    """Features with a date in them, of which there is a new one each day, are named."""
+    viewer.post(*[event(n, feature=f"export <b>{n:03}") for n in range(501)])
+    page.go("#overview")
+    note = page.text("p.note", "Freshsuccess shows each as one of its own")
+    assert note.startswith("feature has 501 values, such as “export <b>000” and “export <b>001”")
+    page.go("?account=globex#overview")
+    page.gone("p.note", "Freshsuccess shows each")
+
+
 def test_the_overview_counts_and_links(page: Page, viewer: Viewer) -> None:
     """Tiles, chart and rankings are correct, and a name links to its events."""
     viewer.post(*[event(n, feature="export") for n in range(3)], event(4, feature="share"))

@@ -408,6 +408,15 @@ def test_the_overview_is_bounded() -> None:
     assert found["users"]["count"] == found["accounts"]["count"] == 300
 
 
+def test_a_property_with_too_many_values_is_named() -> None:
+    """The handler warns of more than 500, and so does the overview: with two that are similar."""
+    some = entries(*[event(feature=f"{n:03} export") for n in range(500)])
+    assert overview(some, [])["many_names"] == []
+    some += entries(event(feature="499 export again"), event(feature=None))
+    similar = ["499 export", "499 export again"]
+    assert overview(some, [])["many_names"] == [("feature", 501, *similar)]
+
+
 def test_odd_times_and_names() -> None:
     """Infinite times, and features without a module, result in valid JSON."""
     some = entries(

@@ -1,6 +1,7 @@
 // The overview: counts, the rate of events, and rankings.
 // Guarantees: it is about a second old while visible, and makes no requests while hidden; it counts
-// the filtered events; every link shows as many events as its count.
+// the filtered events; every link shows as many events as its count; a property whose values are
+// too many is warned of as by the handler.
 
 import { getOverview } from "./api.js";
 import { linkTo } from "./address.js";
@@ -8,7 +9,7 @@ import { RateChart } from "./chart.js";
 import { el, keepingFocus, replace, setText } from "./dom.js";
 import { FilterBar, filterError } from "./filterbar.js";
 import { bytes, count, counted, saved } from "./format.js";
-import { badge } from "./icons.js";
+import { badge, icon } from "./icons.js";
 import { brief, isolated } from "./text.js";
 
 const EVERY_MS = 1000;
@@ -27,9 +28,10 @@ export class Overview {
     this.tiles = el("div", { class: "tiles" });
     this.tables = el("div", { class: "cards" });
     this.note = el("p", { class: "count-text" });
+    this.warnings = el("div");
     this.refusal = el("div", { hidden: true });
     const head = el("header", { class: "head" }, el("h2", {}, "Overview"), this.note);
-    this.shown = el("div", {}, this.tiles, this.chart.element, this.tables);
+    this.shown = el("div", {}, this.warnings, this.tiles, this.chart.element, this.tables);
     const bar = el("div", { class: "bar" }, this.filterBar.element);
     const body = el("div", { class: "scroll" }, head, this.refusal, this.shown);
     this.element = el("div", { class: "view overview" }, bar, body);
@@ -92,11 +94,22 @@ export class Overview {
     const found = isAll ? kept : `${count(counts.kept)} of ${kept}`;
     setText(this.note, `${found}${evicted}`);
     const eventsLink = (filter) => linkTo({ view: "live", filter: { ...this.#filter, ...filter } });
+    replace(this.warnings, counts.many_names.map(manyNames));
     keepingFocus(this.shown, () => {
       replace(this.tiles, tiles(counts, eventsLink));
       replace(this.tables, cards(counts, eventsLink));
     });
   }
+}
+
+function manyNames([property, values, one, other]) {
+  const text = el("span", {}, `${property} has ${count(values)} values, such as “`);
+  text.append(isolated(brief(one, 60)), "” and “", isolated(brief(other, 60)));
+  text.append(
+    "”: Freshsuccess shows each as one of its own. Write a fixed text in the log call or the " +
+      "rule, and give what varies a property of its own.",
+  );
+  return el("p", { class: "note is-warning" }, icon("warning"), text);
 }
 
 function tiles(counts, eventsLink) {
