@@ -18,7 +18,7 @@ from needs import slow_but
 from processes import numbers, run
 
 STEP = int(os.environ.get("FSLOG_TEST_STEP", "41"))
-SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "13"))
+SLOW_STEP = int(os.environ.get("FSLOG_TEST_SLOW_STEP", "17"))
 """The quick tests and the slow ones try one of so many places; 1 tries all."""
 
 FULLY = ("Ctrl-C", "a task's time limit")

@@ -327,7 +327,7 @@ def test_handlers_that_no_longer_exist_need_no_memory() -> None:
     """A process that creates handlers without end keeps one set of counts for each name."""
     import fslog.metrics
 
-    for _ in range(5):
+    for _ in range(3):
         made = [FreshsuccessHandler(enabled=False), make("usage")]
         scraped()
         del made

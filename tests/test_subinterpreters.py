@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from fslog.collector import Collector
+from needs import slow_but
 from processes import numbers, run
 
 PROGRAM = """
@@ -65,7 +66,7 @@ LAST = {
 }
 
 
-@pytest.mark.parametrize("last", LAST)
+@pytest.mark.parametrize("last", slow_but(["an idle thread", "a thread that is ending"], LAST))
 @pytest.mark.parametrize("kind", ["legacy", "isolated"])
 def test_a_sub_interpreter_ends_with_its_thread(kind: str, last: str) -> None:
     """Its events arrive, and its end neither aborts the process nor leaves a thread running."""

@@ -21,7 +21,7 @@ def _by_source(collector: Collector) -> dict[str, list[int]]:
     "settings",
     [
         "",
-        "batch_events=7",
+        "batch_events=70",
         pytest.param(
             "batch_bytes=500, compression=None, shutdown_timeout=90", marks=pytest.mark.slow
         ),
@@ -49,9 +49,9 @@ def test_eight_threads(settings: str) -> None:
         run(program, collector.url)
         expected = {f"thread {n}": list(range(1000)) for n in range(8)}
         assert _by_source(collector) == expected
-        if settings == "batch_events=7":
+        if settings == "batch_events=70":
             # The first event, or what waits after a pause, is posted at once.
-            assert max(request.events for request in collector.requests) == 7
+            assert max(request.events for request in collector.requests) == 70
 
 
 def test_order_across_batches_and_failures() -> None:

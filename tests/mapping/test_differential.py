@@ -17,7 +17,7 @@ def test_a_few_thousand_records_are_the_same_both_ways() -> None:
 @pytest.mark.timeout(900)
 def test_very_many_records_are_the_same_both_ways() -> None:
     """The same, as often as it takes to meet what is rare."""
-    assert run(seed(), 100_000) > 7_500
+    assert run(seed(), 60_000) > 4_500
 
 
 @pytest.mark.parametrize(
