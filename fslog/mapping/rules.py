@@ -325,7 +325,7 @@ def _compile(
 
 
 def _compile_preset(rule: Mapping[str, Any]) -> CompiledPreset:
-    # To compile what it searches for takes a tenth of `import fslog`, and few rules need it.
+    # Compiling the presets' expressions takes a tenth of `import fslog`, and few rules need them.
     from fslog.mapping.presets import compile_preset
 
     return compile_preset(rule)

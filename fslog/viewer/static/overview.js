@@ -1,7 +1,7 @@
 // The overview: counts, the rate of events, and rankings.
 // Guarantees: it is about a second old while visible, and makes no requests while hidden; it counts
-// the filtered events; every link shows as many events as its count; a property whose values are
-// too many is warned of as by the handler.
+// the filtered events; every link shows as many events as its count; a property that has too
+// many values has a warning.
 
 import { getOverview } from "./api.js";
 import { linkTo } from "./address.js";
